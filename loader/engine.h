@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The one seam between a loader and a framework.
+ *
+ * An engine is a shared object named moult-engine-NAME.so that exports one function,
+ * moult_engine(). Neither moultd nor moult-loader links a framework: the loader opens the
+ * shared object when it stages a model.
+ *
+ * Conventions
+ *  1. One engine instance per process, called from one thread.
+ *  2. Calls come in this order: stage, commit, infer any number of times, close. After a
+ *     call has failed only close may follow.
+ *  3. A call returns 0 or an outcome of enum engine_outcome, with a sentence for the
+ *     operator in @err. stage and commit fail with CONFIG, MODEL or DEVICE (the same input
+ *     is not worth another try) or FAILED; infer fails with INPUT (the request is at fault,
+ *     answered 400), FAILED (answered 500; the engine goes on) or BROKEN (answered 500 and
+ *     the process ends: nothing inside it can mend a sticky device error).
+ *  4. No call throws, exits or blocks for ever; none keeps a pointer that it was given
+ *     longer than stated here.
+ *  5. Tensors are little-endian and row-major (shared/tensor.h). BYTES tensors hold, per
+ *     element, a uint32 length and that many bytes.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shared/err.h"
+#include "shared/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ENGINE_ABI 1
+#define ENGINE_TENSORS_MAX 32
+
+enum engine_outcome {
+	_ENGINE_E_SUCCESS,
+	ENGINE_E_CONFIG, /* configuration, options or secrets are wrong */
+	ENGINE_E_MODEL,  /* the model file is bad or not what was declared */
+	ENGINE_E_DEVICE, /* no such device, or it is out of memory */
+	ENGINE_E_INPUT,  /* this request cannot be computed; the next one can */
+	ENGINE_E_FAILED, /* this call failed; another one may succeed */
+	ENGINE_E_BROKEN, /* the process must be replaced */
+};
+
+struct engine_secret {
+	const char *name; /* terminated */
+	const void *value;
+	size_t value_bytes;
+};
+
+struct engine_option {
+	const char *name;
+	const char *value;
+};
+
+/* Lives as long as the engine. */
+struct engine_config {
+	const char *model;  /* name, for messages */
+	const char *device; /* "cpu", "cuda:0" */
+	const void *weights; /* the model file's bytes, or NULL when none is configured */
+	size_t weights_bytes;
+	uint32_t threads; /* computing threads, at least 1 */
+	uint32_t max_batch;
+	const struct tensor_spec *inputs;
+	size_t n_inputs;
+	const struct tensor_spec *outputs;
+	size_t n_outputs;
+	const struct engine_option *options; /* option.NAME = VALUE of the model's section */
+	size_t n_options;
+	const struct engine_secret *secrets;
+	size_t n_secrets;
+};
+
+struct engine_tensor {
+	enum tensor_dtype dtype;
+	struct tensor_shape shape;
+	const void *data; /* aligned to its element size */
+	size_t bytes;
+};
+
+struct engine;
+
+struct engine_api {
+	uint32_t abi; /* ENGINE_ABI */
+	const char *name;
+	const char *version; /* of the framework, for the log */
+
+	/* Everything that needs no device memory. *ret_engine is set even on failure when
+	 * close must be called. */
+	int (*stage)(const struct engine_config *config, struct engine **ret_engine,
+		     struct err *err);
+	/* Places the weights on the device. */
+	int (*commit)(struct engine *engine, struct err *err);
+	/* Computes one batch. @inputs are in the configuration's order and match its
+	 * datatypes and shapes. @outputs has room for the configured outputs, in their
+	 * order; their data belongs to the engine and is good until the next call. The
+	 * caller checks datatypes, shapes and sizes against the configuration. */
+	int (*infer)(struct engine *engine, const struct engine_tensor *inputs,
+		     struct engine_tensor *outputs, struct err *err);
+	/* Waits for the device and frees everything. Accepts NULL. */
+	void (*close)(struct engine *engine);
+};
+
+/* The one exported symbol. Never fails; the caller checks abi. */
+const struct engine_api *moult_engine(void);
+
+#ifdef __cplusplus
+}
+#endif

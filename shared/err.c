@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shared/err.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int err_set(struct err *err, int code, const char *format, ...)
+{
+	va_list args;
+
+	if (!err)
+		return code;
+	va_start(args, format);
+	(void)vsnprintf(err->text, sizeof(err->text), format, args);
+	va_end(args);
+	return code;
+}
+
+int err_prefix(struct err *err, int code, const char *format, ...)
+{
+	char rest[ERR_TEXT_MAX];
+	size_t used;
+	va_list args;
+	int n;
+
+	if (!err)
+		return code;
+	memcpy(rest, err->text, sizeof(rest));
+	va_start(args, format);
+	n = vsnprintf(err->text, sizeof(err->text), format, args);
+	va_end(args);
+	if (n < 0 || (size_t)n >= sizeof(err->text))
+		return code;
+	used = (size_t)n;
+	(void)snprintf(err->text + used, sizeof(err->text) - used, ": %s", rest);
+	return code;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shared/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static enum log_level log_level = LOG_LEVEL_INFO;
+static bool log_to_journal;
+
+void log_init(enum log_level level)
+{
+	log_level = level;
+	log_to_journal = getenv("JOURNAL_STREAM") != NULL;
+}
+
+void log_set_level(enum log_level level)
+{
+	log_level = level;
+}
+
+int log_level_from_name(const char *name, enum log_level *ret_level)
+{
+	static const struct {
+		const char *name;
+		enum log_level level;
+	} names[] = {
+		{ "err", LOG_LEVEL_ERR },       { "warning", LOG_LEVEL_WARNING },
+		{ "notice", LOG_LEVEL_NOTICE }, { "info", LOG_LEVEL_INFO },
+		{ "debug", LOG_LEVEL_DEBUG },
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(names[i].name, name) == 0) {
+			*ret_level = names[i].level;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static size_t log_prefix(char *line, size_t size, enum log_level level)
+{
+	struct timespec now;
+	struct tm utc;
+	size_t used;
+	int n;
+
+	if (log_to_journal) {
+		n = snprintf(line, size, "<%d>", (int)level);
+		return n > 0 ? (size_t)n : 0;
+	}
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	(void)gmtime_r(&now.tv_sec, &utc);
+	used = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &utc);
+	n = snprintf(line + used, size - used, ".%03ldZ ", now.tv_nsec / 1000000);
+	return used + (n > 0 ? (size_t)n : 0);
+}
+
+void log_event(enum log_level level, const char *event, const char *format, ...)
+{
+	char line[4096];
+	size_t used;
+	va_list args;
+	int n;
+
+	if (level > log_level)
+		return;
+	used = log_prefix(line, sizeof(line), level);
+	n = snprintf(line + used, sizeof(line) - used, "event=%s ", event);
+	used += n > 0 ? (size_t)n : 0;
+	va_start(args, format);
+	n = vsnprintf(line + used, sizeof(line) - used, format, args);
+	va_end(args);
+	used += n > 0 ? (size_t)n : 0;
+	if (used > sizeof(line) - 2)
+		used = sizeof(line) - 2;
+	line[used++] = '\n';
+	/* One write: lines of several processes on one pipe stay whole. A full or closed
+	 * stderr must not stop the service. */
+	if (write(STDERR_FILENO, line, used) < 0)
+		return;
+}
+
+const char *log_quote(struct log_quoted *storage, const char *text)
+{
+	static const char hex[] = "0123456789abcdef";
+	char *out = storage->text;
+	const char *end = storage->text + sizeof(storage->text) - 6;
+
+	*out++ = '"';
+	for (; text && *text && out < end; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c == '"' || c == '\\') {
+			*out++ = '\\';
+			*out++ = (char)c;
+		} else if (c < 0x20 || c == 0x7f) {
+			*out++ = '\\';
+			*out++ = 'x';
+			*out++ = hex[c >> 4];
+			*out++ = hex[c & 15];
+		} else {
+			*out++ = (char)c;
+		}
+	}
+	*out++ = '"';
+	*out = '\0';
+	return storage->text;
+}

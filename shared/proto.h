@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Everything that moultd and moult-loader must agree on, and nothing else.
+ *
+ * Control channel: one SOCK_SEQPACKET pair; one datagram is one message: a fixed header
+ * and a JSON payload. Only LOAD carries descriptors. Every message names the generation
+ * that it is about; each state of a generation allows few types, and a message that is not
+ * allowed, malformed, or of another generation gets the loader killed.
+ *
+ *	supervisor                      loader
+ *	    <-- HELLO {"build"}            it runs and speaks this version
+ *	    --> LOAD {model...} + fds      libraries, weights in host memory
+ *	    <-- STAGED {"weights_sha256","weights_bytes"}
+ *	    --> COMMIT                     weights onto the device
+ *	    <-- COMMITTED {}
+ *	    <-- READY {"warmup_ms",memory} warm-up answered
+ *	    ... requests and answers through the rings ...
+ *	    --> QUIT                       free everything, then exit 0
+ *	    <-- BYE {memory}
+ *	    <-- REFUSED {"code","reason"}  at any time before READY; it then exits
+ *
+ * Data path: a request lies in the request arena, which the loader can only read; an
+ * answer lies in the response arena, which the loader writes and the supervisor
+ * distrusts. Three rings carry 64-byte descriptors: submit and release from the
+ * supervisor, answer to it. The version must be raised with any change here.
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shared/ring.h"
+
+#define PROTO_MAGIC UINT32_C(0x544c4f4d) /* "MOLT" */
+#define PROTO_VERSION 1
+
+/* The loader's end of the control channel. */
+#define PROTO_CONTROL_FD 3
+
+#define PROTO_PAYLOAD_MAX 65536
+#define PROTO_FDS_MAX 6
+#define PROTO_LEASES_MAX 4096
+
+enum proto_type {
+	PROTO_LOAD = 1,
+	PROTO_COMMIT = 2,
+	PROTO_QUIT = 3,
+
+	PROTO_HELLO = 16,
+	PROTO_STAGED = 17,
+	PROTO_COMMITTED = 18,
+	PROTO_READY = 19,
+	PROTO_REFUSED = 20,
+	PROTO_BYE = 21,
+};
+
+/* Descriptors of LOAD, in this order. */
+enum proto_load_fd {
+	PROTO_LOAD_FD_REQUESTS,        /* request arena: sealed, read-only */
+	PROTO_LOAD_FD_ANSWERS,         /* response arena */
+	PROTO_LOAD_FD_RINGS,           /* struct proto_rings and the rings behind it */
+	PROTO_LOAD_FD_LOADER_BELL,     /* eventfd: the loader waits on it */
+	PROTO_LOAD_FD_SUPERVISOR_BELL, /* eventfd: the supervisor waits on it */
+	PROTO_LOAD_FD_SECRETS,         /* constant memfd, see proto_secrets_next() */
+	PROTO_LOAD_FD_COUNT
+};
+
+struct proto_header {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t type;
+	uint64_t generation;
+	uint32_t payload_bytes;
+	uint32_t reserved; /* 0 */
+};
+
+/* Exit codes of a loader. The first three say: do not try again with the same input. */
+enum proto_exit {
+	PROTO_EXIT_OK = 0,
+	PROTO_EXIT_CONFIG = 64,   /* configuration or secrets are wrong */
+	PROTO_EXIT_MODEL = 65,    /* the model file is bad or not what was declared */
+	PROTO_EXIT_DEVICE = 69,   /* no such device, or it is out of memory */
+	PROTO_EXIT_INTERNAL = 70, /* anything else; may be tried again */
+	PROTO_EXIT_ORPHAN = 71,   /* the supervisor is gone */
+};
+
+/* Start of the rings' memory. Written once by the supervisor, except progress. */
+struct proto_rings {
+	uint32_t magic;
+	uint32_t version;
+	uint64_t size_bytes;
+	uint64_t generation;
+	uint32_t leases; /* requests that the loader may hold at once: a power of two */
+	uint32_t reserved;
+	/* Written by the loader: rises whenever work gets done, so that a hang shows. */
+	_Alignas(RING_CACHE_LINE) _Atomic uint64_t progress;
+	_Alignas(RING_CACHE_LINE) unsigned char rings[];
+};
+
+enum proto_submit_kind {
+	PROTO_SUBMIT_REQUEST = 1,
+	PROTO_SUBMIT_CANCEL = 2, /* only lease is set: nobody waits for it any more */
+};
+
+/* Supervisor to loader. Offsets are into the request arena. */
+struct proto_submit {
+	uint64_t lease; /* names this attempt at this request; echoed in its answer */
+	uint64_t generation;
+	uint32_t kind;
+	uint32_t head_bytes;
+	uint64_t head_offset;
+	uint64_t body_offset; /* 64-byte aligned */
+	uint64_t body_bytes;
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC, or CLOCK_NEVER */
+	uint64_t reserved;
+};
+
+enum proto_answer_flag {
+	PROTO_ANSWER_FIRST = 1, /* carries status and head */
+	PROTO_ANSWER_LAST = 2,  /* ends the lease */
+};
+
+/* Loader to supervisor: one part of an answer. Offsets are into the response arena. */
+struct proto_answer {
+	uint64_t lease;
+	uint64_t generation;
+	uint64_t token; /* comes back in a release once the part has been sent */
+	uint16_t status; /* HTTP, with FIRST; else 0 */
+	uint16_t flags;
+	uint32_t head_bytes; /* with FIRST; else 0 */
+	uint64_t head_offset;
+	uint64_t body_offset;
+	uint64_t body_bytes;
+	uint64_t compute_ns; /* spent inside the engine for this request's batch */
+};
+
+/* Supervisor to loader: the part that carried this token may be overwritten. Every part is
+ * released exactly once. The loader keeps at most proto_parts_max() parts unreleased, so
+ * neither the answer nor the release ring can overflow. */
+struct proto_release {
+	uint64_t token;
+};
+
+_Static_assert(sizeof(struct proto_header) == 24, "wire format");
+_Static_assert(sizeof(struct proto_submit) == 64, "one cache line");
+_Static_assert(sizeof(struct proto_answer) == 64, "one cache line");
+_Static_assert(sizeof(struct proto_release) == 8, "wire format");
+
+static inline uint32_t proto_parts_max(uint32_t leases)
+{
+	return leases * 4;
+}
+
+/* Bytes of memory for the header and the three rings. */
+size_t proto_rings_bytes(uint32_t leases);
+/* Views of the three rings. @base holds proto_rings_bytes(@leases). */
+void proto_rings_attach(struct proto_rings *base, uint32_t leases, struct ring *submit,
+			struct ring *answer, struct ring *release);
+
+/*
+ * A head: method and target of a request (both empty in an answer) and headers. It
+ * precedes a body in an arena: u32 magic, u16 count, u16 method length, u32 target length,
+ * then method, target, and per header u16 name length, u32 value length, name, value.
+ * Names are lower case. Reading never trusts a length.
+ */
+struct proto_text {
+	const char *data; /* not terminated */
+	size_t bytes;
+};
+
+struct proto_field {
+	struct proto_text name;
+	struct proto_text value;
+};
+
+struct proto_head {
+	struct proto_text method;
+	struct proto_text target; /* path and query, as sent */
+	const unsigned char *cursor;
+	const unsigned char *end;
+	uint32_t n_left;
+};
+
+#define PROTO_FIELDS_MAX 64
+#define PROTO_HEAD_MAX 32768
+
+/* Bytes that proto_head_write() will need. */
+size_t proto_head_bytes(struct proto_text method, struct proto_text target,
+			const struct proto_field *fields, size_t n_fields);
+/* @memory holds proto_head_bytes(); at most PROTO_FIELDS_MAX fields. */
+void proto_head_write(unsigned char *memory, struct proto_text method,
+		      struct proto_text target, const struct proto_field *fields,
+		      size_t n_fields);
+/* 0 or -EBADMSG. The head borrows @memory. */
+int proto_head_read(struct proto_head *ret_head, const unsigned char *memory,
+		    size_t bytes);
+/* 1: a field; 0: the end, and no byte is left over; -EBADMSG. */
+int proto_head_next(struct proto_head *head, struct proto_field *ret_field);
+
+static inline struct proto_text proto_text_of(const char *text)
+{
+	return (struct proto_text){ text, __builtin_strlen(text) };
+}
+
+bool proto_text_equals(struct proto_text text, const char *other);
+
+/*
+ * Secrets: per secret u32 name length, u32 value length, name, value. Same rules.
+ * proto_secrets_next() returns 1, 0 at the end, or -EBADMSG, and moves *cursor.
+ */
+struct proto_secret {
+	struct proto_text name;
+	struct proto_text value;
+};
+
+size_t proto_secret_bytes(size_t name_bytes, size_t value_bytes);
+/* Returns the end of what was written. */
+unsigned char *proto_secret_write(unsigned char *memory, struct proto_text name,
+				  struct proto_text value);
+int proto_secrets_next(const unsigned char **cursor, const unsigned char *end,
+		       struct proto_secret *ret_secret);
