@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+#include "shared/proto.h"
+
+#define CHILD_ENVIRONMENT_MAX 128
+/* How long child_fini() waits for a killed child, in ms. */
+#define CHILD_FINI_MS 2000
+
+extern char **environ;
+
+/* Names or prefixes (ending in '_') that reach a loader. Not NOTIFY_SOCKET, WATCHDOG_*,
+ * LISTEN_*: those are the supervisor's own. */
+static const char *const child_environment[] = {
+	"PATH",    "HOME",   "LANG",   "TZ",      "TMPDIR",  "LD_LIBRARY_PATH", "LC_",
+	"OMP_",    "MKL_",   "KMP_",   "CUDA_",   "NVIDIA_", "PYTORCH_",        "TORCH_",
+	"OPENBLAS_", "GOTO_", "MALLOC_", "ASAN_", "UBSAN_",  "LSAN_",           "NCCL_",
+};
+
+static bool child_may_see(const char *variable)
+{
+	size_t n = sizeof(child_environment) / sizeof(child_environment[0]);
+
+	for (size_t i = 0; i < n; i++) {
+		const char *name = child_environment[i];
+		size_t bytes = strlen(name);
+
+		if (strncmp(variable, name, bytes) == 0 &&
+		    (name[bytes - 1] == '_' || variable[bytes] == '='))
+			return true;
+	}
+	return false;
+}
+
+static void child_filter_environment(char **ret_environment)
+{
+	size_t n = 0;
+
+	for (char **variable = environ; *variable; variable++)
+		if (n + 1 < CHILD_ENVIRONMENT_MAX && child_may_see(*variable))
+			ret_environment[n++] = *variable;
+	ret_environment[n] = NULL;
+}
+
+static void child_emit_line(struct child *child)
+{
+	child->line[child->line_bytes] = '\0';
+	if (child->line_bytes > 0)
+		child->listener->on_line(child->listener->context, child->line);
+	child->line_bytes = 0;
+}
+
+/* Reads what is there, at most @limit bytes, so that a chatty child cannot hold the loop. */
+static void child_read_log(struct child *child, size_t limit)
+{
+	char chunk[4096];
+
+	while (limit > 0) {
+		ssize_t n = read(child->log_fd, chunk, sizeof(chunk));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			ev_io_stop(child->loop, &child->log_io);
+			return;
+		}
+		for (ssize_t i = 0; i < n; i++) {
+			if (chunk[i] == '\n' || child->line_bytes == CHILD_LINE_MAX - 1)
+				child_emit_line(child);
+			if (chunk[i] != '\n')
+				child->line[child->line_bytes++] = chunk[i];
+		}
+		limit -= (size_t)n < limit ? (size_t)n : limit;
+	}
+}
+
+static void child_on_log(struct ev_loop *loop, ev_io *io, int revents)
+{
+	(void)loop;
+	(void)revents;
+	child_read_log(io->data, 64 * 1024);
+}
+
+static void child_stop_watching(struct child *child)
+{
+	if (!child->loop)
+		return;
+	ev_io_stop(child->loop, &child->exit_io);
+	ev_io_stop(child->loop, &child->log_io);
+	close_fd(&child->pidfd);
+	close_fd(&child->log_fd);
+}
+
+static void child_on_exit(struct ev_loop *loop, ev_io *io, int revents)
+{
+	struct child *child = io->data;
+	siginfo_t info = { .si_pid = 0 };
+	int status;
+
+	(void)loop;
+	(void)revents;
+	if (waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) < 0 ||
+	    info.si_pid == 0)
+		return;
+	status = info.si_code == CLD_EXITED ? W_EXITCODE(info.si_status, 0) :
+					      W_EXITCODE(0, info.si_status);
+	child_read_log(child, 1024 * 1024);
+	child_emit_line(child);
+	child_stop_watching(child);
+	child->pid = 0;
+	child->listener->on_exit(child->listener->context, status);
+}
+
+static int child_set_actions(posix_spawn_file_actions_t *actions, int control_fd, int log_fd)
+{
+	int r;
+
+	r = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY,
+					     0);
+	if (r == 0)
+		r = posix_spawn_file_actions_adddup2(actions, log_fd, STDOUT_FILENO);
+	if (r == 0)
+		r = posix_spawn_file_actions_adddup2(actions, log_fd, STDERR_FILENO);
+	if (r == 0)
+		r = posix_spawn_file_actions_adddup2(actions, control_fd,
+						     PROTO_CONTROL_FD);
+	return r;
+}
+
+static int child_do_spawn(pid_t *ret_pid, char *const argv[], int control_fd, int log_fd)
+{
+	char *environment[CHILD_ENVIRONMENT_MAX];
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none;
+	sigset_t all;
+	int r;
+
+	(void)sigemptyset(&none);
+	(void)sigfillset(&all);
+	child_filter_environment(environment);
+	r = posix_spawn_file_actions_init(&actions);
+	if (r)
+		return r;
+	r = posix_spawnattr_init(&attr);
+	if (r) {
+		(void)posix_spawn_file_actions_destroy(&actions);
+		return r;
+	}
+	(void)posix_spawnattr_setsigmask(&attr, &none);
+	(void)posix_spawnattr_setsigdefault(&attr, &all);
+	/* A group of its own: a terminal's Ctrl-C is for the supervisor alone. */
+	(void)posix_spawnattr_setpgroup(&attr, 0);
+	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK |
+						      POSIX_SPAWN_SETSIGDEF |
+						      POSIX_SPAWN_SETPGROUP);
+	r = child_set_actions(&actions, control_fd, log_fd);
+	if (r == 0)
+		r = posix_spawn(ret_pid, argv[0], &actions, &attr, argv, environment);
+	(void)posix_spawnattr_destroy(&attr);
+	(void)posix_spawn_file_actions_destroy(&actions);
+	return r;
+}
+
+int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
+		int control_fd, const struct child_listener *listener, struct err *err)
+{
+	CLOSE_FD int log_read = -1;
+	CLOSE_FD int log_write = -1;
+	int fds[2];
+	int r;
+
+	*child = (struct child){ .pidfd = -1, .log_fd = -1 };
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return err_set(err, -errno, "no pipe for the loader's log: %s",
+			       strerror(errno));
+	log_read = fds[0];
+	log_write = fds[1];
+	/* The child's end blocks: a full pipe must not make its writes fail. */
+	(void)fcntl(log_write, F_SETFL, 0);
+	r = child_do_spawn(&child->pid, argv, control_fd, log_write);
+	if (r) {
+		child->pid = 0;
+		return err_set(err, -r, "cannot start %s: %s", argv[0], strerror(r));
+	}
+	/* Nobody else reaps, so the pid cannot have been recycled. */
+	child->pidfd = pidfd_open(child->pid, 0);
+	if (child->pidfd < 0) {
+		r = -errno;
+		(void)kill(child->pid, SIGKILL);
+		(void)waitpid(child->pid, NULL, 0);
+		child->pid = 0;
+		return err_set(err, r, "no pidfd for the loader: %s", strerror(-r));
+	}
+	child->loop = loop;
+	child->listener = listener;
+	child->log_fd = take_fd(&log_read);
+	ev_io_init(&child->exit_io, child_on_exit, child->pidfd, EV_READ);
+	child->exit_io.data = child;
+	ev_io_start(loop, &child->exit_io);
+	ev_io_init(&child->log_io, child_on_log, child->log_fd, EV_READ);
+	child->log_io.data = child;
+	ev_io_start(loop, &child->log_io);
+	return 0;
+}
+
+void child_signal(struct child *child, int signal)
+{
+	if (child->pidfd >= 0)
+		(void)pidfd_send_signal(child->pidfd, signal, NULL, 0);
+}
+
+const char *child_describe(int status, char *text, size_t size)
+{
+	if (WIFSIGNALED(status))
+		(void)snprintf(text, size, "signal %d (%s)", WTERMSIG(status),
+			       strsignal(WTERMSIG(status)));
+	else
+		(void)snprintf(text, size, "exit code %d", WEXITSTATUS(status));
+	return text;
+}
+
+void child_fini(struct child *child)
+{
+	if (child->pid > 0) {
+		struct pollfd pollfd = { .fd = child->pidfd, .events = POLLIN };
+		siginfo_t info;
+
+		child_signal(child, SIGKILL);
+		if (poll(&pollfd, 1, CHILD_FINI_MS) > 0)
+			(void)waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
+		child->pid = 0;
+	}
+	child_stop_watching(child);
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/commands.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "shared/log.h"
+#include "supervisor/notify.h"
+#include "supervisor/supervisor.h"
+
+#define COMMANDS_RECEIPTS_DEFAULT 10
+#define COMMANDS_RECEIPTS_MAX 1000
+/* Reloads that somebody waits for at once; each holds a client or a signal. */
+#define COMMANDS_WAITERS_MAX 64
+
+struct commands_goal {
+	char model[CONFIG_NAME_MAX];
+	uint64_t number; /* of the receipt that answers; 0: answered */
+};
+
+struct commands_waiter {
+	LIST_ENTRY(commands_waiter) link;
+	struct commands *commands;
+	struct control_call *call; /* NULL: a signal */
+	size_t n_left;
+	struct err failure;
+	struct commands_goal goals[CONFIG_MODELS_MAX];
+};
+
+struct commands {
+	struct supervisor *supervisor;
+	unsigned int n_waiters;
+	LIST_HEAD(commands_waiters, commands_waiter) waiters;
+};
+
+int commands_new(struct commands **ret_commands, struct supervisor *supervisor)
+{
+	struct commands *commands = calloc(1, sizeof(*commands));
+
+	if (!commands)
+		return -ENOMEM;
+	commands->supervisor = supervisor;
+	LIST_INIT(&commands->waiters);
+	*ret_commands = commands;
+	return 0;
+}
+
+static void commands_end_waiter(struct commands_waiter *waiter)
+{
+	notify_reloaded(supervisor_notify(waiter->commands->supervisor));
+	waiter->commands->n_waiters--;
+	LIST_REMOVE(waiter, link);
+	free(waiter);
+}
+
+void commands_free(struct commands *commands)
+{
+	if (!commands)
+		return;
+	while (!LIST_EMPTY(&commands->waiters))
+		commands_end_waiter(LIST_FIRST(&commands->waiters));
+	free(commands);
+}
+
+/* The client left; the reload goes on without it. */
+static void commands_on_gone(void *context, struct control_call *call)
+{
+	struct commands_waiter *waiter = context;
+
+	(void)call;
+	waiter->call = NULL;
+}
+
+static void commands_finish(struct commands_waiter *waiter)
+{
+	struct control_call *call = waiter->call;
+	struct err failure = waiter->failure;
+
+	commands_end_waiter(waiter);
+	if (!call)
+		return;
+	if (failure.text[0])
+		control_fail(call, "%s", failure.text);
+	else
+		control_reply(call, json_pack("{s:b}", "ok", 1), true);
+}
+
+static void commands_add_goal(struct commands_waiter *waiter, struct model *model,
+			      enum model_cause cause)
+{
+	struct commands_goal *goal = &waiter->goals[waiter->n_left++];
+
+	(void)strncpy(goal->model, model_name(model), sizeof(goal->model) - 1);
+	goal->number = model_reload(model, cause);
+}
+
+/* @only: NULL is all models. A waiter, or NULL when there are too many. */
+static struct commands_waiter *commands_reload(struct commands *commands,
+					       struct model *only, enum model_cause cause)
+{
+	struct commands_waiter *waiter;
+	struct model *model;
+
+	if (commands->n_waiters >= COMMANDS_WAITERS_MAX)
+		return NULL;
+	waiter = calloc(1, sizeof(*waiter));
+	if (!waiter)
+		return NULL;
+	waiter->commands = commands;
+	commands->n_waiters++;
+	LIST_INSERT_HEAD(&commands->waiters, waiter, link);
+	notify_reloading(supervisor_notify(commands->supervisor));
+	if (only)
+		commands_add_goal(waiter, only, cause);
+	for (size_t i = 0; !only && (model = supervisor_at(commands->supervisor, i)); i++)
+		commands_add_goal(waiter, model, cause);
+	return waiter;
+}
+
+void commands_reload_all(struct commands *commands, enum model_cause cause)
+{
+	struct commands_waiter *waiter = commands_reload(commands, NULL, cause);
+
+	if (waiter && waiter->n_left == 0)
+		commands_finish(waiter);
+}
+
+static void commands_note(struct commands_waiter *waiter, const struct receipt *receipt,
+			  json_t *json)
+{
+	for (size_t i = 0; i < CONFIG_MODELS_MAX; i++) {
+		struct commands_goal *goal = &waiter->goals[i];
+
+		if (goal->number == 0 || goal->number > receipt->number ||
+		    strcmp(goal->model, receipt->model) != 0)
+			continue;
+		goal->number = 0;
+		waiter->n_left--;
+		if (receipt->outcome == RECEIPT_FAILED)
+			(void)err_set(&waiter->failure, 0, "model '%s': %.400s",
+				      receipt->model, receipt->reason.text);
+		if (waiter->call)
+			control_reply(waiter->call, json_pack("{s:O}", "receipt", json),
+				      false);
+	}
+}
+
+void commands_on_receipt(struct commands *commands, const struct receipt *receipt,
+			 json_t *json)
+{
+	struct commands_waiter *waiter = LIST_FIRST(&commands->waiters);
+
+	while (waiter) {
+		struct commands_waiter *next = LIST_NEXT(waiter, link);
+
+		commands_note(waiter, receipt, json);
+		if (waiter->n_left == 0)
+			commands_finish(waiter);
+		waiter = next;
+	}
+}
+
+/* The commands. Each fails with a sentence when its arguments are wrong. */
+
+static bool commands_get_model(struct commands *commands, struct control_call *call,
+			       const json_t *args, struct model **ret_model)
+{
+	const char *name = json_string_value(json_object_get(args, "model"));
+
+	*ret_model = name ? supervisor_find(commands->supervisor, name) : NULL;
+	if (name && !*ret_model) {
+		control_fail(call, "there is no model '%s'; see moultctl status", name);
+		return false;
+	}
+	return true;
+}
+
+static void commands_on_reload(void *context, struct control_call *call, const json_t *args)
+{
+	struct commands *commands = context;
+	struct commands_waiter *waiter;
+	struct model *model;
+	struct err err = ERR_NULL;
+
+	/* A new model may stand in the new configuration: read that first. */
+	if (supervisor_reload_config(commands->supervisor, &err) < 0) {
+		control_fail(call, "the configuration is refused, nothing changed: %s",
+			     err.text);
+		return;
+	}
+	if (!commands_get_model(commands, call, args, &model))
+		return;
+	waiter = commands_reload(commands, model, MODEL_CAUSE_MANUAL);
+	if (!waiter) {
+		control_fail(call, "too many reloads are being waited for; try again later");
+		return;
+	}
+	if (!json_is_true(json_object_get(args, "wait"))) {
+		if (waiter->n_left == 0)
+			commands_finish(waiter);
+		control_reply(call, json_pack("{s:b}", "ok", 1), true);
+		return;
+	}
+	waiter->call = call;
+	control_call_watch(call, commands_on_gone, waiter);
+	if (waiter->n_left == 0)
+		commands_finish(waiter);
+}
+
+static void commands_on_status(void *context, struct control_call *call, const json_t *args)
+{
+	struct commands *commands = context;
+	json_t *models = json_array();
+	struct model *only;
+	struct model *model;
+
+	if (!commands_get_model(commands, call, args, &only)) {
+		json_decref(models);
+		return;
+	}
+	for (size_t i = 0; (model = supervisor_at(commands->supervisor, i)); i++)
+		if (!only || model == only)
+			(void)json_array_append_new(models, model_to_json(model));
+	control_reply(call,
+		      json_pack("{s:o,s:o,s:b}", "models", models, "supervisor",
+				supervisor_to_json(commands->supervisor), "ok", 1),
+		      true);
+}
+
+static void commands_on_receipts(void *context, struct control_call *call,
+				 const json_t *args)
+{
+	struct commands *commands = context;
+	const char *name = json_string_value(json_object_get(args, "model"));
+	json_int_t n = json_integer_value(json_object_get(args, "n"));
+	json_t *receipts;
+	json_t *receipt;
+	size_t i;
+
+	if (n <= 0 || n > COMMANDS_RECEIPTS_MAX)
+		n = n <= 0 ? COMMANDS_RECEIPTS_DEFAULT : COMMANDS_RECEIPTS_MAX;
+	receipts = receipt_read(supervisor_config(commands->supervisor)->state_dir, name,
+				(size_t)n);
+	json_array_foreach(receipts, i, receipt)
+		control_reply(call, json_pack("{s:O}", "receipt", receipt), false);
+	json_decref(receipts);
+	control_reply(call, json_pack("{s:b}", "ok", 1), true);
+}
+
+static void commands_on_show_config(void *context, struct control_call *call,
+				    const json_t *args)
+{
+	struct commands *commands = context;
+	char *text = config_to_json(supervisor_config(commands->supervisor));
+	json_t *config = text ? json_loads(text, 0, NULL) : NULL;
+
+	(void)args;
+	free(text);
+	if (!config)
+		control_fail(call, "out of memory");
+	else
+		control_reply(call, json_pack("{s:o,s:b}", "config", config, "ok", 1), true);
+}
+
+static void commands_on_log(void *context, struct control_call *call, const json_t *args)
+{
+	const char *name = json_string_value(json_object_get(args, "level"));
+	enum log_level level;
+
+	(void)context;
+	if (!name || log_level_from_name(name, &level) < 0) {
+		control_fail(call, "level must be err, warning, notice, info or debug");
+		return;
+	}
+	log_set_level(level);
+	control_reply(call, json_pack("{s:b}", "ok", 1), true);
+}
+
+static void commands_on_version(void *context, struct control_call *call,
+				const json_t *args)
+{
+	struct commands *commands = context;
+
+	(void)args;
+	control_reply(call,
+		      json_pack("{s:o,s:b}", "supervisor",
+				supervisor_to_json(commands->supervisor), "ok", 1),
+		      true);
+}
+
+const struct control_command commands_table[] = {
+	{ "reload", commands_on_reload },
+	{ "status", commands_on_status },
+	{ "receipts", commands_on_receipts },
+	{ "show-config", commands_on_show_config },
+	{ "log", commands_on_log },
+	{ "version", commands_on_version },
+	{ NULL, NULL },
+};

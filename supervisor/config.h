@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What the operator asked for: [supervisor] and one [model NAME] per model, from
+ * moult.conf and models.d/ *.conf.
+ *
+ * A configuration is read whole into a fresh struct, checked whole, and then used or
+ * thrown away whole; it never changes afterwards. Every key is one row of a table: type,
+ * range, default, unit, help, reload class. moult.conf(5) is printed from the same rows.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shared/err.h"
+#include "shared/log.h"
+#include "shared/tensor.h"
+
+#define CONFIG_MODELS_MAX 64
+#define CONFIG_TENSORS_MAX 32
+#define CONFIG_OPTIONS_MAX 32
+#define CONFIG_NAMES_MAX 32
+#define CONFIG_NAME_MAX 64
+
+/* What must happen before a changed key counts. */
+enum config_class {
+	CONFIG_LIVE,           /* at once */
+	CONFIG_NEW_GENERATION, /* the model is reloaded */
+	CONFIG_RESTART,        /* moultd must be restarted: said, never ignored */
+};
+
+enum config_strategy {
+	CONFIG_STRATEGY_AUTO,
+	CONFIG_STRATEGY_OVERLAP,
+};
+
+struct config_option {
+	char *name;
+	char *value;
+};
+
+/* Durations in nanoseconds, sizes in bytes; paths are absolute. */
+struct config_model {
+	char name[CONFIG_NAME_MAX];
+	char *file; /* where its section stands, with the line: for messages */
+	unsigned int line;
+
+	/* NEW_GENERATION */
+	char *version;  /* as the protocol shows it; default "1" */
+	char *platform; /* as the protocol shows it; default the engine's name */
+	char *engine;
+	char *path; /* the model file, or NULL */
+	char *device;
+	struct tensor_spec inputs[CONFIG_TENSORS_MAX];
+	size_t n_inputs;
+	struct tensor_spec outputs[CONFIG_TENSORS_MAX];
+	size_t n_outputs;
+	char *secrets; /* directory, or NULL */
+	char *required_secrets[CONFIG_NAMES_MAX];
+	size_t n_required_secrets;
+	struct config_option options[CONFIG_OPTIONS_MAX];
+	size_t n_options;
+	uint32_t threads;
+	uint32_t max_batch;
+	uint64_t max_delay_ns;
+	uint32_t warmup_runs;
+	char *warmup_request; /* file with a request body, or NULL */
+	uint32_t leases;      /* requests that a loader may hold: a power of two */
+	uint64_t response_arena_bytes;
+
+	/* LIVE */
+	enum config_strategy strategy;
+	bool disable_secrets_reload;
+	bool watch_model_file;
+	uint32_t max_held; /* requests that may wait */
+	uint64_t request_timeout_ns;
+	uint64_t stage_timeout_ns;
+	uint64_t commit_timeout_ns;
+	uint64_t warmup_timeout_ns;
+	uint64_t drain_timeout_ns;
+	uint64_t stop_timeout_ns;  /* from the question to SIGTERM */
+	uint64_t stall_timeout_ns; /* leases held without any progress */
+
+	/* RESTART: the arena outlives every generation of the model. */
+	uint64_t request_arena_bytes;
+	uint64_t max_body_bytes;
+};
+
+struct config {
+	char *file; /* absolute path of moult.conf */
+
+	/* RESTART */
+	char *listen;  /* ADDRESS:PORT, [ADDRESS]:PORT, or "systemd" */
+	char *control; /* path of the control socket */
+	char *state_dir;
+	char *loader;     /* path of moult-loader */
+	char *engine_dir; /* where moult-engine-*.so are */
+	uint32_t max_connections;
+	uint32_t connection_memory_bytes;
+
+	/* LIVE */
+	char *models_dir; /* directory of *.conf, or NULL */
+	enum log_level log_level;
+	uint64_t idle_timeout_ns;
+	uint64_t header_timeout_ns;
+	uint64_t body_timeout_ns;
+	uint64_t settle_ns;      /* quiet time after a change on disk */
+	uint64_t settle_cap_ns;  /* longest wait for quiet */
+	uint64_t poll_ns;        /* safety net beside inotify */
+	uint64_t shutdown_timeout_ns;
+
+	struct config_model *models[CONFIG_MODELS_MAX];
+	size_t n_models;
+};
+
+/* Reads @file and its models_dir. 0, or -errno with a sentence that names file, line, key
+ * and what is allowed. Blocks on local files only; the caller owns *ret_config. */
+int config_load(struct config **ret_config, const char *file, struct err *err);
+void config_free(struct config *config);
+
+const struct config_model *config_find(const struct config *config, const char *name);
+
+/* The keys of [supervisor] of class RESTART that differ, as "listen, control" in @text.
+ * Returns how many. */
+size_t config_restart_keys(const struct config *running, const struct config *fresh,
+			   char *text, size_t size);
+/* The same for one model's RESTART keys. */
+size_t config_model_restart_keys(const struct config_model *running,
+				 const struct config_model *fresh, char *text,
+				 size_t size);
+
+/* True when a key of class NEW_GENERATION differs. */
+bool config_model_needs_generation(const struct config_model *running,
+				   const struct config_model *fresh);
+
+/* The LOAD payload for a loader (shared/proto.h): only NEW_GENERATION keys and what the
+ * loader needs of the others. The caller frees the text. NULL: out of memory. */
+char *config_model_to_json(const struct config *config, const struct config_model *model);
+
+/* Effective values of everything as a JSON object text, for `moultctl show-config`. */
+char *config_to_json(const struct config *config);
+
+/* Prints the option tables as mdoc, for moult.conf(5). 0 or -errno. */
+int config_print_mdoc(int fd);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What single texts in a configuration must look like. Syntax only: whether a file is
+ * there or an address can be bound is found out by who uses it. Each check returns 0, or
+ * -EINVAL with a sentence that says what is allowed.
+ */
+
+#include <stdbool.h>
+
+#include "shared/err.h"
+
+/* Names of models, versions, secrets, options: 1 to 63 of A-Z a-z 0-9 _ . -, and no dot
+ * or dash in front. */
+bool config_is_name(const char *text);
+
+int config_check_name(const char *text, struct err *err);
+int config_check_listen(const char *text, struct err *err);
+int config_check_device(const char *text, struct err *err);
+int config_check_socket(const char *text, struct err *err);

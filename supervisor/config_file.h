@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One INI file into a struct config: lines, sections, keys, and what must hold between
+ * the keys of one section. Knows nothing of other files.
+ */
+
+#include "shared/err.h"
+#include "supervisor/config.h"
+#include "supervisor/config_keys.h"
+
+enum config_file_kind {
+	CONFIG_FILE_MAIN,  /* one [supervisor] and any number of models */
+	CONFIG_FILE_MODEL, /* exactly one [model NAME] */
+};
+
+#define CONFIG_FILE_BYTES_MAX (1024 * 1024)
+#define CONFIG_LINE_BYTES_MAX 4096
+
+/* Adds what @path (absolute) says to @config, which holds part of it after a failure. 0,
+ * or -errno with a sentence that begins with FILE:LINE. */
+int config_file_read(struct config *config, const char *path, enum config_file_kind kind,
+                     struct err *err);
+
+/* Sets every key of @table that has a default. 0 or -errno. */
+int config_set_defaults(const struct config_table *table, void *object, struct err *err);
+
+void config_model_free(struct config_model *model);

@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/generation.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+#include "shared/clock.h"
+#include "shared/log.h"
+
+/* An exec and a handshake: more means that the machine is in trouble. */
+#define GENERATION_SPAWN_NS (10 * CLOCK_NS_PER_SEC)
+/* After SIGTERM, and for a refused loader to exit by itself. */
+#define GENERATION_TERM_NS (2 * CLOCK_NS_PER_SEC)
+/* A process that outlives SIGKILL this long is stuck in the kernel. */
+#define GENERATION_KILL_NS (10 * CLOCK_NS_PER_SEC)
+#define GENERATION_RECLAIM_NS (10 * CLOCK_NS_PER_SEC)
+/* How often leases are looked at for progress, per stall timeout. */
+#define GENERATION_STALL_LOOKS 4
+
+static void generation_set_deadline(struct generation *generation)
+{
+	uint64_t ns = generation->deadlines_ns[generation->state];
+
+	ev_timer_stop(generation->loop, &generation->deadline);
+	if (ns == 0 || ns == CLOCK_NEVER)
+		return;
+	ev_timer_set(&generation->deadline, (double)ns / 1e9, 0.);
+	ev_timer_start(generation->loop, &generation->deadline);
+}
+
+static void generation_fail(struct generation *generation, enum generation_event event,
+			    const char *text)
+{
+	/* The first reason is the cause; what follows are consequences. */
+	if (generation->failure.text[0] == '\0')
+		(void)err_set(&generation->failure, 0, "%s", text);
+	generation_apply(generation, event);
+}
+
+static void generation_send(struct generation *generation, enum proto_type type,
+			    const char *payload, const int *fds, size_t n_fds)
+{
+	int r = chan_send(&generation->chan, type, generation->number, payload, fds, n_fds);
+
+	/* EPIPE: it is dead and the pidfd will say so. */
+	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
+		generation_fail(generation, GENERATION_EV_VIOLATION,
+				"the loader does not read its control channel");
+}
+
+static void generation_send_load(struct generation *generation)
+{
+	int fds[PROTO_LOAD_FD_COUNT];
+
+	lane_fds(generation->lane, generation->secrets_fd, fds);
+	generation_send(generation, PROTO_LOAD, generation->load_payload, fds,
+			PROTO_LOAD_FD_COUNT);
+	close_fd(&generation->secrets_fd);
+	free(generation->load_payload);
+	generation->load_payload = NULL;
+}
+
+static void generation_on_lease_lost(void *context, struct request *request)
+{
+	struct generation *generation = context;
+
+	generation->listener->on_lease_lost(generation->listener->context, generation,
+					    request);
+}
+
+/* The process is gone. What it had published is still good and is delivered first. */
+static void generation_bury(struct generation *generation)
+{
+	ev_io_stop(generation->loop, &generation->chan_io);
+	ev_io_stop(generation->loop, &generation->bell_io);
+	ev_prepare_stop(generation->loop, &generation->prepare);
+	ev_check_stop(generation->loop, &generation->check);
+	ev_idle_stop(generation->loop, &generation->again);
+	ev_timer_stop(generation->loop, &generation->stall);
+	(void)lane_collect(generation->lane, NULL);
+	lane_close(generation->lane, generation_on_lease_lost, generation);
+	chan_fini(&generation->chan);
+}
+
+/* Side effects of entering a state. Returns the event that follows at once, or COUNT. */
+static enum generation_event generation_enter(struct generation *generation,
+					      enum generation_event event)
+{
+	switch (generation->state) {
+	case GENERATION_STAGING:
+		generation_send_load(generation);
+		break;
+	case GENERATION_COMMITTING:
+		generation_send(generation, PROTO_COMMIT, NULL, NULL, 0);
+		break;
+	case GENERATION_DRAINING:
+		if (lane_leased(generation->lane) == 0)
+			return GENERATION_EV_DRAINED;
+		break;
+	case GENERATION_STOPPING:
+		generation_send(generation, PROTO_QUIT, NULL, NULL, 0);
+		break;
+	case GENERATION_TERMINATING:
+		child_signal(&generation->child, SIGTERM);
+		break;
+	case GENERATION_FAILED:
+		/* One that refused exits by itself and its code says more than ours. */
+		if (event != GENERATION_EV_REFUSED)
+			child_signal(&generation->child, SIGKILL);
+		break;
+	case GENERATION_KILLING:
+		child_signal(&generation->child, SIGKILL);
+		break;
+	case GENERATION_UNKILLABLE:
+		log_event(LOG_LEVEL_ERR, "loader_unkillable", "model=%s gen=%llu pid=%d",
+			  generation->model, (unsigned long long)generation->number,
+			  (int)generation->pid);
+		break;
+	case GENERATION_RECLAIMING:
+		generation_bury(generation);
+		/* Host memory is back when the process is reaped. */
+		return GENERATION_EV_RECLAIMED;
+	case GENERATION_NONE:
+	case GENERATION_SPAWNED:
+	case GENERATION_STAGED:
+	case GENERATION_WARMING:
+	case GENERATION_READY:
+	case GENERATION_ACTIVE:
+	case GENERATION_DEAD:
+	case GENERATION_STATE_COUNT:
+		break;
+	}
+	return GENERATION_EVENT_COUNT;
+}
+
+void generation_apply(struct generation *generation, enum generation_event event)
+{
+	enum generation_state from = generation->state;
+	enum generation_state to = generation_next(from, event);
+	enum generation_event follows;
+	uint64_t now = clock_now_ns();
+
+	assert(to != GENERATION_NONE);
+	if (to == from)
+		return;
+	generation->state = to;
+	generation->entered_ns[to] = now;
+	log_event(LOG_LEVEL_INFO, "generation_state",
+		  "model=%s gen=%llu pid=%d from=%s to=%s on=%s took_ms=%.1f",
+		  generation->model, (unsigned long long)generation->number,
+		  (int)generation->pid, generation_state_name(from),
+		  generation_state_name(to), generation_event_name(event),
+		  clock_ns_to_ms(now - generation->entered_ns[from]));
+	generation_set_deadline(generation);
+	follows = generation_enter(generation, event);
+	/* Sending may have failed and led on from here: the news was told then. */
+	if (generation->state == to)
+		generation->listener->on_state(generation->listener->context, generation,
+					       from);
+	if (follows != GENERATION_EVENT_COUNT && generation->state == to)
+		generation_apply(generation, follows);
+}
+
+static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct generation *generation = timer->data;
+	char text[128];
+
+	(void)loop;
+	(void)revents;
+	(void)snprintf(text, sizeof(text), "still %s after %.1f s",
+		       generation_state_name(generation->state),
+		       (double)generation->deadlines_ns[generation->state] / 1e9);
+	if (generation->state == GENERATION_DRAINING)
+		log_event(LOG_LEVEL_WARNING, "drain_deadline",
+			  "model=%s gen=%llu leases=%u action=replay", generation->model,
+			  (unsigned long long)generation->number,
+			  lane_leased(generation->lane));
+	generation_fail(generation, GENERATION_EV_DEADLINE, text);
+}
+
+/* The channel */
+
+static uint64_t generation_get_bytes(const json_t *object, const char *key)
+{
+	json_int_t value = json_integer_value(json_object_get(object, key));
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+static void generation_get_text(const json_t *object, const char *key, char *text,
+				size_t size)
+{
+	const char *value = json_string_value(json_object_get(object, key));
+
+	if (value)
+		(void)snprintf(text, size, "%s", value);
+}
+
+static void generation_read_report(struct generation *generation, const json_t *object)
+{
+	struct generation_report *report = &generation->report;
+
+	generation_get_text(object, "weights_sha256", report->weights_sha256,
+			    sizeof(report->weights_sha256));
+	generation_get_text(object, "engine_version", report->engine_version,
+			    sizeof(report->engine_version));
+	if (json_object_get(object, "weights_bytes"))
+		report->weights_bytes = generation_get_bytes(object, "weights_bytes");
+	if (json_object_get(object, "rss_anon_bytes")) {
+		report->rss_bytes = generation_get_bytes(object, "rss_bytes");
+		report->anon_bytes = generation_get_bytes(object, "rss_anon_bytes");
+		report->pss_bytes = generation_get_bytes(object, "pss_bytes");
+	}
+}
+
+static void generation_read_refusal(struct generation *generation, const json_t *object)
+{
+	const char *code = json_string_value(json_object_get(object, "code"));
+	const char *reason = json_string_value(json_object_get(object, "reason"));
+
+	generation->is_permanent = code && strcmp(code, "internal") != 0;
+	if (generation->failure.text[0] == '\0')
+		(void)err_set(&generation->failure, 0, "%s",
+			      reason ? reason : "the loader refused and gave no reason");
+}
+
+static enum generation_event generation_event_of(unsigned int type)
+{
+	switch (type) {
+	case PROTO_HELLO:
+		return GENERATION_EV_HELLO;
+	case PROTO_STAGED:
+		return GENERATION_EV_STAGED;
+	case PROTO_COMMITTED:
+		return GENERATION_EV_COMMITTED;
+	case PROTO_READY:
+		return GENERATION_EV_READY;
+	case PROTO_REFUSED:
+		return GENERATION_EV_REFUSED;
+	case PROTO_BYE:
+		return GENERATION_EV_BYE;
+	default:
+		return GENERATION_EVENT_COUNT;
+	}
+}
+
+static void generation_on_message(struct generation *generation,
+				  const struct chan_message *message)
+{
+	enum generation_event event = generation_event_of(message->header.type);
+	json_t *object;
+
+	if (message->header.generation != generation->number ||
+	    event == GENERATION_EVENT_COUNT ||
+	    generation_next(generation->state, event) == GENERATION_NONE) {
+		char text[128];
+
+		(void)snprintf(text, sizeof(text),
+			       "message of type %u about generation %llu while %s",
+			       message->header.type,
+			       (unsigned long long)message->header.generation,
+			       generation_state_name(generation->state));
+		generation_fail(generation, GENERATION_EV_VIOLATION, text);
+		return;
+	}
+	object = json_loads(message->payload, 0, NULL);
+	if (!json_is_object(object)) {
+		json_decref(object);
+		generation_fail(generation, GENERATION_EV_VIOLATION,
+				"a message's payload is no JSON object");
+		return;
+	}
+	if (event == GENERATION_EV_REFUSED)
+		generation_read_refusal(generation, object);
+	else
+		generation_read_report(generation, object);
+	json_decref(object);
+	generation_apply(generation, event);
+}
+
+static void generation_on_chan(struct ev_loop *loop, ev_io *io, int revents)
+{
+	struct generation *generation = io->data;
+	struct chan_message *message;
+	struct err err = ERR_NULL;
+	int r = 0;
+
+	(void)revents;
+	message = malloc(sizeof(*message));
+	if (!message)
+		return; /* level-triggered: tried again in the next round */
+	while (r == 0 && generation->chan.fd >= 0) {
+		r = chan_recv(&generation->chan, message, &err);
+		if (r == 0) {
+			generation_on_message(generation, message);
+			chan_message_fini(message);
+		}
+	}
+	free(message);
+	if (r == CHAN_E_CLOSED) /* the pidfd tells the rest */
+		ev_io_stop(loop, io);
+	else if (r == CHAN_E_MALFORMED)
+		generation_fail(generation, GENERATION_EV_VIOLATION, err.text);
+	else if (r < 0)
+		generation_fail(generation, GENERATION_EV_VIOLATION, strerror(-r));
+}
+
+/* The lane */
+
+static void generation_collect(struct generation *generation)
+{
+	uint32_t leased = lane_leased(generation->lane);
+	struct err err = ERR_NULL;
+
+	if (lane_collect(generation->lane, &err) == LANE_E_VIOLATION) {
+		if (generation_next(generation->state, GENERATION_EV_VIOLATION) !=
+			    GENERATION_NONE &&
+		    generation->state != GENERATION_KILLING &&
+		    generation->state != GENERATION_UNKILLABLE)
+			generation_fail(generation, GENERATION_EV_VIOLATION, err.text);
+		return;
+	}
+	if (lane_leased(generation->lane) == leased)
+		return;
+	if (generation->state == GENERATION_DRAINING &&
+	    lane_leased(generation->lane) == 0) {
+		generation_apply(generation, GENERATION_EV_DRAINED);
+		return;
+	}
+	generation->listener->on_answers(generation->listener->context, generation);
+}
+
+static void generation_on_bell(struct ev_loop *loop, ev_io *io, int revents)
+{
+	struct generation *generation = io->data;
+	uint64_t count;
+
+	(void)loop;
+	(void)revents;
+	if (read(io->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		log_event(LOG_LEVEL_ERR, "bell_read", "model=%s error=%s",
+			  generation->model, LOG_QUOTED(strerror(errno)));
+}
+
+static void generation_on_prepare(struct ev_loop *loop, ev_prepare *prepare, int revents)
+{
+	struct generation *generation = prepare->data;
+
+	(void)revents;
+	/* An answer that came meanwhile will ring no bell: go round without blocking. */
+	if (!lane_flush(generation->lane))
+		ev_idle_start(loop, &generation->again);
+}
+
+static void generation_on_again(struct ev_loop *loop, ev_idle *idle, int revents)
+{
+	(void)revents;
+	ev_idle_stop(loop, idle);
+}
+
+static void generation_on_check(struct ev_loop *loop, ev_check *check, int revents)
+{
+	struct generation *generation = check->data;
+
+	(void)loop;
+	(void)revents;
+	lane_wake(generation->lane);
+	generation_collect(generation);
+}
+
+static void generation_on_stall(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct generation *generation = timer->data;
+	uint64_t progress = lane_progress(generation->lane);
+	double look_s = (double)generation->stall_timeout_ns / 1e9 / GENERATION_STALL_LOOKS;
+
+	(void)revents;
+	if (lane_leased(generation->lane) == 0)
+		return; /* armed again by the next lease */
+	if (progress != generation->stall_progress) {
+		generation->stall_progress = progress;
+		timer->repeat = look_s * GENERATION_STALL_LOOKS;
+		ev_timer_again(loop, timer);
+		return;
+	}
+	if (generation->state == GENERATION_ACTIVE ||
+	    generation->state == GENERATION_DRAINING)
+		generation_fail(generation, GENERATION_EV_STALLED,
+				"the loader holds requests and makes no progress");
+}
+
+int generation_submit(struct generation *generation, struct request *request)
+{
+	int r;
+
+	if (generation->state != GENERATION_ACTIVE)
+		return LANE_E_FULL;
+	r = lane_submit(generation->lane, request);
+	if (r)
+		return LANE_E_FULL; /* a violation shows in the next collect */
+	if (!ev_is_active(&generation->stall)) {
+		generation->stall_progress = lane_progress(generation->lane);
+		generation->stall.repeat = (double)generation->stall_timeout_ns / 1e9;
+		ev_timer_again(generation->loop, &generation->stall);
+	}
+	return 0;
+}
+
+/* Birth and death of the process */
+
+static void generation_on_exit(void *context, int status)
+{
+	struct generation *generation = context;
+	bool is_expected = generation->state == GENERATION_STOPPING && status == 0;
+	char text[64];
+
+	generation->exit_status = status;
+	(void)child_describe(status, text, sizeof(text));
+	if (!is_expected && generation->failure.text[0] == '\0')
+		(void)err_set(&generation->failure, 0, "the loader died while %s: %s%s%s",
+			      generation_state_name(generation->state), text,
+			      generation->last_line[0] ? "; its last words: " : "",
+			      generation->last_line);
+	if (WIFEXITED(status) && (WEXITSTATUS(status) == PROTO_EXIT_CONFIG ||
+				  WEXITSTATUS(status) == PROTO_EXIT_MODEL))
+		generation->is_permanent = true;
+	log_event(is_expected ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "loader_exit",
+		  "model=%s gen=%llu pid=%d state=%s status=%s leases=%u reason=%s",
+		  generation->model, (unsigned long long)generation->number,
+		  (int)generation->pid, generation_state_name(generation->state),
+		  LOG_QUOTED(text), lane_leased(generation->lane),
+		  LOG_QUOTED(generation->failure.text));
+	/* Messages that it sent before it died come first: REFUSED has the reason. */
+	if (ev_is_active(&generation->chan_io))
+		generation_on_chan(generation->loop, &generation->chan_io, EV_READ);
+	generation_apply(generation, GENERATION_EV_EXITED);
+}
+
+static void generation_on_line(void *context, const char *line)
+{
+	struct generation *generation = context;
+
+	(void)snprintf(generation->last_line, sizeof(generation->last_line), "%s", line);
+	log_event(LOG_LEVEL_INFO, "loader_log", "model=%s gen=%llu line=%s",
+		  generation->model, (unsigned long long)generation->number,
+		  LOG_QUOTED(line));
+}
+
+static void generation_set_deadlines(struct generation *generation,
+				     const struct config_model *section)
+{
+	uint64_t *ns = generation->deadlines_ns;
+
+	ns[GENERATION_SPAWNED] = GENERATION_SPAWN_NS;
+	ns[GENERATION_STAGING] = section->stage_timeout_ns;
+	ns[GENERATION_STAGED] = section->stage_timeout_ns;
+	ns[GENERATION_COMMITTING] = section->commit_timeout_ns;
+	ns[GENERATION_WARMING] = section->warmup_timeout_ns;
+	ns[GENERATION_DRAINING] = section->drain_timeout_ns;
+	ns[GENERATION_STOPPING] = section->stop_timeout_ns;
+	ns[GENERATION_TERMINATING] = GENERATION_TERM_NS;
+	ns[GENERATION_KILLING] = GENERATION_KILL_NS;
+	ns[GENERATION_FAILED] = GENERATION_TERM_NS;
+	ns[GENERATION_RECLAIMING] = GENERATION_RECLAIM_NS;
+	generation->stall_timeout_ns = section->stall_timeout_ns;
+}
+
+static int generation_spawn(struct generation *generation, const struct config *config,
+			    struct err *err)
+{
+	static const struct child_listener template = {
+		.on_exit = generation_on_exit,
+		.on_line = generation_on_line,
+	};
+	struct child_listener *listener;
+	CLOSE_FD int theirs = -1;
+	char parent[32];
+	char model[CONFIG_NAME_MAX + 16];
+	char number[48];
+	char *argv[] = { config->loader, parent, model, number, NULL };
+	int r;
+
+	(void)snprintf(parent, sizeof(parent), "--parent=%d", (int)getpid());
+	(void)snprintf(model, sizeof(model), "--model=%s", generation->model);
+	(void)snprintf(number, sizeof(number), "--generation=%llu",
+		       (unsigned long long)generation->number);
+	r = chan_pair(&generation->chan, &theirs);
+	if (r < 0)
+		return err_set(err, r, "no control channel: %s", strerror(-r));
+	listener = &generation->child_listener;
+	*listener = template;
+	listener->context = generation;
+	return child_spawn(&generation->child, generation->loop, argv, theirs, listener,
+			   err);
+}
+
+static void generation_watch(struct generation *generation)
+{
+	ev_io_init(&generation->chan_io, generation_on_chan, generation->chan.fd, EV_READ);
+	generation->chan_io.data = generation;
+	ev_io_start(generation->loop, &generation->chan_io);
+	ev_io_init(&generation->bell_io, generation_on_bell, lane_bell_fd(generation->lane),
+		   EV_READ);
+	generation->bell_io.data = generation;
+	ev_io_start(generation->loop, &generation->bell_io);
+	ev_prepare_init(&generation->prepare, generation_on_prepare);
+	generation->prepare.data = generation;
+	/* After the endpoint's own: what it dispatched is flushed in the same round. */
+	ev_set_priority(&generation->prepare, EV_MINPRI);
+	ev_prepare_start(generation->loop, &generation->prepare);
+	ev_idle_init(&generation->again, generation_on_again);
+	ev_check_init(&generation->check, generation_on_check);
+	generation->check.data = generation;
+	ev_check_start(generation->loop, &generation->check);
+}
+
+int generation_new(struct generation **ret_generation, struct ev_loop *loop,
+		   const struct generation_start *start,
+		   const struct generation_listener *listener, struct err *err)
+{
+	const struct config_model *section = start->section;
+	struct generation *generation;
+	int r;
+
+	generation = calloc(1, sizeof(*generation));
+	if (!generation)
+		return err_set(err, -ENOMEM, "out of memory");
+	generation->number = start->number;
+	generation->model = start->model;
+	generation->loop = loop;
+	generation->listener = listener;
+	generation->chan.fd = generation->child.pidfd = generation->child.log_fd = -1;
+	generation->secrets_fd = -1;
+	(void)snprintf(generation->secrets_digest, sizeof(generation->secrets_digest), "%s",
+		       start->secrets_digest);
+	generation_set_deadlines(generation, section);
+	ev_timer_init(&generation->deadline, generation_on_deadline, 0., 0.);
+	generation->deadline.data = generation;
+	ev_timer_init(&generation->stall, generation_on_stall, 0., 0.);
+	generation->stall.data = generation;
+	generation->load_payload = config_model_to_json(start->config, section);
+	generation->secrets_fd = fcntl(start->secrets_fd, F_DUPFD_CLOEXEC, 3);
+	r = !generation->load_payload ? -ENOMEM : generation->secrets_fd < 0 ? -errno : 0;
+	if (r == 0)
+		r = lane_new(&generation->lane, start->queue, start->number,
+			     section->leases, section->response_arena_bytes);
+	if (r < 0)
+		(void)err_set(err, r, "no resources for a generation: %s", strerror(-r));
+	else
+		r = generation_spawn(generation, start->config, err);
+	if (r < 0) {
+		generation_free(generation);
+		return r;
+	}
+	generation->pid = generation->child.pid;
+	generation->state = GENERATION_SPAWNED;
+	generation->entered_ns[GENERATION_SPAWNED] = clock_now_ns();
+	generation_set_deadline(generation);
+	generation_watch(generation);
+	*ret_generation = generation;
+	return 0;
+}
+
+void generation_free(struct generation *generation)
+{
+	if (!generation)
+		return;
+	ev_timer_stop(generation->loop, &generation->deadline);
+	if (generation->state != GENERATION_NONE && generation->state != GENERATION_DEAD)
+		generation_bury(generation);
+	child_fini(&generation->child);
+	chan_fini(&generation->chan);
+	lane_unref(generation->lane);
+	close_fd(&generation->secrets_fd);
+	free(generation->load_payload);
+	free(generation);
+}
+
+bool generation_is_over(const struct generation *generation)
+{
+	return generation->state == GENERATION_DEAD;
+}
+
+double generation_phase_ms(const struct generation *generation, enum generation_state state)
+{
+	uint64_t start = generation->entered_ns[state];
+	uint64_t end = 0;
+
+	if (start == 0)
+		return 0;
+	for (unsigned int i = 0; i < GENERATION_STATE_COUNT; i++) {
+		uint64_t entered = generation->entered_ns[i];
+
+		if (i != (unsigned int)state && entered >= start &&
+		    (end == 0 || entered < end))
+			end = entered;
+	}
+	return clock_ns_to_ms((end ? end : clock_now_ns()) - start);
+}

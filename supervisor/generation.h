@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One generation: a loader process and its life from spawn to proof that it is gone.
+ *
+ * One table says which event leads from which state to which; generation_apply() is its
+ * only reader and the only writer of the state. Every state but DEAD has a deadline (0 in
+ * the table of deadlines means that an operator's patience is the deadline: READY and
+ * ACTIVE). A message that a state does not allow is a violation by the loader and costs
+ * its life; an event of our own that a state does not allow is a bug here (assert).
+ */
+
+#include <ev.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shared/chan.h"
+#include "shared/err.h"
+#include "supervisor/child.h"
+#include "supervisor/config.h"
+#include "supervisor/lane.h"
+
+enum generation_state {
+	GENERATION_NONE, /* never stored */
+	GENERATION_SPAWNED,
+	GENERATION_STAGING,
+	GENERATION_STAGED,
+	GENERATION_COMMITTING,
+	GENERATION_WARMING,
+	GENERATION_READY,
+	GENERATION_ACTIVE,
+	GENERATION_DRAINING,
+	GENERATION_STOPPING,    /* asked to quit */
+	GENERATION_TERMINATING, /* SIGTERM */
+	GENERATION_KILLING,     /* SIGKILL */
+	GENERATION_UNKILLABLE,  /* survived it: stuck in the kernel */
+	GENERATION_FAILED,      /* before READY: being killed, the old one is untouched */
+	GENERATION_RECLAIMING,  /* reaped: its memory is being looked for */
+	GENERATION_DEAD,
+	GENERATION_STATE_COUNT
+};
+
+enum generation_event {
+	/* from the loader */
+	GENERATION_EV_HELLO,
+	GENERATION_EV_STAGED,
+	GENERATION_EV_COMMITTED,
+	GENERATION_EV_READY,
+	GENERATION_EV_BYE,
+	GENERATION_EV_REFUSED,
+	/* about the loader */
+	GENERATION_EV_VIOLATION,
+	GENERATION_EV_STALLED,
+	GENERATION_EV_EXITED,
+	/* ours */
+	GENERATION_EV_COMMIT,
+	GENERATION_EV_PROMOTE,
+	GENERATION_EV_RETIRE,
+	GENERATION_EV_DRAINED,
+	GENERATION_EV_DEADLINE,
+	GENERATION_EV_RECLAIMED,
+	GENERATION_EVENT_COUNT
+};
+
+const char *generation_state_name(enum generation_state state);
+const char *generation_event_name(enum generation_event event);
+/* The table: GENERATION_NONE when @event is not allowed in @state. */
+enum generation_state generation_next(enum generation_state state,
+				      enum generation_event event);
+
+struct generation;
+
+struct generation_listener {
+	/* After a change of state, and after its side effects. At DEAD the listener may
+	 * free the generation later, not inside the call. */
+	void (*on_state)(void *context, struct generation *generation,
+			 enum generation_state from);
+	/* A lease comes back from a dead loader: LEASED still, to be held or failed. */
+	void (*on_lease_lost)(void *context, struct generation *generation,
+			      struct request *request);
+	/* Answers have come in: there may be room for more leases. */
+	void (*on_answers)(void *context, struct generation *generation);
+	void *context;
+};
+
+/* What the loader said of itself. */
+struct generation_report {
+	char weights_sha256[65]; /* "" until STAGED */
+	uint64_t weights_bytes;
+	char engine_version[64];
+	uint64_t rss_bytes;
+	uint64_t anon_bytes;
+	uint64_t pss_bytes;
+};
+
+struct generation {
+	uint64_t number;
+	enum generation_state state;
+	const char *model; /* name, borrowed from the model */
+	struct ev_loop *loop;
+	const struct generation_listener *listener;
+	struct child child;
+	struct child_listener child_listener;
+	struct chan chan;
+	ev_io chan_io;
+	struct lane *lane;
+	ev_io bell_io;
+	ev_prepare prepare;
+	ev_check check;
+	ev_idle again; /* makes the loop go round once more */
+	ev_timer deadline; /* of the state */
+	ev_timer stall;    /* while leases are held */
+	uint64_t stall_progress;
+	uint64_t deadlines_ns[GENERATION_STATE_COUNT];
+	uint64_t stall_timeout_ns;
+	uint64_t entered_ns[GENERATION_STATE_COUNT]; /* 0: never */
+	char *load_payload; /* until LOAD is sent */
+	int secrets_fd;     /* likewise */
+	pid_t pid;          /* kept after death, for records */
+	int exit_status;
+	bool is_permanent; /* failed in a way that the same input will repeat */
+	struct err failure; /* why it is FAILED or was killed; "" otherwise */
+	char last_line[256]; /* of its stderr: often the best reason there is */
+	struct generation_report report;
+	char secrets_digest[40]; /* of what it was given: keyed, for records */
+};
+
+struct generation_start {
+	uint64_t number;
+	const char *model;
+	const struct config *config;
+	const struct config_model *section;
+	struct queue *queue;
+	int secrets_fd; /* duplicated */
+	const char *secrets_digest;
+};
+
+/* Spawns a loader. 0 with a generation in SPAWNED, or -errno with a sentence. */
+int generation_new(struct generation **ret_generation, struct ev_loop *loop,
+		   const struct generation_start *start,
+		   const struct generation_listener *listener, struct err *err);
+/* Kills the loader if it lives; leases must have been taken back. Accepts NULL. */
+void generation_free(struct generation *generation);
+
+/* Applies one of our own events: COMMIT, PROMOTE, RETIRE. */
+void generation_apply(struct generation *generation, enum generation_event event);
+
+/* Leases a request to it (ACTIVE only). 0 or LANE_E_FULL. A lane that turns out to be
+ * corrupt is LANE_E_FULL too, and the loader is killed from the loop. */
+int generation_submit(struct generation *generation, struct request *request);
+
+bool generation_is_over(const struct generation *generation);
+/* Time spent in @state, in ms; 0 when it was never entered. */
+double generation_phase_ms(const struct generation *generation,
+			   enum generation_state state);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The HTTP endpoint: libmicrohttpd on its own epoll descriptor inside the supervisor's
+ * loop. It reads heads, routes, copies bodies into a model's arena and sends answers from
+ * where the loader wrote them. It does not parse tensors.
+ *
+ * What libmicrohttpd leaves out is done here: absolute deadlines for head and body, a
+ * watch on suspended connections whose client goes away, and an order of shutdown that
+ * never stops the daemon with a suspended connection.
+ */
+
+#include <ev.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shared/err.h"
+#include "supervisor/config.h"
+#include "supervisor/model.h"
+
+struct http;
+
+/* How the endpoint sees the models. */
+struct http_models {
+	struct model *(*find)(void *context, const char *name); /* NULL: none */
+	/* i-th model in configuration order, or NULL at the end. */
+	struct model *(*at)(void *context, size_t i);
+	void *context;
+};
+
+/* Serves on @listen_fd (a listening socket; consumed, on failure too).
+ * 0 or -errno with a sentence. */
+int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *config,
+	     const struct http_models *models, int listen_fd, struct err *err);
+
+/* Timeouts of a new configuration, from the next event on. */
+void http_set_config(struct http *http, const struct config *config);
+
+/* Stop accepting, answer `Connection: close` from now on; keep serving what is open.
+ * on_idle follows once no connection is left. Call once. */
+void http_drain(struct http *http, void (*on_idle)(void *context), void *context);
+
+/* Closes every connection, whatever is on it. */
+void http_free(struct http *http);
+
+/* Connections, requests by status class, loop iterations: a new reference. */
+json_t *http_to_json(const struct http *http);

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* moultd(8): arguments, limits, run, exit code. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "shared/log.h"
+#include "shared/proto.h"
+#include "supervisor/config.h"
+#include "supervisor/supervisor.h"
+
+#define MAIN_EXIT_USAGE 2
+
+enum main_option { MAIN_OPTION_VERSION = 256, MAIN_OPTION_PRINT_OPTIONS };
+
+struct main_arguments {
+	const char *file;
+	bool only_checks;
+};
+
+static void main_print_usage(FILE *stream)
+{
+	(void)fprintf(stream, "usage: moultd [-t] [-c FILE]\n"
+			      "       moultd --version | --help\n"
+			      "  -c FILE  configuration (default /etc/moult/moult.conf)\n"
+			      "  -t       check the configuration and exit\n");
+}
+
+/* -1: go on; otherwise the exit code. */
+static int main_parse(int argc, char **argv, struct main_arguments *arguments)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "test", no_argument, NULL, 't' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, MAIN_OPTION_VERSION },
+		{ "print-options", no_argument, NULL, MAIN_OPTION_PRINT_OPTIONS },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:th", options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			arguments->file = optarg;
+			break;
+		case 't':
+			arguments->only_checks = true;
+			break;
+		case 'h':
+			main_print_usage(stdout);
+			return 0;
+		case MAIN_OPTION_VERSION:
+			(void)printf("moultd %s, protocol %d\n", MOULT_VERSION,
+				     PROTO_VERSION);
+			return 0;
+		case MAIN_OPTION_PRINT_OPTIONS:
+			return config_print_mdoc(STDOUT_FILENO) < 0 ? 1 : 0;
+		default:
+			main_print_usage(stderr);
+			return MAIN_EXIT_USAGE;
+		}
+	}
+	if (optind < argc) {
+		(void)fprintf(stderr, "moultd: '%s' is not expected\n", argv[optind]);
+		main_print_usage(stderr);
+		return MAIN_EXIT_USAGE;
+	}
+	return -1;
+}
+
+/* Every connection and every generation needs descriptors: take all that are allowed. */
+static void main_raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct main_arguments arguments = { .file = "/etc/moult/moult.conf" };
+	struct supervisor *supervisor;
+	struct config *config;
+	struct err err = ERR_NULL;
+	int r;
+
+	r = main_parse(argc, argv, &arguments);
+	if (r >= 0)
+		return r;
+	log_init(LOG_LEVEL_INFO);
+	r = config_load(&config, arguments.file, &err);
+	if (r < 0) {
+		(void)fprintf(stderr, "moultd: %s\n", err.text);
+		return 1;
+	}
+	if (arguments.only_checks) {
+		(void)printf("%s: good, %zu models\n", config->file, config->n_models);
+		config_free(config);
+		return 0;
+	}
+	log_set_level(config->log_level);
+	main_raise_limits();
+	r = supervisor_new(&supervisor, config, &err);
+	if (r < 0) {
+		log_event(LOG_LEVEL_ERR, "start_failed", "reason=%s", LOG_QUOTED(err.text));
+		return 1;
+	}
+	r = supervisor_run(supervisor);
+	supervisor_free(supervisor);
+	log_event(LOG_LEVEL_NOTICE, "stopped", "result=%d", r);
+	return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/memory.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+
+/* proc(5): "NAME:   1234 kB". 0 when the name is not there. */
+static uint64_t memory_field(const char *text, const char *name)
+{
+	size_t bytes = strlen(name);
+
+	for (const char *line = text; line && *line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, name, bytes) == 0 && line[bytes] == ':')
+			return strtoull(line + bytes + 1, NULL, 10) * 1024;
+	}
+	return 0;
+}
+
+static void memory_read_file(const char *path, char *text, size_t size)
+{
+	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+}
+
+struct memory_sample memory_read(void)
+{
+	char text[4096];
+
+	memory_read_file("/proc/meminfo", text, sizeof(text));
+	return (struct memory_sample){
+		.available_bytes = memory_field(text, "MemAvailable"),
+	};
+}
+
+void memory_add_process(struct memory_sample *sample, pid_t pid)
+{
+	char path[64];
+	char text[4096];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	memory_read_file(path, text, sizeof(text));
+	sample->loader_rss_bytes += memory_field(text, "VmRSS");
+	sample->loader_anon_bytes += memory_field(text, "RssAnon");
+}
+
+json_t *memory_to_json(const struct memory_sample *sample)
+{
+	return json_pack("{s:I,s:I,s:I,s:I}", "available_bytes",
+			 (json_int_t)sample->available_bytes, "loader_rss_bytes",
+			 (json_int_t)sample->loader_rss_bytes, "loader_anon_bytes",
+			 (json_int_t)sample->loader_anon_bytes, "loader_pss_bytes",
+			 (json_int_t)sample->loader_pss_bytes);
+}

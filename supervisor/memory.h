@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Host memory as the kernel tells it: what is available, and what one process holds.
+ * Everything read here is cheap: /proc/meminfo and /proc/PID/status cost microseconds
+ * however large the process is. The proportional figures of smaps cost a walk over all
+ * pages, so a loader measures those of itself and reports them.
+ */
+
+#include <jansson.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct memory_sample {
+	uint64_t available_bytes;   /* MemAvailable; 0: not known */
+	uint64_t loader_rss_bytes;  /* of the loaders asked for, together */
+	uint64_t loader_anon_bytes; /* RssAnon: what nobody else can hold */
+	uint64_t loader_pss_bytes;  /* as the loaders reported it; 0: not known */
+};
+
+/* MemAvailable, the rest zero. */
+struct memory_sample memory_read(void);
+/* Adds what @pid holds; nothing when it is gone. */
+void memory_add_process(struct memory_sample *sample, pid_t pid);
+/* A new reference. */
+json_t *memory_to_json(const struct memory_sample *sample);

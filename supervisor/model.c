@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/model.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/model_state.h"
+
+/* A request that was in flight at this many crashes is never given to another loader. */
+#define MODEL_ATTEMPTS_MAX 2
+
+const char *model_cause_name(enum model_cause cause)
+{
+	static const char *const names[] = {
+		[MODEL_CAUSE_START] = "start",   [MODEL_CAUSE_SECRETS] = "secrets",
+		[MODEL_CAUSE_CONFIG] = "config", [MODEL_CAUSE_FILE] = "model-file",
+		[MODEL_CAUSE_SIGNAL] = "signal", [MODEL_CAUSE_MANUAL] = "manual",
+		[MODEL_CAUSE_CRASH] = "crash",
+	};
+
+	_Static_assert(sizeof(names) / sizeof(names[0]) == MODEL_CAUSE_COUNT,
+		       "one name per cause");
+	return names[cause];
+}
+
+int model_new(struct model **ret_model, const struct model_context *context,
+	      const struct config_model *config, struct err *err)
+{
+	struct model *model;
+	int r;
+
+	model = calloc(1, sizeof(*model));
+	if (!model)
+		return err_set(err, -ENOMEM, "out of memory");
+	model->context = *context;
+	model->section = config;
+	(void)snprintf(model->name, sizeof(model->name), "%s", config->name);
+	model->listener = (struct generation_listener){
+		.on_state = reload_on_state,
+		.on_lease_lost = model_on_lease_lost,
+		.on_answers = model_on_answers,
+		.context = model,
+	};
+	r = queue_init(&model->queue, context->loop, model->name,
+		       config->request_arena_bytes, config->max_body_bytes);
+	if (r < 0) {
+		free(model);
+		return err_set(err, r,
+			       "model '%s' gets no request_arena of %llu bytes: %s",
+			       config->name,
+			       (unsigned long long)config->request_arena_bytes,
+			       strerror(-r));
+	}
+	reload_init(model);
+	*ret_model = model;
+	return 0;
+}
+
+void model_free(struct model *model)
+{
+	if (!model)
+		return;
+	reload_fini(model);
+	model_fail_held(model, "the model is removed");
+	queue_fini(&model->queue);
+	free(model);
+}
+
+void model_stop(struct model *model)
+{
+	model_fail_held(model, "the model is being stopped");
+	reload_stop(model);
+}
+
+bool model_is_stopped(const struct model *model)
+{
+	return model->is_stopped;
+}
+
+bool model_is_unused(const struct model *model)
+{
+	return model->queue.arena.used_bytes == 0;
+}
+
+/* Requests */
+
+static void model_fail_request(struct request *request, unsigned int status,
+			       const char *reason)
+{
+	bool has_owner = request->has_owner;
+
+	/* Without an owner this frees it. */
+	request_set_state(request, REQUEST_FAILED);
+	if (has_owner)
+		request_answer_error(request, status, status == 503 ? 1 : 0, "%s", reason);
+}
+
+void model_fail_held(struct model *model, const char *reason)
+{
+	struct request *request;
+
+	while ((request = TAILQ_FIRST(&model->queue.held))) {
+		TAILQ_REMOVE(&model->queue.held, request, link);
+		model_fail_request(request, 503, reason);
+	}
+}
+
+static void model_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct request *request = timer->data;
+
+	(void)loop;
+	(void)revents;
+	if (request->state == REQUEST_HELD) {
+		TAILQ_REMOVE(&request->queue->held, request, link);
+		model_fail_request(request, 504,
+				   "no loader could take the request before its deadline "
+				   "(request_timeout)");
+		return;
+	}
+	/* The loader still reads the arena: the lease ends when it says so. */
+	lane_cancel(request->lane, request);
+	request->is_expired = true;
+	request_answer_error(request, 504, 0,
+			     "the model did not answer before the request's deadline "
+			     "(request_timeout)");
+}
+
+void model_dispatch(struct model *model)
+{
+	struct request *request;
+
+	while (model->active && (request = TAILQ_FIRST(&model->queue.held))) {
+		if (generation_submit(model->active, request) != 0)
+			return;
+		TAILQ_REMOVE(&model->queue.held, request, link);
+	}
+}
+
+void model_on_answers(void *context, struct generation *generation)
+{
+	struct model *model = context;
+
+	(void)generation;
+	model_dispatch(model);
+}
+
+/* Back to the queue, where its age puts it: leases are older than what is held. */
+static void model_hold_again(struct model *model, struct request *request)
+{
+	struct request *other;
+
+	request_set_state(request, REQUEST_HELD);
+	TAILQ_FOREACH(other, &model->queue.held, link) {
+		if (other->accepted_ns > request->accepted_ns) {
+			TAILQ_INSERT_BEFORE(other, request, link);
+			return;
+		}
+	}
+	TAILQ_INSERT_TAIL(&model->queue.held, request, link);
+}
+
+void model_on_lease_lost(void *context, struct generation *generation,
+			 struct request *request)
+{
+	struct model *model = context;
+	char reason[ERR_TEXT_MAX];
+
+	if (!request->has_owner || request->is_expired) {
+		request_set_state(request, REQUEST_FAILED);
+		return;
+	}
+	if (!request->is_answering && request->attempts < MODEL_ATTEMPTS_MAX &&
+	    !model->is_stopping) {
+		model_hold_again(model, request);
+		return;
+	}
+	(void)snprintf(reason, sizeof(reason), "the loader died with the request (%.400s)",
+		       generation->failure.text);
+	model_fail_request(request, 500, reason);
+}
+
+int model_begin(struct model *model, const struct request_start *start,
+		struct request **ret_request, struct request_refusal *refusal)
+{
+	if (model->is_stopping)
+		return request_refuse(refusal, 503, 1, "model '%s' is being stopped",
+				      model->name);
+	return request_new(ret_request, &model->queue, start, refusal);
+}
+
+static int model_may_hold(struct model *model, struct request_refusal *refusal)
+{
+	if (model->is_stopping)
+		return request_refuse(refusal, 503, 1, "model '%s' is being stopped",
+				      model->name);
+	if (!model->active && !reload_is_expected(model))
+		return request_refuse(refusal, 503, 5, "model '%s' does not serve: %s",
+				      model->name, model->last_error.text);
+	if (model->queue.counts.held >= model->section->max_held)
+		return request_refuse(refusal, 503, 1,
+				      "model '%s' has %u requests waiting, as many as "
+				      "max_held allows",
+				      model->name, model->section->max_held);
+	return 0;
+}
+
+int model_submit(struct request *request, struct request_refusal *refusal)
+{
+	struct queue *queue = request->queue;
+	struct model *model = (struct model *)((char *)queue - offsetof(struct model, queue));
+	int r;
+
+	request->accepted_ns = clock_now_ns();
+	request->deadline_ns = request->accepted_ns + model->section->request_timeout_ns;
+	ev_timer_init(&request->deadline, model_on_deadline,
+		      (double)model->section->request_timeout_ns / 1e9, 0.);
+	request->deadline.data = request;
+	if (!model->active || !TAILQ_EMPTY(&queue->held) ||
+	    generation_submit(model->active, request) != 0) {
+		r = model_may_hold(model, refusal);
+		if (r)
+			return r;
+		request_set_state(request, REQUEST_HELD);
+		TAILQ_INSERT_TAIL(&queue->held, request, link);
+	}
+	ev_timer_start(queue->loop, &request->deadline);
+	return 0;
+}
+
+/* What others may know */
+
+const char *model_name(const struct model *model)
+{
+	return model->name;
+}
+
+bool model_is_ready(const struct model *model)
+{
+	return model->active != NULL && !model->is_stopping;
+}
+
+uint64_t model_generation(const struct model *model)
+{
+	return model->active ? model->active->number : 0;
+}
+
+const struct config_model *model_config(const struct model *model)
+{
+	return model->section;
+}
+
+const struct request_counts *model_counts(const struct model *model)
+{
+	return &model->queue.counts;
+}
+
+static const char *model_state_text(const struct model *model)
+{
+	if (model->is_stopping)
+		return "stopping";
+	if (model->active)
+		return "ready";
+	if (model->candidate)
+		return "loading";
+	return reload_is_expected(model) ? "restarting" : "failed";
+}
+
+static json_t *model_text_or_null(const char *text)
+{
+	return text && *text ? json_string(text) : json_null();
+}
+
+static json_t *model_generation_to_json(const struct generation *generation)
+{
+	if (!generation)
+		return json_null();
+	return json_pack("{s:I,s:i,s:s,s:i}", "generation", (json_int_t)generation->number,
+			 "pid", (int)generation->pid, "state",
+			 generation_state_name(generation->state), "leases",
+			 (int)lane_leased(generation->lane));
+}
+
+json_t *model_to_json(const struct model *model)
+{
+	const struct generation *active = model->active;
+	const struct request_counts *counts = &model->queue.counts;
+
+	return json_pack(
+		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
+		"s:{s:I,s:I,s:I,s:I,s:I,s:I}}",
+		"name", model->name, "state", model_state_text(model), "generation",
+		(json_int_t)(active ? active->number : 0), "pid",
+		active ? (int)active->pid : 0, "since_ms",
+		active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0., "candidate",
+		model_generation_to_json(model->candidate), "retiring",
+		model_generation_to_json(model->retiring), "stale",
+		model_text_or_null(model->stale.text), "last_error",
+		model_text_or_null(model->last_error.text), "secrets_digest",
+		model_text_or_null(active ? active->secrets_digest : NULL),
+		"weights_sha256",
+		model_text_or_null(active ? active->report.weights_sha256 : NULL),
+		"receipts", (json_int_t)model->receipts, "request_arena_used_bytes",
+		(json_int_t)model->queue.arena.used_bytes, "requests", "accepted",
+		(json_int_t)counts->accepted, "answered", (json_int_t)counts->answered,
+		"failed", (json_int_t)counts->failed, "held", (json_int_t)counts->held,
+		"leased", (json_int_t)counts->leased, "replayed",
+		(json_int_t)counts->replayed);
+}

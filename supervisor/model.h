@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One served name: its queue, the generation that serves it, the candidate that may
+ * replace that one, and the decision to swap.
+ *
+ * There is at most one candidate and one retiring generation beside the active one. A
+ * candidate that fails changes nothing for the active generation. Requests are bound to a
+ * generation when they are leased, not when they are accepted.
+ */
+
+#include <ev.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shared/err.h"
+#include "supervisor/config.h"
+#include "supervisor/request.h"
+
+struct model;
+struct receipt;
+struct watch;
+
+enum model_cause {
+	MODEL_CAUSE_START,
+	MODEL_CAUSE_SECRETS,
+	MODEL_CAUSE_CONFIG,
+	MODEL_CAUSE_FILE,
+	MODEL_CAUSE_SIGNAL,
+	MODEL_CAUSE_MANUAL,
+	MODEL_CAUSE_CRASH,
+	MODEL_CAUSE_COUNT
+};
+
+const char *model_cause_name(enum model_cause cause);
+
+/* Upward news, set once by the supervisor. */
+struct model_listener {
+	/* A reload (or a start) is over, whatever became of it; @receipt is borrowed. */
+	void (*on_receipt)(void *context, struct model *model,
+			   const struct receipt *receipt);
+	/* The model became ready, or ceased to be. */
+	void (*on_ready)(void *context, struct model *model);
+	/* A removed model is gone and may be freed. */
+	void (*on_stopped)(void *context, struct model *model);
+	void *context;
+};
+
+struct model_context {
+	struct ev_loop *loop;
+	struct watch *watch;
+	const struct config *config; /* replaced by model_set_config() */
+	uint64_t *next_generation;   /* one counter for all models: only grows */
+	const struct model_listener *listener;
+};
+
+/* @config and its model section are borrowed until model_set_config() brings others.
+ * 0 or -errno with a sentence. Nothing is started yet. */
+int model_new(struct model **ret_model, const struct model_context *context,
+	      const struct config_model *config, struct err *err);
+/* Kills what is left, answers what waits with 503. */
+void model_free(struct model *model);
+
+/* Takes over the section of a new configuration; reloads when it needs to.
+ * True: a reload was asked for. */
+bool model_set_config(struct model *model, const struct config *config,
+		      const struct config_model *fresh);
+
+/* Asks for a reload, which starts in the next round of the loop. One is in flight at most and one pending: more are the same one.
+ * Returns the number of the receipt (they count up per model) that will answer it. */
+uint64_t model_reload(struct model *model, enum model_cause cause);
+
+/* No new requests; drains and ends every generation; on_stopped follows, from the loop. */
+void model_stop(struct model *model);
+/* All of its processes are gone. */
+bool model_is_stopped(const struct model *model);
+/* No owner holds a request of it any more: model_free() is safe. */
+bool model_is_unused(const struct model *model);
+
+/* Begins a request. 0 with *ret_request (the caller is its owner), or a positive outcome
+ * with @refusal filled. */
+int model_begin(struct model *model, const struct request_start *start,
+		struct request **ret_request, struct request_refusal *refusal);
+/* The body is whole: hold or lease it. 0, or a positive outcome with @refusal filled; in
+ * either case the owner still has to release it. */
+int model_submit(struct request *request, struct request_refusal *refusal);
+
+const char *model_name(const struct model *model);
+/* An answered warm-up of the active generation, not merely a live process. */
+bool model_is_ready(const struct model *model);
+/* Generation that serves now, 0: none. */
+uint64_t model_generation(const struct model *model);
+const struct config_model *model_config(const struct model *model);
+const struct request_counts *model_counts(const struct model *model);
+/* State for `moultctl status`: a new reference. */
+json_t *model_to_json(const struct model *model);

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/receipt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+
+#define RECEIPT_FILE_BYTES ((off_t)1024 * 1024)
+#define RECEIPT_PATH_MAX 4096
+
+const char *receipt_outcome_name(enum receipt_outcome outcome)
+{
+	static const char *const names[] = {
+		[RECEIPT_OK] = "ok",
+		[RECEIPT_FAILED] = "failed",
+		[RECEIPT_UNCHANGED] = "unchanged",
+	};
+
+	return names[outcome];
+}
+
+static json_t *receipt_side_to_json(const struct receipt_side *side)
+{
+	if (side->generation == 0)
+		return json_null();
+	return json_pack("{s:I,s:i}", "generation", (json_int_t)side->generation, "pid",
+			 (int)side->pid);
+}
+
+static json_t *receipt_phases_to_json(const struct receipt *receipt)
+{
+	return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "spawn",
+			 receipt->spawn_ms, "stage", receipt->stage_ms, "commit",
+			 receipt->commit_ms, "warmup", receipt->warmup_ms, "swap",
+			 receipt->swap_ms, "drain", receipt->drain_ms, "stop",
+			 receipt->stop_ms, "reclaim", receipt->reclaim_ms, "total",
+			 receipt->total_ms);
+}
+
+static json_t *receipt_requests_to_json(const struct request_counts *counts)
+{
+	json_int_t lost = (json_int_t)(counts->accepted - counts->answered -
+				       counts->failed - counts->held - counts->leased);
+
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "accepted",
+			 (json_int_t)counts->accepted, "answered",
+			 (json_int_t)counts->answered, "failed",
+			 (json_int_t)counts->failed, "held", (json_int_t)counts->held,
+			 "leased", (json_int_t)counts->leased, "replayed",
+			 (json_int_t)counts->replayed, "lost", lost);
+}
+
+json_t *receipt_to_json(const struct receipt *receipt)
+{
+	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:{s:o,s:o,s:o},s:o}",
+			 "number", (json_int_t)receipt->number, "time_ms",
+			 (json_int_t)receipt->time_ms, "model", receipt->model, "cause",
+			 receipt->cause, "strategy", receipt->strategy, "outcome",
+			 receipt_outcome_name(receipt->outcome), "reason",
+			 receipt->reason.text, "from",
+			 receipt_side_to_json(&receipt->from), "to",
+			 receipt_side_to_json(&receipt->to), "phases_ms",
+			 receipt_phases_to_json(receipt), "memory", "before",
+			 memory_to_json(&receipt->before), "peak",
+			 memory_to_json(&receipt->peak), "after",
+			 memory_to_json(&receipt->after), "requests",
+			 receipt_requests_to_json(&receipt->requests));
+}
+
+static int receipt_open(const char *state_dir, char *path)
+{
+	struct stat st;
+	char old[RECEIPT_PATH_MAX];
+
+	(void)snprintf(path, RECEIPT_PATH_MAX, "%s/receipts.jsonl", state_dir);
+	if (stat(path, &st) == 0 && st.st_size > RECEIPT_FILE_BYTES) {
+		int n = snprintf(old, sizeof(old), "%s.1", path);
+
+		if (n > 0 && (size_t)n < sizeof(old))
+			(void)rename(path, old);
+	}
+	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+}
+
+int receipt_append(const char *state_dir, const json_t *receipt)
+{
+	FREE char *line = json_dumps(receipt, JSON_COMPACT);
+	char path[RECEIPT_PATH_MAX];
+	CLOSE_FD int fd = -1;
+	size_t bytes;
+
+	if (!line)
+		return -ENOMEM;
+	fd = receipt_open(state_dir, path);
+	if (fd < 0)
+		return -errno;
+	/* The terminator becomes the newline: one write is one whole line. */
+	bytes = strlen(line);
+	line[bytes] = '\n';
+	if (write(fd, line, bytes + 1) < 0)
+		return -errno;
+	return 0;
+}
+
+json_t *receipt_read(const char *state_dir, const char *model, size_t max)
+{
+	json_t *receipts = json_array();
+	char path[RECEIPT_PATH_MAX];
+	FREE char *line = NULL;
+	size_t size = 0;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/receipts.jsonl", state_dir);
+	file = fopen(path, "re");
+	while (file && receipts && getline(&line, &size, file) > 0) {
+		json_t *receipt = json_loads(line, 0, NULL);
+		const char *name =
+			json_string_value(json_object_get(receipt, "model"));
+
+		if (name && (!model || strcmp(name, model) == 0)) {
+			(void)json_array_append_new(receipts, receipt);
+			if (json_array_size(receipts) > max)
+				(void)json_array_remove(receipts, 0);
+		} else {
+			json_decref(receipt);
+		}
+	}
+	if (file)
+		(void)fclose(file);
+	return receipts;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The record of one reload (or start): what caused it, how it went, how long each phase
+ * took, and what memory was before, at the peak and after. Kept as one JSON line each in
+ * the state directory.
+ */
+
+#include <jansson.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "shared/err.h"
+#include "supervisor/memory.h"
+#include "supervisor/request.h"
+
+enum receipt_outcome {
+	RECEIPT_OK,        /* the new generation serves and the old one is gone */
+	RECEIPT_FAILED,    /* the candidate did not make it; nothing else changed */
+	RECEIPT_UNCHANGED, /* the inputs turned out to be the same */
+};
+
+struct receipt_side {
+	uint64_t generation; /* 0: none */
+	pid_t pid;
+};
+
+struct receipt {
+	uint64_t number; /* counts up per model */
+	uint64_t time_ms; /* since the epoch, at the start */
+	const char *model;
+	const char *cause;
+	const char *strategy;
+	enum receipt_outcome outcome;
+	struct err reason; /* "" when all went well */
+	struct receipt_side from;
+	struct receipt_side to;
+	/* Phases in milliseconds; 0: not reached. */
+	double spawn_ms;
+	double stage_ms;
+	double commit_ms;
+	double warmup_ms;
+	double swap_ms; /* from READY to ACTIVE: the pause of an overlap */
+	double drain_ms;
+	double stop_ms; /* ask, TERM and KILL */
+	double reclaim_ms;
+	double total_ms;
+	struct memory_sample before;
+	struct memory_sample peak; /* both loaders alive */
+	struct memory_sample after;
+	struct request_counts requests; /* of the model, at the end */
+};
+
+const char *receipt_outcome_name(enum receipt_outcome outcome);
+/* A new reference, or NULL without memory. */
+json_t *receipt_to_json(const struct receipt *receipt);
+
+/* Appends one line to STATE_DIR/receipts.jsonl; at RECEIPT_FILE_BYTES the file becomes
+ * receipts.jsonl.1. 0 or -errno: the reload is none the worse. */
+int receipt_append(const char *state_dir, const json_t *receipt);
+
+/* The last @max receipts of @model (NULL: of all), oldest first: a new array. */
+json_t *receipt_read(const char *state_dir, const char *model, size_t max);

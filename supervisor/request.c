@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/request.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/clock.h"
+#include "supervisor/lane.h"
+#include "supervisor/queue.h"
+
+/* Room for a body whose length was not announced, before it grows. */
+#define REQUEST_UNKNOWN_BYTES ((size_t)64 * 1024)
+#define REQUEST_BODY_ALIGN ((size_t)64)
+
+int request_refuse(struct request_refusal *refusal, unsigned int status,
+		   unsigned int retry_after_s, const char *format, ...)
+{
+	va_list args;
+
+	refusal->status = status;
+	refusal->retry_after_s = retry_after_s;
+	va_start(args, format);
+	(void)vsnprintf(refusal->err.text, sizeof(refusal->err.text), format, args);
+	va_end(args);
+	return 1;
+}
+
+static size_t request_body_start(size_t offset, size_t head_bytes)
+{
+	size_t end = offset + head_bytes;
+
+	return (end + REQUEST_BODY_ALIGN - 1) & ~(REQUEST_BODY_ALIGN - 1);
+}
+
+static int request_refuse_size(const struct queue *queue, struct request_refusal *refusal)
+{
+	return request_refuse(refusal, 413, 0,
+			      "the body is larger than the %llu bytes that model '%s' "
+			      "allows (max_body)",
+			      (unsigned long long)queue->max_body_bytes,
+			      queue->model);
+}
+
+/* Room for head and body; the arena is the bound on everything that waits. */
+static int request_place(struct request *request, size_t body_bytes,
+			 struct request_refusal *refusal)
+{
+	struct arena *arena = &request->queue->arena;
+	size_t bytes = request_body_start(0, request->head_bytes) + body_bytes;
+	int r;
+
+	r = arena_alloc(arena, bytes, &request->offset);
+	if (r == ARENA_E_TOO_LARGE)
+		return request_refuse_size(request->queue, refusal);
+	if (r)
+		return request_refuse(refusal, 503, 1,
+				      "model '%s' has no room for another %zu bytes of "
+				      "requests now (request_arena)",
+				      request->queue->model, bytes);
+	request->body_offset = request_body_start(request->offset, request->head_bytes);
+	return 0;
+}
+
+int request_new(struct request **ret_request, struct queue *queue,
+		const struct request_start *start, struct request_refusal *refusal)
+{
+	size_t body_bytes = REQUEST_UNKNOWN_BYTES;
+	struct request *request;
+	unsigned char *memory;
+	int r;
+
+	if (start->body_bytes != UINT64_MAX) {
+		if (start->body_bytes > queue->max_body_bytes)
+			return request_refuse_size(queue, refusal);
+		body_bytes = (size_t)start->body_bytes;
+	}
+	request = calloc(1, sizeof(*request));
+	if (!request)
+		return request_refuse(refusal, 503, 1, "the server is out of memory");
+	request->queue = queue;
+	request->has_owner = true;
+	request->on_part = start->on_part;
+	request->context = start->context;
+	STAILQ_INIT(&request->parts);
+	request->head_bytes = proto_head_bytes(start->method, start->target, start->fields,
+					       start->n_fields);
+	if (request->head_bytes > PROTO_HEAD_MAX) {
+		free(request);
+		return request_refuse(refusal, 431, 0,
+				      "the request's headers are larger than %d bytes",
+				      PROTO_HEAD_MAX);
+	}
+	r = request_place(request, body_bytes, refusal);
+	if (r) {
+		free(request);
+		return r;
+	}
+	memory = queue->memory.base;
+	proto_head_write(memory + request->offset, start->method, start->target,
+			 start->fields, start->n_fields);
+	*ret_request = request;
+	return 0;
+}
+
+/* A body of unknown length outgrew its block: move it into one twice as large. */
+static int request_grow(struct request *request, size_t body_bytes,
+			struct request_refusal *refusal)
+{
+	unsigned char *memory = request->queue->memory.base;
+	size_t old_offset = request->offset;
+	size_t old_body = request->body_offset;
+	int r;
+
+	r = request_place(request, body_bytes * 2, refusal);
+	if (r) {
+		request->offset = old_offset;
+		return r;
+	}
+	memcpy(memory + request->offset, memory + old_offset, request->head_bytes);
+	memcpy(memory + request->body_offset, memory + old_body, request->body_bytes);
+	arena_free(&request->queue->arena, old_offset);
+	return 0;
+}
+
+int request_append(struct request *request, const void *data, size_t bytes,
+		   struct request_refusal *refusal)
+{
+	struct arena *arena = &request->queue->arena;
+	size_t end = request->body_bytes + bytes;
+	size_t room;
+	int r;
+
+	assert(request->state == REQUEST_RECEIVING);
+	if (end > request->queue->max_body_bytes)
+		return request_refuse_size(request->queue, refusal);
+	room = arena_capacity(arena, request->offset) -
+	       (request->body_offset - request->offset);
+	if (end > room) {
+		r = request_grow(request, end, refusal);
+		if (r)
+			return r;
+	}
+	memcpy((unsigned char *)request->queue->memory.base + request->body_offset +
+		       request->body_bytes,
+	       data, bytes);
+	request->body_bytes = end;
+	return 0;
+}
+
+static void request_try_free(struct request *request)
+{
+	struct request_part *part;
+
+	if (request->has_owner || request->is_submitted)
+		return;
+	while ((part = request_take_part(request)))
+		request_part_free(part);
+	arena_free(&request->queue->arena, request->offset);
+	free(request->head);
+	free(request);
+}
+
+void request_set_state(struct request *request, enum request_state state)
+{
+	struct request_counts *counts = &request->queue->counts;
+
+	switch (request->state) {
+	case REQUEST_RECEIVING:
+		request->is_submitted = true;
+		counts->accepted++;
+		break;
+	case REQUEST_HELD:
+		counts->held--;
+		break;
+	case REQUEST_LEASED:
+		counts->leased--;
+		if (state == REQUEST_HELD)
+			counts->replayed++;
+		break;
+	case REQUEST_ANSWERED:
+	case REQUEST_FAILED:
+	case REQUEST_STATE_COUNT:
+		assert(false);
+	}
+	request->state = state;
+	switch (state) {
+	case REQUEST_HELD:
+		counts->held++;
+		return;
+	case REQUEST_LEASED:
+		counts->leased++;
+		return;
+	case REQUEST_ANSWERED:
+		counts->answered++;
+		break;
+	case REQUEST_FAILED:
+		counts->failed++;
+		break;
+	case REQUEST_RECEIVING:
+	case REQUEST_STATE_COUNT:
+		assert(false);
+	}
+	ev_timer_stop(request->queue->loop, &request->deadline);
+	request->is_submitted = false;
+	request_try_free(request);
+}
+
+/* The owner's news; it may release the request before this returns. */
+static void request_notify(struct request *request, struct request_part *part)
+{
+	STAILQ_INSERT_TAIL(&request->parts, part, link);
+	request->is_answering = true;
+	request->on_part(request, request->context);
+}
+
+void request_deliver(struct request *request, const struct proto_answer *answer,
+		     const unsigned char *head, struct request_part *part)
+{
+	bool is_last = part->is_last;
+	bool is_answered = answer->status != 499 && !request->is_expired;
+
+	if (!request->has_owner || request->is_expired) {
+		request_part_free(part);
+	} else {
+		if (answer->flags & PROTO_ANSWER_FIRST) {
+			request->status = answer->status;
+			request->generation = answer->generation;
+			if (answer->head_bytes > 0) {
+				request->head = malloc(answer->head_bytes);
+				if (request->head)
+					memcpy(request->head, head, answer->head_bytes);
+				request->answer_head_bytes =
+					request->head ? answer->head_bytes : 0;
+			}
+		}
+		request_notify(request, part);
+	}
+	/* request_release() may have run inside; the queue's hold keeps it alive. */
+	if (is_last)
+		request_set_state(request, is_answered ? REQUEST_ANSWERED : REQUEST_FAILED);
+}
+
+/* {"error": text} as a part of our own; NULL without memory. */
+static struct request_part *request_error_part(const char *text)
+{
+	json_t *object = json_pack("{s:s}", "error", text);
+	char *body = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	struct request_part *part = NULL;
+
+	if (body) {
+		size_t bytes = strlen(body);
+
+		part = calloc(1, sizeof(*part) + bytes);
+		if (part) {
+			memcpy(part->text, body, bytes);
+			part->body = part->text;
+			part->body_bytes = bytes;
+			part->is_last = true;
+		}
+	}
+	free(body);
+	json_decref(object);
+	return part;
+}
+
+void request_answer_error(struct request *request, unsigned int status,
+			  unsigned int retry_after_s, const char *format, ...)
+{
+	static const struct proto_field content_type = {
+		.name = { "content-type", sizeof("content-type") - 1 },
+		.value = { "application/json", sizeof("application/json") - 1 },
+	};
+	const struct proto_text none = { "", 0 };
+	struct request_part *part;
+	char text[ERR_TEXT_MAX];
+	va_list args;
+
+	if (!request->has_owner)
+		return;
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	part = request->is_answering ? NULL : request_error_part(text);
+	if (!part) {
+		/* Either the status line is out already or there is no memory. */
+		request->is_broken = true;
+		request->on_part(request, request->context);
+		return;
+	}
+	request->status = status;
+	request->retry_after_s = retry_after_s;
+	request->generation = 0;
+	request->answer_head_bytes = proto_head_bytes(none, none, &content_type, 1);
+	request->head = malloc(request->answer_head_bytes);
+	if (request->head)
+		proto_head_write(request->head, none, none, &content_type, 1);
+	else
+		request->answer_head_bytes = 0;
+	request_notify(request, part);
+}
+
+int request_answer_head(const struct request *request, struct proto_head *ret_head)
+{
+	if (!request->head) {
+		*ret_head = (struct proto_head){ .n_left = 0 };
+		return 0;
+	}
+	return proto_head_read(ret_head, request->head, request->answer_head_bytes);
+}
+
+struct request_part *request_take_part(struct request *request)
+{
+	struct request_part *part = STAILQ_FIRST(&request->parts);
+
+	if (part)
+		STAILQ_REMOVE_HEAD(&request->parts, link);
+	return part;
+}
+
+void request_part_free(struct request_part *part)
+{
+	if (!part)
+		return;
+	if (part->lane) {
+		lane_release(part->lane, part->token);
+		lane_unref(part->lane);
+	}
+	free(part);
+}
+
+void request_release(struct request *request)
+{
+	assert(request->has_owner);
+	request->has_owner = false;
+	if (request->state == REQUEST_HELD) {
+		TAILQ_REMOVE(&request->queue->held, request, link);
+		request_set_state(request, REQUEST_FAILED);
+		return;
+	}
+	if (request->lane && !request->is_expired)
+		lane_cancel(request->lane, request);
+	request_try_free(request);
+}

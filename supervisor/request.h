@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One request from its first byte to its last, and where it stands.
+ *
+ * Its head and body are written once, into the model's request arena. Afterwards holding,
+ * leasing and replaying only move this small struct between queues. A request is in exactly
+ * one state, and the counters of its model follow every change of state here and nowhere
+ * else, so that at any moment
+ *
+ *	accepted = answered + failed + held + leased.
+ *
+ * Two parties hold a request: its queue, from model_submit() until it is answered or
+ * failed, and the HTTP connection (the owner), from model_begin() until request_release().
+ * It is freed when both have let go.
+ */
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "shared/err.h"
+#include "shared/proto.h"
+
+struct lane;
+struct queue;
+
+enum request_state {
+	REQUEST_RECEIVING, /* the body is coming in; not counted yet */
+	REQUEST_HELD,      /* waits in the model's queue */
+	REQUEST_LEASED,    /* a loader has it */
+	REQUEST_ANSWERED,
+	REQUEST_FAILED,
+	REQUEST_STATE_COUNT
+};
+
+struct request_counts {
+	uint64_t accepted;
+	uint64_t answered;
+	uint64_t failed;
+	uint64_t held;
+	uint64_t leased;
+	uint64_t replayed; /* times a request went back to the queue */
+};
+
+/* Part of an answer. The bytes lie in a response arena that stays mapped, and the loader
+ * does not reuse them, until request_part_free(). */
+struct request_part {
+	STAILQ_ENTRY(request_part) link;
+	struct lane *lane; /* a reference; NULL: the supervisor's own text */
+	uint64_t token;
+	const void *body;
+	size_t body_bytes;
+	bool is_last;
+	char text[]; /* the supervisor's own */
+};
+
+struct request {
+	TAILQ_ENTRY(request) link; /* in its queue while HELD */
+	struct queue *queue;
+	struct lane *lane; /* while LEASED: borrowed, the lane knows its leases */
+	enum request_state state;
+	bool is_submitted; /* the queue holds it */
+	bool has_owner;
+	bool is_answering; /* a part reached the owner: it cannot be replayed */
+	bool is_expired;   /* answered 504 while LEASED: what the loader says is dropped */
+	bool is_broken;    /* the rest will never come: the owner closes the connection */
+	uint32_t attempts; /* leases so far */
+	uint64_t lease;    /* while LEASED */
+	size_t offset;     /* in the request arena: the head, then the body */
+	size_t head_bytes;
+	size_t body_offset;
+	size_t body_bytes;
+	uint64_t accepted_ns;
+	uint64_t deadline_ns;
+	ev_timer deadline;
+
+	/* The answer, once on_part has been called. */
+	unsigned int status;           /* HTTP */
+	uint64_t generation;           /* that computed it; 0: the supervisor answered */
+	unsigned int retry_after_s;    /* 0: none */
+	unsigned char *head;           /* private copy of the answer's head, or NULL */
+	size_t answer_head_bytes;
+	STAILQ_HEAD(request_parts, request_part) parts; /* not yet taken by the owner */
+
+	void (*on_part)(struct request *request, void *context);
+	void *context;
+};
+
+struct request_start {
+	struct proto_text method;
+	struct proto_text target;
+	const struct proto_field *fields; /* names in lower case */
+	size_t n_fields;
+	uint64_t body_bytes; /* Content-Length, or UINT64_MAX when it is not known */
+	/* Called from the loop, never from inside model_begin(), request_append() or
+	 * model_submit(): a part of the answer, or a failure in the form of one, has
+	 * arrived. The first call comes with status and head set. Not called after
+	 * request_release(). */
+	void (*on_part)(struct request *request, void *context);
+	void *context;
+};
+
+/* Why the supervisor itself turns a request away. */
+struct request_refusal {
+	unsigned int status; /* HTTP: 413, 431, 503, ... */
+	unsigned int retry_after_s;
+	struct err err;
+};
+
+/* Copies the next bytes of the body into the arena. 0, or a positive outcome with @refusal
+ * filled (413: larger than max_body; 503: the arena is full). */
+int request_append(struct request *request, const void *data, size_t bytes,
+		   struct request_refusal *refusal);
+
+/* The answer's head fields: 0 or -EBADMSG; then proto_head_next(). Valid while @request is
+ * held. An answer without a head reads as one without fields. */
+int request_answer_head(const struct request *request, struct proto_head *ret_head);
+
+/* Takes the next part, or NULL when none has arrived. The caller owns it. */
+struct request_part *request_take_part(struct request *request);
+/* Gives the bytes back to the loader. Accepts NULL. Loop thread only. */
+void request_part_free(struct request_part *part);
+
+/* The owner lets go, answered or not: a client that left, or a response on its way. A held
+ * request fails at once; a leased one is cancelled and ends when the loader says so. */
+void request_release(struct request *request);
+
+/* For the model and its lanes only. */
+
+/* A request with room in @queue's arena for the head and @start's body. 0, or a positive
+ * outcome with @refusal filled. */
+int request_new(struct request **ret_request, struct queue *queue,
+		const struct request_start *start, struct request_refusal *refusal);
+
+/* The only way to another state: keeps the counters. ANSWERED and FAILED let the queue go
+ * and may free @request. */
+void request_set_state(struct request *request, enum request_state state);
+
+/* A part of a loader's answer, already checked. Steals @part. @head is copied. The LAST
+ * part ends the lease. */
+void request_deliver(struct request *request, const struct proto_answer *answer,
+		     const unsigned char *head, struct request_part *part);
+
+/* Turns one away: fills @refusal and returns 1. */
+int request_refuse(struct request_refusal *refusal, unsigned int status,
+		   unsigned int retry_after_s, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Answers an owner that still waits with the supervisor's own error; the state stays. */
+void request_answer_error(struct request *request, unsigned int status,
+			  unsigned int retry_after_s, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));

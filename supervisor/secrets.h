@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One consistent snapshot of a directory of secrets: one file, one secret. Kubernetes'
+ * ..data indirection is followed through one directory descriptor and checked before and
+ * after, so that no snapshot mixes two rotations. Values leave this module only inside a
+ * constant memfd; a digest keyed with a random key of this process stands for them
+ * everywhere else.
+ */
+
+#include <stdint.h>
+
+#include "shared/err.h"
+
+#define SECRETS_DIGEST_HEX 33
+#define SECRETS_FILES_MAX 64
+#define SECRETS_FILE_BYTES_MAX (64 * 1024)
+
+struct secrets {
+	int fd;         /* constant memfd in the format of proto_secrets_next(); owned */
+	uint32_t count; /* secrets in it */
+	char digest[SECRETS_DIGEST_HEX]; /* keyed; "" when there are none */
+};
+
+#define SECRETS_NULL                                                                     \
+	{                                                                                \
+		.fd = -1                                                                 \
+	}
+
+enum {
+	_SECRETS_E_SUCCESS,
+	SECRETS_E_UNSETTLED, /* it changed while being read: try again soon */
+	SECRETS_E_REFUSED,   /* missing, empty, too large, unreadable: keep the last ones */
+};
+
+/* Reads @directory (NULL: no secrets, succeeds with an empty memfd). Every regular file
+ * whose name does not begin with '.' is a secret; a trailing newline is kept as it is.
+ * Refused, with a sentence that names the file and the remedy: a missing or empty
+ * directory, an empty file, a file readable by others, too many or too large files, names
+ * of odd characters, anything that is no regular file. Never blocks on a FIFO. */
+int secrets_read(struct secrets *ret_secrets, const char *directory, struct err *err);
+void secrets_fini(struct secrets *secrets);

@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/supervisor.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <ev.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/commands.h"
+#include "supervisor/control.h"
+#include "supervisor/http.h"
+#include "supervisor/listen.h"
+#include "supervisor/notify.h"
+#include "supervisor/receipt.h"
+#include "supervisor/watch.h"
+
+/* How often a removed model is looked at until its last request has left. */
+#define SUPERVISOR_SWEEP_S 0.2
+
+struct supervisor {
+	struct ev_loop *loop;
+	struct config *config;
+	struct watch *watch;
+	struct watch_path *config_watch;
+	struct watch_path *models_watch;
+	struct http *http;
+	struct control *control;
+	struct commands *commands;
+	struct notify notify;
+	struct model_listener listener;
+	struct model *models[CONFIG_MODELS_MAX]; /* in configuration order */
+	size_t n_models;
+	struct model *leaving[CONFIG_MODELS_MAX]; /* removed, stopped or being stopped */
+	size_t n_leaving;
+	ev_timer sweep;
+	uint64_t next_generation;
+	size_t n_starting; /* models whose first receipt is due */
+	uint64_t started_ns;
+	struct err config_error; /* why the file on disk is not in use; "" when it is */
+	ev_signal signals[4];
+	ev_timer shutdown;
+	bool is_stopping;
+};
+
+/* Models */
+
+struct model *supervisor_find(struct supervisor *supervisor, const char *name)
+{
+	for (size_t i = 0; i < supervisor->n_models; i++)
+		if (strcmp(model_name(supervisor->models[i]), name) == 0)
+			return supervisor->models[i];
+	return NULL;
+}
+
+struct model *supervisor_at(struct supervisor *supervisor, size_t i)
+{
+	return i < supervisor->n_models ? supervisor->models[i] : NULL;
+}
+
+static struct model *supervisor_http_find(void *context, const char *name)
+{
+	return supervisor_find(context, name);
+}
+
+static struct model *supervisor_http_at(void *context, size_t i)
+{
+	return supervisor_at(context, i);
+}
+
+const struct config *supervisor_config(const struct supervisor *supervisor)
+{
+	return supervisor->config;
+}
+
+struct notify *supervisor_notify(struct supervisor *supervisor)
+{
+	return &supervisor->notify;
+}
+
+json_t *supervisor_to_json(const struct supervisor *supervisor)
+{
+	const char *error = supervisor->config_error.text;
+
+	return json_pack("{s:i,s:f,s:s,s:o,s:o}", "pid", (int)getpid(), "uptime_s",
+			 (double)(clock_now_ns() - supervisor->started_ns) / 1e9, "version",
+			 MOULT_VERSION, "config_error",
+			 *error ? json_string(error) : json_null(), "http",
+			 supervisor->http ? http_to_json(supervisor->http) : json_null());
+}
+
+static void supervisor_say_status(struct supervisor *supervisor)
+{
+	size_t n_ready = 0;
+
+	for (size_t i = 0; i < supervisor->n_models; i++)
+		n_ready += model_is_ready(supervisor->models[i]);
+	notify_status(&supervisor->notify, "%zu of %zu models ready%s%s", n_ready,
+		      supervisor->n_models,
+		      supervisor->config_error.text[0] ? "; configuration refused: " : "",
+		      supervisor->config_error.text);
+}
+
+static void supervisor_on_receipt(void *context, struct model *model,
+				  const struct receipt *receipt)
+{
+	struct supervisor *supervisor = context;
+	json_t *json = receipt_to_json(receipt);
+	int r;
+
+	(void)model;
+	if (!json)
+		return;
+	r = receipt_append(supervisor->config->state_dir, json);
+	if (r < 0)
+		log_event(LOG_LEVEL_WARNING, "receipt_lost", "model=%s error=%s",
+			  receipt->model, LOG_QUOTED(strerror(-r)));
+	commands_on_receipt(supervisor->commands, receipt, json);
+	json_decref(json);
+	if (supervisor->n_starting > 0 && receipt->number == 1 &&
+	    --supervisor->n_starting == 0) {
+		log_event(LOG_LEVEL_NOTICE, "started", "models=%zu", supervisor->n_models);
+		notify_ready(&supervisor->notify);
+	}
+	supervisor_say_status(supervisor);
+}
+
+static void supervisor_on_ready(void *context, struct model *model)
+{
+	(void)model;
+	supervisor_say_status(context);
+}
+
+static bool supervisor_is_empty(const struct supervisor *supervisor)
+{
+	return supervisor->n_models == 0 && supervisor->n_leaving == 0;
+}
+
+/* A stopped model is freed here, outside its own calls, once no client holds a request. */
+static void supervisor_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct supervisor *supervisor = timer->data;
+	size_t kept = 0;
+
+	(void)revents;
+	for (size_t i = 0; i < supervisor->n_leaving; i++) {
+		struct model *model = supervisor->leaving[i];
+
+		if (model_is_stopped(model) && model_is_unused(model))
+			model_free(model);
+		else
+			supervisor->leaving[kept++] = model;
+	}
+	supervisor->n_leaving = kept;
+	if (kept == 0)
+		ev_timer_stop(loop, timer);
+	if (supervisor->is_stopping && supervisor_is_empty(supervisor))
+		ev_break(loop, EVBREAK_ALL);
+}
+
+static void supervisor_on_stopped(void *context, struct model *model)
+{
+	struct supervisor *supervisor = context;
+
+	log_event(LOG_LEVEL_NOTICE, "model_stopped", "model=%s", model_name(model));
+	ev_feed_event(supervisor->loop, &supervisor->sweep, EV_TIMER);
+}
+
+/* Takes the i-th model out of service. */
+static void supervisor_remove(struct supervisor *supervisor, size_t i)
+{
+	struct model *model = supervisor->models[i];
+
+	assert(supervisor->n_leaving < CONFIG_MODELS_MAX);
+	supervisor->n_models--;
+	memmove(&supervisor->models[i], &supervisor->models[i + 1],
+		(supervisor->n_models - i) * sizeof(supervisor->models[0]));
+	supervisor->leaving[supervisor->n_leaving++] = model;
+	model_stop(model);
+	ev_timer_again(supervisor->loop, &supervisor->sweep);
+}
+
+static int supervisor_add(struct supervisor *supervisor, const struct config *config,
+			  const struct config_model *section, struct err *err)
+{
+	const struct model_context context = {
+		.loop = supervisor->loop,
+		.watch = supervisor->watch,
+		.config = config,
+		.next_generation = &supervisor->next_generation,
+		.listener = &supervisor->listener,
+	};
+	struct model *model;
+	int r;
+
+	r = model_new(&model, &context, section, err);
+	if (r < 0)
+		return r;
+	supervisor->models[supervisor->n_models++] = model;
+	(void)model_reload(model, MODEL_CAUSE_START);
+	return 0;
+}
+
+/* Configuration */
+
+static void supervisor_watch_config(struct supervisor *supervisor);
+
+static void supervisor_apply_models(struct supervisor *supervisor,
+				    const struct config *fresh)
+{
+	struct err err = ERR_NULL;
+
+	for (size_t i = supervisor->n_models; i-- > 0;) {
+		struct model *model = supervisor->models[i];
+		const struct config_model *section = config_find(fresh, model_name(model));
+
+		if (section)
+			(void)model_set_config(model, fresh, section);
+		else
+			supervisor_remove(supervisor, i);
+	}
+	for (size_t i = 0; i < fresh->n_models; i++) {
+		const struct config_model *section = fresh->models[i];
+
+		if (supervisor_find(supervisor, section->name))
+			continue;
+		if (supervisor->n_models + supervisor->n_leaving >= CONFIG_MODELS_MAX)
+			(void)err_set(&err, 0, "too many models are still leaving");
+		else if (supervisor_add(supervisor, fresh, section, &err) == 0)
+			continue;
+		log_event(LOG_LEVEL_ERR, "model_refused", "model=%s reason=%s",
+			  section->name, LOG_QUOTED(err.text));
+	}
+}
+
+int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
+{
+	struct config *old = supervisor->config;
+	struct config *fresh;
+	char keys[256];
+	int r;
+
+	if (supervisor->is_stopping)
+		return err_set(err, -ESHUTDOWN, "moultd is stopping");
+	r = config_load(&fresh, old->file, err);
+	if (r < 0) {
+		if (strcmp(supervisor->config_error.text, err->text) != 0)
+			log_event(LOG_LEVEL_ERR, "config_refused",
+				  "reason=%s action=\"keeping the running one\"",
+				  LOG_QUOTED(err->text));
+		supervisor->config_error = *err;
+		supervisor_say_status(supervisor);
+		return r;
+	}
+	supervisor->config_error.text[0] = '\0';
+	if (config_restart_keys(old, fresh, keys, sizeof(keys)) > 0)
+		log_event(LOG_LEVEL_WARNING, "restart_needed", "keys=%s", LOG_QUOTED(keys));
+	supervisor->config = fresh;
+	supervisor_apply_models(supervisor, fresh);
+	if (old->log_level != fresh->log_level)
+		log_set_level(fresh->log_level);
+	http_set_config(supervisor->http, fresh);
+	watch_set_config(supervisor->watch, &(struct watch_config){
+						    .settle_ns = fresh->settle_ns,
+						    .settle_cap_ns = fresh->settle_cap_ns,
+						    .poll_ns = fresh->poll_ns,
+					    });
+	supervisor_watch_config(supervisor);
+	config_free(old);
+	supervisor_say_status(supervisor);
+	return 0;
+}
+
+static void supervisor_on_config(void *context, const char *path)
+{
+	struct err err = ERR_NULL;
+
+	(void)path;
+	(void)supervisor_reload_config(context, &err);
+}
+
+static void supervisor_watch_config(struct supervisor *supervisor)
+{
+	const struct config *config = supervisor->config;
+	int r;
+
+	watch_remove(supervisor->config_watch);
+	watch_remove(supervisor->models_watch);
+	supervisor->config_watch = supervisor->models_watch = NULL;
+	r = watch_add(supervisor->watch, config->file, supervisor_on_config, supervisor,
+		      &supervisor->config_watch);
+	if (r == 0 && config->models_dir)
+		r = watch_add(supervisor->watch, config->models_dir, supervisor_on_config,
+			      supervisor, &supervisor->models_watch);
+	if (r < 0)
+		log_event(LOG_LEVEL_ERR, "watch_failed", "path=%s error=%s", config->file,
+			  LOG_QUOTED(strerror(-r)));
+}
+
+/* Signals and the way out */
+
+static void supervisor_stop_models(struct supervisor *supervisor)
+{
+	while (supervisor->n_models > 0)
+		supervisor_remove(supervisor, supervisor->n_models - 1);
+	ev_timer_again(supervisor->loop, &supervisor->sweep);
+	ev_feed_event(supervisor->loop, &supervisor->sweep, EV_TIMER);
+}
+
+static void supervisor_on_http_idle(void *context)
+{
+	supervisor_stop_models(context);
+}
+
+static void supervisor_on_shutdown(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)timer;
+	(void)revents;
+	log_event(LOG_LEVEL_WARNING, "shutdown_deadline", "action=\"ending at once\"");
+	ev_break(loop, EVBREAK_ALL);
+}
+
+static void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int revents)
+{
+	struct supervisor *supervisor = signal->data;
+
+	(void)revents;
+	if (supervisor->is_stopping) {
+		log_event(LOG_LEVEL_WARNING, "stop_again", "signal=%d action=\"ending at "
+							   "once\"",
+			  signal->signum);
+		ev_break(loop, EVBREAK_ALL);
+		return;
+	}
+	supervisor->is_stopping = true;
+	log_event(LOG_LEVEL_NOTICE, "stopping", "signal=%d", signal->signum);
+	notify_stopping(&supervisor->notify);
+	ev_timer_set(&supervisor->shutdown,
+		     (double)supervisor->config->shutdown_timeout_ns / 1e9, 0.);
+	ev_timer_start(loop, &supervisor->shutdown);
+	http_drain(supervisor->http, supervisor_on_http_idle, supervisor);
+}
+
+static void supervisor_on_hangup(struct ev_loop *loop, ev_signal *signal, int revents)
+{
+	struct supervisor *supervisor = signal->data;
+	struct err err = ERR_NULL;
+
+	(void)loop;
+	(void)revents;
+	if (supervisor_reload_config(supervisor, &err) == 0)
+		commands_reload_all(supervisor->commands, MODEL_CAUSE_SIGNAL);
+}
+
+static void supervisor_on_dump(struct ev_loop *loop, ev_signal *signal, int revents)
+{
+	struct supervisor *supervisor = signal->data;
+
+	(void)loop;
+	(void)revents;
+	for (size_t i = 0; i < supervisor->n_models; i++) {
+		json_t *json = model_to_json(supervisor->models[i]);
+		FREE char *text = json_dumps(json, JSON_COMPACT);
+
+		log_event(LOG_LEVEL_NOTICE, "dump", "state=%s", text ? text : "");
+		json_decref(json);
+	}
+}
+
+static void supervisor_start_signals(struct supervisor *supervisor)
+{
+	static const struct {
+		int number;
+		void (*handle)(struct ev_loop *, ev_signal *, int);
+	} rows[] = {
+		{ SIGTERM, supervisor_on_stop },
+		{ SIGINT, supervisor_on_stop },
+		{ SIGHUP, supervisor_on_hangup },
+		{ SIGUSR1, supervisor_on_dump },
+	};
+
+	_Static_assert(sizeof(rows) / sizeof(rows[0]) ==
+			       sizeof(supervisor->signals) / sizeof(supervisor->signals[0]),
+		       "one watcher per row");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		ev_signal_init(&supervisor->signals[i], rows[i].handle, rows[i].number);
+		supervisor->signals[i].data = supervisor;
+		ev_signal_start(supervisor->loop, &supervisor->signals[i]);
+	}
+	(void)signal(SIGPIPE, SIG_IGN);
+}
+
+/* Birth */
+
+/* Generation numbers only grow, also from one run to the next. */
+static uint64_t supervisor_last_generation(const char *state_dir)
+{
+	json_t *receipts = receipt_read(state_dir, NULL, 100);
+	uint64_t last = 0;
+	json_t *receipt;
+	size_t i;
+
+	json_array_foreach(receipts, i, receipt) {
+		const json_t *to = json_object_get(receipt, "to");
+		json_int_t number = json_integer_value(json_object_get(to, "generation"));
+
+		if (number > 0 && (uint64_t)number > last)
+			last = (uint64_t)number;
+	}
+	json_decref(receipts);
+	return last;
+}
+
+static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *err)
+{
+	const struct http_models models = {
+		.find = supervisor_http_find,
+		.at = supervisor_http_at,
+		.context = supervisor,
+	};
+	int fd = notify_take_listen_fd();
+
+	if (fd < 0 && strcmp(supervisor->config->listen, "systemd") == 0)
+		return err_set(err, -EINVAL,
+			       "listen = systemd, but no socket was handed over: start "
+			       "moultd.socket or set listen to ADDRESS:PORT");
+	if (fd < 0)
+		fd = listen_open(supervisor->config->listen, err);
+	if (fd < 0)
+		return fd;
+	return http_new(&supervisor->http, supervisor->loop, supervisor->config, &models,
+			fd, err);
+}
+
+static int supervisor_open(struct supervisor *supervisor, struct err *err)
+{
+	const struct config *config = supervisor->config;
+	const struct watch_config watch_config = {
+		.settle_ns = config->settle_ns,
+		.settle_cap_ns = config->settle_cap_ns,
+		.poll_ns = config->poll_ns,
+	};
+	int r;
+
+	if (mkdir(config->state_dir, 0750) < 0 && errno != EEXIST)
+		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
+			       strerror(errno));
+	supervisor->next_generation = supervisor_last_generation(config->state_dir);
+	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
+	if (r == 0)
+		r = commands_new(&supervisor->commands, supervisor);
+	if (r < 0)
+		return err_set(err, r, "cannot start: %s", strerror(-r));
+	r = control_new(&supervisor->control, supervisor->loop, config->control,
+			commands_table, supervisor->commands, err);
+	if (r < 0)
+		return r;
+	r = supervisor_open_endpoint(supervisor, err);
+	if (r < 0)
+		return r;
+	supervisor_watch_config(supervisor);
+	supervisor->n_starting = config->n_models;
+	for (size_t i = 0; i < config->n_models; i++) {
+		r = supervisor_add(supervisor, config, config->models[i], err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
+		   struct err *err)
+{
+	struct supervisor *supervisor = calloc(1, sizeof(*supervisor));
+	int r;
+
+	if (!supervisor) {
+		config_free(config);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	supervisor->config = config;
+	supervisor->started_ns = clock_now_ns();
+	supervisor->listener = (struct model_listener){
+		.on_receipt = supervisor_on_receipt,
+		.on_ready = supervisor_on_ready,
+		.on_stopped = supervisor_on_stopped,
+		.context = supervisor,
+	};
+	/* Not the default loop: that one would reap our children. */
+	supervisor->loop = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
+	if (!supervisor->loop) {
+		supervisor_free(supervisor);
+		return err_set(err, -EIO, "no event loop: %s", strerror(errno));
+	}
+	ev_timer_init(&supervisor->sweep, supervisor_on_sweep, 0., SUPERVISOR_SWEEP_S);
+	supervisor->sweep.data = supervisor;
+	ev_timer_init(&supervisor->shutdown, supervisor_on_shutdown, 0., 0.);
+	supervisor->shutdown.data = supervisor;
+	notify_init(&supervisor->notify, supervisor->loop);
+	supervisor_start_signals(supervisor);
+	r = supervisor_open(supervisor, err);
+	if (r < 0) {
+		supervisor_free(supervisor);
+		return r;
+	}
+	*ret_supervisor = supervisor;
+	return 0;
+}
+
+int supervisor_run(struct supervisor *supervisor)
+{
+	if (supervisor->n_starting == 0)
+		notify_ready(&supervisor->notify);
+	supervisor_say_status(supervisor);
+	(void)ev_run(supervisor->loop, 0);
+	return 0;
+}
+
+void supervisor_free(struct supervisor *supervisor)
+{
+	if (!supervisor)
+		return;
+	if (supervisor->http)
+		http_free(supervisor->http);
+	for (size_t i = 0; i < supervisor->n_models; i++)
+		model_free(supervisor->models[i]);
+	for (size_t i = 0; i < supervisor->n_leaving; i++)
+		model_free(supervisor->leaving[i]);
+	if (supervisor->control)
+		control_free(supervisor->control);
+	commands_free(supervisor->commands);
+	watch_remove(supervisor->config_watch);
+	watch_remove(supervisor->models_watch);
+	watch_free(supervisor->watch);
+	if (supervisor->loop) {
+		notify_fini(&supervisor->notify);
+		ev_timer_stop(supervisor->loop, &supervisor->sweep);
+		ev_timer_stop(supervisor->loop, &supervisor->shutdown);
+		for (size_t i = 0; i < 4; i++)
+			ev_signal_stop(supervisor->loop, &supervisor->signals[i]);
+		ev_loop_destroy(supervisor->loop);
+	}
+	config_free(supervisor->config);
+	free(supervisor);
+}

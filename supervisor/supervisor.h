@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The loop and everything on it: models, endpoint, control socket, watches, signals.
+ * Wiring and the passage from one configuration to the next; policy is elsewhere.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "shared/err.h"
+#include "supervisor/config.h"
+#include "supervisor/model.h"
+
+struct supervisor;
+
+/* Takes @config over. 0 or -errno with a sentence. */
+int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
+		   struct err *err);
+/* Runs until it is told to stop. 0, or -errno. */
+int supervisor_run(struct supervisor *supervisor);
+void supervisor_free(struct supervisor *supervisor);
+
+/* For commands.c. */
+
+/* Reads the configuration again and applies it whole. 0, or -errno with a sentence and
+ * nothing changed. */
+int supervisor_reload_config(struct supervisor *supervisor, struct err *err);
+const struct config *supervisor_config(const struct supervisor *supervisor);
+struct model *supervisor_find(struct supervisor *supervisor, const char *name);
+/* i-th model, or NULL. */
+struct model *supervisor_at(struct supervisor *supervisor, size_t i);
+/* Process, endpoint and version: a new reference. */
+json_t *supervisor_to_json(const struct supervisor *supervisor);
+struct notify *supervisor_notify(struct supervisor *supervisor);

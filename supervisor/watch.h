@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * "Something under this path may have changed."
+ *
+ * inotify gives speed; the owner's content check gives truth. A watch is on one path (a
+ * file or a directory that may be missing, a symlink farm, a Kubernetes volume): every
+ * directory of its resolved chain is watched, or the nearest ancestor that exists. Events
+ * are debounced: on_change comes settle after the last one, at the latest settle_cap after
+ * the first. A lost watch or an overflow rebuilds everything and reports every path. A slow
+ * poll calls on_change too when what stat and readlink say differs, so inotify may fail
+ * silently without harm.
+ *
+ * Spurious reports are allowed and must cost the owner nothing.
+ */
+
+#include <ev.h>
+#include <stdint.h>
+
+struct watch;
+struct watch_path;
+
+struct watch_config {
+	uint64_t settle_ns;
+	uint64_t settle_cap_ns;
+	uint64_t poll_ns;
+};
+
+/* 0 or -errno. Without inotify (EMFILE, ENOSYS) it polls only and logs so once. */
+int watch_new(struct watch **ret_watch, struct ev_loop *loop,
+	      const struct watch_config *config);
+void watch_free(struct watch *watch);
+
+/* New timings, from the next event on. */
+void watch_set_config(struct watch *watch, const struct watch_config *config);
+
+/* Watches @path (copied): arms first, so that a read after this call misses nothing.
+ * on_change runs from the loop, never from inside a call of this module; it may add and
+ * remove watches. 0 or -errno. */
+int watch_add(struct watch *watch, const char *path,
+	      void (*on_change)(void *context, const char *path), void *context,
+	      struct watch_path **ret_path);
+void watch_remove(struct watch_path *path);
+
+/* Watches and directories in use, for status and tests. */
+size_t watch_count(const struct watch *watch);
