@@ -14,13 +14,19 @@
 
 #include "shared/err.h"
 
+#define CONTROL_CALLS_MAX 16
+#define CONTROL_LINE_BYTES_MAX 65536      /* of a command */
+#define CONTROL_QUEUE_BYTES_MAX (1 << 20) /* of replies that the client has not read */
+#define CONTROL_IDLE_S 10.0               /* for the command, and for the last line */
+
 struct control;
 struct control_call;
 
 struct control_command {
 	const char *name;
 	/* Must see to it that control_reply(..., last) or control_fail() is called once,
-	 * now or later. @args is borrowed for the length of this call. */
+	 * now or later, unless on_gone comes first. @args is the object that the client
+	 * sent, borrowed for the length of this call. */
 	void (*handle)(void *context, struct control_call *call, const json_t *args);
 };
 
@@ -28,16 +34,18 @@ struct control_command {
  * of a dead supervisor; refuses when a live one answers there. 0 or -errno. */
 int control_new(struct control **ret_control, struct ev_loop *loop, const char *path,
 		const struct control_command *commands, void *context, struct err *err);
-/* Ends all calls without a reply and removes the socket. */
+/* Ends all calls without a reply and without on_gone, and removes the socket. */
 void control_free(struct control *control);
 
-/* Queues one line. Steals @object. After the @is_last one the call is gone. */
+/* Queues one line, to be sent from the loop. Steals @object; NULL counts as out of memory,
+ * which the client is told. The @is_last one gets "ok": true unless it has "ok"; after it
+ * the call is gone. A client that lets too much pile up is dropped. */
 void control_reply(struct control_call *call, json_t *object, bool is_last);
 /* Last line {"ok":false,"error":...}. */
 void control_fail(struct control_call *call, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
-/* @on_gone is called when the client leaves before the last line; the call is invalid
- * afterwards. NULL: none. */
+/* @on_gone is called, from the loop, when the client leaves before the last line; the call
+ * is invalid afterwards. NULL: none. */
 void control_call_watch(struct control_call *call,
 			void (*on_gone)(void *context, struct control_call *call),
 			void *context);

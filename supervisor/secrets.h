@@ -37,7 +37,7 @@ enum {
 /* Reads @directory (NULL: no secrets, succeeds with an empty memfd). Every regular file
  * whose name does not begin with '.' is a secret; a trailing newline is kept as it is.
  * Refused, with a sentence that names the file and the remedy: a missing or empty
- * directory, an empty file, a file readable by others, too many or too large files, names
- * of odd characters, anything that is no regular file. Never blocks on a FIFO. */
+ * directory, an empty file, a file that everybody may write, too many or too large files,
+ * names of odd characters, anything that is no regular file. Never blocks on a FIFO. */
 int secrets_read(struct secrets *ret_secrets, const char *directory, struct err *err);
 void secrets_fini(struct secrets *secrets);

@@ -35,7 +35,7 @@ void watch_free(struct watch *watch);
 /* New timings, from the next event on. */
 void watch_set_config(struct watch *watch, const struct watch_config *config);
 
-/* Watches @path (copied): arms first, so that a read after this call misses nothing.
+/* Watches the absolute @path (copied): arms first, so that a read after this call misses nothing.
  * on_change runs from the loop, never from inside a call of this module; it may add and
  * remove watches. 0 or -errno. */
 int watch_add(struct watch *watch, const char *path,

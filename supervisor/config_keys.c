@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/config_keys.h"
+
+#include <string.h>
+
+#include "shared/cleanup.h"
+#include "supervisor/config_check.h"
+
+#define AT(type, field)                                                                  \
+	.offset = offsetof(struct type, field),                                          \
+	.bytes = sizeof(((struct type *)NULL)->field)
+#define COUNTED_BY(type, field) .count_offset = offsetof(struct type, field)
+#define COUNT_OF(array)         (sizeof(array) / sizeof((array)[0]))
+
+#define KIB  (UINT64_C(1) << 10)
+#define MIB  (UINT64_C(1) << 20)
+#define GIB  (UINT64_C(1) << 30)
+#define US   UINT64_C(1000)
+#define MS   (1000 * US)
+#define SEC  (1000 * MS)
+#define HOUR (3600 * SEC)
+
+static const struct config_word log_level_words[] = {
+	{ "err", LOG_LEVEL_ERR },       { "warning", LOG_LEVEL_WARNING },
+	{ "notice", LOG_LEVEL_NOTICE }, { "info", LOG_LEVEL_INFO },
+	{ "debug", LOG_LEVEL_DEBUG },   { NULL, 0 },
+};
+
+static const struct config_word strategy_words[] = {
+	{ "auto", CONFIG_STRATEGY_AUTO },
+	{ "overlap", CONFIG_STRATEGY_OVERLAP },
+	{ NULL, 0 },
+};
+
+static const struct config_key supervisor_keys[] = {
+	{
+		.name = "listen",
+		.type = CONFIG_TYPE_STRING,
+		.class = CONFIG_RESTART,
+		AT(config, listen),
+		.fallback = "127.0.0.1:8080",
+		.value = "ADDRESS:PORT, [ADDRESS]:PORT or systemd",
+		.check = config_check_listen,
+		.help = "Where HTTP is served.\n"
+			"Port 0 lets the kernel choose one, which the log then names.\n"
+			"With\n.Cm systemd ,\nor whenever a socket unit passes a "
+	                "listener, "
+			"that one is used.",
+	},
+	{
+		.name = "control",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_RESTART,
+		AT(config, control),
+		.fallback = "/run/moult/moultd.sock",
+		.check = config_check_socket,
+		.help = "The unix socket that\n.Xr moultctl 1\ntalks to.",
+	},
+	{
+		.name = "state_dir",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_RESTART,
+		AT(config, state_dir),
+		.fallback = "/var/lib/moult",
+		.help = "Where receipts and generation numbers outlive a restart.",
+	},
+	{
+		.name = "loader",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_RESTART,
+		AT(config, loader),
+		.fallback_help = "the one beside\n.Xr moultd 8 ,\n"
+				 "else the one that was installed with it.",
+		.help = "The\n.Xr moult-loader 8\nprogram.",
+	},
+	{
+		.name = "engine_dir",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_RESTART,
+		AT(config, engine_dir),
+		.fallback_help = "the folder of\n.Xr moultd 8\nwhen engines lie there, "
+				 "else where they were installed with it.",
+		.help = "Where the engines are, as\n.Pa moult-engine- Ns Ar NAME Ns Pa "
+	                ".so .",
+	},
+	{
+		.name = "max_connections",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_RESTART,
+		AT(config, max_connections),
+		.min = 1,
+		.max = 65536,
+		.fallback = "1024",
+		.unit = "connections",
+		.help = "HTTP connections at once; more wait to be accepted.",
+	},
+	{
+		.name = "connection_memory",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_RESTART,
+		AT(config, connection_memory_bytes),
+		.min = 8 * KIB,
+		.max = 1 * MIB,
+		.fallback = "32K",
+		.help = "Memory per connection for request and response headers.\n"
+			"Larger headers are answered with status 431.",
+	},
+	{
+		.name = "models_dir",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_LIVE,
+		AT(config, models_dir),
+		.help = "A directory whose\n.Pa *.conf\nfiles hold one\n"
+			".Ic [model Ar NAME Ns Ic ]\nsection each.\n"
+			"They are read in the order of their names.\n"
+			"Names that begin with a dot, and what is no regular file, are "
+	                "passed "
+			"over.",
+	},
+	{
+		.name = "log_level",
+		.type = CONFIG_TYPE_ENUM,
+		.class = CONFIG_LIVE,
+		AT(config, log_level),
+		.fallback = "info",
+		.words = log_level_words,
+		.help = "The least important messages that are logged.",
+	},
+	{
+		.name = "idle_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, idle_timeout_ns),
+		.min = 100 * MS,
+		.max = 24 * HOUR,
+		.fallback = "75s",
+		.help = "How long a connection may stay open between requests.",
+	},
+	{
+		.name = "header_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, header_timeout_ns),
+		.min = 100 * MS,
+		.max = 1 * HOUR,
+		.fallback = "10s",
+		.help = "How long a client may take to send a request's headers.",
+	},
+	{
+		.name = "body_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, body_timeout_ns),
+		.min = 100 * MS,
+		.max = 24 * HOUR,
+		.fallback = "60s",
+		.help = "How long a client may take to send a request's body.",
+	},
+	{
+		.name = "settle",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, settle_ns),
+		.min = 1 * MS,
+		.max = 60 * SEC,
+		.fallback = "150ms",
+		.help = "A change on disk is looked at when nothing else has changed for "
+			"this long.",
+	},
+	{
+		.name = "settle_cap",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, settle_cap_ns),
+		.min = 1 * MS,
+		.max = 600 * SEC,
+		.fallback = "2s",
+		.help = "It is looked at after this long even if changes keep coming.\n"
+			"At least\n.Cm settle .",
+	},
+	{
+		.name = "poll",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, poll_ns),
+		.min = 100 * MS,
+		.max = 1 * HOUR,
+		.fallback = "10s",
+		.help = "How often watched files are looked at without being told, for "
+	                "file "
+			"systems that tell nothing.",
+	},
+	{
+		.name = "shutdown_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, shutdown_timeout_ns),
+		.min = 100 * MS,
+		.max = 1 * HOUR,
+		.fallback = "30s",
+		.help = "How long running requests may take to end when\n.Xr moultd 8\n"
+			"is told to stop.",
+	},
+};
+
+static const struct config_key model_keys[] = {
+	{
+		.name = "engine",
+		.type = CONFIG_TYPE_STRING,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, engine),
+		.is_required = true,
+		.value = "the name of an engine, such as torch or identity",
+		.check = config_check_name,
+		.help = "The engine that runs the model.",
+	},
+	{
+		.name = "path",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, path),
+		.help = "The model file, for engines that need one.",
+	},
+	{
+		.name = "version",
+		.type = CONFIG_TYPE_STRING,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, version),
+		.fallback = "1",
+		.value = "a name",
+		.check = config_check_name,
+		.help = "The version that clients see.",
+	},
+	{
+		.name = "platform",
+		.type = CONFIG_TYPE_STRING,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, platform),
+		.fallback_help = "the name of the engine.",
+		.value = "a name",
+		.check = config_check_name,
+		.help = "The platform that the model's metadata names.",
+	},
+	{
+		.name = "device",
+		.type = CONFIG_TYPE_STRING,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, device),
+		.fallback = "cpu",
+		.value = "cpu, cuda or cuda:N",
+		.check = config_check_device,
+		.help = "Where the model computes.",
+	},
+	{
+		.name = "input",
+		.type = CONFIG_TYPE_TENSOR,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, inputs),
+		COUNTED_BY(config_model, n_inputs),
+		.max = CONFIG_TENSORS_MAX,
+		.is_required = true,
+		.help = "A tensor that a request must bring, in the order in which the "
+	                "model "
+			"takes them.\n"
+			"A dim of -1 takes any size.",
+	},
+	{
+		.name = "output",
+		.type = CONFIG_TYPE_TENSOR,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, outputs),
+		COUNTED_BY(config_model, n_outputs),
+		.max = CONFIG_TENSORS_MAX,
+		.is_required = true,
+		.help = "A tensor that the model answers with, in its order.",
+	},
+	{
+		.name = "threads",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, threads),
+		.min = 1,
+		.max = 1024,
+		.fallback = "1",
+		.unit = "threads",
+		.help = "Threads that one inference may use.",
+	},
+	{
+		.name = "max_batch",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, max_batch),
+		.min = 1,
+		.max = 65536,
+		.fallback = "1",
+		.unit = "rows",
+		.help = "Requests that wait are computed together, up to this many "
+	                "rows.\n"
+			"Above 1, every input and output must have -1 as its first dim.",
+	},
+	{
+		.name = "max_delay",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, max_delay_ns),
+		.min = 0,
+		.max = 10 * SEC,
+		.fallback = "0",
+		.help = "How long a batch may wait to become full.\n"
+			"With 0 it takes what is there and never waits.",
+	},
+	{
+		.name = "warmup_runs",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, warmup_runs),
+		.min = 0,
+		.max = 10000,
+		.fallback = "3",
+		.unit = "runs",
+		.help = "Inferences that must succeed before a generation may serve.",
+	},
+	{
+		.name = "warmup_request",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, warmup_request),
+		.help = "A file with the JSON body of a request to warm up with.\n"
+			"Without it, zeros of the declared shapes are used.",
+	},
+	{
+		.name = "secrets",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, secrets),
+		.help = "A directory that is watched: each file in it is a secret, its "
+	                "name "
+			"the secret's.",
+	},
+	{
+		.name = "required_secrets",
+		.type = CONFIG_TYPE_NAMES,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, required_secrets),
+		COUNTED_BY(config_model, n_required_secrets),
+		.max = CONFIG_NAMES_MAX,
+		.help = "Secrets without which a new generation is refused.",
+	},
+	{
+		.name = "option.",
+		.type = CONFIG_TYPE_OPTION,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, options),
+		COUNTED_BY(config_model, n_options),
+		.max = CONFIG_OPTIONS_MAX,
+		.help = "A setting that the engine understands.",
+	},
+	{
+		.name = "leases",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, leases),
+		.min = 1,
+		.max = 4096,
+		.fallback = "256",
+		.unit = "requests",
+		.help = "Requests that a loader may hold at once: a power of two.",
+	},
+	{
+		.name = "response_arena",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, response_arena_bytes),
+		.min = 64 * KIB,
+		.max = 64 * GIB,
+		.fallback = "64M",
+		.help = "Memory in which a loader puts its answers, rounded down to a "
+	                "power "
+			"of two.",
+	},
+	{
+		.name = "strategy",
+		.type = CONFIG_TYPE_ENUM,
+		.class = CONFIG_LIVE,
+		AT(config_model, strategy),
+		.fallback = "auto",
+		.words = strategy_words,
+		.help = "How a new generation takes over.\n"
+			"With\n.Cm overlap\nthe old one serves until the new one does.\n"
+			".Cm auto\npicks the best way that there is.",
+	},
+	{
+		.name = "disable_secrets_reload",
+		.type = CONFIG_TYPE_BOOL,
+		.class = CONFIG_LIVE,
+		AT(config_model, disable_secrets_reload),
+		.fallback = "no",
+		.help = "Whether a changed secret is left alone, for models whose owners "
+			"reload themselves.",
+	},
+	{
+		.name = "watch_model_file",
+		.type = CONFIG_TYPE_BOOL,
+		.class = CONFIG_LIVE,
+		AT(config_model, watch_model_file),
+		.fallback = "yes",
+		.help = "Whether a changed model file makes a new generation.",
+	},
+	{
+		.name = "max_held",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_LIVE,
+		AT(config_model, max_held),
+		.min = 0,
+		.max = 1048576,
+		.fallback = "1024",
+		.unit = "requests",
+		.help = "Requests that may wait for a loader; more are answered with "
+	                "status "
+			"503.",
+	},
+	{
+		.name = "request_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, request_timeout_ns),
+		.min = 1 * MS,
+		.max = 24 * HOUR,
+		.fallback = "60s",
+		.help = "How long a request may take, waiting included.",
+	},
+	{
+		.name = "stage_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, stage_timeout_ns),
+		.min = 1 * MS,
+		.max = 24 * HOUR,
+		.fallback = "300s",
+		.help = "How long a loader may take to read the model into host memory.",
+	},
+	{
+		.name = "commit_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, commit_timeout_ns),
+		.min = 1 * MS,
+		.max = 24 * HOUR,
+		.fallback = "300s",
+		.help = "How long it may take to place the model on its device.",
+	},
+	{
+		.name = "warmup_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, warmup_timeout_ns),
+		.min = 1 * MS,
+		.max = 24 * HOUR,
+		.fallback = "120s",
+		.help = "How long it may take to warm up.",
+	},
+	{
+		.name = "drain_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, drain_timeout_ns),
+		.min = 1 * MS,
+		.max = 24 * HOUR,
+		.fallback = "30s",
+		.help = "How long an old generation may take to finish the requests that "
+	                "it "
+			"holds.",
+	},
+	{
+		.name = "stop_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, stop_timeout_ns),
+		.min = 1 * MS,
+		.max = 1 * HOUR,
+		.fallback = "10s",
+		.help = "How long a loader that was asked to end may take before it is "
+			"terminated.",
+	},
+	{
+		.name = "stall_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, stall_timeout_ns),
+		.min = 10 * MS,
+		.max = 24 * HOUR,
+		.fallback = "60s",
+		.help = "A loader that holds requests and makes no progress for this "
+	                "long is "
+			"killed.",
+	},
+	{
+		.name = "request_arena",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_RESTART,
+		AT(config_model, request_arena_bytes),
+		.min = 64 * KIB,
+		.max = 64 * GIB,
+		.fallback = "256M",
+		.help = "Memory for requests that wait or are being answered, rounded "
+	                "down "
+			"to a power of two.",
+	},
+	{
+		.name = "max_body",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_RESTART,
+		AT(config_model, max_body_bytes),
+		.min = 1 * KIB,
+		.max = 32 * GIB,
+		.fallback = "64M",
+		.help = "The largest request body, at most half of\n.Cm request_arena .\n"
+			"Larger ones are answered with status 413.",
+	},
+};
+
+_Static_assert(COUNT_OF(supervisor_keys) <= CONFIG_KEYS_MAX, "tables of lines hold them");
+_Static_assert(COUNT_OF(model_keys) <= CONFIG_KEYS_MAX, "tables of lines hold them");
+
+const struct config_table config_supervisor_table = {
+	.keys = supervisor_keys,
+	.n_keys = COUNT_OF(supervisor_keys),
+};
+
+const struct config_table config_model_table = {
+	.keys = model_keys,
+	.n_keys = COUNT_OF(model_keys),
+};
+
+const struct config_key *config_table_find(const struct config_table *table,
+                                           const char *name)
+{
+	for (size_t i = 0; i < table->n_keys; i++) {
+		const struct config_key *key = &table->keys[i];
+		size_t bytes = strlen(key->name);
+
+		if (strcmp(key->name, name) == 0 && key->type != CONFIG_TYPE_OPTION)
+			return key;
+		if (key->type == CONFIG_TYPE_OPTION &&
+		    strncmp(key->name, name, bytes) == 0)
+			return key;
+	}
+	return NULL;
+}
+
+/* Letters to insert, delete or replace to make one of the other. Names are shorter than
+ * the row, or as different as can be. */
+static size_t edit_distance(const char *a, const char *b)
+{
+	size_t row[40];
+	size_t n_b = strlen(b);
+
+	if (n_b >= COUNT_OF(row))
+		return SIZE_MAX;
+	for (size_t j = 0; j <= n_b; j++)
+		row[j] = j;
+	for (size_t i = 0; a[i]; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i + 1;
+		for (size_t j = 0; j < n_b; j++) {
+			size_t above = row[j + 1];
+			size_t best = diagonal + (a[i] == b[j] ? 0 : 1);
+
+			if (above + 1 < best)
+				best = above + 1;
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			row[j + 1] = best;
+			diagonal = above;
+		}
+	}
+	return row[n_b];
+}
+
+const struct config_key *config_table_nearest(const struct config_table *table,
+                                              const char *name)
+{
+	const struct config_key *nearest = NULL;
+	/* Half of the letters right, or it is not what was meant. */
+	size_t best = strlen(name) / 2 + 1;
+
+	for (size_t i = 0; i < table->n_keys; i++) {
+		size_t distance = edit_distance(name, table->keys[i].name);
+
+		if (distance < best) {
+			best = distance;
+			nearest = &table->keys[i];
+		}
+	}
+	return nearest;
+}

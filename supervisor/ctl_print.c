@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/ctl_print.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+
+#define CELL_MAX 80
+
+void ctl_print_text(FILE *out, const char *text)
+{
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		(void)fputc(c < 0x20 || c == 0x7f ? '?' : c, out);
+	}
+}
+
+static void print_duration(char *text, size_t size, double ms)
+{
+	if (ms < 10)
+		(void)snprintf(text, size, "%.1f ms", ms);
+	else if (ms < 1000)
+		(void)snprintf(text, size, "%.0f ms", ms);
+	else if (ms < 120e3)
+		(void)snprintf(text, size, "%.2f s", ms / 1e3);
+	else if (ms < 7200e3)
+		(void)snprintf(text, size, "%.0f min", ms / 60e3);
+	else if (ms < 48 * 3600e3)
+		(void)snprintf(text, size, "%.0f h", ms / 3600e3);
+	else
+		(void)snprintf(text, size, "%.0f days", ms / 86400e3);
+}
+
+static void print_bytes(char *text, size_t size, double bytes)
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+	size_t i = 0;
+
+	while (bytes >= 1024 && i + 1 < sizeof(units) / sizeof(units[0])) {
+		bytes /= 1024;
+		i++;
+	}
+	(void)snprintf(text, size, i < 2 ? "%.0f %s" : "%.1f %s", bytes, units[i]);
+}
+
+static bool has_suffix(const char *text, const char *suffix)
+{
+	size_t bytes = strlen(text);
+	size_t tail = strlen(suffix);
+
+	return bytes > tail && strcmp(text + bytes - tail, suffix) == 0;
+}
+
+/* A scalar in the unit that its key's name tells. */
+static void print_scalar(FILE *out, const char *key, const json_t *value)
+{
+	char text[CELL_MAX];
+
+	if (json_is_string(value)) {
+		ctl_print_text(out, json_string_value(value));
+		return;
+	}
+	if (json_is_number(value) && has_suffix(key, "_bytes"))
+		print_bytes(text, sizeof(text), json_number_value(value));
+	else if (json_is_number(value) && has_suffix(key, "_ms"))
+		print_duration(text, sizeof(text), json_number_value(value));
+	else if (json_is_number(value) && has_suffix(key, "_s"))
+		print_duration(text, sizeof(text), json_number_value(value) * 1e3);
+	else if (json_is_integer(value))
+		(void)snprintf(text, sizeof(text), "%lld",
+		               (long long)json_integer_value(value));
+	else if (json_is_real(value))
+		(void)snprintf(text, sizeof(text), "%.3f", json_real_value(value));
+	else if (json_is_boolean(value))
+		(void)snprintf(text, sizeof(text), "%s",
+		               json_is_true(value) ? "yes" : "no");
+	else
+		(void)snprintf(text, sizeof(text), "-");
+	(void)fputs(text, out);
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text && *text ? text : NULL;
+}
+
+/* A number right-aligned in a column; a dash where there is none. */
+static void print_count(FILE *out, const json_t *value, int width)
+{
+	if (json_is_integer(value))
+		(void)fprintf(out, "  %*lld", width,
+		              (long long)json_integer_value(value));
+	else
+		(void)fprintf(out, "  %*s", width, "-");
+}
+
+/* @text without its control characters, padded. */
+static void print_cell(FILE *out, const char *text, int width)
+{
+	int bytes = (int)strlen(text);
+
+	ctl_print_text(out, text);
+	(void)fprintf(out, "%*s", bytes < width ? width - bytes : 0, "");
+}
+
+void ctl_print_supervisor(FILE *out, json_t *supervisor)
+{
+	const json_t *uptime = json_object_get(supervisor, "uptime_s");
+	const json_t *pid = json_object_get(supervisor, "pid");
+	const char *version = text_of(supervisor, "version");
+	const char *config_error = text_of(supervisor, "config_error");
+	char text[CELL_MAX];
+
+	(void)fprintf(out, "moultd ");
+	ctl_print_text(out, version ? version : "of unknown version");
+	if (json_is_integer(pid))
+		(void)fprintf(out, ", pid %lld", (long long)json_integer_value(pid));
+	if (json_is_number(uptime)) {
+		print_duration(text, sizeof(text), json_number_value(uptime) * 1e3);
+		(void)fprintf(out, ", up for %s", text);
+	}
+	(void)fputc('\n', out);
+	if (config_error) {
+		(void)fprintf(out,
+		              "configuration refused, the last good one is in use: ");
+		ctl_print_text(out, config_error);
+		(void)fputc('\n', out);
+	}
+}
+
+static void print_note(FILE *out, json_t *model, const char *key, const char *label)
+{
+	const char *name = text_of(model, "name");
+	const char *text = text_of(model, key);
+
+	if (!text)
+		return;
+	ctl_print_text(out, name ? name : "?");
+	(void)fprintf(out, ": %s: ", label);
+	ctl_print_text(out, text);
+	(void)fputc('\n', out);
+}
+
+/* "digits: generation 8 is staging" for a generation beside the active one. */
+static void print_other(FILE *out, json_t *model, const char *key)
+{
+	const json_t *other = json_object_get(model, key);
+	const json_t *generation = json_object_get(other, "generation");
+	const char *name = text_of(model, "name");
+	const char *state = text_of(other, "state");
+
+	if (!json_is_object(other))
+		return;
+	ctl_print_text(out, name ? name : "?");
+	(void)fprintf(out, ": %s generation %lld is ", key,
+	              (long long)json_integer_value(generation));
+	ctl_print_text(out, state ? state : "there");
+	(void)fputc('\n', out);
+}
+
+static void print_row(FILE *out, json_t *model, int name_width)
+{
+	json_t *requests = json_object_get(model, "requests");
+	const json_t *since = json_object_get(model, "since_ms");
+	const char *name = text_of(model, "name");
+	const char *state = text_of(model, "state");
+	char age[CELL_MAX] = "-";
+
+	print_cell(out, name ? name : "?", name_width);
+	(void)fputs("  ", out);
+	print_cell(out, state ? state : "?", 10);
+	print_count(out, json_object_get(model, "generation"), 10);
+	print_count(out, json_object_get(model, "pid"), 8);
+	if (json_number_value(since) > 0)
+		print_duration(age, sizeof(age), json_number_value(since));
+	(void)fprintf(out, "  %8s", age);
+	print_count(out, json_object_get(requests, "answered"), 10);
+	print_count(out, json_object_get(requests, "failed"), 7);
+	print_count(out, json_object_get(requests, "held"), 6);
+	print_count(out, json_object_get(requests, "leased"), 6);
+	(void)fputc('\n', out);
+}
+
+void ctl_print_status(FILE *out, json_t *answer)
+{
+	json_t *models = json_object_get(answer, "models");
+	int name_width = 5;
+
+	for (size_t i = 0; i < json_array_size(models); i++) {
+		const char *name = text_of(json_array_get(models, i), "name");
+
+		if (name && (int)strlen(name) > name_width)
+			name_width = (int)strlen(name);
+	}
+	if (json_array_size(models) > 0)
+		(void)fprintf(out, "%-*s  %-10s  %10s  %8s  %8s  %10s  %7s  %6s  %6s\n",
+		              name_width, "MODEL", "STATE", "GENERATION", "PID", "FOR",
+		              "ANSWERED", "FAILED", "HELD", "LEASED");
+	else
+		(void)fprintf(out, "no models\n");
+	for (size_t i = 0; i < json_array_size(models); i++)
+		print_row(out, json_array_get(models, i), name_width);
+	for (size_t i = 0; i < json_array_size(models); i++) {
+		json_t *model = json_array_get(models, i);
+
+		print_other(out, model, "candidate");
+		print_other(out, model, "retiring");
+		print_note(out, model, "stale",
+		           "an input is stale, the last good one is in use");
+		print_note(out, model, "last_error", "last error");
+	}
+	ctl_print_supervisor(out, json_object_get(answer, "supervisor"));
+}
+
+/* One line a scalar; members of members as "requests.answered". */
+static void print_members(FILE *out, const char *prefix, json_t *object)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(object, key, value)
+	{
+		char label[CELL_MAX];
+
+		(void)snprintf(label, sizeof(label), "%s%s%s", prefix, *prefix ? "." : "",
+		               key);
+		if (json_is_object(value)) {
+			print_members(out, label, value);
+			continue;
+		}
+		print_cell(out, label, 26);
+		(void)fputs("  ", out);
+		print_scalar(out, key, value);
+		(void)fputc('\n', out);
+	}
+}
+
+void ctl_print_details(FILE *out, json_t *answer)
+{
+	json_t *models = json_object_get(answer, "models");
+
+	for (size_t i = 0; i < json_array_size(models); i++)
+		print_members(out, "", json_array_get(models, i));
+}
+
+static void print_time(FILE *out, const json_t *time_ms)
+{
+	time_t seconds = (time_t)(json_integer_value(time_ms) / 1000);
+	struct tm local;
+	char text[CELL_MAX];
+
+	if (json_is_integer(time_ms) && localtime_r(&seconds, &local) &&
+	    strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &local) > 0)
+		(void)fprintf(out, "%s  ", text);
+}
+
+static void print_side(FILE *out, json_t *side)
+{
+	const json_t *generation = json_object_get(side, "generation");
+	const json_t *pid = json_object_get(side, "pid");
+
+	if (!json_is_object(side)) {
+		(void)fputs("none", out);
+		return;
+	}
+	(void)fprintf(out, "generation %lld (pid %lld)",
+	              (long long)json_integer_value(generation),
+	              (long long)json_integer_value(pid));
+}
+
+/* "  phases    spawn 3.1 ms, stage 410 ms": every number of @object that is not zero. */
+static void print_phases(FILE *out, json_t *object)
+{
+	const char *join = "  phases    ";
+	char text[CELL_MAX];
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(object, key, value)
+	{
+		if (json_number_value(value) <= 0)
+			continue;
+		print_duration(text, sizeof(text), json_number_value(value));
+		(void)fputs(join, out);
+		ctl_print_text(out, key);
+		(void)fprintf(out, " %s", text);
+		join = ", ";
+	}
+	if (strcmp(join, ", ") == 0)
+		(void)fputc('\n', out);
+}
+
+/* "  memory    available 7.1 GiB before, 6.6 GiB at the peak, 7.1 GiB after", a line for
+ * each thing that was measured. */
+static void print_memory(FILE *out, json_t *memory)
+{
+	static const struct {
+		const char *key;
+		const char *label;
+	} samples[] = { { "before", "before" },
+		        { "peak", "at the peak" },
+		        { "after", "after" } };
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(json_object_get(memory, "before"), key, value)
+	{
+		size_t bytes = has_suffix(key, "_bytes") ? strlen(key) - 6 : strlen(key);
+
+		(void)fprintf(out, "  memory    %-12.*s", (int)bytes, key);
+		for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
+			const json_t *sample = json_object_get(memory, samples[i].key);
+			double number = json_number_value(json_object_get(sample, key));
+			char text[CELL_MAX] = "-";
+
+			if (number > 0)
+				print_bytes(text, sizeof(text), number);
+			(void)fprintf(out, "%s %s %s", i ? "," : "", text,
+			              samples[i].label);
+		}
+		(void)fputc('\n', out);
+	}
+}
+
+static void print_requests(FILE *out, json_t *requests)
+{
+	const char *join = "  requests  ";
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(requests, key, value)
+	{
+		(void)fprintf(out, "%s%lld ", join, (long long)json_integer_value(value));
+		ctl_print_text(out, key);
+		join = ", ";
+	}
+	if (strcmp(join, ", ") == 0)
+		(void)fputc('\n', out);
+}
+
+static void print_field(FILE *out, const char *label, json_t *object, const char *key)
+{
+	const char *text = text_of(object, key);
+
+	if (!text)
+		return;
+	(void)fputs(label, out);
+	ctl_print_text(out, text);
+}
+
+void ctl_print_receipt(FILE *out, json_t *receipt)
+{
+	json_t *phases = json_object_get(receipt, "phases_ms");
+	const char *model = text_of(receipt, "model");
+	const char *outcome = text_of(receipt, "outcome");
+	char total[CELL_MAX];
+
+	print_time(out, json_object_get(receipt, "time_ms"));
+	ctl_print_text(out, model ? model : "?");
+	(void)fputs(": ", out);
+	print_side(out, json_object_get(receipt, "from"));
+	(void)fputs(" -> ", out);
+	print_side(out, json_object_get(receipt, "to"));
+	(void)fputs(": ", out);
+	ctl_print_text(out, outcome ? outcome : "?");
+	if (json_number_value(json_object_get(phases, "total")) > 0) {
+		print_duration(total, sizeof(total),
+		               json_number_value(json_object_get(phases, "total")));
+		(void)fprintf(out, " after %s", total);
+	}
+	(void)fputc('\n', out);
+	print_field(out, "  cause     ", receipt, "cause");
+	print_field(out, ", strategy ", receipt, "strategy");
+	(void)fputc('\n', out);
+	if (text_of(receipt, "reason")) {
+		print_field(out, "  reason    ", receipt, "reason");
+		(void)fputc('\n', out);
+	}
+	print_phases(out, phases);
+	print_memory(out, json_object_get(receipt, "memory"));
+	print_requests(out, json_object_get(receipt, "requests"));
+}
+
+static void print_keys(FILE *out, json_t *section)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(section, key, value)
+	{
+		size_t n = json_is_array(value) ? json_array_size(value) : 1;
+
+		if (json_is_null(value) || strcmp(key, "file") == 0)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			ctl_print_text(out, key);
+			(void)fputs(" = ", out);
+			/* Without the units of print_scalar(): texts have theirs. */
+			print_scalar(out, "",
+			             json_is_array(value) ? json_array_get(value, i)
+			                                  : value);
+			(void)fputc('\n', out);
+		}
+	}
+}
+
+void ctl_print_config(FILE *out, json_t *config)
+{
+	const char *name;
+	json_t *model;
+
+	print_field(out, "# ", config, "file");
+	(void)fputs("\n[supervisor]\n", out);
+	print_keys(out, json_object_get(config, "supervisor"));
+	json_object_foreach(json_object_get(config, "models"), name, model)
+	{
+		(void)fputc('\n', out);
+		print_field(out, "# ", model, "file");
+		(void)fputs("\n[model ", out);
+		ctl_print_text(out, name);
+		(void)fputs("]\n", out);
+		print_keys(out, model);
+	}
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The supervisor's answers as text for people. Prints what is there: a key that is
+ * missing leaves a gap, one that is new is shown by its name. Control characters in
+ * texts, which may come from an engine, never reach the terminal. Nothing is changed:
+ * jansson's iterator takes no const.
+ */
+
+#include <jansson.h>
+#include <stdio.h>
+
+/* One row per model of {"models":[...],"supervisor":{...}}, and what needs attention. */
+void ctl_print_status(FILE *out, json_t *answer);
+/* Everything that is known of the models in @answer, a line each. */
+void ctl_print_details(FILE *out, json_t *answer);
+/* One receipt, as a paragraph. */
+void ctl_print_receipt(FILE *out, json_t *receipt);
+/* Effective configuration, as moult.conf would say it. */
+void ctl_print_config(FILE *out, json_t *config);
+/* A line about {"pid","uptime_s","version"}. */
+void ctl_print_supervisor(FILE *out, json_t *supervisor);
+/* @text without its control characters. */
+void ctl_print_text(FILE *out, const char *text);

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Bodies of the answers that the supervisor gives itself: metadata, health, statistics,
+ * metrics. Each returns malloc'ed text, or NULL without memory.
+ */
+
+#include <stddef.h>
+
+#include "supervisor/http.h"
+
+char *http_meta_error(const char *text);
+char *http_meta_server(void);
+/* {"ready":...}; @ret_is_ready: every model serves. */
+char *http_meta_ready(const struct http_models *models, bool *ret_is_ready);
+char *http_meta_model(const struct model *model);
+char *http_meta_model_ready(const struct model *model);
+char *http_meta_model_config(const struct model *model);
+char *http_meta_index(const struct http_models *models);
+/* Of @only, or of all when it is NULL. */
+char *http_meta_stats(const struct http_models *models, const struct model *only);
+/* Prometheus text format. */
+char *http_meta_metrics(const struct http_models *models, const json_t *endpoint);

@@ -1,0 +1,884 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "shared/cleanup.h"
+#include "supervisor/config.h"
+#include "supervisor/config_file.h"
+#include "supervisor/config_keys.h"
+#include "supervisor/config_value.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define SEC             UINT64_C(1000000000)
+
+/* The shortest model; what a case adds comes behind it. */
+#define MODEL                                                                            \
+	"[model m]\nengine = identity\ninput = a FP32 [-1,4]\noutput = b FP32 [-1,4]\n"
+
+static char folder[] = "/tmp/moult-config-XXXXXX";
+
+static char *path_of(const char *name)
+{
+	char *path;
+
+	assert_true(asprintf(&path, "%s/%s", folder, name) > 0);
+	return path;
+}
+
+static void write_bytes(const char *name, const char *text, size_t bytes)
+{
+	FREE char *path = path_of(name);
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(text, 1, bytes, file), bytes);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void write_file(const char *name, const char *text)
+{
+	write_bytes(name, text, strlen(text));
+}
+
+static void remove_file(const char *name)
+{
+	FREE char *path = path_of(name);
+
+	assert_int_equal(remove(path), 0);
+}
+
+static int load(const char *text, struct config **ret_config, struct err *err)
+{
+	FREE char *path = path_of("moult.conf");
+
+	write_file("moult.conf", text);
+	return config_load(ret_config, path, err);
+}
+
+static struct config *load_good(const char *text)
+{
+	struct config *config = NULL;
+	struct err err = ERR_NULL;
+	int r = load(text, &config, &err);
+
+	if (r != 0)
+		fail_msg("refused: %s\n%s", err.text, text);
+	return config;
+}
+
+/* The sentence must have "moult.conf:LINE: " and @want. */
+static void assert_refused(const char *name, const char *text, const char *want)
+{
+	struct config *config = NULL;
+	struct err err = ERR_NULL;
+	FREE char *path = path_of("");
+	int r = load(text, &config, &err);
+
+	if (r == 0)
+		fail_msg("%s: was accepted", name);
+	assert_null(config);
+	if (strncmp(err.text, path, strlen(path)) != 0)
+		fail_msg("%s: does not begin with the file: %s", name, err.text);
+	if (!strstr(err.text, want))
+		fail_msg("%s: wanted \"%s\", got \"%s\"", name, want, err.text);
+}
+
+static const struct {
+	const char *name;
+	const char *text;
+	const char *want;
+} broken[] = {
+	{ "word without sign", "[supervisor]\nlisten\n", "moult.conf:2: is neither" },
+	{ "open bracket", "[supervisor\n", ":1: [supervisor: must end with ]" },
+	{ "text after bracket", "[supervisor] x = 1\n", "nothing after it" },
+	{ "empty section", "[]\n", "[]: is no section" },
+	{ "unknown section", "\n[foo]\n", ":2: [foo]: is no section: allowed are [sup" },
+	{ "unknown empty section", MODEL "[foo]\n", ":5: [foo]: is no section" },
+	{ "misspelt section", "[Supervisor]\n",
+	  "allowed are [supervisor] and [model NAME]" },
+	{ "nameless model", "[model]\n", "[model]: is no section" },
+	{ "blank model", "[model ]\n", "[model ]: '' is no name" },
+	{ "model name with slash", "[model a/b]\n",
+	  "'a/b' is no name: allowed are 1 to 63" },
+	{ "model name with blank", "[model a b]\n", "'a b' is no name" },
+	{ "model name with dots", "[model ..]\n", "no dot or dash in front" },
+	{ "model name too long",
+	  "[model aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n",
+	  "is no name" },
+	{ "second supervisor", "[supervisor]\n[supervisor]\n",
+	  ":2: [supervisor]: stands on "
+	  "line 1 already" },
+	{ "second model", MODEL MODEL, "moult.conf:5: [model m]: stands in " },
+	{ "key before sections", "listen = systemd\n",
+	  "listen: stands before any section" },
+	{ "control character", "[supervisor]\nlisten = \001\n",
+	  ":2: the line holds a control" },
+	{ "not UTF-8", "[supervisor]\nstate_dir = \xff\n",
+	  ":2: the line is no UTF-8 text" },
+
+	{ "unknown key", "[supervisor]\nlisteen = x\n",
+	  "listeen: is no key of [supervisor]: "
+	  "did you mean listen?" },
+	{ "unknown key, nothing near", "[supervisor]\nzzzzzzzz = x\n",
+	  "moult.conf(5) lists" },
+	{ "unknown model key", MODEL "thread = 2\n",
+	  "thread: is no key of [model m]: did "
+	  "you mean threads?" },
+	{ "key without name", "[supervisor]\n= x\n", ":2: : is no key of" },
+	{ "key of the other", "[supervisor]\nengine = torch\n",
+	  "engine: belongs into a [mod" },
+	{ "key of the supervisor", MODEL "listen = systemd\n",
+	  "listen: belongs into [super" },
+	{ "key twice", "[supervisor]\npoll = 1s\n\npoll = 2s\n",
+	  ":4: poll: is set on line 2" },
+	{ "key without value", "[supervisor]\npoll =\n",
+	  "poll: has no value: allowed is 100ms" },
+	{ "inline comment", "[supervisor]\npoll = 1s ; often\n",
+	  "'1s ; often' is no duration" },
+
+	{ "port missing", "[supervisor]\nlisten = 127.0.0.1\n",
+	  "'127.0.0.1' is no address" },
+	{ "port too large", "[supervisor]\nlisten = 127.0.0.1:65536\n", "is no address" },
+	{ "port empty", "[supervisor]\nlisten = 127.0.0.1:\n", "is no address" },
+	{ "host name", "[supervisor]\nlisten = localhost:80\n",
+	  "in numbers, for instance" },
+	{ "bare IPv6", "[supervisor]\nlisten = ::1:80\n", "is no address" },
+	{ "bad IPv6", "[supervisor]\nlisten = [::g]:80\n", "'[::g]:80' is no address" },
+	{ "long socket",
+	  "[supervisor]\ncontrol = "
+	  "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
+	  "control: the path has 118 bytes, but a unix socket's at most 107" },
+	{ "number too small", "[supervisor]\nmax_connections = 0\n",
+	  "max_connections: '0' is out of range: allowed is 1 to 65536 connections" },
+	{ "number too large", "[supervisor]\nmax_connections = 65537\n",
+	  "is out of range" },
+	{ "number beyond 64 bits",
+	  "[supervisor]\nmax_connections = 99999999999999999999\n", "is out of range" },
+	{ "number beyond 32 bits", "[supervisor]\nmax_connections = 4294967297\n",
+	  "of range" },
+	{ "negative number", "[supervisor]\nmax_connections = -1\n",
+	  "'-1' is no whole number" },
+	{ "fraction", "[supervisor]\nmax_connections = 1.5\n",
+	  "'1.5' is no whole number" },
+	{ "number with unit", "[supervisor]\nmax_connections = 1K\n",
+	  "'1K' is no whole number" },
+	{ "size with wrong unit", MODEL "max_body = 1T\n", "'1T' is no size" },
+	{ "size in lower case", MODEL "max_body = 1m\n",
+	  "no size (a whole number, with K, M" },
+	{ "size overflow", MODEL "max_body = 18446744073709551615G\n",
+	  "is out of range" },
+	{ "size too small", "[supervisor]\nconnection_memory = 1\n", "8K to 1M" },
+	{ "duration without unit", "[supervisor]\npoll = 10\n",
+	  "'10' is no duration (a whole" },
+	{ "duration with space", "[supervisor]\npoll = 10 s\n", "'10 s' is no duration" },
+	{ "duration too long", "[supervisor]\npoll = 2h\n", "allowed is 100ms to 1h" },
+	{ "duration zero", "[supervisor]\npoll = 0\n", "'0' is out of range" },
+	{ "duration overflow", "[supervisor]\npoll = 99999999999999h\n",
+	  "is out of range" },
+	{ "unknown level", "[supervisor]\nlog_level = loud\n",
+	  "'loud' is not known: allowed are err, warning, notice, info or debug" },
+	{ "settle over its cap", "[supervisor]\nsettle_cap = 1s\nsettle = 2s\n",
+	  ":3: settle: is longer than settle_cap" },
+
+	{ "no engine", "[model m]\ninput = a FP32 [1]\n",
+	  ":1: engine: [model m] names none" },
+	{ "empty model", "[model m]\n", ":1: engine: [model m] names none" },
+	{ "engine with slash", "[model m]\nengine = ../x\n",
+	  "engine: '../x' is no name" },
+	{ "no input", "[model m]\nengine = torch\n", "input: [model m] has none: add" },
+	{ "no output", "[model m]\nengine = torch\ninput = a FP32 [1]\n",
+	  "output: [model m]" },
+	{ "unknown datatype", MODEL "input = x FLOAT [1]\n",
+	  "input: 'FLOAT' is no datatype" },
+	{ "tensor without shape", MODEL "input = x FP32\n", "input: " },
+	{ "bad shape", MODEL "input = x FP32 [-2]\n", "must be a shape of at most" },
+	{ "rank too high", MODEL "input = x FP32 [1,1,1,1,1,1,1,1,1]\n",
+	  "must be a shape" },
+	{ "input twice", MODEL "input = a INT8 [1]\n",
+	  ":5: input: 'a' is declared twice" },
+	{ "output twice", MODEL "output = b INT8 [1]\n",
+	  "output: 'b' is declared twice" },
+	{ "device", MODEL "device = gpu\n",
+	  "device: 'gpu' is no device: allowed are cpu, cuda" },
+	{ "device index", MODEL "device = cuda:64\n", "'cuda:64' is no device" },
+	{ "leases", MODEL "leases = 100\n", ":5: leases: 100 is no power of two" },
+	{ "leases too many", MODEL "leases = 8192\n", "allowed is 1 to 4096 requests" },
+	{ "body over arena", MODEL "request_arena = 100M\nmax_body = 33M\n",
+	  ":6: max_body: 34603008 bytes are more than half of request_arena, which "
+	  "allows "
+	  "33554432" },
+	{ "default body over arena", MODEL "request_arena = 64M\n", ":1: max_body: " },
+	{ "batch of a fixed dim", MODEL "max_batch = 8\ninput = c FP32 [1]\n",
+	  ":5: max_batch: above 1 every input and output must have -1 as its first dim, "
+	  "and "
+	  "'c' has not" },
+	{ "boolean", MODEL "watch_model_file = maybe\n",
+	  "'maybe' is neither yes nor no" },
+	{ "strategy", MODEL "strategy = fast\n", "allowed are auto or overlap" },
+	{ "required secrets of nowhere", MODEL "required_secrets = a\n",
+	  ":5: required_secrets: need a directory to come from: add secrets = "
+	  "DIRECTORY" },
+	{ "secret twice", MODEL "secrets = s\nrequired_secrets = a, b, a\n",
+	  "'a' is named twi" },
+	{ "secret of odd name", MODEL "secrets = s\nrequired_secrets = a/b\n",
+	  "'a/b' is no na" },
+	{ "secret of no name", MODEL "secrets = s\nrequired_secrets = a,,b\n",
+	  "'' is no name" },
+	{ "option twice", MODEL "option.x = 1\noption.x = 2\n",
+	  ":6: option.x: is set twice" },
+	{ "option without name", MODEL "option. = 1\n", ":5: option.: '' is no name" },
+	{ "option of odd name", MODEL "option.a b = 1\n", "'a b' is no name" },
+	{ "models_dir missing", "[supervisor]\nmodels_dir = nowhere\n",
+	  "nowhere: No such file or directory: create it or take the key out" },
+};
+
+static void test_broken(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(broken); i++)
+		assert_refused(broken[i].name, broken[i].text, broken[i].want);
+}
+
+static void test_nul_byte(void **state)
+{
+	static const char text[] = "[supervisor]\npoll = 1\0s\n";
+	FREE char *path = path_of("moult.conf");
+	struct config *config = NULL;
+	struct err err = ERR_NULL;
+
+	(void)state;
+	write_bytes("moult.conf", text, sizeof(text) - 1);
+	assert_int_equal(config_load(&config, path, &err), -EINVAL);
+	assert_non_null(
+		strstr(err.text, ":2: the line holds a control character (0x00)"));
+}
+
+static void test_long_line(void **state)
+{
+	char text[6000] = "[supervisor]\nstate_dir = /";
+	size_t used = strlen(text);
+	size_t longest = strlen("[supervisor]\n") + CONFIG_LINE_BYTES_MAX;
+	struct config *config;
+
+	(void)state;
+	memset(text + used, 'x', sizeof(text) - used - 1);
+	assert_refused("long line", text, ":2: the line is longer than 4096 bytes");
+	/* The path is checked apart, one byte earlier. */
+	text[longest - 8] = '\0';
+	config = load_good(text);
+	assert_int_equal(strlen(config->state_dir), longest - 8 - used + 1);
+	config_free(config);
+}
+
+static void test_too_many(void **state)
+{
+	char text[16384] = MODEL;
+	size_t used = strlen(text);
+
+	(void)state;
+	for (int i = 0; i < CONFIG_TENSORS_MAX; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+		                         "input = t%d FP32 [1]\n", i);
+	assert_refused("inputs", text, "input: more than 32 of them");
+
+	used = (size_t)snprintf(text, sizeof(text), "%s", MODEL);
+	for (int i = 0; i <= CONFIG_OPTIONS_MAX; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+		                         "option.o%d = 1\n", i);
+	assert_refused("options", text, "option.o32: more than 32 options");
+
+	used = (size_t)snprintf(text, sizeof(text), "%ssecrets=s\nrequired_secrets=a",
+	                        MODEL);
+	for (int i = 0; i < CONFIG_NAMES_MAX; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, ",s%d", i);
+	assert_refused("secrets", text, "required_secrets: more than 32 names");
+
+	used = 0;
+	for (int i = 0; i <= CONFIG_MODELS_MAX; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+		                         "[model m%d]\nengine=e\ninput=a FP32 [1]\n"
+		                         "output=b FP32 [1]\n",
+		                         i);
+	assert_refused("models", text, "[model m64]: is one more than the 64 models");
+}
+
+/* 32 options of 3 KB fit the file, but not the LOAD message. */
+static void test_payload(void **state)
+{
+	size_t size = (size_t)1 << 18;
+	FREE char *text = malloc(size);
+	char value[3001];
+	size_t used;
+
+	(void)state;
+	assert_non_null(text);
+	memset(value, 'v', sizeof(value) - 1);
+	value[sizeof(value) - 1] = '\0';
+	used = (size_t)snprintf(text, size, "%s", MODEL);
+	for (int i = 0; i < CONFIG_OPTIONS_MAX; i++)
+		used += (size_t)snprintf(text + used, size - used, "option.o%d = %s\n", i,
+		                         value);
+	assert_refused("payload", text, ":1: [model m]: its settings take ");
+}
+
+static void test_no_file(void **state)
+{
+	struct config *config = NULL;
+	struct err err = ERR_NULL;
+	FREE char *path = path_of("none.conf");
+
+	(void)state;
+	assert_int_equal(config_load(&config, path, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "none.conf: No such file or directory"));
+	assert_int_equal(config_load(&config, folder, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "is no regular file"));
+	/* A FIFO that nobody writes to must not be waited for. */
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(config_load(&config, path, &err), -EINVAL);
+	remove_file("none.conf");
+}
+
+static void test_too_large(void **state)
+{
+	FREE char *path = path_of("large.conf");
+	struct config *config = NULL;
+	struct err err = ERR_NULL;
+
+	(void)state;
+	write_file("large.conf", "");
+	assert_int_equal(truncate(path, CONFIG_FILE_BYTES_MAX + 1), 0);
+	assert_int_equal(config_load(&config, path, &err), -EFBIG);
+	assert_non_null(strstr(err.text, "at most 1048576 are allowed"));
+	remove_file("large.conf");
+}
+
+static void test_defaults(void **state)
+{
+	struct config *config = load_good(MODEL);
+	const struct config_model *model = config->models[0];
+
+	(void)state;
+	assert_string_equal(config->listen, "127.0.0.1:8080");
+	assert_string_equal(config->control, "/run/moult/moultd.sock");
+	assert_string_equal(config->state_dir, "/var/lib/moult");
+	assert_non_null(config->loader);
+	assert_int_equal(config->loader[0], '/');
+	assert_int_equal(config->engine_dir[0], '/');
+	assert_int_equal(config->max_connections, 1024);
+	assert_int_equal(config->connection_memory_bytes, 32768);
+	assert_null(config->models_dir);
+	assert_int_equal(config->log_level, LOG_LEVEL_INFO);
+	assert_int_equal(config->idle_timeout_ns, 75 * SEC);
+	assert_int_equal(config->settle_ns, 150 * SEC / 1000);
+	assert_int_equal(config->settle_cap_ns, 2 * SEC);
+	assert_int_equal(config->poll_ns, 10 * SEC);
+	assert_int_equal(config->shutdown_timeout_ns, 30 * SEC);
+
+	assert_int_equal(config->n_models, 1);
+	assert_ptr_equal(config_find(config, "m"), model);
+	assert_null(config_find(config, "n"));
+	assert_string_equal(model->name, "m");
+	assert_int_equal(model->line, 1);
+	assert_string_equal(model->version, "1");
+	assert_string_equal(model->platform, "identity");
+	assert_string_equal(model->device, "cpu");
+	assert_null(model->path);
+	assert_null(model->secrets);
+	assert_int_equal(model->max_batch, 1);
+	assert_int_equal(model->max_delay_ns, 0);
+	assert_int_equal(model->leases, 256);
+	assert_int_equal(model->max_held, 1024);
+	assert_int_equal(model->request_arena_bytes, 256 << 20);
+	assert_int_equal(model->response_arena_bytes, 64 << 20);
+	assert_int_equal(model->max_body_bytes, 64 << 20);
+	assert_int_equal(model->request_timeout_ns, 60 * SEC);
+	assert_int_equal(model->stage_timeout_ns, 300 * SEC);
+	assert_false(model->disable_secrets_reload);
+	assert_true(model->watch_model_file);
+	config_free(config);
+}
+
+static void test_empty_is_good(void **state)
+{
+	struct config *config = load_good("# nothing\n\n; at all\n");
+
+	(void)state;
+	assert_int_equal(config->n_models, 0);
+	config_free(config);
+}
+
+static void test_all_keys(void **state)
+{
+	struct config *config = load_good("\xef\xbb\xbf[supervisor]\r\n"
+	                                  "listen: [::1]:0\r\n"
+	                                  "  control = run/ctl.sock  \r\n"
+	                                  "max_connections=7\r\n"
+	                                  "log_level = debug\r\n"
+	                                  "\t[model a.b-c_1]\r\n"
+	                                  "engine = torch\r\n"
+	                                  "path = ../m/digits.pt\r\n"
+	                                  "input = x FP32 [-1,64]\r\n"
+	                                  "input = y BYTES [-1]\r\n"
+	                                  "output = z INT64 [-1, 3]\r\n"
+	                                  "secrets = /etc/s\r\n"
+	                                  "required_secrets = token , other\r\n"
+	                                  "option.k = a = b # c\r\n"
+	                                  "option.empty =\r\n"
+	                                  "device = cuda:3\r\n"
+	                                  "max_batch = 64\r\n"
+	                                  "max_delay = 500us\r\n"
+	                                  "strategy = overlap\r\n"
+	                                  "disable_secrets_reload = on\r\n"
+	                                  "watch_model_file = false");
+	const struct config_model *model = config->models[0];
+	FREE char *control = path_of("run/ctl.sock");
+	FREE char *path = path_of("../m/digits.pt");
+
+	(void)state;
+	assert_string_equal(config->listen, "[::1]:0");
+	assert_string_equal(config->control, control);
+	assert_int_equal(config->max_connections, 7);
+	assert_int_equal(config->log_level, LOG_LEVEL_DEBUG);
+	assert_string_equal(model->name, "a.b-c_1");
+	assert_int_equal(model->line, 6);
+	assert_string_equal(model->path, path);
+	assert_int_equal(model->n_inputs, 2);
+	assert_string_equal(model->inputs[1].name, "y");
+	assert_int_equal(model->inputs[1].dtype, TENSOR_DTYPE_BYTES);
+	assert_int_equal(model->n_outputs, 1);
+	assert_int_equal(model->outputs[0].shape.dims[1], 3);
+	assert_string_equal(model->secrets, "/etc/s");
+	assert_int_equal(model->n_required_secrets, 2);
+	assert_string_equal(model->required_secrets[0], "token");
+	assert_string_equal(model->required_secrets[1], "other");
+	assert_int_equal(model->n_options, 2);
+	assert_string_equal(model->options[0].name, "k");
+	assert_string_equal(model->options[0].value, "a = b # c");
+	assert_string_equal(model->options[1].value, "");
+	assert_string_equal(model->device, "cuda:3");
+	assert_int_equal(model->max_delay_ns, 500000);
+	assert_int_equal(model->strategy, CONFIG_STRATEGY_OVERLAP);
+	assert_true(model->disable_secrets_reload);
+	assert_false(model->watch_model_file);
+	config_free(config);
+}
+
+static void test_environment(void **state)
+{
+	static const struct {
+		const char *value;
+		bool want;
+	} cases[] = { { "1", true },  { "true", true }, { "YES", true },
+		      { "0", false }, { "", false },    { "no", false } };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct config *config;
+
+		assert_int_equal(
+			setenv("MOULT_DISABLE_SECRETS_RELOAD", cases[i].value, 1), 0);
+		config = load_good(MODEL);
+		assert_int_equal(config->models[0]->disable_secrets_reload,
+		                 cases[i].want);
+		config_free(config);
+	}
+	assert_int_equal(unsetenv("MOULT_DISABLE_SECRETS_RELOAD"), 0);
+}
+
+#define DIR_MODEL(name)                                                                  \
+	"[model " name                                                                   \
+	"]\nengine = e\npath = w.pt\ninput = a FP32 [1]\noutput = b FP32 "               \
+	"[1]\n"
+
+static void test_models_dir(void **state)
+{
+	static const char main_text[] = "[supervisor]\nmodels_dir = d\n" MODEL;
+	FREE char *dir = path_of("d");
+	FREE char *sub = path_of("d/sub.conf");
+	FREE char *link = path_of("d/link.conf");
+	FREE char *weights = path_of("d/w.pt");
+	struct config *config;
+
+	(void)state;
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_int_equal(mkdir(sub, 0700), 0);
+	write_file("d/b.conf", DIR_MODEL("first"));
+	write_file("d/B.conf", DIR_MODEL("zeroth"));
+	write_file("d/.hidden.conf", "rubbish");
+	write_file("d/.conf", "rubbish");
+	write_file("d/b.conf~", "rubbish");
+	write_file("elsewhere", DIR_MODEL("linked"));
+	assert_int_equal(symlink("../elsewhere", link), 0);
+	config = load_good(main_text);
+	assert_int_equal(config->n_models, 4);
+	assert_string_equal(config->models[0]->name, "m");
+	assert_string_equal(config->models[1]->name, "zeroth");
+	assert_string_equal(config->models[2]->name, "first");
+	assert_string_equal(config->models[3]->name, "linked");
+	assert_string_equal(config->models[3]->path, weights);
+	config_free(config);
+
+	write_file("d/c.conf", "");
+	assert_refused("empty file", main_text, "d/c.conf:1: the file holds no model");
+	write_file("d/c.conf", "# a\n[supervisor]\n");
+	assert_refused("supervisor", main_text,
+	               "d/c.conf:2: [supervisor]: belongs into the");
+	write_file("d/c.conf", DIR_MODEL("x") DIR_MODEL("y"));
+	assert_refused("two models", main_text,
+	               "d/c.conf:6: [model y]: a file of models_dir");
+	write_file("d/c.conf", DIR_MODEL("m"));
+	assert_refused("twin", main_text,
+	               "moult.conf:3 already: every model needs its own");
+	assert_int_equal(remove(link), 0);
+	assert_int_equal(symlink("../nowhere", link), 0);
+	remove_file("d/c.conf");
+	assert_refused("dangling", main_text, "d/link.conf: No such file or directory");
+
+	assert_int_equal(remove(link), 0);
+	remove_file("elsewhere");
+	remove_file("d/b.conf");
+	remove_file("d/B.conf");
+	remove_file("d/.hidden.conf");
+	remove_file("d/.conf");
+	remove_file("d/b.conf~");
+	assert_int_equal(rmdir(sub), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
+static void test_relative_file(void **state)
+{
+	FREE char *before = getcwd(NULL, 0);
+	FREE char *want = path_of("moult.conf");
+	struct config *config;
+	struct err err = ERR_NULL;
+
+	(void)state;
+	write_file("moult.conf", MODEL);
+	assert_int_equal(chdir(folder), 0);
+	assert_int_equal(config_load(&config, "moult.conf", &err), 0);
+	assert_string_equal(config->file, want);
+	config_free(config);
+	assert_int_equal(config_load(&config, "nope.conf", &err), -ENOENT);
+	assert_int_equal(chdir(before), 0);
+}
+
+/* One changed line, and what must follow from it. */
+static const struct {
+	const char *line;
+	bool is_new_generation;
+	const char *model_restart;
+} changes[] = {
+	{ "", false, "" },
+	{ "engine = torch\n", true, "" },
+	{ "platform = p\n", true, "" },
+	{ "path = p\n", true, "" },
+	{ "input = c FP32 [1]\n", true, "" },
+	{ "output = c FP32 [1]\n", true, "" },
+	{ "secrets = s\n", true, "" },
+	{ "option.a = b\n", true, "" },
+	{ "threads = 2\n", true, "" },
+	{ "max_delay = 1ms\n", true, "" },
+	{ "warmup_request = w\n", true, "" },
+	{ "leases = 16\n", true, "" },
+	{ "response_arena = 1M\n", true, "" },
+	{ "strategy = overlap\n", false, "" },
+	{ "disable_secrets_reload = yes\n", false, "" },
+	{ "max_held = 5\n", false, "" },
+	{ "drain_timeout = 5s\n", false, "" },
+	{ "max_body = 1M\n", false, "max_body" },
+	{ "max_body = 1M\nrequest_arena = 4M\n", false, "request_arena, max_body" },
+	{ "version = 2\nmax_body = 1M\n", true, "max_body" },
+};
+
+static void test_changes(void **state)
+{
+	static const char rest[] = "input = a FP32 [-1,4]\noutput = b FP32 [-1,4]\n";
+	static const char plain[] = "engine = identity\n";
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(changes); i++) {
+		bool has_engine = strncmp(changes[i].line, "engine", 6) == 0;
+		struct config *running = load_good(MODEL);
+		struct config *fresh;
+		FREE char *text = NULL;
+		char keys[128];
+
+		assert_true(asprintf(&text, "[model m]\n%s%s%s", has_engine ? "" : plain,
+		                     rest, changes[i].line) > 0);
+		fresh = load_good(text);
+		if (config_model_needs_generation(running->models[0], fresh->models[0]) !=
+		    changes[i].is_new_generation)
+			fail_msg("new generation: %s", changes[i].line);
+		(void)config_model_restart_keys(running->models[0], fresh->models[0],
+		                                keys, sizeof(keys));
+		assert_string_equal(keys, changes[i].model_restart);
+		config_free(running);
+		config_free(fresh);
+	}
+}
+
+static void test_changed_elements(void **state)
+{
+	static const char base[] =
+		MODEL "secrets=s\nrequired_secrets = a, b\noption.x = 1\n";
+	static const char *const others[] = {
+		MODEL "secrets=s\nrequired_secrets = a, c\noption.x = 1\n",
+		MODEL "secrets=s\nrequired_secrets = a\noption.x = 1\n",
+		MODEL "secrets=s\nrequired_secrets = a, b\noption.x = 2\n",
+		MODEL "secrets=s\nrequired_secrets = a, b\noption.y = 1\n",
+		"[model m]\nengine = identity\ninput = a FP32 [-1,5]\noutput = b FP32 "
+		"[-1,4]\n"
+		"secrets=s\nrequired_secrets = a, b\noption.x = 1\n",
+		"[model m]\nengine = identity\ninput = a FP64 [-1,4]\noutput = b FP32 "
+		"[-1,4]\n"
+		"secrets=s\nrequired_secrets = a, b\noption.x = 1\n",
+	};
+	struct config *running = load_good(base);
+	struct config *same = load_good(base);
+
+	(void)state;
+	assert_false(config_model_needs_generation(running->models[0], same->models[0]));
+	config_free(same);
+	for (size_t i = 0; i < COUNT_OF(others); i++) {
+		struct config *fresh = load_good(others[i]);
+
+		assert_true(config_model_needs_generation(running->models[0],
+		                                          fresh->models[0]));
+		config_free(fresh);
+	}
+	config_free(running);
+}
+
+static void test_restart_keys(void **state)
+{
+	struct config *running = load_good("[supervisor]\npoll = 1s\n");
+	struct config *fresh = load_good("[supervisor]\nlisten = systemd\npoll = 2s\n"
+	                                 "control = c\nmax_connections = 5\n");
+	char text[64];
+	char small[8];
+
+	(void)state;
+	assert_int_equal(config_restart_keys(running, running, text, sizeof(text)), 0);
+	assert_string_equal(text, "");
+	assert_int_equal(config_restart_keys(running, fresh, text, sizeof(text)), 3);
+	assert_string_equal(text, "listen, control, max_connections");
+	assert_int_equal(config_restart_keys(running, fresh, small, sizeof(small)), 3);
+	assert_string_equal(small, "listen,");
+	config_free(running);
+	config_free(fresh);
+}
+
+static void test_load_payload(void **state)
+{
+	struct config *config = load_good(
+		"[supervisor]\nengine_dir = /e\n[model digits]\nengine = torch\n"
+		"path = /d.pt\ninput = image FP32 [-1,64]\noutput = scores FP32 [-1,10]\n"
+		"secrets = /s\nrequired_secrets = token\noption.k = v\nmax_batch = 64\n"
+		"max_delay = 2ms\nwarmup_request = /w.json\n");
+	FREE char *text = config_model_to_json(config, config->models[0]);
+
+	(void)state;
+	assert_string_equal(
+		text,
+		"{\"model\":\"digits\",\"version\":\"1\",\"engine\":\"torch\","
+		"\"engine_dir\":\"/e\",\"path\":\"/"
+		"d.pt\",\"device\":\"cpu\",\"threads\":1,"
+		"\"max_batch\":64,\"max_delay_us\":2000,\"warmup_runs\":3,"
+		"\"warmup_request\":\"/w.json\",\"required_secrets\":[\"token\"],"
+		"\"inputs\":[{\"name\":\"image\",\"datatype\":\"FP32\",\"shape\":[-1,64]}"
+		"],"
+		"\"outputs\":[{\"name\":\"scores\",\"datatype\":\"FP32\",\"shape\":[-1,"
+		"10]}],"
+		"\"options\":{\"k\":\"v\"},\"leases\":256,\"max_body_bytes\":67108864,"
+		"\"request_timeout_ms\":60000}");
+	config_free(config);
+}
+
+/* Writes one object of config_to_json() as the lines it came from. */
+static void write_section(FILE *out, const char *label, json_t *object)
+{
+	const char *key;
+	json_t *value;
+
+	(void)fprintf(out, "[%s]\n", label);
+	json_object_foreach(object, key, value)
+	{
+		size_t i;
+		json_t *element;
+
+		if (json_is_null(value) || strcmp(key, "file") == 0)
+			continue;
+		if (json_is_array(value))
+			json_array_foreach(value, i, element)(void) fprintf(
+				out, "%s = %s\n", key, json_string_value(element));
+		else if (json_is_integer(value))
+			(void)fprintf(out, "%s = %lld\n", key,
+			              (long long)json_integer_value(value));
+		else if (json_is_boolean(value))
+			(void)fprintf(out, "%s = %s\n", key,
+			              json_is_true(value) ? "yes" : "no");
+		else
+			(void)fprintf(out, "%s = %s\n", key, json_string_value(value));
+	}
+}
+
+static char *to_ini(const struct config *config)
+{
+	FREE char *json = config_to_json(config);
+	json_t *root = json_loads(json, 0, NULL);
+	char *text = NULL;
+	size_t bytes = 0;
+	FILE *out = open_memstream(&text, &bytes);
+	const char *name;
+	json_t *model;
+
+	assert_non_null(root);
+	write_section(out, "supervisor", json_object_get(root, "supervisor"));
+	json_object_foreach(json_object_get(root, "models"), name, model)
+	{
+		char label[80];
+
+		(void)snprintf(label, sizeof(label), "model %s", name);
+		write_section(out, label, model);
+	}
+	assert_int_equal(fclose(out), 0);
+	json_decref(root);
+	return text;
+}
+
+/* Effective values, written back as a file, give the same configuration. */
+static void test_round_trip(void **state)
+{
+	static const char *const texts[] = {
+		MODEL,
+		"[supervisor]\npoll = 1500ms\nlisten = [::]:1\nlog_level = err\n"
+		"connection_memory = 9K\n" MODEL "max_delay = 1us\nmax_body = 1000000\n"
+		"request_timeout = 90m\nsecrets = s\nrequired_secrets = a, b\n"
+		"option.x = 1\noption.y = \noutput = s INT8 []\nwatch_model_file = no\n"
+		"strategy = overlap\n[model n]\nengine = e\ninput = x BOOL [1,2]\n"
+		"output = y FP16 [0]\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(texts); i++) {
+		struct config *first = load_good(texts[i]);
+		FREE char *text = to_ini(first);
+		struct config *second = load_good(text);
+
+		for (size_t k = 0; k < config_supervisor_table.n_keys; k++)
+			assert_true(config_value_equal(&config_supervisor_table.keys[k],
+			                               first, second));
+		assert_int_equal(first->n_models, second->n_models);
+		for (size_t m = 0; m < first->n_models; m++)
+			for (size_t k = 0; k < config_model_table.n_keys; k++)
+				assert_true(config_value_equal(
+					&config_model_table.keys[k], first->models[m],
+					second->models[m]));
+		config_free(first);
+		config_free(second);
+	}
+}
+
+static void check_rows(const struct config_table *table)
+{
+	for (size_t i = 0; i < table->n_keys; i++) {
+		const struct config_key *key = &table->keys[i];
+
+		assert_non_null(key->help);
+		assert_ptr_equal(config_table_find(table, key->name), key);
+		assert_true(key->min <= key->max);
+		if (key->type == CONFIG_TYPE_UINT || key->type == CONFIG_TYPE_SIZE)
+			assert_true(key->bytes == 8 || key->max <= UINT32_MAX);
+		if (key->type == CONFIG_TYPE_DURATION)
+			assert_int_equal(key->bytes, 8);
+		if (key->type == CONFIG_TYPE_ENUM)
+			assert_int_equal(key->bytes, sizeof(int));
+		if (key->type == CONFIG_TYPE_STRING)
+			assert_non_null(key->value);
+		for (size_t j = 0; j < i; j++)
+			assert_string_not_equal(table->keys[j].name, key->name);
+	}
+}
+
+static void test_rows(void **state)
+{
+	(void)state;
+	check_rows(&config_supervisor_table);
+	check_rows(&config_model_table);
+}
+
+static void test_mdoc(void **state)
+{
+	FREE char *path = path_of("options.mdoc");
+	FREE char *text = calloc(1, 65536);
+	CLOSE_FD int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(config_print_mdoc(fd), 0);
+	assert_true(pread(fd, text, 65535, 0) > 1000);
+	assert_null(strstr(text, "\n\n"));
+	for (size_t i = 0; i < config_model_table.n_keys; i++) {
+		char item[80];
+
+		(void)snprintf(item, sizeof(item), "\n.It Ic %s ",
+		               config_model_table.keys[i].name);
+		assert_non_null(strstr(text, item));
+	}
+	remove_file("options.mdoc");
+	assert_int_equal(config_print_mdoc(-1), -EBADF);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	remove_file("moult.conf");
+	return rmdir(folder);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_nul_byte),
+		cmocka_unit_test(test_long_line),
+		cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_payload),
+		cmocka_unit_test(test_no_file),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_empty_is_good),
+		cmocka_unit_test(test_all_keys),
+		cmocka_unit_test(test_environment),
+		cmocka_unit_test(test_models_dir),
+		cmocka_unit_test(test_relative_file),
+		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_changed_elements),
+		cmocka_unit_test(test_restart_keys),
+		cmocka_unit_test(test_load_payload),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_mdoc),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
