@@ -10,8 +10,8 @@
  *
  * Conventions
  *  1. One engine instance per process, called from one thread.
- *  2. Calls come in this order: stage, commit, infer any number of times, close. After a
- *     call has failed only close may follow.
+ *  2. Calls come in this order: stage, commit, infer any number of times, close. After
+ *     stage or commit has failed, or infer with BROKEN, only close may follow.
  *  3. A call returns 0 or an outcome of enum engine_outcome, with a sentence for the
  *     operator in @err. stage and commit fail with CONFIG, MODEL or DEVICE (the same input
  *     is not worth another try) or FAILED; infer fails with INPUT (the request is at fault,
@@ -23,15 +23,16 @@
  *     element, a uint32 length and that many bytes.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "shared/err.h"
-#include "shared/tensor.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#include "shared/err.h"
+#include "shared/tensor.h"
 
 #define ENGINE_ABI 1
 #define ENGINE_TENSORS_MAX 32
@@ -61,7 +62,7 @@ struct engine_option {
 struct engine_config {
 	const char *model;  /* name, for messages */
 	const char *device; /* "cpu", "cuda:0" */
-	const void *weights; /* the model file's bytes, or NULL when none is configured */
+	const void *weights; /* the model file's bytes, page-aligned, or NULL: none configured */
 	size_t weights_bytes;
 	uint32_t threads; /* computing threads, at least 1 */
 	uint32_t max_batch;
@@ -88,6 +89,8 @@ struct engine_api {
 	uint32_t abi; /* ENGINE_ABI */
 	const char *name;
 	const char *version; /* of the framework, for the log */
+	/* False: the weights' bytes may go once stage has returned; only their size stays. */
+	bool keeps_weights;
 
 	/* Everything that needs no device memory. *ret_engine is set even on failure when
 	 * close must be called. */

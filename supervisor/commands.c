@@ -11,7 +11,7 @@
 #include "supervisor/supervisor.h"
 
 #define COMMANDS_RECEIPTS_DEFAULT 10
-#define COMMANDS_RECEIPTS_MAX 1000
+#define COMMANDS_RECEIPTS_MAX 500
 /* Reloads that somebody waits for at once; each holds a client or a signal. */
 #define COMMANDS_WAITERS_MAX 64
 

@@ -447,12 +447,12 @@ static int open_file(const char *path, FILE **ret_stream, struct err *err)
 	if (!S_ISREG(status.st_mode))
 		return err_set(err, -EINVAL, "%s: is no regular file", path);
 	if (status.st_size > CONFIG_FILE_BYTES_MAX)
-		return err_set(err, -EFBIG, "%s: has %lld bytes: at most %d are allowed",
+		return err_set(err, -EFBIG, "%s: has %lld bytes: at most %ld are allowed",
 		               path, (long long)status.st_size, CONFIG_FILE_BYTES_MAX);
 	*ret_stream = fdopen(fd, "re");
 	if (!*ret_stream)
 		return -ENOMEM;
-	fd = -1; /* the stream's now */
+	(void)take_fd(&fd); /* the stream's now */
 	return 0;
 }
 

@@ -15,7 +15,7 @@ enum config_file_kind {
 	CONFIG_FILE_MODEL, /* exactly one [model NAME] */
 };
 
-#define CONFIG_FILE_BYTES_MAX (1024 * 1024)
+#define CONFIG_FILE_BYTES_MAX (1L << 20)
 #define CONFIG_LINE_BYTES_MAX 4096
 
 /* Adds what @path (absolute) says to @config, which holds part of it after a failure. 0,

@@ -44,7 +44,7 @@ static const struct config_key supervisor_keys[] = {
 		.help = "Where HTTP is served.\n"
 			"Port 0 lets the kernel choose one, which the log then names.\n"
 			"With\n.Cm systemd ,\nor whenever a socket unit passes a "
-	                "listener, "
+			"listener, "
 			"that one is used.",
 	},
 	{
@@ -81,7 +81,7 @@ static const struct config_key supervisor_keys[] = {
 		.fallback_help = "the folder of\n.Xr moultd 8\nwhen engines lie there, "
 				 "else where they were installed with it.",
 		.help = "Where the engines are, as\n.Pa moult-engine- Ns Ar NAME Ns Pa "
-	                ".so .",
+			".so .",
 	},
 	{
 		.name = "max_connections",
@@ -111,10 +111,10 @@ static const struct config_key supervisor_keys[] = {
 		.class = CONFIG_LIVE,
 		AT(config, models_dir),
 		.help = "A directory whose\n.Pa *.conf\nfiles hold one\n"
-			".Ic [model Ar NAME Ns Ic ]\nsection each.\n"
+			".Ic [model Ar NAME ]\nsection each.\n"
 			"They are read in the order of their names.\n"
 			"Names that begin with a dot, and what is no regular file, are "
-	                "passed "
+			"passed "
 			"over.",
 	},
 	{
@@ -187,7 +187,7 @@ static const struct config_key supervisor_keys[] = {
 		.max = 1 * HOUR,
 		.fallback = "10s",
 		.help = "How often watched files are looked at without being told, for "
-	                "file "
+			"file "
 			"systems that tell nothing.",
 	},
 	{
@@ -260,7 +260,7 @@ static const struct config_key model_keys[] = {
 		.max = CONFIG_TENSORS_MAX,
 		.is_required = true,
 		.help = "A tensor that a request must bring, in the order in which the "
-	                "model "
+			"model "
 			"takes them.\n"
 			"A dim of -1 takes any size.",
 	},
@@ -295,7 +295,7 @@ static const struct config_key model_keys[] = {
 		.fallback = "1",
 		.unit = "rows",
 		.help = "Requests that wait are computed together, up to this many "
-	                "rows.\n"
+			"rows.\n"
 			"Above 1, every input and output must have -1 as its first dim.",
 	},
 	{
@@ -334,7 +334,7 @@ static const struct config_key model_keys[] = {
 		.class = CONFIG_NEW_GENERATION,
 		AT(config_model, secrets),
 		.help = "A directory that is watched: each file in it is a secret, its "
-	                "name "
+			"name "
 			"the secret's.",
 	},
 	{
@@ -375,7 +375,7 @@ static const struct config_key model_keys[] = {
 		.max = 64 * GIB,
 		.fallback = "64M",
 		.help = "Memory in which a loader puts its answers, rounded down to a "
-	                "power "
+			"power "
 			"of two.",
 	},
 	{
@@ -416,7 +416,7 @@ static const struct config_key model_keys[] = {
 		.fallback = "1024",
 		.unit = "requests",
 		.help = "Requests that may wait for a loader; more are answered with "
-	                "status "
+			"status "
 			"503.",
 	},
 	{
@@ -468,7 +468,7 @@ static const struct config_key model_keys[] = {
 		.max = 24 * HOUR,
 		.fallback = "30s",
 		.help = "How long an old generation may take to finish the requests that "
-	                "it "
+			"it "
 			"holds.",
 	},
 	{
@@ -491,7 +491,7 @@ static const struct config_key model_keys[] = {
 		.max = 24 * HOUR,
 		.fallback = "60s",
 		.help = "A loader that holds requests and makes no progress for this "
-	                "long is "
+			"long is "
 			"killed.",
 	},
 	{
@@ -503,7 +503,7 @@ static const struct config_key model_keys[] = {
 		.max = 64 * GIB,
 		.fallback = "256M",
 		.help = "Memory for requests that wait or are being answered, rounded "
-	                "down "
+			"down "
 			"to a power of two.",
 	},
 	{

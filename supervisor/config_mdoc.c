@@ -24,7 +24,7 @@ static const char *value_name(const struct config_key *key)
 	case CONFIG_TYPE_DURATION:
 		return "duration";
 	case CONFIG_TYPE_BOOL:
-		return "yes No | Ar no";
+		return "yes | no";
 	case CONFIG_TYPE_ENUM:
 		return "word";
 	case CONFIG_TYPE_NAMES:
@@ -95,9 +95,9 @@ int config_print_mdoc(int fd)
 	out = fdopen(copy, "w");
 	if (!out)
 		return -errno;
-	copy = -1; /* the stream's now */
-	print_table(out, "Keys of [supervisor]", &config_supervisor_table);
-	print_table(out, "Keys of [model NAME]", &config_model_table);
+	(void)take_fd(&copy); /* the stream's now */
+	print_table(out, "Keys of the supervisor", &config_supervisor_table);
+	print_table(out, "Keys of a model", &config_model_table);
 	failed = ferror(out);
 	/* What was buffered fails here, if it does. */
 	return fclose(out) < 0 || failed ? -EIO : 0;

@@ -52,6 +52,17 @@ static bool has_suffix(const char *text, const char *suffix)
 	return bytes > tail && strcmp(text + bytes - tail, suffix) == 0;
 }
 
+/* Bytes of @key without the unit in its name, which its printed value shows. */
+static size_t bare_bytes(const char *key)
+{
+	static const char *const units[] = { "_bytes", "_ms", "_s" };
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (has_suffix(key, units[i]))
+			return strlen(key) - strlen(units[i]);
+	return strlen(key);
+}
+
 /* A scalar in the unit that its key's name tells. */
 static void print_scalar(FILE *out, const char *key, const json_t *value)
 {
@@ -225,8 +236,8 @@ static void print_members(FILE *out, const char *prefix, json_t *object)
 	{
 		char label[CELL_MAX];
 
-		(void)snprintf(label, sizeof(label), "%s%s%s", prefix, *prefix ? "." : "",
-		               key);
+		(void)snprintf(label, sizeof(label), "%s%s%.*s", prefix,
+		               *prefix ? "." : "", (int)bare_bytes(key), key);
 		if (json_is_object(value)) {
 			print_members(out, label, value);
 			continue;
@@ -293,9 +304,8 @@ static void print_phases(FILE *out, json_t *object)
 		(void)fputc('\n', out);
 }
 
-/* "  memory    available 7.1 GiB before, 6.6 GiB at the peak, 7.1 GiB after", a line for
- * each thing that was measured. */
-static void print_memory(FILE *out, json_t *memory)
+/* "available 7.1 GiB before, 6.6 GiB at the peak, 7.1 GiB after", when it is known. */
+static void print_measure(FILE *out, const json_t *memory, const char *key)
 {
 	static const struct {
 		const char *key;
@@ -303,26 +313,32 @@ static void print_memory(FILE *out, json_t *memory)
 	} samples[] = { { "before", "before" },
 		        { "peak", "at the peak" },
 		        { "after", "after" } };
+	char text[CELL_MAX];
+	double sum = 0;
+
+	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++)
+		sum += json_number_value(
+			json_object_get(json_object_get(memory, samples[i].key), key));
+	if (sum <= 0)
+		return;
+	(void)fprintf(out, "  memory    %-11.*s", (int)bare_bytes(key), key);
+	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
+		const json_t *sample = json_object_get(memory, samples[i].key);
+
+		print_bytes(text, sizeof(text),
+		            json_number_value(json_object_get(sample, key)));
+		(void)fprintf(out, "%s %s %s", i ? "," : "", text, samples[i].label);
+	}
+	(void)fputc('\n', out);
+}
+
+static void print_memory(FILE *out, const json_t *memory)
+{
 	const char *key;
 	json_t *value;
 
 	json_object_foreach(json_object_get(memory, "before"), key, value)
-	{
-		size_t bytes = has_suffix(key, "_bytes") ? strlen(key) - 6 : strlen(key);
-
-		(void)fprintf(out, "  memory    %-12.*s", (int)bytes, key);
-		for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
-			const json_t *sample = json_object_get(memory, samples[i].key);
-			double number = json_number_value(json_object_get(sample, key));
-			char text[CELL_MAX] = "-";
-
-			if (number > 0)
-				print_bytes(text, sizeof(text), number);
-			(void)fprintf(out, "%s %s %s", i ? "," : "", text,
-			              samples[i].label);
-		}
-		(void)fputc('\n', out);
-	}
+		print_measure(out, memory, key);
 }
 
 static void print_requests(FILE *out, json_t *requests)

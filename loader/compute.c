@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "loader/compute.h"
+
+#include "shared/clock.h"
+
+int compute_init(struct compute *compute, const struct model_config *config,
+		 const struct engine_api *api, struct engine *engine, uint32_t max_members)
+{
+	*compute = (struct compute){
+		.api = api,
+		.engine = engine,
+		.model = {
+			.name = config->model,
+			.version = config->version,
+			.inputs = config->inputs,
+			.n_inputs = config->n_inputs,
+			.outputs = config->outputs,
+			.n_outputs = config->n_outputs,
+			.max_body_bytes = config->max_body_bytes,
+		},
+	};
+	return batch_init(&compute->batch, config->inputs, config->n_inputs, config->outputs,
+			  config->n_outputs, config->max_batch, max_members);
+}
+
+void compute_fini(struct compute *compute)
+{
+	batch_fini(&compute->batch);
+}
+
+int compute_run(struct compute *compute, struct err *err)
+{
+	struct batch *batch = &compute->batch;
+	uint64_t start_ns;
+	int r;
+
+	if (batch_gather(batch) < 0)
+		return err_set(err, ENGINE_E_FAILED, "out of memory for a batch");
+	start_ns = clock_now_ns();
+	r = compute->api->infer(compute->engine, batch->inputs, batch->outputs, err);
+	compute->took_ns = clock_now_ns() - start_ns;
+	if (r == 0)
+		return batch_check(batch, err);
+	return r == ENGINE_E_INPUT || r == ENGINE_E_BROKEN ? r : ENGINE_E_FAILED;
+}

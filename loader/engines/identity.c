@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The engine that answers with its input: what is left is everything around an engine, to
+ * be tested and measured.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "loader/engine.h"
+
+#define IDENTITY_DELAY_MAX_US 60000000UL
+
+struct engine {
+	size_t n_tensors;
+	struct timespec delay;
+};
+
+static int identity_check_specs(const struct engine_config *config, struct err *err)
+{
+	char want[128];
+	char got[128];
+
+	if (config->n_inputs != config->n_outputs)
+		return err_set(err, ENGINE_E_CONFIG,
+			       "engine identity answers with its inputs: declare as many "
+			       "outputs as inputs, not %zu and %zu",
+			       config->n_outputs, config->n_inputs);
+	for (size_t i = 0; i < config->n_inputs; i++) {
+		const struct tensor_spec *in = &config->inputs[i];
+		const struct tensor_spec *out = &config->outputs[i];
+
+		if (in->dtype == out->dtype && in->shape.rank == out->shape.rank &&
+		    memcmp(in->shape.dims, out->shape.dims,
+			   in->shape.rank * sizeof(in->shape.dims[0])) == 0)
+			continue;
+		return err_set(err, ENGINE_E_CONFIG,
+			       "engine identity answers with its inputs: output '%s' must "
+			       "be %s %s like input '%s', not %s %s",
+			       out->name, tensor_dtype_name(in->dtype),
+			       tensor_shape_print(&in->shape, want, sizeof(want)), in->name,
+			       tensor_dtype_name(out->dtype),
+			       tensor_shape_print(&out->shape, got, sizeof(got)));
+	}
+	return 0;
+}
+
+static int identity_read_delay(struct engine *engine, const char *text, struct err *err)
+{
+	char *end;
+	unsigned long delay_us;
+
+	errno = 0;
+	delay_us = strtoul(text, &end, 10);
+	if (errno || end == text || *end != '\0' || delay_us > IDENTITY_DELAY_MAX_US)
+		return err_set(err, ENGINE_E_CONFIG,
+			       "option.delay_us must be 0 to %lu, not '%s'",
+			       IDENTITY_DELAY_MAX_US, text);
+	engine->delay.tv_sec = (time_t)(delay_us / 1000000);
+	engine->delay.tv_nsec = (long)(delay_us % 1000000) * 1000;
+	return 0;
+}
+
+static int identity_check_secret(const struct engine_config *config, const char *name,
+				 const char *prefix, struct err *err)
+{
+	if (!name)
+		return err_set(err, ENGINE_E_CONFIG,
+			       "option.secret_prefix needs option.secret");
+	for (size_t i = 0; i < config->n_secrets; i++) {
+		const struct engine_secret *secret = &config->secrets[i];
+		size_t bytes = prefix ? strlen(prefix) : 0;
+
+		if (strcmp(secret->name, name) != 0)
+			continue;
+		if (secret->value_bytes < bytes ||
+		    (bytes > 0 && memcmp(secret->value, prefix, bytes) != 0))
+			return err_set(err, ENGINE_E_CONFIG,
+				       "secret '%s' does not begin with '%s', as "
+				       "option.secret_prefix demands",
+				       name, prefix);
+		return 0;
+	}
+	return err_set(err, ENGINE_E_CONFIG,
+		       "option.secret names '%s', and there is no such secret", name);
+}
+
+static int identity_read_options(struct engine *engine, const struct engine_config *config,
+				 struct err *err)
+{
+	const char *secret = NULL;
+	const char *prefix = NULL;
+	int r = 0;
+
+	for (size_t i = 0; i < config->n_options && r == 0; i++) {
+		const struct engine_option *option = &config->options[i];
+
+		if (strcmp(option->name, "secret") == 0)
+			secret = option->value;
+		else if (strcmp(option->name, "secret_prefix") == 0)
+			prefix = option->value;
+		else if (strcmp(option->name, "delay_us") == 0)
+			r = identity_read_delay(engine, option->value, err);
+		else
+			r = err_set(err, ENGINE_E_CONFIG,
+				    "engine identity has no option '%s'; it has secret, "
+				    "secret_prefix, delay_us",
+				    option->name);
+	}
+	if (r == 0 && (secret || prefix))
+		r = identity_check_secret(config, secret, prefix, err);
+	return r;
+}
+
+static int identity_stage(const struct engine_config *config, struct engine **ret_engine,
+			  struct err *err)
+{
+	int r;
+
+	*ret_engine = calloc(1, sizeof(**ret_engine));
+	if (!*ret_engine)
+		return err_set(err, ENGINE_E_FAILED, "out of memory");
+	(*ret_engine)->n_tensors = config->n_inputs;
+	r = identity_check_specs(config, err);
+	if (r == 0)
+		r = identity_read_options(*ret_engine, config, err);
+	return r;
+}
+
+static int identity_commit(struct engine *engine, struct err *err)
+{
+	(void)engine;
+	(void)err;
+	return 0;
+}
+
+static int identity_infer(struct engine *engine, const struct engine_tensor *inputs,
+			  struct engine_tensor *outputs, struct err *err)
+{
+	(void)err;
+	if (engine->delay.tv_sec || engine->delay.tv_nsec)
+		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &engine->delay, NULL);
+	memcpy(outputs, inputs, engine->n_tensors * sizeof(*outputs));
+	return 0;
+}
+
+static void identity_close(struct engine *engine)
+{
+	free(engine);
+}
+
+const struct engine_api *moult_engine(void)
+{
+	static const struct engine_api api = {
+		.abi = ENGINE_ABI,
+		.name = "identity",
+		.version = MOULT_VERSION,
+		.stage = identity_stage,
+		.commit = identity_commit,
+		.infer = identity_infer,
+		.close = identity_close,
+	};
+
+	return &api;
+}

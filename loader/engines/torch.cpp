@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * TorchScript through libtorch, behind loader/engine.h. The only C++ of the project: every
+ * call is noexcept and runs inside guard(), so nothing is ever thrown across the seam.
+ *
+ * Builds against 1.13 and 2.x. Weights are parsed from the bytes that the loader read, never
+ * from a path: what was hashed is what runs.
+ */
+
+#include <ATen/Parallel.h>
+#include <caffe2/serialize/read_adapter_interface.h>
+#include <torch/csrc/jit/ir/alias_analysis.h>
+#include <torch/csrc/jit/passes/inliner.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/cuda.h>
+#include <torch/script.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "loader/engine.h"
+
+struct engine {
+	const struct engine_config *config;
+	torch::jit::Module module;
+	c10::Device device;
+	bool writes_inputs; /* forward may change its inputs: they must be copies */
+	std::vector<at::Tensor> outputs; /* keeps their memory until the next call */
+};
+
+namespace
+{
+
+/* An operator's sentence, not a stack trace: the interpreter puts the cause last, behind
+ * "RuntimeError: ", and everything else before or below it. */
+std::string cause_of(const std::string &text)
+{
+	static const std::string mark = "RuntimeError: ";
+	size_t start = text.rfind(mark);
+	size_t end;
+
+	start = start == std::string::npos ? 0 : start + mark.size();
+	end = text.find('\n', start);
+	return text.substr(start, end == std::string::npos ? end : end - start);
+}
+
+bool is_out_of_memory(const std::string &text)
+{
+	static const char *const marks[] = { "out of memory", "can't allocate memory",
+					     "CUBLAS_STATUS_ALLOC_FAILED",
+					     "CUDNN_STATUS_ALLOC_FAILED" };
+
+	for (const char *mark : marks)
+		if (text.find(mark) != std::string::npos)
+			return true;
+	return false;
+}
+
+/* The interpreter turns every exception into a runtime_error, so that the text is all that
+ * tells them apart. */
+int fail(struct err *err, int outcome, int memory_outcome, const std::string &text)
+{
+	if (is_out_of_memory(text))
+		return err_set(err, memory_outcome, "libtorch is out of memory: %s",
+			       cause_of(text).c_str());
+	return err_set(err, outcome, "libtorch: %s", cause_of(text).c_str());
+}
+
+/* Runs @body, which returns 0 or an outcome. What it throws becomes @outcome, or
+ * @memory_outcome when memory ran out. */
+template <typename Body>
+int guard(struct err *err, int outcome, int memory_outcome, Body &&body) noexcept
+{
+	try {
+		return body();
+	} catch (const c10::Error &error) {
+		return fail(err, outcome, memory_outcome, error.what_without_backtrace());
+	} catch (const std::bad_alloc &) {
+		return err_set(err, memory_outcome, "out of memory");
+	} catch (const std::exception &error) {
+		return fail(err, outcome, memory_outcome, error.what());
+	} catch (...) {
+		return err_set(err, outcome, "libtorch threw something unknown");
+	}
+}
+
+class memory_adapter : public caffe2::serialize::ReadAdapterInterface
+{
+public:
+	memory_adapter(const void *data, size_t bytes)
+		: data_(static_cast<const char *>(data)), bytes_(bytes)
+	{
+	}
+
+	size_t size() const override
+	{
+		return bytes_;
+	}
+
+	size_t read(uint64_t at, void *buffer, size_t n, const char *) const override
+	{
+		if (at >= bytes_)
+			return 0;
+		n = std::min(n, bytes_ - static_cast<size_t>(at));
+		std::memcpy(buffer, data_ + at, n);
+		return n;
+	}
+
+private:
+	const char *data_;
+	size_t bytes_;
+};
+
+constexpr struct {
+	enum tensor_dtype ours;
+	at::ScalarType theirs;
+} dtypes[] = {
+	{ TENSOR_DTYPE_BOOL, at::kBool },     { TENSOR_DTYPE_UINT8, at::kByte },
+	{ TENSOR_DTYPE_INT8, at::kChar },     { TENSOR_DTYPE_INT16, at::kShort },
+	{ TENSOR_DTYPE_INT32, at::kInt },     { TENSOR_DTYPE_INT64, at::kLong },
+	{ TENSOR_DTYPE_FP16, at::kHalf },     { TENSOR_DTYPE_BF16, at::kBFloat16 },
+	{ TENSOR_DTYPE_FP32, at::kFloat },    { TENSOR_DTYPE_FP64, at::kDouble },
+};
+
+bool to_torch(enum tensor_dtype ours, at::ScalarType *ret_theirs)
+{
+	for (const auto &row : dtypes) {
+		if (row.ours == ours) {
+			*ret_theirs = row.theirs;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool from_torch(at::ScalarType theirs, enum tensor_dtype *ret_ours)
+{
+	for (const auto &row : dtypes) {
+		if (row.theirs == theirs) {
+			*ret_ours = row.ours;
+			return true;
+		}
+	}
+	return false;
+}
+
+int check_dtypes(const struct tensor_spec *specs, size_t count, struct err *err)
+{
+	at::ScalarType unused;
+
+	for (size_t i = 0; i < count; i++)
+		if (!to_torch(specs[i].dtype, &unused))
+			return err_set(err, ENGINE_E_CONFIG,
+				       "'%s' is %s, which engine torch does not know; it "
+				       "knows BOOL, UINT8, INT8..INT64, FP16, BF16, FP32, "
+				       "FP64",
+				       specs[i].name, tensor_dtype_name(specs[i].dtype));
+	return 0;
+}
+
+int read_options(const struct engine_config *config, struct err *err)
+{
+	/* Specialising costs the first runs dearly and pays for few models. */
+	bool is_profiling = false;
+
+	for (size_t i = 0; i < config->n_options; i++) {
+		const struct engine_option *option = &config->options[i];
+
+		if (std::strcmp(option->name, "executor") != 0)
+			return err_set(err, ENGINE_E_CONFIG,
+				       "engine torch has no option '%s'; it has executor",
+				       option->name);
+		is_profiling = std::strcmp(option->value, "profiling") == 0;
+		if (!is_profiling && std::strcmp(option->value, "simple") != 0)
+			return err_set(err, ENGINE_E_CONFIG,
+				       "option.executor must be simple or profiling, not "
+				       "'%s'",
+				       option->value);
+	}
+	torch::jit::getProfilingMode() = is_profiling;
+	return 0;
+}
+
+int read_device(const char *name, c10::Device *ret_device, struct err *err)
+{
+	c10::Device device(c10::kCPU);
+	size_t found;
+
+	try {
+		device = c10::Device(std::string(name));
+	} catch (const c10::Error &) {
+		device = c10::Device(c10::kMeta);
+	}
+	if (device.type() == c10::kCPU) {
+		*ret_device = c10::Device(c10::kCPU);
+		return 0;
+	}
+	if (device.type() != c10::kCUDA)
+		return err_set(err, ENGINE_E_CONFIG,
+			       "device must be cpu, cuda or cuda:N, not '%s'", name);
+	/* Without an index it would be whatever the thread last used. */
+	if (!device.has_index())
+		device.set_index(0);
+	found = torch::cuda::is_available() ? torch::cuda::device_count() : 0;
+	if (static_cast<size_t>(device.index()) >= found)
+		return err_set(err, ENGINE_E_DEVICE,
+			       "there is no device '%s': libtorch " TORCH_VERSION
+			       " finds %zu CUDA devices; set device = cpu, or install a "
+			       "driver and a libtorch with CUDA",
+			       name, found);
+	*ret_device = device;
+	return 0;
+}
+
+/* Two inputs of one shape in the wrong order would never show otherwise. */
+int check_order(const std::vector<c10::Argument> &arguments,
+		const struct engine_config *config, struct err *err)
+{
+	for (size_t i = 0; i < config->n_inputs; i++)
+		for (size_t j = 1; j < arguments.size(); j++)
+			if (j != i + 1 && arguments[j].name() == config->inputs[i].name)
+				return err_set(err, ENGINE_E_MODEL,
+					       "input '%s' is number %zu in the "
+					       "configuration and number %zu in the "
+					       "model: list the inputs in the model's "
+					       "order",
+					       config->inputs[i].name, i + 1, j);
+	return 0;
+}
+
+int check_arguments(const c10::FunctionSchema &schema, const struct engine_config *config,
+		    struct err *err)
+{
+	const std::vector<c10::Argument> &arguments = schema.arguments();
+	size_t n_required = 0;
+	std::string names;
+
+	for (size_t i = 1; i < arguments.size(); i++) {
+		n_required += arguments[i].default_value() ? 0 : 1;
+		names += (i > 1 ? ", " : "") + arguments[i].name();
+	}
+	if (config->n_inputs < n_required || config->n_inputs > arguments.size() - 1)
+		return err_set(err, ENGINE_E_MODEL,
+			       "the model's forward takes %zu inputs (%s), and the "
+			       "configuration declares %zu",
+			       arguments.size() - 1, names.c_str(), config->n_inputs);
+	for (size_t i = 0; i < config->n_inputs; i++)
+		if (!c10::TensorType::get()->isSubtypeOf(*arguments[i + 1].type()))
+			return err_set(err, ENGINE_E_MODEL,
+				       "'%s' of the model's forward is of type %s, and only "
+				       "tensors can be passed",
+				       arguments[i + 1].name().c_str(),
+				       arguments[i + 1].type()->str().c_str());
+	return check_order(arguments, config, err);
+}
+
+/* Requests lie in memory that this process cannot write. Where the analysis is not sure, it
+ * says yes. */
+bool may_write_inputs(const torch::jit::Method &method, size_t n_inputs) noexcept
+{
+	try {
+		auto graph = method.graph()->copy();
+
+		torch::jit::Inline(*graph);
+		torch::jit::AliasDb aliases(graph);
+		for (size_t i = 1; i <= n_inputs; i++)
+			if (aliases.hasWriters(graph->inputs().at(i)))
+				return true;
+		return false;
+	} catch (...) {
+		return true;
+	}
+}
+
+int load(struct engine *engine, struct err *err)
+{
+	const struct engine_config *config = engine->config;
+
+	engine->module = torch::jit::load(
+		std::make_shared<memory_adapter>(config->weights, config->weights_bytes),
+		c10::Device(c10::kCPU));
+	engine->module.eval();
+
+	auto forward = engine->module.find_method("forward");
+	if (!forward)
+		return err_set(err, ENGINE_E_MODEL, "the model has no method forward");
+	engine->writes_inputs = may_write_inputs(*forward, config->n_inputs);
+	return check_arguments(forward->function().getSchema(), config, err);
+}
+
+void set_threads(uint32_t threads)
+{
+	static bool is_first = true;
+
+	at::set_num_threads(static_cast<int>(threads));
+	/* Can be said once per process, before any other thread exists. */
+	if (is_first)
+		at::set_num_interop_threads(1);
+	is_first = false;
+}
+
+int stage(const struct engine_config *config, struct engine **ret_engine,
+	  struct err *err) noexcept
+{
+	int r;
+
+	r = guard(err, ENGINE_E_CONFIG, ENGINE_E_FAILED, [&] {
+		c10::Device device(c10::kCPU);
+		int outcome;
+
+		if (!config->weights)
+			return err_set(err, ENGINE_E_CONFIG,
+				       "engine torch needs a model file: set path");
+		outcome = check_dtypes(config->inputs, config->n_inputs, err);
+		if (outcome == 0)
+			outcome = check_dtypes(config->outputs, config->n_outputs, err);
+		if (outcome == 0)
+			outcome = read_options(config, err);
+		if (outcome == 0)
+			outcome = read_device(config->device, &device, err);
+		if (outcome == 0) {
+			*ret_engine = new engine{ config, torch::jit::Module(), device,
+						  true,	  {} };
+			set_threads(config->threads);
+		}
+		return outcome;
+	});
+	if (r)
+		return r;
+	r = guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
+		  [&] { return load(*ret_engine, err); });
+	return r == ENGINE_E_MODEL ? err_prefix(err, r, "model file") : r;
+}
+
+int commit(struct engine *engine, struct err *err) noexcept
+{
+	return guard(err, ENGINE_E_DEVICE, ENGINE_E_DEVICE, [&] {
+		c10::InferenceMode inference;
+
+		engine->module.to(engine->device);
+		if (engine->device.is_cuda())
+			torch::cuda::synchronize(engine->device.index());
+		return 0;
+	});
+}
+
+at::Tensor make_input(const struct engine *engine, const struct engine_tensor *tensor)
+{
+	at::ScalarType dtype = at::kFloat;
+	at::Tensor input;
+
+	(void)to_torch(tensor->dtype, &dtype);
+	/* Not written through: see writes_inputs. */
+	input = at::from_blob(const_cast<void *>(tensor->data),
+			      at::IntArrayRef(tensor->shape.dims, tensor->shape.rank),
+			      at::TensorOptions().dtype(dtype));
+	if (!engine->device.is_cpu())
+		return input.to(engine->device);
+	return engine->writes_inputs ? input.clone() : input;
+}
+
+int take_value(const c10::IValue &value, const char *name, std::vector<at::Tensor> *outputs,
+	       struct err *err)
+{
+	if (!value.isTensor())
+		return err_set(err, ENGINE_E_FAILED,
+			       "output '%s' of the model is no tensor but %s", name,
+			       value.tagKind().c_str());
+	outputs->push_back(value.toTensor());
+	return 0;
+}
+
+int take_values(const struct engine_config *config, c10::ArrayRef<c10::IValue> values,
+		std::vector<at::Tensor> *outputs, struct err *err)
+{
+	int r = 0;
+
+	if (values.size() != config->n_outputs)
+		return err_set(err, ENGINE_E_FAILED,
+			       "the model returns %zu tensors, and the configuration "
+			       "declares %zu outputs",
+			       values.size(), config->n_outputs);
+	for (size_t i = 0; i < values.size() && r == 0; i++)
+		r = take_value(values[i], config->outputs[i].name, outputs, err);
+	return r;
+}
+
+int take_dict(const struct engine_config *config,
+	      const c10::Dict<c10::IValue, c10::IValue> &dict,
+	      std::vector<at::Tensor> *outputs, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < config->n_outputs && r == 0; i++) {
+		const char *name = config->outputs[i].name;
+		auto found = dict.find(c10::IValue(std::string(name)));
+
+		if (found == dict.end())
+			return err_set(err, ENGINE_E_FAILED,
+				       "the dict that the model returns has no '%s'", name);
+		r = take_value(found->value(), name, outputs, err);
+	}
+	return r;
+}
+
+int take_outputs(const struct engine_config *config, const c10::IValue &result,
+		 std::vector<at::Tensor> *outputs, struct err *err)
+{
+	if (result.isTuple())
+		return take_values(config, result.toTupleRef().elements(), outputs, err);
+	if (result.isList())
+		return take_values(config, result.toListRef(), outputs, err);
+	if (result.isGenericDict())
+		return take_dict(config, result.toGenericDict(), outputs, err);
+	return take_values(config, c10::ArrayRef<c10::IValue>(result), outputs, err);
+}
+
+int describe(const struct engine_config *config, size_t index, at::Tensor *tensor,
+	     struct engine_tensor *ret_output, struct err *err)
+{
+	const char *name = config->outputs[index].name;
+	struct engine_tensor output = {};
+
+	if (tensor->layout() != at::kStrided || tensor->is_quantized() ||
+	    !from_torch(tensor->scalar_type(), &output.dtype))
+		return err_set(err, ENGINE_E_FAILED,
+			       "output '%s' of the model is of type %s, which cannot be "
+			       "answered with",
+			       name, tensor->toString().c_str());
+	if (tensor->dim() > TENSOR_RANK_MAX)
+		return err_set(err, ENGINE_E_FAILED,
+			       "output '%s' of the model has %d dims; at most %d can be "
+			       "answered with",
+			       name, static_cast<int>(tensor->dim()), TENSOR_RANK_MAX);
+	/* Waits for the device. Neither copies what is there already. */
+	*tensor = tensor->to(at::kCPU).contiguous();
+	output.shape.rank = static_cast<uint32_t>(tensor->dim());
+	for (uint32_t i = 0; i < output.shape.rank; i++)
+		output.shape.dims[i] = tensor->size(i);
+	output.data = tensor->data_ptr();
+	output.bytes = tensor->nbytes();
+	*ret_output = output;
+	return 0;
+}
+
+int compute(struct engine *engine, const struct engine_tensor *inputs,
+	    struct engine_tensor *outputs, struct err *err)
+{
+	const struct engine_config *config = engine->config;
+	c10::InferenceMode inference;
+	std::vector<c10::IValue> arguments;
+	int r;
+
+	engine->outputs.clear();
+	for (size_t i = 0; i < config->n_inputs; i++)
+		arguments.emplace_back(make_input(engine, &inputs[i]));
+	r = take_outputs(config, engine->module.forward(std::move(arguments)),
+			 &engine->outputs, err);
+	for (size_t i = 0; i < config->n_outputs && r == 0; i++)
+		r = describe(config, i, &engine->outputs[i], &outputs[i], err);
+	return r;
+}
+
+int infer(struct engine *engine, const struct engine_tensor *inputs,
+	  struct engine_tensor *outputs, struct err *err) noexcept
+{
+	int r;
+
+	r = guard(err, ENGINE_E_FAILED, ENGINE_E_FAILED,
+		  [&] { return compute(engine, inputs, outputs, err); });
+	if (r == 0 || engine->device.is_cpu())
+		return r;
+	/* Outside of the handler, which may hold tensors. A device that has failed for good
+	 * says so in every call from then on. */
+	if (guard(nullptr, ENGINE_E_BROKEN, ENGINE_E_FAILED, [&] {
+		    engine->outputs.clear();
+		    torch::cuda::synchronize(engine->device.index());
+		    return 0;
+	    }) == ENGINE_E_BROKEN)
+		return ENGINE_E_BROKEN;
+	return r;
+}
+
+void close(struct engine *engine) noexcept
+{
+	if (!engine)
+		return;
+	(void)guard(nullptr, ENGINE_E_FAILED, ENGINE_E_FAILED, [&] {
+		engine->outputs.clear();
+		if (engine->device.is_cuda())
+			torch::cuda::synchronize(engine->device.index());
+		delete engine;
+		return 0;
+	});
+}
+
+} /* namespace */
+
+const struct engine_api *moult_engine(void)
+{
+	static const struct engine_api api = {
+		ENGINE_ABI, "torch", TORCH_VERSION, false, stage, commit, infer, close,
+	};
+
+	return &api;
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "loader/loader.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "loader/engine_host.h"
+#include "loader/lane.h"
+#include "loader/memory.h"
+#include "loader/model_config.h"
+#include "loader/priority.h"
+#include "loader/secrets.h"
+#include "loader/serve.h"
+#include "loader/warmup.h"
+#include "loader/weights.h"
+#include "shared/chan.h"
+#include "shared/cleanup.h"
+#include "shared/clock.h"
+#include "shared/log.h"
+
+/* On a machine with idle processors staging is over by then; on a saturated one an idle
+ * process stands still, and a reload must not. */
+#define LOADER_IDLE_NS (CLOCK_NS_PER_SEC / 2)
+
+/* Not an exit code: go on. */
+#define LOADER_GO_ON (-1)
+
+struct loader {
+	uint64_t generation;
+	struct chan chan;
+	struct chan_message *message;
+	struct model_config config;
+	struct secrets secrets;
+	struct weights weights;
+	struct lane lane;
+	struct engine_config engine_config; /* the engine keeps a pointer to it */
+	const struct engine_api *api;
+	struct engine *engine;
+	struct serve *serve;
+};
+
+/* Functions below return LOADER_GO_ON or the exit code of the process. */
+
+static int loader_fail(const char *what, const char *why)
+{
+	log_event(LOG_LEVEL_ERR, "loader_failed", "what=%s why=%s", LOG_QUOTED(what),
+		  LOG_QUOTED(why));
+	return PROTO_EXIT_INTERNAL;
+}
+
+/* Takes @payload; NULL is out of memory. */
+static int loader_send(struct loader *loader, enum proto_type type, json_t *payload)
+{
+	FREE char *text = payload ? json_dumps(payload, JSON_COMPACT) : NULL;
+	int r;
+
+	json_decref(payload);
+	if (!text)
+		return loader_fail("message", "out of memory");
+	r = chan_send(&loader->chan, type, loader->generation, text, NULL, 0);
+	if (r == -EPIPE || r == -ECONNRESET)
+		return PROTO_EXIT_ORPHAN;
+	return r < 0 ? loader_fail("message", strerror(-r)) : LOADER_GO_ON;
+}
+
+static int loader_refuse(struct loader *loader, int outcome, const struct err *err)
+{
+	static const struct {
+		const char *code;
+		enum proto_exit exit;
+	} rows[] = {
+		[ENGINE_E_CONFIG] = { "config", PROTO_EXIT_CONFIG },
+		[ENGINE_E_MODEL] = { "model", PROTO_EXIT_MODEL },
+		[ENGINE_E_DEVICE] = { "device", PROTO_EXIT_DEVICE },
+		[ENGINE_E_FAILED] = { "internal", PROTO_EXIT_INTERNAL },
+	};
+	bool is_known = outcome == ENGINE_E_CONFIG || outcome == ENGINE_E_MODEL ||
+			outcome == ENGINE_E_DEVICE;
+	int row = is_known ? outcome : ENGINE_E_FAILED;
+
+	/* An engine's text may hold bytes that are no UTF-8; json_pack() wants it to be. */
+	(void)loader_send(loader, PROTO_REFUSED,
+			  json_pack("{s:s, s:s+}", "code", rows[row].code, "reason",
+				    err->text, ""));
+	return rows[row].exit;
+}
+
+static int loader_send_memory(struct loader *loader, enum proto_type type, json_t *payload)
+{
+	struct memory_use use;
+
+	memory_measure(&use);
+	if (payload &&
+	    (json_object_set_new(payload, "rss_bytes",
+				 json_integer((json_int_t)use.rss_bytes)) < 0 ||
+	     json_object_set_new(payload, "rss_anon_bytes",
+				 json_integer((json_int_t)use.anon_bytes)) < 0 ||
+	     json_object_set_new(payload, "pss_bytes",
+				 json_integer((json_int_t)use.pss_bytes)) < 0)) {
+		json_decref(payload);
+		payload = NULL;
+	}
+	return loader_send(loader, type, payload);
+}
+
+/* Waits without a deadline: the states' deadlines are the supervisor's, and its end ends
+ * the wait. Only @wanted and QUIT are allowed; QUIT has the caller end the generation. */
+static int loader_receive(struct loader *loader, enum proto_type wanted, bool *ret_is_quit)
+{
+	struct pollfd pollfd = { .fd = loader->chan.fd, .events = POLLIN };
+	struct err err = ERR_NULL;
+	int r;
+
+	while ((r = chan_recv(&loader->chan, loader->message, &err)) == CHAN_E_EMPTY)
+		(void)poll(&pollfd, 1, -1);
+	if (r == CHAN_E_CLOSED)
+		return PROTO_EXIT_ORPHAN;
+	if (r)
+		return loader_fail("control channel", r < 0 ? strerror(-r) : err.text);
+	if (loader->message->header.generation != loader->generation)
+		return loader_fail("control channel", "a message is about another generation");
+	*ret_is_quit = loader->message->header.type == PROTO_QUIT;
+	if (!*ret_is_quit && loader->message->header.type != wanted)
+		return loader_fail("control channel", "a message comes out of turn");
+	return LOADER_GO_ON;
+}
+
+static int loader_quit(struct loader *loader)
+{
+	int r;
+
+	if (loader->api)
+		loader->api->close(loader->engine);
+	loader->engine = NULL;
+	serve_free(loader->serve);
+	loader->serve = NULL;
+	weights_drop(&loader->weights);
+	lane_fini(&loader->lane);
+	secrets_fini(&loader->secrets);
+	model_config_fini(&loader->config);
+	r = loader_send_memory(loader, PROTO_BYE, json_object());
+	return r == LOADER_GO_ON ? PROTO_EXIT_OK : r;
+}
+
+static int loader_check_secrets(struct loader *loader, struct err *err)
+{
+	const struct model_config *config = &loader->config;
+
+	for (size_t i = 0; i < config->n_required_secrets; i++)
+		if (!secrets_find(&loader->secrets, config->required_secrets[i]))
+			return err_set(err, ENGINE_E_CONFIG,
+				       "required secret '%s' is missing",
+				       config->required_secrets[i]);
+	if (config->secrets_env &&
+	    secrets_export(&loader->secrets, config->secrets_env, err) < 0)
+		return ENGINE_E_CONFIG;
+	return 0;
+}
+
+/* 0 or an outcome of enum engine_outcome with a sentence. */
+static int loader_take_load(struct loader *loader, struct err *err)
+{
+	int *fds = loader->message->fds;
+
+	if (loader->message->n_fds != PROTO_LOAD_FD_COUNT)
+		return err_set(err, ENGINE_E_FAILED, "LOAD came with %zu descriptors",
+			       loader->message->n_fds);
+	if (model_config_init(&loader->config, loader->message->payload, err) < 0)
+		return ENGINE_E_CONFIG;
+	if (lane_init(&loader->lane, fds, loader->generation, loader->config.leases, err) <
+		    0 ||
+	    secrets_init(&loader->secrets, take_fd(&fds[PROTO_LOAD_FD_SECRETS]), err) < 0)
+		return ENGINE_E_FAILED;
+	return loader_check_secrets(loader, err);
+}
+
+static int loader_read_weights(struct loader *loader, struct err *err)
+{
+	int r = 0;
+
+	if (loader->config.path)
+		r = weights_init(&loader->weights, loader->config.path, err);
+	return r < 0 ? ENGINE_E_FAILED : r ? ENGINE_E_MODEL : 0;
+}
+
+static int loader_open_engine(struct loader *loader, struct err *err)
+{
+	const struct model_config *config = &loader->config;
+	int r;
+
+	r = engine_host_open(&loader->api, config->engine_dir, config->engine, err);
+	if (r)
+		return r;
+	loader->engine_config = (struct engine_config){
+		.model = config->model,
+		.device = config->device,
+		.weights = loader->weights.data,
+		.weights_bytes = loader->weights.bytes,
+		.threads = config->threads,
+		.max_batch = config->max_batch,
+		.inputs = config->inputs,
+		.n_inputs = config->n_inputs,
+		.outputs = config->outputs,
+		.n_outputs = config->n_outputs,
+		.options = config->options,
+		.n_options = config->n_options,
+		.secrets = loader->secrets.rows,
+		.n_secrets = loader->secrets.n_rows,
+	};
+	r = loader->api->stage(&loader->engine_config, &loader->engine, err);
+	if (r == 0 && !loader->api->keeps_weights) {
+		weights_drop(&loader->weights);
+		loader->engine_config.weights = NULL;
+	}
+	return r;
+}
+
+static int loader_stage(struct loader *loader)
+{
+	uint64_t start_ns = clock_now_ns();
+	struct priority priority;
+	struct err err = ERR_NULL;
+	int r;
+
+	r = loader_take_load(loader, &err);
+	chan_message_fini(loader->message);
+	if (r)
+		return loader_refuse(loader, r, &err);
+	priority_lower(&priority, LOADER_IDLE_NS);
+	r = loader_read_weights(loader, &err);
+	if (r == 0)
+		r = loader_open_engine(loader, &err);
+	priority_restore(&priority);
+	if (r)
+		return loader_refuse(loader, r, &err);
+	return loader_send(
+		loader, PROTO_STAGED,
+		json_pack("{s:s, s:I, s:s, s:f}", "weights_sha256", loader->weights.sha256,
+			  "weights_bytes", (json_int_t)loader->weights.bytes,
+			  "engine_version", loader->api->version, "stage_ms",
+			  clock_ns_to_ms(clock_now_ns() - start_ns)));
+}
+
+static int loader_commit(struct loader *loader)
+{
+	struct err err = ERR_NULL;
+	int r;
+
+	r = loader->api->commit(loader->engine, &err);
+	if (r)
+		return loader_refuse(loader, r, &err);
+	return loader_send(loader, PROTO_COMMITTED, json_object());
+}
+
+static int loader_warm_up(struct loader *loader)
+{
+	uint64_t start_ns = clock_now_ns();
+	struct err err = ERR_NULL;
+	uint32_t n_runs = 0;
+	int r;
+
+	r = serve_new(&loader->serve, &loader->config, &loader->lane, loader->api,
+		      loader->engine, loader->chan.fd);
+	if (r < 0)
+		r = err_set(&err, ENGINE_E_FAILED, "out of memory");
+	else
+		r = warmup_run(&loader->config, &loader->lane, loader->api, loader->engine,
+			       &n_runs, &err);
+	if (r)
+		return loader_refuse(loader, r, &err);
+	return loader_send_memory(loader, PROTO_READY,
+				  json_pack("{s:f, s:i}", "warmup_ms",
+					    clock_ns_to_ms(clock_now_ns() - start_ns),
+					    "warmup_runs", (int)n_runs));
+}
+
+static int loader_serve(struct loader *loader)
+{
+	struct err err = ERR_NULL;
+	bool is_quit = false;
+	int r;
+
+	r = serve_run(loader->serve, &err);
+	if (r == SERVE_E_BROKEN) {
+		(void)loader_fail("engine", err.text);
+		return PROTO_EXIT_DEVICE;
+	}
+	if (r != SERVE_E_CONTROL)
+		return loader_fail("supervisor", err.text);
+	/* Nothing but QUIT is allowed now. */
+	r = loader_receive(loader, PROTO_QUIT, &is_quit);
+	return r == LOADER_GO_ON ? loader_quit(loader) : r;
+}
+
+static int loader_live(struct loader *loader)
+{
+	static const struct {
+		enum proto_type wanted;
+		int (*step)(struct loader *loader);
+	} rows[] = {
+		{ PROTO_LOAD, loader_stage },
+		{ PROTO_COMMIT, loader_commit },
+	};
+	int r;
+
+	r = loader_send(loader, PROTO_HELLO,
+			json_pack("{s:s, s:i}", "build", MOULT_VERSION, "pid",
+				  (int)getpid()));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && r == LOADER_GO_ON; i++) {
+		bool is_quit = false;
+
+		r = loader_receive(loader, rows[i].wanted, &is_quit);
+		if (r == LOADER_GO_ON)
+			r = is_quit ? loader_quit(loader) : rows[i].step(loader);
+	}
+	if (r == LOADER_GO_ON)
+		r = loader_warm_up(loader);
+	return r == LOADER_GO_ON ? loader_serve(loader) : r;
+}
+
+int loader_run(int control_fd, uint64_t generation)
+{
+	struct loader *loader = calloc(1, sizeof(*loader));
+
+	if (!loader)
+		return loader_fail("start", "out of memory");
+	loader->generation = generation;
+	loader->chan.fd = control_fd;
+	loader->lane = (struct lane)LANE_NULL;
+	loader->secrets = (struct secrets)SECRETS_NULL;
+	loader->message = calloc(1, sizeof(*loader->message));
+	if (!loader->message)
+		return loader_fail("start", "out of memory");
+	/* Nothing is freed on the way out: the process is the cleanup. */
+	return loader_live(loader);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Becomes a proper child of the supervisor, then runs the loader. The order matters: the
+ * death signal first, then the check that the parent had not died before it was set.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "loader/loader.h"
+#include "shared/cleanup.h"
+#include "shared/log.h"
+#include "shared/proto.h"
+
+/* Under memory pressure a loader goes before the supervisor, which can build it again. */
+#define MAIN_OOM_SCORE_ADJ "500"
+
+struct arguments {
+	uint64_t parent;
+	uint64_t generation;
+};
+
+static int read_number(const char *text, uint64_t *ret_number)
+{
+	char *end;
+	unsigned long long number;
+
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (errno || end == text || *end != '\0' || number == 0 || text[0] == '-')
+		return -EINVAL;
+	*ret_number = number;
+	return 0;
+}
+
+static int usage(FILE *stream)
+{
+	(void)fprintf(stream, "usage: moult-loader --parent=PID --generation=NUMBER "
+			      "[--model=NAME]\n"
+			      "moultd starts it; see moult-loader(8).\n");
+	return stream == stdout ? PROTO_EXIT_OK : PROTO_EXIT_CONFIG;
+}
+
+/* -1: go on; else exit with what is returned. */
+static int read_arguments(int argc, char **argv, struct arguments *arguments)
+{
+	static const struct option options[] = {
+		{ "parent", required_argument, NULL, 'p' },
+		{ "generation", required_argument, NULL, 'g' },
+		{ "model", required_argument, NULL, 'm' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (option == 'h')
+			return usage(stdout);
+		if (option == 'V') {
+			(void)printf("moult-loader %s, protocol %d\n", MOULT_VERSION,
+				     PROTO_VERSION);
+			return PROTO_EXIT_OK;
+		}
+		if (option == '?' ||
+		    (option == 'p' && read_number(optarg, &arguments->parent) < 0) ||
+		    (option == 'g' && read_number(optarg, &arguments->generation) < 0))
+			return usage(stderr);
+	}
+	if (optind != argc || arguments->parent == 0 || arguments->generation == 0)
+		return usage(stderr);
+	return -1;
+}
+
+static void reset_signals(void)
+{
+	struct sigaction action = { .sa_handler = SIG_DFL };
+	sigset_t none;
+
+	/* SIGKILL, SIGSTOP and glibc's own refuse: nothing to reset there. */
+	for (int number = 1; number < NSIG; number++)
+		(void)sigaction(number, &action, NULL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void offer_to_oom_killer(void)
+{
+	CLOSE_FD int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	/* Best effort: without it only the order of dying is worse. */
+	if (fd >= 0 && write(fd, MAIN_OOM_SCORE_ADJ, strlen(MAIN_OOM_SCORE_ADJ)) < 0)
+		return;
+}
+
+static bool is_control_channel(int fd)
+{
+	int type = 0;
+	socklen_t size = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+	       type == SOCK_SEQPACKET && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments arguments = { 0 };
+	int r;
+
+	r = read_arguments(argc, argv, &arguments);
+	if (r >= 0)
+		return r;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
+	    (uint64_t)getppid() != arguments.parent)
+		return PROTO_EXIT_ORPHAN;
+	(void)close_range(PROTO_CONTROL_FD + 1, ~0U, 0);
+	reset_signals();
+	offer_to_oom_killer();
+	log_init(LOG_LEVEL_NOTICE);
+	if (!is_control_channel(PROTO_CONTROL_FD)) {
+		log_event(LOG_LEVEL_ERR, "no_control_channel",
+			  "fd=%d hint=\"moult-loader is started by moultd\"",
+			  PROTO_CONTROL_FD);
+		return PROTO_EXIT_INTERNAL;
+	}
+	/* No destructors: a framework's own may hang or crash, and the process is the
+	 * cleanup. */
+	_exit(loader_run(PROTO_CONTROL_FD, arguments.generation));
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Open Inference Protocol v2: the body of an infer request into tensors, tensors into the
+ * body of an answer; JSON and the binary tensor extension, both ways. Compressed requests
+ * are inflated here too.
+ *
+ * Everything that comes in is hostile. Decoding copies nothing that can stay where it is:
+ * binary tensors that are aligned to their elements are used in the request arena itself.
+ * Encoding writes once, into the response arena.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loader/engine.h"
+#include "shared/err.h"
+#include "shared/proto.h"
+#include "shared/tensor.h"
+
+#define OIP_ID_MAX 256
+
+/* What the configuration says of the model; borrowed, lives longer than any request. */
+struct oip_model {
+	const char *name;
+	const char *version;
+	const struct tensor_spec *inputs;
+	size_t n_inputs;
+	const struct tensor_spec *outputs;
+	size_t n_outputs;
+	size_t max_body_bytes; /* after inflation */
+};
+
+/* Memory that grows and is kept for the next request. */
+struct oip_buffer {
+	unsigned char *data;
+	size_t used_bytes;
+	size_t capacity_bytes;
+};
+
+/* One output that the client wants, in its order. */
+struct oip_wanted {
+	uint32_t output; /* index into the model's outputs */
+	bool is_binary;
+};
+
+/* A decoded request. Zeroed by oip_request_init(), reused by each oip_decode(). */
+struct oip_request {
+	char id[OIP_ID_MAX]; /* "" when the client gave none */
+	struct engine_tensor inputs[ENGINE_TENSORS_MAX]; /* in the model's order */
+	struct oip_wanted wanted[ENGINE_TENSORS_MAX];
+	size_t n_wanted;
+	enum { OIP_PLAIN, OIP_GZIP, OIP_DEFLATE } accepts; /* of the answer */
+	struct oip_buffer scratch;  /* tensors that had to be copied */
+	struct oip_buffer inflated; /* the body, when it came compressed */
+};
+
+void oip_request_init(struct oip_request *request);
+void oip_request_fini(struct oip_request *request);
+
+/*
+ * Decodes @body as @head says (inference-header-content-length, content-encoding,
+ * accept-encoding). The inputs point into @body, which must stay, or into @request.
+ * 0, or the HTTP status of the refusal (400, 413, 415, 500) with a sentence.
+ */
+int oip_decode(struct oip_request *request, const struct oip_model *model,
+	       const struct proto_head *head, const unsigned char *body, size_t body_bytes,
+	       struct err *err);
+
+/* Rows along the first dim of the first input; 1 for a scalar. */
+uint64_t oip_request_rows(const struct oip_request *request);
+
+/* What came of the encoding. */
+struct oip_answer {
+	size_t body_bytes;
+	size_t json_bytes; /* of body_bytes, before binary tensors; 0: all is JSON */
+};
+
+/* Memory that oip_encode() may need for these outputs, at the most. */
+size_t oip_answer_bound(const struct oip_request *request, const struct oip_model *model,
+			const struct engine_tensor *outputs);
+
+/*
+ * Writes the answer. @outputs: of this request alone, in the model's order. @memory holds
+ * oip_answer_bound() bytes. 0, or an HTTP status with a sentence (400: a number that JSON
+ * cannot hold).
+ */
+int oip_encode(const struct oip_request *request, const struct oip_model *model,
+	       uint64_t generation, const struct engine_tensor *outputs,
+	       unsigned char *memory, struct oip_answer *ret_answer, struct err *err);
+
+/* {"error": text} into @memory, at most @size bytes; returns the bytes used. */
+size_t oip_encode_error(const char *text, unsigned char *memory, size_t size);
+
+/*
+ * Compresses an answer that is all JSON when the client accepts it and it pays (16 KiB and
+ * more): in place, through @request's scratch memory. Returns the new size, and the
+ * encoding's name in *ret_encoding; or @bytes and NULL when the body is left as it is.
+ */
+size_t oip_compress(struct oip_request *request, unsigned char *memory, size_t bytes,
+		    const char **ret_encoding);

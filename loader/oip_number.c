@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "loader/oip_number.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+struct oip_range {
+	json_int_t min;
+	json_int_t max;
+};
+
+/* UINT64 ends where the JSON library's integers do. */
+static const struct oip_range oip_ranges[TENSOR_DTYPE_COUNT] = {
+	[TENSOR_DTYPE_UINT8] = { 0, UINT8_MAX },
+	[TENSOR_DTYPE_UINT16] = { 0, UINT16_MAX },
+	[TENSOR_DTYPE_UINT32] = { 0, UINT32_MAX },
+	[TENSOR_DTYPE_UINT64] = { 0, INT64_MAX },
+	[TENSOR_DTYPE_INT8] = { INT8_MIN, INT8_MAX },
+	[TENSOR_DTYPE_INT16] = { INT16_MIN, INT16_MAX },
+	[TENSOR_DTYPE_INT32] = { INT32_MIN, INT32_MAX },
+	[TENSOR_DTYPE_INT64] = { INT64_MIN, INT64_MAX },
+};
+
+static int oip_number_store_integer(enum tensor_dtype dtype, const json_t *value, void *to,
+				    struct err *err)
+{
+	const struct oip_range *range = &oip_ranges[dtype];
+	json_int_t number = json_integer_value(value);
+
+	if (!json_is_integer(value))
+		return err_set(err, -EINVAL, "must be an integer");
+	if (number < range->min || number > range->max)
+		return err_set(err, -EINVAL, "is %lld, which %s does not hold",
+			       (long long)number, tensor_dtype_name(dtype));
+	/* Little-endian: the low bytes are the narrow number. */
+	memcpy(to, &number, tensor_dtype_bytes(dtype));
+	return 0;
+}
+
+static int oip_number_store_real(enum tensor_dtype dtype, const json_t *value, void *to,
+				 struct err *err)
+{
+	double real = json_number_value(value);
+	float single = (float)real;
+
+	if (!json_is_number(value))
+		return err_set(err, -EINVAL, "must be a number");
+	if (dtype == TENSOR_DTYPE_FP64) {
+		memcpy(to, &real, sizeof(real));
+		return 0;
+	}
+	if (isinf(single))
+		return err_set(err, -EINVAL, "is %g, which FP32 does not hold", real);
+	memcpy(to, &single, sizeof(single));
+	return 0;
+}
+
+int oip_number_store(enum tensor_dtype dtype, const json_t *value, void *to, struct err *err)
+{
+	unsigned char truth;
+
+	switch (dtype) {
+	case TENSOR_DTYPE_BOOL:
+		if (!json_is_boolean(value) &&
+		    !(json_is_integer(value) && json_integer_value(value) >= 0 &&
+		      json_integer_value(value) <= 1))
+			return err_set(err, -EINVAL, "must be true or false");
+		truth = json_is_true(value) || json_integer_value(value) == 1;
+		memcpy(to, &truth, 1);
+		return 0;
+	case TENSOR_DTYPE_UINT8:
+	case TENSOR_DTYPE_UINT16:
+	case TENSOR_DTYPE_UINT32:
+	case TENSOR_DTYPE_UINT64:
+	case TENSOR_DTYPE_INT8:
+	case TENSOR_DTYPE_INT16:
+	case TENSOR_DTYPE_INT32:
+	case TENSOR_DTYPE_INT64:
+		return oip_number_store_integer(dtype, value, to, err);
+	case TENSOR_DTYPE_FP32:
+	case TENSOR_DTYPE_FP64:
+		return oip_number_store_real(dtype, value, to, err);
+	case TENSOR_DTYPE_FP16:
+	case TENSOR_DTYPE_BF16:
+	case TENSOR_DTYPE_BYTES:
+	case TENSOR_DTYPE_COUNT:
+		break;
+	}
+	return err_set(err, -EINVAL, "cannot be given as JSON; send it as binary data");
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Idle scheduling for a while: staging must not take processor time from the generation
+ * that serves.
+ *
+ * An unprivileged process can always enter SCHED_IDLE and often not leave it (sched(7)),
+ * and on a saturated machine an idle process stands still. Therefore a helper thread, which
+ * keeps the ordinary priority, first tries the way back on itself, and ends the idle time
+ * when a limit is reached.
+ */
+
+#include <stdint.h>
+
+struct priority {
+	int end_fd; /* tells the helper to end; -1: there is none */
+};
+
+/* Makes the calling thread idle for at most @limit_ns; threads that it creates meanwhile
+ * inherit that. Best effort: where it cannot be undone it is not done. */
+void priority_lower(struct priority *priority, uint64_t limit_ns);
+
+/* Every thread of the process gets ordinary priority. Never waits for the helper: the
+ * probe may have left that one idle for ever. */
+void priority_restore(struct priority *priority);
