@@ -418,30 +418,42 @@ static bool http_conn_find_model(struct http_conn *conn, struct model **ret_mode
 	return false;
 }
 
-static enum MHD_Result http_conn_begin(struct http_conn *conn, const char *method)
+/* Answers everything but a good infer request; *ret_model is set for that one. */
+static bool http_conn_answered(struct http_conn *conn, const char *method,
+			       struct model **ret_model, enum MHD_Result *ret_result)
 {
 	bool is_post = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
 	bool is_get = strcmp(method, MHD_HTTP_METHOD_GET) == 0 ||
 		      strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+
+	if (conn->route.kind == HTTP_ROUTE_NONE)
+		*ret_result = http_conn_error(conn, 404, "Not Found", NULL, NULL);
+	else if (conn->route.is_post ? !is_post : !is_get)
+		*ret_result = http_conn_error(conn, 405, "Method Not Allowed",
+					      MHD_HTTP_HEADER_ALLOW,
+					      conn->route.is_post ? "POST" : "GET, HEAD");
+	else if (http_conn_find_model(conn, ret_model, ret_result)) {
+		if (conn->route.kind == HTTP_ROUTE_INFER)
+			return false;
+		*ret_result = http_conn_meta(conn, *ret_model);
+	}
+	return true;
+}
+
+/* A response that is queued now costs the connection: libmicrohttpd does not read on. So
+ * only an infer request that is refused is answered before its end has been read. */
+static enum MHD_Result http_conn_begin(struct http_conn *conn, const char *method)
+{
 	enum MHD_Result result;
 	struct model *model;
 
 	http_conn_enter(conn, HTTP_PHASE_BODY);
 	conn->route = http_route_parse(conn->target ? conn->target : "");
-	if (conn->route.kind == HTTP_ROUTE_NONE)
-		return http_conn_error(conn, 404, "Not Found", NULL, NULL);
-	if (conn->route.is_post ? !is_post : !is_get)
-		return http_conn_error(conn, 405, "Method Not Allowed",
-				       MHD_HTTP_HEADER_ALLOW,
-				       conn->route.is_post ? "POST" : "GET, HEAD");
-	if (!http_conn_find_model(conn, &model, &result))
-		return result;
-	if (conn->route.kind == HTTP_ROUTE_INFER)
-		return http_conn_begin_infer(conn, model, method);
-	/* A body that nobody needs is read to its end, so that the connection lives. */
-	if (is_post)
+	if (conn->route.kind != HTTP_ROUTE_INFER)
 		return MHD_YES;
-	return http_conn_meta(conn, model);
+	if (http_conn_answered(conn, method, &model, &result))
+		return result;
+	return http_conn_begin_infer(conn, model, method);
 }
 
 /* The body and after */
@@ -459,16 +471,14 @@ static enum MHD_Result http_conn_upload(struct http_conn *conn, const char *data
 	return MHD_YES;
 }
 
-static enum MHD_Result http_conn_end(struct http_conn *conn)
+static enum MHD_Result http_conn_end(struct http_conn *conn, const char *method)
 {
 	enum MHD_Result result;
 	struct model *model;
 
-	if (conn->route.kind != HTTP_ROUTE_INFER) {
-		if (!http_conn_find_model(conn, &model, &result))
-			return result;
-		return http_conn_meta(conn, model);
-	}
+	if (conn->route.kind != HTTP_ROUTE_INFER &&
+	    http_conn_answered(conn, method, &model, &result))
+		return result;
 	if (conn->refused_status)
 		return http_conn_refuse(conn, &conn->refusal);
 	if (conn->is_gone || !conn->request)
@@ -507,7 +517,7 @@ enum MHD_Result http_conn_handle(void *context, struct MHD_Connection *connectio
 	}
 	if (*upload_data_size > 0)
 		return http_conn_upload(conn, upload_data, upload_data_size);
-	return http_conn_end(conn);
+	return http_conn_end(conn, method);
 }
 
 void http_conn_on_completed(void *context, struct MHD_Connection *connection,
