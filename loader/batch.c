@@ -180,13 +180,13 @@ int batch_check(struct batch *batch, struct err *err)
 
 		if ((unsigned int)output->dtype >= TENSOR_DTYPE_COUNT ||
 		    output->shape.rank > TENSOR_RANK_MAX)
-			return err_set(err, ENGINE_E_FAILED,
+			return err_set(err, ENGINE_E_MODEL,
 				       "output '%s' is no tensor that can be", spec->name);
 		if (output->dtype != spec->dtype ||
 		    !tensor_shape_matches(&spec->shape, &output->shape) ||
 		    tensor_count(&output->shape, &count) < 0)
 			return err_set(
-				err, ENGINE_E_FAILED,
+				err, ENGINE_E_MODEL,
 				"output '%s' is %s %s, and the configuration declares %s "
 				"%s",
 				spec->name, tensor_dtype_name(output->dtype),
@@ -196,7 +196,7 @@ int batch_check(struct batch *batch, struct err *err)
 		if (output->dtype != TENSOR_DTYPE_BYTES &&
 		    (tensor_bytes(output->dtype, &output->shape, &bytes) < 0 ||
 		     bytes != output->bytes))
-			return err_set(err, ENGINE_E_FAILED,
+			return err_set(err, ENGINE_E_MODEL,
 				       "output '%s' of shape %s holds %zu bytes instead of "
 				       "%zu",
 				       spec->name,
@@ -204,7 +204,7 @@ int batch_check(struct batch *batch, struct err *err)
 				       output->bytes, bytes);
 		if (batch->n_members > 1 &&
 		    (uint64_t)output->shape.dims[0] != batch->n_rows)
-			return err_set(err, ENGINE_E_FAILED,
+			return err_set(err, ENGINE_E_MODEL,
 				       "output '%s' has %lld rows for a batch of %llu",
 				       spec->name, (long long)output->shape.dims[0],
 				       (unsigned long long)batch->n_rows);
@@ -249,7 +249,7 @@ int batch_split(struct batch *batch, uint32_t member, struct engine_tensor *ret_
 		part.bytes = count * tensor_dtype_bytes(part.dtype);
 		if (part.dtype == TENSOR_DTYPE_BYTES &&
 		    !batch_measure(part.data, left, count, &part.bytes))
-			return err_set(err, ENGINE_E_FAILED,
+			return err_set(err, ENGINE_E_MODEL,
 				       "output '%s' holds malformed BYTES elements",
 				       batch->outputs_spec[i].name);
 		batch->cursors[i] += part.bytes;

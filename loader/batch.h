@@ -55,10 +55,10 @@ void batch_clear(struct batch *batch);
 int batch_gather(struct batch *batch);
 
 /* Checks what the engine put into batch->outputs against the configuration and the rows of
- * the batch. 0, or ENGINE_E_FAILED with a sentence. */
+ * the batch. 0, or ENGINE_E_MODEL with a sentence. */
 int batch_check(struct batch *batch, struct err *err);
 
 /* After batch_check(): the outputs of the next member, in order, into @ret_outputs. The
- * data stays the engine's. 0, or ENGINE_E_FAILED when BYTES elements are malformed. */
+ * data stays the engine's. 0, or ENGINE_E_MODEL when BYTES elements are malformed. */
 int batch_split(struct batch *batch, uint32_t member, struct engine_tensor *ret_outputs,
 		struct err *err);

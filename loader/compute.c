@@ -39,7 +39,5 @@ int compute_run(struct compute *compute, struct err *err)
 	start_ns = clock_now_ns();
 	r = compute->api->infer(compute->engine, batch->inputs, batch->outputs, err);
 	compute->took_ns = clock_now_ns() - start_ns;
-	if (r == 0)
-		return batch_check(batch, err);
-	return r == ENGINE_E_INPUT || r == ENGINE_E_BROKEN ? r : ENGINE_E_FAILED;
+	return r ? r : batch_check(batch, err);
 }

@@ -29,5 +29,6 @@ int compute_init(struct compute *compute, const struct model_config *config,
 void compute_fini(struct compute *compute);
 
 /* Computes the members of compute->batch; batch_split() has the outputs then, until the
- * next run. 0, or ENGINE_E_INPUT, ENGINE_E_FAILED, ENGINE_E_BROKEN with a sentence. */
+ * next run. 0, or ENGINE_E_INPUT, ENGINE_E_FAILED, ENGINE_E_MODEL, ENGINE_E_BROKEN with a
+ * sentence. */
 int compute_run(struct compute *compute, struct err *err);

@@ -15,8 +15,9 @@
  *  3. A call returns 0 or an outcome of enum engine_outcome, with a sentence for the
  *     operator in @err. stage and commit fail with CONFIG, MODEL or DEVICE (the same input
  *     is not worth another try) or FAILED; infer fails with INPUT (the request is at fault,
- *     answered 400), FAILED (answered 500; the engine goes on) or BROKEN (answered 500 and
- *     the process ends: nothing inside it can mend a sticky device error).
+ *     answered 400), FAILED or MODEL (the outputs are not what was declared; both answered
+ *     500, and the engine goes on) or BROKEN (not answered: the process ends, since nothing
+ *     inside it can mend a sticky device error).
  *  4. No call throws, exits or blocks for ever; none keeps a pointer that it was given
  *     longer than stated here.
  *  5. Tensors are little-endian and row-major (shared/tensor.h). BYTES tensors hold, per

@@ -202,9 +202,11 @@ static int warmup_once(const struct warmup *warmup, struct compute *compute,
 	r = compute_run(compute, err);
 	if (r == 0)
 		r = warmup_encode(compute, request, generation, err);
-	if (r == 0 || r == ENGINE_E_CONFIG)
-		return r;
-	(void)err_prefix(err, r, "warm-up");
+	if (r == 0)
+		return 0;
+	(void)err_prefix(err, r, r == ENGINE_E_MODEL || r == ENGINE_E_BROKEN ?
+				 "warm-up" :
+				 "warm-up (with zeros, unless warmup_request is set)");
 	return r == ENGINE_E_BROKEN ? ENGINE_E_DEVICE : ENGINE_E_MODEL;
 }
 
@@ -252,13 +254,6 @@ int warmup_run(const struct model_config *config, struct lane *lane,
 		n_runs++;
 	}
 	compute_fini(&compute);
-	if (r == ENGINE_E_MODEL && !config->warmup_request) {
-		size_t used = strlen(err->text);
-
-		(void)snprintf(err->text + used, sizeof(err->text) - used,
-			       " (asked with zeros; where those are no valid input, set "
-			       "warmup_request)");
-	}
 	*ret_runs = n_runs;
 	return r;
 }

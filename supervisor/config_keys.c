@@ -101,7 +101,7 @@ static const struct config_key supervisor_keys[] = {
 		AT(config, connection_memory_bytes),
 		.min = 8 * KIB,
 		.max = 1 * MIB,
-		.fallback = "32K",
+		.fallback = "16K",
 		.help = "Memory per connection for request and response headers.\n"
 			"Larger headers are answered with status 431.",
 	},

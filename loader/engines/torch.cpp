@@ -37,17 +37,22 @@ struct engine {
 namespace
 {
 
-/* An operator's sentence, not a stack trace: the interpreter puts the cause last, behind
- * "RuntimeError: ", and everything else before or below it. */
+/* A sentence for an operator, not a stack trace. The interpreter puts the cause into the last
+ * line, behind the kind of error; everything else puts it into the first. */
 std::string cause_of(const std::string &text)
 {
-	static const std::string mark = "RuntimeError: ";
-	size_t start = text.rfind(mark);
-	size_t end;
+	static const std::string mark = "Error: ";
+	size_t end = text.find_last_not_of(" \n");
+	size_t start;
 
-	start = start == std::string::npos ? 0 : start + mark.size();
-	end = text.find('\n', start);
-	return text.substr(start, end == std::string::npos ? end : end - start);
+	if (text.find("TorchScript interpreter") == std::string::npos ||
+	    end == std::string::npos)
+		return text.substr(0, text.find('\n'));
+	start = text.rfind('\n', end);
+	start = start == std::string::npos ? 0 : start + 1;
+	std::string line = text.substr(start, end + 1 - start);
+	start = line.find(mark);
+	return start == std::string::npos ? line : line.substr(start + mark.size());
 }
 
 bool is_out_of_memory(const std::string &text)
@@ -369,7 +374,7 @@ int take_value(const c10::IValue &value, const char *name, std::vector<at::Tenso
 	       struct err *err)
 {
 	if (!value.isTensor())
-		return err_set(err, ENGINE_E_FAILED,
+		return err_set(err, ENGINE_E_MODEL,
 			       "output '%s' of the model is no tensor but %s", name,
 			       value.tagKind().c_str());
 	outputs->push_back(value.toTensor());
@@ -382,7 +387,7 @@ int take_values(const struct engine_config *config, c10::ArrayRef<c10::IValue> v
 	int r = 0;
 
 	if (values.size() != config->n_outputs)
-		return err_set(err, ENGINE_E_FAILED,
+		return err_set(err, ENGINE_E_MODEL,
 			       "the model returns %zu tensors, and the configuration "
 			       "declares %zu outputs",
 			       values.size(), config->n_outputs);
@@ -402,7 +407,7 @@ int take_dict(const struct engine_config *config,
 		auto found = dict.find(c10::IValue(std::string(name)));
 
 		if (found == dict.end())
-			return err_set(err, ENGINE_E_FAILED,
+			return err_set(err, ENGINE_E_MODEL,
 				       "the dict that the model returns has no '%s'", name);
 		r = take_value(found->value(), name, outputs, err);
 	}
@@ -429,12 +434,12 @@ int describe(const struct engine_config *config, size_t index, at::Tensor *tenso
 
 	if (tensor->layout() != at::kStrided || tensor->is_quantized() ||
 	    !from_torch(tensor->scalar_type(), &output.dtype))
-		return err_set(err, ENGINE_E_FAILED,
+		return err_set(err, ENGINE_E_MODEL,
 			       "output '%s' of the model is of type %s, which cannot be "
 			       "answered with",
 			       name, tensor->toString().c_str());
 	if (tensor->dim() > TENSOR_RANK_MAX)
-		return err_set(err, ENGINE_E_FAILED,
+		return err_set(err, ENGINE_E_MODEL,
 			       "output '%s' of the model has %d dims; at most %d can be "
 			       "answered with",
 			       name, static_cast<int>(tensor->dim()), TENSOR_RANK_MAX);

@@ -9,6 +9,7 @@ a package would do it.  Exit 77, with the reason, where the container cannot be 
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,8 +21,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CLIENTS = 8
 CONF = "/etc/moult/moult.conf"
 TOKEN = "/etc/moult/secrets/echo/token"
+IMAGES = 10
 RELOADS = 5
-RESTARTS = 5
+RESTARTS = 12
 WATCHDOG_S = 4
 INFER = "/v2/models/echo/infer"
 
@@ -35,13 +37,23 @@ option.secret = token
 option.secret_prefix = tok-
 """
 
+ECHO_BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4],
+                                    "data": [1.0, 2.0, 3.0, 4.0]}]})
+
+# A model file where the sandbox lets it be read; no path of this machine.
+DIGITS_MODEL = """\
+[model digits]
+engine = torch
+path = /var/lib/moult/digits.pt
+input = image FP32 [-1,64]
+output = scores FP32 [-1,10]
+"""
+
 # Run inside the container's network: prints status, generation and body of one answer.
 ASK = """
 import json, sys, urllib.request
-body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4],
-                    "data": [1.0, 2.0, 3.0, 4.0]}]}
 url = "http://127.0.0.1:8080" + sys.argv[1]
-data = json.dumps(body).encode() if sys.argv[1].endswith("infer") else None
+data = sys.stdin.buffer.read() or None
 with urllib.request.urlopen(url, data, timeout=30) as answer:
     text = answer.read().decode()
     print(json.dumps([answer.status, answer.headers["moult-generation"], text]))
@@ -53,13 +65,14 @@ class Moult:
 
     def __init__(self, box):
         self.box = box
-        self.unit_dir = None
+        self.installed = ""  # what cmake said while installing
 
     def install(self, build):
         """Install the build; then what a package's post-install step does."""
         env = dict(os.environ, DESTDIR=self.box.root)
-        subprocess.run(["cmake", "--install", build], env=env, check=True,
-                       stdout=subprocess.DEVNULL)
+        done = subprocess.run(["cmake", "--install", build], env=env, check=True,
+                              stdout=subprocess.PIPE, text=True)
+        self.installed = done.stdout
         self.box.run("systemd-sysusers && systemd-tmpfiles --create"
                      " && systemctl daemon-reload")
         self.box.write("/etc/moult/models.d/echo.conf", ECHO_MODEL)
@@ -78,17 +91,18 @@ class Moult:
         values = [found[name] for name in names]
         return values if len(values) > 1 else values[0]
 
-    def ask(self, path):
-        """(status, generation, body) of one request."""
+    def ask(self, path, body=""):
+        """(status, generation, body) of one request: POST with a body, else GET."""
         done = subprocess.run(self.box.enter("-n") + [sys.executable, "-c", ASK, path],
-                              capture_output=True, text=True, timeout=60, check=False)
+                              input=body, capture_output=True, text=True, timeout=60,
+                              check=False)
         if done.returncode != 0:
             raise AssertionError(f"{path}: {done.stderr.strip().splitlines()[-1]}")
         return json.loads(done.stdout)
 
     def predict(self):
         """One inference; returns the generation that answered."""
-        status, generation, body = self.ask(INFER)
+        status, generation, body = self.ask(INFER, ECHO_BODY)
         data = json.loads(body)["outputs"][0]["data"]
         assert status == 200 and data == [1.0, 2.0, 3.0, 4.0], (status, body)
         assert generation and generation.isdigit(), f"generation {generation!r}"
@@ -216,6 +230,29 @@ def reloads_leak_nothing(moult):
     assert not zombies, zombies
 
 
+def libtorch_runs_in_the_sandbox(moult):
+    """A real model, added and removed by a reload, answers what it answers outside."""
+    if "moult-engine-torch.so" not in moult.installed:
+        return "skipped: this build has no torch engine"
+    digits = os.path.join(HERE, "../../examples/digits")
+    shutil.copyfile(f"{digits}/digits.pt", f"{moult.box.root}/var/lib/moult/digits.pt")
+    moult.box.run("chmod 0644 /var/lib/moult/digits.pt")
+    moult.box.write("/etc/moult/models.d/digits.conf", DIGITS_MODEL)
+    code, said = moult.reload()
+    assert code == 0, said
+    with open(f"{digits}/expected.json", encoding="ascii") as expected:
+        predictions = json.load(expected)["predictions"]
+    with open(f"{digits}/heldout.jsonl", encoding="ascii") as images:
+        for image, prediction in zip(images, predictions[:IMAGES]):
+            _, _, answer = moult.ask("/v2/models/digits/infer", image)
+            scores = json.loads(answer)["outputs"][0]["data"]
+            assert scores.index(max(scores)) == prediction, (scores, prediction)
+    moult.box.run("rm /etc/moult/models.d/digits.conf")
+    code, said = moult.reload()
+    assert code == 0, said
+    return None
+
+
 def restart_refuses_no_connection(moult):
     """The socket unit holds the listener: a restart is a pause, not an error."""
     before = moult.show("MainPID")
@@ -294,6 +331,7 @@ STEPS = (
     concurrent_reloads_both_answer,
     sighup_reloads,
     reloads_leak_nothing,
+    libtorch_runs_in_the_sandbox,
     restart_refuses_no_connection,
     daemon_reload_disturbs_nothing,
     a_stuck_moultd_is_aborted,
@@ -307,15 +345,15 @@ def run_steps(moult):
     for number, step in enumerate(STEPS, 1):
         began = time.monotonic()
         try:
-            step(moult)
+            note = step(moult)
         except Exception:
             traceback.print_exc(file=sys.stdout)
             print(moult.box.run("systemctl status -n 0 moultd; journalctl -u moultd"
                                 " -o short -n 60", check=False).stdout)
             print(f"not ok {number} - {step.__name__}", flush=True)
             return 1
-        print(f"ok {number} - {step.__name__} ({time.monotonic() - began:.1f} s)",
-              flush=True)
+        took_s = time.monotonic() - began
+        print(f"ok {number} - {step.__name__} ({note or f'{took_s:.1f} s'})", flush=True)
     return 0
 
 

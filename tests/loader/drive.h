@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Plays the supervisor to one real moult-loader: the control channel, the rings, the arenas.
+ * Whatever goes wrong here fails the cmocka test that runs.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "shared/chan.h"
+#include "shared/memfd.h"
+#include "shared/proto.h"
+
+#define DRIVE_GENERATION 7
+#define DRIVE_LEASES 128
+#define DRIVE_SLOT_BYTES ((size_t)65536)
+
+struct drive {
+	struct chan chan;
+	pid_t pid;
+	uint32_t n_leased;
+	struct memfd requests;
+	struct memfd answers;
+	struct memfd rings;
+	struct proto_rings *head;
+	struct ring submit;
+	struct ring answer;
+	struct ring release;
+	int loader_bell;
+	int supervisor_bell;
+	struct chan_message message;
+};
+
+/* Where moult-loader and the engines are. */
+extern const char *drive_build_dir;
+
+/* Starts a loader and takes its HELLO. @arena_bytes: of the response arena. */
+void drive_start(struct drive *drive, size_t arena_bytes);
+/* A configuration with @engine, one FP32 input and output x of shape [-1,@width], and
+ * nothing special. The caller changes and owns it. */
+json_t *drive_config(const char *engine, int width);
+/* Sends LOAD; takes @config. @secrets: "NAME=VALUE" texts up to a NULL. */
+void drive_load(struct drive *drive, json_t *config, const char *const *secrets);
+/* The payload of the next message, which must be of @type. The caller owns it. */
+json_t *drive_expect(struct drive *drive, enum proto_type type);
+/* LOAD up to READY. Takes @config. */
+void drive_ready(struct drive *drive, json_t *config);
+/* LOAD, COMMIT, whatever it takes until it is REFUSED. Takes @config; the caller owns the
+ * payload. */
+json_t *drive_refused(struct drive *drive, json_t *config, const char *const *secrets);
+void drive_send(struct drive *drive, enum proto_type type);
+
+/* Puts a request into the slot of @lease. @json_bytes < 0: all of @body is JSON. */
+void drive_submit(struct drive *drive, uint64_t lease, const void *body, size_t body_bytes,
+		  int json_bytes);
+void drive_submit_raw(struct drive *drive, const struct proto_submit *submit);
+void drive_cancel(struct drive *drive, uint64_t lease);
+void drive_flush(struct drive *drive);
+/* Waits for the next answer. */
+struct proto_answer drive_answer(struct drive *drive);
+/* True when there is one now. */
+bool drive_poll(struct drive *drive, struct proto_answer *ret_answer);
+const unsigned char *drive_body(const struct drive *drive, const struct proto_answer *answer);
+/* The value of a header into @text. */
+void drive_header(const struct drive *drive, const struct proto_answer *answer,
+		  const char *name, char *text, size_t size);
+void drive_release(struct drive *drive, const struct proto_answer *answer);
+
+/* Waits for the process and gives everything back; it must exit with @exit_code. */
+void drive_end(struct drive *drive, int exit_code);
+/* QUIT, BYE, exit 0. */
+void drive_quit(struct drive *drive);

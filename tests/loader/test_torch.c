@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The torch engine inside the real loader: what a model may return, what it may do to its
+ * inputs, and every declaration that it does not keep.
+ */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/loader/drive.h"
+
+#define ARENA_BYTES ((size_t)4 << 20)
+
+static const char *model_dir;
+
+static json_t *read_tensors(const char *text)
+{
+	json_t *tensors = json_loads(text, 0, NULL);
+
+	assert_non_null(tensors);
+	return tensors;
+}
+
+#define X2 "[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1,2]}]"
+#define Y1 "[{\"name\":\"y\",\"datatype\":\"FP32\",\"shape\":[-1,1]}]"
+#define Y2 "[{\"name\":\"y\",\"datatype\":\"FP32\",\"shape\":[-1,2]}]"
+#define AB                                                                               \
+	"[{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[-1,2]},"                      \
+	"{\"name\":\"b\",\"datatype\":\"FP32\",\"shape\":[-1,2]}]"
+#define BA                                                                               \
+	"[{\"name\":\"b\",\"datatype\":\"FP32\",\"shape\":[-1,2]},"                      \
+	"{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[-1,2]}]"
+#define PLUS_MINUS                                                                       \
+	"[{\"name\":\"plus\",\"datatype\":\"FP32\",\"shape\":[-1,2]},"                   \
+	"{\"name\":\"minus\",\"datatype\":\"FP32\",\"shape\":[-1,2]}]"
+
+/* Of a loader for @file. */
+static json_t *torch_config(const char *file, const char *inputs, const char *outputs)
+{
+	json_t *config = drive_config("torch", 2);
+	char path[4096];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", model_dir, file);
+	assert_int_equal(json_object_set_new(config, "path", json_string(path)), 0);
+	assert_int_equal(json_object_set_new(config, "inputs", read_tensors(inputs)), 0);
+	assert_int_equal(json_object_set_new(config, "outputs", read_tensors(outputs)), 0);
+	assert_int_equal(json_object_set_new(config, "max_batch", json_integer(4)), 0);
+	return config;
+}
+
+static void infer(struct drive *drive, uint64_t lease, const char *body, int want_status,
+		  const char *want_text)
+{
+	struct proto_answer answer;
+	char text[1024];
+
+	drive_submit(drive, lease, body, strlen(body), -1);
+	answer = drive_answer(drive);
+	(void)snprintf(text, sizeof(text), "%.*s", (int)answer.body_bytes,
+		       (const char *)drive_body(drive, &answer));
+	if (answer.status != want_status || !strstr(text, want_text))
+		fail_msg("%u '%s' instead of %d '%s'", answer.status, text, want_status,
+			 want_text);
+	drive_release(drive, &answer);
+}
+
+#define BODY_X(data)                                                                     \
+	"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1,2],\"data\":["   \
+	data "]}]}"
+#define BODY_AB                                                                          \
+	"{\"inputs\":[{\"name\":\"b\",\"datatype\":\"FP32\",\"shape\":[1,2],"             \
+	"\"data\":[1,2]},{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[1,2],"          \
+	"\"data\":[10,20]}]}"
+
+static void test_answers(void **state)
+{
+	static const struct {
+		const char *file;
+		const char *inputs;
+		const char *outputs;
+		const char *body;
+		int status;
+		const char *text;
+	} rows[] = {
+		{ "sum.pt", X2, Y1, BODY_X("3,4"), 200, "\"data\":[8" },
+		{ "inplace.pt", X2, Y2, BODY_X("3,4"), 200, "\"data\":[4" },
+		{ "nested.pt", X2, Y2, BODY_X("3,4"), 200, "\"data\":[4" },
+		{ "two.pt", AB, PLUS_MINUS, BODY_AB, 200, "\"data\":[11" },
+		{ "two.pt", AB, PLUS_MINUS, BODY_AB, 200, "\"data\":[9" },
+		{ "listed.pt", AB, PLUS_MINUS, BODY_AB, 200, "\"data\":[9" },
+		{ "named.pt", AB, PLUS_MINUS, BODY_AB, 200, "\"data\":[11" },
+		{ "picky.pt", X2, Y2, BODY_X("13,0"), 500, "thirteen is not welcome" },
+		/* One warm-up run, one with a whole batch, then this. */
+		{ "buffer.pt", X2, Y2, BODY_X("0,0"), 200, "\"data\":[3" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct drive drive;
+
+		drive_start(&drive, ARENA_BYTES);
+		drive_ready(&drive,
+			    torch_config(rows[i].file, rows[i].inputs, rows[i].outputs));
+		infer(&drive, 1, rows[i].body, rows[i].status, rows[i].text);
+		drive_quit(&drive);
+	}
+}
+
+static void test_refusals(void **state)
+{
+	static const struct {
+		const char *file;
+		const char *inputs;
+		const char *outputs;
+		const char *key; /* of the configuration, or NULL */
+		const char *value;
+		const char *code;
+		const char *reason;
+	} rows[] = {
+		{ "text_file.pt", X2, Y2, NULL, NULL, "model", "model file" },
+		{ "cut.pt", X2, Y1, NULL, NULL, "model", "model file" },
+		{ "sum.pt", AB, Y1, NULL, NULL, "model", "takes 1 inputs (x)" },
+		{ "two.pt", X2, PLUS_MINUS, NULL, NULL, "model", "takes 2 inputs (a, b)" },
+		{ "two.pt", BA, PLUS_MINUS, NULL, NULL, "model", "model's order" },
+		{ "number.pt", AB, Y2, NULL, NULL, "model", "type int" },
+		{ "sum.pt", X2, Y1, "device", "cuda:0", "device", "cuda:0" },
+		{ "sum.pt", X2, Y1, "device", "tpu", "config", "cuda:N" },
+		{ "sum.pt", X2, Y1, "option", "colour=red", "config", "executor" },
+		{ "sum.pt", X2, Y1, "option", "executor=fast", "config", "profiling" },
+		{ "sum.pt", "[{\"name\":\"x\",\"datatype\":\"BYTES\",\"shape\":[-1,2]}]",
+		  Y1, NULL, NULL, "config", "BYTES" },
+		/* Found by the warm-up. */
+		{ "sum.pt", X2, Y2, NULL, NULL, "model", "is FP32 [1,1]" },
+		{ "half.pt", X2, Y2, NULL, NULL, "model", "is FP16" },
+		{ "two.pt", AB, Y2, NULL, NULL, "model", "returns 2 tensors" },
+		{ "named.pt", AB, Y2, NULL, NULL, "model", "has no 'y'" },
+		{ "text.pt", X2, Y2, NULL, NULL, "model", "no tensor" },
+		{ "sum.pt", "[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1,3]}]",
+		  Y1, NULL, NULL, "model", "shapes cannot be multiplied" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		json_t *config =
+			torch_config(rows[i].file, rows[i].inputs, rows[i].outputs);
+		char name[32];
+		struct drive drive;
+		json_t *payload;
+		const char *reason;
+		int status;
+
+		if (rows[i].key && strcmp(rows[i].key, "option") == 0) {
+			const char *value = strchr(rows[i].value, '=');
+
+			(void)snprintf(name, sizeof(name), "%.*s",
+				       (int)(value - rows[i].value), rows[i].value);
+			assert_int_equal(
+				json_object_set_new(json_object_get(config, "options"),
+						    name, json_string(value + 1)),
+				0);
+		} else if (rows[i].key) {
+			assert_int_equal(json_object_set_new(config, rows[i].key,
+							     json_string(rows[i].value)),
+					 0);
+		}
+		drive_start(&drive, ARENA_BYTES);
+		payload = drive_refused(&drive, config, NULL);
+		reason = json_string_value(json_object_get(payload, "reason"));
+		print_message("%s: %s\n", rows[i].file, reason);
+		assert_string_equal(json_string_value(json_object_get(payload, "code")),
+				    rows[i].code);
+		if (!strstr(reason, rows[i].reason))
+			fail_msg("row %zu: '%s' lacks '%s'", i, reason, rows[i].reason);
+		status = strcmp(rows[i].code, "config") == 0 ? PROTO_EXIT_CONFIG :
+			 strcmp(rows[i].code, "model") == 0  ? PROTO_EXIT_MODEL :
+							       PROTO_EXIT_DEVICE;
+		json_decref(payload);
+		drive_end(&drive, status);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_refusals),
+	};
+
+	if (argc != 3) {
+		(void)fprintf(stderr, "usage: test_torch BUILD_DIR MODEL_DIR\n");
+		return 2;
+	}
+	drive_build_dir = argv[1];
+	model_dir = argv[2];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
