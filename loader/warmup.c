@@ -24,6 +24,7 @@ struct warmup {
 	size_t json_bytes;
 	unsigned char head[WARMUP_HEAD_MAX];
 	size_t head_bytes;
+	bool is_file; /* else zeros */
 };
 
 static void warmup_fini(struct warmup *warmup)
@@ -83,6 +84,7 @@ static int warmup_read_file(struct warmup *warmup, const struct model_config *co
 	if (r)
 		return r;
 	warmup->json_bytes = warmup->body_bytes;
+	warmup->is_file = true;
 	if (read(fd, warmup->body, warmup->body_bytes) != (ssize_t)warmup->body_bytes)
 		return err_set(err, ENGINE_E_CONFIG, "cannot read warmup_request '%s' whole",
 			       path);
@@ -204,9 +206,12 @@ static int warmup_once(const struct warmup *warmup, struct compute *compute,
 		r = warmup_encode(compute, request, generation, err);
 	if (r == 0)
 		return 0;
-	(void)err_prefix(err, r, r == ENGINE_E_MODEL || r == ENGINE_E_BROKEN ?
-				 "warm-up" :
-				 "warm-up (with zeros, unless warmup_request is set)");
+	if (r == ENGINE_E_MODEL || r == ENGINE_E_BROKEN || warmup->is_file)
+		(void)err_prefix(err, r, "warm-up");
+	else
+		(void)err_prefix(err, r,
+				 "warm-up with zeros (set warmup_request where they are no "
+				 "valid input)");
 	return r == ENGINE_E_BROKEN ? ENGINE_E_DEVICE : ENGINE_E_MODEL;
 }
 

@@ -135,6 +135,16 @@ class Moult:
         print(f"#   sent {sent}, answered {answered}, lost {sent - answered},"
               f" longest {result['longest_s']} s", flush=True)
         assert sent == answered, outcomes
+        self.check_conservation()
+
+    def check_conservation(self):
+        """accepted = answered + held + leased + failed, by moultd's own count."""
+        status = json.loads(self.box.run("moultctl --json status").stdout)
+        for model in status["models"]:
+            n = model["requests"]
+            assert n["accepted"] == (n["answered"] + n["held"] + n["leased"]
+                                     + n["failed"]), n
+            assert n["failed"] == 0, n
 
 
 def start_reaches_ready(moult):
