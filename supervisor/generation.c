@@ -420,9 +420,13 @@ int generation_submit(struct generation *generation, struct request *request)
 static void generation_on_exit(void *context, int status)
 {
 	struct generation *generation = context;
-	bool is_expected = generation->state == GENERATION_STOPPING && status == 0;
+	bool is_expected;
 	char text[64];
 
+	/* Messages that it sent before it died come first: REFUSED has the reason. */
+	if (ev_is_active(&generation->chan_io))
+		generation_on_chan(generation->loop, &generation->chan_io, EV_READ);
+	is_expected = generation->state == GENERATION_STOPPING && status == 0;
 	generation->exit_status = status;
 	(void)child_describe(status, text, sizeof(text));
 	if (!is_expected && generation->failure.text[0] == '\0')
@@ -439,9 +443,6 @@ static void generation_on_exit(void *context, int status)
 		  (int)generation->pid, generation_state_name(generation->state),
 		  LOG_QUOTED(text), lane_leased(generation->lane),
 		  LOG_QUOTED(generation->failure.text));
-	/* Messages that it sent before it died come first: REFUSED has the reason. */
-	if (ev_is_active(&generation->chan_io))
-		generation_on_chan(generation->loop, &generation->chan_io, EV_READ);
 	generation_apply(generation, GENERATION_EV_EXITED);
 }
 

@@ -20,6 +20,8 @@
 #define HTTP_RUNS_MAX 4
 /* Descriptors that the endpoint leaves for everything else. */
 #define HTTP_GONE_EVENTS 64
+/* How long a connection that has sent nothing may still speak once the endpoint drains. */
+#define HTTP_DRAIN_GRACE_NS CLOCK_NS_PER_SEC
 /* Rounds of MHD_run() that a forced end waits for closing connections. */
 #define HTTP_FREE_ROUNDS 16
 
@@ -279,20 +281,38 @@ static void http_on_drained(struct ev_loop *loop, ev_timer *timer, int revents)
 	on_idle(http->on_idle_context);
 }
 
+/* A request that has arrived is answered, also when nobody has read it yet. */
+static bool http_has_input(const struct http_conn *conn)
+{
+	char byte;
+
+	return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* Connections without a request: idle ones end now, fresh ones get a moment to speak. */
+static void http_drain_waiting(struct http *http)
+{
+	const uint64_t grace_end_ns = clock_now_ns() + HTTP_DRAIN_GRACE_NS;
+	struct http_conn *conn;
+
+	TAILQ_FOREACH(conn, &http->phases[HTTP_PHASE_IDLE], link)
+		if (!http_has_input(conn))
+			(void)shutdown(conn->fd, SHUT_RDWR);
+	TAILQ_FOREACH(conn, &http->phases[HTTP_PHASE_NEW], link)
+		if (conn->deadline_ns > grace_end_ns)
+			conn->deadline_ns = grace_end_ns;
+}
+
 void http_drain(struct http *http, void (*on_idle)(void *context), void *context)
 {
 	MHD_socket listen_fd = MHD_quiesce_daemon(http->daemon);
-	static const enum http_phase idle[] = { HTTP_PHASE_NEW, HTTP_PHASE_IDLE };
-	struct http_conn *conn;
 
 	if (listen_fd != MHD_INVALID_SOCKET)
 		(void)close(listen_fd);
 	http->is_draining = true;
 	http->on_idle = on_idle;
 	http->on_idle_context = context;
-	for (size_t i = 0; i < sizeof(idle) / sizeof(idle[0]); i++)
-		TAILQ_FOREACH(conn, &http->phases[idle[i]], link)
-			(void)shutdown(conn->fd, SHUT_RDWR);
+	http_drain_waiting(http);
 	http->must_run = true;
 	ev_set_cb(&http->sweep, http_on_drained);
 	ev_timer_again(http->loop, &http->sweep);

@@ -255,6 +255,11 @@ const struct config_model *model_config(const struct model *model)
 	return model->section;
 }
 
+const char *model_last_error(const struct model *model)
+{
+	return model->last_error.text;
+}
+
 const struct request_counts *model_counts(const struct model *model)
 {
 	return &model->queue.counts;

@@ -93,6 +93,8 @@ bool model_is_ready(const struct model *model);
 /* Generation that serves now, 0: none. */
 uint64_t model_generation(const struct model *model);
 const struct config_model *model_config(const struct model *model);
+/* Why the last reload failed; "" after a good one. Borrowed. */
+const char *model_last_error(const struct model *model);
 const struct request_counts *model_counts(const struct model *model);
 /* State for `moultctl status`: a new reference. */
 json_t *model_to_json(const struct model *model);

@@ -98,14 +98,16 @@ json_t *supervisor_to_json(const struct supervisor *supervisor)
 
 static void supervisor_say_status(struct supervisor *supervisor)
 {
+	const char *trouble = supervisor->config_error.text;
 	size_t n_ready = 0;
 
-	for (size_t i = 0; i < supervisor->n_models; i++)
+	for (size_t i = 0; i < supervisor->n_models; i++) {
 		n_ready += model_is_ready(supervisor->models[i]);
+		if (*trouble == '\0')
+			trouble = model_last_error(supervisor->models[i]);
+	}
 	notify_status(&supervisor->notify, "%zu of %zu models ready%s%s", n_ready,
-		      supervisor->n_models,
-		      supervisor->config_error.text[0] ? "; configuration refused: " : "",
-		      supervisor->config_error.text);
+		      supervisor->n_models, *trouble ? "; refused: " : "", trouble);
 }
 
 static void supervisor_on_receipt(void *context, struct model *model,
