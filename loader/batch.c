@@ -18,8 +18,8 @@ static bool batch_has_rows(const struct tensor_spec *specs, size_t count)
 }
 
 int batch_init(struct batch *batch, const struct tensor_spec *inputs, size_t n_inputs,
-	       const struct tensor_spec *outputs, size_t n_outputs, uint32_t max_rows,
-	       uint32_t max_members)
+               const struct tensor_spec *outputs, size_t n_outputs, uint32_t max_rows,
+               uint32_t max_members)
 {
 	*batch = (struct batch){
 		.outputs_spec = outputs,
@@ -27,7 +27,7 @@ int batch_init(struct batch *batch, const struct tensor_spec *inputs, size_t n_i
 		.n_outputs = n_outputs,
 		.max_rows = max_rows,
 		.is_batchable = max_rows > 1 && batch_has_rows(inputs, n_inputs) &&
-				batch_has_rows(outputs, n_outputs),
+		                batch_has_rows(outputs, n_outputs),
 	};
 	batch->max_members = batch->is_batchable ? max_members : 1;
 	batch->members = calloc(batch->max_members, sizeof(*batch->members));
@@ -37,9 +37,9 @@ int batch_init(struct batch *batch, const struct tensor_spec *inputs, size_t n_i
 	batch->outputs = calloc(n_outputs, sizeof(*batch->outputs));
 	batch->cursors = calloc(n_outputs, sizeof(*batch->cursors));
 	return batch->members && batch->rows && batch->inputs && batch->buffers &&
-			       batch->outputs && batch->cursors ?
-		       0 :
-		       -ENOMEM;
+	                       batch->outputs && batch->cursors
+	               ? 0
+	               : -ENOMEM;
 }
 
 void batch_fini(struct batch *batch)
@@ -57,7 +57,7 @@ void batch_fini(struct batch *batch)
 
 /* The common first dim of all tensors; false when they do not have one. */
 static bool batch_rows(const struct batch *batch, const struct engine_tensor *tensors,
-		       uint64_t *ret_rows)
+                       uint64_t *ret_rows)
 {
 	*ret_rows = 1;
 	if (!batch->is_batchable)
@@ -73,7 +73,7 @@ static bool batch_is_alike(const struct engine_tensor *a, const struct engine_te
 {
 	return a->dtype == b->dtype && a->shape.rank == b->shape.rank &&
 	       memcmp(a->shape.dims + 1, b->shape.dims + 1,
-		      (a->shape.rank - 1) * sizeof(a->shape.dims[0])) == 0;
+	              (a->shape.rank - 1) * sizeof(a->shape.dims[0])) == 0;
 }
 
 bool batch_add(struct batch *batch, const struct engine_tensor *tensors)
@@ -181,7 +181,8 @@ int batch_check(struct batch *batch, struct err *err)
 		if ((unsigned int)output->dtype >= TENSOR_DTYPE_COUNT ||
 		    output->shape.rank > TENSOR_RANK_MAX)
 			return err_set(err, ENGINE_E_MODEL,
-				       "output '%s' is no tensor that can be", spec->name);
+			               "output '%s' is no tensor that can be",
+			               spec->name);
 		if (output->dtype != spec->dtype ||
 		    !tensor_shape_matches(&spec->shape, &output->shape) ||
 		    tensor_count(&output->shape, &count) < 0)
@@ -196,25 +197,26 @@ int batch_check(struct batch *batch, struct err *err)
 		if (output->dtype != TENSOR_DTYPE_BYTES &&
 		    (tensor_bytes(output->dtype, &output->shape, &bytes) < 0 ||
 		     bytes != output->bytes))
-			return err_set(err, ENGINE_E_MODEL,
-				       "output '%s' of shape %s holds %zu bytes instead of "
-				       "%zu",
-				       spec->name,
-				       tensor_shape_print(&output->shape, got, sizeof(got)),
-				       output->bytes, bytes);
+			return err_set(
+				err, ENGINE_E_MODEL,
+				"output '%s' of shape %s holds %zu bytes instead of "
+				"%zu",
+				spec->name,
+				tensor_shape_print(&output->shape, got, sizeof(got)),
+				output->bytes, bytes);
 		if (batch->n_members > 1 &&
 		    (uint64_t)output->shape.dims[0] != batch->n_rows)
 			return err_set(err, ENGINE_E_MODEL,
-				       "output '%s' has %lld rows for a batch of %llu",
-				       spec->name, (long long)output->shape.dims[0],
-				       (unsigned long long)batch->n_rows);
+			               "output '%s' has %lld rows for a batch of %llu",
+			               spec->name, (long long)output->shape.dims[0],
+			               (unsigned long long)batch->n_rows);
 	}
 	return 0;
 }
 
 /* Bytes of the first @count BYTES elements in @data; false when they are not there. */
 static bool batch_measure(const unsigned char *data, size_t bytes, size_t count,
-			  size_t *ret_bytes)
+                          size_t *ret_bytes)
 {
 	size_t at = 0;
 
@@ -234,7 +236,7 @@ static bool batch_measure(const unsigned char *data, size_t bytes, size_t count,
 }
 
 int batch_split(struct batch *batch, uint32_t member, struct engine_tensor *ret_outputs,
-		struct err *err)
+                struct err *err)
 {
 	for (size_t i = 0; i < batch->n_outputs; i++) {
 		struct engine_tensor part = batch->outputs[i];
@@ -250,8 +252,8 @@ int batch_split(struct batch *batch, uint32_t member, struct engine_tensor *ret_
 		if (part.dtype == TENSOR_DTYPE_BYTES &&
 		    !batch_measure(part.data, left, count, &part.bytes))
 			return err_set(err, ENGINE_E_MODEL,
-				       "output '%s' holds malformed BYTES elements",
-				       batch->outputs_spec[i].name);
+			               "output '%s' holds malformed BYTES elements",
+			               batch->outputs_spec[i].name);
 		batch->cursors[i] += part.bytes;
 		ret_outputs[i] = part;
 	}

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Several requests computed as one: their inputs laid one behind the other along the first
- * dim, the outputs cut apart again. Pure: it knows tensors, not requests.
+ * Several requests computed as one: their inputs laid one behind the other along the
+ * first dim, the outputs cut apart again. Pure: it knows tensors, not requests.
  *
  * Rows are elements along the first dim. Only what has the same datatypes and the same
  * other dims goes together. A batch of one is passed through without a copy.
@@ -41,8 +41,8 @@ struct batch {
 /* Requests are put together only when @max_rows is above 1 and every spec has a variable
  * first dim. Borrows the specs. 0 or -ENOMEM; batch_fini() in any case. */
 int batch_init(struct batch *batch, const struct tensor_spec *inputs, size_t n_inputs,
-	       const struct tensor_spec *outputs, size_t n_outputs, uint32_t max_rows,
-	       uint32_t max_members);
+               const struct tensor_spec *outputs, size_t n_outputs, uint32_t max_rows,
+               uint32_t max_members);
 void batch_fini(struct batch *batch);
 
 /* Adds a member, whose tensors and data must stay until the batch is cleared. The first
@@ -54,11 +54,11 @@ void batch_clear(struct batch *batch);
 /* Lays the inputs together in batch->inputs. 0 or -ENOMEM. */
 int batch_gather(struct batch *batch);
 
-/* Checks what the engine put into batch->outputs against the configuration and the rows of
- * the batch. 0, or ENGINE_E_MODEL with a sentence. */
+/* Checks what the engine put into batch->outputs against the configuration and the rows
+ * of the batch. 0, or ENGINE_E_MODEL with a sentence. */
 int batch_check(struct batch *batch, struct err *err);
 
 /* After batch_check(): the outputs of the next member, in order, into @ret_outputs. The
  * data stays the engine's. 0, or ENGINE_E_MODEL when BYTES elements are malformed. */
 int batch_split(struct batch *batch, uint32_t member, struct engine_tensor *ret_outputs,
-		struct err *err);
+                struct err *err);

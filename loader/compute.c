@@ -4,7 +4,8 @@
 #include "shared/clock.h"
 
 int compute_init(struct compute *compute, const struct model_config *config,
-		 const struct engine_api *api, struct engine *engine, uint32_t max_members)
+                 const struct engine_api *api, struct engine *engine,
+                 uint32_t max_members)
 {
 	*compute = (struct compute){
 		.api = api,
@@ -19,8 +20,9 @@ int compute_init(struct compute *compute, const struct model_config *config,
 			.max_body_bytes = config->max_body_bytes,
 		},
 	};
-	return batch_init(&compute->batch, config->inputs, config->n_inputs, config->outputs,
-			  config->n_outputs, config->max_batch, max_members);
+	return batch_init(&compute->batch, config->inputs, config->n_inputs,
+	                  config->outputs, config->n_outputs, config->max_batch,
+	                  max_members);
 }
 
 void compute_fini(struct compute *compute)

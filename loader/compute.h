@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One batch through the engine, and its outputs held against the configuration. Serving and
- * warming up share it, so that what has been warmed up is what serves.
+ * One batch through the engine, and its outputs held against the configuration. Serving
+ * and warming up share it, so that what has been warmed up is what serves.
  */
 
 #include <stdint.h>
@@ -25,7 +25,8 @@ struct compute {
 /* Borrows everything. At most @max_members requests in a batch. 0 or -ENOMEM;
  * compute_fini() in any case. */
 int compute_init(struct compute *compute, const struct model_config *config,
-		 const struct engine_api *api, struct engine *engine, uint32_t max_members);
+                 const struct engine_api *api, struct engine *engine,
+                 uint32_t max_members);
 void compute_fini(struct compute *compute);
 
 /* Computes the members of compute->batch; batch_split() has the outputs then, until the

@@ -12,14 +12,14 @@
 
 #include "shared/cleanup.h"
 
-#define ENGINE_HOST_PREFIX "moult-engine-"
-#define ENGINE_HOST_SUFFIX ".so"
+#define ENGINE_HOST_PREFIX   "moult-engine-"
+#define ENGINE_HOST_SUFFIX   ".so"
 #define ENGINE_HOST_LIST_MAX 256
 
 static bool engine_host_is_name(const char *name)
 {
 	return *name != '\0' && name[strspn(name, "abcdefghijklmnopqrstuvwxyz"
-						  "0123456789_-")] == '\0';
+	                                          "0123456789_-")] == '\0';
 }
 
 /* "identity, torch": what there is, for the person who asked for something else. */
@@ -36,11 +36,11 @@ static void engine_host_list(const char *dir, char *text, size_t size)
 		int n;
 
 		if (strncmp(entry->d_name, ENGINE_HOST_PREFIX,
-			    strlen(ENGINE_HOST_PREFIX)) != 0 ||
+		            strlen(ENGINE_HOST_PREFIX)) != 0 ||
 		    !suffix || suffix < name || strcmp(suffix, ENGINE_HOST_SUFFIX) != 0)
 			continue;
 		n = snprintf(text + used, size - used, "%s%.*s", used ? ", " : "",
-			     (int)(suffix - name), name);
+		             (int)(suffix - name), name);
 		if (n < 0 || (size_t)n >= size - used)
 			break;
 		used += (size_t)n;
@@ -50,7 +50,7 @@ static void engine_host_list(const char *dir, char *text, size_t size)
 }
 
 int engine_host_open(const struct engine_api **ret_api, const char *dir, const char *name,
-		     struct err *err)
+                     struct err *err)
 {
 	const struct engine_api *(*entry)(void) = NULL;
 	const struct engine_api *api;
@@ -61,33 +61,35 @@ int engine_host_open(const struct engine_api **ret_api, const char *dir, const c
 
 	engine_host_list(dir, list, sizeof(list));
 	if (!engine_host_is_name(name))
-		return err_set(err, ENGINE_E_CONFIG,
-			       "engine '%s' must be made of a-z, 0-9, _ and -; there are: %s",
-			       name, list);
-	if (asprintf(&path, "%s/" ENGINE_HOST_PREFIX "%s" ENGINE_HOST_SUFFIX, dir, name) < 0) {
+		return err_set(
+			err, ENGINE_E_CONFIG,
+			"engine '%s' must be made of a-z, 0-9, _ and -; there are: %s",
+			name, list);
+	if (asprintf(&path, "%s/" ENGINE_HOST_PREFIX "%s" ENGINE_HOST_SUFFIX, dir, name) <
+	    0) {
 		path = NULL;
 		return err_set(err, ENGINE_E_FAILED, "out of memory");
 	}
 	if (access(path, F_OK) < 0)
 		return err_set(err, ENGINE_E_CONFIG,
-			       "there is no engine '%s' in '%s'; there are: %s", name, dir,
-			       list);
+		               "there is no engine '%s' in '%s'; there are: %s", name,
+		               dir, list);
 	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!library)
-		return err_set(err, ENGINE_E_CONFIG, "engine '%s' cannot be opened: %s", name,
-			       dlerror());
+		return err_set(err, ENGINE_E_CONFIG, "engine '%s' cannot be opened: %s",
+		               name, dlerror());
 	symbol = dlsym(library, "moult_engine");
 	if (!symbol)
 		return err_set(err, ENGINE_E_CONFIG,
-			       "'%s' is no engine: it exports no moult_engine()", path);
+		               "'%s' is no engine: it exports no moult_engine()", path);
 	/* POSIX promises this for dlsym(); ISO C has no cast for it. */
 	memcpy(&entry, &symbol, sizeof(entry));
 	api = entry();
 	if (api->abi != ENGINE_ABI)
 		return err_set(err, ENGINE_E_CONFIG,
-			       "engine '%s' was built for interface %u, and this loader "
-			       "speaks %d: install both from one build",
-			       name, api->abi, ENGINE_ABI);
+		               "engine '%s' was built for interface %u, and this loader "
+		               "speaks %d: install both from one build",
+		               name, api->abi, ENGINE_ABI);
 	*ret_api = api;
 	return 0;
 }

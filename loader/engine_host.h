@@ -11,4 +11,4 @@
 
 /* Opens DIR/moult-engine-NAME.so. 0 or ENGINE_E_CONFIG with a sentence. */
 int engine_host_open(const struct engine_api **ret_api, const char *dir, const char *name,
-		     struct err *err);
+                     struct err *err);

@@ -22,13 +22,13 @@ struct lane_part {
 };
 
 static int lane_map(struct memfd *memfd, int *fd, bool is_writable, const char *what,
-		    struct err *err)
+                    struct err *err)
 {
 	int r = memfd_map(memfd, *fd, is_writable);
 
 	if (r < 0)
 		return err_set(err, r, "the memory for %s cannot be used: %s", what,
-			       strerror(-r));
+		               strerror(-r));
 	(void)take_fd(fd);
 	if (memfd->size_bytes == 0)
 		return err_set(err, -EINVAL, "the memory for %s is empty", what);
@@ -46,7 +46,8 @@ static int lane_check_rings(const struct lane *lane, struct err *err)
 	    (head->leases & (head->leases - 1)) != 0 || head->leases == 0 ||
 	    head->size_bytes != lane->rings.size_bytes ||
 	    lane->rings.size_bytes < proto_rings_bytes(head->leases))
-		return err_set(err, -EBADMSG, "the rings are not those of this generation");
+		return err_set(err, -EBADMSG,
+		               "the rings are not those of this generation");
 	return 0;
 }
 
@@ -63,7 +64,7 @@ static int lane_init_parts(struct lane *lane)
 }
 
 int lane_init(struct lane *lane, int fds[PROTO_LOAD_FD_COUNT], uint64_t generation,
-	      uint32_t leases, struct err *err)
+              uint32_t leases, struct err *err)
 {
 	int r;
 
@@ -72,23 +73,25 @@ int lane_init(struct lane *lane, int fds[PROTO_LOAD_FD_COUNT], uint64_t generati
 	lane->leases = leases;
 	lane->loader_bell = take_fd(&fds[PROTO_LOAD_FD_LOADER_BELL]);
 	lane->supervisor_bell = take_fd(&fds[PROTO_LOAD_FD_SUPERVISOR_BELL]);
-	r = lane_map(&lane->requests, &fds[PROTO_LOAD_FD_REQUESTS], false, "requests", err);
+	r = lane_map(&lane->requests, &fds[PROTO_LOAD_FD_REQUESTS], false, "requests",
+	             err);
 	if (r == 0)
 		r = lane_map(&lane->answers, &fds[PROTO_LOAD_FD_ANSWERS], true, "answers",
-			     err);
+		             err);
 	if (r == 0)
 		r = lane_map(&lane->rings, &fds[PROTO_LOAD_FD_RINGS], true, "rings", err);
 	if (r < 0)
 		return r;
 	if (lane->answers.size_bytes < ARENA_BLOCK_BYTES)
-		return err_set(err, -EINVAL, "the response arena is smaller than %zu bytes",
-			       ARENA_BLOCK_BYTES);
+		return err_set(err, -EINVAL,
+		               "the response arena is smaller than %zu bytes",
+		               ARENA_BLOCK_BYTES);
 	lane->head = lane->rings.base;
 	r = lane_check_rings(lane, err);
 	if (r < 0)
 		return r;
 	proto_rings_attach(lane->head, leases, &lane->submit, &lane->answer,
-			   &lane->release);
+	                   &lane->release);
 	r = lane_init_parts(lane);
 	return r < 0 ? err_set(err, r, "out of memory") : 0;
 }
@@ -109,7 +112,8 @@ void lane_fini(struct lane *lane)
 void lane_progress(struct lane *lane)
 {
 	/* One writer: no need for an atomic addition. */
-	uint64_t count = atomic_load_explicit(&lane->head->progress, memory_order_relaxed);
+	uint64_t count =
+		atomic_load_explicit(&lane->head->progress, memory_order_relaxed);
 
 	atomic_store_explicit(&lane->head->progress, count + 1, memory_order_relaxed);
 }
@@ -120,7 +124,7 @@ static bool lane_is_inside(uint64_t offset, uint64_t bytes, uint64_t size)
 }
 
 static int lane_check_submit(const struct lane *lane, const struct proto_submit *submit,
-			     struct err *err)
+                             struct err *err)
 {
 	uint64_t size = lane->requests.size_bytes;
 
@@ -128,17 +132,18 @@ static int lane_check_submit(const struct lane *lane, const struct proto_submit 
 		return 0;
 	if (submit->kind != PROTO_SUBMIT_REQUEST)
 		return err_set(err, LANE_E_VIOLATION, "a submission of kind %u",
-			       submit->kind);
+		               submit->kind);
 	if (submit->generation != lane->generation)
 		return err_set(err, LANE_E_VIOLATION, "a request for generation %llu",
-			       (unsigned long long)submit->generation);
+		               (unsigned long long)submit->generation);
 	if (lane->n_leased == lane->leases)
-		return err_set(err, LANE_E_VIOLATION, "more than %u leases", lane->leases);
+		return err_set(err, LANE_E_VIOLATION, "more than %u leases",
+		               lane->leases);
 	if (submit->head_bytes > PROTO_HEAD_MAX ||
 	    !lane_is_inside(submit->head_offset, submit->head_bytes, size) ||
 	    !lane_is_inside(submit->body_offset, submit->body_bytes, size))
 		return err_set(err, LANE_E_VIOLATION,
-			       "a request lies outside the request arena");
+		               "a request lies outside the request arena");
 	return 0;
 }
 
@@ -151,7 +156,8 @@ int lane_take(struct lane *lane, struct proto_submit *ret_submit, struct err *er
 	if (r == RING_E_EMPTY)
 		return LANE_E_EMPTY;
 	if (r)
-		return err_set(err, LANE_E_VIOLATION, "the submit ring's index cannot be");
+		return err_set(err, LANE_E_VIOLATION,
+		               "the submit ring's index cannot be");
 	r = lane_check_submit(lane, &submit, err);
 	if (r)
 		return r;
@@ -172,18 +178,19 @@ int lane_collect(struct lane *lane, struct err *err)
 
 		if (index >= lane->parts_max || release.token == 0 ||
 		    lane->parts[index].token != release.token)
-			return err_set(err, LANE_E_VIOLATION,
-				       "a release names part %llx, which is not under way",
-				       (unsigned long long)release.token);
+			return err_set(
+				err, LANE_E_VIOLATION,
+				"a release names part %llx, which is not under way",
+				(unsigned long long)release.token);
 		arena_free(&lane->arena, lane->parts[index].offset);
 		lane->parts[index].token = 0;
 		lane->free_parts[lane->parts_max - lane->n_parts] = index;
 		lane->n_parts--;
 		lane_progress(lane);
 	}
-	return r == RING_E_EMPTY ?
-		       0 :
-		       err_set(err, LANE_E_VIOLATION, "the release ring's index cannot be");
+	return r == RING_E_EMPTY ? 0
+	                         : err_set(err, LANE_E_VIOLATION,
+	                                   "the release ring's index cannot be");
 }
 
 int lane_reserve(struct lane *lane, size_t bytes, unsigned char **ret_memory)
@@ -232,9 +239,10 @@ int lane_publish(struct lane *lane, const struct lane_answer *answer, struct err
 
 	assert(lane->n_parts < lane->parts_max && lane->n_leased > 0);
 	assert(answer->head_bytes <= PROTO_HEAD_MAX);
-	/* As many entries as parts may be under way: it is full only when an index lies. */
+	/* It holds as many entries as parts may be under way: full means a lie. */
 	if (ring_push(&lane->answer, &part) != 0)
-		return err_set(err, LANE_E_VIOLATION, "the answer ring's index cannot be");
+		return err_set(err, LANE_E_VIOLATION,
+		               "the answer ring's index cannot be");
 	lane->parts[index] = (struct lane_part){ .token = part.token, .offset = offset };
 	lane->n_parts++;
 	lane->n_leased--;
@@ -276,7 +284,8 @@ static int lane_poll(struct lane *lane, int control_fd, uint64_t deadline_ns)
 	return n == 0 ? LANE_E_TIMEOUT : 0;
 }
 
-int lane_wait(struct lane *lane, enum lane_wake wake, int control_fd, uint64_t deadline_ns)
+int lane_wait(struct lane *lane, enum lane_wake wake, int control_fd,
+              uint64_t deadline_ns)
 {
 	bool may_block = ring_sleep(&lane->release);
 	int r = 0;

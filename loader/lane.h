@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The loader's end of the data path: requests come in as leases, answers go out as parts in
- * the response arena, which this side alone allocates.
+ * The loader's end of the data path: requests come in as leases, answers go out as parts
+ * in the response arena, which this side alone allocates.
  *
  * The supervisor is trusted to be well-meaning, not to be free of bugs: a descriptor that
  * cannot be ends the lane, and with it the process.
@@ -63,10 +63,10 @@ enum lane_wake {
 		.loader_bell = -1, .supervisor_bell = -1                                 \
 	}
 
-/* Takes the fds of LOAD but the secrets out of @fds, also on failure. @leases is what LOAD
- * says. 0, or -errno with a sentence; lane_fini() in any case. */
+/* Takes the fds of LOAD but the secrets out of @fds, also on failure. @leases is what
+ * LOAD says. 0, or -errno with a sentence; lane_fini() in any case. */
 int lane_init(struct lane *lane, int fds[PROTO_LOAD_FD_COUNT], uint64_t generation,
-	      uint32_t leases, struct err *err);
+              uint32_t leases, struct err *err);
 void lane_fini(struct lane *lane);
 
 /* Shows the supervisor that this process gets work done. */
@@ -106,6 +106,8 @@ int lane_publish(struct lane *lane, const struct lane_answer *answer, struct err
 /* Rings the supervisor's bell when it sleeps and there is news. */
 void lane_flush(struct lane *lane);
 
-/* Flushes, then blocks until something comes, at most until @deadline_ns (CLOCK_NEVER: the
- * control channel's end ends the wait in any case). 0; LANE_E_CONTROL; LANE_E_TIMEOUT. */
-int lane_wait(struct lane *lane, enum lane_wake wake, int control_fd, uint64_t deadline_ns);
+/* Flushes, then blocks until something comes, at most until @deadline_ns (CLOCK_NEVER:
+ * the control channel's end ends the wait in any case). 0; LANE_E_CONTROL;
+ * LANE_E_TIMEOUT. */
+int lane_wait(struct lane *lane, enum lane_wake wake, int control_fd,
+              uint64_t deadline_ns);

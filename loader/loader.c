@@ -48,7 +48,7 @@ struct loader {
 static int loader_fail(const char *what, const char *why)
 {
 	log_event(LOG_LEVEL_ERR, "loader_failed", "what=%s why=%s", LOG_QUOTED(what),
-		  LOG_QUOTED(why));
+	          LOG_QUOTED(why));
 	return PROTO_EXIT_INTERNAL;
 }
 
@@ -67,6 +67,22 @@ static int loader_send(struct loader *loader, enum proto_type type, json_t *payl
 	return r < 0 ? loader_fail("message", strerror(-r)) : LOADER_GO_ON;
 }
 
+/* JSON wants UTF-8, and a sentence may quote a path that is none or be cut inside of a
+ * character. */
+static json_t *loader_text(const char *text)
+{
+	json_t *string = json_string(text);
+	struct err copy;
+
+	if (string)
+		return string;
+	(void)err_set(&copy, 0, "%s", text);
+	for (char *c = copy.text; *c; c++)
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+	return json_string(copy.text);
+}
+
 static int loader_refuse(struct loader *loader, int outcome, const struct err *err)
 {
 	static const struct {
@@ -79,28 +95,28 @@ static int loader_refuse(struct loader *loader, int outcome, const struct err *e
 		[ENGINE_E_FAILED] = { "internal", PROTO_EXIT_INTERNAL },
 	};
 	bool is_known = outcome == ENGINE_E_CONFIG || outcome == ENGINE_E_MODEL ||
-			outcome == ENGINE_E_DEVICE;
+	                outcome == ENGINE_E_DEVICE;
 	int row = is_known ? outcome : ENGINE_E_FAILED;
 
-	/* An engine's text may hold bytes that are no UTF-8; json_pack() wants it to be. */
 	(void)loader_send(loader, PROTO_REFUSED,
-			  json_pack("{s:s, s:s+}", "code", rows[row].code, "reason",
-				    err->text, ""));
+	                  json_pack("{s:s, s:o}", "code", rows[row].code, "reason",
+	                            loader_text(err->text)));
 	return rows[row].exit;
 }
 
-static int loader_send_memory(struct loader *loader, enum proto_type type, json_t *payload)
+static int loader_send_memory(struct loader *loader, enum proto_type type,
+                              json_t *payload)
 {
 	struct memory_use use;
 
 	memory_measure(&use);
 	if (payload &&
 	    (json_object_set_new(payload, "rss_bytes",
-				 json_integer((json_int_t)use.rss_bytes)) < 0 ||
+	                         json_integer((json_int_t)use.rss_bytes)) < 0 ||
 	     json_object_set_new(payload, "rss_anon_bytes",
-				 json_integer((json_int_t)use.anon_bytes)) < 0 ||
+	                         json_integer((json_int_t)use.anon_bytes)) < 0 ||
 	     json_object_set_new(payload, "pss_bytes",
-				 json_integer((json_int_t)use.pss_bytes)) < 0)) {
+	                         json_integer((json_int_t)use.pss_bytes)) < 0)) {
 		json_decref(payload);
 		payload = NULL;
 	}
@@ -109,7 +125,8 @@ static int loader_send_memory(struct loader *loader, enum proto_type type, json_
 
 /* Waits without a deadline: the states' deadlines are the supervisor's, and its end ends
  * the wait. Only @wanted and QUIT are allowed; QUIT has the caller end the generation. */
-static int loader_receive(struct loader *loader, enum proto_type wanted, bool *ret_is_quit)
+static int loader_receive(struct loader *loader, enum proto_type wanted,
+                          bool *ret_is_quit)
 {
 	struct pollfd pollfd = { .fd = loader->chan.fd, .events = POLLIN };
 	struct err err = ERR_NULL;
@@ -122,7 +139,8 @@ static int loader_receive(struct loader *loader, enum proto_type wanted, bool *r
 	if (r)
 		return loader_fail("control channel", r < 0 ? strerror(-r) : err.text);
 	if (loader->message->header.generation != loader->generation)
-		return loader_fail("control channel", "a message is about another generation");
+		return loader_fail("control channel",
+		                   "a message is about another generation");
 	*ret_is_quit = loader->message->header.type == PROTO_QUIT;
 	if (!*ret_is_quit && loader->message->header.type != wanted)
 		return loader_fail("control channel", "a message comes out of turn");
@@ -153,8 +171,8 @@ static int loader_check_secrets(struct loader *loader, struct err *err)
 	for (size_t i = 0; i < config->n_required_secrets; i++)
 		if (!secrets_find(&loader->secrets, config->required_secrets[i]))
 			return err_set(err, ENGINE_E_CONFIG,
-				       "required secret '%s' is missing",
-				       config->required_secrets[i]);
+			               "required secret '%s' is missing",
+			               config->required_secrets[i]);
 	if (config->secrets_env &&
 	    secrets_export(&loader->secrets, config->secrets_env, err) < 0)
 		return ENGINE_E_CONFIG;
@@ -168,11 +186,11 @@ static int loader_take_load(struct loader *loader, struct err *err)
 
 	if (loader->message->n_fds != PROTO_LOAD_FD_COUNT)
 		return err_set(err, ENGINE_E_FAILED, "LOAD came with %zu descriptors",
-			       loader->message->n_fds);
+		               loader->message->n_fds);
 	if (model_config_init(&loader->config, loader->message->payload, err) < 0)
 		return ENGINE_E_CONFIG;
-	if (lane_init(&loader->lane, fds, loader->generation, loader->config.leases, err) <
-		    0 ||
+	if (lane_init(&loader->lane, fds, loader->generation, loader->config.leases,
+	              err) < 0 ||
 	    secrets_init(&loader->secrets, take_fd(&fds[PROTO_LOAD_FD_SECRETS]), err) < 0)
 		return ENGINE_E_FAILED;
 	return loader_check_secrets(loader, err);
@@ -237,12 +255,12 @@ static int loader_stage(struct loader *loader)
 	priority_restore(&priority);
 	if (r)
 		return loader_refuse(loader, r, &err);
-	return loader_send(
-		loader, PROTO_STAGED,
-		json_pack("{s:s, s:I, s:s, s:f}", "weights_sha256", loader->weights.sha256,
-			  "weights_bytes", (json_int_t)loader->weights.bytes,
-			  "engine_version", loader->api->version, "stage_ms",
-			  clock_ns_to_ms(clock_now_ns() - start_ns)));
+	return loader_send(loader, PROTO_STAGED,
+	                   json_pack("{s:s, s:I, s:s, s:f}", "weights_sha256",
+	                             loader->weights.sha256, "weights_bytes",
+	                             (json_int_t)loader->weights.bytes, "engine_version",
+	                             loader->api->version, "stage_ms",
+	                             clock_ns_to_ms(clock_now_ns() - start_ns)));
 }
 
 static int loader_commit(struct loader *loader)
@@ -264,18 +282,18 @@ static int loader_warm_up(struct loader *loader)
 	int r;
 
 	r = serve_new(&loader->serve, &loader->config, &loader->lane, loader->api,
-		      loader->engine, loader->chan.fd);
+	              loader->engine, loader->chan.fd);
 	if (r < 0)
 		r = err_set(&err, ENGINE_E_FAILED, "out of memory");
 	else
-		r = warmup_run(&loader->config, &loader->lane, loader->api, loader->engine,
-			       &n_runs, &err);
+		r = warmup_run(&loader->config, &loader->lane, loader->api,
+		               loader->engine, &n_runs, &err);
 	if (r)
 		return loader_refuse(loader, r, &err);
 	return loader_send_memory(loader, PROTO_READY,
-				  json_pack("{s:f, s:i}", "warmup_ms",
-					    clock_ns_to_ms(clock_now_ns() - start_ns),
-					    "warmup_runs", (int)n_runs));
+	                          json_pack("{s:f, s:i}", "warmup_ms",
+	                                    clock_ns_to_ms(clock_now_ns() - start_ns),
+	                                    "warmup_runs", (int)n_runs));
 }
 
 static int loader_serve(struct loader *loader)
@@ -307,9 +325,9 @@ static int loader_live(struct loader *loader)
 	};
 	int r;
 
-	r = loader_send(loader, PROTO_HELLO,
-			json_pack("{s:s, s:i}", "build", MOULT_VERSION, "pid",
-				  (int)getpid()));
+	r = loader_send(
+		loader, PROTO_HELLO,
+		json_pack("{s:s, s:i}", "build", MOULT_VERSION, "pid", (int)getpid()));
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && r == LOADER_GO_ON; i++) {
 		bool is_quit = false;
 

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-/* Runs to the end of the generation. Takes @control_fd. Returns the process' exit code, one
- * of enum proto_exit; nothing is left to do then but _exit(). Needs its own process: it
- * changes scheduling and environment. Blocks. */
+/* Runs to the end of the generation. Takes @control_fd. Returns the process' exit code,
+ * one of enum proto_exit; nothing is left to do then but _exit(). Needs its own process:
+ * it changes scheduling and environment. Blocks. */
 int loader_run(int control_fd, uint64_t generation);

@@ -45,8 +45,8 @@ static int read_number(const char *text, uint64_t *ret_number)
 static int usage(FILE *stream)
 {
 	(void)fprintf(stream, "usage: moult-loader --parent=PID --generation=NUMBER "
-			      "[--model=NAME]\n"
-			      "moultd starts it; see moult-loader(8).\n");
+	                      "[--model=NAME]\n"
+	                      "moultd starts it; see moult-loader(8).\n");
 	return stream == stdout ? PROTO_EXIT_OK : PROTO_EXIT_CONFIG;
 }
 
@@ -68,7 +68,7 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
 			return usage(stdout);
 		if (option == 'V') {
 			(void)printf("moult-loader %s, protocol %d\n", MOULT_VERSION,
-				     PROTO_VERSION);
+			             PROTO_VERSION);
 			return PROTO_EXIT_OK;
 		}
 		if (option == '?' ||
@@ -128,8 +128,8 @@ int main(int argc, char **argv)
 	log_init(LOG_LEVEL_NOTICE);
 	if (!is_control_channel(PROTO_CONTROL_FD)) {
 		log_event(LOG_LEVEL_ERR, "no_control_channel",
-			  "fd=%d hint=\"moult-loader is started by moultd\"",
-			  PROTO_CONTROL_FD);
+		          "fd=%d hint=\"moult-loader is started by moultd\"",
+		          PROTO_CONTROL_FD);
 		return PROTO_EXIT_INTERNAL;
 	}
 	/* No destructors: a framework's own may hang or crash, and the process is the

@@ -7,12 +7,12 @@
 #include "shared/clock.h"
 #include "shared/proto.h"
 
-#define MODEL_CONFIG_BATCH_MAX 65536
+#define MODEL_CONFIG_BATCH_MAX   65536
 #define MODEL_CONFIG_THREADS_MAX 1024
 
 /* NULL in *ret_text when an optional key is not there. */
 static int model_config_text(const json_t *object, const char *key, bool is_required,
-			     const char **ret_text, struct err *err)
+                             const char **ret_text, struct err *err)
 {
 	const json_t *value = json_object_get(object, key);
 
@@ -23,21 +23,22 @@ static int model_config_text(const json_t *object, const char *key, bool is_requ
 }
 
 static int model_config_number(const json_t *object, const char *key, uint64_t min,
-			       uint64_t max, uint64_t *ret_number, struct err *err)
+                               uint64_t max, uint64_t *ret_number, struct err *err)
 {
 	const json_t *value = json_object_get(object, key);
 	json_int_t number = json_integer_value(value);
 
 	if (!json_is_integer(value) || number < 0 || (uint64_t)number < min ||
 	    (uint64_t)number > max)
-		return err_set(err, -EINVAL, "LOAD: '%s' must be a number from %llu to %llu",
-			       key, (unsigned long long)min, (unsigned long long)max);
+		return err_set(err, -EINVAL,
+		               "LOAD: '%s' must be a number from %llu to %llu", key,
+		               (unsigned long long)min, (unsigned long long)max);
 	*ret_number = (uint64_t)number;
 	return 0;
 }
 
 static int model_config_spec(const json_t *object, struct tensor_spec *ret_spec,
-			     struct err *err)
+                             struct err *err)
 {
 	const char *name = json_string_value(json_object_get(object, "name"));
 	const char *dtype = json_string_value(json_object_get(object, "datatype"));
@@ -47,10 +48,11 @@ static int model_config_spec(const json_t *object, struct tensor_spec *ret_spec,
 	if (!name || strlen(name) >= sizeof(spec.name) || !dtype ||
 	    tensor_dtype_from_name(dtype, &spec.dtype) < 0 || !json_is_array(shape) ||
 	    json_array_size(shape) > TENSOR_RANK_MAX)
-		return err_set(err, -EINVAL,
-			       "LOAD: a tensor needs a name, a datatype and a shape of at "
-			       "most %d dims",
-			       TENSOR_RANK_MAX);
+		return err_set(
+			err, -EINVAL,
+			"LOAD: a tensor needs a name, a datatype and a shape of at "
+			"most %d dims",
+			TENSOR_RANK_MAX);
 	(void)strcpy(spec.name, name);
 	for (uint32_t i = 0; i < spec.shape.rank; i++) {
 		const json_t *dim = json_array_get(shape, i);
@@ -58,22 +60,22 @@ static int model_config_spec(const json_t *object, struct tensor_spec *ret_spec,
 		spec.shape.dims[i] = json_integer_value(dim);
 		if (!json_is_integer(dim) || spec.shape.dims[i] < TENSOR_DIM_ANY)
 			return err_set(err, -EINVAL,
-				       "LOAD: a dim of '%s' must be -1 or larger", name);
+			               "LOAD: a dim of '%s' must be -1 or larger", name);
 	}
 	*ret_spec = spec;
 	return 0;
 }
 
 static int model_config_specs(const json_t *object, const char *key,
-			      struct tensor_spec *ret_specs, size_t *ret_count,
-			      struct err *err)
+                              struct tensor_spec *ret_specs, size_t *ret_count,
+                              struct err *err)
 {
 	const json_t *array = json_object_get(object, key);
 	size_t count = json_array_size(array);
 
 	if (!json_is_array(array) || count == 0 || count > ENGINE_TENSORS_MAX)
 		return err_set(err, -EINVAL, "LOAD: '%s' must be 1 to %d tensors", key,
-			       ENGINE_TENSORS_MAX);
+		               ENGINE_TENSORS_MAX);
 	for (size_t i = 0; i < count; i++) {
 		int r = model_config_spec(json_array_get(array, i), &ret_specs[i], err);
 
@@ -90,13 +92,13 @@ static int model_config_required(struct model_config *config, struct err *err)
 
 	if (json_array_size(array) > MODEL_CONFIG_NAMES_MAX)
 		return err_set(err, -EINVAL, "LOAD: more than %d required secrets",
-			       MODEL_CONFIG_NAMES_MAX);
+		               MODEL_CONFIG_NAMES_MAX);
 	for (size_t i = 0; i < json_array_size(array); i++) {
 		const char *name = json_string_value(json_array_get(array, i));
 
 		if (!name)
 			return err_set(err, -EINVAL,
-				       "LOAD: the name of a secret must be a text");
+			               "LOAD: the name of a secret must be a text");
 		config->required_secrets[config->n_required_secrets++] = name;
 	}
 	return 0;
@@ -108,11 +110,13 @@ static int model_config_options(struct model_config *config, struct err *err)
 	const char *name;
 	json_t *value;
 
-	json_object_foreach (object, name, value) {
-		if (!json_is_string(value) || config->n_options == MODEL_CONFIG_OPTIONS_MAX)
+	json_object_foreach(object, name, value)
+	{
+		if (!json_is_string(value) ||
+		    config->n_options == MODEL_CONFIG_OPTIONS_MAX)
 			return err_set(err, -EINVAL,
-				       "LOAD: options must be at most %d texts",
-				       MODEL_CONFIG_OPTIONS_MAX);
+			               "LOAD: options must be at most %d texts",
+			               MODEL_CONFIG_OPTIONS_MAX);
 		if (strcmp(name, "secrets_env") == 0)
 			config->secrets_env = json_string_value(value);
 		else
@@ -142,7 +146,7 @@ static int model_config_texts(struct model_config *config, struct err *err)
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		int r = model_config_text(config->json, rows[i].key, rows[i].is_required,
-					  rows[i].ret_text, err);
+		                          rows[i].ret_text, err);
 
 		if (r < 0)
 			return r;
@@ -173,7 +177,7 @@ static int model_config_numbers(struct model_config *config, struct err *err)
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		int r = model_config_number(config->json, rows[i].key, rows[i].min,
-					    rows[i].max, rows[i].ret_number, err);
+		                            rows[i].max, rows[i].ret_number, err);
 
 		if (r < 0)
 			return r;
@@ -194,16 +198,16 @@ int model_config_init(struct model_config *config, const char *payload, struct e
 	*config = (struct model_config){ .json = json_loads(payload, 0, &error) };
 	if (!json_is_object(config->json))
 		return err_set(err, -EINVAL, "LOAD: no JSON object: %s",
-			       config->json ? "" : error.text);
+		               config->json ? "" : error.text);
 	r = model_config_texts(config, err);
 	if (r == 0)
 		r = model_config_numbers(config, err);
 	if (r == 0)
 		r = model_config_specs(config->json, "inputs", config->inputs,
-				       &config->n_inputs, err);
+		                       &config->n_inputs, err);
 	if (r == 0)
 		r = model_config_specs(config->json, "outputs", config->outputs,
-				       &config->n_outputs, err);
+		                       &config->n_outputs, err);
 	if (r == 0)
 		r = model_config_required(config, err);
 	if (r == 0)

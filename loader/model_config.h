@@ -12,7 +12,7 @@
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define MODEL_CONFIG_NAMES_MAX 32
+#define MODEL_CONFIG_NAMES_MAX   32
 #define MODEL_CONFIG_OPTIONS_MAX 32
 
 struct model_config {

@@ -26,8 +26,8 @@ static int priority_set(pid_t thread, int policy)
 	return sched_setscheduler(thread, policy, &param);
 }
 
-/* Threads that were started in idle time are idle themselves; SCHED_RESET_ON_FORK does not
- * cover this policy. */
+/* Threads that were started in idle time are idle themselves; SCHED_RESET_ON_FORK does
+ * not cover this policy. */
 static void priority_restore_all(void)
 {
 	DIR *tasks = opendir("/proc/self/task");

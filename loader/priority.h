@@ -6,9 +6,9 @@
  * that serves.
  *
  * An unprivileged process can always enter SCHED_IDLE and often not leave it (sched(7)),
- * and on a saturated machine an idle process stands still. Therefore a helper thread, which
- * keeps the ordinary priority, first tries the way back on itself, and ends the idle time
- * when a limit is reached.
+ * and on a saturated machine an idle process stands still. Therefore a helper thread,
+ * which keeps the ordinary priority, first tries the way back on itself, and ends the
+ * idle time when a limit is reached.
  */
 
 #include <stdint.h>

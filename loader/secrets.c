@@ -40,7 +40,7 @@ int secrets_init(struct secrets *secrets, int fd, struct err *err)
 	if (r < 0) {
 		close_fd(&fd);
 		return err_set(err, r, "the secrets' memory cannot be used: %s",
-			       strerror(-r));
+		               strerror(-r));
 	}
 	cursor = secrets->memory.base;
 	end = cursor + secrets->memory.size_bytes;
@@ -49,7 +49,8 @@ int secrets_init(struct secrets *secrets, int fd, struct err *err)
 		if (r < 0)
 			break;
 	}
-	return r < 0 ? err_set(err, r, "the secrets cannot be read: %s", strerror(-r)) : 0;
+	return r < 0 ? err_set(err, r, "the secrets cannot be read: %s", strerror(-r))
+	             : 0;
 }
 
 void secrets_fini(struct secrets *secrets)
@@ -70,25 +71,27 @@ const struct engine_secret *secrets_find(const struct secrets *secrets, const ch
 }
 
 static int secrets_export_one(const struct secrets *secrets, const char *name,
-			      struct err *err)
+                              struct err *err)
 {
 	const struct engine_secret *secret = secrets_find(secrets, name);
 	FREE char *value = NULL;
 
 	if (!secret)
-		return err_set(err, -EINVAL,
-			       "option.secrets_env names '%s', and there is no such secret",
-			       name);
+		return err_set(
+			err, -EINVAL,
+			"option.secrets_env names '%s', and there is no such secret",
+			name);
 	if (secret->value_bytes > 0 && memchr(secret->value, '\0', secret->value_bytes))
 		return err_set(err, -EINVAL,
-			       "secret '%s' holds a zero byte and cannot be put into the "
-			       "environment",
-			       name);
+		               "secret '%s' holds a zero byte and cannot be put into the "
+		               "environment",
+		               name);
 	value = strndup(secret->value, secret->value_bytes);
 	if (!value || setenv(name, value, 1) < 0)
-		return err_set(err, -EINVAL, "secret '%s' cannot be put into the "
-					     "environment: %s",
-			       name, strerror(errno));
+		return err_set(err, -EINVAL,
+		               "secret '%s' cannot be put into the "
+		               "environment: %s",
+		               name, strerror(errno));
 	explicit_bzero(value, secret->value_bytes);
 	return 0;
 }

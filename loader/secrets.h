@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The secrets of one generation. Values stay in the sealed memory in which they came, which
- * core dumps leave out; they are never printed.
+ * The secrets of one generation. Values stay in the sealed memory in which they came,
+ * which core dumps leave out; they are never printed.
  */
 
 #include <stddef.h>

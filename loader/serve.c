@@ -17,10 +17,13 @@
  * no hang of ours. */
 #define SERVE_ALIVE_NS CLOCK_NS_PER_SEC
 /* The head of an answer precedes its body in the same block. */
-#define SERVE_HEAD_BYTES ((size_t)256)
+#define SERVE_HEAD_BYTES  ((size_t)256)
 #define SERVE_ERROR_BYTES ((size_t)1024)
 /* Nobody waits for the answer; nginx' number for that. */
 #define SERVE_STATUS_CANCELLED 499
+
+/* What a request's own memory may keep for the next one. */
+#define SERVE_KEEP_BYTES ((size_t)1 << 20)
 
 /* Outcome of the steps below, besides SERVE_E_*: nothing is there. */
 #define SERVE_E_EMPTY 100
@@ -45,10 +48,12 @@ struct serve {
 	bool has_pending;
 };
 
-int serve_new(struct serve **ret_serve, const struct model_config *config, struct lane *lane,
-	      const struct engine_api *api, struct engine *engine, int control_fd)
+int serve_new(struct serve **ret_serve, const struct model_config *config,
+              struct lane *lane, const struct engine_api *api, struct engine *engine,
+              int control_fd)
 {
-	uint32_t n = config->max_batch < config->leases ? config->max_batch : config->leases;
+	uint32_t n =
+		config->max_batch < config->leases ? config->max_batch : config->leases;
 	struct serve *serve = calloc(1, sizeof(*serve));
 
 	*ret_serve = serve;
@@ -97,14 +102,15 @@ void serve_free(struct serve *serve)
 
 /* Answers */
 
-/* Room for an answer, however long that takes. 0, LANE_E_TOO_LARGE negated, or SERVE_E_*. */
+/* Room for an answer, however long that takes. 0, LANE_E_TOO_LARGE negated, or SERVE_E_*.
+ */
 static int serve_reserve(struct serve *serve, size_t bytes, unsigned char **ret_memory)
 {
 	int r;
 
 	while ((r = lane_reserve(serve->lane, bytes, ret_memory)) == LANE_E_FULL) {
 		r = lane_wait(serve->lane, LANE_WAKE_RELEASE, serve->control_fd,
-			      clock_now_ns() + SERVE_ALIVE_NS);
+		              clock_now_ns() + SERVE_ALIVE_NS);
 		if (r == LANE_E_CONTROL)
 			return SERVE_E_CONTROL;
 		lane_progress(serve->lane);
@@ -116,7 +122,7 @@ static int serve_reserve(struct serve *serve, size_t bytes, unsigned char **ret_
 
 /* Writes the head in front of the body and publishes both. */
 static int serve_publish(struct serve *serve, struct lane_answer *answer,
-			 const struct proto_field *fields, size_t n_fields)
+                         const struct proto_field *fields, size_t n_fields)
 {
 	static const struct proto_text nothing = { "", 0 };
 
@@ -128,10 +134,10 @@ static int serve_publish(struct serve *serve, struct lane_answer *answer,
 }
 
 static int serve_answer_error(struct serve *serve, uint64_t lease, int status,
-			      const char *text)
+                              const char *text)
 {
 	const struct proto_field field = { proto_text_of("content-type"),
-					   proto_text_of("application/json") };
+		                           proto_text_of("application/json") };
 	struct lane_answer answer = { .lease = lease, .status = (uint16_t)status };
 	int r;
 
@@ -144,12 +150,13 @@ static int serve_answer_error(struct serve *serve, uint64_t lease, int status,
 	if (r)
 		return r;
 	answer.body_bytes = oip_encode_error(text, answer.memory + SERVE_HEAD_BYTES,
-					     SERVE_ERROR_BYTES);
+	                                     SERVE_ERROR_BYTES);
 	return serve_publish(serve, &answer, &field, 1);
 }
 
 static int serve_publish_outputs(struct serve *serve, struct serve_member *member,
-				 struct lane_answer *answer, const struct oip_answer *encoded)
+                                 struct lane_answer *answer,
+                                 const struct oip_answer *encoded)
 {
 	struct proto_field fields[3];
 	const char *encoding = NULL;
@@ -162,8 +169,8 @@ static int serve_publish_outputs(struct serve *serve, struct serve_member *membe
 	answer->body_bytes = encoded->body_bytes;
 	fields[n++] = (struct proto_field){
 		proto_text_of("content-type"),
-		proto_text_of(encoded->json_bytes ? "application/octet-stream" :
-						    "application/json"),
+		proto_text_of(encoded->json_bytes ? "application/octet-stream"
+		                                  : "application/json"),
 	};
 	if (encoded->json_bytes) {
 		int bytes = snprintf(length, sizeof(length), "%zu", encoded->json_bytes);
@@ -173,13 +180,13 @@ static int serve_publish_outputs(struct serve *serve, struct serve_member *membe
 			{ length, (size_t)bytes },
 		};
 	} else {
-		answer->body_bytes = oip_compress(&member->request,
-						  answer->memory + SERVE_HEAD_BYTES,
-						  answer->body_bytes, &encoding);
+		answer->body_bytes =
+			oip_compress(&member->request, answer->memory + SERVE_HEAD_BYTES,
+		                     answer->body_bytes, &encoding);
 	}
 	if (encoding)
 		fields[n++] = (struct proto_field){ proto_text_of("content-encoding"),
-						    proto_text_of(encoding) };
+			                            proto_text_of(encoding) };
 	return serve_publish(serve, answer, fields, n);
 }
 
@@ -200,15 +207,15 @@ static int serve_answer(struct serve *serve, struct serve_member *member, uint32
 	r = serve_reserve(serve, SERVE_HEAD_BYTES + bytes, &answer.memory);
 	if (r < 0) {
 		(void)err_set(&err, 0,
-			      "the answer may take %zu bytes and the response arena has "
-			      "%zu: raise response_arena",
-			      SERVE_HEAD_BYTES + bytes, serve->lane->arena.size_bytes);
+		              "the answer may take %zu bytes and the response arena has "
+		              "%zu: raise response_arena",
+		              SERVE_HEAD_BYTES + bytes, serve->lane->arena.size_bytes);
 		return serve_answer_error(serve, member->submit.lease, 500, err.text);
 	}
 	if (r)
 		return r;
-	r = oip_encode(&member->request, &compute->model, serve->lane->generation, outputs,
-		       answer.memory + SERVE_HEAD_BYTES, &encoded, &err);
+	r = oip_encode(&member->request, &compute->model, serve->lane->generation,
+	               outputs, answer.memory + SERVE_HEAD_BYTES, &encoded, &err);
 	if (r) {
 		lane_unreserve(serve->lane, answer.memory);
 		return serve_answer_error(serve, member->submit.lease, r, err.text);
@@ -239,14 +246,15 @@ static int serve_cancel(struct serve *serve, uint64_t lease)
 	if (serve->has_pending && serve->pending->submit.lease == lease) {
 		serve->has_pending = false;
 	} else {
-		while (index < serve->n_queued && serve_queued(serve, index)->lease != lease)
+		while (index < serve->n_queued &&
+		       serve_queued(serve, index)->lease != lease)
 			index++;
 		if (index == serve->n_queued)
 			return 0;
 		serve_drop(serve, index);
 	}
 	return serve_answer_error(serve, lease, SERVE_STATUS_CANCELLED,
-				  "the request was cancelled");
+	                          "the request was cancelled");
 }
 
 /* Takes in all that there is, so that cancellations are seen before it is too late. */
@@ -269,6 +277,16 @@ static int serve_take(struct serve *serve)
 	return r == LANE_E_EMPTY ? 0 : SERVE_E_VIOLATION;
 }
 
+/* One huge request must not make every place huge for ever. */
+static void serve_trim(struct serve_member *member)
+{
+	if (member->request.scratch.capacity_bytes <= SERVE_KEEP_BYTES &&
+	    member->request.inflated.capacity_bytes <= SERVE_KEEP_BYTES)
+		return;
+	oip_request_fini(&member->request);
+	oip_request_init(&member->request);
+}
+
 /* 0: @member is decoded. SERVE_E_EMPTY: it has been answered already. */
 static int serve_decode(struct serve *serve, struct serve_member *member)
 {
@@ -279,19 +297,20 @@ static int serve_decode(struct serve *serve, struct serve_member *member)
 
 	if (clock_now_ns() >= submit->deadline_ns) {
 		r = serve_answer_error(serve, submit->lease, 504,
-				       "the request's deadline passed while it waited");
+		                       "the request's deadline passed while it waited");
 		return r ? r : SERVE_E_EMPTY;
 	}
 	if (proto_head_read(&head, lane_request(serve->lane, submit->head_offset),
-			    submit->head_bytes) < 0) {
+	                    submit->head_bytes) < 0) {
 		(void)err_set(serve->err, 0, "a request has a malformed head");
 		return SERVE_E_VIOLATION;
 	}
 	r = oip_decode(&member->request, &serve->compute.model, &head,
-		       lane_request(serve->lane, submit->body_offset),
-		       submit->body_bytes, &err);
+	               lane_request(serve->lane, submit->body_offset), submit->body_bytes,
+	               &err);
 	if (r == 0)
 		return 0;
+	serve_trim(member);
 	r = serve_answer_error(serve, submit->lease, r, err.text);
 	return r ? r : SERVE_E_EMPTY;
 }
@@ -375,13 +394,14 @@ static int serve_fill(struct serve *serve)
 /* Computing */
 
 static int serve_refuse(struct serve *serve, struct serve_member *member, int outcome,
-			const struct err *err)
+                        const struct err *err)
 {
 	return serve_answer_error(serve, member->submit.lease,
-				  outcome == ENGINE_E_INPUT ? 400 : 500, err->text);
+	                          outcome == ENGINE_E_INPUT ? 400 : 500, err->text);
 }
 
-/* After a batch has failed: each member alone, so that only the culprit gets the error. */
+/* After a batch has failed: each member alone, so that only the culprit gets the error.
+ */
 static int serve_one_by_one(struct serve *serve, uint32_t n_members)
 {
 	struct batch *batch = &serve->compute.batch;
@@ -399,17 +419,19 @@ static int serve_one_by_one(struct serve *serve, uint32_t n_members)
 			*serve->err = err;
 			return SERVE_E_BROKEN;
 		}
-		r = r ? serve_refuse(serve, member, r, &err) :
-			serve_answer(serve, member, 0);
+		r = r ? serve_refuse(serve, member, r, &err)
+		      : serve_answer(serve, member, 0);
 		if (r)
 			return r;
 	}
 	return 0;
 }
 
+/* Computes and answers the batch. */
 static int serve_compute(struct serve *serve)
 {
 	struct batch *batch = &serve->compute.batch;
+	uint32_t n_members = batch->n_members;
 	struct err err = ERR_NULL;
 	int r;
 
@@ -419,16 +441,16 @@ static int serve_compute(struct serve *serve)
 		*serve->err = err;
 		return SERVE_E_BROKEN;
 	}
-	if (r && batch->n_members > 1)
-		return serve_one_by_one(serve, batch->n_members);
-	if (r)
-		return serve_refuse(serve, serve->members[0], r, &err);
-	for (uint32_t i = 0; i < batch->n_members; i++) {
-		r = serve_answer(serve, serve->members[i], i);
-		if (r)
-			return r;
-	}
-	return 0;
+	if (r && n_members > 1)
+		r = serve_one_by_one(serve, n_members);
+	else if (r)
+		r = serve_refuse(serve, serve->members[0], r, &err);
+	else
+		for (uint32_t i = 0; i < n_members && r == 0; i++)
+			r = serve_answer(serve, serve->members[i], i);
+	for (uint32_t i = 0; i < n_members; i++)
+		serve_trim(serve->members[i]);
+	return r;
 }
 
 /* For a loop that always finds work and so never blocks. */
@@ -462,7 +484,7 @@ int serve_run(struct serve *serve, struct err *err)
 			if (r == 0 && serve_sees_control(serve))
 				r = SERVE_E_CONTROL;
 		} else if (lane_wait(serve->lane, LANE_WAKE_ANY, serve->control_fd,
-				     CLOCK_NEVER) == LANE_E_CONTROL) {
+		                     CLOCK_NEVER) == LANE_E_CONTROL) {
 			r = SERVE_E_CONTROL;
 		}
 		if (r)

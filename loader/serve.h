@@ -24,8 +24,9 @@ enum {
 };
 
 /* Borrows everything, for its life. 0 or -ENOMEM. */
-int serve_new(struct serve **ret_serve, const struct model_config *config, struct lane *lane,
-	      const struct engine_api *api, struct engine *engine, int control_fd);
+int serve_new(struct serve **ret_serve, const struct model_config *config,
+              struct lane *lane, const struct engine_api *api, struct engine *engine,
+              int control_fd);
 void serve_free(struct serve *serve); /* accepts NULL */
 
 /* Serves until something else must be done: SERVE_E_*, with a sentence for the last two.

@@ -16,8 +16,8 @@
 
 #define WARMUP_HEAD_MAX 256
 
-/* A request as it would lie in the arena: memory that this process cannot write, so that an
- * engine which does is found out now. */
+/* A request as it would lie in the arena: memory that this process cannot write, so that
+ * an engine which does is found out now. */
 struct warmup {
 	unsigned char *body;
 	size_t body_bytes;
@@ -37,11 +37,11 @@ static void warmup_fini(struct warmup *warmup)
 static int warmup_alloc(struct warmup *warmup, size_t bytes, struct err *err)
 {
 	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (memory == MAP_FAILED)
 		return err_set(err, ENGINE_E_FAILED,
-			       "no memory for a warm-up request of %zu bytes", bytes);
+		               "no memory for a warm-up request of %zu bytes", bytes);
 	warmup->body = memory;
 	warmup->body_bytes = bytes;
 	return 0;
@@ -64,7 +64,7 @@ static void warmup_seal(struct warmup *warmup)
 }
 
 static int warmup_read_file(struct warmup *warmup, const struct model_config *config,
-			    struct err *err)
+                            struct err *err)
 {
 	const char *path = config->warmup_request;
 	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -72,22 +72,23 @@ static int warmup_read_file(struct warmup *warmup, const struct model_config *co
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(err, ENGINE_E_CONFIG, "cannot open warmup_request '%s': %s",
-			       path, strerror(errno));
+		return err_set(err, ENGINE_E_CONFIG,
+		               "cannot open warmup_request '%s': %s", path,
+		               strerror(errno));
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0 ||
 	    (uint64_t)st.st_size > config->max_body_bytes)
 		return err_set(err, ENGINE_E_CONFIG,
-			       "warmup_request '%s' must be a file of 1 to %llu bytes "
-			       "(max_body)",
-			       path, (unsigned long long)config->max_body_bytes);
+		               "warmup_request '%s' must be a file of 1 to %llu bytes "
+		               "(max_body)",
+		               path, (unsigned long long)config->max_body_bytes);
 	r = warmup_alloc(warmup, (size_t)st.st_size, err);
 	if (r)
 		return r;
 	warmup->json_bytes = warmup->body_bytes;
 	warmup->is_file = true;
 	if (read(fd, warmup->body, warmup->body_bytes) != (ssize_t)warmup->body_bytes)
-		return err_set(err, ENGINE_E_CONFIG, "cannot read warmup_request '%s' whole",
-			       path);
+		return err_set(err, ENGINE_E_CONFIG,
+		               "cannot read warmup_request '%s' whole", path);
 	return 0;
 }
 
@@ -103,7 +104,7 @@ static struct tensor_shape warmup_shape(const struct tensor_spec *spec, uint32_t
 }
 
 static int warmup_bytes(const struct tensor_spec *spec, const struct tensor_shape *shape,
-			size_t *ret_bytes)
+                        size_t *ret_bytes)
 {
 	size_t count;
 
@@ -116,7 +117,8 @@ static int warmup_bytes(const struct tensor_spec *spec, const struct tensor_shap
 	return 0;
 }
 
-static json_t *warmup_input(const struct tensor_spec *spec, uint32_t rows, size_t *ret_bytes)
+static json_t *warmup_input(const struct tensor_spec *spec, uint32_t rows,
+                            size_t *ret_bytes)
 {
 	struct tensor_shape shape = warmup_shape(spec, rows);
 	json_t *dims = json_array();
@@ -128,13 +130,13 @@ static json_t *warmup_input(const struct tensor_spec *spec, uint32_t rows, size_
 		return NULL;
 	}
 	return json_pack("{s:s, s:s, s:o, s:{s:I}}", "name", spec->name, "datatype",
-			 tensor_dtype_name(spec->dtype), "shape", dims, "parameters",
-			 "binary_data_size", (json_int_t)*ret_bytes);
+	                 tensor_dtype_name(spec->dtype), "shape", dims, "parameters",
+	                 "binary_data_size", (json_int_t)*ret_bytes);
 }
 
 /* Answers are asked for in binary: zeros may give what JSON has no word for. */
 static int warmup_make_zeros(struct warmup *warmup, const struct model_config *config,
-			     uint32_t rows, struct err *err)
+                             uint32_t rows, struct err *err)
 {
 	json_t *inputs = json_array();
 	FREE char *text = NULL;
@@ -150,19 +152,20 @@ static int warmup_make_zeros(struct warmup *warmup, const struct model_config *c
 		    __builtin_add_overflow(total, bytes, &total)) {
 			json_decref(inputs);
 			return err_set(err, ENGINE_E_CONFIG,
-				       "input '%s' with %u rows is too large for memory",
-				       config->inputs[i].name, rows);
+			               "input '%s' with %u rows is too large for memory",
+			               config->inputs[i].name, rows);
 		}
 	}
-	object = json_pack("{s:{s:b}, s:o}", "parameters", "binary_data_output", 1, "inputs",
-			   inputs);
+	object = json_pack("{s:{s:b}, s:o}", "parameters", "binary_data_output", 1,
+	                   "inputs", inputs);
 	text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 	json_decref(object);
 	if (!text)
 		return err_set(err, ENGINE_E_FAILED, "out of memory");
 	warmup->json_bytes = strlen(text);
 	if (__builtin_add_overflow(total, warmup->json_bytes, &total))
-		return err_set(err, ENGINE_E_CONFIG, "the inputs are too large for memory");
+		return err_set(err, ENGINE_E_CONFIG,
+		               "the inputs are too large for memory");
 	r = warmup_alloc(warmup, total, err);
 	if (r == 0)
 		memcpy(warmup->body, text, warmup->json_bytes);
@@ -170,7 +173,7 @@ static int warmup_make_zeros(struct warmup *warmup, const struct model_config *c
 }
 
 static int warmup_encode(struct compute *compute, struct oip_request *request,
-			 uint64_t generation, struct err *err)
+                         uint64_t generation, struct err *err)
 {
 	struct engine_tensor outputs[ENGINE_TENSORS_MAX];
 	struct oip_answer answer;
@@ -182,14 +185,14 @@ static int warmup_encode(struct compute *compute, struct oip_request *request,
 	if (!memory)
 		return err_set(err, ENGINE_E_FAILED, "out of memory for an answer");
 	return oip_encode(request, &compute->model, generation, outputs, memory, &answer,
-			  err) ?
-		       ENGINE_E_MODEL :
-		       0;
+	                  err)
+	               ? ENGINE_E_MODEL
+	               : 0;
 }
 
 /* The path of a request from its bytes to the answer's. */
 static int warmup_once(const struct warmup *warmup, struct compute *compute,
-		       struct oip_request *request, uint64_t generation, struct err *err)
+                       struct oip_request *request, uint64_t generation, struct err *err)
 {
 	struct proto_head head;
 	int r;
@@ -197,7 +200,7 @@ static int warmup_once(const struct warmup *warmup, struct compute *compute,
 	if (proto_head_read(&head, warmup->head, warmup->head_bytes) < 0)
 		return err_set(err, ENGINE_E_FAILED, "a warm-up request has no head");
 	if (oip_decode(request, &compute->model, &head, warmup->body, warmup->body_bytes,
-		       err))
+	               err))
 		return err_prefix(err, ENGINE_E_CONFIG, "warm-up request");
 	batch_clear(&compute->batch);
 	(void)batch_add(&compute->batch, request->inputs);
@@ -209,22 +212,24 @@ static int warmup_once(const struct warmup *warmup, struct compute *compute,
 	if (r == ENGINE_E_MODEL || r == ENGINE_E_BROKEN || warmup->is_file)
 		(void)err_prefix(err, r, "warm-up");
 	else
-		(void)err_prefix(err, r,
-				 "warm-up with zeros (set warmup_request where they are no "
-				 "valid input)");
+		(void)err_prefix(
+			err, r,
+			"warm-up with zeros (set warmup_request where they are no "
+			"valid input)");
 	return r == ENGINE_E_BROKEN ? ENGINE_E_DEVICE : ENGINE_E_MODEL;
 }
 
 static int warmup_repeat(const struct model_config *config, struct compute *compute,
-			 struct lane *lane, uint32_t rows, uint32_t n_runs, struct err *err)
+                         struct lane *lane, uint32_t rows, uint32_t n_runs,
+                         struct err *err)
 {
 	struct warmup warmup = { 0 };
 	struct oip_request request;
 	int r;
 
 	oip_request_init(&request);
-	r = config->warmup_request ? warmup_read_file(&warmup, config, err) :
-				     warmup_make_zeros(&warmup, config, rows, err);
+	r = config->warmup_request ? warmup_read_file(&warmup, config, err)
+	                           : warmup_make_zeros(&warmup, config, rows, err);
 	if (r == 0)
 		warmup_seal(&warmup);
 	for (uint32_t i = 0; i < n_runs && r == 0; i++) {
@@ -237,8 +242,8 @@ static int warmup_repeat(const struct model_config *config, struct compute *comp
 }
 
 int warmup_run(const struct model_config *config, struct lane *lane,
-	       const struct engine_api *api, struct engine *engine, uint32_t *ret_runs,
-	       struct err *err)
+               const struct engine_api *api, struct engine *engine, uint32_t *ret_runs,
+               struct err *err)
 {
 	uint32_t n_runs = config->warmup_runs;
 	struct compute compute;

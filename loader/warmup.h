@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The first requests of a generation, asked by itself: they pay for what only first requests
- * pay for, and they show a declaration that the model does not keep.
+ * The first requests of a generation, asked by itself: they pay for what only first
+ * requests pay for, and they show a declaration that the model does not keep.
  */
 
 #include <stdint.h>
@@ -13,9 +13,9 @@
 #include "loader/model_config.h"
 #include "shared/err.h"
 
-/* Runs them: the configured request, or zeros with every variable dim 1 and then once with
- * as many rows as a batch may have. 0 and their number, or ENGINE_E_CONFIG, ENGINE_E_MODEL,
- * ENGINE_E_DEVICE or ENGINE_E_FAILED with a sentence. */
+/* Runs them: the configured request, or zeros with every variable dim 1 and then once
+ * with as many rows as a batch may have. 0 and their number, or ENGINE_E_CONFIG,
+ * ENGINE_E_MODEL, ENGINE_E_DEVICE or ENGINE_E_FAILED with a sentence. */
 int warmup_run(const struct model_config *config, struct lane *lane,
-	       const struct engine_api *api, struct engine *engine, uint32_t *ret_runs,
-	       struct err *err);
+               const struct engine_api *api, struct engine *engine, uint32_t *ret_runs,
+               struct err *err);

@@ -20,9 +20,9 @@
 static int weights_changed(const char *path, struct err *err)
 {
 	return err_set(err, WEIGHTS_E_REFUSED,
-		       "'%s' changed while it was read; write model files under another "
-		       "name and rename them into place",
-		       path);
+	               "'%s' changed while it was read; write model files under another "
+	               "name and rename them into place",
+	               path);
 }
 
 static bool weights_is_same(const struct stat *a, const struct stat *b)
@@ -31,7 +31,8 @@ static bool weights_is_same(const struct stat *a, const struct stat *b)
 	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-static int weights_read(struct weights *weights, int fd, const char *path, struct err *err)
+static int weights_read(struct weights *weights, int fd, const char *path,
+                        struct err *err)
 {
 	struct sha256_ctx sha256;
 	uint8_t digest[SHA256_DIGEST_SIZE];
@@ -42,13 +43,13 @@ static int weights_read(struct weights *weights, int fd, const char *path, struc
 	while (done < weights->bytes) {
 		size_t want = weights->bytes - done;
 		ssize_t n = read(fd, data + done,
-				 want < WEIGHTS_CHUNK_BYTES ? want : WEIGHTS_CHUNK_BYTES);
+		                 want < WEIGHTS_CHUNK_BYTES ? want : WEIGHTS_CHUNK_BYTES);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return err_set(err, -errno, "cannot read '%s': %s", path,
-				       strerror(errno));
+			               strerror(errno));
 		if (n == 0)
 			return weights_changed(path, err);
 		sha256_update(&sha256, (size_t)n, data + done);
@@ -71,18 +72,18 @@ int weights_init(struct weights *weights, const char *path, struct err *err)
 	/* Not blocking: a FIFO must not hold us up before it is refused. */
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &before) < 0)
-		return err_set(err, WEIGHTS_E_REFUSED, "cannot open model file '%s': %s", path,
-			       strerror(errno));
+		return err_set(err, WEIGHTS_E_REFUSED, "cannot open model file '%s': %s",
+		               path, strerror(errno));
 	if (!S_ISREG(before.st_mode) || before.st_size <= 0)
 		return err_set(err, WEIGHTS_E_REFUSED, "model file '%s' is %s", path,
-			       S_ISREG(before.st_mode) ? "empty" : "not a regular file");
+		               S_ISREG(before.st_mode) ? "empty" : "not a regular file");
 	weights->data = mmap(NULL, (size_t)before.st_size, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (weights->data == MAP_FAILED) {
 		r = -errno;
 		weights->data = NULL;
 		return err_set(err, r, "no memory for the %lld bytes of '%s'",
-			       (long long)before.st_size, path);
+		               (long long)before.st_size, path);
 	}
 	weights->bytes = (size_t)before.st_size;
 	r = weights_read(weights, fd, path, err);

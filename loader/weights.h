@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A model file, read once into private memory and hashed on the way. What is used, what was
- * hashed and what is reported are the same bytes, whatever happens to the file.
+ * A model file, read once into private memory and hashed on the way. What is used, what
+ * was hashed and what is reported are the same bytes, whatever happens to the file.
  */
 
 #include <stddef.h>

@@ -26,24 +26,25 @@ static int identity_check_specs(const struct engine_config *config, struct err *
 
 	if (config->n_inputs != config->n_outputs)
 		return err_set(err, ENGINE_E_CONFIG,
-			       "engine identity answers with its inputs: declare as many "
-			       "outputs as inputs, not %zu and %zu",
-			       config->n_outputs, config->n_inputs);
+		               "engine identity answers with its inputs: declare as many "
+		               "outputs as inputs, not %zu and %zu",
+		               config->n_outputs, config->n_inputs);
 	for (size_t i = 0; i < config->n_inputs; i++) {
 		const struct tensor_spec *in = &config->inputs[i];
 		const struct tensor_spec *out = &config->outputs[i];
 
 		if (in->dtype == out->dtype && in->shape.rank == out->shape.rank &&
 		    memcmp(in->shape.dims, out->shape.dims,
-			   in->shape.rank * sizeof(in->shape.dims[0])) == 0)
+		           in->shape.rank * sizeof(in->shape.dims[0])) == 0)
 			continue;
-		return err_set(err, ENGINE_E_CONFIG,
-			       "engine identity answers with its inputs: output '%s' must "
-			       "be %s %s like input '%s', not %s %s",
-			       out->name, tensor_dtype_name(in->dtype),
-			       tensor_shape_print(&in->shape, want, sizeof(want)), in->name,
-			       tensor_dtype_name(out->dtype),
-			       tensor_shape_print(&out->shape, got, sizeof(got)));
+		return err_set(
+			err, ENGINE_E_CONFIG,
+			"engine identity answers with its inputs: output '%s' must "
+			"be %s %s like input '%s', not %s %s",
+			out->name, tensor_dtype_name(in->dtype),
+			tensor_shape_print(&in->shape, want, sizeof(want)), in->name,
+			tensor_dtype_name(out->dtype),
+			tensor_shape_print(&out->shape, got, sizeof(got)));
 	}
 	return 0;
 }
@@ -57,19 +58,19 @@ static int identity_read_delay(struct engine *engine, const char *text, struct e
 	delay_us = strtoul(text, &end, 10);
 	if (errno || end == text || *end != '\0' || delay_us > IDENTITY_DELAY_MAX_US)
 		return err_set(err, ENGINE_E_CONFIG,
-			       "option.delay_us must be 0 to %lu, not '%s'",
-			       IDENTITY_DELAY_MAX_US, text);
+		               "option.delay_us must be 0 to %lu, not '%s'",
+		               IDENTITY_DELAY_MAX_US, text);
 	engine->delay.tv_sec = (time_t)(delay_us / 1000000);
 	engine->delay.tv_nsec = (long)(delay_us % 1000000) * 1000;
 	return 0;
 }
 
 static int identity_check_secret(const struct engine_config *config, const char *name,
-				 const char *prefix, struct err *err)
+                                 const char *prefix, struct err *err)
 {
 	if (!name)
 		return err_set(err, ENGINE_E_CONFIG,
-			       "option.secret_prefix needs option.secret");
+		               "option.secret_prefix needs option.secret");
 	for (size_t i = 0; i < config->n_secrets; i++) {
 		const struct engine_secret *secret = &config->secrets[i];
 		size_t bytes = prefix ? strlen(prefix) : 0;
@@ -79,17 +80,17 @@ static int identity_check_secret(const struct engine_config *config, const char 
 		if (secret->value_bytes < bytes ||
 		    (bytes > 0 && memcmp(secret->value, prefix, bytes) != 0))
 			return err_set(err, ENGINE_E_CONFIG,
-				       "secret '%s' does not begin with '%s', as "
-				       "option.secret_prefix demands",
-				       name, prefix);
+			               "secret '%s' does not begin with '%s', as "
+			               "option.secret_prefix demands",
+			               name, prefix);
 		return 0;
 	}
 	return err_set(err, ENGINE_E_CONFIG,
-		       "option.secret names '%s', and there is no such secret", name);
+	               "option.secret names '%s', and there is no such secret", name);
 }
 
-static int identity_read_options(struct engine *engine, const struct engine_config *config,
-				 struct err *err)
+static int identity_read_options(struct engine *engine,
+                                 const struct engine_config *config, struct err *err)
 {
 	const char *secret = NULL;
 	const char *prefix = NULL;
@@ -106,9 +107,9 @@ static int identity_read_options(struct engine *engine, const struct engine_conf
 			r = identity_read_delay(engine, option->value, err);
 		else
 			r = err_set(err, ENGINE_E_CONFIG,
-				    "engine identity has no option '%s'; it has secret, "
-				    "secret_prefix, delay_us",
-				    option->name);
+			            "engine identity has no option '%s'; it has secret, "
+			            "secret_prefix, delay_us",
+			            option->name);
 	}
 	if (r == 0 && (secret || prefix))
 		r = identity_check_secret(config, secret, prefix, err);
@@ -116,7 +117,7 @@ static int identity_read_options(struct engine *engine, const struct engine_conf
 }
 
 static int identity_stage(const struct engine_config *config, struct engine **ret_engine,
-			  struct err *err)
+                          struct err *err)
 {
 	int r;
 
@@ -138,7 +139,7 @@ static int identity_commit(struct engine *engine, struct err *err)
 }
 
 static int identity_infer(struct engine *engine, const struct engine_tensor *inputs,
-			  struct engine_tensor *outputs, struct err *err)
+                          struct engine_tensor *outputs, struct err *err)
 {
 	(void)err;
 	if (engine->delay.tv_sec || engine->delay.tv_nsec)

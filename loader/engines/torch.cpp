@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * TorchScript through libtorch, behind loader/engine.h. The only C++ of the project: every
- * call is noexcept and runs inside guard(), so nothing is ever thrown across the seam.
+ * TorchScript through libtorch, behind loader/engine.h. The only C++ of the project:
+ * every call is noexcept and runs inside guard(), so nothing is ever thrown across the
+ * seam.
  *
- * Builds against 1.13 and 2.x. Weights are parsed from the bytes that the loader read, never
- * from a path: what was hashed is what runs.
+ * Builds against 1.13 and 2.x. Weights are parsed from the bytes that the loader read,
+ * never from a path: what was hashed is what runs.
  */
 
 #include <ATen/Parallel.h>
@@ -37,8 +38,8 @@ struct engine {
 namespace
 {
 
-/* A sentence for an operator, not a stack trace. The interpreter puts the cause into the last
- * line, behind the kind of error; everything else puts it into the first. */
+/* A sentence for an operator, not a stack trace. The interpreter puts the cause into the
+ * last line, behind the kind of error; everything else puts it into the first. */
 std::string cause_of(const std::string &text)
 {
 	static const std::string mark = "Error: ";
@@ -58,8 +59,8 @@ std::string cause_of(const std::string &text)
 bool is_out_of_memory(const std::string &text)
 {
 	static const char *const marks[] = { "out of memory", "can't allocate memory",
-					     "CUBLAS_STATUS_ALLOC_FAILED",
-					     "CUDNN_STATUS_ALLOC_FAILED" };
+		                             "CUBLAS_STATUS_ALLOC_FAILED",
+		                             "CUDNN_STATUS_ALLOC_FAILED" };
 
 	for (const char *mark : marks)
 		if (text.find(mark) != std::string::npos)
@@ -67,13 +68,13 @@ bool is_out_of_memory(const std::string &text)
 	return false;
 }
 
-/* The interpreter turns every exception into a runtime_error, so that the text is all that
- * tells them apart. */
+/* The interpreter turns every exception into a runtime_error, so that the text is all
+ * that tells them apart. */
 int fail(struct err *err, int outcome, int memory_outcome, const std::string &text)
 {
 	if (is_out_of_memory(text))
 		return err_set(err, memory_outcome, "libtorch is out of memory: %s",
-			       cause_of(text).c_str());
+		               cause_of(text).c_str());
 	return err_set(err, outcome, "libtorch: %s", cause_of(text).c_str());
 }
 
@@ -97,9 +98,9 @@ int guard(struct err *err, int outcome, int memory_outcome, Body &&body) noexcep
 
 class memory_adapter : public caffe2::serialize::ReadAdapterInterface
 {
-public:
+      public:
 	memory_adapter(const void *data, size_t bytes)
-		: data_(static_cast<const char *>(data)), bytes_(bytes)
+	    : data_(static_cast<const char *>(data)), bytes_(bytes)
 	{
 	}
 
@@ -117,7 +118,7 @@ public:
 		return n;
 	}
 
-private:
+      private:
 	const char *data_;
 	size_t bytes_;
 };
@@ -126,11 +127,11 @@ constexpr struct {
 	enum tensor_dtype ours;
 	at::ScalarType theirs;
 } dtypes[] = {
-	{ TENSOR_DTYPE_BOOL, at::kBool },     { TENSOR_DTYPE_UINT8, at::kByte },
-	{ TENSOR_DTYPE_INT8, at::kChar },     { TENSOR_DTYPE_INT16, at::kShort },
-	{ TENSOR_DTYPE_INT32, at::kInt },     { TENSOR_DTYPE_INT64, at::kLong },
-	{ TENSOR_DTYPE_FP16, at::kHalf },     { TENSOR_DTYPE_BF16, at::kBFloat16 },
-	{ TENSOR_DTYPE_FP32, at::kFloat },    { TENSOR_DTYPE_FP64, at::kDouble },
+	{ TENSOR_DTYPE_BOOL, at::kBool },  { TENSOR_DTYPE_UINT8, at::kByte },
+	{ TENSOR_DTYPE_INT8, at::kChar },  { TENSOR_DTYPE_INT16, at::kShort },
+	{ TENSOR_DTYPE_INT32, at::kInt },  { TENSOR_DTYPE_INT64, at::kLong },
+	{ TENSOR_DTYPE_FP16, at::kHalf },  { TENSOR_DTYPE_BF16, at::kBFloat16 },
+	{ TENSOR_DTYPE_FP32, at::kFloat }, { TENSOR_DTYPE_FP64, at::kDouble },
 };
 
 bool to_torch(enum tensor_dtype ours, at::ScalarType *ret_theirs)
@@ -161,11 +162,12 @@ int check_dtypes(const struct tensor_spec *specs, size_t count, struct err *err)
 
 	for (size_t i = 0; i < count; i++)
 		if (!to_torch(specs[i].dtype, &unused))
-			return err_set(err, ENGINE_E_CONFIG,
-				       "'%s' is %s, which engine torch does not know; it "
-				       "knows BOOL, UINT8, INT8..INT64, FP16, BF16, FP32, "
-				       "FP64",
-				       specs[i].name, tensor_dtype_name(specs[i].dtype));
+			return err_set(
+				err, ENGINE_E_CONFIG,
+				"'%s' is %s, which engine torch does not know; it "
+				"knows BOOL, UINT8, INT8..INT64, FP16, BF16, FP32, "
+				"FP64",
+				specs[i].name, tensor_dtype_name(specs[i].dtype));
 	return 0;
 }
 
@@ -179,14 +181,14 @@ int read_options(const struct engine_config *config, struct err *err)
 
 		if (std::strcmp(option->name, "executor") != 0)
 			return err_set(err, ENGINE_E_CONFIG,
-				       "engine torch has no option '%s'; it has executor",
-				       option->name);
+			               "engine torch has no option '%s'; it has executor",
+			               option->name);
 		is_profiling = std::strcmp(option->value, "profiling") == 0;
 		if (!is_profiling && std::strcmp(option->value, "simple") != 0)
 			return err_set(err, ENGINE_E_CONFIG,
-				       "option.executor must be simple or profiling, not "
-				       "'%s'",
-				       option->value);
+			               "option.executor must be simple or profiling, not "
+			               "'%s'",
+			               option->value);
 	}
 	torch::jit::getProfilingMode() = is_profiling;
 	return 0;
@@ -208,39 +210,39 @@ int read_device(const char *name, c10::Device *ret_device, struct err *err)
 	}
 	if (device.type() != c10::kCUDA)
 		return err_set(err, ENGINE_E_CONFIG,
-			       "device must be cpu, cuda or cuda:N, not '%s'", name);
+		               "device must be cpu, cuda or cuda:N, not '%s'", name);
 	/* Without an index it would be whatever the thread last used. */
 	if (!device.has_index())
 		device.set_index(0);
 	found = torch::cuda::is_available() ? torch::cuda::device_count() : 0;
 	if (static_cast<size_t>(device.index()) >= found)
 		return err_set(err, ENGINE_E_DEVICE,
-			       "there is no device '%s': libtorch " TORCH_VERSION
-			       " finds %zu CUDA devices; set device = cpu, or install a "
-			       "driver and a libtorch with CUDA",
-			       name, found);
+		               "there is no device '%s': libtorch " TORCH_VERSION
+		               " finds %zu CUDA devices; set device = cpu, or install a "
+		               "driver and a libtorch with CUDA",
+		               name, found);
 	*ret_device = device;
 	return 0;
 }
 
 /* Two inputs of one shape in the wrong order would never show otherwise. */
 int check_order(const std::vector<c10::Argument> &arguments,
-		const struct engine_config *config, struct err *err)
+                const struct engine_config *config, struct err *err)
 {
 	for (size_t i = 0; i < config->n_inputs; i++)
 		for (size_t j = 1; j < arguments.size(); j++)
 			if (j != i + 1 && arguments[j].name() == config->inputs[i].name)
 				return err_set(err, ENGINE_E_MODEL,
-					       "input '%s' is number %zu in the "
-					       "configuration and number %zu in the "
-					       "model: list the inputs in the model's "
-					       "order",
-					       config->inputs[i].name, i + 1, j);
+				               "input '%s' is number %zu in the "
+				               "configuration and number %zu in the "
+				               "model: list the inputs in the model's "
+				               "order",
+				               config->inputs[i].name, i + 1, j);
 	return 0;
 }
 
 int check_arguments(const c10::FunctionSchema &schema, const struct engine_config *config,
-		    struct err *err)
+                    struct err *err)
 {
 	const std::vector<c10::Argument> &arguments = schema.arguments();
 	size_t n_required = 0;
@@ -252,21 +254,22 @@ int check_arguments(const c10::FunctionSchema &schema, const struct engine_confi
 	}
 	if (config->n_inputs < n_required || config->n_inputs > arguments.size() - 1)
 		return err_set(err, ENGINE_E_MODEL,
-			       "the model's forward takes %zu inputs (%s), and the "
-			       "configuration declares %zu",
-			       arguments.size() - 1, names.c_str(), config->n_inputs);
+		               "the model's forward takes %zu inputs (%s), and the "
+		               "configuration declares %zu",
+		               arguments.size() - 1, names.c_str(), config->n_inputs);
 	for (size_t i = 0; i < config->n_inputs; i++)
 		if (!c10::TensorType::get()->isSubtypeOf(*arguments[i + 1].type()))
-			return err_set(err, ENGINE_E_MODEL,
-				       "'%s' of the model's forward is of type %s, and only "
-				       "tensors can be passed",
-				       arguments[i + 1].name().c_str(),
-				       arguments[i + 1].type()->str().c_str());
+			return err_set(
+				err, ENGINE_E_MODEL,
+				"'%s' of the model's forward is of type %s, and only "
+				"tensors can be passed",
+				arguments[i + 1].name().c_str(),
+				arguments[i + 1].type()->str().c_str());
 	return check_order(arguments, config, err);
 }
 
-/* Requests lie in memory that this process cannot write. Where the analysis is not sure, it
- * says yes. */
+/* Requests lie in memory that this process cannot write. Where the analysis is not sure,
+ * it says yes. */
 bool may_write_inputs(const torch::jit::Method &method, size_t n_inputs) noexcept
 {
 	try {
@@ -311,7 +314,7 @@ void set_threads(uint32_t threads)
 }
 
 int stage(const struct engine_config *config, struct engine **ret_engine,
-	  struct err *err) noexcept
+          struct err *err) noexcept
 {
 	int r;
 
@@ -321,7 +324,7 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 
 		if (!config->weights)
 			return err_set(err, ENGINE_E_CONFIG,
-				       "engine torch needs a model file: set path");
+			               "engine torch needs a model file: set path");
 		outcome = check_dtypes(config->inputs, config->n_inputs, err);
 		if (outcome == 0)
 			outcome = check_dtypes(config->outputs, config->n_outputs, err);
@@ -330,8 +333,9 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 		if (outcome == 0)
 			outcome = read_device(config->device, &device, err);
 		if (outcome == 0) {
-			*ret_engine = new engine{ config, torch::jit::Module(), device,
-						  true,	  {} };
+			*ret_engine = new engine{
+				config, torch::jit::Module(), device, true, {}
+			};
 			set_threads(config->threads);
 		}
 		return outcome;
@@ -339,7 +343,7 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 	if (r)
 		return r;
 	r = guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
-		  [&] { return load(*ret_engine, err); });
+	          [&] { return load(*ret_engine, err); });
 	return r == ENGINE_E_MODEL ? err_prefix(err, r, "model file") : r;
 }
 
@@ -363,42 +367,42 @@ at::Tensor make_input(const struct engine *engine, const struct engine_tensor *t
 	(void)to_torch(tensor->dtype, &dtype);
 	/* Not written through: see writes_inputs. */
 	input = at::from_blob(const_cast<void *>(tensor->data),
-			      at::IntArrayRef(tensor->shape.dims, tensor->shape.rank),
-			      at::TensorOptions().dtype(dtype));
+	                      at::IntArrayRef(tensor->shape.dims, tensor->shape.rank),
+	                      at::TensorOptions().dtype(dtype));
 	if (!engine->device.is_cpu())
 		return input.to(engine->device);
 	return engine->writes_inputs ? input.clone() : input;
 }
 
-int take_value(const c10::IValue &value, const char *name, std::vector<at::Tensor> *outputs,
-	       struct err *err)
+int take_value(const c10::IValue &value, const char *name,
+               std::vector<at::Tensor> *outputs, struct err *err)
 {
 	if (!value.isTensor())
 		return err_set(err, ENGINE_E_MODEL,
-			       "output '%s' of the model is no tensor but %s", name,
-			       value.tagKind().c_str());
+		               "output '%s' of the model is no tensor but %s", name,
+		               value.tagKind().c_str());
 	outputs->push_back(value.toTensor());
 	return 0;
 }
 
 int take_values(const struct engine_config *config, c10::ArrayRef<c10::IValue> values,
-		std::vector<at::Tensor> *outputs, struct err *err)
+                std::vector<at::Tensor> *outputs, struct err *err)
 {
 	int r = 0;
 
 	if (values.size() != config->n_outputs)
 		return err_set(err, ENGINE_E_MODEL,
-			       "the model returns %zu tensors, and the configuration "
-			       "declares %zu outputs",
-			       values.size(), config->n_outputs);
+		               "the model returns %zu tensors, and the configuration "
+		               "declares %zu outputs",
+		               values.size(), config->n_outputs);
 	for (size_t i = 0; i < values.size() && r == 0; i++)
 		r = take_value(values[i], config->outputs[i].name, outputs, err);
 	return r;
 }
 
 int take_dict(const struct engine_config *config,
-	      const c10::Dict<c10::IValue, c10::IValue> &dict,
-	      std::vector<at::Tensor> *outputs, struct err *err)
+              const c10::Dict<c10::IValue, c10::IValue> &dict,
+              std::vector<at::Tensor> *outputs, struct err *err)
 {
 	int r = 0;
 
@@ -408,14 +412,15 @@ int take_dict(const struct engine_config *config,
 
 		if (found == dict.end())
 			return err_set(err, ENGINE_E_MODEL,
-				       "the dict that the model returns has no '%s'", name);
+			               "the dict that the model returns has no '%s'",
+			               name);
 		r = take_value(found->value(), name, outputs, err);
 	}
 	return r;
 }
 
 int take_outputs(const struct engine_config *config, const c10::IValue &result,
-		 std::vector<at::Tensor> *outputs, struct err *err)
+                 std::vector<at::Tensor> *outputs, struct err *err)
 {
 	if (result.isTuple())
 		return take_values(config, result.toTupleRef().elements(), outputs, err);
@@ -427,7 +432,7 @@ int take_outputs(const struct engine_config *config, const c10::IValue &result,
 }
 
 int describe(const struct engine_config *config, size_t index, at::Tensor *tensor,
-	     struct engine_tensor *ret_output, struct err *err)
+             struct engine_tensor *ret_output, struct err *err)
 {
 	const char *name = config->outputs[index].name;
 	struct engine_tensor output = {};
@@ -435,14 +440,14 @@ int describe(const struct engine_config *config, size_t index, at::Tensor *tenso
 	if (tensor->layout() != at::kStrided || tensor->is_quantized() ||
 	    !from_torch(tensor->scalar_type(), &output.dtype))
 		return err_set(err, ENGINE_E_MODEL,
-			       "output '%s' of the model is of type %s, which cannot be "
-			       "answered with",
-			       name, tensor->toString().c_str());
+		               "output '%s' of the model is of type %s, which cannot be "
+		               "answered with",
+		               name, tensor->toString().c_str());
 	if (tensor->dim() > TENSOR_RANK_MAX)
 		return err_set(err, ENGINE_E_MODEL,
-			       "output '%s' of the model has %d dims; at most %d can be "
-			       "answered with",
-			       name, static_cast<int>(tensor->dim()), TENSOR_RANK_MAX);
+		               "output '%s' of the model has %d dims; at most %d can be "
+		               "answered with",
+		               name, static_cast<int>(tensor->dim()), TENSOR_RANK_MAX);
 	/* Waits for the device. Neither copies what is there already. */
 	*tensor = tensor->to(at::kCPU).contiguous();
 	output.shape.rank = static_cast<uint32_t>(tensor->dim());
@@ -455,7 +460,7 @@ int describe(const struct engine_config *config, size_t index, at::Tensor *tenso
 }
 
 int compute(struct engine *engine, const struct engine_tensor *inputs,
-	    struct engine_tensor *outputs, struct err *err)
+            struct engine_tensor *outputs, struct err *err)
 {
 	const struct engine_config *config = engine->config;
 	c10::InferenceMode inference;
@@ -466,23 +471,23 @@ int compute(struct engine *engine, const struct engine_tensor *inputs,
 	for (size_t i = 0; i < config->n_inputs; i++)
 		arguments.emplace_back(make_input(engine, &inputs[i]));
 	r = take_outputs(config, engine->module.forward(std::move(arguments)),
-			 &engine->outputs, err);
+	                 &engine->outputs, err);
 	for (size_t i = 0; i < config->n_outputs && r == 0; i++)
 		r = describe(config, i, &engine->outputs[i], &outputs[i], err);
 	return r;
 }
 
 int infer(struct engine *engine, const struct engine_tensor *inputs,
-	  struct engine_tensor *outputs, struct err *err) noexcept
+          struct engine_tensor *outputs, struct err *err) noexcept
 {
 	int r;
 
 	r = guard(err, ENGINE_E_FAILED, ENGINE_E_FAILED,
-		  [&] { return compute(engine, inputs, outputs, err); });
+	          [&] { return compute(engine, inputs, outputs, err); });
 	if (r == 0 || engine->device.is_cpu())
 		return r;
-	/* Outside of the handler, which may hold tensors. A device that has failed for good
-	 * says so in every call from then on. */
+	/* Outside of the handler, which may hold tensors. A device that has failed for
+	 * good says so in every call from then on. */
 	if (guard(nullptr, ENGINE_E_BROKEN, ENGINE_E_FAILED, [&] {
 		    engine->outputs.clear();
 		    torch::cuda::synchronize(engine->device.index());

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * An engine that answers with its input, like identity, until it does what no engine should.
+ * An engine that answers with its input, like identity, until it does what no engine
+ * should.
  *
  * option.fault = ACTION-on-PHASE, or ACTION alone for the phase in the table below.
- * option.magic, option.magic_fault: ACTION when the first element of a request is this number.
- * option.after = N: the fault of phase infer waits for N inferences.
- * option.ms = N: for slow. option.bytes = N: for leak.
- * option.once = PATH: at most once, over all processes: PATH is created then.
- * option.secret = NAME, option.secret_is = TEXT: only when that secret has that value.
+ * option.magic, option.magic_fault: ACTION when the first element of a request is this
+ * number. option.after = N: the fault of phase infer waits for N inferences. option.ms =
+ * N: for slow. option.bytes = N: for leak. option.once = PATH: at most once, over all
+ * processes: PATH is created then. option.secret = NAME, option.secret_is = TEXT: only
+ * when that secret has that value.
  */
 
 #include <fcntl.h>
@@ -106,7 +107,7 @@ static const char *fault_option(const struct engine_config *config, const char *
 }
 
 static unsigned long fault_number(const struct engine_config *config, const char *name,
-				  unsigned long fallback)
+                                  unsigned long fallback)
 {
 	const char *text = fault_option(config, name);
 
@@ -127,7 +128,8 @@ static int fault_parse_phase(const char *text, enum fault_phase *phase)
 	return -1;
 }
 
-static int fault_parse(const char *text, enum fault_action *action, enum fault_phase *phase)
+static int fault_parse(const char *text, enum fault_action *action,
+                       enum fault_phase *phase)
 {
 	for (size_t i = 0; i < sizeof(fault_rows) / sizeof(fault_rows[0]); i++) {
 		const struct fault_row *row = &fault_rows[i];
@@ -211,7 +213,7 @@ static void fault_leak(unsigned long bytes)
 
 /* 0: go on, with @outputs possibly spoilt; or the outcome to fail with. */
 static int fault_do(const struct engine *engine, enum fault_action action,
-		    struct engine_tensor *outputs, struct err *err)
+                    struct engine_tensor *outputs, struct err *err)
 {
 	volatile bool is_forever = true;
 
@@ -244,15 +246,18 @@ static int fault_do(const struct engine *engine, enum fault_action action,
 		fault_scribble();
 		break;
 	case FAULT_REFUSE:
-		return err_set(err, ENGINE_E_CONFIG, "the fault engine was told to refuse");
+		return err_set(err, ENGINE_E_CONFIG,
+		               "the fault engine was told to refuse");
 	case FAULT_REFUSE_MODEL:
-		return err_set(err, ENGINE_E_MODEL, "the fault engine dislikes the model");
+		return err_set(err, ENGINE_E_MODEL,
+		               "the fault engine dislikes the model");
 	case FAULT_REFUSE_DEVICE:
 		return err_set(err, ENGINE_E_DEVICE, "the fault engine found no device");
 	case FAULT_FAIL:
 		return err_set(err, ENGINE_E_FAILED, "the fault engine failed");
 	case FAULT_INPUT:
-		return err_set(err, ENGINE_E_INPUT, "the fault engine dislikes the input");
+		return err_set(err, ENGINE_E_INPUT,
+		               "the fault engine dislikes the input");
 	case FAULT_BROKEN:
 		return err_set(err, ENGINE_E_BROKEN, "the fault engine is broken");
 	case FAULT_BAD_SHAPE:
@@ -274,9 +279,10 @@ static int fault_do(const struct engine *engine, enum fault_action action,
 }
 
 static int fault_at(const struct engine *engine, enum fault_phase phase,
-		    struct engine_tensor *outputs, struct err *err)
+                    struct engine_tensor *outputs, struct err *err)
 {
-	if (engine->phase != phase || engine->action == FAULT_NONE || !fault_may_fire(engine))
+	if (engine->phase != phase || engine->action == FAULT_NONE ||
+	    !fault_may_fire(engine))
 		return 0;
 	return fault_do(engine, engine->action, outputs, err);
 }
@@ -297,7 +303,8 @@ static double fault_first(const struct engine_tensor *tensor)
 }
 
 /* A batch has the magic when any of its rows begins with it. */
-static bool fault_is_magic(const struct engine *engine, const struct engine_tensor *tensor)
+static bool fault_is_magic(const struct engine *engine,
+                           const struct engine_tensor *tensor)
 {
 	struct engine_tensor row = *tensor;
 	size_t n_rows = row.shape.rank > 0 ? (size_t)row.shape.dims[0] : 1;
@@ -331,12 +338,12 @@ static int fault_configure(struct engine *engine, struct err *err)
 	if ((fault && fault_parse(fault, &engine->action, &engine->phase) < 0) ||
 	    (magic_fault && fault_parse(magic_fault, &engine->magic_action, &unused) < 0))
 		return err_set(err, ENGINE_E_CONFIG, "no such fault: '%s' '%s'",
-			       fault ? fault : "", magic_fault ? magic_fault : "");
+		               fault ? fault : "", magic_fault ? magic_fault : "");
 	return 0;
 }
 
 static int fault_stage(const struct engine_config *config, struct engine **ret_engine,
-		       struct err *err)
+                       struct err *err)
 {
 	int r;
 
@@ -354,7 +361,7 @@ static int fault_commit(struct engine *engine, struct err *err)
 }
 
 static int fault_infer(struct engine *engine, const struct engine_tensor *inputs,
-		       struct engine_tensor *outputs, struct err *err)
+                       struct engine_tensor *outputs, struct err *err)
 {
 	unsigned long number = engine->n_infers++;
 	int r = 0;

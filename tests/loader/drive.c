@@ -35,10 +35,11 @@ static void drive_spawn(struct drive *drive, int control_fd)
 	(void)snprintf(path, sizeof(path), "%s/moult-loader", drive_build_dir);
 	(void)snprintf(parent, sizeof(parent), "--parent=%d", (int)getpid());
 	assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
-	assert_int_equal(posix_spawn_file_actions_adddup2(&actions, control_fd,
-							  PROTO_CONTROL_FD),
-			 0);
-	assert_int_equal(posix_spawn(&drive->pid, path, &actions, NULL, argv, environ), 0);
+	assert_int_equal(
+		posix_spawn_file_actions_adddup2(&actions, control_fd, PROTO_CONTROL_FD),
+		0);
+	assert_int_equal(posix_spawn(&drive->pid, path, &actions, NULL, argv, environ),
+	                 0);
 	(void)posix_spawn_file_actions_destroy(&actions);
 }
 
@@ -48,16 +49,16 @@ void drive_start(struct drive *drive, size_t arena_bytes)
 
 	memset(drive, 0, sizeof(*drive));
 	assert_int_equal(memfd_create_sealed(&drive->requests, "moult-requests",
-					     DRIVE_SLOT_BYTES * DRIVE_LEASES,
-					     MEMFD_PEER_READS),
-			 0);
-	assert_int_equal(memfd_create_sealed(&drive->answers, "moult-answers", arena_bytes,
-					     MEMFD_PEER_WRITES),
-			 0);
+	                                     DRIVE_SLOT_BYTES * DRIVE_LEASES,
+	                                     MEMFD_PEER_READS),
+	                 0);
+	assert_int_equal(memfd_create_sealed(&drive->answers, "moult-answers",
+	                                     arena_bytes, MEMFD_PEER_WRITES),
+	                 0);
 	assert_int_equal(memfd_create_sealed(&drive->rings, "moult-rings",
-					     proto_rings_bytes(DRIVE_LEASES),
-					     MEMFD_PEER_WRITES),
-			 0);
+	                                     proto_rings_bytes(DRIVE_LEASES),
+	                                     MEMFD_PEER_WRITES),
+	                 0);
 	drive->head = drive->rings.base;
 	drive->head->magic = PROTO_MAGIC;
 	drive->head->version = PROTO_VERSION;
@@ -65,7 +66,7 @@ void drive_start(struct drive *drive, size_t arena_bytes)
 	drive->head->generation = DRIVE_GENERATION;
 	drive->head->leases = DRIVE_LEASES;
 	proto_rings_attach(drive->head, DRIVE_LEASES, &drive->submit, &drive->answer,
-			   &drive->release);
+	                   &drive->release);
 	drive->loader_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	drive->supervisor_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	assert_int_equal(chan_pair(&drive->chan, &theirs), 0);
@@ -81,9 +82,9 @@ json_t *drive_config(const char *engine, int width)
 		"model", "m", "version", "1", "engine", engine, "engine_dir",
 		drive_build_dir, "device", "cpu", "threads", 1, "max_batch", 1,
 		"max_delay_us", 0, "warmup_runs", 1, "leases", DRIVE_LEASES,
-		"max_body_bytes", 1 << 20, "required_secrets", "options", "inputs", "name",
-		"x", "datatype", "FP32", "shape", -1, width, "outputs", "name", "x",
-		"datatype", "FP32", "shape", -1, width);
+		"max_body_bytes", 1 << 20, "required_secrets", "options", "inputs",
+		"name", "x", "datatype", "FP32", "shape", -1, width, "outputs", "name",
+		"x", "datatype", "FP32", "shape", -1, width);
 
 	assert_non_null(config);
 	return config;
@@ -98,10 +99,10 @@ static int drive_make_secrets(const char *const *secrets)
 	for (; secrets && *secrets; secrets++) {
 		const char *value = strchr(*secrets, '=') + 1;
 
-		end = proto_secret_write(end,
-					 (struct proto_text){ *secrets, (size_t)(value - 1 -
-										 *secrets) },
-					 proto_text_of(value));
+		end = proto_secret_write(
+			end,
+			(struct proto_text){ *secrets, (size_t)(value - 1 - *secrets) },
+			proto_text_of(value));
 	}
 	fd = memfd_create_constant("moult-secrets", memory, (size_t)(end - memory));
 	assert_true(fd >= 0);
@@ -122,9 +123,9 @@ void drive_load(struct drive *drive, json_t *config, const char *const *secrets)
 	};
 
 	json_decref(config);
-	assert_int_equal(chan_send(&drive->chan, PROTO_LOAD, DRIVE_GENERATION, payload, fds,
-				   PROTO_LOAD_FD_COUNT),
-			 0);
+	assert_int_equal(chan_send(&drive->chan, PROTO_LOAD, DRIVE_GENERATION, payload,
+	                           fds, PROTO_LOAD_FD_COUNT),
+	                 0);
 }
 
 static json_t *drive_receive(struct drive *drive)
@@ -151,7 +152,7 @@ json_t *drive_expect(struct drive *drive, enum proto_type type)
 
 	if (drive->message.header.type != type)
 		fail_msg("message %u instead of %d: %s", drive->message.header.type,
-			 (int)type, drive->message.payload);
+		         (int)type, drive->message.payload);
 	return payload;
 }
 
@@ -173,7 +174,8 @@ json_t *drive_refused(struct drive *drive, json_t *config, const char *const *se
 
 void drive_send(struct drive *drive, enum proto_type type)
 {
-	assert_int_equal(chan_send(&drive->chan, type, DRIVE_GENERATION, NULL, NULL, 0), 0);
+	assert_int_equal(chan_send(&drive->chan, type, DRIVE_GENERATION, NULL, NULL, 0),
+	                 0);
 }
 
 void drive_ready(struct drive *drive, json_t *config)
@@ -190,8 +192,8 @@ void drive_submit_raw(struct drive *drive, const struct proto_submit *submit)
 	assert_int_equal(ring_push(&drive->submit, submit), 0);
 }
 
-void drive_submit(struct drive *drive, uint64_t lease, const void *body, size_t body_bytes,
-		  int json_bytes)
+void drive_submit(struct drive *drive, uint64_t lease, const void *body,
+                  size_t body_bytes, int json_bytes)
 {
 	char length[16];
 	const struct proto_field field = {
@@ -215,8 +217,7 @@ void drive_submit(struct drive *drive, uint64_t lease, const void *body, size_t 
 
 	fields[0].value.bytes =
 		(size_t)snprintf(length, sizeof(length), "%d", json_bytes);
-	submit.head_bytes =
-		(uint32_t)proto_head_bytes(method, target, fields, n_fields);
+	submit.head_bytes = (uint32_t)proto_head_bytes(method, target, fields, n_fields);
 	proto_head_write(slot, method, target, fields, n_fields);
 	memcpy(slot + 1024, body, body_bytes);
 	drive_submit_raw(drive, &submit);
@@ -225,8 +226,8 @@ void drive_submit(struct drive *drive, uint64_t lease, const void *body, size_t 
 void drive_cancel(struct drive *drive, uint64_t lease)
 {
 	struct proto_submit submit = { .lease = lease,
-				       .generation = DRIVE_GENERATION,
-				       .kind = PROTO_SUBMIT_CANCEL };
+		                       .generation = DRIVE_GENERATION,
+		                       .kind = PROTO_SUBMIT_CANCEL };
 
 	drive_submit_raw(drive, &submit);
 }
@@ -238,7 +239,8 @@ void drive_flush(struct drive *drive)
 
 	is_asleep = ring_wants_bell(&drive->release) || is_asleep;
 	if (is_asleep)
-		assert_int_equal(write(drive->loader_bell, &one, sizeof(one)), sizeof(one));
+		assert_int_equal(write(drive->loader_bell, &one, sizeof(one)),
+		                 sizeof(one));
 }
 
 bool drive_poll(struct drive *drive, struct proto_answer *ret_answer)
@@ -251,7 +253,7 @@ bool drive_poll(struct drive *drive, struct proto_answer *ret_answer)
 	assert_int_equal(ret_answer->generation, DRIVE_GENERATION);
 	assert_int_equal(ret_answer->flags, PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST);
 	assert_true(ret_answer->body_offset + ret_answer->body_bytes <=
-		    drive->answers.size_bytes);
+	            drive->answers.size_bytes);
 	return true;
 }
 
@@ -271,13 +273,14 @@ struct proto_answer drive_answer(struct drive *drive)
 	return answer;
 }
 
-const unsigned char *drive_body(const struct drive *drive, const struct proto_answer *answer)
+const unsigned char *drive_body(const struct drive *drive,
+                                const struct proto_answer *answer)
 {
 	return (const unsigned char *)drive->answers.base + answer->body_offset;
 }
 
 void drive_header(const struct drive *drive, const struct proto_answer *answer,
-		  const char *name, char *text, size_t size)
+                  const char *name, char *text, size_t size)
 {
 	const unsigned char *memory = drive->answers.base;
 	struct proto_head head;
@@ -285,13 +288,13 @@ void drive_header(const struct drive *drive, const struct proto_answer *answer,
 	int r;
 
 	text[0] = '\0';
-	assert_int_equal(proto_head_read(&head, memory + answer->head_offset,
-					 answer->head_bytes),
-			 0);
+	assert_int_equal(
+		proto_head_read(&head, memory + answer->head_offset, answer->head_bytes),
+		0);
 	while ((r = proto_head_next(&head, &field)) == 1)
 		if (proto_text_equals(field.name, name))
 			(void)snprintf(text, size, "%.*s", (int)field.value.bytes,
-				       field.value.data);
+			               field.value.data);
 	assert_int_equal(r, 0);
 }
 

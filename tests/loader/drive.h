@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Plays the supervisor to one real moult-loader: the control channel, the rings, the arenas.
- * Whatever goes wrong here fails the cmocka test that runs.
+ * Plays the supervisor to one real moult-loader: the control channel, the rings, the
+ * arenas. Whatever goes wrong here fails the cmocka test that runs.
  */
 
 #include <jansson.h>
@@ -16,7 +16,7 @@
 #include "shared/proto.h"
 
 #define DRIVE_GENERATION 7
-#define DRIVE_LEASES 128
+#define DRIVE_LEASES     128
 #define DRIVE_SLOT_BYTES ((size_t)65536)
 
 struct drive {
@@ -55,8 +55,8 @@ json_t *drive_refused(struct drive *drive, json_t *config, const char *const *se
 void drive_send(struct drive *drive, enum proto_type type);
 
 /* Puts a request into the slot of @lease. @json_bytes < 0: all of @body is JSON. */
-void drive_submit(struct drive *drive, uint64_t lease, const void *body, size_t body_bytes,
-		  int json_bytes);
+void drive_submit(struct drive *drive, uint64_t lease, const void *body,
+                  size_t body_bytes, int json_bytes);
 void drive_submit_raw(struct drive *drive, const struct proto_submit *submit);
 void drive_cancel(struct drive *drive, uint64_t lease);
 void drive_flush(struct drive *drive);
@@ -64,10 +64,11 @@ void drive_flush(struct drive *drive);
 struct proto_answer drive_answer(struct drive *drive);
 /* True when there is one now. */
 bool drive_poll(struct drive *drive, struct proto_answer *ret_answer);
-const unsigned char *drive_body(const struct drive *drive, const struct proto_answer *answer);
+const unsigned char *drive_body(const struct drive *drive,
+                                const struct proto_answer *answer);
 /* The value of a header into @text. */
 void drive_header(const struct drive *drive, const struct proto_answer *answer,
-		  const char *name, char *text, size_t size);
+                  const char *name, char *text, size_t size);
 void drive_release(struct drive *drive, const struct proto_answer *answer);
 
 /* Waits for the process and gives everything back; it must exit with @exit_code. */

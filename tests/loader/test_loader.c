@@ -21,7 +21,7 @@
 
 #define ARENA_BYTES ((size_t)4 << 20)
 #define ROUND_TRIPS 20000
-#define IN_FLIGHT 64
+#define IN_FLIGHT   64
 
 static const char one_to_four[] =
 	"{\"id\":\"abc\",\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
@@ -61,8 +61,8 @@ static int teardown(void **state)
 static void set_option(json_t *config, const char *name, const char *value)
 {
 	assert_int_equal(json_object_set_new(json_object_get(config, "options"), name,
-					     json_string(value)),
-			 0);
+	                                     json_string(value)),
+	                 0);
 }
 
 static void set_number(json_t *config, const char *name, int value)
@@ -71,7 +71,7 @@ static void set_number(json_t *config, const char *name, int value)
 }
 
 static void assert_text(const struct drive *drive, const struct proto_answer *answer,
-			const char *part)
+                        const char *part)
 {
 	FILE *stream;
 	char *text = NULL;
@@ -104,8 +104,9 @@ static void test_life(void **state)
 	drive_load(&drive, config, NULL);
 	payload = drive_expect(&drive, PROTO_STAGED);
 	assert_string_equal(json_string_value(json_object_get(payload, "weights_sha256")),
-			    sha256_of_abc);
-	assert_int_equal(json_integer_value(json_object_get(payload, "weights_bytes")), 3);
+	                    sha256_of_abc);
+	assert_int_equal(json_integer_value(json_object_get(payload, "weights_bytes")),
+	                 3);
 	json_decref(payload);
 	drive_send(&drive, PROTO_COMMIT);
 	json_decref(drive_expect(&drive, PROTO_COMMITTED));
@@ -206,9 +207,9 @@ static void test_cancel_and_deadline(void **state)
 static size_t make_row(char *body, float first)
 {
 	return (size_t)sprintf(body,
-			       "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
-			       "\"shape\":[1,2],\"data\":[%g,0]}]}",
-			       (double)first);
+	                       "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
+	                       "\"shape\":[1,2],\"data\":[%g,0]}]}",
+	                       (double)first);
 }
 
 /* A batch of five, one of which makes the engine fail: only that one is told. */
@@ -282,9 +283,9 @@ static void test_answer_too_large(void **state)
 	drive_ready(&drive, config);
 	memset(body, 0, sizeof(body));
 	json_bytes = snprintf(body, sizeof(body),
-			      "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
-			      "\"shape\":[1,4096],\"parameters\":"
-			      "{\"binary_data_size\":16384}}]}");
+	                      "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
+	                      "\"shape\":[1,4096],\"parameters\":"
+	                      "{\"binary_data_size\":16384}}]}");
 	drive_submit(&drive, 1, body, (size_t)json_bytes + 16384, json_bytes);
 	answer = drive_answer(&drive);
 	assert_int_equal(answer.status, 500);
@@ -342,7 +343,8 @@ static void test_refusals(void **state)
 		{ "identity", NULL, NULL, "/nonexistent", "model", 65, "/nonexistent" },
 		{ "identity", NULL, NULL, "/dev/null", "model", 65, "regular" },
 		{ "fault", "fault", "refuse-model", NULL, "model", 65, "dislikes" },
-		{ "fault", "fault", "refuse-device-on-stage", NULL, "device", 69, "device" },
+		{ "fault", "fault", "refuse-device-on-stage", NULL, "device", 69,
+		  "device" },
 		{ "fault", "fault", "fail-on-stage", NULL, "internal", 70, "failed" },
 	};
 
@@ -357,12 +359,12 @@ static void test_refusals(void **state)
 			set_option(config, rows[i].option, rows[i].value);
 		if (rows[i].path)
 			assert_int_equal(json_object_set_new(config, "path",
-							     json_string(rows[i].path)),
-					 0);
+			                                     json_string(rows[i].path)),
+			                 0);
 		drive_start(&drive, ARENA_BYTES);
 		payload = drive_refused(&drive, config, secrets);
 		assert_string_equal(json_string_value(json_object_get(payload, "code")),
-				    rows[i].code);
+		                    rows[i].code);
 		reason = json_string_value(json_object_get(payload, "reason"));
 		if (!strstr(reason, rows[i].reason))
 			fail_msg("row %zu: '%s'", i, reason);
@@ -391,14 +393,14 @@ static void test_required_secret(void **state)
 
 		assert_int_equal(
 			json_array_append_new(json_object_get(config, "required_secrets"),
-					      json_string(rows[i].required)),
+		                              json_string(rows[i].required)),
 			0);
 		set_option(config, "secret", "token");
 		set_option(config, "secret_prefix", rows[i].prefix);
 		drive_start(&drive, ARENA_BYTES);
 		drive_load(&drive, config, secrets);
-		json_decref(drive_expect(&drive, rows[i].is_good ? PROTO_STAGED :
-								   PROTO_REFUSED));
+		json_decref(drive_expect(&drive,
+		                         rows[i].is_good ? PROTO_STAGED : PROTO_REFUSED));
 		if (rows[i].is_good)
 			drive_quit(&drive);
 		else
@@ -430,6 +432,48 @@ static void test_warmup_refuses(void **state)
 			fail_msg("%s: '%s'", rows[i][0], reason);
 		json_decref(payload);
 		drive_end(&drive, PROTO_EXIT_MODEL);
+	}
+}
+
+static void test_warmup_request(void **state)
+{
+	static const struct {
+		const char *text;
+		bool is_good;
+		const char *reason;
+	} rows[] = {
+		{ one_to_four, true, NULL },
+		{ "{\"inputs\":3}", false, "warm-up request" },
+		{ "", false, "warmup_request" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char path[] = "/tmp/moult-test-XXXXXX";
+		json_t *config = drive_config("identity", 4);
+		int fd = mkstemp(path);
+		struct drive drive;
+
+		assert_int_equal(write(fd, rows[i].text, strlen(rows[i].text)),
+		                 strlen(rows[i].text));
+		(void)close(fd);
+		assert_int_equal(
+			json_object_set_new(config, "warmup_request", json_string(path)),
+			0);
+		drive_start(&drive, ARENA_BYTES);
+		if (rows[i].is_good) {
+			drive_ready(&drive, config);
+			drive_quit(&drive);
+		} else {
+			json_t *payload = drive_refused(&drive, config, NULL);
+
+			assert_non_null(strstr(
+				json_string_value(json_object_get(payload, "reason")),
+				rows[i].reason));
+			json_decref(payload);
+			drive_end(&drive, PROTO_EXIT_CONFIG);
+		}
+		(void)unlink(path);
 	}
 }
 
@@ -482,16 +526,17 @@ static void test_round_trips(void **state)
 	(void)state;
 	memset(body, 0, sizeof(body));
 	json_bytes = snprintf(body, sizeof(body),
-			      "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
-			      "\"shape\":[1,256],\"parameters\":"
-			      "{\"binary_data_size\":1024}}],\"parameters\":"
-			      "{\"binary_data_output\":true}}");
+	                      "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
+	                      "\"shape\":[1,256],\"parameters\":"
+	                      "{\"binary_data_size\":1024}}],\"parameters\":"
+	                      "{\"binary_data_output\":true}}");
 	set_number(config, "max_batch", 64);
 	drive_start(&drive, ARENA_BYTES);
 	drive_ready(&drive, config);
 	start_ns = clock_now_ns();
 	while (lease < IN_FLIGHT)
-		drive_submit(&drive, ++lease, body, (size_t)json_bytes + 1024, json_bytes);
+		drive_submit(&drive, ++lease, body, (size_t)json_bytes + 1024,
+		             json_bytes);
 	while (n_done < ROUND_TRIPS) {
 		struct proto_answer answer = drive_answer(&drive);
 
@@ -501,12 +546,12 @@ static void test_round_trips(void **state)
 			n_done++;
 			if (lease < ROUND_TRIPS)
 				drive_submit(&drive, ++lease, body,
-					     (size_t)json_bytes + 1024, json_bytes);
+				             (size_t)json_bytes + 1024, json_bytes);
 		} while (drive_poll(&drive, &answer));
 	}
-	print_message("%d round trips of 1 KiB, %d in flight: %.2f us each\n", ROUND_TRIPS,
-		      IN_FLIGHT,
-		      (double)(clock_now_ns() - start_ns) / 1e3 / ROUND_TRIPS);
+	print_message("%d round trips of 1 KiB, %d in flight: %.2f us each\n",
+	              ROUND_TRIPS, IN_FLIGHT,
+	              (double)(clock_now_ns() - start_ns) / 1e3 / ROUND_TRIPS);
 	assert_true(atomic_load(&drive.head->progress) >= ROUND_TRIPS);
 	drive_quit(&drive);
 }
@@ -516,13 +561,21 @@ static void test_round_trips(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_life),           TEST(test_echo),
-		TEST(test_errors),         TEST(test_cancel_and_deadline),
-		TEST(test_batch_culprit),  TEST(test_arena_full),
-		TEST(test_answer_too_large), TEST(test_violations),
-		TEST(test_refusals),       TEST(test_required_secret),
-		TEST(test_warmup_refuses), TEST(test_broken_exits),
-		TEST(test_orphan),         TEST(test_round_trips),
+		TEST(test_life),
+		TEST(test_echo),
+		TEST(test_errors),
+		TEST(test_cancel_and_deadline),
+		TEST(test_batch_culprit),
+		TEST(test_arena_full),
+		TEST(test_answer_too_large),
+		TEST(test_violations),
+		TEST(test_refusals),
+		TEST(test_required_secret),
+		TEST(test_warmup_refuses),
+		TEST(test_broken_exits),
+		TEST(test_orphan),
+		TEST(test_warmup_request),
+		TEST(test_round_trips),
 	};
 
 	if (argc != 2) {

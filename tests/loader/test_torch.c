@@ -49,13 +49,14 @@ static json_t *torch_config(const char *file, const char *inputs, const char *ou
 	(void)snprintf(path, sizeof(path), "%s/%s", model_dir, file);
 	assert_int_equal(json_object_set_new(config, "path", json_string(path)), 0);
 	assert_int_equal(json_object_set_new(config, "inputs", read_tensors(inputs)), 0);
-	assert_int_equal(json_object_set_new(config, "outputs", read_tensors(outputs)), 0);
+	assert_int_equal(json_object_set_new(config, "outputs", read_tensors(outputs)),
+	                 0);
 	assert_int_equal(json_object_set_new(config, "max_batch", json_integer(4)), 0);
 	return config;
 }
 
 static void infer(struct drive *drive, uint64_t lease, const char *body, int want_status,
-		  const char *want_text)
+                  const char *want_text)
 {
 	struct proto_answer answer;
 	char text[1024];
@@ -63,19 +64,19 @@ static void infer(struct drive *drive, uint64_t lease, const char *body, int wan
 	drive_submit(drive, lease, body, strlen(body), -1);
 	answer = drive_answer(drive);
 	(void)snprintf(text, sizeof(text), "%.*s", (int)answer.body_bytes,
-		       (const char *)drive_body(drive, &answer));
+	               (const char *)drive_body(drive, &answer));
 	if (answer.status != want_status || !strstr(text, want_text))
 		fail_msg("%u '%s' instead of %d '%s'", answer.status, text, want_status,
-			 want_text);
+		         want_text);
 	drive_release(drive, &answer);
 }
 
 #define BODY_X(data)                                                                     \
-	"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1,2],\"data\":["   \
-	data "]}]}"
+	"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1,2],\"data\":"   \
+	"[" data "]}]}"
 #define BODY_AB                                                                          \
-	"{\"inputs\":[{\"name\":\"b\",\"datatype\":\"FP32\",\"shape\":[1,2],"             \
-	"\"data\":[1,2]},{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[1,2],"          \
+	"{\"inputs\":[{\"name\":\"b\",\"datatype\":\"FP32\",\"shape\":[1,2],"            \
+	"\"data\":[1,2]},{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[1,2],"         \
 	"\"data\":[10,20]}]}"
 
 static void test_answers(void **state)
@@ -106,7 +107,7 @@ static void test_answers(void **state)
 
 		drive_start(&drive, ARENA_BYTES);
 		drive_ready(&drive,
-			    torch_config(rows[i].file, rows[i].inputs, rows[i].outputs));
+		            torch_config(rows[i].file, rows[i].inputs, rows[i].outputs));
 		infer(&drive, 1, rows[i].body, rows[i].status, rows[i].text);
 		drive_quit(&drive);
 	}
@@ -126,7 +127,8 @@ static void test_refusals(void **state)
 		{ "text_file.pt", X2, Y2, NULL, NULL, "model", "model file" },
 		{ "cut.pt", X2, Y1, NULL, NULL, "model", "model file" },
 		{ "sum.pt", AB, Y1, NULL, NULL, "model", "takes 1 inputs (x)" },
-		{ "two.pt", X2, PLUS_MINUS, NULL, NULL, "model", "takes 2 inputs (a, b)" },
+		{ "two.pt", X2, PLUS_MINUS, NULL, NULL, "model",
+		  "takes 2 inputs (a, b)" },
 		{ "two.pt", BA, PLUS_MINUS, NULL, NULL, "model", "model's order" },
 		{ "number.pt", AB, Y2, NULL, NULL, "model", "type int" },
 		{ "sum.pt", X2, Y1, "device", "cuda:0", "device", "cuda:0" },
@@ -159,27 +161,27 @@ static void test_refusals(void **state)
 			const char *value = strchr(rows[i].value, '=');
 
 			(void)snprintf(name, sizeof(name), "%.*s",
-				       (int)(value - rows[i].value), rows[i].value);
+			               (int)(value - rows[i].value), rows[i].value);
 			assert_int_equal(
 				json_object_set_new(json_object_get(config, "options"),
-						    name, json_string(value + 1)),
+			                            name, json_string(value + 1)),
 				0);
 		} else if (rows[i].key) {
 			assert_int_equal(json_object_set_new(config, rows[i].key,
-							     json_string(rows[i].value)),
-					 0);
+			                                     json_string(rows[i].value)),
+			                 0);
 		}
 		drive_start(&drive, ARENA_BYTES);
 		payload = drive_refused(&drive, config, NULL);
 		reason = json_string_value(json_object_get(payload, "reason"));
 		print_message("%s: %s\n", rows[i].file, reason);
 		assert_string_equal(json_string_value(json_object_get(payload, "code")),
-				    rows[i].code);
+		                    rows[i].code);
 		if (!strstr(reason, rows[i].reason))
 			fail_msg("row %zu: '%s' lacks '%s'", i, reason, rows[i].reason);
-		status = strcmp(rows[i].code, "config") == 0 ? PROTO_EXIT_CONFIG :
-			 strcmp(rows[i].code, "model") == 0  ? PROTO_EXIT_MODEL :
-							       PROTO_EXIT_DEVICE;
+		status = strcmp(rows[i].code, "config") == 0  ? PROTO_EXIT_CONFIG
+		         : strcmp(rows[i].code, "model") == 0 ? PROTO_EXIT_MODEL
+		                                              : PROTO_EXIT_DEVICE;
 		json_decref(payload);
 		drive_end(&drive, status);
 	}
