@@ -230,6 +230,8 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 		.n_secrets = loader->secrets.n_rows,
 	};
 	r = loader->api->stage(&loader->engine_config, &loader->engine, err);
+	if (r == ENGINE_E_MODEL && config->path)
+		(void)err_prefix(err, r, "model file '%s'", config->path);
 	if (r == 0 && !loader->api->keeps_weights) {
 		weights_drop(&loader->weights);
 		loader->engine_config.weights = NULL;

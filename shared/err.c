@@ -20,6 +20,7 @@ int err_prefix(struct err *err, int code, const char *format, ...)
 {
 	char rest[ERR_TEXT_MAX];
 	size_t used;
+	size_t room;
 	va_list args;
 	int n;
 
@@ -32,6 +33,15 @@ int err_prefix(struct err *err, int code, const char *format, ...)
 	if (n < 0 || (size_t)n >= sizeof(err->text))
 		return code;
 	used = (size_t)n;
-	(void)snprintf(err->text + used, sizeof(err->text) - used, ": %s", rest);
+	room = sizeof(err->text) - used;
+	/* Cutting the end of a long sentence is what is wanted. */
+	if (room > 3) {
+		memcpy(err->text + used, ": ", 2);
+		used += 2;
+		room -= 2;
+		n = (int)strnlen(rest, room - 1);
+		memcpy(err->text + used, rest, (size_t)n);
+		err->text[used + (size_t)n] = '\0';
+	}
 	return code;
 }

@@ -2,10 +2,16 @@
 #pragma once
 
 /*
- * The endpoint from the inside, for http.c (daemon, loop, deadlines) and http_conn.c
- * (what happens on one connection) only.
+ * The endpoint from the inside, for the http*.c files only:
  *
- * libmicrohttpd calls back from MHD_run(), which only http.c calls, from the loop.
+ *	http.c           the daemon on the loop; birth, drain and death
+ *	http_deadline.c  absolute deadlines of connections
+ *	http_conn.c      one connection: body, waiting, the way out
+ *	http_begin.c     what a request asks for, from its head
+ *	http_answer.c    everything that is sent
+ *
+ * libmicrohttpd calls back from MHD_run() alone, which only http.c calls, from the loop.
+ * So nothing here is entered twice, and a connection is freed nowhere else.
  */
 
 #include <microhttpd.h>
@@ -14,34 +20,46 @@
 #include "supervisor/http.h"
 #include "supervisor/http_route.h"
 
-/* What a connection does now decides which absolute deadline it has. */
+/* What a connection does now. Each phase has one absolute deadline. The order counts: up
+ * to LINGER there are bytes to come, up to SWALLOW none has been sent. */
 enum http_phase {
 	HTTP_PHASE_NEW,     /* connected: the first head is due */
 	HTTP_PHASE_IDLE,    /* between requests */
 	HTTP_PHASE_HEAD,    /* the request line has come */
-	HTTP_PHASE_BODY,    /* the head has come */
-	HTTP_PHASE_WORKING, /* the request's own deadline counts */
+	HTTP_PHASE_BODY,    /* the body goes into the request */
+	HTTP_PHASE_SWALLOW, /* the body is dropped; an answer of our own follows it */
+	HTTP_PHASE_LINGER,  /* answered while the body comes: dropped until it closes */
+	HTTP_PHASE_WAIT,    /* the request's own deadline counts */
+	HTTP_PHASE_HALF,    /* waits for a client that has closed its sending side */
+	HTTP_PHASE_SEND,    /* an answer goes out */
+	HTTP_PHASE_GONE,    /* nobody is there any more: it is about to be closed */
 	HTTP_PHASE_COUNT
 };
 
 struct http_conn {
-	TAILQ_ENTRY(http_conn) link; /* in the list of its phase, by deadline */
+	TAILQ_ENTRY(http_conn) link; /* in the list of its phase, oldest first */
 	struct http *http;
 	struct MHD_Connection *connection;
 	int fd; /* borrowed from libmicrohttpd */
 	enum http_phase phase;
-	uint64_t deadline_ns;
+	uint64_t since_ns; /* in this phase */
 	bool is_suspended;
-	bool is_gone; /* the client has closed its side */
-	bool is_submitted;
-	bool has_answer;
-	char *target; /* of the current request, as sent; owned */
+	bool is_half_closed;
+	bool has_answer;    /* a part of the answer, or its failure, has arrived */
+	bool has_continue;  /* the client waits for a 100 before it sends the body */
+	bool must_close;    /* after this answer */
+	unsigned int looks; /* at a request that waits, before it is suspended */
+	char *target;       /* of the current request, as sent; owned */
+	size_t target_size;
 	struct http_route route;
-	struct request *request; /* owned until request_release() */
+	uint64_t body_bytes;       /* announced; UINT64_MAX: chunked */
+	uint64_t received_bytes;   /* of the body */
+	uint64_t swallow_bytes;    /* of the body, before the connection is given up */
+	struct request *request;   /* ours until request_release() */
 	struct request_part *part; /* of a streamed answer: being sent */
 	size_t part_sent;
-	unsigned int refused_status; /* decided while the body still comes in */
-	struct request_refusal refusal;
+	struct request_refusal refusal; /* status 0: none */
+	const char *allow;              /* for a 405 */
 };
 
 TAILQ_HEAD(http_conn_list, http_conn);
@@ -50,35 +68,83 @@ struct http {
 	struct ev_loop *loop;
 	struct http_models models;
 	struct MHD_Daemon *daemon;
+	unsigned int max_connections;
 	ev_io daemon_io;
-	ev_timer daemon_timer;
 	ev_prepare prepare;
-	ev_idle again;
-	bool must_run;
-	int gone_fd; /* epoll set of all sockets, for hang-ups only */
+	ev_idle again;   /* makes the loop go round once more */
+	bool must_run;   /* libmicrohttpd has something to do */
+	bool has_output; /* an answer was queued in this run: the next one sends it */
+	uint64_t now_ns; /* of this MHD_run() */
+	int gone_fd;     /* epoll set of all sockets, for clients that leave */
 	ev_io gone_io;
-	ev_timer sweep; /* looks at deadlines while there are connections */
+	ev_timer sweep; /* set for the earliest deadline, or earlier */
+	uint64_t sweep_ns;
 	uint64_t timeout_ns[HTTP_PHASE_COUNT];
 	struct http_conn_list phases[HTTP_PHASE_COUNT];
 	unsigned int n_connections;
+	bool is_full;
 	bool is_draining;
 	void (*on_idle)(void *context);
 	void *on_idle_context;
 	uint64_t n_accepted;
-	uint64_t n_by_class[6]; /* by first digit of the status */
-	char scratch[PROTO_HEAD_MAX];
+	uint64_t n_by_class[6]; /* answers, by the first digit of the status */
+	uint64_t n_expired;     /* connections closed at a deadline */
+	uint64_t n_runs;
+	char names[PROTO_HEAD_MAX]; /* header names in lower case, during one call */
 };
 
-/* Moves to a phase and sets its deadline. */
+/* http_deadline.c */
+
+void http_deadline_init(struct http *http);
+/* Moves @conn to @phase, whose time begins now. */
 void http_conn_enter(struct http_conn *conn, enum http_phase phase);
+/* The timeouts have changed: looks at all deadlines soon. */
+void http_deadline_touch(struct http *http);
+
+/* http_conn.c */
+
 /* The client is gone or must go: gives its request back and lets libmicrohttpd close. */
 void http_conn_hang_up(struct http_conn *conn);
+/* The client has closed its sending side. */
+void http_conn_half_close(struct http_conn *conn);
+/* Lets go of what belongs to the current request. */
+void http_conn_forget(struct http_conn *conn);
+void http_conn_suspend(struct http_conn *conn);
+void http_conn_on_part(struct request *request, void *context);
+/* Answers conn->refusal: at once, after the body, or past libmicrohttpd. */
+enum MHD_Result http_conn_refuse(struct http_conn *conn);
+/* Drops the body, if any; then the refusal follows, or http_begin_late(). */
+enum MHD_Result http_conn_swallow(struct http_conn *conn);
 
 /* Callbacks of libmicrohttpd. */
 enum MHD_Result http_conn_handle(void *context, struct MHD_Connection *connection,
-				 const char *url, const char *method, const char *version,
-				 const char *upload_data, size_t *upload_data_size,
-				 void **request_context);
+                                 const char *url, const char *method, const char *version,
+                                 const char *upload_data, size_t *upload_data_size,
+                                 void **request_context);
 void http_conn_on_completed(void *context, struct MHD_Connection *connection,
-			    void **request_context, enum MHD_RequestTerminationCode code);
-void *http_conn_on_line(void *context, const char *uri, struct MHD_Connection *connection);
+                            void **request_context, enum MHD_RequestTerminationCode code);
+void *http_conn_on_line(void *context, const char *uri,
+                        struct MHD_Connection *connection);
+
+/* http_begin.c */
+
+/* A head has come. */
+enum MHD_Result http_begin(struct http_conn *conn, const char *method);
+/* The end of a request that the supervisor answers itself has come. */
+enum MHD_Result http_begin_late(struct http_conn *conn);
+
+/* http_answer.c: each queues a response; MHD_NO: out of memory, the connection closes. */
+
+/* @body lives for ever. */
+enum MHD_Result http_answer_constant(struct http_conn *conn, const char *body);
+/* Takes @body, malloc'ed; NULL: out of memory. */
+enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
+                                 const char *content_type, char *body);
+enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, char *body);
+/* conn->refusal as {"error":...}. */
+enum MHD_Result http_answer_refusal(struct http_conn *conn);
+/* What the request's first part holds. */
+enum MHD_Result http_answer_request(struct http_conn *conn);
+/* An error past libmicrohttpd, which cannot answer before the end of a body: straight to
+ * the socket. Nothing else is on its way there in the phases up to SWALLOW. */
+void http_answer_raw(struct http_conn *conn, unsigned int status, const char *text);

@@ -14,7 +14,8 @@ struct segment {
 
 static bool segment_is(struct segment segment, const char *text)
 {
-	return strlen(text) == segment.bytes && memcmp(segment.text, text, segment.bytes) == 0;
+	return strlen(text) == segment.bytes &&
+	       memcmp(segment.text, text, segment.bytes) == 0;
 }
 
 /* Splits up to '?', dropping one trailing '/'. Returns 0 when there are too many. */
@@ -54,7 +55,8 @@ static bool segment_decode(struct segment segment, char *text, size_t size)
 		char c = segment.text[i];
 
 		if (c == '%') {
-			int high = i + 2 < segment.bytes ? hex_value(segment.text[i + 1]) : -1;
+			int high = i + 2 < segment.bytes ? hex_value(segment.text[i + 1])
+			                                 : -1;
 			int low = high >= 0 ? hex_value(segment.text[i + 2]) : -1;
 
 			if (low < 0)
@@ -103,7 +105,8 @@ static enum http_route_kind route_of_verb(const struct segment *segments, size_t
 	return HTTP_ROUTE_NONE;
 }
 
-static void route_model(struct http_route *route, const struct segment *segments, size_t n)
+static void route_model(struct http_route *route, const struct segment *segments,
+                        size_t n)
 {
 	if (n == 1 && segment_is(segments[0], "stats")) {
 		route->kind = HTTP_ROUTE_STATS;
@@ -122,14 +125,26 @@ static void route_model(struct http_route *route, const struct segment *segments
 	route->kind = route_of_verb(segments, n);
 }
 
+/* What follows /v2/repository. Triton has one more form with a repository's name in
+ * front, which it does not support either. */
 static void route_repository(struct http_route *route, const struct segment *segments,
-			     size_t n)
+                             size_t n)
 {
-	if (n == 1 && segment_is(segments[0], "index"))
+	if (n == 1 && segment_is(segments[0], "index")) {
 		route->kind = HTTP_ROUTE_INDEX;
-	else if (n == 3 && segment_is(segments[0], "models") &&
-		 (segment_is(segments[2], "load") || segment_is(segments[2], "unload")) &&
-		 segment_decode(segments[1], route->model, sizeof(route->model)))
+		return;
+	}
+	if (n == 2 && segment_is(segments[1], "index")) {
+		route->kind = HTTP_ROUTE_REPOSITORY;
+		return;
+	}
+	if (n == 4) {
+		segments++;
+		n--;
+	}
+	if (n == 3 && segment_is(segments[0], "models") &&
+	    (segment_is(segments[2], "load") || segment_is(segments[2], "unload")) &&
+	    segment_decode(segments[1], route->model, sizeof(route->model)))
 		route->kind = HTTP_ROUTE_REPOSITORY;
 }
 
@@ -142,10 +157,10 @@ static void route_v2(struct http_route *route, const struct segment *segments, s
 	else if (segment_is(segments[0], "repository"))
 		route_repository(route, segments + 1, n - 1);
 	else if (n == 2 && segment_is(segments[0], "health") &&
-		 segment_is(segments[1], "live"))
+	         segment_is(segments[1], "live"))
 		route->kind = HTTP_ROUTE_LIVE;
 	else if (n == 2 && segment_is(segments[0], "health") &&
-		 segment_is(segments[1], "ready"))
+	         segment_is(segments[1], "ready"))
 		route->kind = HTTP_ROUTE_READY;
 }
 
@@ -161,7 +176,8 @@ struct http_route http_route_parse(const char *target)
 		route.kind = HTTP_ROUTE_METRICS;
 	else if (n >= 1 && segment_is(segments[0], "v2"))
 		route_v2(&route, segments + 1, n - 1);
-	route.is_post = route.kind == HTTP_ROUTE_INFER || route.kind == HTTP_ROUTE_INDEX ||
-			route.kind == HTTP_ROUTE_REPOSITORY;
+	route.is_post = route.kind == HTTP_ROUTE_INFER ||
+	                route.kind == HTTP_ROUTE_INDEX ||
+	                route.kind == HTTP_ROUTE_REPOSITORY;
 	return route;
 }

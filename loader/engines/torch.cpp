@@ -342,9 +342,8 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 	});
 	if (r)
 		return r;
-	r = guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
-	          [&] { return load(*ret_engine, err); });
-	return r == ENGINE_E_MODEL ? err_prefix(err, r, "model file") : r;
+	return guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
+	             [&] { return load(*ret_engine, err); });
 }
 
 int commit(struct engine *engine, struct err *err) noexcept

@@ -335,3 +335,23 @@ class Load:
         assert not self.lost, self.lost[:5]
         assert self.wrong == 0
         assert self.answered == self.sent
+
+
+class Flood:
+    """The C client: saturates, checks every answer."""
+
+    def __init__(self, port, model="echo", clients=32, floats=ECHO_FLOATS):
+        self.process = subprocess.Popen(
+            [BUILD / "flood", str(port), model, str(clients), str(floats)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def stop(self):
+        result = json.loads(self.process.communicate(timeout=120)[0])
+        print(result)
+        return result
+
+    def stop_and_check(self):
+        result = self.stop()
+        assert result["lost"] == 0 and result["wrong"] == 0, result
+        assert result["sent"] == result["answered"]
+        return result

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Everything that is sent. An answer that a loader gave whole goes from the response
+ * arena into the socket without a copy; one that comes in parts is copied once, into
+ * libmicrohttpd's chunk.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "shared/cleanup.h"
+#include "supervisor/http_conn.h"
+#include "supervisor/http_meta.h"
+
+/* Of a streamed answer that is handed to libmicrohttpd at once. */
+#define HTTP_STREAM_BLOCK 32768
+/* Longer headers of an answer are dropped. */
+#define HTTP_NAME_MAX  128
+#define HTTP_VALUE_MAX 4096
+
+static void http_add(struct MHD_Response *response, const char *name, const char *value)
+{
+	/* Without memory for a header the answer goes out without it. */
+	(void)MHD_add_response_header(response, name, value);
+}
+
+static void http_add_number(struct MHD_Response *response, const char *name,
+                            unsigned long long number)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%llu", number);
+	http_add(response, name, text);
+}
+
+static void http_count(struct http *http, unsigned int status)
+{
+	http->n_by_class[status / 100 < 6 ? status / 100 : 0]++;
+}
+
+/* Takes @response. */
+static enum MHD_Result http_queue(struct http_conn *conn, unsigned int status,
+                                  struct MHD_Response *response)
+{
+	enum MHD_Result result;
+
+	if (conn->http->is_draining || conn->must_close)
+		http_add(response, MHD_HTTP_HEADER_CONNECTION, "close");
+	http_count(conn->http, status);
+	http_conn_enter(conn, HTTP_PHASE_SEND);
+	conn->http->has_output = true;
+	result = MHD_queue_response(conn->connection, status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+enum MHD_Result http_answer_constant(struct http_conn *conn, const char *body)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(
+		strlen(body), (void *)(uintptr_t)body, MHD_RESPMEM_PERSISTENT);
+
+	if (!response)
+		return MHD_NO;
+	http_add(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+	return http_queue(conn, 200, response);
+}
+
+enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
+                                 const char *content_type, char *body)
+{
+	struct MHD_Response *response;
+
+	if (!body)
+		return MHD_NO;
+	response = MHD_create_response_from_buffer(strlen(body), body,
+	                                           MHD_RESPMEM_MUST_FREE);
+	if (!response) {
+		free(body);
+		return MHD_NO;
+	}
+	http_add(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+	if (conn->refusal.retry_after_s > 0 && conn->refusal.status > 0)
+		http_add_number(response, MHD_HTTP_HEADER_RETRY_AFTER,
+		                conn->refusal.retry_after_s);
+	if (conn->allow)
+		http_add(response, MHD_HTTP_HEADER_ALLOW, conn->allow);
+	return http_queue(conn, status, response);
+}
+
+enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, char *body)
+{
+	return http_answer_text(conn, status, "application/json", body);
+}
+
+enum MHD_Result http_answer_refusal(struct http_conn *conn)
+{
+	return http_answer_json(conn, conn->refusal.status,
+	                        http_meta_error(conn->refusal.err.text));
+}
+
+void http_answer_raw(struct http_conn *conn, unsigned int status, const char *text)
+{
+	FREE char *body = http_meta_error(text);
+	FREE char *answer = NULL;
+	int bytes;
+
+	http_count(conn->http, status);
+	if (!body)
+		return;
+	bytes = asprintf(
+		&answer,
+		"HTTP/1.1 %u %s\r\nConnection: close\r\n"
+		"Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+		status, MHD_get_reason_phrase_for(status), strlen(body), body);
+	if (bytes < 0) {
+		answer = NULL;
+		return;
+	}
+	/* A client that does not read it gets none. */
+	(void)send(conn->fd, answer, (size_t)bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* The answer of a loader */
+
+/* Header fields that an engine may not set: the connection is ours. */
+static bool http_field_is_ours(struct proto_text name)
+{
+	static const char *const ours[] = {
+		"connection", "content-length",    "date",
+		"keep-alive", "moult-generation",  "retry-after",
+		"trailer",    "transfer-encoding", "upgrade",
+	};
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (proto_text_equals(name, ours[i]))
+			return true;
+	return false;
+}
+
+static bool http_is_token_char(unsigned char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+	       (c >= 'A' && c <= 'Z') || (c > 0 && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+static bool http_copy_name(char *text, struct proto_text from)
+{
+	if (from.bytes == 0 || from.bytes >= HTTP_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < from.bytes; i++)
+		if (!http_is_token_char((unsigned char)from.data[i]))
+			return false;
+	memcpy(text, from.data, from.bytes);
+	text[from.bytes] = '\0';
+	return true;
+}
+
+static bool http_copy_value(char *text, struct proto_text from)
+{
+	if (from.bytes == 0 || from.bytes >= HTTP_VALUE_MAX)
+		return false;
+	for (size_t i = 0; i < from.bytes; i++) {
+		unsigned char c = (unsigned char)from.data[i];
+
+		if ((c < 0x20 && c != '\t') || c == 0x7f)
+			return false;
+	}
+	memcpy(text, from.data, from.bytes);
+	text[from.bytes] = '\0';
+	return true;
+}
+
+/* The loader is not trusted to keep out of the next header or the body. */
+static void http_add_head(struct MHD_Response *response, const struct request *request)
+{
+	char name[HTTP_NAME_MAX];
+	char value[HTTP_VALUE_MAX];
+	struct proto_field field;
+	struct proto_head head;
+
+	if (request_answer_head(request, &head) == 0)
+		while (proto_head_next(&head, &field) == 1)
+			if (!http_field_is_ours(field.name) &&
+			    http_copy_name(name, field.name) &&
+			    http_copy_value(value, field.value))
+				http_add(response, name, value);
+	if (request->generation > 0)
+		http_add_number(response, "moult-generation", request->generation);
+	if (request->retry_after_s > 0)
+		http_add_number(response, MHD_HTTP_HEADER_RETRY_AFTER,
+		                request->retry_after_s);
+}
+
+static void http_on_part_sent(void *context)
+{
+	request_part_free(context);
+}
+
+/* The next bytes of an answer that comes in parts. */
+static ssize_t http_on_read(void *context, uint64_t position, char *buffer, size_t size)
+{
+	struct http_conn *conn = context;
+
+	(void)position;
+	while (conn->request) {
+		struct request_part *part = conn->part;
+		size_t bytes;
+		bool is_last;
+
+		if (!part) {
+			part = conn->part = request_take_part(conn->request);
+			conn->part_sent = 0;
+			if (!part && conn->request->is_broken)
+				break;
+			if (!part) {
+				http_conn_enter(conn, HTTP_PHASE_WAIT);
+				http_conn_suspend(conn);
+				return 0;
+			}
+			/* Each part has its own time to be sent. */
+			http_conn_enter(conn, HTTP_PHASE_SEND);
+		}
+		bytes = part->body_bytes - conn->part_sent;
+		if (bytes > 0) {
+			if (bytes > size)
+				bytes = size;
+			memcpy(buffer, (const char *)part->body + conn->part_sent, bytes);
+			conn->part_sent += bytes;
+			return (ssize_t)bytes;
+		}
+		is_last = part->is_last;
+		request_part_free(part);
+		conn->part = NULL;
+		if (is_last)
+			return MHD_CONTENT_READER_END_OF_STREAM;
+	}
+	return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static enum MHD_Result http_answer_stream(struct http_conn *conn,
+                                          struct request_part *part)
+{
+	struct MHD_Response *response = MHD_create_response_from_callback(
+		MHD_SIZE_UNKNOWN, HTTP_STREAM_BLOCK, http_on_read, conn, NULL);
+
+	conn->part = part;
+	conn->part_sent = 0;
+	if (!response)
+		return MHD_NO;
+	http_add_head(response, conn->request);
+	return http_queue(conn, conn->request->status, response);
+}
+
+enum MHD_Result http_answer_request(struct http_conn *conn)
+{
+	struct request *request = conn->request;
+	struct request_part *part = request_take_part(request);
+	unsigned int status = request->status;
+	struct MHD_Response *response;
+
+	if (!part)
+		return MHD_NO; /* broken before it began */
+	if (!part->is_last)
+		return http_answer_stream(conn, part);
+	response = MHD_create_response_from_buffer_with_free_callback_cls(
+		part->body_bytes, (void *)(uintptr_t)part->body, http_on_part_sent, part);
+	if (!response) {
+		request_part_free(part);
+		return MHD_NO;
+	}
+	http_add_head(response, request);
+	conn->request = NULL;
+	request_release(request);
+	return http_queue(conn, status, response);
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What a request asks for, decided from its head: which path, which model, whether its
+ * body is wanted, and by whom.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "supervisor/http_conn.h"
+#include "supervisor/http_meta.h"
+
+/* Headers of a request on their way into the arena. */
+struct http_head {
+	struct proto_field *fields; /* PROTO_FIELDS_MAX of them */
+	size_t n_fields;
+	char *names; /* free room for names in lower case */
+	size_t names_left;
+	unsigned int n_lengths;
+	bool is_chunked;
+	bool is_bad_encoding;
+	bool has_continue;
+	bool is_too_much;
+	uint64_t length_bytes;
+};
+
+/* Takes in what is about this connection and not about the request. Returns true for
+ * headers that an engine has no use for: the body that it sees is not chunked any more.
+ */
+static bool http_head_is_ours(struct http_head *head, const struct proto_field *field)
+{
+	const char *value = field->value.data;
+
+	switch (field->name.bytes) {
+	case 2:
+		return proto_text_equals(field->name, "te");
+	case 6:
+		if (!proto_text_equals(field->name, "expect"))
+			return false;
+		head->has_continue = strcasecmp(value, "100-continue") == 0;
+		return true;
+	case 7:
+		return proto_text_equals(field->name, "trailer") ||
+		       proto_text_equals(field->name, "upgrade");
+	case 10:
+		return proto_text_equals(field->name, "connection") ||
+		       proto_text_equals(field->name, "keep-alive");
+	case 14:
+		if (proto_text_equals(field->name, "content-length")) {
+			head->n_lengths++;
+			head->length_bytes = strtoull(value, NULL, 10);
+		}
+		return false;
+	case 17:
+		if (!proto_text_equals(field->name, "transfer-encoding"))
+			return false;
+		head->is_bad_encoding =
+			head->is_chunked || strcasecmp(value, "chunked") != 0;
+		head->is_chunked = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static enum MHD_Result http_head_on_field(void *context, enum MHD_ValueKind kind,
+                                          const char *name, size_t name_bytes,
+                                          const char *value, size_t value_bytes)
+{
+	struct http_head *head = context;
+	struct proto_field field = {
+		.name = { head->names, name_bytes },
+		.value = { value ? value : "", value_bytes },
+	};
+
+	(void)kind;
+	if (head->n_fields == PROTO_FIELDS_MAX || name_bytes > head->names_left) {
+		head->is_too_much = true;
+		return MHD_NO;
+	}
+	for (size_t i = 0; i < name_bytes; i++) {
+		char c = name[i];
+
+		head->names[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+	}
+	if (http_head_is_ours(head, &field))
+		return MHD_YES;
+	head->fields[head->n_fields++] = field;
+	head->names += name_bytes;
+	head->names_left -= name_bytes;
+	return MHD_YES;
+}
+
+/* Where the body ends must be beyond doubt, or the next request could be part of it. */
+static bool http_head_is_good(struct http_conn *conn, const struct http_head *head)
+{
+	if (head->is_chunked && head->n_lengths > 0)
+		(void)request_refuse(&conn->refusal, 400, 0,
+		                     "the request has both Content-Length and "
+		                     "Transfer-Encoding; send one of them");
+	else if (head->is_bad_encoding)
+		(void)request_refuse(&conn->refusal, 400, 0,
+		                     "Transfer-Encoding can only be chunked");
+	else if (head->n_lengths > 1)
+		(void)request_refuse(&conn->refusal, 400, 0,
+		                     "the request has more than one Content-Length");
+	else if (head->is_too_much)
+		(void)request_refuse(
+			&conn->refusal, 431, 0,
+			"the request has more than %d headers, or longer ones "
+			"than fit",
+			PROTO_FIELDS_MAX);
+	else
+		return true;
+	conn->must_close = true;
+	return false;
+}
+
+/* The model that the route names, or NULL with a refusal. */
+static struct model *http_find_model(struct http_conn *conn)
+{
+	const struct http_models *models = &conn->http->models;
+	const struct http_route *route = &conn->route;
+	struct model *model = models->find(models->context, route->model);
+
+	if (!model) {
+		(void)request_refuse(&conn->refusal, 404, 0, "there is no model '%s'",
+		                     route->model);
+		return NULL;
+	}
+	if (route->version[0] &&
+	    strcmp(route->version, model_config(model)->version) != 0) {
+		(void)request_refuse(
+			&conn->refusal, 404, 0, "model '%s' has version '%s', not '%s'",
+			route->model, model_config(model)->version, route->version);
+		return NULL;
+	}
+	return model;
+}
+
+static enum MHD_Result http_answer_ready(struct http_conn *conn)
+{
+	bool is_ready = false;
+	char *body = http_meta_ready(&conn->http->models, &is_ready);
+
+	return http_answer_json(conn, is_ready ? 200 : 503, body);
+}
+
+static enum MHD_Result http_answer_metrics(struct http_conn *conn)
+{
+	return http_answer_text(conn, 200, "text/plain; version=0.0.4; charset=utf-8",
+	                        http_meta_metrics(&conn->http->models, conn->http));
+}
+
+/* What the supervisor answers itself. @model: of a route that names one. */
+static enum MHD_Result http_answer_meta(struct http_conn *conn, const struct model *model)
+{
+	const struct http_models *models = &conn->http->models;
+
+	switch (conn->route.kind) {
+	case HTTP_ROUTE_SERVER:
+		return http_answer_json(conn, 200, http_meta_server());
+	case HTTP_ROUTE_LIVE:
+		return http_answer_constant(conn, "{\"live\":true}");
+	case HTTP_ROUTE_READY:
+		return http_answer_ready(conn);
+	case HTTP_ROUTE_METRICS:
+		return http_answer_metrics(conn);
+	case HTTP_ROUTE_STATS:
+		return http_answer_json(conn, 200, http_meta_stats(models, model));
+	case HTTP_ROUTE_INDEX:
+		return http_answer_json(conn, 200, http_meta_index(models));
+	case HTTP_ROUTE_MODEL:
+		return http_answer_json(conn, 200, http_meta_model(model));
+	case HTTP_ROUTE_MODEL_READY:
+		return http_answer_json(conn, model_is_ready(model) ? 200 : 503,
+		                        http_meta_model_ready(model));
+	case HTTP_ROUTE_MODEL_CONFIG:
+		return http_answer_json(conn, 200, http_meta_model_config(model));
+	case HTTP_ROUTE_REPOSITORY:
+		(void)request_refuse(&conn->refusal, 501, 0,
+		                     "models come and go with the configuration; "
+		                     "to load one anew use: moultctl reload MODEL");
+		return http_answer_refusal(conn);
+	case HTTP_ROUTE_NONE:
+	case HTTP_ROUTE_INFER:
+	case HTTP_ROUTE_COUNT:
+		break;
+	}
+	return MHD_NO;
+}
+
+enum MHD_Result http_begin_late(struct http_conn *conn)
+{
+	struct model *model = NULL;
+
+	if (conn->route.model[0] && conn->route.kind != HTTP_ROUTE_REPOSITORY) {
+		model = http_find_model(conn);
+		if (!model)
+			return http_answer_refusal(conn);
+	}
+	return http_answer_meta(conn, model);
+}
+
+static enum MHD_Result http_begin_infer(struct http_conn *conn, const char *method,
+                                        const struct http_head *head)
+{
+	struct request_start start = {
+		.method = proto_text_of(method),
+		.target = proto_text_of(conn->target),
+		.fields = head->fields,
+		.n_fields = head->n_fields,
+		.body_bytes = conn->body_bytes,
+		.on_part = http_conn_on_part,
+		.context = conn,
+	};
+	struct model *model = http_find_model(conn);
+
+	if (!model || model_begin(model, &start, &conn->request, &conn->refusal) != 0)
+		return http_conn_refuse(conn);
+	http_conn_enter(conn, HTTP_PHASE_BODY);
+	return MHD_YES;
+}
+
+enum MHD_Result http_begin(struct http_conn *conn, const char *method)
+{
+	bool is_post = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
+	bool is_get = strcmp(method, MHD_HTTP_METHOD_GET) == 0 ||
+	              strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+	struct proto_field fields[PROTO_FIELDS_MAX];
+	struct http_head head = {
+		.fields = fields,
+		.names = conn->http->names,
+		.names_left = sizeof(conn->http->names),
+	};
+
+	(void)MHD_get_connection_values_n(conn->connection, MHD_HEADER_KIND,
+	                                  http_head_on_field, &head);
+	conn->body_bytes = head.is_chunked ? UINT64_MAX : head.length_bytes;
+	conn->has_continue = head.has_continue && conn->body_bytes > 0;
+	conn->route = http_route_parse(conn->target);
+	if (!http_head_is_good(conn, &head))
+		return http_conn_refuse(conn);
+	if (conn->route.kind == HTTP_ROUTE_NONE) {
+		(void)request_refuse(&conn->refusal, 404, 0, "Not Found");
+		return http_conn_refuse(conn);
+	}
+	if (conn->route.is_post ? !is_post : !is_get) {
+		conn->allow = conn->route.is_post ? "POST" : "GET, HEAD";
+		(void)request_refuse(&conn->refusal, 405, 0, "Method Not Allowed");
+		return http_conn_refuse(conn);
+	}
+	if (conn->route.kind == HTTP_ROUTE_INFER)
+		return http_begin_infer(conn, method, &head);
+	return http_conn_swallow(conn);
+}

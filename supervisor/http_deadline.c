@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * libmicrohttpd's timeouts restart with every byte, so that a client who sends one now
+ * and then stays for ever. Here every phase of a connection has an absolute deadline. One
+ * list per phase is in order of arrival, hence of deadlines; one timer is set for the
+ * earliest of them and moved only to an earlier time, so a request costs no timer
+ * operation.
+ */
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "shared/clock.h"
+#include "supervisor/http_conn.h"
+
+/* Deadlines that are near one another are looked at together. */
+#define HTTP_SWEEP_MIN_NS (100 * CLOCK_NS_PER_MS)
+/* Data that came this soon after a phase began may belong to the phase before. */
+#define HTTP_BEGUN_MS 20
+
+static uint64_t http_deadline_of(const struct http_conn *conn)
+{
+	uint64_t timeout_ns = conn->http->timeout_ns[conn->phase];
+
+	return timeout_ns == CLOCK_NEVER ? CLOCK_NEVER : conn->since_ns + timeout_ns;
+}
+
+static void http_deadline_arm(struct http *http, uint64_t at_ns, uint64_t now_ns)
+{
+	uint64_t after_ns = at_ns > now_ns ? at_ns - now_ns : 0;
+
+	if (at_ns >= http->sweep_ns)
+		return;
+	if (after_ns < HTTP_SWEEP_MIN_NS)
+		after_ns = HTTP_SWEEP_MIN_NS;
+	http->sweep_ns = now_ns + after_ns;
+	ev_timer_stop(http->loop, &http->sweep);
+	/* The loop's own now may be a little older: too early only means once more. */
+	ev_timer_set(&http->sweep, (double)after_ns / 1e9, 0.);
+	ev_timer_start(http->loop, &http->sweep);
+}
+
+void http_conn_enter(struct http_conn *conn, enum http_phase phase)
+{
+	struct http *http = conn->http;
+
+	TAILQ_REMOVE(&http->phases[conn->phase], conn, link);
+	conn->phase = phase;
+	conn->since_ns = http->now_ns;
+	TAILQ_INSERT_TAIL(&http->phases[phase], conn, link);
+	http_deadline_arm(http, http_deadline_of(conn), http->now_ns);
+}
+
+/* True when something has arrived since the phase began. libmicrohttpd does not tell, and
+ * asking the kernel is only worth it for a connection that is about to be closed. */
+static bool http_conn_has_begun(const struct http_conn *conn, uint64_t now_ns)
+{
+	struct tcp_info info = { 0 };
+	socklen_t bytes = sizeof(info);
+
+	if (getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) < 0)
+		return false;
+	if (conn->phase == HTTP_PHASE_NEW)
+		return info.tcpi_bytes_received > 0;
+	return info.tcpi_last_data_recv + HTTP_BEGUN_MS <
+	       (now_ns - conn->since_ns) / CLOCK_NS_PER_MS;
+}
+
+static void http_conn_expire(struct http_conn *conn, uint64_t now_ns)
+{
+	bool is_between = conn->phase == HTTP_PHASE_IDLE ||
+	                  (conn->phase == HTTP_PHASE_NEW && conn->http->is_draining);
+	bool has_begun = conn->phase != HTTP_PHASE_NEW && conn->phase != HTTP_PHASE_IDLE;
+
+	if (!has_begun)
+		has_begun = http_conn_has_begun(conn, now_ns);
+	if (is_between && has_begun) {
+		/* The next head is on its way and gets its own time. */
+		http_conn_enter(conn, HTTP_PHASE_HEAD);
+		return;
+	}
+	conn->http->n_expired++;
+	if (has_begun && conn->phase <= HTTP_PHASE_SWALLOW)
+		http_answer_raw(conn, 408,
+		                conn->phase <= HTTP_PHASE_HEAD
+		                        ? "the request's headers took too long "
+		                          "(header_timeout)"
+		                        : "the request's body took too long "
+		                          "(body_timeout)");
+	http_conn_hang_up(conn);
+}
+
+static void http_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct http *http = timer->data;
+	uint64_t next_ns = CLOCK_NEVER;
+
+	(void)loop;
+	(void)revents;
+	http->now_ns = clock_now_ns();
+	http->sweep_ns = CLOCK_NEVER;
+	for (unsigned int phase = 0; phase < HTTP_PHASE_COUNT; phase++) {
+		struct http_conn *conn = TAILQ_FIRST(&http->phases[phase]);
+
+		/* Expiring moves it to another list. */
+		while (conn && http_deadline_of(conn) <= http->now_ns) {
+			http_conn_expire(conn, http->now_ns);
+			conn = TAILQ_FIRST(&http->phases[phase]);
+		}
+		if (conn && http_deadline_of(conn) < next_ns)
+			next_ns = http_deadline_of(conn);
+	}
+	if (next_ns != CLOCK_NEVER)
+		http_deadline_arm(http, next_ns, http->now_ns);
+}
+
+void http_deadline_init(struct http *http)
+{
+	for (unsigned int i = 0; i < HTTP_PHASE_COUNT; i++) {
+		TAILQ_INIT(&http->phases[i]);
+		http->timeout_ns[i] = CLOCK_NEVER;
+	}
+	http->now_ns = clock_now_ns();
+	http->sweep_ns = CLOCK_NEVER;
+	ev_timer_init(&http->sweep, http_on_sweep, 0., 0.);
+	http->sweep.data = http;
+}
+
+void http_deadline_touch(struct http *http)
+{
+	http->now_ns = clock_now_ns();
+	if (http->n_connections > 0)
+		http_deadline_arm(http, http->now_ns, http->now_ns);
+}

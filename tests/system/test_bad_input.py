@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input of every kind, under load: a clear error each, nothing lost, the old generation
+serves on, and good input afterwards works."""
+import gzip
+import os
+import pathlib
+import socket
+import struct
+import subprocess
+
+import pytest
+
+from harness import (BUILD, DIGITS, Load, digits_section, echo_body, echo_section, wait_for)
+
+GOOD = echo_section()
+
+# name, the section file's text, what the sentence must say
+CONFIGURATIONS = [
+    ("no engine", "[model echo]\ninput = x FP32 [4]\noutput = x FP32 [4]\n", "engine"),
+    ("no input", "[model echo]\nengine = identity\noutput = x FP32 [4]\n", "input"),
+    ("no output", "[model echo]\nengine = identity\ninput = x FP32 [4]\n", "output"),
+    ("unknown key", GOOD + "max_bach = 3\n", "max_batch"),
+    ("unknown section", "[modle echo]\n", "modle"),
+    ("no section", "engine = identity\n", "section"),
+    ("not a line", GOOD + "what is this\n", "key = value"),
+    ("bad datatype", GOOD + "input = y FLOAT [4]\n", "FLOAT"),
+    ("bad shape", GOOD + "input = y FP32 4\n", "shape"),
+    ("negative dim", GOOD + "input = y FP32 [-2]\n", "shape"),
+    ("bad number", GOOD + "threads = many\n", "threads"),
+    ("out of range", GOOD + "threads = 0\n", "threads"),
+    ("bad size", GOOD + "max_body = 3X\n", "max_body"),
+    ("bad duration", GOOD + "drain_timeout = 5 parsecs\n", "drain_timeout"),
+    ("bad strategy", GOOD + "strategy = hope\n", "strategy"),
+    ("duplicate key", GOOD + "threads = 1\nthreads = 2\n", "threads"),
+    ("leases no power of two", GOOD + "leases = 100\n", "leases"),
+    ("body larger than arena", GOOD + "request_arena = 1M\nmax_body = 1M\n", "max_body"),
+    ("duplicate tensor", GOOD + "input = x FP32 [-1,4]\n", "x"),
+    ("bad model name", "[model a/b]\nengine = identity\n", "a/b"),
+]
+
+
+@pytest.mark.parametrize("text, says", [row[1:] for row in CONFIGURATIONS],
+                         ids=[row[0] for row in CONFIGURATIONS])
+def test_configuration_checker(tmp_path, text, says):
+    """moultd -t names file and key and what is allowed."""
+    (tmp_path / "models.d").mkdir()
+    (tmp_path / "models.d" / "bad.conf").write_text(text)
+    (tmp_path / "moult.conf").write_text("[supervisor]\nmodels_dir = models.d\n")
+    result = subprocess.run([BUILD / "moultd", "-t", "-c", tmp_path / "moult.conf"],
+                            capture_output=True, text=True, timeout=10)
+    assert result.returncode == 1
+    assert "bad.conf" in result.stderr and says in result.stderr, result.stderr
+
+
+def test_configurations_under_load(start):
+    moult = start(GOOD)
+    pid = moult.status("echo")["pid"]
+    load = Load(moult.port)
+    for name, text, says in CONFIGURATIONS:
+        (moult.models / "0.conf").write_text(text)
+        result = moult.reload("echo")
+        assert result.returncode == 1, name
+        assert "0.conf" in result.stderr and says in result.stderr, (name, result.stderr)
+        assert moult.status("echo")["pid"] == pid, name
+    (moult.models / "0.conf").write_text(GOOD)
+    assert moult.reload("echo").returncode == 0
+    load.wait_more()
+    load.stop_and_check()
+
+
+def spoil_empty(directory):
+    (directory / "token").write_text("")
+
+
+def spoil_large(directory):
+    (directory / "token").write_text("x" * 70000)
+
+
+def spoil_fifo(directory):
+    (directory / "token").unlink()
+    os.mkfifo(directory / "token")
+
+
+def spoil_folder(directory):
+    (directory / "token").unlink()
+    (directory / "token").mkdir()
+
+
+def spoil_writable(directory):
+    (directory / "token").chmod(0o666)
+
+
+def spoil_missing(directory):
+    (directory / "token").unlink()
+
+
+def spoil_name(directory):
+    (directory / "to ken").write_text("x")
+
+
+SECRETS = [("empty", spoil_empty, "empty"), ("large", spoil_large, "larger"),
+           ("fifo", spoil_fifo, "regular file"), ("folder", spoil_folder, "regular file"),
+           ("writable by all", spoil_writable, "everybody"),
+           ("missing", spoil_missing, "no secret"), ("odd name", spoil_name, "characters")]
+
+
+def remake(directory, value):
+    for entry in directory.iterdir():
+        entry.rmdir() if entry.is_dir() else entry.unlink()
+    (directory / "token").write_text(value)
+
+
+def test_secrets_under_load(start, tmp_path):
+    """Unusable secrets never start a reload: the last good ones stay, and status says so."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    remake(secrets, "tok-0")
+    moult = start(echo_section(secrets=secrets))
+    load = Load(moult.port)
+    pid = moult.status("echo")["pid"]
+    for i, (name, spoil, says) in enumerate(SECRETS):
+        spoil(secrets)
+        stale = wait_for(name, lambda: moult.status("echo")["stale"])
+        assert says in stale, (name, stale)
+        assert moult.status("echo")["pid"] == pid, name
+        remake(secrets, "tok-0")
+        wait_for("fresh again", lambda: not moult.status("echo")["stale"])
+    moult.write_secret(secrets, "token", "tok-1")
+    moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and r["outcome"] == "ok")
+    load.wait_more()
+    load.stop_and_check()
+
+
+def test_refused_secret_under_load(start, tmp_path):
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "token").write_text("tok-good")
+    moult = start(echo_section(secrets=secrets, required_secrets="token",
+                               **{"option.secret": "token", "option.secret_prefix": "tok-"}))
+    load = Load(moult.port)
+    serving = moult.status("echo")["generation"]
+    moult.write_secret(secrets, "token", "bad-secret-value")
+    receipt = moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    assert "token" in receipt["reason"], receipt
+    assert moult.status("echo")["generation"] == serving
+    result = moult.reload("echo")
+    assert result.returncode == 1 and "token" in result.stderr
+    moult.write_secret(secrets, "token", "tok-better")
+    moult.wait_receipt("echo", lambda r: r["outcome"] == "ok" and r["cause"] == "secrets")
+    load.wait_more()
+    load.stop_and_check()
+    assert "bad-secret-value" not in moult.log_text()
+
+
+GOOD_MODEL = (DIGITS / "digits.pt").read_bytes()
+MODEL_FILES = [("empty", b"", "empty"), ("random", os.urandom(5000), ""),
+               ("truncated", GOOD_MODEL[:len(GOOD_MODEL) // 2], ""),
+               ("text", b"not a model at all\n" * 100, ""),
+               ("spoiled", GOOD_MODEL[:200] + b"\0" * 400 + GOOD_MODEL[600:], "")]
+
+
+def test_model_files_under_load(start, tmp_path):
+    path = tmp_path / "model.pt"
+    path.write_bytes(GOOD_MODEL)
+    moult = start(digits_section(path=path), echo_section())
+    load = Load(moult.port)
+    body = (DIGITS / "heldout.jsonl").read_text().splitlines()[0]
+    good = moult.infer("digits", body)[2].partition(b'"outputs"')[2]
+    serving = moult.status("digits")["generation"]
+    for name, content, says in MODEL_FILES:
+        before = moult.status("digits")["receipts"]
+        fresh = tmp_path / "model.new"
+        fresh.write_bytes(content)
+        os.rename(fresh, path)
+        receipt = moult.wait_receipt("digits", lambda r: r["number"] > before)
+        assert receipt["outcome"] == "failed", (name, receipt)
+        assert str(path) in receipt["reason"] and says in receipt["reason"], (name, receipt)
+        assert moult.status("digits")["generation"] == serving
+        assert moult.infer("digits", body)[2].partition(b'"outputs"')[2] == good
+    path.unlink()
+    assert "model.pt" in wait_for("stale", lambda: moult.status("digits")["stale"])
+    path.write_bytes(GOOD_MODEL)
+    assert moult.reload("digits").returncode == 0
+    load.wait_more()
+    load.stop_and_check()
+
+
+def test_wrong_declaration(start):
+    """What the configuration says of the model is checked against the model."""
+    moult = start(digits_section())
+    section = moult.models / "0.conf"
+    for wrong in (digits_section().replace("[-1,10]", "[-1,11]"),
+                  digits_section().replace("[-1,64]", "[-1,65]"),
+                  digits_section().replace("scores FP32", "scores INT64"),
+                  digits_section(device="cuda:0"),
+                  digits_section(engine="nosuch")):
+        section.write_text(wrong)
+        result = moult.reload("digits")
+        assert result.returncode == 1 and len(result.stderr) > 20, result.stderr
+        print(result.stderr.strip())
+
+
+def binary(header, data, length=None):
+    return (header.encode() + data,
+            {"Inference-Header-Content-Length": str(length or len(header))})
+
+
+HEADER = ('{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32",'
+          '"parameters":{"binary_data_size":%d}}]}')
+REQUESTS = [
+    ("no JSON", "{", None, 400, "JSON"),
+    ("no object", "[]", None, 400, "JSON"),
+    ("empty", "", None, 400, ""),
+    ("no inputs", "{}", None, 400, "inputs"),
+    ("inputs no list", '{"inputs":3}', None, 400, "inputs"),
+    ("missing input", '{"inputs":[]}', None, 400, "missing"),
+    ("unknown input", echo_body([1, 2, 3, 4]).replace('"x"', '"y"'), None, 400, "'y'"),
+    ("twice", '{"inputs":[%s,%s]}' % ((echo_body([1, 2, 3, 4])[12:-2],) * 2), None, 400,
+     "twice"),
+    ("datatype", echo_body([1, 2, 3, 4]).replace("FP32", "INT8"), None, 400, "FP32"),
+    ("shape", echo_body([1, 2, 3]), None, 400, "[-1,4]"),
+    ("too few", echo_body([1, 2, 3, 4]).replace("[1, 2, 3, 4]", "[1, 2, 3]"), None, 400, "3"),
+    ("too many", echo_body([1, 2, 3, 4]).replace("[1, 2, 3, 4]", "[1,2,3,4,5]"), None, 400,
+     "more"),
+    ("no number", echo_body([1, 2, 3, "a"]), None, 400, "number"),
+    ("null", echo_body([1, 2, 3, None]), None, 400, "number"),
+    ("negative dim", echo_body([1, 2, 3, 4]).replace("[1, 4]", "[-1, 4]"), None, 400, "dim"),
+    ("huge dims", echo_body([1, 2, 3, 4]).replace("[1, 4]", "[9223372036854775807, 4]"), None,
+     400, "elements"),
+    ("deep", '{"inputs":' + "[" * 5000, None, 400, "JSON"),
+    ("unknown output", echo_body([1, 2, 3, 4])[:-1] + ',"outputs":[{"name":"z"}]}', None, 400,
+     "'z'"),
+    ("binary short", *binary(HEADER % 16, b"\0" * 8), 400, "more than"),
+    ("binary long", *binary(HEADER % 16, b"\0" * 20), 400, "additional"),
+    ("binary size", *binary(HEADER % 12, b"\0" * 12), 400, "12 bytes"),
+    ("header length", *binary(HEADER % 16, b"\0" * 16, 5000), 400, "5000"),
+    ("header no number", "{}", {"Inference-Header-Content-Length": "x"}, 400, "number"),
+    ("gzip broken", b"\x1f\x8b broken", {"Content-Encoding": "gzip"}, 400, "compressed"),
+    ("gzip cut", gzip.compress(echo_body([1, 2, 3, 4]).encode())[:-9],
+     {"Content-Encoding": "gzip"}, 400, "compressed"),
+    ("gzip bomb", gzip.compress(b" " * 3_000_000), {"Content-Encoding": "gzip"}, 413,
+     "max_body"),
+    ("encoding", "{}", {"Content-Encoding": "br"}, 415, "gzip"),
+    ("too large", "x" * 2_000_000, None, 413, "max_body"),
+]
+
+
+def test_requests_under_load(start):
+    moult = start(echo_section(max_body="1M"))
+    load = Load(moult.port)
+    for name, body, headers, status, says in REQUESTS:
+        got, head, answer = moult.infer("echo", body, headers)
+        assert got == status, (name, got, answer)
+        assert head["content-type"] == "application/json"
+        assert says in answer.decode(), (name, answer)
+    assert moult.infer("nosuch", "{}")[0] == 404
+    assert moult.infer("echo/versions/9", "{}")[0] == 404
+    assert moult.post("/v2/models/echo/versions/9/infer", "{}")[0] == 404
+    assert moult.get("/v2/models/echo/infer")[0] == 405
+    assert moult.post("/v2/models/echo", "{}")[0] == 405
+    assert moult.get("/nowhere")[0] == 404
+    load.wait_more()
+    load.stop_and_check()
+
+
+def test_both_lengths_are_refused(start):
+    moult = start(echo_section())
+    with socket.create_connection(("127.0.0.1", moult.port), 10) as client:
+        client.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\n"
+                       b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        assert b" 400 " in client.recv(4096)
+
+
+def test_good_compression(start):
+    import json
+    import zlib
+    moult = start(echo_section())
+    body = echo_body([1.0, 2.5, -3.0, 4.0]).encode()
+    for encoding, packed in (("gzip", gzip.compress(body)), ("deflate", zlib.compress(body)),
+                             ("identity", body)):
+        status, _, answer = moult.infer("echo", packed, {"Content-Encoding": encoding})
+        assert status == 200, answer
+        assert json.loads(answer)["outputs"][0]["data"] == [1.0, 2.5, -3.0, 4.0]
