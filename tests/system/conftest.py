@@ -12,7 +12,7 @@ def start(tmp_path):
     def make(*sections, ready=True, **keys):
         moult = harness.Moult(tmp_path, sections, **keys)
         running.append(moult)
-        return moult.wait_ready() if ready else moult
+        return moult.wait_ready() if ready else moult.wait_control()
 
     yield make
     for moult in running:

@@ -146,6 +146,10 @@ class Moult:
         wait_for("readiness", is_ready)
         return self
 
+    def wait_control(self):
+        wait_for("the control socket", self.socket.exists)
+        return self
+
     def wait_receipt(self, model, matches):
         """The first receipt of @model for which @matches is true."""
         return wait_for("the receipt", lambda: next(

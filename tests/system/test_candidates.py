@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A candidate may fail at every step and in every way: the old generation serves on."""
+import pytest
+
+from harness import BUILD, Load, echo_section
+
+QUICK = {"stage_timeout": "1s", "commit_timeout": "1s", "warmup_timeout": "1s",
+         "stop_timeout": "1s"}
+FAULTS = [f"{action}-on-{phase}" for phase in ("stage", "commit", "warmup")
+          for action in ("crash", "hang", "exit", "stop")] + [
+    "refuse-on-stage", "refuse-model-on-stage", "refuse-on-commit", "bad-shape-on-warmup",
+    "bad-type-on-warmup", "bad-bytes-on-warmup", "garbage-on-stage", "fail-on-warmup"]
+
+
+def fault_section(**keys):
+    return echo_section(engine="fault", **QUICK, **keys)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_old_generation_serves_on(start, tmp_path, fault):
+    moult = start(fault_section(), supervisor=f"engine_dir = {BUILD}\n")
+    moult.note_fds()
+    serving = moult.status("echo")
+    load = Load(moult.port, clients=2)
+    (moult.models / "0.conf").write_text(fault_section(**{"option.fault": fault}))
+    receipt = moult.wait_receipt("echo", lambda r: r["number"] > 1)
+    if fault == "garbage-on-stage" and receipt["outcome"] == "ok":
+        pytest.skip("garbage on stderr harms nobody")
+    assert receipt["outcome"] == "failed", receipt
+    assert receipt["reason"], receipt
+    now = moult.status("echo")
+    assert (now["generation"], now["pid"]) == (serving["generation"], serving["pid"])
+    assert now["last_error"] == receipt["reason"]
+    (moult.models / "0.conf").write_text(fault_section(version=2))
+    moult.wait_receipt("echo", lambda r: r["outcome"] == "ok" and r["number"] > 2)
+    load.wait_more(50)
+    load.stop_and_check()
+
+
+def test_failed_start_is_told_and_mended(start):
+    moult = start(fault_section(**{"option.fault": "refuse-on-stage"}), ready=False)
+    receipt = moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    assert moult.get("/v2/health/ready")[0] == 503
+    status, headers, body = moult.infer("echo", "{}")
+    assert status == 503 and headers["retry-after"] and receipt["reason"][:20].encode() in body
+    (moult.models / "0.conf").write_text(fault_section())
+    moult.wait_ready()
+
+
+def test_crash_loop_backs_off(start):
+    """A loader that dies before it is ready is not restarted at once, again and again."""
+    moult = start(fault_section(**{"option.fault": "crash-on-stage"}), ready=False)
+    moult.wait_receipt("echo", lambda r: r["number"] == 3)
+    delays = [float(line.partition("delay_s=")[2]) for line in
+              moult.log_text().splitlines() if "event=loader_restart" in line]
+    assert delays[:3] == [0.5, 1.0, 2.0]

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever dies, at whatever moment: requests are answered, and nothing is left behind."""
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from harness import (BUILD, Flood, Load, children, echo_body, echo_section, is_alive,
+                     wait_for)
+
+KILLS = 20
+
+
+def test_killed_loader_costs_a_replay(start):
+    moult = start(echo_section())
+    moult.note_fds()
+    flood = Flood(moult.port, clients=16)
+    for _ in range(KILLS):
+        pid = wait_for("a generation", lambda: moult.status("echo")["pid"])
+        served = moult.status("echo")["requests"]["answered"]
+        wait_for("answers", lambda: moult.status("echo")["requests"]["answered"] > served)
+        time.sleep(1.05)  # one that has served for a second is replaced without back-off
+        os.kill(pid, signal.SIGKILL)
+        wait_for("its successor", lambda: moult.status("echo")["pid"] not in (0, pid))
+    result = flood.stop()
+    assert result["lost"] == 0 and result["wrong"] == 0, result
+    print(moult.status("echo")["requests"])
+
+
+def wait_stage(moult, stage):
+    wait_for(stage, lambda: f"to={stage}" in moult.log_text(), 20)
+
+
+@pytest.mark.parametrize("state", ["staging", "committing", "warming", "active", "reloading",
+                                   "loaded"])
+def test_killed_supervisor_leaves_nobody(start, state):
+    keys = {"engine": "fault"}
+    if state in ("staging", "committing", "warming"):
+        keys["option.fault"] = "hang-on-" + {"staging": "stage", "committing": "commit",
+                                             "warming": "warmup"}[state]
+    moult = start(echo_section(**keys), ready=False,
+                  supervisor=f"engine_dir = {BUILD}\n")
+    load = None
+    if state in ("staging", "committing", "warming"):
+        wait_stage(moult, state)
+    else:
+        moult.wait_ready()
+    if state == "loaded":
+        load = Load(moult.port)
+        load.wait_more()
+    if state == "reloading":
+        (moult.models / "0.conf").write_text(
+            echo_section(engine="fault", **{"option.fault": "hang-on-stage"}))
+        wait_for("a candidate", lambda: moult.status("echo")["candidate"])
+    loaders = children(moult.pid)
+    assert loaders
+    moult.kill()
+    wait_for("the end of all loaders", lambda: not any(map(is_alive, loaders)), 2)
+    if load:
+        load.stop()
+
+
+def test_stalled_loader_is_replaced(start):
+    moult = start(echo_section(stall_timeout="1s"))
+    load = Load(moult.port, clients=2)
+    load.wait_more()
+    pid = moult.status("echo")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    wait_for("its successor", lambda: moult.status("echo")["pid"] not in (0, pid), 30)
+    load.wait_more()
+    load.stop_and_check()
+    assert "makes no progress" in moult.log_text()
+
+
+def test_request_timeout(start):
+    moult = start(echo_section(request_timeout="500ms", **{"option.delay_us": 2_000_000},
+                               warmup_runs=1))
+    status, _, body = moult.infer("echo", echo_body([1, 2, 3, 4]))
+    assert status == 504 and b"request_timeout" in body
+
+
+def test_requests_wait_for_the_first_generation(start):
+    """While a generation is being built requests are held, not refused."""
+    moult = start(echo_section(warmup_runs=1, **{"option.delay_us": 500_000}), ready=False)
+    wait_for("the endpoint", lambda: "event=listening" in moult.log_text())
+    status, _, body = moult.infer("echo", echo_body([1, 2, 3, 4]))
+    assert status == 200, body
+
+
+def test_drain_finishes_what_is_under_way(start):
+    """SIGTERM: requests under way are answered, then everything ends."""
+    moult = start(echo_section(warmup_runs=1, **{"option.delay_us": 300_000}))
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(
+        moult.infer("echo", echo_body([1, 2, 3, 4]))[0])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_for("leases", lambda: moult.status("echo")["requests"]["accepted"] == 4)
+    loaders = children(moult.pid)
+    moult.process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 4
+    assert moult.process.wait(30) == 0
+    assert not any(map(is_alive, loaders))
+
+
+def test_second_sigterm_ends_at_once(start):
+    moult = start(echo_section(warmup_runs=0, **{"option.delay_us": 20_000_000}))
+    thread = threading.Thread(target=lambda: pytest.raises(
+        Exception, moult.infer, "echo", echo_body([1, 2, 3, 4])))
+    thread.start()
+    wait_for("a lease", lambda: moult.status("echo")["requests"]["leased"] == 1)
+    moult.process.send_signal(signal.SIGTERM)
+    wait_for("the drain", lambda: "event=stopping" in moult.log_text())
+    moult.process.send_signal(signal.SIGTERM)
+    moult.process.wait(10)
+    thread.join()
+
+
+def test_receipt_has_memory_and_phases(start):
+    moult = start(echo_section())
+    assert moult.reload("echo").returncode == 0
+    receipt = moult.receipts("echo")[-1]
+    assert receipt["memory"]["before"]["loader_rss_bytes"] > 0
+    assert receipt["memory"]["peak"]["loader_rss_bytes"] > \
+        receipt["memory"]["after"]["loader_rss_bytes"]
+    assert receipt["phases_ms"]["total"] >= receipt["phases_ms"]["stage"]
+    assert not os.path.exists(f"/proc/{receipt['from']['pid']}")
+    assert json.loads((moult.home / "state" / "receipts.jsonl").read_text().splitlines()[-1]) \
+        == receipt
