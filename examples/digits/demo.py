@@ -62,7 +62,7 @@ class Server:
             "input = image FP32 [-1,64]\noutput = scores FP32 [-1,10]\nmax_batch = 64\n")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [BUILD / "moultd", "-c", self.home / "moult.conf"], stderr=log,
+                [BUILD / "moultd", "-c", self.home / "moult.conf"], stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, process_group=0)
 
     def fail(self, text):
@@ -85,10 +85,13 @@ class Server:
         self.fail(f"the model was not ready after {START_S} s")
 
     def receipts(self):
-        lines = subprocess.run(
+        result = subprocess.run(
             [BUILD / "moultctl", "-s", self.socket, "--json", "receipts", "digits"],
-            capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
-        return [json.loads(line)["receipt"] for line in lines if '"receipt"' in line]
+            capture_output=True, text=True, timeout=40, check=False)
+        if result.returncode:
+            self.fail(f"moultctl failed: {result.stderr.strip()}")
+        return [json.loads(line)["receipt"] for line in result.stdout.splitlines()
+                if '"receipt"' in line]
 
     def wait_receipt(self, cause):
         deadline = time.monotonic() + RELOAD_S
@@ -149,8 +152,10 @@ class Traffic:
                 self.by_generation[generation] = self.by_generation.get(generation, 0) + 1
 
     def wait_answered(self, count):
+        """Until @count are answered; shorter where one is lost, as nothing is good then."""
         deadline = time.monotonic() + START_S
-        while self.right + self.wrong < count and time.monotonic() < deadline:
+        while (self.right + self.wrong < count and not self.errors
+               and time.monotonic() < deadline):
             time.sleep(0.02)
 
     def stop(self):
@@ -159,18 +164,22 @@ class Traffic:
             thread.join()
 
 
-def show_digits(port, bodies, labels):
+def show_digits(port, bodies, expected):
+    """Five pictures; whether the answers are those that were measured in training."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     columns = []
+    is_right = True
     for i in (3, 14, 25, 36, 47):
         pixels = json.loads(bodies[i])["inputs"][0]["data"]
         digit, _ = predict(connection, bodies[i])
+        is_right = is_right and digit == expected["predictions"][i]
         picture = ["".join(" .:*#"[min(4, int(p) * 5 // 17)] * 2 for p in pixels[r:r + 8])
                    for r in range(0, 64, 8)]
-        columns.append(picture + [f"answer {digit}, truth {labels[i]}".center(16)])
+        columns.append(picture + [f"answer {digit}, truth {expected['labels'][i]}".center(16)])
     for row in zip(*columns):
-        print("  " + "  ".join(f"{cell:18}" for cell in row))
+        print("  " + "  ".join(f"{cell:18}" for cell in row).rstrip())
     print()
+    return is_right
 
 
 def megabytes(value):
@@ -181,6 +190,8 @@ def show_receipt(receipt, traffic):
     old, new = receipt["from"], receipt["to"]
     print(f"  reload {receipt['number']}: {receipt['outcome']}, because of {receipt['cause']}, "
           f"strategy {receipt['strategy']}")
+    if receipt["reason"]:
+        print(f"  reason     {receipt['reason']}")
     print(f"  generation {old['generation']} (pid {old['pid']}) -> "
           f"generation {new['generation']} (pid {new['pid']})")
     phases = receipt["phases_ms"]
@@ -191,7 +202,10 @@ def show_receipt(receipt, traffic):
             f"{megabytes(receipt['memory'][when][key])} {when}"
             for when in ("before", "peak", "after")))
     gone = not os.path.exists(f"/proc/{old['pid']}")
-    print(f"  pid {old['pid']} is {'gone' if gone else 'STILL THERE'}")
+    if receipt["outcome"] == "ok":
+        print(f"  pid {old['pid']} is {'gone' if gone else 'STILL THERE'}")
+    else:
+        print(f"  pid {old['pid']} {'is gone too' if gone else 'goes on serving'}")
     print(f"  requests   {traffic.sent} sent, {traffic.right + traffic.wrong} answered, "
           f"{len(traffic.errors)} lost, {traffic.wrong} not as expected; by generation "
           + ", ".join(f"{g}: {n}" for g, n in sorted(traffic.by_generation.items())))
@@ -205,8 +219,8 @@ def show(server):
     expected = json.loads((HERE / "expected.json").read_text())
     server.wait_ready()
     print("Five handwritten digits that the model was not trained on:\n")
-    show_digits(server.port, bodies, expected["labels"])
-    print(f"{CLIENTS} clients send requests; the secret rotates now ...\n")
+    is_right = show_digits(server.port, bodies, expected)
+    print(f"{CLIENTS} clients send requests; the secret rotates now ...\n", flush=True)
     traffic = Traffic(server.port, bodies, expected["predictions"])
     traffic.wait_answered(200)
     server.rotate_secret("second-token")
@@ -214,32 +228,57 @@ def show(server):
     traffic.wait_answered(traffic.right + traffic.wrong + 200)
     traffic.stop()
     is_gone = show_receipt(receipt, traffic)
-    return (is_gone and receipt["outcome"] == "ok" and not traffic.errors
-            and traffic.wrong == 0
-            and receipt["to"]["generation"] in traffic.by_generation)
+    if not is_right or traffic.wrong:
+        server.fail("the model's answers are not those of expected.json; "
+                    "examples/digits/train.py makes both")
+    if traffic.errors or receipt["outcome"] != "ok" or not is_gone:
+        server.fail("the reload was not as it should be, see above")
+    if receipt["to"]["generation"] not in traffic.by_generation:
+        server.fail("no answer came from the new generation")
+
+
+def serve(server):
+    url = f"http://127.0.0.1:{server.port}"
+    print(f"\nServing on {url}; try\n"
+          f"  head -n 1 examples/digits/heldout.jsonl | "
+          f"curl -d @- {url}/v2/models/digits/infer\n"
+          f"  build/release/moultctl -s {server.socket} status\n"
+          f"  echo new > {server.secret}\nCtrl-C ends it.", flush=True)
+    server.process.wait()
+    server.fail(f"moultd ended by itself with {server.process.returncode}")
+
+
+def run(home, is_once):
+    server = Server(home)
+    is_shown = False
+    try:
+        show(server)
+        is_shown = True
+        if not is_once:
+            serve(server)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        server.fail(f"a request failed: {error}")
+    except KeyboardInterrupt:
+        print()
+        # What was interrupted has shown nothing; ending the server is no failure.
+        return 0 if is_shown and not is_once else 130
+    finally:
+        server.stop()
+    return 0
 
 
 def main():
-    is_once = "--once" in sys.argv[1:]
+    for program in ("moultd", "moultctl", "moult-loader"):
+        if not (BUILD / program).exists():
+            die(f"{BUILD / program} is missing; ./demo builds it")
+    # Ends through the cleanup below, not around it.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     home = tempfile.mkdtemp(prefix="moult-demo-")
-    server = Server(home)
     try:
-        is_good = show(server)
-        if not is_once:
-            url = f"http://127.0.0.1:{server.port}"
-            print(f"\nServing on {url}; try\n"
-                  f"  head -n 1 examples/digits/heldout.jsonl | "
-                  f"curl -d @- {url}/v2/models/digits/infer\n"
-                  f"  build/release/moultctl -s {server.socket} status\n"
-                  f"  echo new > {server.secret}\nCtrl-C ends it.")
-            server.process.wait()
-    except KeyboardInterrupt:
-        print()
-        is_good = True
+        sys.exit(run(home, "--once" in sys.argv[1:]))
     finally:
-        server.stop()
         shutil.rmtree(home, ignore_errors=True)
-    sys.exit(0 if is_good else 1)
 
 
 if __name__ == "__main__":
