@@ -54,6 +54,15 @@ struct oip_request {
 	struct oip_wanted wanted[ENGINE_TENSORS_MAX];
 	size_t n_wanted;
 	enum { OIP_PLAIN, OIP_GZIP, OIP_DEFLATE } accepts; /* of the answer */
+	/* Clients send the same JSON in front of their tensors again and again: when all
+	 * inputs were binary, it and what it says are kept, and equal bytes are not parsed
+	 * again. */
+	struct oip_buffer header;
+	struct oip_binary {
+		uint32_t input;
+		size_t bytes;
+	} sequence[ENGINE_TENSORS_MAX]; /* inputs in the order of the binary part */
+	size_t n_sequence;
 	struct oip_buffer scratch;  /* tensors that had to be copied */
 	struct oip_buffer inflated; /* the body, when it came compressed */
 };

@@ -15,6 +15,8 @@
 /* Nesting of `data`: one list per dim, and a bound on our own recursion. */
 #define OIP_DEPTH_MAX (TENSOR_RANK_MAX + 1)
 #define OIP_NO_HEADER SIZE_MAX
+/* A header that is longer is not worth keeping. */
+#define OIP_HEADER_MAX ((size_t)4096)
 #define OIP_NOT_COPIED SIZE_MAX
 
 /* One decode in the making. */
@@ -37,6 +39,7 @@ void oip_request_init(struct oip_request *request)
 
 void oip_request_fini(struct oip_request *request)
 {
+	free(request->header.data);
 	free(request->scratch.data);
 	free(request->inflated.data);
 	memset(request, 0, sizeof(*request));
@@ -449,7 +452,21 @@ static int oip_read_input(struct oip_decoding *decoding, const json_t *json)
 	if (!json_is_integer(size) || json_integer_value(size) < 0)
 		return oip_refuse(decoding, spec,
 				  "binary_data_size must be a number of bytes");
+	decoding->request->sequence[decoding->request->n_sequence++] = (struct oip_binary){
+		.input = (uint32_t)i,
+		.bytes = (size_t)json_integer_value(size),
+	};
 	return oip_take_binary(decoding, i, (size_t)json_integer_value(size));
+}
+
+static int oip_check_end(struct oip_decoding *decoding)
+{
+	if (decoding->binary_used == decoding->binary_bytes)
+		return 0;
+	return err_set(decoding->err, 400,
+		       "unexpected additional input data for model '%s': %zu bytes behind the "
+		       "last tensor",
+		       decoding->model->name, decoding->binary_bytes - decoding->binary_used);
 }
 
 static int oip_read_inputs(struct oip_decoding *decoding, const json_t *inputs)
@@ -469,13 +486,7 @@ static int oip_read_inputs(struct oip_decoding *decoding, const json_t *inputs)
 		if (!decoding->is_given[i])
 			return oip_refuse(decoding, &decoding->model->inputs[i],
 					  "it is missing");
-	if (decoding->binary_used != decoding->binary_bytes)
-		return err_set(decoding->err, 400,
-			       "unexpected additional input data for model '%s': %zu bytes "
-			       "behind the last tensor",
-			       decoding->model->name,
-			       decoding->binary_bytes - decoding->binary_used);
-	return 0;
+	return oip_check_end(decoding);
 }
 
 static int oip_read_outputs(struct oip_decoding *decoding, const json_t *outputs)
@@ -590,6 +601,50 @@ static int oip_read_raw(struct oip_decoding *decoding)
 	return oip_take_binary(decoding, 0, decoding->binary_bytes);
 }
 
+static bool oip_is_same_header(const struct oip_request *request, const unsigned char *json,
+			       size_t bytes)
+{
+	return bytes > 0 && request->header.used_bytes == bytes &&
+	       memcmp(request->header.data, json, bytes) == 0;
+}
+
+/* The same header as last time: only the tensors are new. */
+static int oip_read_again(struct oip_decoding *decoding)
+{
+	const struct oip_request *request = decoding->request;
+
+	for (size_t i = 0; i < request->n_sequence; i++) {
+		int r = oip_take_binary(decoding, request->sequence[i].input,
+					request->sequence[i].bytes);
+
+		if (r)
+			return r;
+	}
+	return oip_check_end(decoding);
+}
+
+/* Without memory for it the next header is parsed, as this one was. */
+static void oip_keep_header(struct oip_request *request, const unsigned char *json,
+			    size_t bytes)
+{
+	if (bytes > OIP_HEADER_MAX)
+		return;
+	if (!request->header.data)
+		request->header.data = malloc(OIP_HEADER_MAX);
+	if (!request->header.data)
+		return;
+	memcpy(request->header.data, json, bytes);
+	request->header.used_bytes = bytes;
+}
+
+static void oip_forget(struct oip_request *request)
+{
+	request->header.used_bytes = 0;
+	request->n_sequence = 0;
+	request->n_wanted = 0;
+	request->id[0] = '\0';
+}
+
 static int oip_read_body(struct oip_decoding *decoding, const struct oip_head *head,
 			 const unsigned char *body, size_t body_bytes)
 {
@@ -605,6 +660,9 @@ static int oip_read_body(struct oip_decoding *decoding, const struct oip_head *h
 			       json_bytes, body_bytes);
 	decoding->binary = body + json_bytes;
 	decoding->binary_bytes = body_bytes - json_bytes;
+	if (oip_is_same_header(decoding->request, body, json_bytes))
+		return oip_read_again(decoding);
+	oip_forget(decoding->request);
 	if (head->json_bytes == 0)
 		return oip_read_raw(decoding);
 	json = json_loadb((const char *)body, json_bytes,
@@ -614,6 +672,8 @@ static int oip_read_body(struct oip_decoding *decoding, const struct oip_head *h
 			       error.text, error.position);
 	r = oip_read_json(decoding, json);
 	json_decref(json);
+	if (r == 0 && decoding->request->n_sequence == decoding->model->n_inputs)
+		oip_keep_header(decoding->request, body, json_bytes);
 	return r;
 }
 
@@ -626,8 +686,6 @@ int oip_decode(struct oip_request *request, const struct oip_model *model,
 	int r;
 
 	assert(model->n_inputs <= ENGINE_TENSORS_MAX);
-	request->id[0] = '\0';
-	request->n_wanted = 0;
 	request->accepts = OIP_PLAIN;
 	request->scratch.used_bytes = 0;
 	for (size_t i = 0; i < model->n_inputs; i++)

@@ -18,7 +18,7 @@
 #include "supervisor/http_conn.h"
 
 /* Looks at a request that waits before its connection is suspended. */
-#define HTTP_LOOKS_MAX 3
+#define HTTP_LOOKS_MAX 6
 /* So much of a body that is not wanted is read, to keep the connection. */
 #define HTTP_SWALLOW_BYTES ((uint64_t)1024 * 1024)
 

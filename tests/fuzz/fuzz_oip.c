@@ -61,10 +61,13 @@ static void fuzz_body(const struct oip_model *model, const char *length, const c
 		return;
 	memcpy(body, data, size);
 	oip_request_init(&request);
-	if (oip_decode(&request, model, &head, body, size, &err) == 0)
-		fuzz_answer(&request, model);
-	else if (err.text[0] == '\0')
-		abort(); /* every refusal has a sentence */
+	/* Twice, because a header that was seen before takes another way. */
+	for (int i = 0; i < 2; i++) {
+		if (oip_decode(&request, model, &head, body, size, &err) == 0)
+			fuzz_answer(&request, model);
+		else if (err.text[0] == '\0')
+			abort(); /* every refusal has a sentence */
+	}
 	oip_request_fini(&request);
 	free(body);
 }
