@@ -160,7 +160,9 @@ static void http_on_connection(void *context, struct MHD_Connection *connection,
 	if (!conn)
 		return;
 	*socket_context = NULL;
-	/* The socket is closed next, which takes it out of the epoll set. */
+	/* Closing the socket is not enough: a loader that is being spawned holds a copy
+	 * until its exec is through, and so the set would still report it. */
+	(void)epoll_ctl(http->gone_fd, EPOLL_CTL_DEL, conn->fd, NULL);
 	http_conn_forget(conn);
 	TAILQ_REMOVE(&http->phases[conn->phase], conn, link);
 	free(conn->target);
