@@ -264,6 +264,26 @@ static void commands_on_show_config(void *context, struct control_call *call,
 		control_reply(call, json_pack("{s:o,s:b}", "config", config, "ok", 1), true);
 }
 
+/* Everything that the supervisor believes, in one object. */
+static void commands_on_dump(void *context, struct control_call *call, const json_t *args)
+{
+	struct commands *commands = context;
+	char *text = config_to_json(supervisor_config(commands->supervisor));
+	json_t *config = text ? json_loads(text, 0, NULL) : NULL;
+	json_t *models = json_array();
+	struct model *model;
+
+	(void)args;
+	free(text);
+	for (size_t i = 0; (model = supervisor_at(commands->supervisor, i)); i++)
+		(void)json_array_append_new(models, model_to_json(model));
+	control_reply(call,
+		      json_pack("{s:o,s:o,s:o,s:b}", "models", models, "supervisor",
+				supervisor_to_json(commands->supervisor), "config",
+				config ? config : json_null(), "ok", 1),
+		      true);
+}
+
 static void commands_on_log(void *context, struct control_call *call, const json_t *args)
 {
 	const char *name = json_string_value(json_object_get(args, "level"));
@@ -295,6 +315,7 @@ const struct control_command commands_table[] = {
 	{ "status", commands_on_status },
 	{ "receipts", commands_on_receipts },
 	{ "show-config", commands_on_show_config },
+	{ "dump", commands_on_dump },
 	{ "log", commands_on_log },
 	{ "version", commands_on_version },
 	{ NULL, NULL },

@@ -160,6 +160,8 @@ def test_metadata(start):
         "name": "echo", "versions": ["1"], "platform": "identity",
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, ECHO_FLOATS]}],
         "outputs": [{"name": "x", "datatype": "FP32", "shape": [-1, ECHO_FLOATS]}]}
+    dump = json.loads(moult.ctl("dump").stdout)
+    assert dump["models"][0]["name"] == "echo" and dump["config"] and dump["ok"]
     assert json.loads(moult.get("/v2")[1])["name"] == "moult"
     assert moult.get("/v2/models/echo/versions/1/ready")[0] == 200
     assert moult.get("/v2/models/e%63ho")[0] == 200
