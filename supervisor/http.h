@@ -38,12 +38,14 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 /* Timeouts of a new configuration, from the next event on. */
 void http_set_config(struct http *http, const struct config *config);
 
-/* Stop accepting, answer `Connection: close` from now on; keep serving what is open.
- * on_idle follows once no connection is left. Call once. */
+/* Stop accepting, answer `Connection: close` from now on; keep serving what is open. Idle
+ * connections get a second for the request that may be on its way. on_idle follows from the
+ * loop once no connection is left and may call http_free(). Call once. */
 void http_drain(struct http *http, void (*on_idle)(void *context), void *context);
 
-/* Closes every connection, whatever is on it. */
+/* Closes every connection, whatever is on it, and gives the requests back: the models must
+ * still be there. Accepts NULL. */
 void http_free(struct http *http);
 
-/* Connections, requests by status class, loop iterations: a new reference. */
+/* Connections, answers by status class, rounds of the daemon: a new reference. */
 json_t *http_to_json(const struct http *http);

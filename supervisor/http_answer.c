@@ -56,17 +56,6 @@ static enum MHD_Result http_queue(struct http_conn *conn, unsigned int status,
 	return result;
 }
 
-enum MHD_Result http_answer_constant(struct http_conn *conn, const char *body)
-{
-	struct MHD_Response *response = MHD_create_response_from_buffer(
-		strlen(body), (void *)(uintptr_t)body, MHD_RESPMEM_PERSISTENT);
-
-	if (!response)
-		return MHD_NO;
-	http_add(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
-	return http_queue(conn, 200, response);
-}
-
 enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
                                  const char *content_type, char *body)
 {
@@ -193,6 +182,17 @@ static void http_add_head(struct MHD_Response *response, const struct request *r
 		                request->retry_after_s);
 }
 
+/* libmicrohttpd asks for a plain pointer and only reads there. */
+static void *http_plain(const void *memory)
+{
+	union {
+		const void *in;
+		void *out;
+	} pointer = { .in = memory };
+
+	return pointer.out;
+}
+
 static void http_on_part_sent(void *context)
 {
 	request_part_free(context);
@@ -265,7 +265,7 @@ enum MHD_Result http_answer_request(struct http_conn *conn)
 	if (!part->is_last)
 		return http_answer_stream(conn, part);
 	response = MHD_create_response_from_buffer_with_free_callback_cls(
-		part->body_bytes, (void *)(uintptr_t)part->body, http_on_part_sent, part);
+		part->body_bytes, http_plain(part->body), http_on_part_sent, part);
 	if (!response) {
 		request_part_free(part);
 		return MHD_NO;

@@ -79,11 +79,10 @@ static enum MHD_Result http_head_on_field(void *context, enum MHD_ValueKind kind
 		head->is_too_much = true;
 		return MHD_NO;
 	}
-	for (size_t i = 0; i < name_bytes; i++) {
-		char c = name[i];
-
-		head->names[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-	}
+	memcpy(head->names, name, name_bytes);
+	for (size_t i = 0; i < name_bytes; i++)
+		if (name[i] >= 'A' && name[i] <= 'Z')
+			head->names[i] += 'a' - 'A';
 	if (http_head_is_ours(head, &field))
 		return MHD_YES;
 	head->fields[head->n_fields++] = field;
@@ -139,12 +138,23 @@ static struct model *http_find_model(struct http_conn *conn)
 	return model;
 }
 
+/* Takes @body. */
+static enum MHD_Result http_answer_health(struct http_conn *conn, bool is_ready,
+                                          char *body)
+{
+	if (is_ready)
+		return http_answer_json(conn, 200, body);
+	conn->refusal.status = 503;
+	conn->refusal.retry_after_s = 1;
+	return http_answer_json(conn, 503, body);
+}
+
 static enum MHD_Result http_answer_ready(struct http_conn *conn)
 {
 	bool is_ready = false;
 	char *body = http_meta_ready(&conn->http->models, &is_ready);
 
-	return http_answer_json(conn, is_ready ? 200 : 503, body);
+	return http_answer_health(conn, is_ready, body);
 }
 
 static enum MHD_Result http_answer_metrics(struct http_conn *conn)
@@ -162,7 +172,7 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, const struct mod
 	case HTTP_ROUTE_SERVER:
 		return http_answer_json(conn, 200, http_meta_server());
 	case HTTP_ROUTE_LIVE:
-		return http_answer_constant(conn, "{\"live\":true}");
+		return http_answer_json(conn, 200, strdup("{\"live\":true}"));
 	case HTTP_ROUTE_READY:
 		return http_answer_ready(conn);
 	case HTTP_ROUTE_METRICS:
@@ -174,8 +184,8 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, const struct mod
 	case HTTP_ROUTE_MODEL:
 		return http_answer_json(conn, 200, http_meta_model(model));
 	case HTTP_ROUTE_MODEL_READY:
-		return http_answer_json(conn, model_is_ready(model) ? 200 : 503,
-		                        http_meta_model_ready(model));
+		return http_answer_health(conn, model_is_ready(model),
+		                          http_meta_model_ready(model));
 	case HTTP_ROUTE_MODEL_CONFIG:
 		return http_answer_json(conn, 200, http_meta_model_config(model));
 	case HTTP_ROUTE_REPOSITORY:

@@ -135,8 +135,6 @@ enum MHD_Result http_begin_late(struct http_conn *conn);
 
 /* http_answer.c: each queues a response; MHD_NO: out of memory, the connection closes. */
 
-/* @body lives for ever. */
-enum MHD_Result http_answer_constant(struct http_conn *conn, const char *body);
 /* Takes @body, malloc'ed; NULL: out of memory. */
 enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
                                  const char *content_type, char *body);
