@@ -35,7 +35,7 @@ extern "C" {
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define ENGINE_ABI 1
+#define ENGINE_ABI         1
 #define ENGINE_TENSORS_MAX 32
 
 enum engine_outcome {
@@ -61,9 +61,9 @@ struct engine_option {
 
 /* Lives as long as the engine. */
 struct engine_config {
-	const char *model;  /* name, for messages */
-	const char *device; /* "cpu", "cuda:0" */
-	const void *weights; /* the model file's bytes, page-aligned, or NULL: none configured */
+	const char *model;   /* name, for messages */
+	const char *device;  /* "cpu", "cuda:0" */
+	const void *weights; /* the model file's bytes, page-aligned; NULL: none */
 	size_t weights_bytes;
 	uint32_t threads; /* computing threads, at least 1 */
 	uint32_t max_batch;
@@ -71,7 +71,7 @@ struct engine_config {
 	size_t n_inputs;
 	const struct tensor_spec *outputs;
 	size_t n_outputs;
-	const struct engine_option *options; /* option.NAME = VALUE of the model's section */
+	const struct engine_option *options; /* the section's option.NAME = VALUE */
 	size_t n_options;
 	const struct engine_secret *secrets;
 	size_t n_secrets;
@@ -96,7 +96,7 @@ struct engine_api {
 	/* Everything that needs no device memory. *ret_engine is set even on failure when
 	 * close must be called. */
 	int (*stage)(const struct engine_config *config, struct engine **ret_engine,
-		     struct err *err);
+	             struct err *err);
 	/* Places the weights on the device. */
 	int (*commit)(struct engine *engine, struct err *err);
 	/* Computes one batch. @inputs are in the configuration's order and match its
@@ -104,7 +104,7 @@ struct engine_api {
 	 * order; their data belongs to the engine and is good until the next call. The
 	 * caller checks datatypes, shapes and sizes against the configuration. */
 	int (*infer)(struct engine *engine, const struct engine_tensor *inputs,
-		     struct engine_tensor *outputs, struct err *err);
+	             struct engine_tensor *outputs, struct err *err);
 	/* Waits for the device and frees everything. Accepts NULL. */
 	void (*close)(struct engine *engine);
 };

@@ -11,8 +11,8 @@
 
 static int inflate_grow(struct oip_buffer *buffer, size_t max_bytes)
 {
-	size_t capacity = buffer->capacity_bytes ? buffer->capacity_bytes * 2 :
-						   INFLATE_START_BYTES;
+	size_t capacity =
+		buffer->capacity_bytes ? buffer->capacity_bytes * 2 : INFLATE_START_BYTES;
 	unsigned char *data;
 
 	/* One byte over the bound, to tell a full body from one that is too large. */
@@ -57,7 +57,7 @@ static int inflate_run(z_stream *stream, struct oip_buffer *buffer, size_t max_b
 }
 
 int inflate_body(struct oip_buffer *buffer, const unsigned char *body, size_t body_bytes,
-		 size_t max_bytes, struct err *err)
+                 size_t max_bytes, struct err *err)
 {
 	z_stream stream = { .next_in = (z_const Bytef *)(uintptr_t)body };
 	int r;
@@ -72,13 +72,14 @@ int inflate_body(struct oip_buffer *buffer, const unsigned char *body, size_t bo
 	(void)inflateEnd(&stream);
 	if (r == 413)
 		return err_set(err, r,
-			       "the body is larger than max_body, %zu bytes, once it is "
-			       "decompressed",
-			       max_bytes);
+		               "the body is larger than max_body, %zu bytes, once it is "
+		               "decompressed",
+		               max_bytes);
 	if (r == 400)
-		return err_set(err, r,
-			       "the compressed body is broken or not whole: it must be one "
-			       "gzip or zlib stream");
+		return err_set(
+			err, r,
+			"the compressed body is broken or not whole: it must be one "
+			"gzip or zlib stream");
 	if (r)
 		return err_set(err, r, "out of memory");
 	return 0;

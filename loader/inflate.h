@@ -10,4 +10,4 @@
 /* Into @buffer, replacing what is there. 0; 413 when more than @max_bytes come out; 400
  * when the stream is broken or not whole; 500 without memory. */
 int inflate_body(struct oip_buffer *buffer, const unsigned char *body, size_t body_bytes,
-		 size_t max_bytes, struct err *err);
+                 size_t max_bytes, struct err *err);

@@ -327,9 +327,9 @@ static int loader_live(struct loader *loader)
 	};
 	int r;
 
-	r = loader_send(
-		loader, PROTO_HELLO,
-		json_pack("{s:s, s:i}", "build", MOULT_VERSION, "pid", (int)getpid()));
+	r = loader_send(loader, PROTO_HELLO,
+	                json_pack("{s:s, s:i}", "build", MOULT_VERSION, "pid",
+	                          (int)getpid()));
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && r == LOADER_GO_ON; i++) {
 		bool is_quit = false;
 

@@ -76,8 +76,8 @@ void oip_request_fini(struct oip_request *request);
  * 0, or the HTTP status of the refusal (400, 413, 415, 500) with a sentence.
  */
 int oip_decode(struct oip_request *request, const struct oip_model *model,
-	       const struct proto_head *head, const unsigned char *body, size_t body_bytes,
-	       struct err *err);
+               const struct proto_head *head, const unsigned char *body,
+               size_t body_bytes, struct err *err);
 
 /* Rows along the first dim of the first input; 1 for a scalar. */
 uint64_t oip_request_rows(const struct oip_request *request);
@@ -90,7 +90,7 @@ struct oip_answer {
 
 /* Memory that oip_encode() may need for these outputs, at the most. */
 size_t oip_answer_bound(const struct oip_request *request, const struct oip_model *model,
-			const struct engine_tensor *outputs);
+                        const struct engine_tensor *outputs);
 
 /*
  * Writes the answer. @outputs: of this request alone, in the model's order. @memory holds
@@ -98,8 +98,8 @@ size_t oip_answer_bound(const struct oip_request *request, const struct oip_mode
  * cannot hold).
  */
 int oip_encode(const struct oip_request *request, const struct oip_model *model,
-	       uint64_t generation, const struct engine_tensor *outputs,
-	       unsigned char *memory, struct oip_answer *ret_answer, struct err *err);
+               uint64_t generation, const struct engine_tensor *outputs,
+               unsigned char *memory, struct oip_answer *ret_answer, struct err *err);
 
 /* {"error": text} into @memory, at most @size bytes; returns the bytes used. */
 size_t oip_encode_error(const char *text, unsigned char *memory, size_t size);
@@ -110,4 +110,4 @@ size_t oip_encode_error(const char *text, unsigned char *memory, size_t size);
  * encoding's name in *ret_encoding; or @bytes and NULL when the body is left as it is.
  */
 size_t oip_compress(struct oip_request *request, unsigned char *memory, size_t bytes,
-		    const char **ret_encoding);
+                    const char **ret_encoding);

@@ -109,11 +109,12 @@ static void oip_read_accepts(struct oip_request *request, struct proto_text valu
 			at++;
 		semicolon = memchr(at, ';', (size_t)(stop - at));
 		token = (struct proto_text){ at, (size_t)((semicolon ? semicolon : stop) -
-							  at) };
+			                                  at) };
 		while (token.bytes > 0 && token.data[token.bytes - 1] == ' ')
 			token.bytes--;
 		if (semicolon) {
-			const char *q = memchr(semicolon, '=', (size_t)(stop - semicolon));
+			const char *q =
+				memchr(semicolon, '=', (size_t)(stop - semicolon));
 
 			is_refused = q && strspn(q + 1, "0.") >= (size_t)(stop - q - 1);
 		}
@@ -131,9 +132,10 @@ static int oip_read_length(struct proto_text value, size_t *ret_bytes, struct er
 
 	for (size_t i = 0; i < value.bytes; i++) {
 		if (value.data[i] < '0' || value.data[i] > '9' || bytes > SIZE_MAX / 100)
-			return err_set(err, 400,
-				       "Inference-Header-Content-Length must be a number of "
-				       "bytes");
+			return err_set(
+				err, 400,
+				"Inference-Header-Content-Length must be a number of "
+				"bytes");
 		bytes = bytes * 10 + (size_t)(value.data[i] - '0');
 	}
 	if (value.bytes == 0)
@@ -143,7 +145,7 @@ static int oip_read_length(struct proto_text value, size_t *ret_bytes, struct er
 }
 
 static int oip_read_head(struct oip_request *request, const struct proto_head *head,
-			 struct oip_head *ret_head, struct err *err)
+                         struct oip_head *ret_head, struct err *err)
 {
 	struct proto_head walk = *head;
 	struct proto_field field;
@@ -155,7 +157,8 @@ static int oip_read_head(struct oip_request *request, const struct proto_head *h
 			oip_read_accepts(request, field.value);
 		else if (proto_text_equals(field.name, "content-encoding"))
 			ret_head->encoding = field.value;
-		else if (proto_text_equals(field.name, "inference-header-content-length")) {
+		else if (proto_text_equals(field.name,
+		                           "inference-header-content-length")) {
 			r = oip_read_length(field.value, &ret_head->json_bytes, err);
 			if (r)
 				return r;
@@ -167,10 +170,10 @@ static int oip_read_head(struct oip_request *request, const struct proto_head *h
 /* Tensors */
 
 static int oip_refuse(struct oip_decoding *decoding, const struct tensor_spec *spec,
-		      const char *text)
+                      const char *text)
 {
 	return err_set(decoding->err, 400, "model '%s', input '%s': %.300s",
-		       decoding->model->name, spec->name, text);
+	               decoding->model->name, spec->name, text);
 }
 
 static int oip_check_bytes(const unsigned char *data, size_t bytes, size_t count)
@@ -203,17 +206,19 @@ static int oip_take_binary(struct oip_decoding *decoding, size_t i, size_t bytes
 
 	if (bytes > decoding->binary_bytes - decoding->binary_used)
 		return oip_refuse(decoding, spec,
-				  "binary_data_size is more than the body has left");
+		                  "binary_data_size is more than the body has left");
 	decoding->binary_used += bytes;
 	(void)tensor_count(&tensor->shape, &count);
-	if (element == 0 ? oip_check_bytes(data, bytes, count) < 0 : bytes != count * element) {
+	if (element == 0 ? oip_check_bytes(data, bytes, count) < 0
+	                 : bytes != count * element) {
 		char text[192];
 
-		(void)snprintf(text, sizeof(text),
-			       element ? "%zu bytes of binary data for %zu elements of %s" :
-					 "%zu bytes of binary data are not %zu elements of "
-					 "%s, each a uint32 length and its bytes",
-			       bytes, count, tensor_dtype_name(tensor->dtype));
+		(void)snprintf(
+			text, sizeof(text),
+			element ? "%zu bytes of binary data for %zu elements of %s"
+				: "%zu bytes of binary data are not %zu elements of "
+				  "%s, each a uint32 length and its bytes",
+			bytes, count, tensor_dtype_name(tensor->dtype));
 		return oip_refuse(decoding, spec, text);
 	}
 	tensor->bytes = bytes;
@@ -223,7 +228,8 @@ static int oip_take_binary(struct oip_decoding *decoding, size_t i, size_t bytes
 		r = oip_scratch(decoding, bytes, &decoding->offsets[i]);
 		if (r)
 			return r;
-		memcpy(decoding->request->scratch.data + decoding->offsets[i], data, bytes);
+		memcpy(decoding->request->scratch.data + decoding->offsets[i], data,
+		       bytes);
 	}
 	return 0;
 }
@@ -241,15 +247,15 @@ struct oip_filling {
 static int oip_fill_element(struct oip_filling *filling, const json_t *value)
 {
 	struct oip_decoding *decoding = filling->decoding;
-	unsigned char *to = decoding->request->scratch.data + filling->offset +
-			    filling->used_bytes;
+	unsigned char *to =
+		decoding->request->scratch.data + filling->offset + filling->used_bytes;
 	struct err err = ERR_NULL;
 	char text[256];
 	int r = 0;
 
 	if (filling->n == filling->count) {
-		(void)snprintf(text, sizeof(text), "more than the %zu elements of its shape",
-			       filling->count);
+		(void)snprintf(text, sizeof(text),
+		               "more than the %zu elements of its shape", filling->count);
 		return oip_refuse(decoding, filling->spec, text);
 	}
 	if (filling->spec->dtype == TENSOR_DTYPE_BYTES) {
@@ -268,7 +274,7 @@ static int oip_fill_element(struct oip_filling *filling, const json_t *value)
 	}
 	if (r < 0) {
 		(void)snprintf(text, sizeof(text), "element %zu %.200s", filling->n,
-			       err.text);
+		               err.text);
 		return oip_refuse(decoding, filling->spec, text);
 	}
 	filling->n++;
@@ -286,8 +292,9 @@ static int oip_fill(struct oip_filling *filling, const json_t *data, unsigned in
 		return oip_fill_element(filling, data);
 	if (depth == OIP_DEPTH_MAX)
 		return oip_refuse(filling->decoding, filling->spec,
-				  "data is nested deeper than any shape");
-	json_array_foreach(data, i, value) {
+		                  "data is nested deeper than any shape");
+	json_array_foreach(data, i, value)
+	{
 		r = oip_fill(filling, value, depth + 1);
 		if (r)
 			break;
@@ -307,8 +314,7 @@ static size_t oip_text_bytes(const json_t *data, unsigned int depth)
 		return sizeof(uint32_t) + json_string_length(data);
 	if (depth == OIP_DEPTH_MAX)
 		return 0;
-	json_array_foreach(data, i, value)
-		bytes += oip_text_bytes(value, depth + 1);
+	json_array_foreach(data, i, value) bytes += oip_text_bytes(value, depth + 1);
 	return bytes;
 }
 
@@ -325,7 +331,7 @@ static int oip_take_json(struct oip_decoding *decoding, size_t i, const json_t *
 		return oip_refuse(decoding, spec, "data must be a list");
 	if (spec->dtype == TENSOR_DTYPE_FP16 || spec->dtype == TENSOR_DTYPE_BF16)
 		return oip_refuse(decoding, spec,
-				  "FP16 and BF16 have no form in JSON: send binary data");
+		                  "FP16 and BF16 have no form in JSON: send binary data");
 	(void)tensor_count(&tensor->shape, &filling.count);
 	if (spec->dtype == TENSOR_DTYPE_BYTES)
 		bytes = oip_text_bytes(data, 0);
@@ -344,7 +350,7 @@ static int oip_take_json(struct oip_decoding *decoding, size_t i, const json_t *
 		return r;
 	if (filling.n < filling.count) {
 		(void)snprintf(text, sizeof(text), "%zu elements, its shape has %zu",
-			       filling.n, filling.count);
+		               filling.n, filling.count);
 		return oip_refuse(decoding, spec, text);
 	}
 	tensor->bytes = filling.used_bytes;
@@ -352,7 +358,7 @@ static int oip_take_json(struct oip_decoding *decoding, size_t i, const json_t *
 }
 
 static int oip_read_shape(struct oip_decoding *decoding, const struct tensor_spec *spec,
-			  const json_t *json, struct tensor_shape *ret_shape)
+                          const json_t *json, struct tensor_shape *ret_shape)
 {
 	char got[128];
 	char want[128];
@@ -368,8 +374,9 @@ static int oip_read_shape(struct oip_decoding *decoding, const struct tensor_spe
 		const json_t *dim = json_array_get(json, i);
 
 		if (!json_is_integer(dim) || json_integer_value(dim) < 0)
-			return oip_refuse(decoding, spec,
-					  "each dim of shape must be an integer, 0 or more");
+			return oip_refuse(
+				decoding, spec,
+				"each dim of shape must be an integer, 0 or more");
 		ret_shape->dims[i] = json_integer_value(dim);
 	}
 	if (tensor_count(ret_shape, &bytes) < 0 ||
@@ -378,13 +385,13 @@ static int oip_read_shape(struct oip_decoding *decoding, const struct tensor_spe
 	if (tensor_shape_matches(&spec->shape, ret_shape))
 		return 0;
 	(void)snprintf(text, sizeof(text), "its shape is %s, the model wants %s",
-		       tensor_shape_print(ret_shape, got, sizeof(got)),
-		       tensor_shape_print(&spec->shape, want, sizeof(want)));
+	               tensor_shape_print(ret_shape, got, sizeof(got)),
+	               tensor_shape_print(&spec->shape, want, sizeof(want)));
 	return oip_refuse(decoding, spec, text);
 }
 
 static int oip_read_type(struct oip_decoding *decoding, const struct tensor_spec *spec,
-			 const json_t *json)
+                         const json_t *json)
 {
 	const char *name = json_string_value(json);
 	char text[160];
@@ -394,12 +401,12 @@ static int oip_read_type(struct oip_decoding *decoding, const struct tensor_spec
 	if (strcmp(name, tensor_dtype_name(spec->dtype)) == 0)
 		return 0;
 	(void)snprintf(text, sizeof(text), "its datatype is '%.40s', the model wants %s",
-		       name, tensor_dtype_name(spec->dtype));
+	               name, tensor_dtype_name(spec->dtype));
 	return oip_refuse(decoding, spec, text);
 }
 
 static int oip_find(const struct tensor_spec *specs, size_t n, const char *name,
-		    size_t *ret_index)
+                    size_t *ret_index)
 {
 	for (size_t i = 0; name && i < n; i++) {
 		if (strcmp(specs[i].name, name) == 0) {
@@ -415,15 +422,15 @@ static int oip_unknown(struct oip_decoding *decoding, const char *kind, const ch
 	if (!name)
 		return err_set(decoding->err, 400, "each of %ss needs a name", kind);
 	return err_set(decoding->err, 400, "model '%s' has no %s '%.64s'",
-		       decoding->model->name, kind, name);
+	               decoding->model->name, kind, name);
 }
 
 static int oip_read_input(struct oip_decoding *decoding, const json_t *json)
 {
 	const struct oip_model *model = decoding->model;
 	const char *name = json_string_value(json_object_get(json, "name"));
-	const json_t *size = json_object_get(json_object_get(json, "parameters"),
-					     "binary_data_size");
+	const json_t *size =
+		json_object_get(json_object_get(json, "parameters"), "binary_data_size");
 	const json_t *data = json_object_get(json, "data");
 	const struct tensor_spec *spec;
 	size_t i = 0;
@@ -439,23 +446,24 @@ static int oip_read_input(struct oip_decoding *decoding, const json_t *json)
 	r = oip_read_type(decoding, spec, json_object_get(json, "datatype"));
 	if (r == 0)
 		r = oip_read_shape(decoding, spec, json_object_get(json, "shape"),
-				   &decoding->request->inputs[i].shape);
+		                   &decoding->request->inputs[i].shape);
 	if (r)
 		return r;
 	if (size && data)
 		return oip_refuse(decoding, spec,
-				  "data and binary_data_size exclude one another");
+		                  "data and binary_data_size exclude one another");
 	if (data)
 		return oip_take_json(decoding, i, data);
 	if (!size)
 		return oip_refuse(decoding, spec, "neither data nor binary_data_size");
 	if (!json_is_integer(size) || json_integer_value(size) < 0)
 		return oip_refuse(decoding, spec,
-				  "binary_data_size must be a number of bytes");
-	decoding->request->sequence[decoding->request->n_sequence++] = (struct oip_binary){
-		.input = (uint32_t)i,
-		.bytes = (size_t)json_integer_value(size),
-	};
+		                  "binary_data_size must be a number of bytes");
+	decoding->request->sequence[decoding->request->n_sequence++] =
+		(struct oip_binary){
+			.input = (uint32_t)i,
+			.bytes = (size_t)json_integer_value(size),
+		};
 	return oip_take_binary(decoding, i, (size_t)json_integer_value(size));
 }
 
@@ -463,10 +471,11 @@ static int oip_check_end(struct oip_decoding *decoding)
 {
 	if (decoding->binary_used == decoding->binary_bytes)
 		return 0;
-	return err_set(decoding->err, 400,
-		       "unexpected additional input data for model '%s': %zu bytes behind the "
-		       "last tensor",
-		       decoding->model->name, decoding->binary_bytes - decoding->binary_used);
+	return err_set(
+		decoding->err, 400,
+		"unexpected additional input data for model '%s': %zu bytes behind the "
+		"last tensor",
+		decoding->model->name, decoding->binary_bytes - decoding->binary_used);
 }
 
 static int oip_read_inputs(struct oip_decoding *decoding, const json_t *inputs)
@@ -477,7 +486,8 @@ static int oip_read_inputs(struct oip_decoding *decoding, const json_t *inputs)
 
 	if (!json_is_array(inputs))
 		return err_set(decoding->err, 400, "the request needs a list of inputs");
-	json_array_foreach(inputs, i, input) {
+	json_array_foreach(inputs, i, input)
+	{
 		r = oip_read_input(decoding, input);
 		if (r)
 			return r;
@@ -485,7 +495,7 @@ static int oip_read_inputs(struct oip_decoding *decoding, const json_t *inputs)
 	for (i = 0; i < decoding->model->n_inputs; i++)
 		if (!decoding->is_given[i])
 			return oip_refuse(decoding, &decoding->model->inputs[i],
-					  "it is missing");
+			                  "it is missing");
 	return oip_check_end(decoding);
 }
 
@@ -499,15 +509,17 @@ static int oip_read_outputs(struct oip_decoding *decoding, const json_t *outputs
 	request->n_wanted = 0;
 	if (!outputs || json_array_size(outputs) == 0) {
 		for (i = 0; i < model->n_outputs; i++)
-			request->wanted[request->n_wanted++] = (struct oip_wanted){
-				(uint32_t)i, decoding->binary_output
-			};
+			request->wanted[request->n_wanted++] =
+				(struct oip_wanted){ (uint32_t)i,
+				                     decoding->binary_output };
 		return 0;
 	}
-	json_array_foreach(outputs, i, output) {
+	json_array_foreach(outputs, i, output)
+	{
 		const char *name = json_string_value(json_object_get(output, "name"));
-		const json_t *binary = json_object_get(
-			json_object_get(output, "parameters"), "binary_data");
+		const json_t *binary =
+			json_object_get(json_object_get(output, "parameters"),
+		                        "binary_data");
 		size_t index = 0;
 
 		if (oip_find(model->outputs, model->n_outputs, name, &index) < 0)
@@ -515,11 +527,11 @@ static int oip_read_outputs(struct oip_decoding *decoding, const json_t *outputs
 		for (size_t k = 0; k < request->n_wanted; k++)
 			if (request->wanted[k].output == index)
 				return err_set(decoding->err, 400,
-					       "output '%s' is asked for twice", name);
-		request->wanted[request->n_wanted++] = (struct oip_wanted){
-			(uint32_t)index,
-			binary ? json_is_true(binary) : decoding->binary_output
-		};
+				               "output '%s' is asked for twice", name);
+		request->wanted[request->n_wanted++] =
+			(struct oip_wanted){ (uint32_t)index,
+			                     binary ? json_is_true(binary)
+			                            : decoding->binary_output };
 	}
 	return 0;
 }
@@ -534,13 +546,14 @@ static int oip_read_json(struct oip_decoding *decoding, const json_t *json)
 		return err_set(decoding->err, 400, "the request must be a JSON object");
 	if (id && strlen(id) >= OIP_ID_MAX)
 		return err_set(decoding->err, 400, "id is longer than %d bytes",
-			       OIP_ID_MAX - 1);
+		               OIP_ID_MAX - 1);
 	if (id)
 		(void)strcpy(decoding->request->id, id);
 	if (outputs && !json_is_array(outputs))
 		return err_set(decoding->err, 400, "outputs must be a list");
-	decoding->binary_output = json_is_true(json_object_get(
-		json_object_get(json, "parameters"), "binary_data_output"));
+	decoding->binary_output =
+		json_is_true(json_object_get(json_object_get(json, "parameters"),
+	                                     "binary_data_output"));
 	r = oip_read_outputs(decoding, outputs);
 	if (r == 0)
 		r = oip_read_inputs(decoding, json_object_get(json, "inputs"));
@@ -560,9 +573,10 @@ static int oip_read_raw(struct oip_decoding *decoding)
 	int r;
 
 	if (model->n_inputs != 1)
-		return err_set(decoding->err, 400,
-			       "model '%s' has %zu inputs: a raw request needs exactly one",
-			       model->name, model->n_inputs);
+		return err_set(
+			decoding->err, 400,
+			"model '%s' has %zu inputs: a raw request needs exactly one",
+			model->name, model->n_inputs);
 	decoding->binary_output = true;
 	(void)oip_read_outputs(decoding, NULL);
 	*tensor = (struct engine_tensor){ .dtype = spec->dtype, .shape = spec->shape };
@@ -575,8 +589,9 @@ static int oip_read_raw(struct oip_decoding *decoding)
 		 * one. */
 		tensor->shape.dims[i] = 1;
 		if (variable != TENSOR_RANK_MAX && variable != 0)
-			return oip_refuse(decoding, spec,
-					  "its shape has several variable dims: send JSON");
+			return oip_refuse(
+				decoding, spec,
+				"its shape has several variable dims: send JSON");
 		variable = i;
 	}
 	if (element == 0) {
@@ -585,7 +600,7 @@ static int oip_read_raw(struct oip_decoding *decoding)
 		tensor->shape = (struct tensor_shape){ .rank = 1, .dims = { 1 } };
 		if (!tensor_shape_matches(&spec->shape, &tensor->shape))
 			return oip_refuse(decoding, spec,
-					  "a raw request needs shape [1] or [-1]");
+			                  "a raw request needs shape [1] or [-1]");
 		r = oip_scratch(decoding, sizeof(length) + length, &offset);
 		if (r)
 			return r;
@@ -601,8 +616,8 @@ static int oip_read_raw(struct oip_decoding *decoding)
 	return oip_take_binary(decoding, 0, decoding->binary_bytes);
 }
 
-static bool oip_is_same_header(const struct oip_request *request, const unsigned char *json,
-			       size_t bytes)
+static bool oip_is_same_header(const struct oip_request *request,
+                               const unsigned char *json, size_t bytes)
 {
 	return bytes > 0 && request->header.used_bytes == bytes &&
 	       memcmp(request->header.data, json, bytes) == 0;
@@ -615,7 +630,7 @@ static int oip_read_again(struct oip_decoding *decoding)
 
 	for (size_t i = 0; i < request->n_sequence; i++) {
 		int r = oip_take_binary(decoding, request->sequence[i].input,
-					request->sequence[i].bytes);
+		                        request->sequence[i].bytes);
 
 		if (r)
 			return r;
@@ -625,7 +640,7 @@ static int oip_read_again(struct oip_decoding *decoding)
 
 /* Without memory for it the next header is parsed, as this one was. */
 static void oip_keep_header(struct oip_request *request, const unsigned char *json,
-			    size_t bytes)
+                            size_t bytes)
 {
 	if (bytes > OIP_HEADER_MAX)
 		return;
@@ -646,18 +661,20 @@ static void oip_forget(struct oip_request *request)
 }
 
 static int oip_read_body(struct oip_decoding *decoding, const struct oip_head *head,
-			 const unsigned char *body, size_t body_bytes)
+                         const unsigned char *body, size_t body_bytes)
 {
-	size_t json_bytes = head->json_bytes == OIP_NO_HEADER ? body_bytes : head->json_bytes;
+	size_t json_bytes =
+		head->json_bytes == OIP_NO_HEADER ? body_bytes : head->json_bytes;
 	json_error_t error;
 	json_t *json;
 	int r;
 
 	if (json_bytes > body_bytes)
-		return err_set(decoding->err, 400,
-			       "Inference-Header-Content-Length is %zu, the body has only "
-			       "%zu bytes",
-			       json_bytes, body_bytes);
+		return err_set(
+			decoding->err, 400,
+			"Inference-Header-Content-Length is %zu, the body has only "
+			"%zu bytes",
+			json_bytes, body_bytes);
 	decoding->binary = body + json_bytes;
 	decoding->binary_bytes = body_bytes - json_bytes;
 	if (oip_is_same_header(decoding->request, body, json_bytes))
@@ -666,10 +683,11 @@ static int oip_read_body(struct oip_decoding *decoding, const struct oip_head *h
 	if (head->json_bytes == 0)
 		return oip_read_raw(decoding);
 	json = json_loadb((const char *)body, json_bytes,
-			  JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+	                  JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 	if (!json)
-		return err_set(decoding->err, 400, "the request is no JSON: %s at byte %d",
-			       error.text, error.position);
+		return err_set(decoding->err, 400,
+		               "the request is no JSON: %s at byte %d", error.text,
+		               error.position);
 	r = oip_read_json(decoding, json);
 	json_decref(json);
 	if (r == 0 && decoding->request->n_sequence == decoding->model->n_inputs)
@@ -678,8 +696,8 @@ static int oip_read_body(struct oip_decoding *decoding, const struct oip_head *h
 }
 
 int oip_decode(struct oip_request *request, const struct oip_model *model,
-	       const struct proto_head *head, const unsigned char *body, size_t body_bytes,
-	       struct err *err)
+               const struct proto_head *head, const unsigned char *body,
+               size_t body_bytes, struct err *err)
 {
 	struct oip_decoding decoding = { .request = request, .model = model, .err = err };
 	struct oip_head read;
@@ -696,10 +714,11 @@ int oip_decode(struct oip_request *request, const struct oip_model *model,
 	if (read.encoding.bytes > 0 && !oip_token_is(read.encoding, "identity")) {
 		if (!oip_token_is(read.encoding, "gzip") &&
 		    !oip_token_is(read.encoding, "deflate"))
-			return err_set(err, 415,
-				       "Content-Encoding must be gzip, deflate or identity");
+			return err_set(
+				err, 415,
+				"Content-Encoding must be gzip, deflate or identity");
 		r = inflate_body(&request->inflated, body, body_bytes,
-				 model->max_body_bytes, err);
+		                 model->max_body_bytes, err);
 		if (r)
 			return r;
 		body = request->inflated.data;

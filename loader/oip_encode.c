@@ -20,7 +20,7 @@ static const size_t oip_element_text[TENSOR_DTYPE_COUNT] = {
 /* "\u001f": the longest form of one byte in a JSON string. */
 #define OIP_ESCAPE_MAX ((size_t)6)
 /* Braces, keys and numbers around the variable parts, generously. */
-#define OIP_FIXED_TEXT ((size_t)512)
+#define OIP_FIXED_TEXT   ((size_t)512)
 #define OIP_COMPRESS_MIN ((size_t)16 * 1024)
 
 /* Text goes where it stays. The bound was computed before: the end is only asserted. */
@@ -105,7 +105,7 @@ static int oip_put_real(struct oip_writer *writer, double value, int digits)
 }
 
 static int oip_put_element(struct oip_writer *writer, enum tensor_dtype dtype,
-			   const unsigned char *from)
+                           const unsigned char *from)
 {
 	union {
 		uint8_t u8;
@@ -186,11 +186,11 @@ static int oip_put_data(struct oip_writer *writer, const struct engine_tensor *t
 /* Answers */
 
 size_t oip_answer_bound(const struct oip_request *request, const struct oip_model *model,
-			const struct engine_tensor *outputs)
+                        const struct engine_tensor *outputs)
 {
-	size_t bytes = OIP_FIXED_TEXT + OIP_ESCAPE_MAX * (strlen(model->name) +
-							  strlen(model->version) +
-							  strlen(request->id));
+	size_t bytes = OIP_FIXED_TEXT +
+	               OIP_ESCAPE_MAX * (strlen(model->name) + strlen(model->version) +
+	                                 strlen(request->id));
 
 	for (size_t i = 0; i < request->n_wanted; i++) {
 		const struct oip_wanted *wanted = &request->wanted[i];
@@ -204,13 +204,15 @@ size_t oip_answer_bound(const struct oip_request *request, const struct oip_mode
 		else if (element == 0)
 			bytes += OIP_ESCAPE_MAX * tensor->bytes;
 		else
-			bytes += tensor->bytes / element * oip_element_text[tensor->dtype];
+			bytes +=
+				tensor->bytes / element * oip_element_text[tensor->dtype];
 	}
 	return bytes;
 }
 
 static int oip_put_output(struct oip_writer *writer, const struct tensor_spec *spec,
-			  const struct engine_tensor *tensor, bool is_binary, struct err *err)
+                          const struct engine_tensor *tensor, bool is_binary,
+                          struct err *err)
 {
 	oip_puts(writer, "{\"name\":");
 	oip_put_string(writer, spec->name, strlen(spec->name));
@@ -230,22 +232,23 @@ static int oip_put_output(struct oip_writer *writer, const struct tensor_spec *s
 	}
 	if (tensor->dtype == TENSOR_DTYPE_FP16 || tensor->dtype == TENSOR_DTYPE_BF16)
 		return err_set(err, 400,
-			       "output '%s' is %s, which has no form in JSON: ask for "
-			       "binary_data",
-			       spec->name, tensor_dtype_name(tensor->dtype));
+		               "output '%s' is %s, which has no form in JSON: ask for "
+		               "binary_data",
+		               spec->name, tensor_dtype_name(tensor->dtype));
 	oip_puts(writer, "],\"data\":[");
 	if (oip_put_data(writer, tensor) != 0)
-		return err_set(err, 400,
-			       "output '%s' holds a number that is not finite, which JSON "
-			       "cannot say: ask for binary_data",
-			       spec->name);
+		return err_set(
+			err, 400,
+			"output '%s' holds a number that is not finite, which JSON "
+			"cannot say: ask for binary_data",
+			spec->name);
 	oip_puts(writer, "]}");
 	return 0;
 }
 
 int oip_encode(const struct oip_request *request, const struct oip_model *model,
-	       uint64_t generation, const struct engine_tensor *outputs,
-	       unsigned char *memory, struct oip_answer *ret_answer, struct err *err)
+               uint64_t generation, const struct engine_tensor *outputs,
+               unsigned char *memory, struct oip_answer *ret_answer, struct err *err)
 {
 	struct oip_writer writer = {
 		.at = (char *)memory,
@@ -272,7 +275,7 @@ int oip_encode(const struct oip_request *request, const struct oip_model *model,
 		if (i > 0)
 			oip_put(&writer, ",", 1);
 		r = oip_put_output(&writer, &model->outputs[wanted->output],
-				   &outputs[wanted->output], wanted->is_binary, err);
+		                   &outputs[wanted->output], wanted->is_binary, err);
 		if (r)
 			return r;
 		has_binary = has_binary || wanted->is_binary;
@@ -282,7 +285,7 @@ int oip_encode(const struct oip_request *request, const struct oip_model *model,
 	for (size_t i = 0; i < request->n_wanted; i++)
 		if (request->wanted[i].is_binary)
 			oip_put(&writer, outputs[request->wanted[i].output].data,
-				outputs[request->wanted[i].output].bytes);
+			        outputs[request->wanted[i].output].bytes);
 	*ret_answer = (struct oip_answer){
 		.body_bytes = (size_t)(writer.at - (char *)memory),
 		.json_bytes = has_binary ? json_bytes : 0,
@@ -307,8 +310,8 @@ size_t oip_encode_error(const char *text, unsigned char *memory, size_t size)
 
 /* Compression */
 
-static size_t oip_deflate(struct oip_buffer *scratch, const unsigned char *body, size_t bytes,
-			  int window_bits)
+static size_t oip_deflate(struct oip_buffer *scratch, const unsigned char *body,
+                          size_t bytes, int window_bits)
 {
 	z_stream stream = { .next_in = (z_const Bytef *)(uintptr_t)body };
 	size_t done = 0;
@@ -323,7 +326,7 @@ static size_t oip_deflate(struct oip_buffer *scratch, const unsigned char *body,
 		scratch->capacity_bytes = (bytes + 63) & ~(size_t)63;
 	}
 	if (deflateInit2(&stream, Z_BEST_SPEED, Z_DEFLATED, window_bits, 8,
-			 Z_DEFAULT_STRATEGY) != Z_OK)
+	                 Z_DEFAULT_STRATEGY) != Z_OK)
 		return 0;
 	stream.avail_in = (uInt)bytes;
 	stream.next_out = scratch->data;
@@ -335,7 +338,7 @@ static size_t oip_deflate(struct oip_buffer *scratch, const unsigned char *body,
 }
 
 size_t oip_compress(struct oip_request *request, unsigned char *memory, size_t bytes,
-		    const char **ret_encoding)
+                    const char **ret_encoding)
 {
 	bool is_gzip = request->accepts == OIP_GZIP;
 	size_t done;

@@ -23,8 +23,8 @@ static const struct oip_range oip_ranges[TENSOR_DTYPE_COUNT] = {
 	[TENSOR_DTYPE_INT64] = { INT64_MIN, INT64_MAX },
 };
 
-static int oip_number_store_integer(enum tensor_dtype dtype, const json_t *value, void *to,
-				    struct err *err)
+static int oip_number_store_integer(enum tensor_dtype dtype, const json_t *value,
+                                    void *to, struct err *err)
 {
 	const struct oip_range *range = &oip_ranges[dtype];
 	json_int_t number = json_integer_value(value);
@@ -33,14 +33,14 @@ static int oip_number_store_integer(enum tensor_dtype dtype, const json_t *value
 		return err_set(err, -EINVAL, "must be an integer");
 	if (number < range->min || number > range->max)
 		return err_set(err, -EINVAL, "is %lld, which %s does not hold",
-			       (long long)number, tensor_dtype_name(dtype));
+		               (long long)number, tensor_dtype_name(dtype));
 	/* Little-endian: the low bytes are the narrow number. */
 	memcpy(to, &number, tensor_dtype_bytes(dtype));
 	return 0;
 }
 
 static int oip_number_store_real(enum tensor_dtype dtype, const json_t *value, void *to,
-				 struct err *err)
+                                 struct err *err)
 {
 	double real = json_number_value(value);
 	float single = (float)real;
@@ -57,7 +57,8 @@ static int oip_number_store_real(enum tensor_dtype dtype, const json_t *value, v
 	return 0;
 }
 
-int oip_number_store(enum tensor_dtype dtype, const json_t *value, void *to, struct err *err)
+int oip_number_store(enum tensor_dtype dtype, const json_t *value, void *to,
+                     struct err *err)
 {
 	unsigned char truth;
 

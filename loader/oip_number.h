@@ -10,4 +10,5 @@
 
 /* Stores @value at @to, not for BYTES, FP16 and BF16. 0, or -EINVAL with what is wrong with
  * the value, to be put behind the tensor's name. */
-int oip_number_store(enum tensor_dtype dtype, const json_t *value, void *to, struct err *err);
+int oip_number_store(enum tensor_dtype dtype, const json_t *value, void *to,
+                     struct err *err);

@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#define ARENA_NONE UINT32_MAX
-#define ARENA_STATE_FREE 0x80u
-#define ARENA_STATE_USED 0x40u
+#define ARENA_NONE        UINT32_MAX
+#define ARENA_STATE_FREE  0x80u
+#define ARENA_STATE_USED  0x40u
 #define ARENA_STATE_ORDER 0x3fu
 
 static void arena_link(struct arena *arena, uint32_t block, unsigned int order)
@@ -44,7 +44,8 @@ int arena_init(struct arena *arena, size_t size_bytes)
 	*arena = (struct arena){ 0 };
 	for (unsigned int i = 0; i < ARENA_ORDERS; i++)
 		arena->free_head[i] = ARENA_NONE;
-	while (order + 1 < ARENA_ORDERS && (ARENA_BLOCK_BYTES << (order + 1)) <= size_bytes)
+	while (order + 1 < ARENA_ORDERS &&
+	       (ARENA_BLOCK_BYTES << (order + 1)) <= size_bytes)
 		order++;
 	arena->n_blocks = (uint32_t)1 << order;
 	arena->size_bytes = ARENA_BLOCK_BYTES << order;

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define ARENA_BLOCK_BYTES ((size_t)4096)
-#define ARENA_ORDERS 32
+#define ARENA_ORDERS      32
 
 struct arena {
 	size_t size_bytes; /* a power of two */

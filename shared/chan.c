@@ -18,7 +18,8 @@ int chan_pair(struct chan *ret_ours, int *ret_theirs_fd)
 {
 	int fds[2];
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) <
+	    0)
 		return -errno;
 	ret_ours->fd = fds[0];
 	*ret_theirs_fd = fds[1];
@@ -26,7 +27,7 @@ int chan_pair(struct chan *ret_ours, int *ret_theirs_fd)
 }
 
 int chan_send(struct chan *chan, enum proto_type type, uint64_t generation,
-	      const char *payload, const int *fds, size_t n_fds)
+              const char *payload, const int *fds, size_t n_fds)
 {
 	struct proto_header header = {
 		.magic = PROTO_MAGIC,
@@ -38,7 +39,8 @@ int chan_send(struct chan *chan, enum proto_type type, uint64_t generation,
 	/* sendmsg() does not write through iov_base; the const is lost to its type only. */
 	struct iovec iov[2] = {
 		{ .iov_base = &header, .iov_len = sizeof(header) },
-		{ .iov_base = (void *)(uintptr_t)payload, .iov_len = header.payload_bytes },
+		{ .iov_base = (void *)(uintptr_t)payload,
+		  .iov_len = header.payload_bytes },
 	};
 	union chan_control control = { .space = { 0 } };
 	struct msghdr message = { .msg_iov = iov, .msg_iovlen = payload ? 2 : 1 };
@@ -74,7 +76,7 @@ static void chan_take_fds(struct msghdr *header, struct chan_message *message)
 }
 
 static int chan_check(const struct chan_message *message, size_t bytes, int flags,
-		      struct err *err)
+                      struct err *err)
 {
 	const struct proto_header *header = &message->header;
 
@@ -84,14 +86,14 @@ static int chan_check(const struct chan_message *message, size_t bytes, int flag
 		return err_set(err, CHAN_E_MALFORMED, "a message has no proper header");
 	if (header->version != PROTO_VERSION)
 		return err_set(err, CHAN_E_MALFORMED,
-			       "the peer speaks protocol version %u, this is version %d: "
-			       "install moultd and moult-loader of one build",
-			       header->version, PROTO_VERSION);
+		               "the peer speaks protocol version %u, this is version %d: "
+		               "install moultd and moult-loader of one build",
+		               header->version, PROTO_VERSION);
 	if (header->payload_bytes != bytes - sizeof(*header) || header->reserved != 0)
 		return err_set(err, CHAN_E_MALFORMED, "a message has the wrong length");
 	if (message->n_fds > 0 && header->type != PROTO_LOAD)
 		return err_set(err, CHAN_E_MALFORMED,
-			       "a message of type %u carries descriptors", header->type);
+		               "a message of type %u carries descriptors", header->type);
 	return 0;
 }
 

@@ -33,7 +33,7 @@ int chan_pair(struct chan *ret_ours, int *ret_theirs_fd);
 /* Sends one message. @payload is text (NULL: none). The fds stay the caller's.
  * 0 or -errno; -EAGAIN means that the peer does not read: treat it as lost. */
 int chan_send(struct chan *chan, enum proto_type type, uint64_t generation,
-	      const char *payload, const int *fds, size_t n_fds);
+              const char *payload, const int *fds, size_t n_fds);
 
 /* Receives one message into @message, which must hold no fds. Descriptors on a type other
  * than LOAD are closed and malformed. 0, CHAN_E_* or -errno. */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define CLOSE_FD __attribute__((cleanup(cleanup_close)))
-#define FREE __attribute__((cleanup(cleanup_free)))
+#define FREE     __attribute__((cleanup(cleanup_free)))
 
 static inline void cleanup_close(const int *fd)
 {

@@ -10,7 +10,7 @@
 #include "shared/cleanup.h"
 
 int memfd_create_sealed(struct memfd *ret_memfd, const char *name, size_t size_bytes,
-			enum memfd_peer peer)
+                        enum memfd_peer peer)
 {
 	int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 	CLOSE_FD int fd = -1;
@@ -61,7 +61,7 @@ int memfd_create_constant(const char *name, const void *data, size_t size_bytes)
 		}
 	}
 	if (fcntl(fd, F_ADD_SEALS,
-		  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+	          F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
 		return -errno;
 	return take_fd(&fd);
 }
@@ -82,7 +82,8 @@ int memfd_map(struct memfd *ret_memfd, int fd, bool is_writable)
 		return -errno;
 	if (st.st_size > 0) {
 		base = mmap(NULL, (size_t)st.st_size,
-			    PROT_READ | (is_writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+		            PROT_READ | (is_writable ? PROT_WRITE : 0), MAP_SHARED, fd,
+		            0);
 		if (base == MAP_FAILED)
 			return -errno;
 		(void)madvise(base, (size_t)st.st_size, MADV_DONTDUMP);

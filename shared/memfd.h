@@ -32,7 +32,7 @@ enum memfd_peer {
  * MEMFD_PEER_READS only this mapping can ever write. Pages are allocated on touch and are
  * left out of core dumps. Returns 0 or -errno. */
 int memfd_create_sealed(struct memfd *ret_memfd, const char *name, size_t size_bytes,
-			enum memfd_peer peer);
+                        enum memfd_peer peer);
 
 /* Creates a memfd that holds @size_bytes of @data and that nobody can change any more.
  * Returns the fd (the caller owns it) or -errno. */

@@ -23,7 +23,7 @@ size_t proto_rings_bytes(uint32_t leases)
 }
 
 void proto_rings_attach(struct proto_rings *base, uint32_t leases, struct ring *submit,
-			struct ring *answer, struct ring *release)
+                        struct ring *answer, struct ring *release)
 {
 	unsigned char *memory = base->rings;
 	uint32_t parts = proto_parts_max(leases);
@@ -45,7 +45,7 @@ static unsigned char *proto_put(unsigned char *memory, const void *data, size_t 
 
 /* Copies @bytes out and moves the cursor; false when they are not there. */
 static bool proto_get(const unsigned char **cursor, const unsigned char *end,
-		      void *ret_data, size_t bytes)
+                      void *ret_data, size_t bytes)
 {
 	if ((size_t)(end - *cursor) < bytes)
 		return false;
@@ -55,7 +55,7 @@ static bool proto_get(const unsigned char **cursor, const unsigned char *end,
 }
 
 static bool proto_get_text(const unsigned char **cursor, const unsigned char *end,
-			   size_t bytes, struct proto_text *ret_text)
+                           size_t bytes, struct proto_text *ret_text)
 {
 	if ((size_t)(end - *cursor) < bytes)
 		return false;
@@ -65,19 +65,19 @@ static bool proto_get_text(const unsigned char **cursor, const unsigned char *en
 }
 
 size_t proto_head_bytes(struct proto_text method, struct proto_text target,
-			const struct proto_field *fields, size_t n_fields)
+                        const struct proto_field *fields, size_t n_fields)
 {
 	size_t bytes = sizeof(struct proto_head_fixed) + method.bytes + target.bytes;
 
 	for (size_t i = 0; i < n_fields; i++)
 		bytes += sizeof(uint16_t) + sizeof(uint32_t) + fields[i].name.bytes +
-			 fields[i].value.bytes;
+		         fields[i].value.bytes;
 	return bytes;
 }
 
 void proto_head_write(unsigned char *memory, struct proto_text method,
-		      struct proto_text target, const struct proto_field *fields,
-		      size_t n_fields)
+                      struct proto_text target, const struct proto_field *fields,
+                      size_t n_fields)
 {
 	struct proto_head_fixed fixed = {
 		.magic = PROTO_HEAD_MAGIC,
@@ -103,7 +103,8 @@ void proto_head_write(unsigned char *memory, struct proto_text method,
 	}
 }
 
-int proto_head_read(struct proto_head *ret_head, const unsigned char *memory, size_t bytes)
+int proto_head_read(struct proto_head *ret_head, const unsigned char *memory,
+                    size_t bytes)
 {
 	struct proto_head head = { .cursor = memory, .end = memory + bytes };
 	struct proto_head_fixed fixed;
@@ -147,7 +148,7 @@ size_t proto_secret_bytes(size_t name_bytes, size_t value_bytes)
 }
 
 unsigned char *proto_secret_write(unsigned char *memory, struct proto_text name,
-				  struct proto_text value)
+                                  struct proto_text value)
 {
 	uint32_t name_bytes = (uint32_t)name.bytes;
 	uint32_t value_bytes = (uint32_t)value.bytes;
@@ -159,7 +160,7 @@ unsigned char *proto_secret_write(unsigned char *memory, struct proto_text name,
 }
 
 int proto_secrets_next(const unsigned char **cursor, const unsigned char *end,
-		       struct proto_secret *ret_secret)
+                       struct proto_secret *ret_secret)
 {
 	uint32_t name_bytes;
 	uint32_t value_bytes;

@@ -34,15 +34,15 @@
 
 #include "shared/ring.h"
 
-#define PROTO_MAGIC UINT32_C(0x544c4f4d) /* "MOLT" */
+#define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
 #define PROTO_VERSION 1
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
 
 #define PROTO_PAYLOAD_MAX 65536
-#define PROTO_FDS_MAX 6
-#define PROTO_LEASES_MAX 4096
+#define PROTO_FDS_MAX     6
+#define PROTO_LEASES_MAX  4096
 
 enum proto_type {
 	PROTO_LOAD = 1,
@@ -127,7 +127,7 @@ enum proto_answer_flag {
 struct proto_answer {
 	uint64_t lease;
 	uint64_t generation;
-	uint64_t token; /* comes back in a release once the part has been sent */
+	uint64_t token;  /* comes back in a release once the part has been sent */
 	uint16_t status; /* HTTP, with FIRST; else 0 */
 	uint16_t flags;
 	uint32_t head_bytes; /* with FIRST; else 0 */
@@ -158,7 +158,7 @@ static inline uint32_t proto_parts_max(uint32_t leases)
 size_t proto_rings_bytes(uint32_t leases);
 /* Views of the three rings. @base holds proto_rings_bytes(@leases). */
 void proto_rings_attach(struct proto_rings *base, uint32_t leases, struct ring *submit,
-			struct ring *answer, struct ring *release);
+                        struct ring *answer, struct ring *release);
 
 /*
  * A head: method and target of a request (both empty in an answer) and headers. It
@@ -185,18 +185,18 @@ struct proto_head {
 };
 
 #define PROTO_FIELDS_MAX 64
-#define PROTO_HEAD_MAX 32768
+#define PROTO_HEAD_MAX   32768
 
 /* Bytes that proto_head_write() will need. */
 size_t proto_head_bytes(struct proto_text method, struct proto_text target,
-			const struct proto_field *fields, size_t n_fields);
+                        const struct proto_field *fields, size_t n_fields);
 /* @memory holds proto_head_bytes(); at most PROTO_FIELDS_MAX fields. */
 void proto_head_write(unsigned char *memory, struct proto_text method,
-		      struct proto_text target, const struct proto_field *fields,
-		      size_t n_fields);
+                      struct proto_text target, const struct proto_field *fields,
+                      size_t n_fields);
 /* 0 or -EBADMSG. The head borrows @memory. */
 int proto_head_read(struct proto_head *ret_head, const unsigned char *memory,
-		    size_t bytes);
+                    size_t bytes);
 /* 1: a field; 0: the end, and no byte is left over; -EBADMSG. */
 int proto_head_next(struct proto_head *head, struct proto_field *ret_field);
 
@@ -219,6 +219,6 @@ struct proto_secret {
 size_t proto_secret_bytes(size_t name_bytes, size_t value_bytes);
 /* Returns the end of what was written. */
 unsigned char *proto_secret_write(unsigned char *memory, struct proto_text name,
-				  struct proto_text value);
+                                  struct proto_text value);
 int proto_secrets_next(const unsigned char **cursor, const unsigned char *end,
-		       struct proto_secret *ret_secret);
+                       struct proto_secret *ret_secret);

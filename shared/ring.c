@@ -33,7 +33,7 @@ int ring_push(struct ring *ring, const void *entry)
 {
 	if (ring->own - ring->peer >= ring->capacity) {
 		ring->peer = atomic_load_explicit(&ring->shared->consumed,
-						  memory_order_acquire);
+		                                  memory_order_acquire);
 		if (ring->own - ring->peer > ring->capacity)
 			return RING_E_CORRUPT;
 		if (ring->own - ring->peer == ring->capacity)
@@ -60,7 +60,7 @@ int ring_pop(struct ring *ring, void *ret_entry)
 {
 	if (ring->own == ring->peer) {
 		ring->peer = atomic_load_explicit(&ring->shared->produced,
-						  memory_order_acquire);
+		                                  memory_order_acquire);
 		if (ring->peer - ring->own > ring->capacity)
 			return RING_E_CORRUPT;
 		if (ring->own == ring->peer)

@@ -21,7 +21,7 @@ static const struct {
 };
 
 _Static_assert(sizeof(tensor_dtypes) / sizeof(tensor_dtypes[0]) == TENSOR_DTYPE_COUNT,
-	       "one row per datatype");
+               "one row per datatype");
 
 const char *tensor_dtype_name(enum tensor_dtype dtype)
 {
@@ -64,7 +64,7 @@ int tensor_count(const struct tensor_shape *shape, size_t *ret_count)
 }
 
 int tensor_bytes(enum tensor_dtype dtype, const struct tensor_shape *shape,
-		 size_t *ret_bytes)
+                 size_t *ret_bytes)
 {
 	size_t count;
 	int r;
@@ -78,7 +78,7 @@ int tensor_bytes(enum tensor_dtype dtype, const struct tensor_shape *shape,
 }
 
 bool tensor_shape_matches(const struct tensor_shape *spec,
-			  const struct tensor_shape *shape)
+                          const struct tensor_shape *shape)
 {
 	if (spec->rank != shape->rank)
 		return false;
@@ -94,7 +94,7 @@ const char *tensor_shape_print(const struct tensor_shape *shape, char *text, siz
 
 	for (uint32_t i = 0; i < shape->rank && used < size; i++) {
 		int n = snprintf(text + used, size - used, "%s%lld", i == 0 ? "[" : ",",
-				 (long long)shape->dims[i]);
+		                 (long long)shape->dims[i]);
 
 		used += n > 0 ? (size_t)n : 0;
 	}
@@ -140,22 +140,23 @@ int tensor_spec_parse(const char *text, struct tensor_spec *ret_spec, struct err
 
 	if (sscanf(text, " %63s %15s %n", spec.name, dtype, &used) < 2 || used == 0)
 		return err_set(err, -EINVAL,
-			       "'%s' must read NAME DATATYPE [d,d,...], for instance "
-			       "image FP32 [-1,64]",
-			       text);
+		               "'%s' must read NAME DATATYPE [d,d,...], for instance "
+		               "image FP32 [-1,64]",
+		               text);
 	if (tensor_dtype_from_name(dtype, &spec.dtype) < 0)
 		return err_set(err, -EINVAL,
-			       "'%s' is no datatype; known are BOOL, UINT8..UINT64, "
-			       "INT8..INT64, FP16, BF16, FP32, FP64, BYTES",
-			       dtype);
+		               "'%s' is no datatype; known are BOOL, UINT8..UINT64, "
+		               "INT8..INT64, FP16, BF16, FP32, FP64, BYTES",
+		               dtype);
 	rest = tensor_spec_parse_shape(text + used, &spec.shape);
 	if (rest)
 		rest += strspn(rest, " \t");
 	if (!rest || *rest != '\0')
-		return err_set(err, -EINVAL,
-			       "'%s' must be a shape of at most %d dims, each -1 (any) or "
-			       "larger, for instance [-1,64]",
-			       text + used, TENSOR_RANK_MAX);
+		return err_set(
+			err, -EINVAL,
+			"'%s' must be a shape of at most %d dims, each -1 (any) or "
+			"larger, for instance [-1,64]",
+			text + used, TENSOR_RANK_MAX);
 	*ret_spec = spec;
 	return 0;
 }

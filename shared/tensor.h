@@ -15,7 +15,7 @@
 
 #define TENSOR_RANK_MAX 8
 #define TENSOR_NAME_MAX 64
-#define TENSOR_DIM_ANY INT64_C(-1)
+#define TENSOR_DIM_ANY  INT64_C(-1)
 
 enum tensor_dtype {
 	TENSOR_DTYPE_BOOL,
@@ -57,10 +57,10 @@ size_t tensor_dtype_bytes(enum tensor_dtype dtype);
 int tensor_count(const struct tensor_shape *shape, size_t *ret_count);
 /* Elements times element size; not for BYTES. 0, -EINVAL or -EOVERFLOW. */
 int tensor_bytes(enum tensor_dtype dtype, const struct tensor_shape *shape,
-		 size_t *ret_bytes);
+                 size_t *ret_bytes);
 /* True when @shape has the spec's rank and equals every dim that is not TENSOR_DIM_ANY. */
 bool tensor_shape_matches(const struct tensor_shape *spec,
-			  const struct tensor_shape *shape);
+                          const struct tensor_shape *shape);
 /* "[-1,64]" into @text. Returns @text. */
 const char *tensor_shape_print(const struct tensor_shape *shape, char *text, size_t size);
 /* Reads "NAME DATATYPE [d,d,...]". 0 or -EINVAL with a sentence. */

@@ -25,8 +25,8 @@ extern char **environ;
 /* Names or prefixes (ending in '_') that reach a loader. Not NOTIFY_SOCKET, WATCHDOG_*,
  * LISTEN_*: those are the supervisor's own. */
 static const char *const child_environment[] = {
-	"PATH",    "HOME",   "LANG",   "TZ",      "TMPDIR",  "LD_LIBRARY_PATH", "LC_",
-	"OMP_",    "MKL_",   "KMP_",   "CUDA_",   "NVIDIA_", "PYTORCH_",        "TORCH_",
+	"PATH",      "HOME",  "LANG",    "TZ",    "TMPDIR",  "LD_LIBRARY_PATH", "LC_",
+	"OMP_",      "MKL_",  "KMP_",    "CUDA_", "NVIDIA_", "PYTORCH_",        "TORCH_",
 	"OPENBLAS_", "GOTO_", "MALLOC_", "ASAN_", "UBSAN_",  "LSAN_",           "NCCL_",
 };
 
@@ -117,8 +117,8 @@ static void child_on_exit(struct ev_loop *loop, ev_io *io, int revents)
 	if (waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) < 0 ||
 	    info.si_pid == 0)
 		return;
-	status = info.si_code == CLD_EXITED ? W_EXITCODE(info.si_status, 0) :
-					      W_EXITCODE(0, info.si_status);
+	status = info.si_code == CLD_EXITED ? W_EXITCODE(info.si_status, 0)
+	                                    : W_EXITCODE(0, info.si_status);
 	child_read_log(child, 1024 * 1024);
 	child_emit_line(child);
 	child_stop_watching(child);
@@ -126,19 +126,20 @@ static void child_on_exit(struct ev_loop *loop, ev_io *io, int revents)
 	child->listener->on_exit(child->listener->context, status);
 }
 
-static int child_set_actions(posix_spawn_file_actions_t *actions, int control_fd, int log_fd)
+static int child_set_actions(posix_spawn_file_actions_t *actions, int control_fd,
+                             int log_fd)
 {
 	int r;
 
 	r = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY,
-					     0);
+	                                     0);
 	if (r == 0)
 		r = posix_spawn_file_actions_adddup2(actions, log_fd, STDOUT_FILENO);
 	if (r == 0)
 		r = posix_spawn_file_actions_adddup2(actions, log_fd, STDERR_FILENO);
 	if (r == 0)
 		r = posix_spawn_file_actions_adddup2(actions, control_fd,
-						     PROTO_CONTROL_FD);
+		                                     PROTO_CONTROL_FD);
 	return r;
 }
 
@@ -167,8 +168,8 @@ static int child_do_spawn(pid_t *ret_pid, char *const argv[], int control_fd, in
 	/* A group of its own: a terminal's Ctrl-C is for the supervisor alone. */
 	(void)posix_spawnattr_setpgroup(&attr, 0);
 	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK |
-						      POSIX_SPAWN_SETSIGDEF |
-						      POSIX_SPAWN_SETPGROUP);
+	                                              POSIX_SPAWN_SETSIGDEF |
+	                                              POSIX_SPAWN_SETPGROUP);
 	r = child_set_actions(&actions, control_fd, log_fd);
 	if (r == 0)
 		r = posix_spawn(ret_pid, argv[0], &actions, &attr, argv, environment);
@@ -178,7 +179,7 @@ static int child_do_spawn(pid_t *ret_pid, char *const argv[], int control_fd, in
 }
 
 int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
-		int control_fd, const struct child_listener *listener, struct err *err)
+                int control_fd, const struct child_listener *listener, struct err *err)
 {
 	CLOSE_FD int log_read = -1;
 	CLOSE_FD int log_write = -1;
@@ -188,7 +189,7 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 	*child = (struct child){ .pidfd = -1, .log_fd = -1 };
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return err_set(err, -errno, "no pipe for the loader's log: %s",
-			       strerror(errno));
+		               strerror(errno));
 	log_read = fds[0];
 	log_write = fds[1];
 	/* The child's end blocks: a full pipe must not make its writes fail. */
@@ -229,7 +230,7 @@ const char *child_describe(int status, char *text, size_t size)
 {
 	if (WIFSIGNALED(status))
 		(void)snprintf(text, size, "signal %d (%s)", WTERMSIG(status),
-			       strsignal(WTERMSIG(status)));
+		               strsignal(WTERMSIG(status)));
 	else
 		(void)snprintf(text, size, "exit code %d", WEXITSTATUS(status));
 	return text;
@@ -243,7 +244,8 @@ void child_fini(struct child *child)
 
 		child_signal(child, SIGKILL);
 		if (poll(&pollfd, 1, CHILD_FINI_MS) > 0)
-			(void)waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
+			(void)waitid(P_PIDFD, (id_t)child->pidfd, &info,
+			             WEXITED | WNOHANG);
 		child->pid = 0;
 	}
 	child_stop_watching(child);

@@ -43,7 +43,7 @@ struct child {
  * the supervisor. 0, or -errno with a sentence (ENOMEM and EAGAIN are normal outcomes).
  */
 int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
-		int control_fd, const struct child_listener *listener, struct err *err);
+                int control_fd, const struct child_listener *listener, struct err *err);
 
 /* Sends @signal through the pidfd: never hits a recycled pid. */
 void child_signal(struct child *child, int signal);

@@ -11,7 +11,7 @@
 #include "supervisor/supervisor.h"
 
 #define COMMANDS_RECEIPTS_DEFAULT 10
-#define COMMANDS_RECEIPTS_MAX 500
+#define COMMANDS_RECEIPTS_MAX     500
 /* Reloads that somebody waits for at once; each holds a client or a signal. */
 #define COMMANDS_WAITERS_MAX 64
 
@@ -88,7 +88,7 @@ static void commands_finish(struct commands_waiter *waiter)
 }
 
 static void commands_add_goal(struct commands_waiter *waiter, struct model *model,
-			      enum model_cause cause)
+                              enum model_cause cause)
 {
 	struct commands_goal *goal = &waiter->goals[waiter->n_left++];
 
@@ -98,7 +98,7 @@ static void commands_add_goal(struct commands_waiter *waiter, struct model *mode
 
 /* @only: NULL is all models. A waiter, or NULL when there are too many. */
 static struct commands_waiter *commands_reload(struct commands *commands,
-					       struct model *only, enum model_cause cause)
+                                               struct model *only, enum model_cause cause)
 {
 	struct commands_waiter *waiter;
 	struct model *model;
@@ -128,7 +128,7 @@ void commands_reload_all(struct commands *commands, enum model_cause cause)
 }
 
 static void commands_note(struct commands_waiter *waiter, const struct receipt *receipt,
-			  json_t *json)
+                          json_t *json)
 {
 	for (size_t i = 0; i < CONFIG_MODELS_MAX; i++) {
 		struct commands_goal *goal = &waiter->goals[i];
@@ -140,15 +140,15 @@ static void commands_note(struct commands_waiter *waiter, const struct receipt *
 		waiter->n_left--;
 		if (receipt->outcome == RECEIPT_FAILED)
 			(void)err_set(&waiter->failure, 0, "model '%s': %.400s",
-				      receipt->model, receipt->reason.text);
+			              receipt->model, receipt->reason.text);
 		if (waiter->call)
 			control_reply(waiter->call, json_pack("{s:O}", "receipt", json),
-				      false);
+			              false);
 	}
 }
 
 void commands_on_receipt(struct commands *commands, const struct receipt *receipt,
-			 json_t *json)
+                         json_t *json)
 {
 	struct commands_waiter *waiter = LIST_FIRST(&commands->waiters);
 
@@ -165,7 +165,7 @@ void commands_on_receipt(struct commands *commands, const struct receipt *receip
 /* The commands. Each fails with a sentence when its arguments are wrong. */
 
 static bool commands_get_model(struct commands *commands, struct control_call *call,
-			       const json_t *args, struct model **ret_model)
+                               const json_t *args, struct model **ret_model)
 {
 	const char *name = json_string_value(json_object_get(args, "model"));
 
@@ -177,7 +177,8 @@ static bool commands_get_model(struct commands *commands, struct control_call *c
 	return true;
 }
 
-static void commands_on_reload(void *context, struct control_call *call, const json_t *args)
+static void commands_on_reload(void *context, struct control_call *call,
+                               const json_t *args)
 {
 	struct commands *commands = context;
 	struct commands_waiter *waiter;
@@ -187,14 +188,15 @@ static void commands_on_reload(void *context, struct control_call *call, const j
 	/* A new model may stand in the new configuration: read that first. */
 	if (supervisor_reload_config(commands->supervisor, &err) < 0) {
 		control_fail(call, "the configuration is refused, nothing changed: %s",
-			     err.text);
+		             err.text);
 		return;
 	}
 	if (!commands_get_model(commands, call, args, &model))
 		return;
 	waiter = commands_reload(commands, model, MODEL_CAUSE_MANUAL);
 	if (!waiter) {
-		control_fail(call, "too many reloads are being waited for; try again later");
+		control_fail(call,
+		             "too many reloads are being waited for; try again later");
 		return;
 	}
 	if (!json_is_true(json_object_get(args, "wait"))) {
@@ -209,7 +211,8 @@ static void commands_on_reload(void *context, struct control_call *call, const j
 		commands_finish(waiter);
 }
 
-static void commands_on_status(void *context, struct control_call *call, const json_t *args)
+static void commands_on_status(void *context, struct control_call *call,
+                               const json_t *args)
 {
 	struct commands *commands = context;
 	json_t *models = json_array();
@@ -224,13 +227,13 @@ static void commands_on_status(void *context, struct control_call *call, const j
 		if (!only || model == only)
 			(void)json_array_append_new(models, model_to_json(model));
 	control_reply(call,
-		      json_pack("{s:o,s:o,s:b}", "models", models, "supervisor",
-				supervisor_to_json(commands->supervisor), "ok", 1),
-		      true);
+	              json_pack("{s:o,s:o,s:b}", "models", models, "supervisor",
+	                        supervisor_to_json(commands->supervisor), "ok", 1),
+	              true);
 }
 
 static void commands_on_receipts(void *context, struct control_call *call,
-				 const json_t *args)
+                                 const json_t *args)
 {
 	struct commands *commands = context;
 	const char *name = json_string_value(json_object_get(args, "model"));
@@ -242,7 +245,7 @@ static void commands_on_receipts(void *context, struct control_call *call,
 	if (n <= 0 || n > COMMANDS_RECEIPTS_MAX)
 		n = n <= 0 ? COMMANDS_RECEIPTS_DEFAULT : COMMANDS_RECEIPTS_MAX;
 	receipts = receipt_read(supervisor_config(commands->supervisor)->state_dir, name,
-				(size_t)n);
+	                        (size_t)n);
 	json_array_foreach(receipts, i, receipt)
 		control_reply(call, json_pack("{s:O}", "receipt", receipt), false);
 	json_decref(receipts);
@@ -250,7 +253,7 @@ static void commands_on_receipts(void *context, struct control_call *call,
 }
 
 static void commands_on_show_config(void *context, struct control_call *call,
-				    const json_t *args)
+                                    const json_t *args)
 {
 	struct commands *commands = context;
 	char *text = config_to_json(supervisor_config(commands->supervisor));
@@ -261,7 +264,8 @@ static void commands_on_show_config(void *context, struct control_call *call,
 	if (!config)
 		control_fail(call, "out of memory");
 	else
-		control_reply(call, json_pack("{s:o,s:b}", "config", config, "ok", 1), true);
+		control_reply(call, json_pack("{s:o,s:b}", "config", config, "ok", 1),
+		              true);
 }
 
 /* Everything that the supervisor believes, in one object. */
@@ -278,10 +282,10 @@ static void commands_on_dump(void *context, struct control_call *call, const jso
 	for (size_t i = 0; (model = supervisor_at(commands->supervisor, i)); i++)
 		(void)json_array_append_new(models, model_to_json(model));
 	control_reply(call,
-		      json_pack("{s:o,s:o,s:o,s:b}", "models", models, "supervisor",
-				supervisor_to_json(commands->supervisor), "config",
-				config ? config : json_null(), "ok", 1),
-		      true);
+	              json_pack("{s:o,s:o,s:o,s:b}", "models", models, "supervisor",
+	                        supervisor_to_json(commands->supervisor), "config",
+	                        config ? config : json_null(), "ok", 1),
+	              true);
 }
 
 static void commands_on_log(void *context, struct control_call *call, const json_t *args)
@@ -299,17 +303,18 @@ static void commands_on_log(void *context, struct control_call *call, const json
 }
 
 static void commands_on_version(void *context, struct control_call *call,
-				const json_t *args)
+                                const json_t *args)
 {
 	struct commands *commands = context;
 
 	(void)args;
 	control_reply(call,
-		      json_pack("{s:o,s:b}", "supervisor",
-				supervisor_to_json(commands->supervisor), "ok", 1),
-		      true);
+	              json_pack("{s:o,s:b}", "supervisor",
+	                        supervisor_to_json(commands->supervisor), "ok", 1),
+	              true);
 }
 
+/* clang-format off */
 const struct control_command commands_table[] = {
 	{ "reload", commands_on_reload },
 	{ "status", commands_on_status },
@@ -320,3 +325,4 @@ const struct control_command commands_table[] = {
 	{ "version", commands_on_version },
 	{ NULL, NULL },
 };
+/* clang-format on */

@@ -23,4 +23,4 @@ void commands_reload_all(struct commands *commands, enum model_cause cause);
 
 /* News from a model: answers who waits for it. @json is borrowed. */
 void commands_on_receipt(struct commands *commands, const struct receipt *receipt,
-			 json_t *json);
+                         json_t *json);

@@ -18,11 +18,11 @@
 #include "shared/log.h"
 #include "shared/tensor.h"
 
-#define CONFIG_MODELS_MAX 64
+#define CONFIG_MODELS_MAX  64
 #define CONFIG_TENSORS_MAX 32
 #define CONFIG_OPTIONS_MAX 32
-#define CONFIG_NAMES_MAX 32
-#define CONFIG_NAME_MAX 64
+#define CONFIG_NAMES_MAX   32
+#define CONFIG_NAME_MAX    64
 
 /* What must happen before a changed key counts. */
 enum config_class {
@@ -106,9 +106,9 @@ struct config {
 	uint64_t idle_timeout_ns;
 	uint64_t header_timeout_ns;
 	uint64_t body_timeout_ns;
-	uint64_t settle_ns;      /* quiet time after a change on disk */
-	uint64_t settle_cap_ns;  /* longest wait for quiet */
-	uint64_t poll_ns;        /* safety net beside inotify */
+	uint64_t settle_ns;     /* quiet time after a change on disk */
+	uint64_t settle_cap_ns; /* longest wait for quiet */
+	uint64_t poll_ns;       /* safety net beside inotify */
 	uint64_t shutdown_timeout_ns;
 
 	struct config_model *models[CONFIG_MODELS_MAX];
@@ -125,15 +125,15 @@ const struct config_model *config_find(const struct config *config, const char *
 /* The keys of [supervisor] of class RESTART that differ, as "listen, control" in @text.
  * Returns how many. */
 size_t config_restart_keys(const struct config *running, const struct config *fresh,
-			   char *text, size_t size);
+                           char *text, size_t size);
 /* The same for one model's RESTART keys. */
 size_t config_model_restart_keys(const struct config_model *running,
-				 const struct config_model *fresh, char *text,
-				 size_t size);
+                                 const struct config_model *fresh, char *text,
+                                 size_t size);
 
 /* True when a key of class NEW_GENERATION differs. */
 bool config_model_needs_generation(const struct config_model *running,
-				   const struct config_model *fresh);
+                                   const struct config_model *fresh);
 
 /* The LOAD payload for a loader (shared/proto.h): only NEW_GENERATION keys and what the
  * loader needs of the others. The caller frees the text. NULL: out of memory. */

@@ -96,9 +96,9 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_number(json, "max_delay_us", model->max_delay_ns / 1000);
 	failed |= set_number(json, "warmup_runs", model->warmup_runs);
 	failed |= set_text(json, "warmup_request", model->warmup_request);
-	failed |= json_object_set_new(
-		json, "required_secrets",
-		names(model->required_secrets, model->n_required_secrets));
+	failed |= json_object_set_new(json, "required_secrets",
+	                              names(model->required_secrets,
+	                                    model->n_required_secrets));
 	failed |= json_object_set_new(json, "inputs",
 	                              tensors(model->inputs, model->n_inputs));
 	failed |= json_object_set_new(json, "outputs",
@@ -152,8 +152,9 @@ char *config_to_json(const struct config *config)
 		const struct config_model *model = config->models[i];
 		json_t *object = json_object();
 
-		failed |= json_object_set_new(
-			object, "file", json_sprintf("%s:%u", model->file, model->line));
+		failed |= json_object_set_new(object, "file",
+		                              json_sprintf("%s:%u", model->file,
+		                                           model->line));
 		failed |= set_keys(object, &config_model_table, model);
 		failed |= set_options(object, model);
 		failed |= json_object_set_new(models, model->name, object);

@@ -154,8 +154,8 @@ static const struct config_key supervisor_keys[] = {
 		.min = 100 * MS,
 		.max = 24 * HOUR,
 		.fallback = "60s",
-		.help = "How long a client may take to send a request's body, or to read an "
-			"answer.",
+		.help = "How long a client may take to send a request's body, or to "
+			"read an answer.",
 	},
 	{
 		.name = "settle",

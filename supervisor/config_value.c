@@ -511,9 +511,10 @@ static json_t *tensors_to_json(const struct config_key *key, const void *object)
 
 	for (size_t i = 0; i < const_member_count(key, object); i++) {
 		char shape[TENSOR_RANK_MAX * 21 + 3];
-		json_t *text = json_sprintf(
-			"%s %s %s", specs[i].name, tensor_dtype_name(specs[i].dtype),
-			tensor_shape_print(&specs[i].shape, shape, sizeof(shape)));
+		json_t *text = json_sprintf("%s %s %s", specs[i].name,
+		                            tensor_dtype_name(specs[i].dtype),
+		                            tensor_shape_print(&specs[i].shape, shape,
+		                                               sizeof(shape)));
 
 		if (json_array_append_new(array, text) < 0) {
 			json_decref(array);

@@ -14,10 +14,10 @@
 
 #include "shared/err.h"
 
-#define CONTROL_CALLS_MAX 16
-#define CONTROL_LINE_BYTES_MAX 65536      /* of a command */
+#define CONTROL_CALLS_MAX       16
+#define CONTROL_LINE_BYTES_MAX  65536     /* of a command */
 #define CONTROL_QUEUE_BYTES_MAX (1 << 20) /* of replies that the client has not read */
-#define CONTROL_IDLE_S 10.0               /* for the command, and for the last line */
+#define CONTROL_IDLE_S          10.0      /* for the command, and for the last line */
 
 struct control;
 struct control_call;
@@ -33,7 +33,7 @@ struct control_command {
 /* @commands ends with a NULL name and lives as long as the control. Removes a stale socket
  * of a dead supervisor; refuses when a live one answers there. 0 or -errno. */
 int control_new(struct control **ret_control, struct ev_loop *loop, const char *path,
-		const struct control_command *commands, void *context, struct err *err);
+                const struct control_command *commands, void *context, struct err *err);
 /* Ends all calls without a reply and without on_gone, and removes the socket. */
 void control_free(struct control *control);
 
@@ -47,5 +47,5 @@ void control_fail(struct control_call *call, const char *format, ...)
 /* @on_gone is called, from the loop, when the client leaves before the last line; the call
  * is invalid afterwards. NULL: none. */
 void control_call_watch(struct control_call *call,
-			void (*on_gone)(void *context, struct control_call *call),
-			void *context);
+                        void (*on_gone)(void *context, struct control_call *call),
+                        void *context);

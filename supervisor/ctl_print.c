@@ -317,8 +317,9 @@ static void print_measure(FILE *out, const json_t *memory, const char *key)
 	double sum = 0;
 
 	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++)
-		sum += json_number_value(
-			json_object_get(json_object_get(memory, samples[i].key), key));
+		sum += json_number_value(json_object_get(json_object_get(memory,
+		                                                         samples[i].key),
+		                                         key));
 	if (sum <= 0)
 		return;
 	(void)fprintf(out, "  memory    %-11.*s", (int)bare_bytes(key), key);

@@ -20,7 +20,7 @@
 /* After SIGTERM, and for a refused loader to exit by itself. */
 #define GENERATION_TERM_NS (2 * CLOCK_NS_PER_SEC)
 /* A process that outlives SIGKILL this long is stuck in the kernel. */
-#define GENERATION_KILL_NS (10 * CLOCK_NS_PER_SEC)
+#define GENERATION_KILL_NS    (10 * CLOCK_NS_PER_SEC)
 #define GENERATION_RECLAIM_NS (10 * CLOCK_NS_PER_SEC)
 /* How often leases are looked at for progress, per stall timeout. */
 #define GENERATION_STALL_LOOKS 4
@@ -37,7 +37,7 @@ static void generation_set_deadline(struct generation *generation)
 }
 
 static void generation_fail(struct generation *generation, enum generation_event event,
-			    const char *text)
+                            const char *text)
 {
 	/* The first reason is the cause; what follows are consequences. */
 	if (generation->failure.text[0] == '\0')
@@ -46,14 +46,15 @@ static void generation_fail(struct generation *generation, enum generation_event
 }
 
 static void generation_send(struct generation *generation, enum proto_type type,
-			    const char *payload, const int *fds, size_t n_fds)
+                            const char *payload, const int *fds, size_t n_fds)
 {
-	int r = chan_send(&generation->chan, type, generation->number, payload, fds, n_fds);
+	int r = chan_send(&generation->chan, type, generation->number, payload, fds,
+	                  n_fds);
 
 	/* EPIPE: it is dead and the pidfd will say so. */
 	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
 		generation_fail(generation, GENERATION_EV_VIOLATION,
-				"the loader does not read its control channel");
+		                "the loader does not read its control channel");
 }
 
 static void generation_send_load(struct generation *generation)
@@ -62,7 +63,7 @@ static void generation_send_load(struct generation *generation)
 
 	lane_fds(generation->lane, generation->secrets_fd, fds);
 	generation_send(generation, PROTO_LOAD, generation->load_payload, fds,
-			PROTO_LOAD_FD_COUNT);
+	                PROTO_LOAD_FD_COUNT);
 	close_fd(&generation->secrets_fd);
 	free(generation->load_payload);
 	generation->load_payload = NULL;
@@ -73,7 +74,7 @@ static void generation_on_lease_lost(void *context, struct request *request)
 	struct generation *generation = context;
 
 	generation->listener->on_lease_lost(generation->listener->context, generation,
-					    request);
+	                                    request);
 }
 
 /* The process is gone. What it had published is still good and is delivered first. */
@@ -92,7 +93,7 @@ static void generation_bury(struct generation *generation)
 
 /* Side effects of entering a state. Returns the event that follows at once, or COUNT. */
 static enum generation_event generation_enter(struct generation *generation,
-					      enum generation_event event)
+                                              enum generation_event event)
 {
 	switch (generation->state) {
 	case GENERATION_STAGING:
@@ -121,8 +122,8 @@ static enum generation_event generation_enter(struct generation *generation,
 		break;
 	case GENERATION_UNKILLABLE:
 		log_event(LOG_LEVEL_ERR, "loader_unkillable", "model=%s gen=%llu pid=%d",
-			  generation->model, (unsigned long long)generation->number,
-			  (int)generation->pid);
+		          generation->model, (unsigned long long)generation->number,
+		          (int)generation->pid);
 		break;
 	case GENERATION_RECLAIMING:
 		generation_bury(generation);
@@ -154,17 +155,17 @@ void generation_apply(struct generation *generation, enum generation_event event
 	generation->state = to;
 	generation->entered_ns[to] = now;
 	log_event(LOG_LEVEL_INFO, "generation_state",
-		  "model=%s gen=%llu pid=%d from=%s to=%s on=%s took_ms=%.1f",
-		  generation->model, (unsigned long long)generation->number,
-		  (int)generation->pid, generation_state_name(from),
-		  generation_state_name(to), generation_event_name(event),
-		  clock_ns_to_ms(now - generation->entered_ns[from]));
+	          "model=%s gen=%llu pid=%d from=%s to=%s on=%s took_ms=%.1f",
+	          generation->model, (unsigned long long)generation->number,
+	          (int)generation->pid, generation_state_name(from),
+	          generation_state_name(to), generation_event_name(event),
+	          clock_ns_to_ms(now - generation->entered_ns[from]));
 	generation_set_deadline(generation);
 	follows = generation_enter(generation, event);
 	/* Sending may have failed and led on from here: the news was told then. */
 	if (generation->state == to)
 		generation->listener->on_state(generation->listener->context, generation,
-					       from);
+		                               from);
 	if (follows != GENERATION_EVENT_COUNT && generation->state == to)
 		generation_apply(generation, follows);
 }
@@ -177,13 +178,13 @@ static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int re
 	(void)loop;
 	(void)revents;
 	(void)snprintf(text, sizeof(text), "still %s after %.1f s",
-		       generation_state_name(generation->state),
-		       (double)generation->deadlines_ns[generation->state] / 1e9);
+	               generation_state_name(generation->state),
+	               (double)generation->deadlines_ns[generation->state] / 1e9);
 	if (generation->state == GENERATION_DRAINING)
 		log_event(LOG_LEVEL_WARNING, "drain_deadline",
-			  "model=%s gen=%llu leases=%u action=replay", generation->model,
-			  (unsigned long long)generation->number,
-			  lane_leased(generation->lane));
+		          "model=%s gen=%llu leases=%u action=replay", generation->model,
+		          (unsigned long long)generation->number,
+		          lane_leased(generation->lane));
 	generation_fail(generation, GENERATION_EV_DEADLINE, text);
 }
 
@@ -197,7 +198,7 @@ static uint64_t generation_get_bytes(const json_t *object, const char *key)
 }
 
 static void generation_get_text(const json_t *object, const char *key, char *text,
-				size_t size)
+                                size_t size)
 {
 	const char *value = json_string_value(json_object_get(object, key));
 
@@ -210,9 +211,9 @@ static void generation_read_report(struct generation *generation, const json_t *
 	struct generation_report *report = &generation->report;
 
 	generation_get_text(object, "weights_sha256", report->weights_sha256,
-			    sizeof(report->weights_sha256));
+	                    sizeof(report->weights_sha256));
 	generation_get_text(object, "engine_version", report->engine_version,
-			    sizeof(report->engine_version));
+	                    sizeof(report->engine_version));
 	if (json_object_get(object, "weights_bytes"))
 		report->weights_bytes = generation_get_bytes(object, "weights_bytes");
 	if (json_object_get(object, "rss_anon_bytes")) {
@@ -230,7 +231,7 @@ static void generation_read_refusal(struct generation *generation, const json_t 
 	generation->is_permanent = code && strcmp(code, "internal") != 0;
 	if (generation->failure.text[0] == '\0')
 		(void)err_set(&generation->failure, 0, "%s",
-			      reason ? reason : "the loader refused and gave no reason");
+		              reason ? reason : "the loader refused and gave no reason");
 }
 
 static enum generation_event generation_event_of(unsigned int type)
@@ -254,7 +255,7 @@ static enum generation_event generation_event_of(unsigned int type)
 }
 
 static void generation_on_message(struct generation *generation,
-				  const struct chan_message *message)
+                                  const struct chan_message *message)
 {
 	enum generation_event event = generation_event_of(message->header.type);
 	json_t *object;
@@ -265,10 +266,10 @@ static void generation_on_message(struct generation *generation,
 		char text[128];
 
 		(void)snprintf(text, sizeof(text),
-			       "message of type %u about generation %llu while %s",
-			       message->header.type,
-			       (unsigned long long)message->header.generation,
-			       generation_state_name(generation->state));
+		               "message of type %u about generation %llu while %s",
+		               message->header.type,
+		               (unsigned long long)message->header.generation,
+		               generation_state_name(generation->state));
 		generation_fail(generation, GENERATION_EV_VIOLATION, text);
 		return;
 	}
@@ -276,7 +277,7 @@ static void generation_on_message(struct generation *generation,
 	if (!json_is_object(object)) {
 		json_decref(object);
 		generation_fail(generation, GENERATION_EV_VIOLATION,
-				"a message's payload is no JSON object");
+		                "a message's payload is no JSON object");
 		return;
 	}
 	if (event == GENERATION_EV_REFUSED)
@@ -323,7 +324,7 @@ static void generation_collect(struct generation *generation)
 
 	if (lane_collect(generation->lane, &err) == LANE_E_VIOLATION) {
 		if (generation_next(generation->state, GENERATION_EV_VIOLATION) !=
-			    GENERATION_NONE &&
+		            GENERATION_NONE &&
 		    generation->state != GENERATION_KILLING &&
 		    generation->state != GENERATION_UNKILLABLE)
 			generation_fail(generation, GENERATION_EV_VIOLATION, err.text);
@@ -348,7 +349,7 @@ static void generation_on_bell(struct ev_loop *loop, ev_io *io, int revents)
 	(void)revents;
 	if (read(io->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		log_event(LOG_LEVEL_ERR, "bell_read", "model=%s error=%s",
-			  generation->model, LOG_QUOTED(strerror(errno)));
+		          generation->model, LOG_QUOTED(strerror(errno)));
 }
 
 static void generation_on_prepare(struct ev_loop *loop, ev_prepare *prepare, int revents)
@@ -381,7 +382,8 @@ static void generation_on_stall(struct ev_loop *loop, ev_timer *timer, int reven
 {
 	struct generation *generation = timer->data;
 	uint64_t progress = lane_progress(generation->lane);
-	double look_s = (double)generation->stall_timeout_ns / 1e9 / GENERATION_STALL_LOOKS;
+	double look_s =
+		(double)generation->stall_timeout_ns / 1e9 / GENERATION_STALL_LOOKS;
 
 	(void)revents;
 	if (lane_leased(generation->lane) == 0)
@@ -395,7 +397,7 @@ static void generation_on_stall(struct ev_loop *loop, ev_timer *timer, int reven
 	if (generation->state == GENERATION_ACTIVE ||
 	    generation->state == GENERATION_DRAINING)
 		generation_fail(generation, GENERATION_EV_STALLED,
-				"the loader holds requests and makes no progress");
+		                "the loader holds requests and makes no progress");
 }
 
 int generation_submit(struct generation *generation, struct request *request)
@@ -431,18 +433,18 @@ static void generation_on_exit(void *context, int status)
 	(void)child_describe(status, text, sizeof(text));
 	if (!is_expected && generation->failure.text[0] == '\0')
 		(void)err_set(&generation->failure, 0, "the loader died while %s: %s%s%s",
-			      generation_state_name(generation->state), text,
-			      generation->last_line[0] ? "; its last words: " : "",
-			      generation->last_line);
+		              generation_state_name(generation->state), text,
+		              generation->last_line[0] ? "; its last words: " : "",
+		              generation->last_line);
 	if (WIFEXITED(status) && (WEXITSTATUS(status) == PROTO_EXIT_CONFIG ||
-				  WEXITSTATUS(status) == PROTO_EXIT_MODEL))
+	                          WEXITSTATUS(status) == PROTO_EXIT_MODEL))
 		generation->is_permanent = true;
 	log_event(is_expected ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "loader_exit",
-		  "model=%s gen=%llu pid=%d state=%s status=%s leases=%u reason=%s",
-		  generation->model, (unsigned long long)generation->number,
-		  (int)generation->pid, generation_state_name(generation->state),
-		  LOG_QUOTED(text), lane_leased(generation->lane),
-		  LOG_QUOTED(generation->failure.text));
+	          "model=%s gen=%llu pid=%d state=%s status=%s leases=%u reason=%s",
+	          generation->model, (unsigned long long)generation->number,
+	          (int)generation->pid, generation_state_name(generation->state),
+	          LOG_QUOTED(text), lane_leased(generation->lane),
+	          LOG_QUOTED(generation->failure.text));
 	generation_apply(generation, GENERATION_EV_EXITED);
 }
 
@@ -452,12 +454,12 @@ static void generation_on_line(void *context, const char *line)
 
 	(void)snprintf(generation->last_line, sizeof(generation->last_line), "%s", line);
 	log_event(LOG_LEVEL_INFO, "loader_log", "model=%s gen=%llu line=%s",
-		  generation->model, (unsigned long long)generation->number,
-		  LOG_QUOTED(line));
+	          generation->model, (unsigned long long)generation->number,
+	          LOG_QUOTED(line));
 }
 
 static void generation_set_deadlines(struct generation *generation,
-				     const struct config_model *section)
+                                     const struct config_model *section)
 {
 	uint64_t *ns = generation->deadlines_ns;
 
@@ -476,7 +478,7 @@ static void generation_set_deadlines(struct generation *generation,
 }
 
 static int generation_spawn(struct generation *generation, const struct config *config,
-			    struct err *err)
+                            struct err *err)
 {
 	static const struct child_listener template = {
 		.on_exit = generation_on_exit,
@@ -493,7 +495,7 @@ static int generation_spawn(struct generation *generation, const struct config *
 	(void)snprintf(parent, sizeof(parent), "--parent=%d", (int)getpid());
 	(void)snprintf(model, sizeof(model), "--model=%s", generation->model);
 	(void)snprintf(number, sizeof(number), "--generation=%llu",
-		       (unsigned long long)generation->number);
+	               (unsigned long long)generation->number);
 	r = chan_pair(&generation->chan, &theirs);
 	if (r < 0)
 		return err_set(err, r, "no control channel: %s", strerror(-r));
@@ -501,16 +503,17 @@ static int generation_spawn(struct generation *generation, const struct config *
 	*listener = template;
 	listener->context = generation;
 	return child_spawn(&generation->child, generation->loop, argv, theirs, listener,
-			   err);
+	                   err);
 }
 
 static void generation_watch(struct generation *generation)
 {
-	ev_io_init(&generation->chan_io, generation_on_chan, generation->chan.fd, EV_READ);
+	ev_io_init(&generation->chan_io, generation_on_chan, generation->chan.fd,
+	           EV_READ);
 	generation->chan_io.data = generation;
 	ev_io_start(generation->loop, &generation->chan_io);
-	ev_io_init(&generation->bell_io, generation_on_bell, lane_bell_fd(generation->lane),
-		   EV_READ);
+	ev_io_init(&generation->bell_io, generation_on_bell,
+	           lane_bell_fd(generation->lane), EV_READ);
 	generation->bell_io.data = generation;
 	ev_io_start(generation->loop, &generation->bell_io);
 	ev_prepare_init(&generation->prepare, generation_on_prepare);
@@ -525,8 +528,8 @@ static void generation_watch(struct generation *generation)
 }
 
 int generation_new(struct generation **ret_generation, struct ev_loop *loop,
-		   const struct generation_start *start,
-		   const struct generation_listener *listener, struct err *err)
+                   const struct generation_start *start,
+                   const struct generation_listener *listener, struct err *err)
 {
 	const struct config_model *section = start->section;
 	struct generation *generation;
@@ -541,8 +544,8 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->listener = listener;
 	generation->chan.fd = generation->child.pidfd = generation->child.log_fd = -1;
 	generation->secrets_fd = -1;
-	(void)snprintf(generation->secrets_digest, sizeof(generation->secrets_digest), "%s",
-		       start->secrets_digest);
+	(void)snprintf(generation->secrets_digest, sizeof(generation->secrets_digest),
+	               "%s", start->secrets_digest);
 	generation_set_deadlines(generation, section);
 	ev_timer_init(&generation->deadline, generation_on_deadline, 0., 0.);
 	generation->deadline.data = generation;
@@ -553,7 +556,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	r = !generation->load_payload ? -ENOMEM : generation->secrets_fd < 0 ? -errno : 0;
 	if (r == 0)
 		r = lane_new(&generation->lane, start->queue, start->number,
-			     section->leases, section->response_arena_bytes);
+		             section->leases, section->response_arena_bytes);
 	if (r < 0)
 		(void)err_set(err, r, "no resources for a generation: %s", strerror(-r));
 	else
@@ -591,7 +594,8 @@ bool generation_is_over(const struct generation *generation)
 	return generation->state == GENERATION_DEAD;
 }
 
-double generation_phase_ms(const struct generation *generation, enum generation_state state)
+double generation_phase_ms(const struct generation *generation,
+                           enum generation_state state)
 {
 	uint64_t start = generation->entered_ns[state];
 	uint64_t end = 0;

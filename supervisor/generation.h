@@ -68,7 +68,7 @@ const char *generation_state_name(enum generation_state state);
 const char *generation_event_name(enum generation_event event);
 /* The table: GENERATION_NONE when @event is not allowed in @state. */
 enum generation_state generation_next(enum generation_state state,
-				      enum generation_event event);
+                                      enum generation_event event);
 
 struct generation;
 
@@ -76,10 +76,10 @@ struct generation_listener {
 	/* After a change of state, and after its side effects. At DEAD the listener may
 	 * free the generation later, not inside the call. */
 	void (*on_state)(void *context, struct generation *generation,
-			 enum generation_state from);
+	                 enum generation_state from);
 	/* A lease comes back from a dead loader: LEASED still, to be held or failed. */
 	void (*on_lease_lost)(void *context, struct generation *generation,
-			      struct request *request);
+	                      struct request *request);
 	/* Answers have come in: there may be room for more leases. */
 	void (*on_answers)(void *context, struct generation *generation);
 	void *context;
@@ -109,19 +109,19 @@ struct generation {
 	ev_io bell_io;
 	ev_prepare prepare;
 	ev_check check;
-	ev_idle again; /* makes the loop go round once more */
+	ev_idle again;     /* makes the loop go round once more */
 	ev_timer deadline; /* of the state */
 	ev_timer stall;    /* while leases are held */
 	uint64_t stall_progress;
 	uint64_t deadlines_ns[GENERATION_STATE_COUNT];
 	uint64_t stall_timeout_ns;
 	uint64_t entered_ns[GENERATION_STATE_COUNT]; /* 0: never */
-	char *load_payload; /* until LOAD is sent */
-	int secrets_fd;     /* likewise */
-	pid_t pid;          /* kept after death, for records */
+	char *load_payload;                          /* until LOAD is sent */
+	int secrets_fd;                              /* likewise */
+	pid_t pid;                                   /* kept after death, for records */
 	int exit_status;
-	bool is_permanent; /* failed in a way that the same input will repeat */
-	struct err failure; /* why it is FAILED or was killed; "" otherwise */
+	bool is_permanent;   /* failed in a way that the same input will repeat */
+	struct err failure;  /* why it is FAILED or was killed; "" otherwise */
 	char last_line[256]; /* of its stderr: often the best reason there is */
 	struct generation_report report;
 	char secrets_digest[40]; /* of what it was given: keyed, for records */
@@ -139,8 +139,8 @@ struct generation_start {
 
 /* Spawns a loader. 0 with a generation in SPAWNED, or -errno with a sentence. */
 int generation_new(struct generation **ret_generation, struct ev_loop *loop,
-		   const struct generation_start *start,
-		   const struct generation_listener *listener, struct err *err);
+                   const struct generation_start *start,
+                   const struct generation_listener *listener, struct err *err);
 /* Kills the loader if it lives; leases must have been taken back. Accepts NULL. */
 void generation_free(struct generation *generation);
 
@@ -154,4 +154,4 @@ int generation_submit(struct generation *generation, struct request *request);
 bool generation_is_over(const struct generation *generation);
 /* Time spent in @state, in ms; 0 when it was never entered. */
 double generation_phase_ms(const struct generation *generation,
-			   enum generation_state state);
+                           enum generation_state state);

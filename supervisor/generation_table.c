@@ -44,11 +44,11 @@ static const char *const generation_event_names[] = {
 };
 
 _Static_assert(sizeof(generation_state_names) / sizeof(generation_state_names[0]) ==
-		       GENERATION_STATE_COUNT,
-	       "one name per state");
+                       GENERATION_STATE_COUNT,
+               "one name per state");
 _Static_assert(sizeof(generation_event_names) / sizeof(generation_event_names[0]) ==
-		       GENERATION_EVENT_COUNT,
-	       "one name per event");
+                       GENERATION_EVENT_COUNT,
+               "one name per event");
 
 /* What may happen to every candidate on its way to READY. */
 #define GENERATION_MAY_FAIL                                                              \
@@ -149,7 +149,7 @@ const char *generation_event_name(enum generation_event event)
 }
 
 enum generation_state generation_next(enum generation_state state,
-				      enum generation_event event)
+                                      enum generation_event event)
 {
 	return (enum generation_state)generation_table[state][event];
 }

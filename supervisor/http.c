@@ -234,13 +234,16 @@ static int http_start_daemon(struct http *http, const struct config *config,
 		{ MHD_OPTION_END, 0, NULL },
 	};
 
-	http->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
-		NULL, http_conn_handle, http, MHD_OPTION_EXTERNAL_LOGGER, http_on_log,
-		NULL, MHD_OPTION_ARRAY, options, MHD_OPTION_NOTIFY_CONNECTION,
-		http_on_connection, http, MHD_OPTION_NOTIFY_COMPLETED,
-		http_conn_on_completed, http, MHD_OPTION_URI_LOG_CALLBACK,
-		http_conn_on_line, http, MHD_OPTION_END);
+	http->daemon =
+		MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
+	                                 MHD_USE_ERROR_LOG,
+	                         0, NULL, NULL, http_conn_handle, http,
+	                         MHD_OPTION_EXTERNAL_LOGGER, http_on_log, NULL,
+	                         MHD_OPTION_ARRAY, options, MHD_OPTION_NOTIFY_CONNECTION,
+	                         http_on_connection, http, MHD_OPTION_NOTIFY_COMPLETED,
+	                         http_conn_on_completed, http,
+	                         MHD_OPTION_URI_LOG_CALLBACK, http_conn_on_line, http,
+	                         MHD_OPTION_END);
 	return http->daemon ? 0 : -EIO;
 }
 
@@ -334,11 +337,12 @@ void http_free(struct http *http)
 
 json_t *http_to_json(const struct http *http)
 {
-	return json_pack(
-		"{s:i,s:I,s:I,s:I,s:I,s:I,s:I}", "connections", (int)http->n_connections,
-		"accepted_total", (json_int_t)http->n_accepted, "expired_total",
-		(json_int_t)http->n_expired, "runs_total", (json_int_t)http->n_runs,
-		"status_2xx_total", (json_int_t)http->n_by_class[2], "status_4xx_total",
-		(json_int_t)http->n_by_class[4], "status_5xx_total",
-		(json_int_t)http->n_by_class[5]);
+	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I}", "connections",
+	                 (int)http->n_connections, "accepted_total",
+	                 (json_int_t)http->n_accepted, "expired_total",
+	                 (json_int_t)http->n_expired, "runs_total",
+	                 (json_int_t)http->n_runs, "status_2xx_total",
+	                 (json_int_t)http->n_by_class[2], "status_4xx_total",
+	                 (json_int_t)http->n_by_class[4], "status_5xx_total",
+	                 (json_int_t)http->n_by_class[5]);
 }

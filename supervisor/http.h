@@ -33,7 +33,7 @@ struct http_models {
 /* Serves on @listen_fd (a listening socket; consumed, on failure too).
  * 0 or -errno with a sentence. */
 int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *config,
-	     const struct http_models *models, int listen_fd, struct err *err);
+             const struct http_models *models, int listen_fd, struct err *err);
 
 /* Timeouts of a new configuration, from the next event on. */
 void http_set_config(struct http *http, const struct config *config);

@@ -242,8 +242,9 @@ static ssize_t http_on_read(void *context, uint64_t position, char *buffer, size
 static enum MHD_Result http_answer_stream(struct http_conn *conn,
                                           struct request_part *part)
 {
-	struct MHD_Response *response = MHD_create_response_from_callback(
-		MHD_SIZE_UNKNOWN, HTTP_STREAM_BLOCK, http_on_read, conn, NULL);
+	struct MHD_Response *response =
+		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, HTTP_STREAM_BLOCK,
+	                                          http_on_read, conn, NULL);
 
 	conn->part = part;
 	conn->part_sent = 0;

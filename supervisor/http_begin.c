@@ -130,9 +130,10 @@ static struct model *http_find_model(struct http_conn *conn)
 	}
 	if (route->version[0] &&
 	    strcmp(route->version, model_config(model)->version) != 0) {
-		(void)request_refuse(
-			&conn->refusal, 404, 0, "model '%s' has version '%s', not '%s'",
-			route->model, model_config(model)->version, route->version);
+		(void)request_refuse(&conn->refusal, 404, 0,
+		                     "model '%s' has version '%s', not '%s'",
+		                     route->model, model_config(model)->version,
+		                     route->version);
 		return NULL;
 	}
 	return model;

@@ -21,10 +21,11 @@ char *http_meta_error(const char *text)
 
 char *http_meta_server(void)
 {
-	return http_meta_take(json_pack(
-		"{s:s,s:s,s:[s,s,s,s,s]}", "name", "moult", "version", MOULT_VERSION,
-		"extensions", "binary_tensor_data", "model_repository",
-		"model_configuration", "parameters", "statistics"));
+	return http_meta_take(json_pack("{s:s,s:s,s:[s,s,s,s,s]}", "name", "moult",
+	                                "version", MOULT_VERSION, "extensions",
+	                                "binary_tensor_data", "model_repository",
+	                                "model_configuration", "parameters",
+	                                "statistics"));
 }
 
 char *http_meta_ready(const struct http_models *models, bool *ret_is_ready)
@@ -39,8 +40,8 @@ char *http_meta_ready(const struct http_models *models, bool *ret_is_ready)
 			*ret_is_ready = false;
 			(void)snprintf(text, sizeof(text), "model '%s' is not ready",
 			               model_name(model));
-			return http_meta_take(
-				json_pack("{s:s,s:b}", "error", text, "ready", 0));
+			return http_meta_take(json_pack("{s:s,s:b}", "error", text,
+			                                "ready", 0));
 		}
 	}
 	/* Clients disagree on the key: both are there. */
@@ -57,10 +58,11 @@ static json_t *http_meta_tensors(const struct tensor_spec *specs, size_t n)
 		for (uint32_t d = 0; d < specs[i].shape.rank; d++)
 			(void)json_array_append_new(shape,
 			                            json_integer(specs[i].shape.dims[d]));
-		(void)json_array_append_new(
-			tensors,
-			json_pack("{s:s,s:s,s:o}", "name", specs[i].name, "datatype",
-		                  tensor_dtype_name(specs[i].dtype), "shape", shape));
+		(void)json_array_append_new(tensors,
+		                            json_pack("{s:s,s:s,s:o}", "name",
+		                                      specs[i].name, "datatype",
+		                                      tensor_dtype_name(specs[i].dtype),
+		                                      "shape", shape));
 	}
 	return tensors;
 }
@@ -83,9 +85,9 @@ char *http_meta_model_ready(const struct model *model)
 		json_pack("{s:s,s:b}", "name", model_name(model), "ready", is_ready);
 
 	if (json && !is_ready)
-		(void)json_object_set_new(
-			json, "error",
-			json_sprintf("model '%s' is not ready", model_name(model)));
+		(void)json_object_set_new(json, "error",
+		                          json_sprintf("model '%s' is not ready",
+		                                       model_name(model)));
 	return http_meta_take(json);
 }
 
@@ -113,10 +115,10 @@ static json_t *http_meta_config_tensors(const struct tensor_spec *specs, size_t 
 			                            json_integer(specs[i].shape.dims[d]));
 		(void)json_array_append_new(
 			tensors,
-			json_pack(
-				"{s:s,s:s,s:o}", "name", specs[i].name, "data_type",
-				http_meta_config_type(specs[i].dtype, type, sizeof(type)),
-				"dims", dims));
+			json_pack("{s:s,s:s,s:o}", "name", specs[i].name, "data_type",
+		                  http_meta_config_type(specs[i].dtype, type,
+		                                        sizeof(type)),
+		                  "dims", dims));
 	}
 	return tensors;
 }

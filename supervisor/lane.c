@@ -57,11 +57,11 @@ static int lane_create_memory(struct lane *lane, size_t response_arena_bytes)
 	int r;
 
 	r = memfd_create_sealed(&lane->answers, "moult-answers", response_arena_bytes,
-				MEMFD_PEER_WRITES);
+	                        MEMFD_PEER_WRITES);
 	if (r < 0)
 		return r;
 	r = memfd_create_sealed(&lane->rings, "moult-rings",
-				proto_rings_bytes(lane->leases), MEMFD_PEER_WRITES);
+	                        proto_rings_bytes(lane->leases), MEMFD_PEER_WRITES);
 	if (r < 0)
 		return r;
 	head = lane->rings.base;
@@ -71,7 +71,7 @@ static int lane_create_memory(struct lane *lane, size_t response_arena_bytes)
 	head->generation = lane->generation;
 	head->leases = lane->leases;
 	proto_rings_attach(head, lane->leases, &lane->submit, &lane->answer,
-			   &lane->release);
+	                   &lane->release);
 	lane->loader_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	lane->supervisor_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (lane->loader_bell < 0 || lane->supervisor_bell < 0)
@@ -80,7 +80,7 @@ static int lane_create_memory(struct lane *lane, size_t response_arena_bytes)
 }
 
 int lane_new(struct lane **ret_lane, struct queue *queue, uint64_t generation,
-	     uint32_t leases, size_t response_arena_bytes)
+             uint32_t leases, size_t response_arena_bytes)
 {
 	struct lane *lane;
 	int r;
@@ -200,37 +200,37 @@ static bool lane_is_inside(uint64_t offset, uint64_t bytes, uint64_t size)
 }
 
 static int lane_check(const struct lane *lane, const struct proto_answer *answer,
-		      struct err *err)
+                      struct err *err)
 {
 	uint32_t index = (uint32_t)(answer->lease & ((1u << LANE_SLOT_BITS) - 1));
 	bool is_first = answer->flags & PROTO_ANSWER_FIRST;
 
 	if (answer->generation != lane->generation)
 		return err_set(err, LANE_E_VIOLATION, "an answer names generation %llu",
-			       (unsigned long long)answer->generation);
+		               (unsigned long long)answer->generation);
 	if (index >= lane->leases || !lane->slots[index].request ||
 	    lane->slots[index].lease != answer->lease)
 		return err_set(err, LANE_E_VIOLATION,
-			       "an answer names lease %llx, which it does not hold",
-			       (unsigned long long)answer->lease);
+		               "an answer names lease %llx, which it does not hold",
+		               (unsigned long long)answer->lease);
 	if (is_first == lane->slots[index].is_started ||
 	    (answer->flags & ~(PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST)))
 		return err_set(err, LANE_E_VIOLATION,
-			       "the parts of an answer are out of order");
-	if (is_first ? answer->status < 200 || answer->status > 599 :
-		       answer->status != 0 || answer->head_bytes != 0)
+		               "the parts of an answer are out of order");
+	if (is_first ? answer->status < 200 || answer->status > 599
+	             : answer->status != 0 || answer->head_bytes != 0)
 		return err_set(err, LANE_E_VIOLATION, "an answer has status %u",
-			       answer->status);
+		               answer->status);
 	if (answer->head_bytes > PROTO_HEAD_MAX ||
 	    !lane_is_inside(answer->head_offset, answer->head_bytes,
-			    lane->answers.size_bytes) ||
+	                    lane->answers.size_bytes) ||
 	    !lane_is_inside(answer->body_offset, answer->body_bytes,
-			    lane->answers.size_bytes))
+	                    lane->answers.size_bytes))
 		return err_set(err, LANE_E_VIOLATION,
-			       "an answer lies outside the response arena");
+		               "an answer lies outside the response arena");
 	if (lane->n_parts >= proto_parts_max(lane->leases))
 		return err_set(err, LANE_E_VIOLATION,
-			       "more parts of answers than may be under way");
+		               "more parts of answers than may be under way");
 	return 0;
 }
 
@@ -323,7 +323,7 @@ static int lane_compare(const void *a, const void *b)
 }
 
 void lane_close(struct lane *lane,
-		void (*on_lease)(void *context, struct request *request), void *context)
+                void (*on_lease)(void *context, struct request *request), void *context)
 {
 	lane->is_closed = true;
 	/* The sequence is in the high bits: sorting by lease is sorting by age. */

@@ -28,7 +28,7 @@ enum {
 
 /* @leases is a power of two. 0 or -errno. */
 int lane_new(struct lane **ret_lane, struct queue *queue, uint64_t generation,
-	     uint32_t leases, size_t response_arena_bytes);
+             uint32_t leases, size_t response_arena_bytes);
 struct lane *lane_ref(struct lane *lane);
 void lane_unref(struct lane *lane); /* accepts NULL */
 
@@ -57,7 +57,7 @@ void lane_wake(struct lane *lane);
 /* The loader is dead: takes its leases back, oldest first, each handed to @on_lease, and
  * stops talking to it. */
 void lane_close(struct lane *lane,
-		void (*on_lease)(void *context, struct request *request), void *context);
+                void (*on_lease)(void *context, struct request *request), void *context);
 
 uint32_t lane_leased(const struct lane *lane);
 /* Rises while the loader works. Hostile: compare for change only. */

@@ -13,7 +13,8 @@
 /* The kernel cuts it to net.core.somaxconn. */
 #define LISTEN_BACKLOG 4096
 
-static int listen_split(const char *address, char *host, size_t size, const char **ret_port)
+static int listen_split(const char *address, char *host, size_t size,
+                        const char **ret_port)
 {
 	const char *colon = strrchr(address, ':');
 	size_t bytes;
@@ -50,24 +51,25 @@ int listen_open(const char *address, struct err *err)
 	r = listen_split(address, host, sizeof(host), &port);
 	if (r == 0)
 		r = getaddrinfo(strcmp(host, "*") == 0 ? "0.0.0.0" : host, port, &hints,
-				&info);
+		                &info);
 	if (r)
-		return err_set(err, -EINVAL,
-			       "listen: '%s' must be ADDRESS:PORT or [ADDRESS]:PORT with a "
-			       "numeric address",
-			       address);
+		return err_set(
+			err, -EINVAL,
+			"listen: '%s' must be ADDRESS:PORT or [ADDRESS]:PORT with a "
+			"numeric address",
+			address);
 	fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	r = fd < 0 || bind(fd, info->ai_addr, info->ai_addrlen) < 0 ||
-			    listen(fd, LISTEN_BACKLOG) < 0 ?
-		    -errno :
-		    0;
+	                    listen(fd, LISTEN_BACKLOG) < 0
+	            ? -errno
+	            : 0;
 	freeaddrinfo(info);
 	if (r < 0)
 		return err_set(err, r, "cannot listen on %s: %s%s", address, strerror(-r),
-			       r == -EADDRINUSE ? "; stop what uses the port, or choose "
-						  "another one with listen" :
-						  "");
+		               r == -EADDRINUSE ? "; stop what uses the port, or choose "
+		                                  "another one with listen"
+		                                : "");
 	return take_fd(&fd);
 }

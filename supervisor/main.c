@@ -26,9 +26,9 @@ struct main_arguments {
 static void main_print_usage(FILE *stream)
 {
 	(void)fprintf(stream, "usage: moultd [-t] [-c FILE]\n"
-			      "       moultd --version | --help\n"
-			      "  -c FILE  configuration (default /etc/moult/moult.conf)\n"
-			      "  -t       check the configuration and exit\n");
+	                      "       moultd --version | --help\n"
+	                      "  -c FILE  configuration (default /etc/moult/moult.conf)\n"
+	                      "  -t       check the configuration and exit\n");
 }
 
 /* -1: go on; otherwise the exit code. */
@@ -57,7 +57,7 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 			return 0;
 		case MAIN_OPTION_VERSION:
 			(void)printf("moultd %s, protocol %d\n", MOULT_VERSION,
-				     PROTO_VERSION);
+			             PROTO_VERSION);
 			return 0;
 		case MAIN_OPTION_PRINT_OPTIONS:
 			return config_print_mdoc(STDOUT_FILENO) < 0 ? 1 : 0;
@@ -111,7 +111,8 @@ int main(int argc, char **argv)
 	main_raise_limits();
 	r = supervisor_new(&supervisor, config, &err);
 	if (r < 0) {
-		log_event(LOG_LEVEL_ERR, "start_failed", "reason=%s", LOG_QUOTED(err.text));
+		log_event(LOG_LEVEL_ERR, "start_failed", "reason=%s",
+		          LOG_QUOTED(err.text));
 		return 1;
 	}
 	r = supervisor_run(supervisor);

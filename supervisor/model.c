@@ -24,12 +24,12 @@ const char *model_cause_name(enum model_cause cause)
 	};
 
 	_Static_assert(sizeof(names) / sizeof(names[0]) == MODEL_CAUSE_COUNT,
-		       "one name per cause");
+	               "one name per cause");
 	return names[cause];
 }
 
 int model_new(struct model **ret_model, const struct model_context *context,
-	      const struct config_model *config, struct err *err)
+              const struct config_model *config, struct err *err)
 {
 	struct model *model;
 	int r;
@@ -47,14 +47,14 @@ int model_new(struct model **ret_model, const struct model_context *context,
 		.context = model,
 	};
 	r = queue_init(&model->queue, context->loop, model->name,
-		       config->request_arena_bytes, config->max_body_bytes);
+	               config->request_arena_bytes, config->max_body_bytes);
 	if (r < 0) {
 		free(model);
 		return err_set(err, r,
-			       "model '%s' gets no request_arena of %llu bytes: %s",
-			       config->name,
-			       (unsigned long long)config->request_arena_bytes,
-			       strerror(-r));
+		               "model '%s' gets no request_arena of %llu bytes: %s",
+		               config->name,
+		               (unsigned long long)config->request_arena_bytes,
+		               strerror(-r));
 	}
 	reload_init(model);
 	*ret_model = model;
@@ -90,14 +90,15 @@ bool model_is_unused(const struct model *model)
 /* Requests */
 
 static void model_fail_request(struct request *request, unsigned int status,
-			       const char *reason)
+                               const char *reason)
 {
 	bool has_owner = request->has_owner;
 
 	/* Without an owner this frees it. */
 	request_set_state(request, REQUEST_FAILED);
 	if (has_owner)
-		request_answer_error(request, status, status == 503 ? 1 : 0, "%s", reason);
+		request_answer_error(request, status, status == 503 ? 1 : 0, "%s",
+		                     reason);
 }
 
 void model_fail_held(struct model *model, const char *reason)
@@ -119,16 +120,16 @@ static void model_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents
 	if (request->state == REQUEST_HELD) {
 		TAILQ_REMOVE(&request->queue->held, request, link);
 		model_fail_request(request, 504,
-				   "no loader could take the request before its deadline "
-				   "(request_timeout)");
+		                   "no loader could take the request before its deadline "
+		                   "(request_timeout)");
 		return;
 	}
 	/* The loader still reads the arena: the lease ends when it says so. */
 	lane_cancel(request->lane, request);
 	request->is_expired = true;
 	request_answer_error(request, 504, 0,
-			     "the model did not answer before the request's deadline "
-			     "(request_timeout)");
+	                     "the model did not answer before the request's deadline "
+	                     "(request_timeout)");
 }
 
 void model_dispatch(struct model *model)
@@ -156,7 +157,7 @@ static void model_hold_again(struct model *model, struct request *request)
 	struct request *other;
 
 	request_set_state(request, REQUEST_HELD);
-	TAILQ_FOREACH(other, &model->queue.held, link) {
+	TAILQ_FOREACH (other, &model->queue.held, link) {
 		if (other->accepted_ns > request->accepted_ns) {
 			TAILQ_INSERT_BEFORE(other, request, link);
 			return;
@@ -166,7 +167,7 @@ static void model_hold_again(struct model *model, struct request *request)
 }
 
 void model_on_lease_lost(void *context, struct generation *generation,
-			 struct request *request)
+                         struct request *request)
 {
 	struct model *model = context;
 	char reason[ERR_TEXT_MAX];
@@ -180,17 +181,18 @@ void model_on_lease_lost(void *context, struct generation *generation,
 		model_hold_again(model, request);
 		return;
 	}
-	(void)snprintf(reason, sizeof(reason), "the loader died with the request (%.400s)",
-		       generation->failure.text);
+	(void)snprintf(reason, sizeof(reason),
+	               "the loader died with the request (%.400s)",
+	               generation->failure.text);
 	model_fail_request(request, 500, reason);
 }
 
 int model_begin(struct model *model, const struct request_start *start,
-		struct request **ret_request, struct request_refusal *refusal)
+                struct request **ret_request, struct request_refusal *refusal)
 {
 	if (model->is_stopping)
 		return request_refuse(refusal, 503, 1, "model '%s' is being stopped",
-				      model->name);
+		                      model->name);
 	return request_new(ret_request, &model->queue, start, refusal);
 }
 
@@ -198,28 +200,29 @@ static int model_may_hold(struct model *model, struct request_refusal *refusal)
 {
 	if (model->is_stopping)
 		return request_refuse(refusal, 503, 1, "model '%s' is being stopped",
-				      model->name);
+		                      model->name);
 	if (!model->active && !reload_is_expected(model))
 		return request_refuse(refusal, 503, 5, "model '%s' does not serve: %s",
-				      model->name, model->last_error.text);
+		                      model->name, model->last_error.text);
 	if (model->queue.counts.held >= model->section->max_held)
 		return request_refuse(refusal, 503, 1,
-				      "model '%s' has %u requests waiting, as many as "
-				      "max_held allows",
-				      model->name, model->section->max_held);
+		                      "model '%s' has %u requests waiting, as many as "
+		                      "max_held allows",
+		                      model->name, model->section->max_held);
 	return 0;
 }
 
 int model_submit(struct request *request, struct request_refusal *refusal)
 {
 	struct queue *queue = request->queue;
-	struct model *model = (struct model *)((char *)queue - offsetof(struct model, queue));
+	struct model *model =
+		(struct model *)((char *)queue - offsetof(struct model, queue));
 	int r;
 
 	request->accepted_ns = clock_now_ns();
 	request->deadline_ns = request->accepted_ns + model->section->request_timeout_ns;
 	ev_timer_init(&request->deadline, model_on_deadline,
-		      (double)model->section->request_timeout_ns / 1e9, 0.);
+	              (double)model->section->request_timeout_ns / 1e9, 0.);
 	request->deadline.data = request;
 	if (!model->active || !TAILQ_EMPTY(&queue->held) ||
 	    generation_submit(model->active, request) != 0) {
@@ -285,10 +288,10 @@ static json_t *model_generation_to_json(const struct generation *generation)
 {
 	if (!generation)
 		return json_null();
-	return json_pack("{s:I,s:i,s:s,s:i}", "generation", (json_int_t)generation->number,
-			 "pid", (int)generation->pid, "state",
-			 generation_state_name(generation->state), "leases",
-			 (int)lane_leased(generation->lane));
+	return json_pack("{s:I,s:i,s:s,s:i}", "generation",
+	                 (json_int_t)generation->number, "pid", (int)generation->pid,
+	                 "state", generation_state_name(generation->state), "leases",
+	                 (int)lane_leased(generation->lane));
 }
 
 json_t *model_to_json(const struct model *model)
@@ -296,24 +299,26 @@ json_t *model_to_json(const struct model *model)
 	const struct generation *active = model->active;
 	const struct request_counts *counts = &model->queue.counts;
 
-	return json_pack(
-		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
-		"s:{s:I,s:I,s:I,s:I,s:I,s:I}}",
-		"name", model->name, "state", model_state_text(model), "generation",
-		(json_int_t)(active ? active->number : 0), "pid",
-		active ? (int)active->pid : 0, "since_ms",
-		active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0., "candidate",
-		model_generation_to_json(model->candidate), "retiring",
-		model_generation_to_json(model->retiring), "stale",
-		model_text_or_null(model->stale.text), "last_error",
-		model_text_or_null(model->last_error.text), "secrets_digest",
-		model_text_or_null(active ? active->secrets_digest : NULL),
-		"weights_sha256",
-		model_text_or_null(active ? active->report.weights_sha256 : NULL),
-		"receipts", (json_int_t)model->receipts, "request_arena_used_bytes",
-		(json_int_t)model->queue.arena.used_bytes, "requests", "accepted",
-		(json_int_t)counts->accepted, "answered", (json_int_t)counts->answered,
-		"failed", (json_int_t)counts->failed, "held", (json_int_t)counts->held,
-		"leased", (json_int_t)counts->leased, "replayed",
-		(json_int_t)counts->replayed);
+	return json_pack("{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
+	                 "s:{s:I,s:I,s:I,s:I,s:I,s:I}}",
+	                 "name", model->name, "state", model_state_text(model),
+	                 "generation", (json_int_t)(active ? active->number : 0), "pid",
+	                 active ? (int)active->pid : 0, "since_ms",
+	                 active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0.,
+	                 "candidate", model_generation_to_json(model->candidate),
+	                 "retiring", model_generation_to_json(model->retiring), "stale",
+	                 model_text_or_null(model->stale.text), "last_error",
+	                 model_text_or_null(model->last_error.text), "secrets_digest",
+	                 model_text_or_null(active ? active->secrets_digest : NULL),
+	                 "weights_sha256",
+	                 model_text_or_null(active ? active->report.weights_sha256
+	                                           : NULL),
+	                 "receipts", (json_int_t)model->receipts,
+	                 "request_arena_used_bytes",
+	                 (json_int_t)model->queue.arena.used_bytes, "requests",
+	                 "accepted", (json_int_t)counts->accepted, "answered",
+	                 (json_int_t)counts->answered, "failed",
+	                 (json_int_t)counts->failed, "held", (json_int_t)counts->held,
+	                 "leased", (json_int_t)counts->leased, "replayed",
+	                 (json_int_t)counts->replayed);
 }

@@ -40,7 +40,7 @@ const char *model_cause_name(enum model_cause cause);
 struct model_listener {
 	/* A reload (or a start) is over, whatever became of it; @receipt is borrowed. */
 	void (*on_receipt)(void *context, struct model *model,
-			   const struct receipt *receipt);
+	                   const struct receipt *receipt);
 	/* The model became ready, or ceased to be. */
 	void (*on_ready)(void *context, struct model *model);
 	/* A removed model is gone and may be freed. */
@@ -59,14 +59,14 @@ struct model_context {
 /* @config and its model section are borrowed until model_set_config() brings others.
  * 0 or -errno with a sentence. Nothing is started yet. */
 int model_new(struct model **ret_model, const struct model_context *context,
-	      const struct config_model *config, struct err *err);
+              const struct config_model *config, struct err *err);
 /* Kills what is left, answers what waits with 503. */
 void model_free(struct model *model);
 
 /* Takes over the section of a new configuration; reloads when it needs to.
  * True: a reload was asked for. */
 bool model_set_config(struct model *model, const struct config *config,
-		      const struct config_model *fresh);
+                      const struct config_model *fresh);
 
 /* Asks for a reload, which starts in the next round of the loop. One is in flight at most and one pending: more are the same one.
  * Returns the number of the receipt (they count up per model) that will answer it. */
@@ -82,7 +82,7 @@ bool model_is_unused(const struct model *model);
 /* Begins a request. 0 with *ret_request (the caller is its owner), or a positive outcome
  * with @refusal filled. */
 int model_begin(struct model *model, const struct request_start *start,
-		struct request **ret_request, struct request_refusal *refusal);
+                struct request **ret_request, struct request_refusal *refusal);
 /* The body is whole: hold or lease it. 0, or a positive outcome with @refusal filled; in
  * either case the owner still has to release it. */
 int model_submit(struct request *request, struct request_refusal *refusal);

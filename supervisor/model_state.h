@@ -63,14 +63,14 @@ void model_dispatch(struct model *model);
 /* model.c: answers everything that is held with 503. */
 void model_fail_held(struct model *model, const char *reason);
 void model_on_lease_lost(void *context, struct generation *generation,
-			 struct request *request);
+                         struct request *request);
 void model_on_answers(void *context, struct generation *generation);
 
 /* reload.c */
 void reload_init(struct model *model);
 void reload_fini(struct model *model);
 void reload_on_state(void *context, struct generation *generation,
-		     enum generation_state from);
+                     enum generation_state from);
 /* (Re)arms the watches that the section asks for. */
 void reload_watch(struct model *model);
 void reload_stop(struct model *model);

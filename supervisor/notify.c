@@ -48,7 +48,7 @@ void notify_reloading(struct notify *notify)
 	/* Type=notify-reload (systemd >= 253) wants both in one datagram. */
 	if (notify->n_reloading++ == 0)
 		(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-				 (unsigned long long)(clock_now_ns() / 1000));
+		                 (unsigned long long)(clock_now_ns() / 1000));
 }
 
 void notify_reloaded(struct notify *notify)
@@ -84,7 +84,8 @@ int notify_take_listen_fd(void)
 	for (int i = 1; i < n; i++) {
 		int spare = SD_LISTEN_FDS_START + i;
 
-		close_fd(&spare); /* one endpoint: more sockets are a mistake in the unit */
+		/* One endpoint: more sockets are a mistake in the unit. */
+		close_fd(&spare);
 	}
 	return n > 0 ? SD_LISTEN_FDS_START : -1;
 }

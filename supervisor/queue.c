@@ -4,7 +4,7 @@
 #include <assert.h>
 
 int queue_init(struct queue *queue, struct ev_loop *loop, const char *model,
-	       size_t arena_bytes, uint64_t max_body_bytes)
+               size_t arena_bytes, uint64_t max_body_bytes)
 {
 	int r;
 
@@ -19,7 +19,7 @@ int queue_init(struct queue *queue, struct ev_loop *loop, const char *model,
 	if (r < 0)
 		return r;
 	r = memfd_create_sealed(&queue->memory, "moult-requests", queue->arena.size_bytes,
-				MEMFD_PEER_READS);
+	                        MEMFD_PEER_READS);
 	if (r < 0)
 		arena_fini(&queue->arena);
 	return r;

@@ -26,6 +26,6 @@ struct queue {
 
 /* 0 or -errno. */
 int queue_init(struct queue *queue, struct ev_loop *loop, const char *model,
-	       size_t arena_bytes, uint64_t max_body_bytes);
+               size_t arena_bytes, uint64_t max_body_bytes);
 /* No request may be left. */
 void queue_fini(struct queue *queue);

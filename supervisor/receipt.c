@@ -12,7 +12,7 @@
 #include "shared/cleanup.h"
 
 #define RECEIPT_FILE_BYTES ((off_t)1024 * 1024)
-#define RECEIPT_PATH_MAX 4096
+#define RECEIPT_PATH_MAX   4096
 
 const char *receipt_outcome_name(enum receipt_outcome outcome)
 {
@@ -30,47 +30,47 @@ static json_t *receipt_side_to_json(const struct receipt_side *side)
 	if (side->generation == 0)
 		return json_null();
 	return json_pack("{s:I,s:i}", "generation", (json_int_t)side->generation, "pid",
-			 (int)side->pid);
+	                 (int)side->pid);
 }
 
 static json_t *receipt_phases_to_json(const struct receipt *receipt)
 {
 	return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "spawn",
-			 receipt->spawn_ms, "stage", receipt->stage_ms, "commit",
-			 receipt->commit_ms, "warmup", receipt->warmup_ms, "swap",
-			 receipt->swap_ms, "drain", receipt->drain_ms, "stop",
-			 receipt->stop_ms, "reclaim", receipt->reclaim_ms, "total",
-			 receipt->total_ms);
+	                 receipt->spawn_ms, "stage", receipt->stage_ms, "commit",
+	                 receipt->commit_ms, "warmup", receipt->warmup_ms, "swap",
+	                 receipt->swap_ms, "drain", receipt->drain_ms, "stop",
+	                 receipt->stop_ms, "reclaim", receipt->reclaim_ms, "total",
+	                 receipt->total_ms);
 }
 
 static json_t *receipt_requests_to_json(const struct request_counts *counts)
 {
 	json_int_t lost = (json_int_t)(counts->accepted - counts->answered -
-				       counts->failed - counts->held - counts->leased);
+	                               counts->failed - counts->held - counts->leased);
 
 	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "accepted",
-			 (json_int_t)counts->accepted, "answered",
-			 (json_int_t)counts->answered, "failed",
-			 (json_int_t)counts->failed, "held", (json_int_t)counts->held,
-			 "leased", (json_int_t)counts->leased, "replayed",
-			 (json_int_t)counts->replayed, "lost", lost);
+	                 (json_int_t)counts->accepted, "answered",
+	                 (json_int_t)counts->answered, "failed",
+	                 (json_int_t)counts->failed, "held", (json_int_t)counts->held,
+	                 "leased", (json_int_t)counts->leased, "replayed",
+	                 (json_int_t)counts->replayed, "lost", lost);
 }
 
 json_t *receipt_to_json(const struct receipt *receipt)
 {
 	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:{s:o,s:o,s:o},s:o}",
-			 "number", (json_int_t)receipt->number, "time_ms",
-			 (json_int_t)receipt->time_ms, "model", receipt->model, "cause",
-			 receipt->cause, "strategy", receipt->strategy, "outcome",
-			 receipt_outcome_name(receipt->outcome), "reason",
-			 receipt->reason.text, "from",
-			 receipt_side_to_json(&receipt->from), "to",
-			 receipt_side_to_json(&receipt->to), "phases_ms",
-			 receipt_phases_to_json(receipt), "memory", "before",
-			 memory_to_json(&receipt->before), "peak",
-			 memory_to_json(&receipt->peak), "after",
-			 memory_to_json(&receipt->after), "requests",
-			 receipt_requests_to_json(&receipt->requests));
+	                 "number", (json_int_t)receipt->number, "time_ms",
+	                 (json_int_t)receipt->time_ms, "model", receipt->model, "cause",
+	                 receipt->cause, "strategy", receipt->strategy, "outcome",
+	                 receipt_outcome_name(receipt->outcome), "reason",
+	                 receipt->reason.text, "from",
+	                 receipt_side_to_json(&receipt->from), "to",
+	                 receipt_side_to_json(&receipt->to), "phases_ms",
+	                 receipt_phases_to_json(receipt), "memory", "before",
+	                 memory_to_json(&receipt->before), "peak",
+	                 memory_to_json(&receipt->peak), "after",
+	                 memory_to_json(&receipt->after), "requests",
+	                 receipt_requests_to_json(&receipt->requests));
 }
 
 static int receipt_open(const char *state_dir, char *path)
@@ -120,8 +120,7 @@ json_t *receipt_read(const char *state_dir, const char *model, size_t max)
 	file = fopen(path, "re");
 	while (file && receipts && getline(&line, &size, file) > 0) {
 		json_t *receipt = json_loads(line, 0, NULL);
-		const char *name =
-			json_string_value(json_object_get(receipt, "model"));
+		const char *name = json_string_value(json_object_get(receipt, "model"));
 
 		if (name && (!model || strcmp(name, model) == 0)) {
 			(void)json_array_append_new(receipts, receipt);

@@ -27,7 +27,7 @@ struct receipt_side {
 };
 
 struct receipt {
-	uint64_t number; /* counts up per model */
+	uint64_t number;  /* counts up per model */
 	uint64_t time_ms; /* since the epoch, at the start */
 	const char *model;
 	const char *cause;

@@ -24,7 +24,7 @@
 /* Until secrets that changed while being read are read again. */
 #define RELOAD_UNSETTLED_S 0.2
 /* Back-off of a loader that dies before it is ready: doubles from the first to the last. */
-#define RELOAD_BACKOFF_S 0.5
+#define RELOAD_BACKOFF_S     0.5
 #define RELOAD_BACKOFF_MAX_S 60.0
 /* One that served this long and died is replaced at once. */
 #define RELOAD_SERVED_NS CLOCK_NS_PER_SEC
@@ -57,8 +57,8 @@ static void reload_set_stale(struct model *model, const char *reason)
 	(void)err_set(&model->stale, 0, "%s", reason);
 	if (*reason)
 		log_event(LOG_LEVEL_WARNING, "input_stale",
-			  "model=%s reason=%s action=\"keeping the last good one\"",
-			  model->name, LOG_QUOTED(reason));
+		          "model=%s reason=%s action=\"keeping the last good one\"",
+		          model->name, LOG_QUOTED(reason));
 	else
 		log_event(LOG_LEVEL_NOTICE, "input_fresh", "model=%s", model->name);
 }
@@ -93,11 +93,11 @@ static void reload_check_secrets(struct model *model)
 	if (strcmp(fresh.digest, model->tried.secrets_digest) != 0) {
 		if (model->section->disable_secrets_reload) {
 			log_event(LOG_LEVEL_NOTICE, "secrets_changed",
-				  "model=%s action=none reason=disable_secrets_reload",
-				  model->name);
+			          "model=%s action=none reason=disable_secrets_reload",
+			          model->name);
 			(void)snprintf(model->tried.secrets_digest,
-				       sizeof(model->tried.secrets_digest), "%s",
-				       fresh.digest);
+			               sizeof(model->tried.secrets_digest), "%s",
+			               fresh.digest);
 		} else {
 			(void)model_reload(model, MODEL_CAUSE_SECRETS);
 		}
@@ -150,19 +150,19 @@ void reload_watch(struct model *model)
 	model->secrets_watch = model->file_watch = NULL;
 	if (section->secrets)
 		r = watch_add(model->context.watch, section->secrets, reload_on_secrets,
-			      model, &model->secrets_watch);
+		              model, &model->secrets_watch);
 	if (r == 0 && section->path)
 		r = watch_add(model->context.watch, section->path, reload_on_file, model,
-			      &model->file_watch);
+		              &model->file_watch);
 	if (r < 0)
 		log_event(LOG_LEVEL_ERR, "watch_failed", "model=%s error=%s", model->name,
-			  LOG_QUOTED(strerror(-r)));
+		          LOG_QUOTED(strerror(-r)));
 }
 
 /* Receipts */
 
 static void reload_finish(struct model *model, enum receipt_outcome outcome,
-			  const char *reason)
+                          const char *reason)
 {
 	struct receipt *receipt = &model->receipt;
 
@@ -181,14 +181,14 @@ static void reload_finish(struct model *model, enum receipt_outcome outcome,
 	else
 		model->last_error.text[0] = '\0';
 	log_event(outcome == RECEIPT_FAILED ? LOG_LEVEL_ERR : LOG_LEVEL_NOTICE, "reload",
-		  "model=%s outcome=%s cause=%s from=%llu to=%llu total_ms=%.1f "
-		  "serving=%llu reason=%s",
-		  model->name, receipt_outcome_name(outcome), receipt->cause,
-		  (unsigned long long)receipt->from.generation,
-		  (unsigned long long)receipt->to.generation, receipt->total_ms,
-		  (unsigned long long)model_generation(model), LOG_QUOTED(reason));
+	          "model=%s outcome=%s cause=%s from=%llu to=%llu total_ms=%.1f "
+	          "serving=%llu reason=%s",
+	          model->name, receipt_outcome_name(outcome), receipt->cause,
+	          (unsigned long long)receipt->from.generation,
+	          (unsigned long long)receipt->to.generation, receipt->total_ms,
+	          (unsigned long long)model_generation(model), LOG_QUOTED(reason));
 	model->context.listener->on_receipt(model->context.listener->context, model,
-					    receipt);
+	                                    receipt);
 	reload_try_start(model);
 }
 
@@ -209,8 +209,8 @@ static void reload_note_retired(struct model *model, const struct generation *re
 
 	receipt->drain_ms = generation_phase_ms(retired, GENERATION_DRAINING);
 	receipt->stop_ms = generation_phase_ms(retired, GENERATION_STOPPING) +
-			   generation_phase_ms(retired, GENERATION_TERMINATING) +
-			   generation_phase_ms(retired, GENERATION_KILLING);
+	                   generation_phase_ms(retired, GENERATION_TERMINATING) +
+	                   generation_phase_ms(retired, GENERATION_KILLING);
 	receipt->reclaim_ms = generation_phase_ms(retired, GENERATION_RECLAIMING);
 }
 
@@ -257,7 +257,7 @@ static int reload_spawn(struct model *model, struct err *err)
 		.secrets_digest = model->secrets.digest,
 	};
 	int r = generation_new(&model->candidate, model->context.loop, &start,
-			       &model->listener, err);
+	                       &model->listener, err);
 
 	if (r == 0) {
 		model->receipt.to.generation = model->candidate->number;
@@ -280,7 +280,7 @@ static void reload_schedule_restart(struct model *model)
 			delay_s = RELOAD_BACKOFF_MAX_S;
 	}
 	log_event(LOG_LEVEL_WARNING, "loader_restart", "model=%s deaths=%u delay_s=%.1f",
-		  model->name, model->n_deaths, delay_s);
+	          model->name, model->n_deaths, delay_s);
 	ev_timer_set(&model->restart, delay_s, 0.);
 	ev_timer_start(model->context.loop, &model->restart);
 }
@@ -377,11 +377,11 @@ static void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents)
 		generation_free(model->graves[i]);
 		model->graves[i] = NULL;
 	}
-	if (model->is_stopping && !model->active && !model->candidate && !model->retiring &&
-	    !model->is_stopped) {
+	if (model->is_stopping && !model->active && !model->candidate &&
+	    !model->retiring && !model->is_stopped) {
 		model->is_stopped = true;
 		model->context.listener->on_stopped(model->context.listener->context,
-						    model);
+		                                    model);
 	}
 }
 
@@ -398,11 +398,12 @@ static void reload_bury(struct model *model, struct generation *generation)
 }
 
 /* Weights that hash the same need no new process when nothing else is new. */
-static bool reload_is_needless(const struct model *model, const struct generation *candidate)
+static bool reload_is_needless(const struct model *model,
+                               const struct generation *candidate)
 {
 	return model->active && model->causes == RELOAD_CAUSE(MODEL_CAUSE_FILE) &&
 	       strcmp(candidate->report.weights_sha256,
-		      model->active->report.weights_sha256) == 0 &&
+	              model->active->report.weights_sha256) == 0 &&
 	       strcmp(candidate->secrets_digest, model->active->secrets_digest) == 0;
 }
 
@@ -442,7 +443,8 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 	model->context.listener->on_ready(model->context.listener->context, model);
 	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
 	if (model->in_flight && !model->candidate)
-		reload_finish(model, RECEIPT_OK, "the new generation died before the old one");
+		reload_finish(model, RECEIPT_OK,
+		              "the new generation died before the old one");
 	if (!model->candidate)
 		reload_schedule_restart(model);
 }
@@ -456,13 +458,14 @@ static void reload_on_dead(struct model *model, struct generation *generation)
 		model->candidate = NULL;
 		reload_bury(model, generation);
 		if (model->is_stopping)
-			reload_finish(model, RECEIPT_FAILED, "the model is being stopped");
+			reload_finish(model, RECEIPT_FAILED,
+			              "the model is being stopped");
 		else if (is_needless)
 			reload_finish(model, RECEIPT_UNCHANGED,
-				      "the model file's content is what already serves");
+			              "the model file's content is what already serves");
 		else
 			reload_failed(model, generation->failure.text,
-				      generation->is_permanent);
+			              generation->is_permanent);
 	} else if (generation == model->active) {
 		reload_bury(model, generation);
 		reload_on_crash(model, generation);
@@ -478,7 +481,7 @@ static void reload_on_dead(struct model *model, struct generation *generation)
 }
 
 void reload_on_state(void *context, struct generation *generation,
-		     enum generation_state from)
+                     enum generation_state from)
 {
 	struct model *model = context;
 
@@ -517,14 +520,14 @@ void reload_on_state(void *context, struct generation *generation,
 }
 
 bool model_set_config(struct model *model, const struct config *config,
-		      const struct config_model *fresh)
+                      const struct config_model *fresh)
 {
 	bool needs = config_model_needs_generation(model->section, fresh);
 	char keys[256];
 
 	if (config_model_restart_keys(model->section, fresh, keys, sizeof(keys)) > 0)
 		log_event(LOG_LEVEL_WARNING, "restart_needed", "model=%s keys=%s",
-			  model->name, LOG_QUOTED(keys));
+		          model->name, LOG_QUOTED(keys));
 	model->context.config = config;
 	model->section = fresh;
 	reload_watch(model);

@@ -15,10 +15,10 @@
 
 /* Room for a body whose length was not announced, before it grows. */
 #define REQUEST_UNKNOWN_BYTES ((size_t)64 * 1024)
-#define REQUEST_BODY_ALIGN ((size_t)64)
+#define REQUEST_BODY_ALIGN    ((size_t)64)
 
 int request_refuse(struct request_refusal *refusal, unsigned int status,
-		   unsigned int retry_after_s, const char *format, ...)
+                   unsigned int retry_after_s, const char *format, ...)
 {
 	va_list args;
 
@@ -40,15 +40,14 @@ static size_t request_body_start(size_t offset, size_t head_bytes)
 static int request_refuse_size(const struct queue *queue, struct request_refusal *refusal)
 {
 	return request_refuse(refusal, 413, 0,
-			      "the body is larger than the %llu bytes that model '%s' "
-			      "allows (max_body)",
-			      (unsigned long long)queue->max_body_bytes,
-			      queue->model);
+	                      "the body is larger than the %llu bytes that model '%s' "
+	                      "allows (max_body)",
+	                      (unsigned long long)queue->max_body_bytes, queue->model);
 }
 
 /* Room for head and body; the arena is the bound on everything that waits. */
 static int request_place(struct request *request, size_t body_bytes,
-			 struct request_refusal *refusal)
+                         struct request_refusal *refusal)
 {
 	struct arena *arena = &request->queue->arena;
 	size_t bytes = request_body_start(0, request->head_bytes) + body_bytes;
@@ -59,15 +58,15 @@ static int request_place(struct request *request, size_t body_bytes,
 		return request_refuse_size(request->queue, refusal);
 	if (r)
 		return request_refuse(refusal, 503, 1,
-				      "model '%s' has no room for another %zu bytes of "
-				      "requests now (request_arena)",
-				      request->queue->model, bytes);
+		                      "model '%s' has no room for another %zu bytes of "
+		                      "requests now (request_arena)",
+		                      request->queue->model, bytes);
 	request->body_offset = request_body_start(request->offset, request->head_bytes);
 	return 0;
 }
 
 int request_new(struct request **ret_request, struct queue *queue,
-		const struct request_start *start, struct request_refusal *refusal)
+                const struct request_start *start, struct request_refusal *refusal)
 {
 	size_t body_bytes = REQUEST_UNKNOWN_BYTES;
 	struct request *request;
@@ -87,13 +86,13 @@ int request_new(struct request **ret_request, struct queue *queue,
 	request->on_part = start->on_part;
 	request->context = start->context;
 	STAILQ_INIT(&request->parts);
-	request->head_bytes = proto_head_bytes(start->method, start->target, start->fields,
-					       start->n_fields);
+	request->head_bytes = proto_head_bytes(start->method, start->target,
+	                                       start->fields, start->n_fields);
 	if (request->head_bytes > PROTO_HEAD_MAX) {
 		free(request);
 		return request_refuse(refusal, 431, 0,
-				      "the request's headers are larger than %d bytes",
-				      PROTO_HEAD_MAX);
+		                      "the request's headers are larger than %d bytes",
+		                      PROTO_HEAD_MAX);
 	}
 	r = request_place(request, body_bytes, refusal);
 	if (r) {
@@ -102,14 +101,14 @@ int request_new(struct request **ret_request, struct queue *queue,
 	}
 	memory = queue->memory.base;
 	proto_head_write(memory + request->offset, start->method, start->target,
-			 start->fields, start->n_fields);
+	                 start->fields, start->n_fields);
 	*ret_request = request;
 	return 0;
 }
 
 /* A body of unknown length outgrew its block: move it into one twice as large. */
 static int request_grow(struct request *request, size_t body_bytes,
-			struct request_refusal *refusal)
+                        struct request_refusal *refusal)
 {
 	unsigned char *memory = request->queue->memory.base;
 	size_t old_offset = request->offset;
@@ -128,7 +127,7 @@ static int request_grow(struct request *request, size_t body_bytes,
 }
 
 int request_append(struct request *request, const void *data, size_t bytes,
-		   struct request_refusal *refusal)
+                   struct request_refusal *refusal)
 {
 	struct arena *arena = &request->queue->arena;
 	size_t end = request->body_bytes + bytes;
@@ -146,7 +145,7 @@ int request_append(struct request *request, const void *data, size_t bytes,
 			return r;
 	}
 	memcpy((unsigned char *)request->queue->memory.base + request->body_offset +
-		       request->body_bytes,
+	               request->body_bytes,
 	       data, bytes);
 	request->body_bytes = end;
 	return 0;
@@ -219,7 +218,7 @@ static void request_notify(struct request *request, struct request_part *part)
 }
 
 void request_deliver(struct request *request, const struct proto_answer *answer,
-		     const unsigned char *head, struct request_part *part)
+                     const unsigned char *head, struct request_part *part)
 {
 	bool is_last = part->is_last;
 	bool is_answered = answer->status != 499 && !request->is_expired;
@@ -242,7 +241,8 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 	}
 	/* request_release() may have run inside; the queue's hold keeps it alive. */
 	if (is_last)
-		request_set_state(request, is_answered ? REQUEST_ANSWERED : REQUEST_FAILED);
+		request_set_state(request,
+		                  is_answered ? REQUEST_ANSWERED : REQUEST_FAILED);
 }
 
 /* {"error": text} as a part of our own; NULL without memory. */
@@ -269,7 +269,7 @@ static struct request_part *request_error_part(const char *text)
 }
 
 void request_answer_error(struct request *request, unsigned int status,
-			  unsigned int retry_after_s, const char *format, ...)
+                          unsigned int retry_after_s, const char *format, ...)
 {
 	static const struct proto_field content_type = {
 		.name = { "content-type", sizeof("content-type") - 1 },

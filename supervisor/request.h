@@ -66,8 +66,8 @@ struct request {
 	bool is_submitted; /* the queue holds it */
 	bool has_owner;
 	bool is_answering; /* a part reached the owner: it cannot be replayed */
-	bool is_expired;   /* answered 504 while LEASED: what the loader says is dropped */
-	bool is_broken;    /* the rest will never come: the owner closes the connection */
+	bool is_expired; /* answered 504 while LEASED: what the loader says is dropped */
+	bool is_broken;  /* the rest will never come: the owner closes the connection */
 	uint32_t attempts; /* leases so far */
 	uint64_t lease;    /* while LEASED */
 	size_t offset;     /* in the request arena: the head, then the body */
@@ -79,10 +79,10 @@ struct request {
 	ev_timer deadline;
 
 	/* The answer, once on_part has been called. */
-	unsigned int status;           /* HTTP */
-	uint64_t generation;           /* that computed it; 0: the supervisor answered */
-	unsigned int retry_after_s;    /* 0: none */
-	unsigned char *head;           /* private copy of the answer's head, or NULL */
+	unsigned int status;        /* HTTP */
+	uint64_t generation;        /* that computed it; 0: the supervisor answered */
+	unsigned int retry_after_s; /* 0: none */
+	unsigned char *head;        /* private copy of the answer's head, or NULL */
 	size_t answer_head_bytes;
 	STAILQ_HEAD(request_parts, request_part) parts; /* not yet taken by the owner */
 
@@ -114,7 +114,7 @@ struct request_refusal {
 /* Copies the next bytes of the body into the arena. 0, or a positive outcome with @refusal
  * filled (413: larger than max_body; 503: the arena is full). */
 int request_append(struct request *request, const void *data, size_t bytes,
-		   struct request_refusal *refusal);
+                   struct request_refusal *refusal);
 
 /* The answer's head fields: 0 or -EBADMSG; then proto_head_next(). Valid while @request is
  * held. An answer without a head reads as one without fields. */
@@ -134,7 +134,7 @@ void request_release(struct request *request);
 /* A request with room in @queue's arena for the head and @start's body. 0, or a positive
  * outcome with @refusal filled. */
 int request_new(struct request **ret_request, struct queue *queue,
-		const struct request_start *start, struct request_refusal *refusal);
+                const struct request_start *start, struct request_refusal *refusal);
 
 /* The only way to another state: keeps the counters. ANSWERED and FAILED let the queue go
  * and may free @request. */
@@ -143,14 +143,14 @@ void request_set_state(struct request *request, enum request_state state);
 /* A part of a loader's answer, already checked. Steals @part. @head is copied. The LAST
  * part ends the lease. */
 void request_deliver(struct request *request, const struct proto_answer *answer,
-		     const unsigned char *head, struct request_part *part);
+                     const unsigned char *head, struct request_part *part);
 
 /* Turns one away: fills @refusal and returns 1. */
 int request_refuse(struct request_refusal *refusal, unsigned int status,
-		   unsigned int retry_after_s, const char *format, ...)
+                   unsigned int retry_after_s, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
 /* Answers an owner that still waits with the supervisor's own error; the state stays. */
 void request_answer_error(struct request *request, unsigned int status,
-			  unsigned int retry_after_s, const char *format, ...)
+                          unsigned int retry_after_s, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -20,9 +20,10 @@
 #include "shared/memfd.h"
 #include "shared/proto.h"
 
-#define SECRETS_BYTES_MAX ((size_t)SECRETS_FILES_MAX * (SECRETS_FILE_BYTES_MAX + NAME_MAX + 8))
+#define SECRETS_BYTES_MAX                                                                \
+	((size_t)SECRETS_FILES_MAX * (SECRETS_FILE_BYTES_MAX + NAME_MAX + 8))
 #define SECRETS_KEY_BYTES 32
-#define SECRETS_LINK "..data"
+#define SECRETS_LINK      "..data"
 
 struct secrets_list {
 	char names[SECRETS_FILES_MAX][NAME_MAX + 1];
@@ -57,7 +58,7 @@ static bool secrets_is_name(const char *name)
 
 /* The names in @dir_fd, sorted, and what stat says of each. */
 static int secrets_list(int dir_fd, const char *directory, struct secrets_list *list,
-			struct err *err)
+                        struct err *err)
 {
 	int copy = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
@@ -66,8 +67,8 @@ static int secrets_list(int dir_fd, const char *directory, struct secrets_list *
 
 	if (!dir) {
 		close_fd(&copy);
-		return err_set(err, SECRETS_E_REFUSED, "secrets directory %s: %s", directory,
-			       strerror(errno));
+		return err_set(err, SECRETS_E_REFUSED, "secrets directory %s: %s",
+		               directory, strerror(errno));
 	}
 	list->n = 0;
 	while (r == 0 && (entry = readdir(dir))) {
@@ -75,13 +76,13 @@ static int secrets_list(int dir_fd, const char *directory, struct secrets_list *
 			continue;
 		if (list->n == SECRETS_FILES_MAX)
 			r = err_set(err, SECRETS_E_REFUSED,
-				    "secrets directory %s holds more than %d files",
-				    directory, SECRETS_FILES_MAX);
+			            "secrets directory %s holds more than %d files",
+			            directory, SECRETS_FILES_MAX);
 		else if (!secrets_is_name(entry->d_name))
 			r = err_set(err, SECRETS_E_REFUSED,
-				    "secrets directory %s: a name has characters other "
-				    "than letters, digits, '.', '_' and '-'",
-				    directory);
+			            "secrets directory %s: a name has characters other "
+			            "than letters, digits, '.', '_' and '-'",
+			            directory);
 		else
 			(void)strcpy(list->names[list->n++], entry->d_name);
 	}
@@ -113,31 +114,32 @@ static bool secrets_is_same(const struct secrets_list *a, const struct secrets_l
 }
 
 static int secrets_check(const struct stat *st, const char *directory, const char *name,
-			 struct err *err)
+                         struct err *err)
 {
 	if (!S_ISREG(st->st_mode))
 		return err_set(err, SECRETS_E_REFUSED, "secret %s/%s is no regular file",
-			       directory, name);
+		               directory, name);
 	if (st->st_size == 0)
 		return err_set(err, SECRETS_E_REFUSED,
-			       "secret %s/%s is empty: write it whole, or remove it",
-			       directory, name);
+		               "secret %s/%s is empty: write it whole, or remove it",
+		               directory, name);
 	if (st->st_size > SECRETS_FILE_BYTES_MAX)
 		return err_set(err, SECRETS_E_REFUSED,
-			       "secret %s/%s is larger than %d bytes", directory, name,
-			       SECRETS_FILE_BYTES_MAX);
+		               "secret %s/%s is larger than %d bytes", directory, name,
+		               SECRETS_FILE_BYTES_MAX);
 	if (st->st_mode & S_IWOTH)
 		return err_set(err, SECRETS_E_REFUSED,
-			       "secret %s/%s can be written by everybody: chmod o-w it",
-			       directory, name);
+		               "secret %s/%s can be written by everybody: chmod o-w it",
+		               directory, name);
 	return 0;
 }
 
 /* Appends one secret at *cursor. The file is opened without blocking on a FIFO. */
 static int secrets_read_one(int dir_fd, const char *directory, const char *name,
-			    unsigned char **cursor, struct err *err)
+                            unsigned char **cursor, struct err *err)
 {
-	CLOSE_FD int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	CLOSE_FD int fd =
+		openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	unsigned char value[SECRETS_FILE_BYTES_MAX + 1];
 	size_t bytes = 0;
 	struct stat st;
@@ -147,8 +149,8 @@ static int secrets_read_one(int dir_fd, const char *directory, const char *name,
 	if (fd < 0 && errno == ENOENT)
 		return SECRETS_E_UNSETTLED;
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(err, SECRETS_E_REFUSED, "secret %s/%s: %s", directory, name,
-			       strerror(errno));
+		return err_set(err, SECRETS_E_REFUSED, "secret %s/%s: %s", directory,
+		               name, strerror(errno));
 	r = secrets_check(&st, directory, name, err);
 	if (r)
 		return r;
@@ -156,18 +158,18 @@ static int secrets_read_one(int dir_fd, const char *directory, const char *name,
 		bytes += (size_t)n;
 	if (n < 0)
 		r = err_set(err, SECRETS_E_REFUSED, "secret %s/%s: %s", directory, name,
-			    strerror(errno));
+		            strerror(errno));
 	else if (bytes != (size_t)st.st_size)
 		r = SECRETS_E_UNSETTLED;
 	else
 		*cursor = proto_secret_write(*cursor, proto_text_of(name),
-					     (struct proto_text){ (char *)value, bytes });
+		                             (struct proto_text){ (char *)value, bytes });
 	explicit_bzero(value, sizeof(value));
 	return r;
 }
 
 static int secrets_read_all(int dir_fd, const char *directory, unsigned char *memory,
-			    size_t *ret_bytes, uint32_t *ret_count, struct err *err)
+                            size_t *ret_bytes, uint32_t *ret_count, struct err *err)
 {
 	struct secrets_list *lists = calloc(2, sizeof(*lists));
 	unsigned char *cursor = memory;
@@ -177,10 +179,11 @@ static int secrets_read_all(int dir_fd, const char *directory, unsigned char *me
 		return -ENOMEM;
 	r = secrets_list(dir_fd, directory, &lists[0], err);
 	if (r == 0 && lists[0].n == 0)
-		r = err_set(err, SECRETS_E_REFUSED,
-			    "secrets directory %s holds no secret: put one file per secret "
-			    "there, or remove the key secrets",
-			    directory);
+		r = err_set(
+			err, SECRETS_E_REFUSED,
+			"secrets directory %s holds no secret: put one file per secret "
+			"there, or remove the key secrets",
+			directory);
 	for (size_t i = 0; r == 0 && i < lists[0].n; i++)
 		r = secrets_read_one(dir_fd, directory, lists[0].names[i], &cursor, err);
 	if (r == 0)
@@ -194,7 +197,7 @@ static int secrets_read_all(int dir_fd, const char *directory, unsigned char *me
 }
 
 static int secrets_seal(struct secrets *ret_secrets, const void *memory, size_t bytes,
-			uint32_t count)
+                        uint32_t count)
 {
 	const uint8_t *key = secrets_key();
 	uint8_t digest[(SECRETS_DIGEST_HEX - 1) / 2];
@@ -219,8 +222,9 @@ static int secrets_seal(struct secrets *ret_secrets, const void *memory, size_t 
 
 /* Reads through the link that Kubernetes swaps, when there is one, and says whether it
  * still points to the same place afterwards. */
-static int secrets_read_directory(int dir_fd, const char *directory, unsigned char *memory,
-				  size_t *ret_bytes, uint32_t *ret_count, struct err *err)
+static int secrets_read_directory(int dir_fd, const char *directory,
+                                  unsigned char *memory, size_t *ret_bytes,
+                                  uint32_t *ret_count, struct err *err)
 {
 	char before[PATH_MAX];
 	char after[PATH_MAX];
@@ -230,13 +234,14 @@ static int secrets_read_directory(int dir_fd, const char *directory, unsigned ch
 	int r;
 
 	if (n_before < 0)
-		return secrets_read_all(dir_fd, directory, memory, ret_bytes, ret_count, err);
+		return secrets_read_all(dir_fd, directory, memory, ret_bytes, ret_count,
+		                        err);
 	data_fd = openat(dir_fd, SECRETS_LINK, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (data_fd < 0)
-		return errno == ENOENT ?
-			       SECRETS_E_UNSETTLED :
-			       err_set(err, SECRETS_E_REFUSED, "secrets directory %s/%s: %s",
-				       directory, SECRETS_LINK, strerror(errno));
+		return errno == ENOENT ? SECRETS_E_UNSETTLED
+		                       : err_set(err, SECRETS_E_REFUSED,
+		                                 "secrets directory %s/%s: %s", directory,
+		                                 SECRETS_LINK, strerror(errno));
 	r = secrets_read_all(data_fd, directory, memory, ret_bytes, ret_count, err);
 	n_after = readlinkat(dir_fd, SECRETS_LINK, after, sizeof(after));
 	if (n_after != n_before || memcmp(before, after, (size_t)n_before) != 0)
@@ -256,11 +261,11 @@ int secrets_read(struct secrets *ret_secrets, const char *directory, struct err 
 		return secrets_seal(ret_secrets, "", 0, 0);
 	dir_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir_fd < 0)
-		return err_set(err, SECRETS_E_REFUSED, "secrets directory %s: %s", directory,
-			       strerror(errno));
+		return err_set(err, SECRETS_E_REFUSED, "secrets directory %s: %s",
+		               directory, strerror(errno));
 	/* Pages come with use; none of them goes into a core file. */
 	memory = mmap(NULL, SECRETS_BYTES_MAX, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		return err_set(err, -errno, "no memory for secrets");
 	(void)madvise(memory, SECRETS_BYTES_MAX, MADV_DONTDUMP);
@@ -270,7 +275,8 @@ int secrets_read(struct secrets *ret_secrets, const char *directory, struct err 
 	explicit_bzero(memory, bytes);
 	(void)munmap(memory, SECRETS_BYTES_MAX);
 	if (r < 0)
-		(void)err_set(err, r, "secrets directory %s: %s", directory, strerror(-r));
+		(void)err_set(err, r, "secrets directory %s: %s", directory,
+		              strerror(-r));
 	return r;
 }
 

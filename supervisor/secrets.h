@@ -13,8 +13,8 @@
 
 #include "shared/err.h"
 
-#define SECRETS_DIGEST_HEX 33
-#define SECRETS_FILES_MAX 64
+#define SECRETS_DIGEST_HEX     33
+#define SECRETS_FILES_MAX      64
 #define SECRETS_FILE_BYTES_MAX (64 * 1024)
 
 struct secrets {
@@ -31,7 +31,7 @@ struct secrets {
 enum {
 	_SECRETS_E_SUCCESS,
 	SECRETS_E_UNSETTLED, /* it changed while being read: try again soon */
-	SECRETS_E_REFUSED,   /* missing, empty, too large, unreadable: keep the last ones */
+	SECRETS_E_REFUSED, /* missing, empty, too large, unreadable: keep the last ones */
 };
 
 /* Reads @directory (NULL: no secrets, succeeds with an empty memfd). Every regular file

@@ -90,10 +90,10 @@ json_t *supervisor_to_json(const struct supervisor *supervisor)
 	const char *error = supervisor->config_error.text;
 
 	return json_pack("{s:i,s:f,s:s,s:o,s:o}", "pid", (int)getpid(), "uptime_s",
-			 (double)(clock_now_ns() - supervisor->started_ns) / 1e9, "version",
-			 MOULT_VERSION, "config_error",
-			 *error ? json_string(error) : json_null(), "http",
-			 supervisor->http ? http_to_json(supervisor->http) : json_null());
+	                 (double)(clock_now_ns() - supervisor->started_ns) / 1e9,
+	                 "version", MOULT_VERSION, "config_error",
+	                 *error ? json_string(error) : json_null(), "http",
+	                 supervisor->http ? http_to_json(supervisor->http) : json_null());
 }
 
 static void supervisor_say_status(struct supervisor *supervisor)
@@ -107,11 +107,11 @@ static void supervisor_say_status(struct supervisor *supervisor)
 			trouble = model_last_error(supervisor->models[i]);
 	}
 	notify_status(&supervisor->notify, "%zu of %zu models ready%s%s", n_ready,
-		      supervisor->n_models, *trouble ? "; refused: " : "", trouble);
+	              supervisor->n_models, *trouble ? "; refused: " : "", trouble);
 }
 
 static void supervisor_on_receipt(void *context, struct model *model,
-				  const struct receipt *receipt)
+                                  const struct receipt *receipt)
 {
 	struct supervisor *supervisor = context;
 	json_t *json = receipt_to_json(receipt);
@@ -123,12 +123,13 @@ static void supervisor_on_receipt(void *context, struct model *model,
 	r = receipt_append(supervisor->config->state_dir, json);
 	if (r < 0)
 		log_event(LOG_LEVEL_WARNING, "receipt_lost", "model=%s error=%s",
-			  receipt->model, LOG_QUOTED(strerror(-r)));
+		          receipt->model, LOG_QUOTED(strerror(-r)));
 	commands_on_receipt(supervisor->commands, receipt, json);
 	json_decref(json);
 	if (supervisor->n_starting > 0 && receipt->number == 1 &&
 	    --supervisor->n_starting == 0) {
-		log_event(LOG_LEVEL_NOTICE, "started", "models=%zu", supervisor->n_models);
+		log_event(LOG_LEVEL_NOTICE, "started", "models=%zu",
+		          supervisor->n_models);
 		notify_ready(&supervisor->notify);
 	}
 	supervisor_say_status(supervisor);
@@ -183,14 +184,14 @@ static void supervisor_remove(struct supervisor *supervisor, size_t i)
 	assert(supervisor->n_leaving < CONFIG_MODELS_MAX);
 	supervisor->n_models--;
 	memmove(&supervisor->models[i], &supervisor->models[i + 1],
-		(supervisor->n_models - i) * sizeof(supervisor->models[0]));
+	        (supervisor->n_models - i) * sizeof(supervisor->models[0]));
 	supervisor->leaving[supervisor->n_leaving++] = model;
 	model_stop(model);
 	ev_timer_again(supervisor->loop, &supervisor->sweep);
 }
 
 static int supervisor_add(struct supervisor *supervisor, const struct config *config,
-			  const struct config_model *section, struct err *err)
+                          const struct config_model *section, struct err *err)
 {
 	const struct model_context context = {
 		.loop = supervisor->loop,
@@ -215,13 +216,14 @@ static int supervisor_add(struct supervisor *supervisor, const struct config *co
 static void supervisor_watch_config(struct supervisor *supervisor);
 
 static void supervisor_apply_models(struct supervisor *supervisor,
-				    const struct config *fresh)
+                                    const struct config *fresh)
 {
 	struct err err = ERR_NULL;
 
 	for (size_t i = supervisor->n_models; i-- > 0;) {
 		struct model *model = supervisor->models[i];
-		const struct config_model *section = config_find(fresh, model_name(model));
+		const struct config_model *section =
+			config_find(fresh, model_name(model));
 
 		if (section)
 			(void)model_set_config(model, fresh, section);
@@ -238,7 +240,7 @@ static void supervisor_apply_models(struct supervisor *supervisor,
 		else if (supervisor_add(supervisor, fresh, section, &err) == 0)
 			continue;
 		log_event(LOG_LEVEL_ERR, "model_refused", "model=%s reason=%s",
-			  section->name, LOG_QUOTED(err.text));
+		          section->name, LOG_QUOTED(err.text));
 	}
 }
 
@@ -255,15 +257,16 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 	if (r < 0) {
 		if (strcmp(supervisor->config_error.text, err->text) != 0)
 			log_event(LOG_LEVEL_ERR, "config_refused",
-				  "reason=%s action=\"keeping the running one\"",
-				  LOG_QUOTED(err->text));
+			          "reason=%s action=\"keeping the running one\"",
+			          LOG_QUOTED(err->text));
 		supervisor->config_error = *err;
 		supervisor_say_status(supervisor);
 		return r;
 	}
 	supervisor->config_error.text[0] = '\0';
 	if (config_restart_keys(old, fresh, keys, sizeof(keys)) > 0)
-		log_event(LOG_LEVEL_WARNING, "restart_needed", "keys=%s", LOG_QUOTED(keys));
+		log_event(LOG_LEVEL_WARNING, "restart_needed", "keys=%s",
+		          LOG_QUOTED(keys));
 	supervisor->config = fresh;
 	supervisor_apply_models(supervisor, fresh);
 	if (old->log_level != fresh->log_level)
@@ -297,13 +300,13 @@ static void supervisor_watch_config(struct supervisor *supervisor)
 	watch_remove(supervisor->models_watch);
 	supervisor->config_watch = supervisor->models_watch = NULL;
 	r = watch_add(supervisor->watch, config->file, supervisor_on_config, supervisor,
-		      &supervisor->config_watch);
+	              &supervisor->config_watch);
 	if (r == 0 && config->models_dir)
 		r = watch_add(supervisor->watch, config->models_dir, supervisor_on_config,
-			      supervisor, &supervisor->models_watch);
+		              supervisor, &supervisor->models_watch);
 	if (r < 0)
 		log_event(LOG_LEVEL_ERR, "watch_failed", "path=%s error=%s", config->file,
-			  LOG_QUOTED(strerror(-r)));
+		          LOG_QUOTED(strerror(-r)));
 }
 
 /* Signals and the way out */
@@ -335,9 +338,10 @@ static void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int reve
 
 	(void)revents;
 	if (supervisor->is_stopping) {
-		log_event(LOG_LEVEL_WARNING, "stop_again", "signal=%d action=\"ending at "
-							   "once\"",
-			  signal->signum);
+		log_event(LOG_LEVEL_WARNING, "stop_again",
+		          "signal=%d action=\"ending at "
+		          "once\"",
+		          signal->signum);
 		ev_break(loop, EVBREAK_ALL);
 		return;
 	}
@@ -345,7 +349,7 @@ static void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int reve
 	log_event(LOG_LEVEL_NOTICE, "stopping", "signal=%d", signal->signum);
 	notify_stopping(&supervisor->notify);
 	ev_timer_set(&supervisor->shutdown,
-		     (double)supervisor->config->shutdown_timeout_ns / 1e9, 0.);
+	             (double)supervisor->config->shutdown_timeout_ns / 1e9, 0.);
 	ev_timer_start(loop, &supervisor->shutdown);
 	http_drain(supervisor->http, supervisor_on_http_idle, supervisor);
 }
@@ -389,8 +393,9 @@ static void supervisor_start_signals(struct supervisor *supervisor)
 	};
 
 	_Static_assert(sizeof(rows) / sizeof(rows[0]) ==
-			       sizeof(supervisor->signals) / sizeof(supervisor->signals[0]),
-		       "one watcher per row");
+	                       sizeof(supervisor->signals) /
+	                               sizeof(supervisor->signals[0]),
+	               "one watcher per row");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		ev_signal_init(&supervisor->signals[i], rows[i].handle, rows[i].number);
 		supervisor->signals[i].data = supervisor;
@@ -409,7 +414,8 @@ static uint64_t supervisor_last_generation(const char *state_dir)
 	json_t *receipt;
 	size_t i;
 
-	json_array_foreach(receipts, i, receipt) {
+	json_array_foreach(receipts, i, receipt)
+	{
 		const json_t *to = json_object_get(receipt, "to");
 		json_int_t number = json_integer_value(json_object_get(to, "generation"));
 
@@ -431,14 +437,14 @@ static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *e
 
 	if (fd < 0 && strcmp(supervisor->config->listen, "systemd") == 0)
 		return err_set(err, -EINVAL,
-			       "listen = systemd, but no socket was handed over: start "
-			       "moultd.socket or set listen to ADDRESS:PORT");
+		               "listen = systemd, but no socket was handed over: start "
+		               "moultd.socket or set listen to ADDRESS:PORT");
 	if (fd < 0)
 		fd = listen_open(supervisor->config->listen, err);
 	if (fd < 0)
 		return fd;
 	return http_new(&supervisor->http, supervisor->loop, supervisor->config, &models,
-			fd, err);
+	                fd, err);
 }
 
 static int supervisor_open(struct supervisor *supervisor, struct err *err)
@@ -453,7 +459,7 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 
 	if (mkdir(config->state_dir, 0750) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
-			       strerror(errno));
+		               strerror(errno));
 	supervisor->next_generation = supervisor_last_generation(config->state_dir);
 	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
 	if (r == 0)
@@ -461,7 +467,7 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	if (r < 0)
 		return err_set(err, r, "cannot start: %s", strerror(-r));
 	r = control_new(&supervisor->control, supervisor->loop, config->control,
-			commands_table, supervisor->commands, err);
+	                commands_table, supervisor->commands, err);
 	if (r < 0)
 		return r;
 	r = supervisor_open_endpoint(supervisor, err);
@@ -478,7 +484,7 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 }
 
 int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
-		   struct err *err)
+                   struct err *err)
 {
 	struct supervisor *supervisor = calloc(1, sizeof(*supervisor));
 	int r;

@@ -17,7 +17,7 @@ struct supervisor;
 
 /* Takes @config over. 0 or -errno with a sentence. */
 int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
-		   struct err *err);
+                   struct err *err);
 /* Runs until it is told to stop. 0, or -errno. */
 int supervisor_run(struct supervisor *supervisor);
 void supervisor_free(struct supervisor *supervisor);

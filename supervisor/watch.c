@@ -28,7 +28,7 @@
 /* As the kernel's own limit for one lookup, path_resolution(7). */
 #define WATCH_SYMLINKS_MAX 40
 /* Entries of a directory that the poll's signature takes in. */
-#define WATCH_ENTRIES_MAX 1024
+#define WATCH_ENTRIES_MAX  1024
 #define WATCH_BUFFER_BYTES 16384
 
 /* One inotify watch, shared by the paths that need it. */
@@ -92,12 +92,12 @@ static struct watch_dir *watch_dir_get(struct watch *watch, const char *path)
 	if (wd < 0) {
 		if (errno == ENOSPC)
 			log_event(LOG_LEVEL_WARNING, "watch_limit",
-				  "path=%s remedy=\"raise fs.inotify.max_user_watches\" "
-				  "action=polling",
-				  path);
+			          "path=%s remedy=\"raise fs.inotify.max_user_watches\" "
+			          "action=polling",
+			          path);
 		return NULL;
 	}
-	LIST_FOREACH(dir, &watch->dirs, link) {
+	LIST_FOREACH (dir, &watch->dirs, link) {
 		if (dir->wd == wd) {
 			dir->refs++;
 			return dir;
@@ -114,7 +114,8 @@ static struct watch_dir *watch_dir_get(struct watch *watch, const char *path)
 	return dir;
 }
 
-static void watch_link_add(struct watch_path *path, const char *directory, const char *name)
+static void watch_link_add(struct watch_path *path, const char *directory,
+                           const char *name)
 {
 	struct watch_link *link = &path->links[path->n_links];
 
@@ -151,7 +152,7 @@ static void watch_follow(struct watch_path *path, const char *target)
 		name[bytes] = '\0';
 		(void)snprintf(after, sizeof(after), "%s", rest + skip + bytes);
 		n = snprintf(full, sizeof(full), "%s/%s", strcmp(done, "/") ? done : "",
-			     name);
+		             name);
 		if (n < 0 || (size_t)n >= sizeof(full))
 			return;
 		if (lstat(full, &st) < 0) {
@@ -268,7 +269,8 @@ static void watch_touch(struct watch_path *path)
 		path->first_ns = now;
 	spent = now - path->first_ns;
 	if (spent + wait_ns > config->settle_cap_ns)
-		wait_ns = spent < config->settle_cap_ns ? config->settle_cap_ns - spent : 0;
+		wait_ns =
+			spent < config->settle_cap_ns ? config->settle_cap_ns - spent : 0;
 	ev_timer_stop(path->watch->loop, &path->settle);
 	/* The loop's idea of now may be old after a long round. */
 	ev_now_update(path->watch->loop);
@@ -286,10 +288,10 @@ static void watch_rebuild(struct watch *watch)
 
 	ev_io_stop(watch->loop, &watch->io);
 	close_fd(&watch->inotify_fd);
-	LIST_FOREACH(dir, &watch->dirs, link)
+	LIST_FOREACH (dir, &watch->dirs, link)
 		dir->wd = -1;
 	(void)watch_open_inotify(watch);
-	LIST_FOREACH(path, &watch->paths, link) {
+	LIST_FOREACH (path, &watch->paths, link) {
 		watch_resolve(path);
 		watch_touch(path);
 	}
@@ -300,7 +302,7 @@ static void watch_note_event(struct watch *watch, const struct inotify_event *ev
 	struct watch_path *path;
 	struct watch_dir *dir;
 
-	LIST_FOREACH(path, &watch->paths, link) {
+	LIST_FOREACH (path, &watch->paths, link) {
 		for (size_t i = 0; i < path->n_links; i++) {
 			const struct watch_link *link = &path->links[i];
 
@@ -312,7 +314,7 @@ static void watch_note_event(struct watch *watch, const struct inotify_event *ev
 		}
 	}
 	if (event->mask & IN_IGNORED)
-		LIST_FOREACH(dir, &watch->dirs, link)
+		LIST_FOREACH (dir, &watch->dirs, link)
 			if (dir->wd == event->wd)
 				dir->wd = -1;
 }
@@ -344,7 +346,7 @@ static void watch_on_io(struct ev_loop *loop, ev_io *io, int revents)
 		watch_rebuild(watch);
 		return;
 	}
-	LIST_FOREACH(path, &watch->paths, link) {
+	LIST_FOREACH (path, &watch->paths, link) {
 		if (!path->is_touched)
 			continue;
 		path->is_touched = false;
@@ -360,7 +362,7 @@ static void watch_on_poll(struct ev_loop *loop, ev_timer *timer, int revents)
 
 	(void)loop;
 	(void)revents;
-	LIST_FOREACH(path, &watch->paths, link) {
+	LIST_FOREACH (path, &watch->paths, link) {
 		/* What inotify has reported already is on its way. */
 		if (path->first_ns || watch_sign(path->path) == path->signature)
 			continue;
@@ -376,9 +378,10 @@ static int watch_open_inotify(struct watch *watch)
 	watch->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (watch->inotify_fd < 0) {
 		log_event(LOG_LEVEL_WARNING, "watch_polls",
-			  "error=%s remedy=\"raise fs.inotify.max_user_instances or the "
-			  "open files limit\" poll_s=%.0f",
-			  LOG_QUOTED(strerror(errno)), (double)watch->config.poll_ns / 1e9);
+		          "error=%s remedy=\"raise fs.inotify.max_user_instances or the "
+		          "open files limit\" poll_s=%.0f",
+		          LOG_QUOTED(strerror(errno)),
+		          (double)watch->config.poll_ns / 1e9);
 		return -errno;
 	}
 	ev_io_init(&watch->io, watch_on_io, watch->inotify_fd, EV_READ);
@@ -394,7 +397,7 @@ static void watch_start_poll(struct watch *watch)
 }
 
 int watch_new(struct watch **ret_watch, struct ev_loop *loop,
-	      const struct watch_config *config)
+              const struct watch_config *config)
 {
 	struct watch *watch = calloc(1, sizeof(*watch));
 
@@ -435,8 +438,8 @@ void watch_set_config(struct watch *watch, const struct watch_config *config)
 }
 
 int watch_add(struct watch *watch, const char *path,
-	      void (*on_change)(void *context, const char *path), void *context,
-	      struct watch_path **ret_path)
+              void (*on_change)(void *context, const char *path), void *context,
+              struct watch_path **ret_path)
 {
 	struct watch_path *added = calloc(1, sizeof(*added));
 
@@ -476,7 +479,7 @@ size_t watch_count(const struct watch *watch)
 	const struct watch_dir *dir;
 	size_t n = 0;
 
-	LIST_FOREACH(dir, &watch->dirs, link)
+	LIST_FOREACH (dir, &watch->dirs, link)
 		n++;
 	return n;
 }

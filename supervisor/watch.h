@@ -29,7 +29,7 @@ struct watch_config {
 
 /* 0 or -errno. Without inotify (EMFILE, ENOSYS) it polls only and logs so once. */
 int watch_new(struct watch **ret_watch, struct ev_loop *loop,
-	      const struct watch_config *config);
+              const struct watch_config *config);
 void watch_free(struct watch *watch);
 
 /* New timings, from the next event on. */
@@ -39,8 +39,8 @@ void watch_set_config(struct watch *watch, const struct watch_config *config);
  * on_change runs from the loop, never from inside a call of this module; it may add and
  * remove watches. 0 or -errno. */
 int watch_add(struct watch *watch, const char *path,
-	      void (*on_change)(void *context, const char *path), void *context,
-	      struct watch_path **ret_path);
+              void (*on_change)(void *context, const char *path), void *context,
+              struct watch_path **ret_path);
 void watch_remove(struct watch_path *path);
 
 /* Watches and directories in use, for status and tests. */

@@ -290,9 +290,10 @@ int load(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
 
-	engine->module = torch::jit::load(
-		std::make_shared<memory_adapter>(config->weights, config->weights_bytes),
-		c10::Device(c10::kCPU));
+	engine->module =
+		torch::jit::load(std::make_shared<memory_adapter>(config->weights,
+	                                                          config->weights_bytes),
+	                         c10::Device(c10::kCPU));
 	engine->module.eval();
 
 	auto forward = engine->module.find_method("forward");

@@ -18,8 +18,9 @@
 #define BARE_ANSWER_MAX   ((size_t)64 * 1024 * 1024)
 
 static enum MHD_Result bare_handle(void *context, struct MHD_Connection *connection,
-				   const char *url, const char *method, const char *version,
-				   const char *data, size_t *bytes, void **request_context)
+                                   const char *url, const char *method,
+                                   const char *version, const char *data, size_t *bytes,
+                                   void **request_context)
 {
 	(void)url;
 	(void)method;
@@ -50,7 +51,8 @@ static struct MHD_Response *bare_response(size_t bytes)
 		free(answer);
 		return NULL;
 	}
-	(void)MHD_add_response_header(response, "Content-Type", "application/octet-stream");
+	(void)MHD_add_response_header(response, "Content-Type",
+	                              "application/octet-stream");
 	return response;
 }
 
@@ -74,9 +76,9 @@ int main(int argc, char **argv)
 	if (!response)
 		return 1;
 	daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD,
-				  (uint16_t)strtoul(argv[1], NULL, 10), NULL, NULL,
-				  bare_handle, response, MHD_OPTION_CONNECTION_LIMIT, 1024u,
-				  MHD_OPTION_END);
+	                          (uint16_t)strtoul(argv[1], NULL, 10), NULL, NULL,
+	                          bare_handle, response, MHD_OPTION_CONNECTION_LIMIT,
+	                          1024u, MHD_OPTION_END);
 	if (daemon) {
 		(void)sigwait(&signals, &number);
 		MHD_stop_daemon(daemon);

@@ -30,16 +30,18 @@ static void fuzz_answer(struct oip_request *request, const struct oip_model *mod
 	unsigned char *memory = malloc(oip_answer_bound(request, model, request->inputs));
 	const char *encoding;
 
-	if (memory && oip_encode(request, model, 7, request->inputs, memory, &answer, &err) == 0)
+	if (memory &&
+	    oip_encode(request, model, 7, request->inputs, memory, &answer, &err) == 0)
 		(void)oip_compress(request, memory, answer.body_bytes, &encoding);
 	free(memory);
 }
 
-static void fuzz_body(const struct oip_model *model, const char *length, const char *encoding,
-		      const uint8_t *data, size_t size)
+static void fuzz_body(const struct oip_model *model, const char *length,
+                      const char *encoding, const uint8_t *data, size_t size)
 {
 	const struct proto_field fields[] = {
-		{ proto_text_of("inference-header-content-length"), proto_text_of(length) },
+		{ proto_text_of("inference-header-content-length"),
+		  proto_text_of(length) },
 		{ proto_text_of("content-encoding"), proto_text_of(encoding) },
 		{ proto_text_of("accept-encoding"), proto_text_of("gzip;q=0, deflate") },
 	};
@@ -53,7 +55,7 @@ static void fuzz_body(const struct oip_model *model, const char *length, const c
 
 	proto_head_write(head_memory, none, none, fields + skip, 3 - skip);
 	if (proto_head_read(&head, head_memory,
-			    proto_head_bytes(none, none, fields + skip, 3 - skip)) != 0)
+	                    proto_head_bytes(none, none, fields + skip, 3 - skip)) != 0)
 		abort();
 	/* A block of its own size: reading past the end is found. */
 	body = malloc(size ? size : 1);
@@ -87,7 +89,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	model.n_inputs = model.n_outputs = 1 + data[0] % 4;
 	if (data[0] & 0x80)
-		(void)snprintf(length, sizeof(length), "%u", data[1] * (data[0] & 0x40 ? 4u : 1u));
+		(void)snprintf(length, sizeof(length), "%u",
+		               data[1] * (data[0] & 0x40 ? 4u : 1u));
 	fuzz_body(&model, length, fuzz_encodings[data[0] >> 4 & 3], data + 2, size - 2);
 	return 0;
 }

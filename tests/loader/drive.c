@@ -35,9 +35,9 @@ static void drive_spawn(struct drive *drive, int control_fd)
 	(void)snprintf(path, sizeof(path), "%s/moult-loader", drive_build_dir);
 	(void)snprintf(parent, sizeof(parent), "--parent=%d", (int)getpid());
 	assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
-	assert_int_equal(
-		posix_spawn_file_actions_adddup2(&actions, control_fd, PROTO_CONTROL_FD),
-		0);
+	assert_int_equal(posix_spawn_file_actions_adddup2(&actions, control_fd,
+	                                                  PROTO_CONTROL_FD),
+	                 0);
 	assert_int_equal(posix_spawn(&drive->pid, path, &actions, NULL, argv, environ),
 	                 0);
 	(void)posix_spawn_file_actions_destroy(&actions);
@@ -99,10 +99,11 @@ static int drive_make_secrets(const char *const *secrets)
 	for (; secrets && *secrets; secrets++) {
 		const char *value = strchr(*secrets, '=') + 1;
 
-		end = proto_secret_write(
-			end,
-			(struct proto_text){ *secrets, (size_t)(value - 1 - *secrets) },
-			proto_text_of(value));
+		end = proto_secret_write(end,
+		                         (struct proto_text){
+						 *secrets,
+						 (size_t)(value - 1 - *secrets) },
+		                         proto_text_of(value));
 	}
 	fd = memfd_create_constant("moult-secrets", memory, (size_t)(end - memory));
 	assert_true(fd >= 0);
@@ -288,9 +289,9 @@ void drive_header(const struct drive *drive, const struct proto_answer *answer,
 	int r;
 
 	text[0] = '\0';
-	assert_int_equal(
-		proto_head_read(&head, memory + answer->head_offset, answer->head_bytes),
-		0);
+	assert_int_equal(proto_head_read(&head, memory + answer->head_offset,
+	                                 answer->head_bytes),
+	                 0);
 	while ((r = proto_head_next(&head, &field)) == 1)
 		if (proto_text_equals(field.name, name))
 			(void)snprintf(text, size, "%.*s", (int)field.value.bytes,

@@ -457,9 +457,9 @@ static void test_warmup_request(void **state)
 		assert_int_equal(write(fd, rows[i].text, strlen(rows[i].text)),
 		                 strlen(rows[i].text));
 		(void)close(fd);
-		assert_int_equal(
-			json_object_set_new(config, "warmup_request", json_string(path)),
-			0);
+		assert_int_equal(json_object_set_new(config, "warmup_request",
+		                                     json_string(path)),
+		                 0);
 		drive_start(&drive, ARENA_BYTES);
 		if (rows[i].is_good) {
 			drive_ready(&drive, config);

@@ -162,10 +162,11 @@ static void test_refusals(void **state)
 
 			(void)snprintf(name, sizeof(name), "%.*s",
 			               (int)(value - rows[i].value), rows[i].value);
-			assert_int_equal(
-				json_object_set_new(json_object_get(config, "options"),
-			                            name, json_string(value + 1)),
-				0);
+			assert_int_equal(json_object_set_new(json_object_get(config,
+			                                                     "options"),
+			                                     name,
+			                                     json_string(value + 1)),
+			                 0);
 		} else if (rows[i].key) {
 			assert_int_equal(json_object_set_new(config, rows[i].key,
 			                                     json_string(rows[i].value)),

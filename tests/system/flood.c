@@ -23,10 +23,10 @@
 #include <unistd.h>
 
 #define FLOOD_CLIENTS_MAX 256
-#define FLOOD_FLOATS_MAX 16384
-#define FLOOD_HEAD_MAX 1024
-#define FLOOD_ANSWER_MAX (FLOOD_HEAD_MAX * 4 + FLOOD_FLOATS_MAX * sizeof(float))
-#define FLOOD_TIMEOUT_S 60
+#define FLOOD_FLOATS_MAX  16384
+#define FLOOD_HEAD_MAX    1024
+#define FLOOD_ANSWER_MAX  (FLOOD_HEAD_MAX * 4 + FLOOD_FLOATS_MAX * sizeof(float))
+#define FLOOD_TIMEOUT_S   60
 
 struct flood_client {
 	pthread_t thread;
@@ -81,18 +81,18 @@ static size_t flood_make(struct flood_client *client)
 
 	for (size_t i = 0; i < flood_floats; i++)
 		client->data[i] = (float)(client->sent % 100000) + (float)client->index +
-				  (float)i * 0.5f;
+		                  (float)i * 0.5f;
 	json_bytes = snprintf(json, sizeof(json),
-			      "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,%zu],"
-			      "\"datatype\":\"FP32\",\"parameters\":{"
-			      "\"binary_data_size\":%zu}}],"
-			      "\"parameters\":{\"binary_data_output\":true}}",
-			      flood_floats, data_bytes);
+	                      "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,%zu],"
+	                      "\"datatype\":\"FP32\",\"parameters\":{"
+	                      "\"binary_data_size\":%zu}}],"
+	                      "\"parameters\":{\"binary_data_output\":true}}",
+	                      flood_floats, data_bytes);
 	head_bytes = snprintf(client->request, FLOOD_HEAD_MAX,
-			      "POST /v2/models/%s/infer HTTP/1.1\r\nHost: x\r\n"
-			      "Inference-Header-Content-Length: %d\r\n"
-			      "Content-Length: %zu\r\n\r\n",
-			      flood_model, json_bytes, (size_t)json_bytes + data_bytes);
+	                      "POST /v2/models/%s/infer HTTP/1.1\r\nHost: x\r\n"
+	                      "Inference-Header-Content-Length: %d\r\n"
+	                      "Content-Length: %zu\r\n\r\n",
+	                      flood_model, json_bytes, (size_t)json_bytes + data_bytes);
 	memcpy(client->request + head_bytes, json, (size_t)json_bytes);
 	memcpy(client->request + head_bytes + json_bytes, client->data, data_bytes);
 	return (size_t)head_bytes + (size_t)json_bytes + data_bytes;
@@ -127,7 +127,7 @@ static char *flood_receive(struct flood_client *client, size_t *ret_body_bytes)
 
 	while (!body || used < want) {
 		ssize_t n = recv(client->fd, client->answer + used,
-				 sizeof(client->answer) - 1 - used, 0);
+		                 sizeof(client->answer) - 1 - used, 0);
 
 		if (n <= 0)
 			return NULL;
@@ -135,7 +135,8 @@ static char *flood_receive(struct flood_client *client, size_t *ret_body_bytes)
 		client->answer[used] = '\0';
 		if (!body && (body = strstr(client->answer, "\r\n\r\n"))) {
 			body += 4;
-			*ret_body_bytes = flood_header(client->answer, "\r\ncontent-length: ");
+			*ret_body_bytes =
+				flood_header(client->answer, "\r\ncontent-length: ");
 			want = (size_t)(body - client->answer) + *ret_body_bytes;
 			if (want >= sizeof(client->answer))
 				return NULL;
@@ -146,7 +147,8 @@ static char *flood_receive(struct flood_client *client, size_t *ret_body_bytes)
 
 static void flood_check(struct flood_client *client, const char *body, size_t body_bytes)
 {
-	size_t json_bytes = flood_header(client->answer, "\r\ninference-header-content-length: ");
+	size_t json_bytes =
+		flood_header(client->answer, "\r\ninference-header-content-length: ");
 	uint64_t generation = flood_header(client->answer, "\r\nmoult-generation: ");
 	size_t data_bytes = flood_floats * sizeof(float);
 
@@ -219,10 +221,10 @@ static void flood_print(struct flood_client *const *clients, size_t n)
 			reason = clients[i]->reason;
 	}
 	(void)printf("{\"sent\":%llu,\"answered\":%llu,\"lost\":%llu,\"wrong\":%llu,"
-		     "\"swaps\":%llu,\"newest\":%llu,\"reason\":\"%s\"}\n",
-		     (unsigned long long)sent, (unsigned long long)answered,
-		     (unsigned long long)lost, (unsigned long long)wrong,
-		     (unsigned long long)swaps, (unsigned long long)newest, reason);
+	             "\"swaps\":%llu,\"newest\":%llu,\"reason\":\"%s\"}\n",
+	             (unsigned long long)sent, (unsigned long long)answered,
+	             (unsigned long long)lost, (unsigned long long)wrong,
+	             (unsigned long long)swaps, (unsigned long long)newest, reason);
 }
 
 int main(int argc, char **argv)

@@ -33,9 +33,11 @@ static void test_sizes(void **state)
 		size_t offset;
 
 		assert_int_equal(arena_init(&arena, ARENA_TEST_BYTES), 0);
-		assert_int_equal(arena_alloc(&arena, rows[i].bytes, &offset), rows[i].want);
+		assert_int_equal(arena_alloc(&arena, rows[i].bytes, &offset),
+		                 rows[i].want);
 		if (rows[i].want == 0) {
-			assert_int_equal(arena_capacity(&arena, offset), rows[i].capacity);
+			assert_int_equal(arena_capacity(&arena, offset),
+			                 rows[i].capacity);
 			assert_int_equal(arena.used_bytes, rows[i].capacity);
 			arena_free(&arena, offset);
 		}
@@ -68,7 +70,8 @@ static void test_full_then_whole_again(void **state)
 	for (size_t i = 0; i < 64; i += 2)
 		arena_free(&arena, offsets[i]);
 	/* Half is free, but no two neighbours are. */
-	assert_int_equal(arena_alloc(&arena, ARENA_BLOCK_BYTES * 2, &offset), ARENA_E_FULL);
+	assert_int_equal(arena_alloc(&arena, ARENA_BLOCK_BYTES * 2, &offset),
+	                 ARENA_E_FULL);
 	for (size_t i = 1; i < 64; i += 2)
 		arena_free(&arena, offsets[i]);
 	assert_int_equal(arena_alloc(&arena, ARENA_TEST_BYTES, &offset), 0);
@@ -92,16 +95,18 @@ static void test_random_traffic(void **state)
 
 		if (n_live > 0 && rand_r(&seed) % 2) {
 			size_t pick = (size_t)rand_r(&seed) % n_live;
-			size_t blocks = arena_capacity(&arena, live[pick]) / ARENA_BLOCK_BYTES;
+			size_t blocks =
+				arena_capacity(&arena, live[pick]) / ARENA_BLOCK_BYTES;
 
 			for (size_t i = 0; i < blocks; i++)
 				used[live[pick] / ARENA_BLOCK_BYTES + i] = 0;
 			arena_free(&arena, live[pick]);
 			live[pick] = live[--n_live];
 		} else if (arena_alloc(&arena,
-				       (size_t)rand_r(&seed) % (ARENA_BLOCK_BYTES * 9),
-				       &offset) == 0) {
-			size_t blocks = arena_capacity(&arena, offset) / ARENA_BLOCK_BYTES;
+		                       (size_t)rand_r(&seed) % (ARENA_BLOCK_BYTES * 9),
+		                       &offset) == 0) {
+			size_t blocks =
+				arena_capacity(&arena, offset) / ARENA_BLOCK_BYTES;
 
 			for (size_t i = 0; i < blocks; i++) {
 				assert_int_equal(used[offset / ARENA_BLOCK_BYTES + i], 0);

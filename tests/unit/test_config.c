@@ -262,8 +262,8 @@ static void test_nul_byte(void **state)
 	(void)state;
 	write_bytes("moult.conf", text, sizeof(text) - 1);
 	assert_int_equal(config_load(&config, path, &err), -EINVAL);
-	assert_non_null(
-		strstr(err.text, ":2: the line holds a control character (0x00)"));
+	assert_non_null(strstr(err.text,
+	                       ":2: the line holds a control character (0x00)"));
 }
 
 static void test_long_line(void **state)
@@ -488,8 +488,9 @@ static void test_environment(void **state)
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		struct config *config;
 
-		assert_int_equal(
-			setenv("MOULT_DISABLE_SECRETS_RELOAD", cases[i].value, 1), 0);
+		assert_int_equal(setenv("MOULT_DISABLE_SECRETS_RELOAD", cases[i].value,
+		                        1),
+		                 0);
 		config = load_good(MODEL);
 		assert_int_equal(config->models[0]->disable_secrets_reload,
 		                 cases[i].want);
@@ -722,8 +723,9 @@ static void write_section(FILE *out, const char *label, json_t *object)
 		if (json_is_null(value) || strcmp(key, "file") == 0)
 			continue;
 		if (json_is_array(value))
-			json_array_foreach(value, i, element)(void) fprintf(
-				out, "%s = %s\n", key, json_string_value(element));
+			json_array_foreach(value, i, element)(void)
+				fprintf(out, "%s = %s\n", key,
+			                json_string_value(element));
 		else if (json_is_integer(value))
 			(void)fprintf(out, "%s = %lld\n", key,
 			              (long long)json_integer_value(value));

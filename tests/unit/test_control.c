@@ -473,9 +473,9 @@ static void test_live_one_is_there(void **state)
 	struct control *second = NULL;
 	struct err err = ERR_NULL;
 
-	assert_int_equal(
-		control_new(&second, fixture->loop, socket_path, commands, fixture, &err),
-		-EADDRINUSE);
+	assert_int_equal(control_new(&second, fixture->loop, socket_path, commands,
+	                             fixture, &err),
+	                 -EADDRINUSE);
 	assert_non_null(strstr(err.text, "another moultd answers there"));
 	assert_int_equal(access(socket_path, F_OK), 0);
 }
@@ -493,8 +493,9 @@ static void test_stale_socket(void **state)
 	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	(void)close(fd);
-	assert_int_equal(
-		control_new(&control, fixture->loop, path, commands, fixture, &err), 0);
+	assert_int_equal(control_new(&control, fixture->loop, path, commands, fixture,
+	                             &err),
+	                 0);
 	control_free(control);
 	assert_int_equal(access(path, F_OK), -1);
 }
@@ -508,11 +509,13 @@ static void test_replaced_socket(void **state)
 	char path[80];
 
 	(void)snprintf(path, sizeof(path), "%s/replaced", folder);
-	assert_int_equal(
-		control_new(&first, fixture->loop, path, commands, fixture, NULL), 0);
+	assert_int_equal(control_new(&first, fixture->loop, path, commands, fixture,
+	                             NULL),
+	                 0);
 	assert_int_equal(unlink(path), 0);
-	assert_int_equal(
-		control_new(&second, fixture->loop, path, commands, fixture, NULL), 0);
+	assert_int_equal(control_new(&second, fixture->loop, path, commands, fixture,
+	                             NULL),
+	                 0);
 	control_free(first);
 	assert_int_equal(access(path, F_OK), 0);
 	control_free(second);
@@ -531,23 +534,23 @@ static void test_refused_paths(void **state)
 	file = fopen(path, "we");
 	assert_non_null(file);
 	(void)fclose(file);
-	assert_int_equal(
-		control_new(&control, fixture->loop, path, commands, fixture, &err),
-		-EEXIST);
+	assert_int_equal(control_new(&control, fixture->loop, path, commands, fixture,
+	                             &err),
+	                 -EEXIST);
 	assert_non_null(strstr(err.text, "is there and is no socket"));
 	assert_int_equal(unlink(path), 0);
 
 	(void)snprintf(path, sizeof(path), "%s/none/sock", folder);
-	assert_int_equal(
-		control_new(&control, fixture->loop, path, commands, fixture, &err),
-		-ENOENT);
+	assert_int_equal(control_new(&control, fixture->loop, path, commands, fixture,
+	                             &err),
+	                 -ENOENT);
 	assert_non_null(strstr(err.text, "create its directory"));
 
 	memset(path, 'x', sizeof(path) - 1);
 	path[sizeof(path) - 1] = '\0';
-	assert_int_equal(
-		control_new(&control, fixture->loop, path, commands, fixture, &err),
-		-ENAMETOOLONG);
+	assert_int_equal(control_new(&control, fixture->loop, path, commands, fixture,
+	                             &err),
+	                 -ENAMETOOLONG);
 	assert_null(control);
 	control_free(NULL);
 }

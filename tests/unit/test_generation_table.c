@@ -62,11 +62,11 @@ static void test_every_living_state_can_end(void **state)
 		if (!is_alive(from))
 			continue;
 		assert_int_equal(generation_next(from, GENERATION_EV_EXITED),
-				 GENERATION_RECLAIMING);
+		                 GENERATION_RECLAIMING);
 		assert_int_not_equal(generation_next(from, GENERATION_EV_RETIRE),
-				     GENERATION_NONE);
+		                     GENERATION_NONE);
 		assert_int_not_equal(generation_next(from, GENERATION_EV_VIOLATION),
-				     GENERATION_NONE);
+		                     GENERATION_NONE);
 	}
 }
 
@@ -83,8 +83,8 @@ static void test_candidates_fail_alone(void **state)
 		for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++)
 			if (is_before_ready((enum generation_state)s))
 				assert_int_equal(generation_next((enum generation_state)s,
-								 failures[i]),
-						 GENERATION_FAILED);
+				                                 failures[i]),
+				                 GENERATION_FAILED);
 }
 
 /* ask, TERM, KILL, and then the word for what cannot die */
@@ -92,13 +92,13 @@ static void test_ladder(void **state)
 {
 	(void)state;
 	assert_int_equal(generation_next(GENERATION_DRAINING, GENERATION_EV_DEADLINE),
-			 GENERATION_STOPPING);
+	                 GENERATION_STOPPING);
 	assert_int_equal(generation_next(GENERATION_STOPPING, GENERATION_EV_DEADLINE),
-			 GENERATION_TERMINATING);
+	                 GENERATION_TERMINATING);
 	assert_int_equal(generation_next(GENERATION_TERMINATING, GENERATION_EV_DEADLINE),
-			 GENERATION_KILLING);
+	                 GENERATION_KILLING);
 	assert_int_equal(generation_next(GENERATION_KILLING, GENERATION_EV_DEADLINE),
-			 GENERATION_UNKILLABLE);
+	                 GENERATION_UNKILLABLE);
 }
 
 static int print_graph(void)
@@ -106,16 +106,16 @@ static int print_graph(void)
 	(void)printf("digraph generation {\n\trankdir=LR;\n\tnode [shape=box];\n");
 	for (unsigned int s = 0; s < GENERATION_STATE_COUNT; s++) {
 		for (unsigned int e = 0; e < GENERATION_EVENT_COUNT; e++) {
-			enum generation_state to = generation_next(
-				(enum generation_state)s, (enum generation_event)e);
+			enum generation_state to =
+				generation_next((enum generation_state)s,
+			                        (enum generation_event)e);
 
 			if (to != GENERATION_NONE && (unsigned int)to != s)
-				(void)printf("\t%s -> %s [label=\"%s\"];\n",
-					     generation_state_name(
-						     (enum generation_state)s),
-					     generation_state_name(to),
-					     generation_event_name(
-						     (enum generation_event)e));
+				(void)printf(
+					"\t%s -> %s [label=\"%s\"];\n",
+					generation_state_name((enum generation_state)s),
+					generation_state_name(to),
+					generation_event_name((enum generation_event)e));
 		}
 	}
 	(void)printf("}\n");

@@ -70,7 +70,7 @@ static void test_hostile_indexes(void **state)
 		for (uint64_t k = 0; k < RING_TEST_CAPACITY; k++)
 			assert_int_equal(ring_push(&pair.producer, &k), 0);
 		atomic_store(&pair.producer.shared->consumed,
-			     RING_TEST_CAPACITY + 1 + bad[i] % 7);
+		             RING_TEST_CAPACITY + 1 + bad[i] % 7);
 		assert_int_equal(ring_push(&pair.producer, &value), RING_E_CORRUPT);
 		free(pair.memory);
 	}

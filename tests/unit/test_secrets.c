@@ -69,8 +69,9 @@ static void test_none(void **state)
 	struct secrets secrets;
 
 	(void)state;
-	assert_int_equal(
-		secrets_init(&secrets, memfd_create_constant("test", "", 0), &err), 0);
+	assert_int_equal(secrets_init(&secrets, memfd_create_constant("test", "", 0),
+	                              &err),
+	                 0);
 	assert_int_equal(secrets.n_rows, 0);
 	secrets_fini(&secrets);
 }
