@@ -35,7 +35,7 @@ extern "C" {
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define ENGINE_ABI         1
+#define ENGINE_ABI         2
 #define ENGINE_TENSORS_MAX 32
 
 enum engine_outcome {
@@ -65,6 +65,10 @@ struct engine_config {
 	const char *device;  /* "cpu", "cuda:0" */
 	const void *weights; /* the model file's bytes, page-aligned; NULL: none */
 	size_t weights_bytes;
+	/* Until commit hold no copy of the weights in the memory of @device, because another
+	 * process still fills it. weights is NULL; commit reads weights_fd with pread(). */
+	bool is_lean;
+	int weights_fd;   /* lean only; else -1 */
 	uint32_t threads; /* computing threads, at least 1 */
 	uint32_t max_batch;
 	const struct tensor_spec *inputs;

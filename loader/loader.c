@@ -36,6 +36,8 @@ struct loader {
 	struct model_config config;
 	struct secrets secrets;
 	struct weights weights;
+	int weights_fd; /* from LOAD, until it is read */
+	uint64_t loading_bytes;
 	struct lane lane;
 	struct engine_config engine_config; /* the engine keeps a pointer to it */
 	const struct engine_api *api;
@@ -184,9 +186,12 @@ static int loader_take_load(struct loader *loader, struct err *err)
 {
 	int *fds = loader->message->fds;
 
-	if (loader->message->n_fds != PROTO_LOAD_FD_COUNT)
+	if (loader->message->n_fds != PROTO_LOAD_FD_COUNT &&
+	    loader->message->n_fds != PROTO_LOAD_FD_WEIGHTS)
 		return err_set(err, ENGINE_E_FAILED, "LOAD came with %zu descriptors",
 		               loader->message->n_fds);
+	if (loader->message->n_fds == PROTO_LOAD_FD_COUNT)
+		loader->weights_fd = take_fd(&fds[PROTO_LOAD_FD_WEIGHTS]);
 	if (model_config_init(&loader->config, loader->message->payload, err) < 0)
 		return ENGINE_E_CONFIG;
 	if (lane_init(&loader->lane, fds, loader->generation, loader->config.leases,
@@ -198,11 +203,24 @@ static int loader_take_load(struct loader *loader, struct err *err)
 
 static int loader_read_weights(struct loader *loader, struct err *err)
 {
+	int fd = take_fd(&loader->weights_fd);
 	int r = 0;
 
 	if (loader->config.path)
-		r = weights_init(&loader->weights, loader->config.path, err);
+		r = weights_init(&loader->weights, fd, loader->config.path,
+		                 loader->config.is_lean, err);
+	else
+		close_fd(&fd);
 	return r < 0 ? ENGINE_E_FAILED : r ? ENGINE_E_MODEL : 0;
+}
+
+/* The file's bytes and what the engine made of them are there at once now. */
+static void loader_note_loading(struct loader *loader)
+{
+	struct memory_use use;
+
+	memory_measure(&use);
+	loader->loading_bytes = use.anon_bytes;
 }
 
 static int loader_open_engine(struct loader *loader, struct err *err)
@@ -218,6 +236,8 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 		.device = config->device,
 		.weights = loader->weights.data,
 		.weights_bytes = loader->weights.bytes,
+		.is_lean = config->is_lean,
+		.weights_fd = config->is_lean ? loader->weights.fd : -1,
 		.threads = config->threads,
 		.max_batch = config->max_batch,
 		.inputs = config->inputs,
@@ -232,7 +252,9 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 	r = loader->api->stage(&loader->engine_config, &loader->engine, err);
 	if (r == ENGINE_E_MODEL && config->path)
 		(void)err_prefix(err, r, "model file '%s'", config->path);
-	if (r == 0 && !loader->api->keeps_weights) {
+	if (r == 0)
+		loader_note_loading(loader);
+	if (r == 0 && !loader->api->keeps_weights && !config->is_lean) {
 		weights_drop(&loader->weights);
 		loader->engine_config.weights = NULL;
 	}
@@ -258,9 +280,11 @@ static int loader_stage(struct loader *loader)
 	if (r)
 		return loader_refuse(loader, r, &err);
 	return loader_send(loader, PROTO_STAGED,
-	                   json_pack("{s:s, s:I, s:s, s:f}", "weights_sha256",
+	                   json_pack("{s:s, s:I, s:I, s:s, s:f}", "weights_sha256",
 	                             loader->weights.sha256, "weights_bytes",
-	                             (json_int_t)loader->weights.bytes, "engine_version",
+	                             (json_int_t)loader->weights.bytes,
+	                             "loading_anon_bytes",
+	                             (json_int_t)loader->loading_bytes, "engine_version",
 	                             loader->api->version, "stage_ms",
 	                             clock_ns_to_ms(clock_now_ns() - start_ns)));
 }
@@ -271,8 +295,17 @@ static int loader_commit(struct loader *loader)
 	int r;
 
 	r = loader->api->commit(loader->engine, &err);
+	if (r == ENGINE_E_MODEL && loader->config.path)
+		(void)err_prefix(&err, r, "model file '%s'", loader->config.path);
+	if (r == 0 && loader->config.is_lean && loader->config.path &&
+	    weights_check(&loader->weights, loader->config.path, &err))
+		r = ENGINE_E_MODEL;
 	if (r)
 		return loader_refuse(loader, r, &err);
+	if (loader->config.is_lean) {
+		weights_drop(&loader->weights);
+		loader->engine_config.weights_fd = -1;
+	}
 	return loader_send(loader, PROTO_COMMITTED, json_object());
 }
 
@@ -352,6 +385,8 @@ int loader_run(int control_fd, uint64_t generation)
 	loader->chan.fd = control_fd;
 	loader->lane = (struct lane)LANE_NULL;
 	loader->secrets = (struct secrets)SECRETS_NULL;
+	loader->weights = (struct weights)WEIGHTS_NULL;
+	loader->weights_fd = -1;
 	loader->message = calloc(1, sizeof(*loader->message));
 	if (!loader->message)
 		return loader_fail("start", "out of memory");

@@ -6,6 +6,7 @@
  */
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "loader/engine.h"
@@ -31,6 +32,7 @@ struct model_config {
 	uint32_t leases;
 	uint64_t max_delay_ns;
 	uint64_t max_body_bytes;
+	bool is_lean; /* no copy of the model before COMMIT */
 	const char *required_secrets[MODEL_CONFIG_NAMES_MAX];
 	size_t n_required_secrets;
 	struct tensor_spec inputs[ENGINE_TENSORS_MAX];

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -31,19 +32,25 @@ static bool weights_is_same(const struct stat *a, const struct stat *b)
 	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-static int weights_read(struct weights *weights, int fd, const char *path,
-                        struct err *err)
+/* Into weights->data, or (lean) through a small buffer. The descriptor's offset belongs to
+ * everybody who has it open: pread(). */
+static int weights_read(struct weights *weights, const char *path, struct err *err)
 {
+	FREE unsigned char *buffer = weights->data ? NULL : malloc(WEIGHTS_CHUNK_BYTES);
 	struct sha256_ctx sha256;
 	uint8_t digest[SHA256_DIGEST_SIZE];
 	unsigned char *data = weights->data;
 	size_t done = 0;
 
+	if (!data && !buffer)
+		return err_set(err, -ENOMEM, "out of memory");
 	sha256_init(&sha256);
 	while (done < weights->bytes) {
 		size_t want = weights->bytes - done;
-		ssize_t n = read(fd, data + done,
-		                 want < WEIGHTS_CHUNK_BYTES ? want : WEIGHTS_CHUNK_BYTES);
+		unsigned char *chunk = data ? data + done : buffer;
+		ssize_t n = pread(weights->fd, chunk,
+		                  want < WEIGHTS_CHUNK_BYTES ? want : WEIGHTS_CHUNK_BYTES,
+		                  (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -52,7 +59,7 @@ static int weights_read(struct weights *weights, int fd, const char *path,
 			               strerror(errno));
 		if (n == 0)
 			return weights_changed(path, err);
-		sha256_update(&sha256, (size_t)n, data + done);
+		sha256_update(&sha256, (size_t)n, chunk);
 		done += (size_t)n;
 	}
 	sha256_digest(&sha256, sizeof(digest), digest);
@@ -61,40 +68,63 @@ static int weights_read(struct weights *weights, int fd, const char *path,
 	return 0;
 }
 
-int weights_init(struct weights *weights, const char *path, struct err *err)
+static int weights_open(struct weights *weights, int fd, const char *path,
+                        struct err *err)
 {
-	CLOSE_FD int fd = -1;
-	struct stat before;
-	struct stat after;
-	int r;
-
-	*weights = (struct weights){ 0 };
 	/* Not blocking: a FIFO must not hold us up before it is refused. */
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &before) < 0)
+	weights->fd = fd >= 0 ? fd : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (weights->fd < 0 || fstat(weights->fd, &weights->file) < 0)
 		return err_set(err, WEIGHTS_E_REFUSED, "cannot open model file '%s': %s",
 		               path, strerror(errno));
-	if (!S_ISREG(before.st_mode) || before.st_size <= 0)
+	if (!S_ISREG(weights->file.st_mode) || weights->file.st_size <= 0)
 		return err_set(err, WEIGHTS_E_REFUSED, "model file '%s' is %s", path,
-		               S_ISREG(before.st_mode) ? "empty" : "not a regular file");
-	weights->data = mmap(NULL, (size_t)before.st_size, PROT_READ | PROT_WRITE,
-	                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (weights->data == MAP_FAILED) {
-		r = -errno;
-		weights->data = NULL;
-		return err_set(err, r, "no memory for the %lld bytes of '%s'",
-		               (long long)before.st_size, path);
-	}
-	weights->bytes = (size_t)before.st_size;
-	r = weights_read(weights, fd, path, err);
-	if (r == 0 && (fstat(fd, &after) < 0 || !weights_is_same(&before, &after)))
-		r = weights_changed(path, err);
+		               S_ISREG(weights->file.st_mode) ? "empty"
+		                                              : "not a regular file");
+	weights->bytes = (size_t)weights->file.st_size;
+	return 0;
+}
+
+static int weights_map(struct weights *weights, const char *path, struct err *err)
+{
+	void *data = mmap(NULL, weights->bytes, PROT_READ | PROT_WRITE,
+	                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (data == MAP_FAILED)
+		return err_set(err, -errno, "no memory for the %zu bytes of '%s'",
+		               weights->bytes, path);
+	weights->data = data;
+	return 0;
+}
+
+int weights_init(struct weights *weights, int fd, const char *path, bool is_lean,
+                 struct err *err)
+{
+	int r;
+
+	*weights = (struct weights)WEIGHTS_NULL;
+	r = weights_open(weights, fd, path, err);
+	if (r == 0 && !is_lean)
+		r = weights_map(weights, path, err);
+	if (r == 0)
+		r = weights_read(weights, path, err);
+	if (r == 0)
+		r = weights_check(weights, path, err);
 	if (r) {
 		weights_drop(weights);
 		return r;
 	}
 	/* Nobody has reason to write there; let a stray write show itself. */
-	(void)mprotect(weights->data, weights->bytes, PROT_READ);
+	if (weights->data)
+		(void)mprotect(weights->data, weights->bytes, PROT_READ);
+	return 0;
+}
+
+int weights_check(const struct weights *weights, const char *path, struct err *err)
+{
+	struct stat now;
+
+	if (fstat(weights->fd, &now) < 0 || !weights_is_same(&weights->file, &now))
+		return weights_changed(path, err);
 	return 0;
 }
 
@@ -103,4 +133,5 @@ void weights_drop(struct weights *weights)
 	if (weights->data)
 		(void)munmap(weights->data, weights->bytes);
 	weights->data = NULL;
+	close_fd(&weights->fd);
 }

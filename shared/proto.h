@@ -41,7 +41,7 @@
 #define PROTO_CONTROL_FD 3
 
 #define PROTO_PAYLOAD_MAX 65536
-#define PROTO_FDS_MAX     6
+#define PROTO_FDS_MAX     7
 #define PROTO_LEASES_MAX  4096
 
 enum proto_type {
@@ -65,6 +65,7 @@ enum proto_load_fd {
 	PROTO_LOAD_FD_LOADER_BELL,     /* eventfd: the loader waits on it */
 	PROTO_LOAD_FD_SUPERVISOR_BELL, /* eventfd: the supervisor waits on it */
 	PROTO_LOAD_FD_SECRETS,         /* constant memfd, see proto_secrets_next() */
+	PROTO_LOAD_FD_WEIGHTS,         /* the model file; absent when there is none */
 	PROTO_LOAD_FD_COUNT
 };
 

@@ -88,20 +88,18 @@ static void commands_finish(struct commands_waiter *waiter)
 }
 
 static void commands_add_goal(struct commands_waiter *waiter, struct model *model,
-                              enum model_cause cause)
+                              uint64_t number)
 {
 	struct commands_goal *goal = &waiter->goals[waiter->n_left++];
 
 	(void)strncpy(goal->model, model_name(model), sizeof(goal->model) - 1);
-	goal->number = model_reload(model, cause);
+	goal->number = number;
 }
 
-/* @only: NULL is all models. A waiter, or NULL when there are too many. */
-static struct commands_waiter *commands_reload(struct commands *commands,
-                                               struct model *only, enum model_cause cause)
+/* NULL when there are too many. */
+static struct commands_waiter *commands_new_waiter(struct commands *commands)
 {
 	struct commands_waiter *waiter;
-	struct model *model;
 
 	if (commands->n_waiters >= COMMANDS_WAITERS_MAX)
 		return NULL;
@@ -112,10 +110,21 @@ static struct commands_waiter *commands_reload(struct commands *commands,
 	commands->n_waiters++;
 	LIST_INSERT_HEAD(&commands->waiters, waiter, link);
 	notify_reloading(supervisor_notify(commands->supervisor));
-	if (only)
-		commands_add_goal(waiter, only, cause);
-	for (size_t i = 0; !only && (model = supervisor_at(commands->supervisor, i)); i++)
-		commands_add_goal(waiter, model, cause);
+	return waiter;
+}
+
+/* @only: NULL is all models. A waiter, or NULL when there are too many. */
+static struct commands_waiter *commands_reload(struct commands *commands,
+                                               struct model *only, enum model_cause cause)
+{
+	struct commands_waiter *waiter = commands_new_waiter(commands);
+	struct model *model;
+
+	if (waiter && only)
+		commands_add_goal(waiter, only, model_reload(only, cause));
+	for (size_t i = 0;
+	     waiter && !only && (model = supervisor_at(commands->supervisor, i)); i++)
+		commands_add_goal(waiter, model, model_reload(model, cause));
 	return waiter;
 }
 
@@ -177,23 +186,10 @@ static bool commands_get_model(struct commands *commands, struct control_call *c
 	return true;
 }
 
-static void commands_on_reload(void *context, struct control_call *call,
-                               const json_t *args)
+/* Answers @call at once, or (wait) with the receipts. @waiter: NULL is too many. */
+static void commands_wait(struct control_call *call, const json_t *args,
+                          struct commands_waiter *waiter)
 {
-	struct commands *commands = context;
-	struct commands_waiter *waiter;
-	struct model *model;
-	struct err err = ERR_NULL;
-
-	/* A new model may stand in the new configuration: read that first. */
-	if (supervisor_reload_config(commands->supervisor, &err) < 0) {
-		control_fail(call, "the configuration is refused, nothing changed: %s",
-		             err.text);
-		return;
-	}
-	if (!commands_get_model(commands, call, args, &model))
-		return;
-	waiter = commands_reload(commands, model, MODEL_CAUSE_MANUAL);
 	if (!waiter) {
 		control_fail(call,
 		             "too many reloads are being waited for; try again later");
@@ -209,6 +205,63 @@ static void commands_on_reload(void *context, struct control_call *call,
 	control_call_watch(call, commands_on_gone, waiter);
 	if (waiter->n_left == 0)
 		commands_finish(waiter);
+}
+
+static void commands_explain(struct commands *commands, struct control_call *call,
+                             struct model *only)
+{
+	struct model *model;
+
+	for (size_t i = 0; (model = supervisor_at(commands->supervisor, i)); i++)
+		if (!only || model == only)
+			control_reply(call, model_explain(model), false);
+	control_reply(call, json_pack("{s:b}", "ok", 1), true);
+}
+
+static void commands_on_reload(void *context, struct control_call *call,
+                               const json_t *args)
+{
+	struct commands *commands = context;
+	struct model *model;
+	struct err err = ERR_NULL;
+
+	if (json_is_true(json_object_get(args, "explain"))) {
+		if (commands_get_model(commands, call, args, &model))
+			commands_explain(commands, call, model);
+		return;
+	}
+	/* A new model may stand in the new configuration: read that first. */
+	if (supervisor_reload_config(commands->supervisor, &err) < 0) {
+		control_fail(call, "the configuration is refused, nothing changed: %s",
+		             err.text);
+		return;
+	}
+	if (commands_get_model(commands, call, args, &model))
+		commands_wait(call, args,
+		              commands_reload(commands, model, MODEL_CAUSE_MANUAL));
+}
+
+static void commands_on_rollback(void *context, struct control_call *call,
+                                 const json_t *args)
+{
+	struct commands *commands = context;
+	struct commands_waiter *waiter = NULL;
+	struct model *model;
+	struct err err = ERR_NULL;
+	uint64_t number = 0;
+
+	if (!commands_get_model(commands, call, args, &model))
+		return;
+	if (!model) {
+		control_fail(call, "rollback needs the name of a model");
+	} else if (model_rollback(model, &number, &err) < 0) {
+		control_fail(call, "%s", err.text);
+	} else {
+		waiter = commands_new_waiter(commands);
+		if (waiter)
+			commands_add_goal(waiter, model, number);
+		commands_wait(call, args, waiter);
+	}
 }
 
 static void commands_on_status(void *context, struct control_call *call,
@@ -317,6 +370,7 @@ static void commands_on_version(void *context, struct control_call *call,
 /* clang-format off */
 const struct control_command commands_table[] = {
 	{ "reload", commands_on_reload },
+	{ "rollback", commands_on_rollback },
 	{ "status", commands_on_status },
 	{ "receipts", commands_on_receipts },
 	{ "show-config", commands_on_show_config },

@@ -111,7 +111,7 @@ static int read_models_dir(struct config *config, struct err *err)
 static int check_payload(const struct config *config, const struct config_model *model,
                          struct err *err)
 {
-	FREE char *json = config_model_to_json(config, model);
+	FREE char *json = config_model_to_json(config, model, false);
 
 	if (!json)
 		return -ENOMEM;
@@ -137,6 +137,8 @@ static int load(struct config *config, struct err *err)
 {
 	int r = config_set_defaults(&config_supervisor_table, config, err);
 
+	if (r == 0)
+		r = config_set_defaults(&config_device_table, &config->host, err);
 	if (r == 0)
 		r = config_file_read(config, config->file, CONFIG_FILE_MAIN, err);
 	if (r == 0)
@@ -175,21 +177,29 @@ int config_load(struct config **ret_config, const char *file, struct err *err)
 	struct config *config = calloc(1, sizeof(*config));
 	int r = -ENOMEM;
 
-	if (config)
+	if (config) {
+		config->refs = 1;
 		r = make_absolute(file, &config->file);
+	}
 	if (r == 0)
 		r = load(config, err);
 	if (r < 0) {
-		config_free(config);
+		config_unref(config);
 		return r == -ENOMEM ? err_set(err, r, "%s: out of memory", file) : r;
 	}
 	*ret_config = config;
 	return 0;
 }
 
-void config_free(struct config *config)
+struct config *config_ref(struct config *config)
 {
-	if (!config)
+	config->refs++;
+	return config;
+}
+
+void config_unref(struct config *config)
+{
+	if (!config || --config->refs > 0)
 		return;
 	for (size_t i = 0; i < config->n_models; i++)
 		config_model_free(config->models[i]);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What the operator asked for: [supervisor] and one [model NAME] per model, from
- * moult.conf and models.d/ *.conf.
+ * What the operator asked for: [supervisor], [device host] and one [model NAME] per model,
+ * from moult.conf and models.d/ *.conf.
  *
  * A configuration is read whole into a fresh struct, checked whole, and then used or
  * thrown away whole; it never changes afterwards. Every key is one row of a table: type,
@@ -34,6 +34,14 @@ enum config_class {
 enum config_strategy {
 	CONFIG_STRATEGY_AUTO,
 	CONFIG_STRATEGY_OVERLAP,
+	CONFIG_STRATEGY_STAGED,
+	CONFIG_STRATEGY_STOP_FIRST,
+};
+
+/* LIVE. Memory that models may use; "host" is main memory. */
+struct config_device {
+	uint64_t budget_bytes;  /* 0: as much as there is */
+	uint64_t reserve_bytes; /* is left free */
 };
 
 struct config_option {
@@ -111,14 +119,21 @@ struct config {
 	uint64_t poll_ns;       /* safety net beside inotify */
 	uint64_t shutdown_timeout_ns;
 
+	struct config_device host;
+
 	struct config_model *models[CONFIG_MODELS_MAX];
 	size_t n_models;
+
+	unsigned int refs;
 };
 
 /* Reads @file and its models_dir. 0, or -errno with a sentence that names file, line, key
- * and what is allowed. Blocks on local files only; the caller owns *ret_config. */
+ * and what is allowed. Blocks on local files only; the caller owns the one reference to
+ * *ret_config. */
 int config_load(struct config **ret_config, const char *file, struct err *err);
-void config_free(struct config *config);
+/* Generations outlive the configuration that they were built from being the newest. */
+struct config *config_ref(struct config *config);
+void config_unref(struct config *config); /* accepts NULL */
 
 const struct config_model *config_find(const struct config *config, const char *name);
 
@@ -136,8 +151,10 @@ bool config_model_needs_generation(const struct config_model *running,
                                    const struct config_model *fresh);
 
 /* The LOAD payload for a loader (shared/proto.h): only NEW_GENERATION keys and what the
- * loader needs of the others. The caller frees the text. NULL: out of memory. */
-char *config_model_to_json(const struct config *config, const struct config_model *model);
+ * loader needs of the others. @is_lean: it shall not hold its copy of the model before
+ * COMMIT. The caller frees the text. NULL: out of memory. */
+char *config_model_to_json(const struct config *config, const struct config_model *model,
+                           bool is_lean);
 
 /* Effective values of everything as a JSON object text, for `moultctl show-config`. */
 char *config_to_json(const struct config *config);

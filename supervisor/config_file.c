@@ -34,6 +34,7 @@ struct parser {
 	unsigned int line;
 	unsigned int n_models;
 	unsigned int supervisor_line; /* of [supervisor], or 0 */
+	unsigned int host_line;       /* of [device host], or 0 */
 
 	/* The open section; table is NULL before the first. */
 	const struct config_table *table;
@@ -174,7 +175,7 @@ static int close_section(struct parser *parser)
 
 	if (parser->model)
 		r = check_model(parser);
-	else if (parser->table)
+	else if (parser->table == &config_supervisor_table)
 		r = check_supervisor(parser);
 	parser->table = NULL;
 	parser->object = NULL;
@@ -197,6 +198,29 @@ static int open_supervisor(struct parser *parser)
 	parser->supervisor_line = parser->line;
 	parser->table = &config_supervisor_table;
 	parser->object = parser->config;
+	return 0;
+}
+
+static int open_device(struct parser *parser, const char *name)
+{
+	if (strcmp(name, "host") != 0)
+		return fail(
+			parser, parser->line, -EINVAL,
+			"%s: is no device that has settings: allowed is [device host]",
+			parser->label);
+	if (parser->kind == CONFIG_FILE_MODEL)
+		return fail(
+			parser, parser->line, -EINVAL,
+			"%s: belongs into the main file; a file of models_dir holds one "
+			"[model NAME]",
+			parser->label);
+	if (parser->host_line)
+		return fail(parser, parser->line, -EINVAL,
+		            "%s: stands on line %u already: keep one", parser->label,
+		            parser->host_line);
+	parser->host_line = parser->line;
+	parser->table = &config_device_table;
+	parser->object = &parser->config->host;
 	return 0;
 }
 
@@ -266,20 +290,30 @@ static int open_section(struct parser *parser, char *text)
 		return open_supervisor(parser);
 	if (strncmp(text, "model", 5) == 0 && (text[5] == ' ' || text[5] == '\t'))
 		return open_model(parser, text + 5 + strspn(text + 5, " \t"));
+	if (strncmp(text, "device", 6) == 0 && (text[6] == ' ' || text[6] == '\t'))
+		return open_device(parser, text + 6 + strspn(text + 6, " \t"));
 	return fail(parser, parser->line, -EINVAL,
-	            "%s: is no section: allowed are [supervisor] and [model NAME]",
+	            "%s: is no section: allowed are [supervisor], [device host] and "
+	            "[model NAME]",
 	            parser->label);
 }
 
 static int fail_unknown(struct parser *parser, const char *name)
 {
-	const struct config_table *other =
-		parser->model ? &config_supervisor_table : &config_model_table;
+	static const struct {
+		const struct config_table *table;
+		const char *label;
+	} others[] = {
+		{ &config_supervisor_table, "[supervisor]" },
+		{ &config_device_table, "[device host]" },
+		{ &config_model_table, "a [model NAME] section" },
+	};
 	const struct config_key *nearest = config_table_nearest(parser->table, name);
 
-	if (config_table_find(other, name))
-		return fail(parser, parser->line, -EINVAL, "%.60s: belongs into %s", name,
-		            parser->model ? "[supervisor]" : "a [model NAME] section");
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (config_table_find(others[i].table, name))
+			return fail(parser, parser->line, -EINVAL,
+			            "%.60s: belongs into %s", name, others[i].label);
 	if (nearest)
 		return fail(parser, parser->line, -EINVAL,
 		            "%.60s: is no key of %s: did you mean %s?", name,

@@ -80,7 +80,8 @@ static int set_number(json_t *object, const char *name, uint64_t value)
 	return json_object_set_new(object, name, json_integer((json_int_t)value));
 }
 
-char *config_model_to_json(const struct config *config, const struct config_model *model)
+char *config_model_to_json(const struct config *config, const struct config_model *model,
+                           bool is_lean)
 {
 	json_t *json = json_object();
 	int failed = 0;
@@ -109,6 +110,7 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_number(json, "max_body_bytes", model->max_body_bytes);
 	failed |= set_number(json, "request_timeout_ms",
 	                     model->request_timeout_ns / CLOCK_NS_PER_MS);
+	failed |= json_object_set_new(json, "lean", json_boolean(is_lean));
 	return print_and_drop(json, failed);
 }
 
@@ -143,11 +145,13 @@ char *config_to_json(const struct config *config)
 {
 	json_t *json = json_object();
 	json_t *supervisor = json_object();
+	json_t *host = json_object();
 	json_t *models = json_object();
 	int failed = 0;
 
 	failed |= set_text(json, "file", config->file);
 	failed |= set_keys(supervisor, &config_supervisor_table, config);
+	failed |= set_keys(host, &config_device_table, &config->host);
 	for (size_t i = 0; i < config->n_models; i++) {
 		const struct config_model *model = config->models[i];
 		json_t *object = json_object();
@@ -160,6 +164,7 @@ char *config_to_json(const struct config *config)
 		failed |= json_object_set_new(models, model->name, object);
 	}
 	failed |= json_object_set_new(json, "supervisor", supervisor);
+	failed |= json_object_set_new(json, "devices", json_pack("{s:o}", "host", host));
 	failed |= json_object_set_new(json, "models", models);
 	return print_and_drop(json, failed);
 }

@@ -29,6 +29,8 @@ static const struct config_word log_level_words[] = {
 static const struct config_word strategy_words[] = {
 	{ "auto", CONFIG_STRATEGY_AUTO },
 	{ "overlap", CONFIG_STRATEGY_OVERLAP },
+	{ "staged", CONFIG_STRATEGY_STAGED },
+	{ "stop-first", CONFIG_STRATEGY_STOP_FIRST },
 	{ NULL, 0 },
 };
 
@@ -201,6 +203,32 @@ static const struct config_key supervisor_keys[] = {
 		.fallback = "30s",
 		.help = "How long running requests may take to end when\n.Xr moultd 8\n"
 			"is told to stop.",
+	},
+};
+
+static const struct config_key device_keys[] = {
+	{
+		.name = "budget",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_LIVE,
+		AT(config_device, budget_bytes),
+		.min = 0,
+		.max = 1024 * GIB,
+		.fallback = "0",
+		.help = "Memory that all loaders together may hold.\n"
+			"With 0 it is what the machine and the control group leave.\n"
+			"A reload that would need more first lets the old generation go, "
+			"see\n.Cm strategy .",
+	},
+	{
+		.name = "reserve",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_LIVE,
+		AT(config_device, reserve_bytes),
+		.min = 0,
+		.max = 1024 * GIB,
+		.fallback = "64M",
+		.help = "Memory that is never planned with.",
 	},
 };
 
@@ -387,8 +415,18 @@ static const struct config_key model_keys[] = {
 		.fallback = "auto",
 		.words = strategy_words,
 		.help = "How a new generation takes over.\n"
-			"With\n.Cm overlap\nthe old one serves until the new one does.\n"
-			".Cm auto\npicks the best way that there is.",
+			"With\n.Cm overlap\nthe old one serves until the new one does: "
+	                "no "
+			"pause, two copies.\n"
+			"With\n.Cm staged\nthe new one does first all that needs no copy "
+	                "of "
+			"the model; then the old one ends, and requests wait until the "
+	                "new "
+			"one has its copy.\n"
+			"With\n.Cm stop-first\nthe old one ends before the new one "
+			"begins.\n"
+			".Cm auto\ntakes the first of these that fits into memory, see\n"
+			".Ic moultctl reload --explain .",
 	},
 	{
 		.name = "disable_secrets_reload",
@@ -520,12 +558,18 @@ static const struct config_key model_keys[] = {
 	},
 };
 
+_Static_assert(COUNT_OF(device_keys) <= CONFIG_KEYS_MAX, "tables of lines hold them");
 _Static_assert(COUNT_OF(supervisor_keys) <= CONFIG_KEYS_MAX, "tables of lines hold them");
 _Static_assert(COUNT_OF(model_keys) <= CONFIG_KEYS_MAX, "tables of lines hold them");
 
 const struct config_table config_supervisor_table = {
 	.keys = supervisor_keys,
 	.n_keys = COUNT_OF(supervisor_keys),
+};
+
+const struct config_table config_device_table = {
+	.keys = device_keys,
+	.n_keys = COUNT_OF(device_keys),
 };
 
 const struct config_table config_model_table = {

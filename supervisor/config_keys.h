@@ -61,8 +61,9 @@ struct config_table {
 	size_t n_keys;
 };
 
-/* Keys of struct config, and of struct config_model. */
+/* Keys of struct config, struct config_device and struct config_model. */
 extern const struct config_table config_supervisor_table;
+extern const struct config_table config_device_table;
 extern const struct config_table config_model_table;
 
 /* NULL when no row has that name. A row of CONFIG_TYPE_OPTION takes every longer name. */

@@ -97,6 +97,7 @@ int config_print_mdoc(int fd)
 		return -errno;
 	(void)take_fd(&copy); /* the stream's now */
 	print_table(out, "Keys of the supervisor", &config_supervisor_table);
+	print_table(out, "Keys of a device", &config_device_table);
 	print_table(out, "Keys of a model", &config_model_table);
 	failed = ferror(out);
 	/* What was buffered fails here, if it does. */

@@ -368,6 +368,37 @@ static void print_field(FILE *out, const char *label, json_t *object, const char
 	ctl_print_text(out, text);
 }
 
+/* "  memory    need 64 MiB, old 64 MiB": every size of @decision that is known. */
+static void print_sizes(FILE *out, json_t *decision)
+{
+	const char *join = "  memory    ";
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(decision, key, value)
+	{
+		char text[CELL_MAX];
+
+		if (!json_is_integer(value))
+			continue;
+		print_bytes(text, sizeof(text), json_number_value(value));
+		(void)fprintf(out, "%s%.*s %s", join, (int)bare_bytes(key), key, text);
+		join = ", ";
+	}
+	(void)fputc('\n', out);
+}
+
+void ctl_print_decision(FILE *out, json_t *answer)
+{
+	json_t *decision = json_object_get(answer, "decision");
+
+	print_field(out, "", answer, "model");
+	print_field(out, ": ", decision, "strategy");
+	print_field(out, ": ", decision, "why");
+	(void)fputc('\n', out);
+	print_sizes(out, decision);
+}
+
 void ctl_print_receipt(FILE *out, json_t *receipt)
 {
 	json_t *phases = json_object_get(receipt, "phases_ms");
@@ -391,6 +422,7 @@ void ctl_print_receipt(FILE *out, json_t *receipt)
 	(void)fputc('\n', out);
 	print_field(out, "  cause     ", receipt, "cause");
 	print_field(out, ", strategy ", receipt, "strategy");
+	print_field(out, ": ", json_object_get(receipt, "decision"), "why");
 	(void)fputc('\n', out);
 	if (text_of(receipt, "reason")) {
 		print_field(out, "  reason    ", receipt, "reason");

@@ -17,6 +17,8 @@ void ctl_print_status(FILE *out, json_t *answer);
 void ctl_print_details(FILE *out, json_t *answer);
 /* One receipt, as a paragraph. */
 void ctl_print_receipt(FILE *out, json_t *receipt);
+/* The way that a reload would take, with its numbers. */
+void ctl_print_decision(FILE *out, json_t *answer);
 /* Effective configuration, as moult.conf would say it. */
 void ctl_print_config(FILE *out, json_t *config);
 /* A line about {"pid","uptime_s","version"}. */

@@ -59,12 +59,14 @@ static void generation_send(struct generation *generation, enum proto_type type,
 
 static void generation_send_load(struct generation *generation)
 {
+	const struct inputs *inputs = generation->inputs;
 	int fds[PROTO_LOAD_FD_COUNT];
 
-	lane_fds(generation->lane, generation->secrets_fd, fds);
+	lane_fds(generation->lane, inputs->secrets.fd, fds);
+	fds[PROTO_LOAD_FD_WEIGHTS] = inputs->weights_fd;
 	generation_send(generation, PROTO_LOAD, generation->load_payload, fds,
-	                PROTO_LOAD_FD_COUNT);
-	close_fd(&generation->secrets_fd);
+	                inputs->weights_fd >= 0 ? PROTO_LOAD_FD_COUNT
+	                                        : PROTO_LOAD_FD_WEIGHTS);
 	free(generation->load_payload);
 	generation->load_payload = NULL;
 }
@@ -89,6 +91,7 @@ static void generation_bury(struct generation *generation)
 	(void)lane_collect(generation->lane, NULL);
 	lane_close(generation->lane, generation_on_lease_lost, generation);
 	chan_fini(&generation->chan);
+	device_remove(&generation->use);
 }
 
 /* Side effects of entering a state. Returns the event that follows at once, or COUNT. */
@@ -101,6 +104,12 @@ static enum generation_event generation_enter(struct generation *generation,
 		break;
 	case GENERATION_COMMITTING:
 		generation_send(generation, PROTO_COMMIT, NULL, NULL, 0);
+		break;
+	case GENERATION_ACTIVE:
+		/* From here on its peak is that of serving. */
+		generation->use.claim_bytes = 0;
+		generation->use.peak_bytes = generation->use.now_bytes =
+			generation->report.anon_bytes;
 		break;
 	case GENERATION_DRAINING:
 		if (lane_leased(generation->lane) == 0)
@@ -134,7 +143,6 @@ static enum generation_event generation_enter(struct generation *generation,
 	case GENERATION_STAGED:
 	case GENERATION_WARMING:
 	case GENERATION_READY:
-	case GENERATION_ACTIVE:
 	case GENERATION_DEAD:
 	case GENERATION_STATE_COUNT:
 		break;
@@ -216,6 +224,9 @@ static void generation_read_report(struct generation *generation, const json_t *
 	                    sizeof(report->engine_version));
 	if (json_object_get(object, "weights_bytes"))
 		report->weights_bytes = generation_get_bytes(object, "weights_bytes");
+	if (json_object_get(object, "loading_anon_bytes"))
+		report->loading_bytes =
+			generation_get_bytes(object, "loading_anon_bytes");
 	if (json_object_get(object, "rss_anon_bytes")) {
 		report->rss_bytes = generation_get_bytes(object, "rss_bytes");
 		report->anon_bytes = generation_get_bytes(object, "rss_anon_bytes");
@@ -465,7 +476,10 @@ static void generation_set_deadlines(struct generation *generation,
 
 	ns[GENERATION_SPAWNED] = GENERATION_SPAWN_NS;
 	ns[GENERATION_STAGING] = section->stage_timeout_ns;
-	ns[GENERATION_STAGED] = section->stage_timeout_ns;
+	/* A staged candidate waits until the old generation is gone. */
+	ns[GENERATION_STAGED] = section->stage_timeout_ns + section->drain_timeout_ns +
+	                        section->stop_timeout_ns + GENERATION_TERM_NS +
+	                        GENERATION_KILL_NS + GENERATION_RECLAIM_NS;
 	ns[GENERATION_COMMITTING] = section->commit_timeout_ns;
 	ns[GENERATION_WARMING] = section->warmup_timeout_ns;
 	ns[GENERATION_DRAINING] = section->drain_timeout_ns;
@@ -531,7 +545,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
                    const struct generation_start *start,
                    const struct generation_listener *listener, struct err *err)
 {
-	const struct config_model *section = start->section;
+	const struct config_model *section = start->inputs->section;
 	struct generation *generation;
 	int r;
 
@@ -543,29 +557,29 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->loop = loop;
 	generation->listener = listener;
 	generation->chan.fd = generation->child.pidfd = generation->child.log_fd = -1;
-	generation->secrets_fd = -1;
-	(void)snprintf(generation->secrets_digest, sizeof(generation->secrets_digest),
-	               "%s", start->secrets_digest);
+	generation->inputs = inputs_ref(start->inputs);
+	generation->is_lean = start->is_lean;
 	generation_set_deadlines(generation, section);
 	ev_timer_init(&generation->deadline, generation_on_deadline, 0., 0.);
 	generation->deadline.data = generation;
 	ev_timer_init(&generation->stall, generation_on_stall, 0., 0.);
 	generation->stall.data = generation;
-	generation->load_payload = config_model_to_json(start->config, section);
-	generation->secrets_fd = fcntl(start->secrets_fd, F_DUPFD_CLOEXEC, 3);
-	r = !generation->load_payload ? -ENOMEM : generation->secrets_fd < 0 ? -errno : 0;
+	generation->load_payload =
+		config_model_to_json(start->inputs->config, section, start->is_lean);
+	r = generation->load_payload ? 0 : -ENOMEM;
 	if (r == 0)
 		r = lane_new(&generation->lane, start->queue, start->number,
 		             section->leases, section->response_arena_bytes);
 	if (r < 0)
 		(void)err_set(err, r, "no resources for a generation: %s", strerror(-r));
 	else
-		r = generation_spawn(generation, start->config, err);
+		r = generation_spawn(generation, start->inputs->config, err);
 	if (r < 0) {
 		generation_free(generation);
 		return r;
 	}
 	generation->pid = generation->child.pid;
+	device_add(start->device, &generation->use, generation->pid, start->claim_bytes);
 	generation->state = GENERATION_SPAWNED;
 	generation->entered_ns[GENERATION_SPAWNED] = clock_now_ns();
 	generation_set_deadline(generation);
@@ -584,7 +598,7 @@ void generation_free(struct generation *generation)
 	child_fini(&generation->child);
 	chan_fini(&generation->chan);
 	lane_unref(generation->lane);
-	close_fd(&generation->secrets_fd);
+	inputs_unref(generation->inputs);
 	free(generation->load_payload);
 	free(generation);
 }

@@ -19,7 +19,8 @@
 #include "shared/chan.h"
 #include "shared/err.h"
 #include "supervisor/child.h"
-#include "supervisor/config.h"
+#include "supervisor/device.h"
+#include "supervisor/inputs.h"
 #include "supervisor/lane.h"
 
 enum generation_state {
@@ -93,6 +94,7 @@ struct generation_report {
 	uint64_t rss_bytes;
 	uint64_t anon_bytes;
 	uint64_t pss_bytes;
+	uint64_t loading_bytes; /* anonymous, at most until STAGED */
 };
 
 struct generation {
@@ -117,24 +119,25 @@ struct generation {
 	uint64_t stall_timeout_ns;
 	uint64_t entered_ns[GENERATION_STATE_COUNT]; /* 0: never */
 	char *load_payload;                          /* until LOAD is sent */
-	int secrets_fd;                              /* likewise */
-	pid_t pid;                                   /* kept after death, for records */
+	struct inputs *inputs;                       /* a reference */
+	bool is_lean;          /* holds no copy of the model before COMMIT */
+	struct device_use use; /* until DEAD */
+	pid_t pid;             /* kept after death, for records */
 	int exit_status;
 	bool is_permanent;   /* failed in a way that the same input will repeat */
 	struct err failure;  /* why it is FAILED or was killed; "" otherwise */
 	char last_line[256]; /* of its stderr: often the best reason there is */
 	struct generation_report report;
-	char secrets_digest[40]; /* of what it was given: keyed, for records */
 };
 
 struct generation_start {
 	uint64_t number;
 	const char *model;
-	const struct config *config;
-	const struct config_model *section;
+	struct inputs *inputs; /* another reference is taken */
+	bool is_lean;
+	struct device *device;
+	uint64_t claim_bytes; /* of @device, until it is ACTIVE */
 	struct queue *queue;
-	int secrets_fd; /* duplicated */
-	const char *secrets_digest;
 };
 
 /* Spawns a loader. 0 with a generation in SPAWNED, or -errno with a sentence. */

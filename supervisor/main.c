@@ -104,7 +104,7 @@ int main(int argc, char **argv)
 	}
 	if (arguments.only_checks) {
 		(void)printf("%s: good, %zu models\n", config->file, config->n_models);
-		config_free(config);
+		config_unref(config);
 		return 0;
 	}
 	log_set_level(config->log_level);

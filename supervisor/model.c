@@ -17,9 +17,10 @@
 const char *model_cause_name(enum model_cause cause)
 {
 	static const char *const names[] = {
-		[MODEL_CAUSE_START] = "start",   [MODEL_CAUSE_SECRETS] = "secrets",
-		[MODEL_CAUSE_CONFIG] = "config", [MODEL_CAUSE_FILE] = "model-file",
-		[MODEL_CAUSE_SIGNAL] = "signal", [MODEL_CAUSE_MANUAL] = "manual",
+		[MODEL_CAUSE_START] = "start",       [MODEL_CAUSE_SECRETS] = "secrets",
+		[MODEL_CAUSE_CONFIG] = "config",     [MODEL_CAUSE_FILE] = "model-file",
+		[MODEL_CAUSE_SIGNAL] = "signal",     [MODEL_CAUSE_MANUAL] = "manual",
+		[MODEL_CAUSE_ROLLBACK] = "rollback", [MODEL_CAUSE_REBUILD] = "rebuild",
 		[MODEL_CAUSE_CRASH] = "crash",
 	};
 
@@ -38,6 +39,7 @@ int model_new(struct model **ret_model, const struct model_context *context,
 	if (!model)
 		return err_set(err, -ENOMEM, "out of memory");
 	model->context = *context;
+	(void)config_ref(context->config);
 	model->section = config;
 	(void)snprintf(model->name, sizeof(model->name), "%s", config->name);
 	model->listener = (struct generation_listener){
@@ -49,6 +51,7 @@ int model_new(struct model **ret_model, const struct model_context *context,
 	r = queue_init(&model->queue, context->loop, model->name,
 	               config->request_arena_bytes, config->max_body_bytes);
 	if (r < 0) {
+		config_unref(context->config);
 		free(model);
 		return err_set(err, r,
 		               "model '%s' gets no request_arena of %llu bytes: %s",
@@ -68,6 +71,7 @@ void model_free(struct model *model)
 	reload_fini(model);
 	model_fail_held(model, "the model is removed");
 	queue_fini(&model->queue);
+	config_unref(model->context.config);
 	free(model);
 }
 
@@ -255,7 +259,7 @@ uint64_t model_generation(const struct model *model)
 
 const struct config_model *model_config(const struct model *model)
 {
-	return model->section;
+	return model->active ? model->active->inputs->section : model->section;
 }
 
 const char *model_last_error(const struct model *model)
@@ -300,22 +304,24 @@ json_t *model_to_json(const struct model *model)
 	const struct request_counts *counts = &model->queue.counts;
 
 	return json_pack("{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
-	                 "s:{s:I,s:I,s:I,s:I,s:I,s:I}}",
+	                 "s:b,s:{s:I,s:I,s:I,s:I,s:I,s:I}}",
 	                 "name", model->name, "state", model_state_text(model),
 	                 "generation", (json_int_t)(active ? active->number : 0), "pid",
 	                 active ? (int)active->pid : 0, "since_ms",
 	                 active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0.,
 	                 "candidate", model_generation_to_json(model->candidate),
 	                 "retiring", model_generation_to_json(model->retiring), "stale",
-	                 model_text_or_null(model->stale.text), "last_error",
+	                 model_text_or_null(model_watch_stale(model)), "last_error",
 	                 model_text_or_null(model->last_error.text), "secrets_digest",
-	                 model_text_or_null(active ? active->secrets_digest : NULL),
+	                 model_text_or_null(active ? active->inputs->secrets.digest
+	                                           : NULL),
 	                 "weights_sha256",
 	                 model_text_or_null(active ? active->report.weights_sha256
 	                                           : NULL),
 	                 "receipts", (json_int_t)model->receipts,
 	                 "request_arena_used_bytes",
-	                 (json_int_t)model->queue.arena.used_bytes, "requests",
+	                 (json_int_t)model->queue.arena.used_bytes, "can_roll_back",
+	                 model->previous != NULL, "requests",
 	                 "accepted", (json_int_t)counts->accepted, "answered",
 	                 (json_int_t)counts->answered, "failed",
 	                 (json_int_t)counts->failed, "held", (json_int_t)counts->held,

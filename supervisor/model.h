@@ -19,6 +19,7 @@
 #include "supervisor/config.h"
 #include "supervisor/request.h"
 
+struct device;
 struct model;
 struct receipt;
 struct watch;
@@ -30,6 +31,8 @@ enum model_cause {
 	MODEL_CAUSE_FILE,
 	MODEL_CAUSE_SIGNAL,
 	MODEL_CAUSE_MANUAL,
+	MODEL_CAUSE_ROLLBACK,
+	MODEL_CAUSE_REBUILD, /* a candidate failed when the old one was gone */
 	MODEL_CAUSE_CRASH,
 	MODEL_CAUSE_COUNT
 };
@@ -51,8 +54,9 @@ struct model_listener {
 struct model_context {
 	struct ev_loop *loop;
 	struct watch *watch;
-	const struct config *config; /* replaced by model_set_config() */
-	uint64_t *next_generation;   /* one counter for all models: only grows */
+	struct config *config; /* replaced by model_set_config(); a reference is taken */
+	struct device *device; /* whose memory the model is to share */
+	uint64_t *next_generation; /* one counter for all models: only grows */
 	const struct model_listener *listener;
 };
 
@@ -65,12 +69,18 @@ void model_free(struct model *model);
 
 /* Takes over the section of a new configuration; reloads when it needs to.
  * True: a reload was asked for. */
-bool model_set_config(struct model *model, const struct config *config,
+bool model_set_config(struct model *model, struct config *config,
                       const struct config_model *fresh);
 
-/* Asks for a reload, which starts in the next round of the loop. One is in flight at most and one pending: more are the same one.
- * Returns the number of the receipt (they count up per model) that will answer it. */
+/* Asks for a reload, which starts in the next round of the loop. One is in flight at most
+ * and one pending: more are the same one. Returns the number of the receipt (they count up
+ * per model) that will answer it. */
 uint64_t model_reload(struct model *model, enum model_cause cause);
+/* Asks for a reload to the inputs that served before the present ones. 0 with the number of
+ * its receipt, or -ENOENT with a sentence. */
+int model_rollback(struct model *model, uint64_t *ret_number, struct err *err);
+/* The strategy that a reload would take now, and why: a new reference. */
+json_t *model_explain(struct model *model);
 
 /* No new requests; drains and ends every generation; on_stopped follows, from the loop. */
 void model_stop(struct model *model);
@@ -92,6 +102,7 @@ const char *model_name(const struct model *model);
 bool model_is_ready(const struct model *model);
 /* Generation that serves now, 0: none. */
 uint64_t model_generation(const struct model *model);
+/* The section that the serving generation was built from; without one, the newest. */
 const struct config_model *model_config(const struct model *model);
 /* Why the last reload failed; "" after a good one. Borrowed. */
 const char *model_last_error(const struct model *model);

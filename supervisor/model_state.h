@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * A model from the inside, for model.c (requests) and reload.c (generations) only.
+ * A model from the inside, for model.c (requests), model_watch.c (inputs on disk) and
+ * reload.c (generations) only.
  */
 
 #include <sys/stat.h>
@@ -11,21 +12,29 @@
 #include "supervisor/model.h"
 #include "supervisor/queue.h"
 #include "supervisor/receipt.h"
-#include "supervisor/secrets.h"
+#include "supervisor/strategy.h"
 #include "supervisor/watch.h"
 
 /* Dead generations that wait for the loop to come round before they are freed. */
 #define MODEL_GRAVES 4
 
-/* What a reload was tried with: an unchanged input is not worth another try. */
-struct model_inputs {
-	char secrets_digest[SECRETS_DIGEST_HEX];
-	struct stat file; /* identity of the model file; st_ino 0: none */
+/* The passage that is in flight. */
+struct model_reload {
+	bool in_flight;
+	unsigned int causes;
+	struct inputs
+		*inputs; /* of the candidate: a reference; NULL: none could be read */
+	struct strategy_decision decision;
+	struct receipt receipt;
+	bool is_newest; /* inputs are what was on disk, and not known ones */
+	uint64_t started_ns;
 };
+
+enum model_input { MODEL_INPUT_SECRETS, MODEL_INPUT_FILE, MODEL_INPUT_COUNT };
 
 struct model {
 	struct model_context context;
-	const struct config_model *section;
+	const struct config_model *section; /* the newest; context.config keeps it */
 	char name[CONFIG_NAME_MAX];
 	struct queue queue;
 	struct generation_listener listener;
@@ -36,26 +45,29 @@ struct model {
 	struct generation *graves[MODEL_GRAVES];
 	ev_timer bury;
 
+	/* model_watch.c */
+	struct watch_path *secrets_watch;
+	struct watch_path *file_watch;
+	char seen_secrets[SECRETS_DIGEST_HEX]; /* a change from these wants a reload */
+	struct stat seen_file;
+	ev_timer unsettled;                  /* secrets changed while being read */
+	struct err stale[MODEL_INPUT_COUNT]; /* why what is on disk is of no use, or "" */
+
 	/* reload.c */
 	unsigned int pending; /* bits of enum model_cause */
 	ev_timer kick;        /* starts what is pending, once per round of the loop */
-	unsigned int causes;  /* of the reload in flight */
-	bool in_flight;
-	struct receipt receipt;
-	uint64_t receipts; /* begun so far */
-	uint64_t started_ns;
-	struct model_inputs tried;
-	struct secrets secrets; /* the last good ones */
-	ev_timer unsettled;     /* secrets changed while being read */
-	ev_timer restart;       /* a loader died: back-off */
-	unsigned int n_deaths;  /* before READY, in a row */
-	struct watch_path *secrets_watch;
-	struct watch_path *file_watch;
-	struct err stale;      /* why disk and service differ; "" when they do not */
-	struct err last_error; /* of the last failed reload; "" after a good one */
+	struct model_reload reload;
+	uint64_t receipts;          /* begun so far */
+	struct inputs *good;        /* of the last generation that served */
+	struct inputs *previous;    /* of the one before: what a rollback returns to */
+	struct inputs *rollback_to; /* asked for */
+	struct inputs *refused; /* identity: not to be tried again unless somebody asks */
+	ev_timer restart;           /* a loader died: back-off */
+	unsigned int n_deaths;      /* before READY, in a row */
+	uint64_t inactive_since_ns; /* no loader takes requests; 0: one does */
+	struct err last_error;      /* of the last failed reload; "" after a good one */
 	bool is_stopping;
 	bool is_stopped;
-	struct config_model last_section; /* scalars only, once it is stopping */
 };
 
 /* model.c: leases to the active generation what is held and fits. */
@@ -66,13 +78,28 @@ void model_on_lease_lost(void *context, struct generation *generation,
                          struct request *request);
 void model_on_answers(void *context, struct generation *generation);
 
+/* model_watch.c: says when an input changed on disk. */
+void model_watch_init(struct model *model);
+void model_watch_fini(struct model *model);
+/* (Re)arms the watches that the section asks for. */
+void model_watch_arm(struct model *model);
+/* What a reload was tried with is no change any more. */
+void model_watch_note(struct model *model, const struct inputs *inputs);
+/* Secrets are changing: look again soon. */
+void model_watch_retry(struct model *model);
+/* Why an input is of no use as it lies on disk; "": it is of use. */
+void model_watch_set_stale(struct model *model, enum model_input input,
+                           const char *reason);
+/* The first such reason, or "". */
+const char *model_watch_stale(const struct model *model);
+
 /* reload.c */
 void reload_init(struct model *model);
 void reload_fini(struct model *model);
 void reload_on_state(void *context, struct generation *generation,
                      enum generation_state from);
-/* (Re)arms the watches that the section asks for. */
-void reload_watch(struct model *model);
+/* Starts what is pending, if it may. */
+void reload_try_start(struct model *model);
 void reload_stop(struct model *model);
 /* A generation will come, or is expected to: requests may be held for it. */
 bool reload_is_expected(const struct model *model);

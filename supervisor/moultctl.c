@@ -36,31 +36,46 @@ enum ctl_exit {
 	CTL_EXIT_UNREACHABLE = 3,
 };
 
-enum ctl_option { CTL_OPTION_JSON = 256, CTL_OPTION_WAIT, CTL_OPTION_VERSION };
-
-struct ctl {
-	const char *socket;
-	const char *command;
-	const char *argument; /* a model's name, or a level; or NULL */
-	bool is_json;
-	bool is_waiting;
-	long count;     /* of receipts; 0: the supervisor's choice */
-	long timeout_s; /* 0: the command's default */
-	uint64_t deadline_ns;
-	int fd;
+enum ctl_option {
+	CTL_OPTION_JSON = 256,
+	CTL_OPTION_WAIT,
+	CTL_OPTION_EXPLAIN,
+	CTL_OPTION_VERSION,
 };
 
 struct ctl_command {
 	const char *name;
 	const char *argument; /* the key that its argument goes by, or NULL: takes none */
 	bool needs_argument;
+	bool may_wait;
+};
+
+struct ctl {
+	const char *socket;
+	const struct ctl_command *row;
+	const char *command;  /* its name */
+	const char *argument; /* a model's name, or a level; or NULL */
+	bool is_json;
+	bool is_waiting;
+	bool is_explaining;
+	long count;     /* of receipts; 0: the supervisor's choice */
+	long timeout_s; /* 0: the command's default */
+	uint64_t deadline_ns;
+	int fd;
 };
 
 static const struct ctl_command ctl_commands[] = {
-	{ "status", "model", false },   { "reload", "model", false },
-	{ "receipts", "model", false }, { "show-config", NULL, false },
-	{ "log", "level", true },       { "dump", NULL, false },
-	{ "version", NULL, false },
+	{ .name = "status", .argument = "model" },
+	{ .name = "reload", .argument = "model", .may_wait = true },
+	{ .name = "rollback",
+	  .argument = "model",
+	  .needs_argument = true,
+	  .may_wait = true },
+	{ .name = "receipts", .argument = "model" },
+	{ .name = "show-config" },
+	{ .name = "log", .argument = "level", .needs_argument = true },
+	{ .name = "dump" },
+	{ .name = "version" },
 };
 
 static void print_usage(FILE *out)
@@ -70,6 +85,9 @@ static void print_usage(FILE *out)
 		"usage: moultctl [-s SOCKET] [--json] [--timeout SECONDS] COMMAND\n"
 		"  status [MODEL]           what serves, and what is wrong\n"
 		"  reload [MODEL] [--wait]  a new generation of one model, or of all\n"
+		"  reload [MODEL] --explain the way it would take and why; nothing is "
+		"done\n"
+		"  rollback MODEL [--wait]  back to what served before\n"
 		"  receipts [MODEL] [-n N]  how the last reloads went\n"
 		"  show-config              the configuration in use\n"
 		"  log LEVEL                err, warning, notice, info or debug\n"
@@ -121,12 +139,15 @@ static enum ctl_exit read_words(struct ctl *ctl, int n_words, char **words)
 	if (n_words > max)
 		return fail_usage("not expected", words[max]);
 	if (command->needs_argument && n_words == 1)
-		return fail_usage("log needs a level", NULL);
-	if (ctl->is_waiting && strcmp(words[0], "reload") != 0)
-		return fail_usage("--wait is for reload", NULL);
+		return fail_usage("it needs a", command->argument);
+	if (ctl->is_waiting && !command->may_wait)
+		return fail_usage("--wait is for reload and rollback", NULL);
+	if (ctl->is_explaining && (strcmp(words[0], "reload") != 0 || ctl->is_waiting))
+		return fail_usage("--explain is for reload without --wait", NULL);
 	if (ctl->count && strcmp(words[0], "receipts") != 0)
 		return fail_usage("-n is for receipts", NULL);
-	ctl->command = words[0];
+	ctl->row = command;
+	ctl->command = command->name;
 	ctl->argument = n_words > 1 ? words[1] : NULL;
 	return CTL_EXIT_OK;
 }
@@ -139,6 +160,7 @@ static enum ctl_exit read_arguments(struct ctl *ctl, int argc, char **argv,
 		{ "socket", required_argument, NULL, 's' },
 		{ "json", no_argument, NULL, CTL_OPTION_JSON },
 		{ "wait", no_argument, NULL, CTL_OPTION_WAIT },
+		{ "explain", no_argument, NULL, CTL_OPTION_EXPLAIN },
 		{ "timeout", required_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, CTL_OPTION_VERSION },
@@ -166,6 +188,9 @@ static enum ctl_exit read_arguments(struct ctl *ctl, int argc, char **argv,
 			break;
 		case CTL_OPTION_WAIT:
 			ctl->is_waiting = true;
+			break;
+		case CTL_OPTION_EXPLAIN:
+			ctl->is_explaining = true;
 			break;
 		case CTL_OPTION_VERSION:
 			(void)printf("moultctl %s\n", MOULT_VERSION);
@@ -235,14 +260,14 @@ static json_t *make_request(const struct ctl *ctl)
 	int failed = 0;
 
 	if (ctl->argument)
-		failed |=
-			json_object_set_new(request, find_command(ctl->command)->argument,
-		                            json_string(ctl->argument));
+		failed |= json_object_set_new(request, ctl->row->argument,
+		                              json_string(ctl->argument));
 	if (ctl->count)
 		failed |= json_object_set_new(request, "n", json_integer(ctl->count));
-	if (strcmp(ctl->command, "reload") == 0)
-		failed |= json_object_set_new(request, "wait",
-		                              json_boolean(ctl->is_waiting));
+	if (ctl->is_waiting)
+		failed |= json_object_set_new(request, "wait", json_true());
+	if (ctl->is_explaining)
+		failed |= json_object_set_new(request, "explain", json_true());
 	if (!failed)
 		return request;
 	json_decref(request);
@@ -297,7 +322,7 @@ static void print_answer(const struct ctl *ctl, json_t *answer)
 	else if (strcmp(ctl->command, "dump") == 0 &&
 	         json_dumpf(answer, stdout, JSON_INDENT(2)) == 0)
 		(void)putchar('\n');
-	else if (strcmp(ctl->command, "reload") == 0 && !ctl->is_waiting)
+	else if (ctl->row->may_wait && !ctl->is_waiting && !ctl->is_explaining)
 		(void)printf("reload begun; moultctl receipts will tell how it went\n");
 }
 
@@ -308,6 +333,7 @@ static bool take_line(const struct ctl *ctl, const char *line, size_t bytes,
 	json_t *answer = json_loadb(line, bytes, 0, NULL);
 	const json_t *ok = json_object_get(answer, "ok");
 	json_t *receipt = json_object_get(answer, "receipt");
+	const json_t *decision = json_object_get(answer, "decision");
 	const char *error = json_string_value(json_object_get(answer, "error"));
 
 	if (!json_is_object(answer)) {
@@ -321,6 +347,8 @@ static bool take_line(const struct ctl *ctl, const char *line, size_t bytes,
 		(void)printf("%.*s\n", (int)bytes, line);
 	else if (json_is_object(receipt))
 		ctl_print_receipt(stdout, receipt);
+	else if (json_is_object(decision))
+		ctl_print_decision(stdout, answer);
 	else if (json_is_true(ok))
 		print_answer(ctl, answer);
 	(void)fflush(stdout); /* a receipt is news: main() looks for errors */

@@ -35,12 +35,12 @@ static json_t *receipt_side_to_json(const struct receipt_side *side)
 
 static json_t *receipt_phases_to_json(const struct receipt *receipt)
 {
-	return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "spawn",
+	return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "spawn",
 	                 receipt->spawn_ms, "stage", receipt->stage_ms, "commit",
 	                 receipt->commit_ms, "warmup", receipt->warmup_ms, "swap",
 	                 receipt->swap_ms, "drain", receipt->drain_ms, "stop",
-	                 receipt->stop_ms, "reclaim", receipt->reclaim_ms, "total",
-	                 receipt->total_ms);
+	                 receipt->stop_ms, "reclaim", receipt->reclaim_ms, "pause",
+	                 receipt->pause_ms, "total", receipt->total_ms);
 }
 
 static json_t *receipt_requests_to_json(const struct request_counts *counts)
@@ -58,19 +58,19 @@ static json_t *receipt_requests_to_json(const struct request_counts *counts)
 
 json_t *receipt_to_json(const struct receipt *receipt)
 {
-	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:{s:o,s:o,s:o},s:o}",
-	                 "number", (json_int_t)receipt->number, "time_ms",
-	                 (json_int_t)receipt->time_ms, "model", receipt->model, "cause",
-	                 receipt->cause, "strategy", receipt->strategy, "outcome",
-	                 receipt_outcome_name(receipt->outcome), "reason",
-	                 receipt->reason.text, "from",
-	                 receipt_side_to_json(&receipt->from), "to",
-	                 receipt_side_to_json(&receipt->to), "phases_ms",
-	                 receipt_phases_to_json(receipt), "memory", "before",
-	                 memory_to_json(&receipt->before), "peak",
-	                 memory_to_json(&receipt->peak), "after",
-	                 memory_to_json(&receipt->after), "requests",
-	                 receipt_requests_to_json(&receipt->requests));
+	return json_pack(
+		"{s:I,s:I,s:s,s:s,s:s,s:o,s:s,s:s,s:o,s:o,s:o,s:{s:o,s:o,s:o},s:o}",
+		"number", (json_int_t)receipt->number, "time_ms",
+		(json_int_t)receipt->time_ms, "model", receipt->model, "cause",
+		receipt->cause, "strategy", strategy_name(receipt->decision.strategy),
+		"decision", strategy_to_json(&receipt->decision), "outcome",
+		receipt_outcome_name(receipt->outcome), "reason", receipt->reason.text,
+		"from", receipt_side_to_json(&receipt->from), "to",
+		receipt_side_to_json(&receipt->to), "phases_ms",
+		receipt_phases_to_json(receipt), "memory", "before",
+		memory_to_json(&receipt->before), "peak", memory_to_json(&receipt->peak),
+		"after", memory_to_json(&receipt->after), "requests",
+		receipt_requests_to_json(&receipt->requests));
 }
 
 static int receipt_open(const char *state_dir, char *path)

@@ -14,6 +14,7 @@
 #include "shared/err.h"
 #include "supervisor/memory.h"
 #include "supervisor/request.h"
+#include "supervisor/strategy.h"
 
 enum receipt_outcome {
 	RECEIPT_OK,        /* the new generation serves and the old one is gone */
@@ -31,7 +32,7 @@ struct receipt {
 	uint64_t time_ms; /* since the epoch, at the start */
 	const char *model;
 	const char *cause;
-	const char *strategy;
+	struct strategy_decision decision;
 	enum receipt_outcome outcome;
 	struct err reason; /* "" when all went well */
 	struct receipt_side from;
@@ -41,7 +42,8 @@ struct receipt {
 	double stage_ms;
 	double commit_ms;
 	double warmup_ms;
-	double swap_ms; /* from READY to ACTIVE: the pause of an overlap */
+	double swap_ms;  /* from READY to ACTIVE */
+	double pause_ms; /* no loader took requests: drain, reclaim, commit, warm-up */
 	double drain_ms;
 	double stop_ms; /* ask, TERM and KILL */
 	double reclaim_ms;

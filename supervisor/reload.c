@@ -3,11 +3,17 @@
 /*
  * How a model passes from one generation to the next.
  *
- * One reload is in flight and one pending, whatever the storm: causes are bits. The active
- * generation is not touched before the candidate is READY; then the swap is one pointer.
- * The reload ends, with its receipt, when the old generation is reaped. A candidate that
- * fails ends it too, and the same inputs are not tried again until one of them changes or
- * somebody asks.
+ * One reload is in flight and one pending, whatever the storm: causes are bits. What the
+ * next generation is built from is read once, at the start; which way it takes is decided
+ * then, by numbers (strategy.h):
+ *
+ *	overlap     spawn, stage, commit, warm up, swap, retire the old one
+ *	staged      spawn, stage; retire the old one and wait until it is gone; commit, ...
+ *	stop-first  retire the old one and wait until it is gone; spawn, ...
+ *
+ * Before the old one is retired, a candidate that fails changes nothing. After that, what
+ * served last is rebuilt. Every reload ends with a receipt, when the old generation is
+ * reaped and the new one serves, or when it failed.
  */
 
 #include <assert.h>
@@ -16,13 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/model_state.h"
 
-/* Until secrets that changed while being read are read again. */
-#define RELOAD_UNSETTLED_S 0.2
 /* Back-off of a loader that dies before it is ready: doubles from the first to the last. */
 #define RELOAD_BACKOFF_S     0.5
 #define RELOAD_BACKOFF_MAX_S 60.0
@@ -30,191 +33,33 @@
 #define RELOAD_SERVED_NS CLOCK_NS_PER_SEC
 
 #define RELOAD_CAUSE(cause) (1u << (unsigned int)(cause))
+/* Nobody changed anything: what is known to be bad need not be tried again. */
+#define RELOAD_RECOVERY                                                                  \
+	(RELOAD_CAUSE(MODEL_CAUSE_CRASH) | RELOAD_CAUSE(MODEL_CAUSE_REBUILD))
 
-static void reload_try_start(struct model *model);
+static void reload_spawn(struct model *model);
 
-/* Inputs */
-
-static void reload_read_file_identity(const struct model *model, struct stat *ret_stat)
+static void reload_set_inputs(struct inputs **slot, struct inputs *inputs)
 {
-	const char *path = model->section->path;
+	struct inputs *old = *slot;
 
-	if (!path || stat(path, ret_stat) < 0)
-		*ret_stat = (struct stat){ 0 };
+	*slot = inputs_ref(inputs);
+	inputs_unref(old);
 }
 
-static bool reload_is_same_file(const struct stat *a, const struct stat *b)
+static void reload_refuse(struct model *model, const struct inputs *inputs)
 {
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
-	       a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+	inputs_unref(model->refused);
+	model->refused = inputs_identity(inputs);
 }
 
-static void reload_set_stale(struct model *model, const char *reason)
+/* The generation whose memory a new one has to live beside. */
+static struct generation *reload_old(const struct model *model)
 {
-	if (strcmp(model->stale.text, reason) == 0)
-		return;
-	(void)err_set(&model->stale, 0, "%s", reason);
-	if (*reason)
-		log_event(LOG_LEVEL_WARNING, "input_stale",
-		          "model=%s reason=%s action=\"keeping the last good one\"",
-		          model->name, LOG_QUOTED(reason));
-	else
-		log_event(LOG_LEVEL_NOTICE, "input_fresh", "model=%s", model->name);
-}
-
-static void reload_retry_later(struct model *model)
-{
-	if (!ev_is_active(&model->unsettled)) {
-		ev_timer_set(&model->unsettled, RELOAD_UNSETTLED_S, 0.);
-		ev_timer_start(model->context.loop, &model->unsettled);
-	}
-}
-
-/* The secrets changed, perhaps. */
-static void reload_check_secrets(struct model *model)
-{
-	struct secrets fresh = SECRETS_NULL;
-	struct err err = ERR_NULL;
-	int r;
-
-	if (model->is_stopping)
-		return;
-	r = secrets_read(&fresh, model->section->secrets, &err);
-	if (r == SECRETS_E_UNSETTLED) {
-		reload_retry_later(model);
-		return;
-	}
-	if (r) {
-		reload_set_stale(model, err.text);
-		return;
-	}
-	reload_set_stale(model, "");
-	if (strcmp(fresh.digest, model->tried.secrets_digest) != 0) {
-		if (model->section->disable_secrets_reload) {
-			log_event(LOG_LEVEL_NOTICE, "secrets_changed",
-			          "model=%s action=none reason=disable_secrets_reload",
-			          model->name);
-			(void)snprintf(model->tried.secrets_digest,
-			               sizeof(model->tried.secrets_digest), "%s",
-			               fresh.digest);
-		} else {
-			(void)model_reload(model, MODEL_CAUSE_SECRETS);
-		}
-	}
-	secrets_fini(&fresh);
-}
-
-static void reload_on_unsettled(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	struct model *model = timer->data;
-
-	(void)loop;
-	(void)revents;
-	reload_check_secrets(model);
-	reload_try_start(model);
-}
-
-static void reload_on_secrets(void *context, const char *path)
-{
-	(void)path;
-	reload_check_secrets(context);
-}
-
-static void reload_on_file(void *context, const char *path)
-{
-	struct model *model = context;
-	struct stat now;
-
-	if (model->is_stopping || !model->section->watch_model_file)
-		return;
-	reload_read_file_identity(model, &now);
-	if (now.st_ino == 0) {
-		struct err err;
-
-		(void)err_set(&err, 0, "model file %s: %s", path, strerror(errno));
-		reload_set_stale(model, err.text);
-		return;
-	}
-	if (!reload_is_same_file(&now, &model->tried.file))
-		(void)model_reload(model, MODEL_CAUSE_FILE);
-}
-
-void reload_watch(struct model *model)
-{
-	const struct config_model *section = model->section;
-	int r = 0;
-
-	watch_remove(model->secrets_watch);
-	watch_remove(model->file_watch);
-	model->secrets_watch = model->file_watch = NULL;
-	if (section->secrets)
-		r = watch_add(model->context.watch, section->secrets, reload_on_secrets,
-		              model, &model->secrets_watch);
-	if (r == 0 && section->path)
-		r = watch_add(model->context.watch, section->path, reload_on_file, model,
-		              &model->file_watch);
-	if (r < 0)
-		log_event(LOG_LEVEL_ERR, "watch_failed", "model=%s error=%s", model->name,
-		          LOG_QUOTED(strerror(-r)));
+	return model->active ? model->active : model->retiring;
 }
 
 /* Receipts */
-
-static void reload_finish(struct model *model, enum receipt_outcome outcome,
-                          const char *reason)
-{
-	struct receipt *receipt = &model->receipt;
-
-	receipt->outcome = outcome;
-	(void)err_set(&receipt->reason, 0, "%s", reason);
-	receipt->total_ms = clock_ns_to_ms(clock_now_ns() - model->started_ns);
-	receipt->after = memory_read();
-	if (model->active) {
-		memory_add_process(&receipt->after, model->active->pid);
-		receipt->after.loader_pss_bytes = model->active->report.pss_bytes;
-	}
-	receipt->requests = model->queue.counts;
-	model->in_flight = false;
-	if (outcome == RECEIPT_FAILED)
-		(void)err_set(&model->last_error, 0, "%s", reason);
-	else
-		model->last_error.text[0] = '\0';
-	log_event(outcome == RECEIPT_FAILED ? LOG_LEVEL_ERR : LOG_LEVEL_NOTICE, "reload",
-	          "model=%s outcome=%s cause=%s from=%llu to=%llu total_ms=%.1f "
-	          "serving=%llu reason=%s",
-	          model->name, receipt_outcome_name(outcome), receipt->cause,
-	          (unsigned long long)receipt->from.generation,
-	          (unsigned long long)receipt->to.generation, receipt->total_ms,
-	          (unsigned long long)model_generation(model), LOG_QUOTED(reason));
-	model->context.listener->on_receipt(model->context.listener->context, model,
-	                                    receipt);
-	reload_try_start(model);
-}
-
-static void reload_note_candidate(struct model *model, const struct generation *candidate)
-{
-	struct receipt *receipt = &model->receipt;
-
-	receipt->spawn_ms = generation_phase_ms(candidate, GENERATION_SPAWNED);
-	receipt->stage_ms = generation_phase_ms(candidate, GENERATION_STAGING);
-	receipt->commit_ms = generation_phase_ms(candidate, GENERATION_COMMITTING);
-	receipt->warmup_ms = generation_phase_ms(candidate, GENERATION_WARMING);
-	receipt->swap_ms = generation_phase_ms(candidate, GENERATION_READY);
-}
-
-static void reload_note_retired(struct model *model, const struct generation *retired)
-{
-	struct receipt *receipt = &model->receipt;
-
-	receipt->drain_ms = generation_phase_ms(retired, GENERATION_DRAINING);
-	receipt->stop_ms = generation_phase_ms(retired, GENERATION_STOPPING) +
-	                   generation_phase_ms(retired, GENERATION_TERMINATING) +
-	                   generation_phase_ms(retired, GENERATION_KILLING);
-	receipt->reclaim_ms = generation_phase_ms(retired, GENERATION_RECLAIMING);
-}
-
-/* The way up */
 
 static enum model_cause reload_first_cause(unsigned int causes)
 {
@@ -226,17 +71,16 @@ static enum model_cause reload_first_cause(unsigned int causes)
 
 static void reload_open_receipt(struct model *model)
 {
-	struct receipt *receipt = &model->receipt;
+	struct receipt *receipt = &model->reload.receipt;
 
 	*receipt = (struct receipt){
 		.number = ++model->receipts,
 		.time_ms = clock_unix_ms(),
 		.model = model->name,
-		.cause = model_cause_name(reload_first_cause(model->causes)),
-		.strategy = "overlap",
+		.cause = model_cause_name(reload_first_cause(model->reload.causes)),
 		.before = memory_read(),
 	};
-	model->started_ns = clock_now_ns();
+	model->reload.started_ns = clock_now_ns();
 	if (model->active) {
 		receipt->from.generation = model->active->number;
 		receipt->from.pid = model->active->pid;
@@ -245,26 +89,79 @@ static void reload_open_receipt(struct model *model)
 	}
 }
 
-static int reload_spawn(struct model *model, struct err *err)
+static void reload_note_candidate(struct model *model, const struct generation *candidate)
 {
-	const struct generation_start start = {
-		.number = ++*model->context.next_generation,
-		.model = model->name,
-		.config = model->context.config,
-		.section = model->section,
-		.queue = &model->queue,
-		.secrets_fd = model->secrets.fd,
-		.secrets_digest = model->secrets.digest,
-	};
-	int r = generation_new(&model->candidate, model->context.loop, &start,
-	                       &model->listener, err);
+	struct receipt *receipt = &model->reload.receipt;
 
-	if (r == 0) {
-		model->receipt.to.generation = model->candidate->number;
-		model->receipt.to.pid = model->candidate->pid;
-	}
-	return r;
+	receipt->spawn_ms = generation_phase_ms(candidate, GENERATION_SPAWNED);
+	receipt->stage_ms = generation_phase_ms(candidate, GENERATION_STAGING);
+	receipt->commit_ms = generation_phase_ms(candidate, GENERATION_COMMITTING);
+	receipt->warmup_ms = generation_phase_ms(candidate, GENERATION_WARMING);
+	receipt->swap_ms = generation_phase_ms(candidate, GENERATION_READY);
 }
+
+static void reload_note_retired(struct model *model, const struct generation *retired)
+{
+	struct receipt *receipt = &model->reload.receipt;
+
+	receipt->drain_ms = generation_phase_ms(retired, GENERATION_DRAINING);
+	receipt->stop_ms = generation_phase_ms(retired, GENERATION_STOPPING) +
+	                   generation_phase_ms(retired, GENERATION_TERMINATING) +
+	                   generation_phase_ms(retired, GENERATION_KILLING);
+	receipt->reclaim_ms = generation_phase_ms(retired, GENERATION_RECLAIMING);
+}
+
+static void reload_note_peak(struct model *model)
+{
+	const struct generation *fresh = model->active;
+	const struct generation *old = model->retiring;
+	struct receipt *receipt = &model->reload.receipt;
+
+	receipt->peak = memory_read();
+	memory_add_process(&receipt->peak, fresh->pid);
+	receipt->peak.loader_pss_bytes = fresh->report.pss_bytes;
+	if (old) {
+		memory_add_process(&receipt->peak, old->pid);
+		receipt->peak.loader_pss_bytes += old->report.pss_bytes;
+	}
+}
+
+static void reload_finish(struct model *model, enum receipt_outcome outcome,
+                          const char *reason)
+{
+	struct receipt *receipt = &model->reload.receipt;
+
+	receipt->outcome = outcome;
+	(void)err_set(&receipt->reason, 0, "%s", reason);
+	receipt->total_ms = clock_ns_to_ms(clock_now_ns() - model->reload.started_ns);
+	receipt->after = memory_read();
+	if (model->active) {
+		memory_add_process(&receipt->after, model->active->pid);
+		receipt->after.loader_pss_bytes = model->active->report.pss_bytes;
+	}
+	receipt->requests = model->queue.counts;
+	/* What is on disk stays refused while the last good inputs serve instead. */
+	if (outcome == RECEIPT_FAILED)
+		(void)err_set(&model->last_error, 0, "%s", reason);
+	else if (model->reload.is_newest)
+		model->last_error.text[0] = '\0';
+	model->reload.in_flight = false;
+	reload_set_inputs(&model->reload.inputs, NULL);
+	log_event(outcome == RECEIPT_FAILED ? LOG_LEVEL_ERR : LOG_LEVEL_NOTICE, "reload",
+	          "model=%s outcome=%s cause=%s strategy=%s from=%llu to=%llu "
+	          "pause_ms=%.1f total_ms=%.1f serving=%llu reason=%s",
+	          model->name, receipt_outcome_name(outcome), receipt->cause,
+	          strategy_name(receipt->decision.strategy),
+	          (unsigned long long)receipt->from.generation,
+	          (unsigned long long)receipt->to.generation, receipt->pause_ms,
+	          receipt->total_ms, (unsigned long long)model_generation(model),
+	          LOG_QUOTED(reason));
+	model->context.listener->on_receipt(model->context.listener->context, model,
+	                                    receipt);
+	reload_try_start(model);
+}
+
+/* Failing and trying again */
 
 static void reload_schedule_restart(struct model *model)
 {
@@ -295,52 +192,206 @@ static void reload_on_restart(struct ev_loop *loop, ev_timer *timer, int revents
 		(void)model_reload(model, MODEL_CAUSE_CRASH);
 }
 
-/* A candidate did not make it. @is_permanent: the same inputs would fail again. */
+/* The candidate did not make it. @is_permanent: the same inputs would fail again. */
 static void reload_failed(struct model *model, const char *reason, bool is_permanent)
 {
-	if (!model->active && !is_permanent) {
+	struct inputs *inputs = model->reload.inputs;
+	bool was_good = inputs && inputs == model->good;
+
+	if (is_permanent && inputs && !was_good)
+		reload_refuse(model, inputs);
+	if (model->active || model->is_stopping) {
+		/* It serves on. */
+	} else if (model->good && !was_good) {
+		model->pending |= RELOAD_CAUSE(MODEL_CAUSE_REBUILD);
+	} else if (model->good || !is_permanent) {
 		model->n_deaths++;
 		reload_schedule_restart(model);
-	} else if (!model->active) {
+	} else {
 		(void)err_set(&model->last_error, 0, "%s", reason);
 		model_fail_held(model, reason);
 	}
 	reload_finish(model, RECEIPT_FAILED, reason);
 }
 
-static void reload_try_start(struct model *model)
+/* What to build from */
+
+/* Known inputs, when the causes ask for them instead of what is on disk. */
+static struct inputs *reload_known_inputs(const struct model *model)
 {
-	struct secrets fresh = SECRETS_NULL;
+	if (model->pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK))
+		return model->rollback_to;
+	if (model->pending & ~RELOAD_RECOVERY)
+		return NULL;
+	return model->pending & RELOAD_CAUSE(MODEL_CAUSE_REBUILD) ? model->good : NULL;
+}
+
+/* 0, or an outcome of inputs_new() with a sentence. */
+static int reload_read_inputs(struct model *model, struct inputs **ret_inputs,
+                              struct err *err)
+{
+	bool is_recovery = (model->pending & ~RELOAD_RECOVERY) == 0;
+	struct inputs *known = reload_known_inputs(model);
+	struct inputs *fresh = NULL;
+	struct err stale = ERR_NULL;
+	int r;
+
+	*ret_inputs = inputs_ref(known);
+	model->reload.is_newest = !known;
+	if (known)
+		return 0;
+	r = inputs_new(&fresh, model->context.config, model->section,
+	               model->active ? model->active->inputs : model->good, &stale, err);
+	if (r == INPUTS_E_UNSETTLED)
+		return r;
+	model_watch_set_stale(model, MODEL_INPUT_SECRETS, stale.text);
+	model_watch_set_stale(model, MODEL_INPUT_FILE, r ? err->text : "");
+	if (r == 0)
+		model_watch_note(model, fresh);
+	model->reload.is_newest = !is_recovery || !model->good ||
+	                          (r == 0 && !inputs_equal(fresh, model->refused));
+	if (!model->reload.is_newest ||
+	    (is_recovery && inputs_equal(fresh, model->good))) {
+		inputs_unref(fresh);
+		*ret_inputs = inputs_ref(model->good);
+		return 0;
+	}
+	*ret_inputs = fresh;
+	return r;
+}
+
+/* How much a generation of @inputs is going to need, from what the last one needed. Until
+ * one was measured, the size of the file stands in. */
+static void reload_predict(const struct model *model, const struct inputs *inputs,
+                           struct strategy_facts *facts)
+{
+	const struct generation *old = reload_old(model);
+	const struct inputs *last = old ? old->inputs : model->good;
+	struct inputs_footprint known = { 0 };
+	uint64_t file = (uint64_t)inputs->file.st_size;
+	uint64_t last_file = last ? (uint64_t)last->file.st_size : 0;
+	uint64_t growth = file > last_file ? file - last_file : 0;
+
+	if (last)
+		known = last->footprint;
+	if (old && old->use.peak_bytes > known.peak_bytes)
+		known.peak_bytes = old->use.peak_bytes;
+	facts->need_bytes = known.peak_bytes ? known.peak_bytes + growth : file;
+	/* A copy that is read and a copy that is built from it. */
+	facts->loading_bytes = known.loading_bytes ? known.loading_bytes + 2 * growth
+	                                           : facts->need_bytes + file;
+	facts->staged_bytes = known.staged_bytes;
+	if (known.staged_bytes == 0 && known.peak_bytes > last_file)
+		facts->staged_bytes = known.peak_bytes - last_file;
+}
+
+static struct strategy_decision reload_decide(const struct model *model,
+                                              const struct inputs *inputs)
+{
+	const struct generation *old = reload_old(model);
+	struct strategy_facts facts = {
+		.wanted = model->section->strategy,
+		.has_old = old != NULL,
+		.room = device_room(model->context.device),
+	};
+
+	if (old) {
+		facts.old_bytes = old->use.now_bytes;
+		facts.headroom_bytes = old->use.peak_bytes - old->use.now_bytes;
+	}
+	reload_predict(model, inputs, &facts);
+	return strategy_decide(&facts);
+}
+
+/* The old one takes no more requests; they wait. */
+static void reload_retire_active(struct model *model)
+{
+	struct generation *old = model->active;
+
+	assert(!model->retiring);
+	model->active = NULL;
+	model->retiring = old;
+	model->inactive_since_ns = clock_now_ns();
+	generation_apply(old, GENERATION_EV_RETIRE);
+}
+
+static void reload_begin(struct model *model)
+{
+	struct model_reload *reload = &model->reload;
+
+	reload->decision = reload_decide(model, reload->inputs);
+	reload->receipt.decision = reload->decision;
+	log_event(LOG_LEVEL_NOTICE, "reload_begin",
+	          "model=%s cause=%s strategy=%s why=%s", model->name,
+	          reload->receipt.cause, strategy_name(reload->decision.strategy),
+	          LOG_QUOTED(reload->decision.why.text));
+	switch (reload->decision.strategy) {
+	case STRATEGY_OVERLAP:
+	case STRATEGY_STAGED:
+		reload_spawn(model);
+		break;
+	case STRATEGY_STOP_FIRST:
+		if (model->active)
+			reload_retire_active(model);
+		else if (!model->retiring)
+			reload_spawn(model);
+		break; /* else the old one's death leads on */
+	case STRATEGY_REFUSED:
+	case STRATEGY_COUNT:
+		reload_failed(model, reload->decision.why.text, false);
+		break;
+	}
+}
+
+void reload_try_start(struct model *model)
+{
+	struct model_reload *reload = &model->reload;
+	struct inputs *inputs;
 	struct err err = ERR_NULL;
 	int r;
 
-	if (model->in_flight || model->pending == 0 || model->is_stopping)
+	if (reload->in_flight || model->pending == 0 || model->is_stopping)
 		return;
-	r = secrets_read(&fresh, model->section->secrets, &err);
-	if (r == SECRETS_E_UNSETTLED) {
-		reload_retry_later(model);
+	r = reload_read_inputs(model, &inputs, &err);
+	if (r == INPUTS_E_UNSETTLED) {
+		model_watch_retry(model);
 		return;
 	}
 	ev_timer_stop(model->context.loop, &model->restart);
-	model->causes = model->pending;
+	reload->causes = model->pending;
 	model->pending = 0;
-	model->in_flight = true;
+	reload->in_flight = true;
+	reload->inputs = inputs;
 	reload_open_receipt(model);
-	reload_read_file_identity(model, &model->tried.file);
-	if (r == 0) {
-		secrets_fini(&model->secrets);
-		model->secrets = fresh;
-		memcpy(model->tried.secrets_digest, fresh.digest, sizeof(fresh.digest));
-		reload_set_stale(model, "");
-	} else if (model->secrets.fd >= 0) {
-		reload_set_stale(model, err.text);
-	} else {
-		reload_failed(model, err.text, true);
+	if (r)
+		reload_failed(model, err.text, r == INPUTS_E_REFUSED);
+	else
+		reload_begin(model);
+}
+
+static void reload_spawn(struct model *model)
+{
+	struct model_reload *reload = &model->reload;
+	bool is_lean = reload->decision.strategy != STRATEGY_OVERLAP;
+	const struct generation_start start = {
+		.number = ++*model->context.next_generation,
+		.model = model->name,
+		.inputs = reload->inputs,
+		.is_lean = is_lean,
+		.device = model->context.device,
+		.claim_bytes = is_lean ? reload->decision.facts.staged_bytes
+		                       : reload->decision.facts.loading_bytes,
+		.queue = &model->queue,
+	};
+	struct err err = ERR_NULL;
+
+	if (generation_new(&model->candidate, model->context.loop, &start,
+	                   &model->listener, &err) < 0) {
+		reload_failed(model, err.text, false);
 		return;
 	}
-	r = reload_spawn(model, &err);
-	if (r < 0)
-		reload_failed(model, err.text, false);
+	reload->receipt.to.generation = model->candidate->number;
+	reload->receipt.to.pid = model->candidate->pid;
 }
 
 uint64_t model_reload(struct model *model, enum model_cause cause)
@@ -348,9 +399,47 @@ uint64_t model_reload(struct model *model, enum model_cause cause)
 	uint64_t number = model->receipts + 1;
 
 	model->pending |= RELOAD_CAUSE(cause);
-	if (!model->in_flight && !ev_is_active(&model->kick))
+	if (!model->reload.in_flight && !ev_is_active(&model->kick))
 		ev_timer_start(model->context.loop, &model->kick);
 	return number;
+}
+
+int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
+{
+	struct inputs *serving = model->active ? model->active->inputs : NULL;
+	struct inputs *target = serving == model->good ? model->previous : model->good;
+
+	if (!target)
+		return err_set(err, -ENOENT,
+		               "model '%s' has served with no other inputs that it could "
+		               "go back to",
+		               model->name);
+	reload_set_inputs(&model->rollback_to, target);
+	if (serving)
+		reload_refuse(model, serving);
+	*ret_number = model_reload(model, MODEL_CAUSE_ROLLBACK);
+	return 0;
+}
+
+json_t *model_explain(struct model *model)
+{
+	struct inputs *inputs;
+	struct err stale = ERR_NULL;
+	struct err err = ERR_NULL;
+	struct strategy_decision decision;
+	int r;
+
+	r = inputs_new(&inputs, model->context.config, model->section,
+	               model->active ? model->active->inputs : model->good, &stale, &err);
+	if (r)
+		return json_pack("{s:s,s:{s:s,s:s}}", "model", model->name, "decision",
+		                 "strategy", strategy_name(STRATEGY_REFUSED), "why",
+		                 r == INPUTS_E_UNSETTLED ? "the secrets are changing now"
+		                                         : err.text);
+	decision = reload_decide(model, inputs);
+	inputs_unref(inputs);
+	return json_pack("{s:s,s:o}", "model", model->name, "decision",
+	                 strategy_to_json(&decision));
 }
 
 static void reload_on_kick(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -362,7 +451,116 @@ static void reload_on_kick(struct ev_loop *loop, ev_timer *timer, int revents)
 
 bool reload_is_expected(const struct model *model)
 {
-	return model->candidate || model->pending || ev_is_active(&model->restart);
+	return model->reload.in_flight || model->pending || ev_is_active(&model->restart);
+}
+
+/* The way up */
+
+/* Weights that hash the same need no new process when nothing else is new. */
+static bool reload_is_needless(const struct model *model,
+                               const struct generation *candidate)
+{
+	return model->active && model->reload.causes == RELOAD_CAUSE(MODEL_CAUSE_FILE) &&
+	       strcmp(candidate->report.weights_sha256,
+	              model->active->report.weights_sha256) == 0 &&
+	       strcmp(candidate->inputs->secrets.digest,
+	              model->active->inputs->secrets.digest) == 0;
+}
+
+/* Inputs that are built from again: a file that was written over is another one. */
+static bool reload_is_overwritten(const struct generation *candidate)
+{
+	const struct inputs *inputs = candidate->inputs;
+
+	return inputs->weights_sha256[0] &&
+	       strcmp(inputs->weights_sha256, candidate->report.weights_sha256) != 0;
+}
+
+static void reload_commit(struct model *model)
+{
+	struct generation *candidate = model->candidate;
+
+	candidate->use.claim_bytes = candidate->is_lean
+	                                     ? model->reload.decision.facts.need_bytes
+	                                     : candidate->use.claim_bytes;
+	generation_apply(candidate, GENERATION_EV_COMMIT);
+}
+
+static void reload_on_staged(struct model *model)
+{
+	struct generation *candidate = model->candidate;
+
+	if (reload_is_overwritten(candidate)) {
+		(void)err_set(
+			&candidate->failure, 0,
+			"the model file '%s' was written over: what served last is "
+			"gone; write model files under another name and rename them "
+			"into place",
+			candidate->inputs->section->path);
+		generation_apply(candidate, GENERATION_EV_RETIRE);
+	} else if (reload_is_needless(model, candidate)) {
+		generation_apply(candidate, GENERATION_EV_RETIRE);
+	} else if (!candidate->is_lean || !reload_old(model)) {
+		reload_commit(model);
+	} else if (model->active) {
+		reload_retire_active(model);
+	} /* else the old one's death leads on */
+}
+
+/* What this generation taught of its inputs. */
+static void reload_learn(struct model *model, struct generation *fresh)
+{
+	struct inputs_footprint *footprint = &fresh->inputs->footprint;
+	const struct generation_report *report = &fresh->report;
+
+	if (model->good && footprint->peak_bytes == 0)
+		*footprint = model->good->footprint;
+	if (fresh->is_lean)
+		footprint->staged_bytes = report->loading_bytes;
+	else
+		footprint->loading_bytes = report->loading_bytes;
+	footprint->peak_bytes = report->anon_bytes;
+	(void)snprintf(fresh->inputs->weights_sha256,
+	               sizeof(fresh->inputs->weights_sha256), "%s",
+	               report->weights_sha256);
+}
+
+static void reload_accept(struct model *model, struct inputs *inputs)
+{
+	if (model->reload.is_newest)
+		reload_set_inputs(&model->refused, NULL);
+	if (model->good == inputs)
+		return;
+	/* After a rollback there is no way back to what was rolled back from. */
+	reload_set_inputs(&model->previous,
+	                  inputs_equal(model->good, model->refused) ? NULL
+	                                                            : model->good);
+	reload_set_inputs(&model->good, inputs);
+}
+
+static void reload_swap(struct model *model, struct generation *fresh)
+{
+	struct generation *old = model->active;
+
+	reload_note_candidate(model, fresh);
+	reload_learn(model, fresh);
+	reload_accept(model, fresh->inputs);
+	model->active = fresh;
+	model->candidate = NULL;
+	model->n_deaths = 0;
+	if (model->inactive_since_ns)
+		model->reload.receipt.pause_ms =
+			clock_ns_to_ms(clock_now_ns() - model->inactive_since_ns);
+	model->inactive_since_ns = 0;
+	model_dispatch(model);
+	model->context.listener->on_ready(model->context.listener->context, model);
+	if (old)
+		model->retiring = old;
+	reload_note_peak(model);
+	if (old)
+		generation_apply(old, GENERATION_EV_RETIRE);
+	else if (!model->retiring)
+		reload_finish(model, RECEIPT_OK, "");
 }
 
 /* The way down and over */
@@ -397,39 +595,18 @@ static void reload_bury(struct model *model, struct generation *generation)
 	assert(false); /* at most three generations live at once */
 }
 
-/* Weights that hash the same need no new process when nothing else is new. */
-static bool reload_is_needless(const struct model *model,
-                               const struct generation *candidate)
+static void reload_on_candidate_dead(struct model *model, struct generation *candidate)
 {
-	return model->active && model->causes == RELOAD_CAUSE(MODEL_CAUSE_FILE) &&
-	       strcmp(candidate->report.weights_sha256,
-	              model->active->report.weights_sha256) == 0 &&
-	       strcmp(candidate->secrets_digest, model->active->secrets_digest) == 0;
-}
-
-static void reload_swap(struct model *model, struct generation *fresh)
-{
-	struct generation *old = model->active;
-
-	model->receipt.peak = memory_read();
-	memory_add_process(&model->receipt.peak, fresh->pid);
-	model->receipt.peak.loader_pss_bytes = fresh->report.pss_bytes;
-	if (old) {
-		memory_add_process(&model->receipt.peak, old->pid);
-		model->receipt.peak.loader_pss_bytes += old->report.pss_bytes;
-	}
-	reload_note_candidate(model, fresh);
-	model->active = fresh;
+	reload_note_candidate(model, candidate);
 	model->candidate = NULL;
-	model->n_deaths = 0;
-	model_dispatch(model);
-	model->context.listener->on_ready(model->context.listener->context, model);
-	if (old) {
-		model->retiring = old;
-		generation_apply(old, GENERATION_EV_RETIRE);
-	} else if (!model->retiring) {
-		reload_finish(model, RECEIPT_OK, "");
-	}
+	reload_bury(model, candidate);
+	if (model->is_stopping)
+		reload_finish(model, RECEIPT_FAILED, "the model is being stopped");
+	else if (candidate->failure.text[0] == '\0')
+		reload_finish(model, RECEIPT_UNCHANGED,
+		              "the model file's content is what already serves");
+	else
+		reload_failed(model, candidate->failure.text, candidate->is_permanent);
 }
 
 static void reload_on_crash(struct model *model, struct generation *dead)
@@ -437,46 +614,71 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 	uint64_t served_ns = clock_now_ns() - dead->entered_ns[GENERATION_ACTIVE];
 
 	model->active = NULL;
+	model->inactive_since_ns = clock_now_ns();
+	reload_bury(model, dead);
 	if (served_ns < RELOAD_SERVED_NS)
 		model->n_deaths++;
-	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
 	model->context.listener->on_ready(model->context.listener->context, model);
 	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
-	if (model->in_flight && !model->candidate)
+	if (model->reload.in_flight && !model->candidate)
 		reload_finish(model, RECEIPT_OK,
 		              "the new generation died before the old one");
-	if (!model->candidate)
+	if (!model->reload.in_flight)
 		reload_schedule_restart(model);
+}
+
+static void reload_on_retired_dead(struct model *model, struct generation *retired)
+{
+	model->retiring = NULL;
+	reload_note_retired(model, retired);
+	reload_bury(model, retired);
+	if (!model->reload.in_flight || model->is_stopping)
+		return;
+	if (model->candidate && model->candidate->state == GENERATION_STAGED)
+		reload_commit(model);
+	else if (!model->candidate && model->active)
+		reload_finish(model, RECEIPT_OK, "");
+	else if (!model->candidate)
+		reload_spawn(model);
 }
 
 static void reload_on_dead(struct model *model, struct generation *generation)
 {
-	if (generation == model->candidate) {
-		bool is_needless = generation->failure.text[0] == '\0';
+	struct inputs_footprint *footprint = &generation->inputs->footprint;
 
-		reload_note_candidate(model, generation);
-		model->candidate = NULL;
-		reload_bury(model, generation);
-		if (model->is_stopping)
-			reload_finish(model, RECEIPT_FAILED,
-			              "the model is being stopped");
-		else if (is_needless)
-			reload_finish(model, RECEIPT_UNCHANGED,
-			              "the model file's content is what already serves");
-		else
-			reload_failed(model, generation->failure.text,
-			              generation->is_permanent);
+	if (generation->use.peak_bytes > footprint->peak_bytes &&
+	    generation->entered_ns[GENERATION_ACTIVE])
+		footprint->peak_bytes = generation->use.peak_bytes;
+	if (generation == model->candidate) {
+		reload_on_candidate_dead(model, generation);
 	} else if (generation == model->active) {
-		reload_bury(model, generation);
 		reload_on_crash(model, generation);
 	} else {
 		assert(generation == model->retiring);
-		model->retiring = NULL;
-		reload_note_retired(model, generation);
-		reload_bury(model, generation);
-		if (model->in_flight && !model->candidate)
-			reload_finish(model, RECEIPT_OK, "");
-		model_dispatch(model);
+		reload_on_retired_dead(model, generation);
+	}
+	model_dispatch(model);
+}
+
+/* The old one cannot be killed and keeps what it holds: a reload that waits for that has
+ * failed. */
+static void reload_on_unkillable(struct model *model, const struct generation *stuck)
+{
+	struct err err;
+
+	if (stuck != model->retiring || !model->reload.in_flight || model->active)
+		return;
+	(void)err_set(
+		&err, 0,
+		"process %d of generation %llu survives SIGKILL and keeps %.1f MiB: "
+		"the kernel or a driver holds it",
+		(int)stuck->pid, (unsigned long long)stuck->number,
+		(double)stuck->use.now_bytes / 1048576.0);
+	if (!model->candidate) {
+		reload_failed(model, err.text, false);
+	} else if (model->candidate->state == GENERATION_STAGED) {
+		model->candidate->failure = err;
+		generation_apply(model->candidate, GENERATION_EV_RETIRE);
 	}
 }
 
@@ -488,16 +690,16 @@ void reload_on_state(void *context, struct generation *generation,
 	(void)from;
 	switch (generation->state) {
 	case GENERATION_STAGED:
-		if (reload_is_needless(model, generation))
-			generation_apply(generation, GENERATION_EV_RETIRE);
-		else
-			generation_apply(generation, GENERATION_EV_COMMIT);
+		reload_on_staged(model);
 		break;
 	case GENERATION_READY:
 		generation_apply(generation, GENERATION_EV_PROMOTE);
 		break;
 	case GENERATION_ACTIVE:
 		reload_swap(model, generation);
+		break;
+	case GENERATION_UNKILLABLE:
+		reload_on_unkillable(model, generation);
 		break;
 	case GENERATION_DEAD:
 		reload_on_dead(model, generation);
@@ -511,7 +713,6 @@ void reload_on_state(void *context, struct generation *generation,
 	case GENERATION_STOPPING:
 	case GENERATION_TERMINATING:
 	case GENERATION_KILLING:
-	case GENERATION_UNKILLABLE:
 	case GENERATION_FAILED:
 	case GENERATION_RECLAIMING:
 	case GENERATION_STATE_COUNT:
@@ -519,18 +720,20 @@ void reload_on_state(void *context, struct generation *generation,
 	}
 }
 
-bool model_set_config(struct model *model, const struct config *config,
+bool model_set_config(struct model *model, struct config *config,
                       const struct config_model *fresh)
 {
+	struct config *old = model->context.config;
 	bool needs = config_model_needs_generation(model->section, fresh);
 	char keys[256];
 
 	if (config_model_restart_keys(model->section, fresh, keys, sizeof(keys)) > 0)
 		log_event(LOG_LEVEL_WARNING, "restart_needed", "model=%s keys=%s",
 		          model->name, LOG_QUOTED(keys));
-	model->context.config = config;
+	model->context.config = config_ref(config);
 	model->section = fresh;
-	reload_watch(model);
+	config_unref(old);
+	model_watch_arm(model);
 	if (needs)
 		(void)model_reload(model, MODEL_CAUSE_CONFIG);
 	return needs;
@@ -544,11 +747,7 @@ void reload_stop(struct model *model)
 	model->pending = 0;
 	ev_timer_stop(model->context.loop, &model->kick);
 	ev_timer_stop(model->context.loop, &model->restart);
-	ev_timer_stop(model->context.loop, &model->unsettled);
-	/* The configuration may go before the last loader does. */
-	model->last_section = *model->section;
-	model->section = &model->last_section;
-	model->context.config = NULL;
+	model_watch_fini(model);
 	/* The active one becomes the retiring one, whose death is no crash. */
 	if (model->active && !model->retiring) {
 		model->retiring = model->active;
@@ -562,9 +761,6 @@ void reload_stop(struct model *model)
 
 void reload_init(struct model *model)
 {
-	model->secrets = (struct secrets)SECRETS_NULL;
-	ev_timer_init(&model->unsettled, reload_on_unsettled, 0., 0.);
-	model->unsettled.data = model;
 	ev_timer_init(&model->restart, reload_on_restart, 0., 0.);
 	model->restart.data = model;
 	/* Zero delays: the next round, and unlike an idle watcher also under load. */
@@ -572,22 +768,24 @@ void reload_init(struct model *model)
 	model->bury.data = model;
 	ev_timer_init(&model->kick, reload_on_kick, 0., 0.);
 	model->kick.data = model;
-	reload_watch(model);
+	model_watch_init(model);
 }
 
 void reload_fini(struct model *model)
 {
+	struct inputs **slots[] = { &model->reload.inputs, &model->good, &model->previous,
+		                    &model->rollback_to, &model->refused };
+
 	model->is_stopping = true;
-	ev_timer_stop(model->context.loop, &model->unsettled);
 	ev_timer_stop(model->context.loop, &model->restart);
 	ev_timer_stop(model->context.loop, &model->kick);
 	ev_timer_stop(model->context.loop, &model->bury);
-	watch_remove(model->secrets_watch);
-	watch_remove(model->file_watch);
+	model_watch_fini(model);
 	generation_free(model->candidate);
 	generation_free(model->retiring);
 	generation_free(model->active);
 	for (size_t i = 0; i < MODEL_GRAVES; i++)
 		generation_free(model->graves[i]);
-	secrets_fini(&model->secrets);
+	for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++)
+		reload_set_inputs(slots[i], NULL);
 }

@@ -16,6 +16,7 @@
 #include "shared/log.h"
 #include "supervisor/commands.h"
 #include "supervisor/control.h"
+#include "supervisor/device.h"
 #include "supervisor/http.h"
 #include "supervisor/listen.h"
 #include "supervisor/notify.h"
@@ -28,6 +29,7 @@
 struct supervisor {
 	struct ev_loop *loop;
 	struct config *config;
+	struct device host;
 	struct watch *watch;
 	struct watch_path *config_watch;
 	struct watch_path *models_watch;
@@ -190,13 +192,14 @@ static void supervisor_remove(struct supervisor *supervisor, size_t i)
 	ev_timer_again(supervisor->loop, &supervisor->sweep);
 }
 
-static int supervisor_add(struct supervisor *supervisor, const struct config *config,
+static int supervisor_add(struct supervisor *supervisor, struct config *config,
                           const struct config_model *section, struct err *err)
 {
 	const struct model_context context = {
 		.loop = supervisor->loop,
 		.watch = supervisor->watch,
 		.config = config,
+		.device = &supervisor->host,
 		.next_generation = &supervisor->next_generation,
 		.listener = &supervisor->listener,
 	};
@@ -215,8 +218,7 @@ static int supervisor_add(struct supervisor *supervisor, const struct config *co
 
 static void supervisor_watch_config(struct supervisor *supervisor);
 
-static void supervisor_apply_models(struct supervisor *supervisor,
-                                    const struct config *fresh)
+static void supervisor_apply_models(struct supervisor *supervisor, struct config *fresh)
 {
 	struct err err = ERR_NULL;
 
@@ -268,6 +270,7 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 		log_event(LOG_LEVEL_WARNING, "restart_needed", "keys=%s",
 		          LOG_QUOTED(keys));
 	supervisor->config = fresh;
+	supervisor->host.config = fresh->host;
 	supervisor_apply_models(supervisor, fresh);
 	if (old->log_level != fresh->log_level)
 		log_set_level(fresh->log_level);
@@ -278,7 +281,7 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 						    .poll_ns = fresh->poll_ns,
 					    });
 	supervisor_watch_config(supervisor);
-	config_free(old);
+	config_unref(old);
 	supervisor_say_status(supervisor);
 	return 0;
 }
@@ -449,7 +452,7 @@ static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *e
 
 static int supervisor_open(struct supervisor *supervisor, struct err *err)
 {
-	const struct config *config = supervisor->config;
+	struct config *config = supervisor->config;
 	const struct watch_config watch_config = {
 		.settle_ns = config->settle_ns,
 		.settle_cap_ns = config->settle_cap_ns,
@@ -490,10 +493,12 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	int r;
 
 	if (!supervisor) {
-		config_free(config);
+		config_unref(config);
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	supervisor->config = config;
+	device_init(&supervisor->host, "host");
+	supervisor->host.config = config->host;
 	supervisor->started_ns = clock_now_ns();
 	supervisor->listener = (struct model_listener){
 		.on_receipt = supervisor_on_receipt,
@@ -555,6 +560,7 @@ void supervisor_free(struct supervisor *supervisor)
 			ev_signal_stop(supervisor->loop, &supervisor->signals[i]);
 		ev_loop_destroy(supervisor->loop);
 	}
-	config_free(supervisor->config);
+	device_fini(&supervisor->host);
+	config_unref(supervisor->config);
 	free(supervisor);
 }

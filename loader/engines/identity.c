@@ -2,21 +2,24 @@
 
 /*
  * The engine that answers with its input: what is left is everything around an engine, to
- * be tested and measured.
+ * be tested and measured. With a model file it holds a private copy of that, as any model
+ * holds its weights.
  */
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "loader/engine.h"
 
 #define IDENTITY_DELAY_MAX_US 60000000UL
 
 struct engine {
-	size_t n_tensors;
+	const struct engine_config *config;
 	struct timespec delay;
+	unsigned char *weights; /* a private copy, or NULL */
 };
 
 static int identity_check_specs(const struct engine_config *config, struct err *err)
@@ -116,6 +119,41 @@ static int identity_read_options(struct engine *engine,
 	return r;
 }
 
+static int identity_read_weights(struct engine *engine, struct err *err)
+{
+	const struct engine_config *config = engine->config;
+	size_t done = 0;
+
+	while (done < config->weights_bytes) {
+		ssize_t n = pread(config->weights_fd, engine->weights + done,
+		                  config->weights_bytes - done, (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_set(err, ENGINE_E_MODEL, "cannot be read: %s",
+			               n < 0 ? strerror(errno) : "it became shorter");
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+static int identity_take_weights(struct engine *engine, struct err *err)
+{
+	const struct engine_config *config = engine->config;
+
+	if (config->weights_bytes == 0)
+		return 0;
+	engine->weights = malloc(config->weights_bytes);
+	if (!engine->weights)
+		return err_set(err, ENGINE_E_FAILED, "no memory for %zu bytes of weights",
+		               config->weights_bytes);
+	if (config->is_lean)
+		return identity_read_weights(engine, err);
+	memcpy(engine->weights, config->weights, config->weights_bytes);
+	return 0;
+}
+
 static int identity_stage(const struct engine_config *config, struct engine **ret_engine,
                           struct err *err)
 {
@@ -124,18 +162,18 @@ static int identity_stage(const struct engine_config *config, struct engine **re
 	*ret_engine = calloc(1, sizeof(**ret_engine));
 	if (!*ret_engine)
 		return err_set(err, ENGINE_E_FAILED, "out of memory");
-	(*ret_engine)->n_tensors = config->n_inputs;
+	(*ret_engine)->config = config;
 	r = identity_check_specs(config, err);
 	if (r == 0)
 		r = identity_read_options(*ret_engine, config, err);
+	if (r == 0 && !config->is_lean)
+		r = identity_take_weights(*ret_engine, err);
 	return r;
 }
 
 static int identity_commit(struct engine *engine, struct err *err)
 {
-	(void)engine;
-	(void)err;
-	return 0;
+	return engine->config->is_lean ? identity_take_weights(engine, err) : 0;
 }
 
 static int identity_infer(struct engine *engine, const struct engine_tensor *inputs,
@@ -144,12 +182,14 @@ static int identity_infer(struct engine *engine, const struct engine_tensor *inp
 	(void)err;
 	if (engine->delay.tv_sec || engine->delay.tv_nsec)
 		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &engine->delay, NULL);
-	memcpy(outputs, inputs, engine->n_tensors * sizeof(*outputs));
+	memcpy(outputs, inputs, engine->config->n_inputs * sizeof(*outputs));
 	return 0;
 }
 
 static void identity_close(struct engine *engine)
 {
+	if (engine)
+		free(engine->weights);
 	free(engine);
 }
 

@@ -18,7 +18,10 @@
 #include <torch/script.h>
 #include <torch/version.h>
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -29,7 +32,7 @@
 
 struct engine {
 	const struct engine_config *config;
-	torch::jit::Module module;
+	torch::jit::Module module; /* empty until it is loaded */
 	c10::Device device;
 	bool writes_inputs; /* forward may change its inputs: they must be copies */
 	std::vector<at::Tensor> outputs; /* keeps their memory until the next call */
@@ -96,11 +99,13 @@ int guard(struct err *err, int outcome, int memory_outcome, Body &&body) noexcep
 	}
 }
 
-class memory_adapter : public caffe2::serialize::ReadAdapterInterface
+/* The model file: in memory, or (lean) where it lies, one record at a time. */
+class weights_adapter : public caffe2::serialize::ReadAdapterInterface
 {
       public:
-	memory_adapter(const void *data, size_t bytes)
-	    : data_(static_cast<const char *>(data)), bytes_(bytes)
+	explicit weights_adapter(const struct engine_config *config)
+	    : data_(static_cast<const char *>(config->weights)),
+	      bytes_(config->weights_bytes), fd_(config->weights_fd)
 	{
 	}
 
@@ -114,13 +119,34 @@ class memory_adapter : public caffe2::serialize::ReadAdapterInterface
 		if (at >= bytes_)
 			return 0;
 		n = std::min(n, bytes_ - static_cast<size_t>(at));
+		if (!data_)
+			return read_file(at, static_cast<char *>(buffer), n);
 		std::memcpy(buffer, data_ + at, n);
 		return n;
 	}
 
       private:
+	/* Short when the file is: libtorch says so then. */
+	size_t read_file(uint64_t at, char *buffer, size_t n) const
+	{
+		size_t done = 0;
+
+		while (done < n) {
+			ssize_t got = pread(fd_, buffer + done, n - done,
+			                    static_cast<off_t>(at + done));
+
+			if (got < 0 && errno == EINTR)
+				continue;
+			if (got <= 0)
+				break;
+			done += static_cast<size_t>(got);
+		}
+		return done;
+	}
+
 	const char *data_;
 	size_t bytes_;
+	int fd_;
 };
 
 constexpr struct {
@@ -290,10 +316,8 @@ int load(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
 
-	engine->module =
-		torch::jit::load(std::make_shared<memory_adapter>(config->weights,
-	                                                          config->weights_bytes),
-	                         c10::Device(c10::kCPU));
+	engine->module = torch::jit::load(std::make_shared<weights_adapter>(config),
+	                                  c10::Device(c10::kCPU));
 	engine->module.eval();
 
 	auto forward = engine->module.find_method("forward");
@@ -314,6 +338,12 @@ void set_threads(uint32_t threads)
 	is_first = false;
 }
 
+/* On another device the copy in main memory is what staging is for. */
+bool loads_in_commit(const struct engine *engine)
+{
+	return engine->config->is_lean && engine->device.is_cpu();
+}
+
 int stage(const struct engine_config *config, struct engine **ret_engine,
           struct err *err) noexcept
 {
@@ -323,7 +353,7 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 		c10::Device device(c10::kCPU);
 		int outcome;
 
-		if (!config->weights)
+		if (config->weights_bytes == 0)
 			return err_set(err, ENGINE_E_CONFIG,
 			               "engine torch needs a model file: set path");
 		outcome = check_dtypes(config->inputs, config->n_inputs, err);
@@ -341,7 +371,7 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 		}
 		return outcome;
 	});
-	if (r)
+	if (r || loads_in_commit(*ret_engine))
 		return r;
 	return guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
 	             [&] { return load(*ret_engine, err); });
@@ -349,6 +379,13 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 
 int commit(struct engine *engine, struct err *err) noexcept
 {
+	if (loads_in_commit(engine)) {
+		int r = guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
+		              [&] { return load(engine, err); });
+
+		if (r)
+			return r;
+	}
 	return guard(err, ENGINE_E_DEVICE, ENGINE_E_DEVICE, [&] {
 		c10::InferenceMode inference;
 

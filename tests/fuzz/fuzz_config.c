@@ -48,6 +48,6 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 		use(config);
 	else
 		assert(err.text[0] != '\0' && !config);
-	config_free(config);
+	config_unref(config);
 	return 0;
 }

@@ -125,7 +125,7 @@ void drive_load(struct drive *drive, json_t *config, const char *const *secrets)
 
 	json_decref(config);
 	assert_int_equal(chan_send(&drive->chan, PROTO_LOAD, DRIVE_GENERATION, payload,
-	                           fds, PROTO_LOAD_FD_COUNT),
+	                           fds, PROTO_LOAD_FD_WEIGHTS),
 	                 0);
 }
 

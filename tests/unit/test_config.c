@@ -107,7 +107,7 @@ static const struct {
 	{ "unknown section", "\n[foo]\n", ":2: [foo]: is no section: allowed are [sup" },
 	{ "unknown empty section", MODEL "[foo]\n", ":5: [foo]: is no section" },
 	{ "misspelt section", "[Supervisor]\n",
-	  "allowed are [supervisor] and [model NAME]" },
+	  "allowed are [supervisor], [device host] and [model NAME]" },
 	{ "nameless model", "[model]\n", "[model]: is no section" },
 	{ "blank model", "[model ]\n", "[model ]: '' is no name" },
 	{ "model name with slash", "[model a/b]\n",
@@ -227,7 +227,7 @@ static const struct {
 	  "'c' has not" },
 	{ "boolean", MODEL "watch_model_file = maybe\n",
 	  "'maybe' is neither yes nor no" },
-	{ "strategy", MODEL "strategy = fast\n", "allowed are auto or overlap" },
+	{ "strategy", MODEL "strategy = fast\n", "allowed are auto, overlap, staged or stop-first" },
 	{ "required secrets of nowhere", MODEL "required_secrets = a\n",
 	  ":5: required_secrets: need a directory to come from: add secrets = "
 	  "DIRECTORY" },
@@ -280,7 +280,7 @@ static void test_long_line(void **state)
 	text[longest - 8] = '\0';
 	config = load_good(text);
 	assert_int_equal(strlen(config->state_dir), longest - 8 - used + 1);
-	config_free(config);
+	config_unref(config);
 }
 
 static void test_too_many(void **state)
@@ -408,7 +408,7 @@ static void test_defaults(void **state)
 	assert_int_equal(model->stage_timeout_ns, 300 * SEC);
 	assert_false(model->disable_secrets_reload);
 	assert_true(model->watch_model_file);
-	config_free(config);
+	config_unref(config);
 }
 
 static void test_empty_is_good(void **state)
@@ -417,7 +417,7 @@ static void test_empty_is_good(void **state)
 
 	(void)state;
 	assert_int_equal(config->n_models, 0);
-	config_free(config);
+	config_unref(config);
 }
 
 static void test_all_keys(void **state)
@@ -473,7 +473,7 @@ static void test_all_keys(void **state)
 	assert_int_equal(model->strategy, CONFIG_STRATEGY_OVERLAP);
 	assert_true(model->disable_secrets_reload);
 	assert_false(model->watch_model_file);
-	config_free(config);
+	config_unref(config);
 }
 
 static void test_environment(void **state)
@@ -494,7 +494,7 @@ static void test_environment(void **state)
 		config = load_good(MODEL);
 		assert_int_equal(config->models[0]->disable_secrets_reload,
 		                 cases[i].want);
-		config_free(config);
+		config_unref(config);
 	}
 	assert_int_equal(unsetenv("MOULT_DISABLE_SECRETS_RELOAD"), 0);
 }
@@ -530,7 +530,7 @@ static void test_models_dir(void **state)
 	assert_string_equal(config->models[2]->name, "first");
 	assert_string_equal(config->models[3]->name, "linked");
 	assert_string_equal(config->models[3]->path, weights);
-	config_free(config);
+	config_unref(config);
 
 	write_file("d/c.conf", "");
 	assert_refused("empty file", main_text, "d/c.conf:1: the file holds no model");
@@ -571,7 +571,7 @@ static void test_relative_file(void **state)
 	assert_int_equal(chdir(folder), 0);
 	assert_int_equal(config_load(&config, "moult.conf", &err), 0);
 	assert_string_equal(config->file, want);
-	config_free(config);
+	config_unref(config);
 	assert_int_equal(config_load(&config, "nope.conf", &err), -ENOENT);
 	assert_int_equal(chdir(before), 0);
 }
@@ -626,8 +626,8 @@ static void test_changes(void **state)
 		(void)config_model_restart_keys(running->models[0], fresh->models[0],
 		                                keys, sizeof(keys));
 		assert_string_equal(keys, changes[i].model_restart);
-		config_free(running);
-		config_free(fresh);
+		config_unref(running);
+		config_unref(fresh);
 	}
 }
 
@@ -652,15 +652,15 @@ static void test_changed_elements(void **state)
 
 	(void)state;
 	assert_false(config_model_needs_generation(running->models[0], same->models[0]));
-	config_free(same);
+	config_unref(same);
 	for (size_t i = 0; i < COUNT_OF(others); i++) {
 		struct config *fresh = load_good(others[i]);
 
 		assert_true(config_model_needs_generation(running->models[0],
 		                                          fresh->models[0]));
-		config_free(fresh);
+		config_unref(fresh);
 	}
-	config_free(running);
+	config_unref(running);
 }
 
 static void test_restart_keys(void **state)
@@ -678,8 +678,8 @@ static void test_restart_keys(void **state)
 	assert_string_equal(text, "listen, control, max_connections");
 	assert_int_equal(config_restart_keys(running, fresh, small, sizeof(small)), 3);
 	assert_string_equal(small, "listen,");
-	config_free(running);
-	config_free(fresh);
+	config_unref(running);
+	config_unref(fresh);
 }
 
 static void test_load_payload(void **state)
@@ -689,7 +689,7 @@ static void test_load_payload(void **state)
 		"path = /d.pt\ninput = image FP32 [-1,64]\noutput = scores FP32 [-1,10]\n"
 		"secrets = /s\nrequired_secrets = token\noption.k = v\nmax_batch = 64\n"
 		"max_delay = 2ms\nwarmup_request = /w.json\n");
-	FREE char *text = config_model_to_json(config, config->models[0]);
+	FREE char *text = config_model_to_json(config, config->models[0], false);
 
 	(void)state;
 	assert_string_equal(
@@ -704,8 +704,8 @@ static void test_load_payload(void **state)
 		"\"outputs\":[{\"name\":\"scores\",\"datatype\":\"FP32\",\"shape\":[-1,"
 		"10]}],"
 		"\"options\":{\"k\":\"v\"},\"leases\":256,\"max_body_bytes\":67108864,"
-		"\"request_timeout_ms\":60000}");
-	config_free(config);
+		"\"request_timeout_ms\":60000,\"lean\":false}");
+	config_unref(config);
 }
 
 /* Writes one object of config_to_json() as the lines it came from. */
@@ -789,8 +789,8 @@ static void test_round_trip(void **state)
 				assert_true(config_value_equal(
 					&config_model_table.keys[k], first->models[m],
 					second->models[m]));
-		config_free(first);
-		config_free(second);
+		config_unref(first);
+		config_unref(second);
 	}
 }
 

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/device.h"
+
+#include <assert.h>
+
+#include "supervisor/memory.h"
+
+void device_init(struct device *device, const char *name)
+{
+	*device = (struct device){ .name = name };
+	LIST_INIT(&device->uses);
+}
+
+void device_fini(struct device *device)
+{
+	assert(LIST_EMPTY(&device->uses));
+	(void)device;
+}
+
+void device_add(struct device *device, struct device_use *use, pid_t pid,
+                uint64_t claim_bytes)
+{
+	*use = (struct device_use){ .device = device,
+		                    .pid = pid,
+		                    .claim_bytes = claim_bytes };
+	LIST_INSERT_HEAD(&device->uses, use, link);
+}
+
+void device_remove(struct device_use *use)
+{
+	if (!use->device)
+		return;
+	LIST_REMOVE(use, link);
+	use->device = NULL;
+	use->now_bytes = use->claim_bytes = 0;
+}
+
+void device_measure(struct device *device)
+{
+	struct device_use *use;
+
+	LIST_FOREACH (use, &device->uses, link) {
+		struct memory_sample sample = { 0 };
+
+		memory_add_process(&sample, use->pid);
+		use->now_bytes = sample.loader_anon_bytes;
+		if (use->now_bytes > use->peak_bytes)
+			use->peak_bytes = use->now_bytes;
+	}
+}
+
+struct device_room device_room(struct device *device)
+{
+	struct memory_sample machine = memory_read();
+	struct device_room room = {
+		.budget_bytes = device->config.budget_bytes ? device->config.budget_bytes
+		                                            : UINT64_MAX,
+		.reserve_bytes = device->config.reserve_bytes,
+		.available_bytes =
+			machine.available_bytes ? machine.available_bytes : UINT64_MAX,
+	};
+	struct device_use *use;
+	uint64_t claimed_bytes = 0;
+
+	device_measure(device);
+	LIST_FOREACH (use, &device->uses, link) {
+		uint64_t missing = use->claim_bytes > use->now_bytes
+		                           ? use->claim_bytes - use->now_bytes
+		                           : 0;
+
+		room.used_bytes += use->now_bytes + missing;
+		claimed_bytes += missing;
+	}
+	/* The machine does not know yet of what is only claimed. */
+	if (room.available_bytes != UINT64_MAX)
+		room.available_bytes -= claimed_bytes < room.available_bytes
+		                                ? claimed_bytes
+		                                : room.available_bytes;
+	return room;
+}

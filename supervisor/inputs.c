@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/inputs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/cleanup.h"
+
+static int inputs_open_file(struct inputs *inputs, struct err *err)
+{
+	const char *path = inputs->section->path;
+
+	if (!path)
+		return 0;
+	/* Not blocking: a FIFO must not hold us up before it is refused. */
+	inputs->weights_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (inputs->weights_fd < 0 || fstat(inputs->weights_fd, &inputs->file) < 0)
+		return err_set(err, INPUTS_E_REFUSED, "cannot open model file '%s': %s",
+		               path, strerror(errno));
+	if (!S_ISREG(inputs->file.st_mode) || inputs->file.st_size <= 0)
+		return err_set(err, INPUTS_E_REFUSED, "model file '%s' is %s", path,
+		               S_ISREG(inputs->file.st_mode) ? "empty"
+		                                             : "not a regular file");
+	return 0;
+}
+
+static int inputs_take_last_secrets(struct inputs *inputs, const struct inputs *last)
+{
+	inputs->secrets = last->secrets;
+	inputs->secrets.fd = fcntl(last->secrets.fd, F_DUPFD_CLOEXEC, 3);
+	return inputs->secrets.fd < 0 ? -errno : 0;
+}
+
+static int inputs_read_secrets(struct inputs *inputs, const struct inputs *last,
+                               struct err *stale, struct err *err)
+{
+	int r = secrets_read(&inputs->secrets, inputs->section->secrets, err);
+
+	stale->text[0] = '\0';
+	if (r == SECRETS_E_UNSETTLED)
+		return INPUTS_E_UNSETTLED;
+	if (r == 0)
+		return 0;
+	if (!last || last->secrets.fd < 0)
+		return r < 0 ? r : INPUTS_E_REFUSED;
+	*stale = *err;
+	err->text[0] = '\0';
+	r = inputs_take_last_secrets(inputs, last);
+	return r < 0 ? err_set(err, r, "secrets: %s", strerror(-r)) : 0;
+}
+
+int inputs_new(struct inputs **ret_inputs, struct config *config,
+               const struct config_model *section, const struct inputs *last,
+               struct err *stale, struct err *err)
+{
+	struct inputs *inputs = calloc(1, sizeof(*inputs));
+	int r;
+
+	if (!inputs)
+		return err_set(err, -ENOMEM, "out of memory");
+	*inputs = (struct inputs){
+		.refs = 1,
+		.config = config_ref(config),
+		.section = section,
+		.secrets = SECRETS_NULL,
+		.weights_fd = -1,
+	};
+	r = inputs_read_secrets(inputs, last, stale, err);
+	if (r == 0)
+		r = inputs_open_file(inputs, err);
+	if (r) {
+		inputs_unref(inputs);
+		return r;
+	}
+	*ret_inputs = inputs;
+	return 0;
+}
+
+struct inputs *inputs_identity(const struct inputs *inputs)
+{
+	struct inputs *identity = malloc(sizeof(*identity));
+
+	if (!identity)
+		return NULL;
+	*identity = *inputs;
+	identity->refs = 1;
+	(void)config_ref(identity->config);
+	identity->secrets.fd = -1;
+	identity->weights_fd = -1;
+	return identity;
+}
+
+struct inputs *inputs_ref(struct inputs *inputs)
+{
+	if (inputs)
+		inputs->refs++;
+	return inputs;
+}
+
+void inputs_unref(struct inputs *inputs)
+{
+	if (!inputs || --inputs->refs > 0)
+		return;
+	secrets_fini(&inputs->secrets);
+	close_fd(&inputs->weights_fd);
+	config_unref(inputs->config);
+	free(inputs);
+}
+
+bool inputs_is_same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
+	       a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+bool inputs_equal(const struct inputs *a, const struct inputs *b)
+{
+	return a && b && inputs_is_same_file(&a->file, &b->file) &&
+	       strcmp(a->secrets.digest, b->secrets.digest) == 0 &&
+	       !config_model_needs_generation(a->section, b->section);
+}

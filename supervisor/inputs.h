@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What a generation is built from: a model's section, its secrets and its model file, as
+ * they were at one moment. The descriptors stay open for as long as somebody may want to
+ * build from them again, so that a rename or a removal on disk takes nothing away.
+ *
+ * Shared by reference and never changed, but for what a generation learned of them.
+ */
+
+#include <sys/stat.h>
+
+#include "supervisor/config.h"
+#include "supervisor/secrets.h"
+
+#define INPUTS_SHA256_HEX 65
+
+/* Bytes of main memory that a loader has taken for itself (RssAnon). 0: never measured. */
+struct inputs_footprint {
+	uint64_t peak_bytes;    /* at most, while it served */
+	uint64_t loading_bytes; /* at most, while it was loaded beside others */
+	uint64_t
+		staged_bytes; /* by a lean one at STAGED: all but its copy of the model */
+};
+
+struct inputs {
+	unsigned int refs;
+	struct config *config; /* a reference: keeps the section alive */
+	const struct config_model *section;
+	struct secrets secrets;
+	int weights_fd;   /* the model file, or -1: the section names none */
+	struct stat file; /* of weights_fd; all zero without one */
+	char weights_sha256[INPUTS_SHA256_HEX]; /* "" until a loader has read it */
+	struct inputs_footprint footprint;
+};
+
+enum {
+	_INPUTS_E_SUCCESS,
+	INPUTS_E_UNSETTLED, /* a secret changed while being read: try again soon */
+	INPUTS_E_REFUSED,   /* the model file is missing or is no file */
+};
+
+/* Reads what is there now. Secrets that are refused are replaced with those of @last (may
+ * be NULL), and @stale then says why; without @last it is INPUTS_E_REFUSED. @err has a
+ * sentence on every failure. */
+int inputs_new(struct inputs **ret_inputs, struct config *config,
+               const struct config_model *section, const struct inputs *last,
+               struct err *stale, struct err *err);
+/* What inputs_equal() needs of @inputs and nothing that could be built from: a new
+ * reference, or NULL without memory. */
+struct inputs *inputs_identity(const struct inputs *inputs);
+struct inputs *inputs_ref(struct inputs *inputs); /* accepts NULL */
+void inputs_unref(struct inputs *inputs);         /* likewise */
+
+/* Building from either is the same: no key of class NEW_GENERATION differs, nor a secret,
+ * nor the identity of the file. False when either is NULL. */
+bool inputs_equal(const struct inputs *a, const struct inputs *b);
+bool inputs_is_same_file(const struct stat *a, const struct stat *b);

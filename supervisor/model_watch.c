@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What a model is made of, as it lies on disk: says when it changed, and keeps why it
+ * cannot be used as it is.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "shared/log.h"
+#include "supervisor/model_state.h"
+
+/* Until secrets that changed while being read are read again. */
+#define MODEL_WATCH_UNSETTLED_S 0.2
+
+void model_watch_set_stale(struct model *model, enum model_input input,
+                           const char *reason)
+{
+	struct err *stale = &model->stale[input];
+
+	if (strcmp(stale->text, reason) == 0)
+		return;
+	(void)err_set(stale, 0, "%s", reason);
+	if (*reason)
+		log_event(LOG_LEVEL_WARNING, "input_stale",
+		          "model=%s reason=%s action=\"keeping the last good one\"",
+		          model->name, LOG_QUOTED(reason));
+	else
+		log_event(LOG_LEVEL_NOTICE, "input_fresh", "model=%s", model->name);
+}
+
+const char *model_watch_stale(const struct model *model)
+{
+	for (size_t i = 0; i < MODEL_INPUT_COUNT; i++)
+		if (model->stale[i].text[0])
+			return model->stale[i].text;
+	return "";
+}
+
+void model_watch_note(struct model *model, const struct inputs *inputs)
+{
+	(void)snprintf(model->seen_secrets, sizeof(model->seen_secrets), "%s",
+	               inputs->secrets.digest);
+	model->seen_file = inputs->file;
+}
+
+void model_watch_retry(struct model *model)
+{
+	if (ev_is_active(&model->unsettled))
+		return;
+	ev_timer_set(&model->unsettled, MODEL_WATCH_UNSETTLED_S, 0.);
+	ev_timer_start(model->context.loop, &model->unsettled);
+}
+
+static void model_watch_on_fresh_secrets(struct model *model, const struct secrets *fresh)
+{
+	model_watch_set_stale(model, MODEL_INPUT_SECRETS, "");
+	if (strcmp(fresh->digest, model->seen_secrets) == 0)
+		return;
+	if (!model->section->disable_secrets_reload) {
+		(void)model_reload(model, MODEL_CAUSE_SECRETS);
+		return;
+	}
+	log_event(LOG_LEVEL_NOTICE, "secrets_changed",
+	          "model=%s action=none reason=disable_secrets_reload", model->name);
+	(void)snprintf(model->seen_secrets, sizeof(model->seen_secrets), "%s",
+	               fresh->digest);
+}
+
+static void model_watch_check_secrets(struct model *model)
+{
+	struct secrets fresh = SECRETS_NULL;
+	struct err err = ERR_NULL;
+	int r;
+
+	if (model->is_stopping)
+		return;
+	r = secrets_read(&fresh, model->section->secrets, &err);
+	if (r == SECRETS_E_UNSETTLED)
+		model_watch_retry(model);
+	else if (r)
+		model_watch_set_stale(model, MODEL_INPUT_SECRETS, err.text);
+	else
+		model_watch_on_fresh_secrets(model, &fresh);
+	secrets_fini(&fresh);
+}
+
+static void model_watch_on_unsettled(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct model *model = timer->data;
+
+	(void)loop;
+	(void)revents;
+	model_watch_check_secrets(model);
+	reload_try_start(model);
+}
+
+static void model_watch_on_secrets(void *context, const char *path)
+{
+	(void)path;
+	model_watch_check_secrets(context);
+}
+
+static void model_watch_on_file(void *context, const char *path)
+{
+	struct model *model = context;
+	struct stat now;
+
+	if (model->is_stopping || !model->section->watch_model_file)
+		return;
+	if (stat(path, &now) < 0) {
+		struct err err;
+
+		(void)err_set(&err, 0, "model file %s: %s", path, strerror(errno));
+		model_watch_set_stale(model, MODEL_INPUT_FILE, err.text);
+		return;
+	}
+	model_watch_set_stale(model, MODEL_INPUT_FILE, "");
+	if (!inputs_is_same_file(&now, &model->seen_file))
+		(void)model_reload(model, MODEL_CAUSE_FILE);
+}
+
+void model_watch_arm(struct model *model)
+{
+	const struct config_model *section = model->section;
+	int r = 0;
+
+	watch_remove(model->secrets_watch);
+	watch_remove(model->file_watch);
+	model->secrets_watch = model->file_watch = NULL;
+	if (section->secrets)
+		r = watch_add(model->context.watch, section->secrets,
+		              model_watch_on_secrets, model, &model->secrets_watch);
+	if (r == 0 && section->path)
+		r = watch_add(model->context.watch, section->path, model_watch_on_file,
+		              model, &model->file_watch);
+	if (r < 0)
+		log_event(LOG_LEVEL_ERR, "watch_failed", "model=%s error=%s", model->name,
+		          LOG_QUOTED(strerror(-r)));
+}
+
+void model_watch_init(struct model *model)
+{
+	ev_timer_init(&model->unsettled, model_watch_on_unsettled, 0., 0.);
+	model->unsettled.data = model;
+	model_watch_arm(model);
+}
+
+void model_watch_fini(struct model *model)
+{
+	ev_timer_stop(model->context.loop, &model->unsettled);
+	watch_remove(model->secrets_watch);
+	watch_remove(model->file_watch);
+	model->secrets_watch = model->file_watch = NULL;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/strategy.h"
+
+#define STRATEGY_MIB 1048576.0
+
+static const char *const strategy_names[] = {
+	[STRATEGY_OVERLAP] = "overlap",
+	[STRATEGY_STAGED] = "staged",
+	[STRATEGY_STOP_FIRST] = "stop-first",
+	[STRATEGY_REFUSED] = "refused",
+};
+
+_Static_assert(sizeof(strategy_names) / sizeof(strategy_names[0]) == STRATEGY_COUNT,
+               "one name per strategy");
+
+const char *strategy_name(enum strategy strategy)
+{
+	return strategy_names[strategy];
+}
+
+/* Sizes saturate: UINT64_MAX is "no limit". */
+static uint64_t strategy_minus(uint64_t a, uint64_t b)
+{
+	if (a == UINT64_MAX)
+		return a;
+	return a > b ? a - b : 0;
+}
+
+static uint64_t strategy_plus(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static uint64_t strategy_free(const struct strategy_facts *facts, bool is_old_gone)
+{
+	uint64_t old = facts->has_old ? facts->old_bytes : 0;
+	uint64_t headroom = facts->has_old && !is_old_gone ? facts->headroom_bytes : 0;
+	uint64_t given_back = is_old_gone ? old : 0;
+	uint64_t planned =
+		strategy_minus(facts->room.budget_bytes,
+	                       strategy_minus(facts->room.used_bytes, given_back));
+	uint64_t real = strategy_plus(facts->room.available_bytes, given_back);
+	uint64_t least = planned < real ? planned : real;
+
+	return strategy_minus(least, strategy_plus(headroom, facts->room.reserve_bytes));
+}
+
+static enum strategy strategy_choose(const struct strategy_decision *decision)
+{
+	const struct strategy_facts *facts = &decision->facts;
+	uint64_t overlap_bytes = facts->loading_bytes > facts->need_bytes
+	                                 ? facts->loading_bytes
+	                                 : facts->need_bytes;
+	bool fits = overlap_bytes <= decision->free_bytes;
+	bool fits_alone = facts->need_bytes <= decision->free_alone_bytes;
+	bool fits_staged = facts->staged_bytes <= decision->free_bytes;
+
+	switch (facts->wanted) {
+	case CONFIG_STRATEGY_OVERLAP:
+		return fits ? STRATEGY_OVERLAP : STRATEGY_REFUSED;
+	case CONFIG_STRATEGY_STAGED:
+		return fits_alone && fits_staged ? STRATEGY_STAGED : STRATEGY_REFUSED;
+	case CONFIG_STRATEGY_STOP_FIRST:
+		return fits_alone ? STRATEGY_STOP_FIRST : STRATEGY_REFUSED;
+	case CONFIG_STRATEGY_AUTO:
+		break;
+	}
+	if (fits)
+		return STRATEGY_OVERLAP;
+	if (!fits_alone)
+		return STRATEGY_REFUSED;
+	return facts->has_old && fits_staged ? STRATEGY_STAGED : STRATEGY_STOP_FIRST;
+}
+
+static void strategy_explain(struct strategy_decision *decision)
+{
+	const struct strategy_facts *facts = &decision->facts;
+	double need = (double)facts->need_bytes / STRATEGY_MIB;
+	double beside = (double)decision->free_bytes / STRATEGY_MIB;
+	double alone = (double)decision->free_alone_bytes / STRATEGY_MIB;
+	double staged = (double)facts->staged_bytes / STRATEGY_MIB;
+
+	switch (decision->strategy) {
+	case STRATEGY_OVERLAP:
+		if (decision->free_bytes == UINT64_MAX)
+			(void)err_set(&decision->why, 0, "nothing limits the memory");
+		else
+			(void)err_set(&decision->why, 0,
+			              "%.1f MiB are needed and %.1f MiB are free", need,
+			              beside);
+		break;
+	case STRATEGY_STAGED:
+		(void)err_set(&decision->why, 0,
+		              "%.1f MiB are needed, %.1f MiB are free beside the old "
+		              "generation and %.1f MiB without it; %.1f MiB prepare the "
+		              "new one",
+		              need, beside, alone, staged);
+		break;
+	case STRATEGY_STOP_FIRST:
+		(void)err_set(&decision->why, 0,
+		              "%.1f MiB are needed, %.1f MiB are free beside the old "
+		              "generation and %.1f MiB without it",
+		              need, beside, alone);
+		break;
+	case STRATEGY_REFUSED:
+		(void)err_set(&decision->why, 0,
+		              "not enough memory: %.1f MiB are needed, %.1f MiB are free "
+		              "(%.1f MiB without the old generation; reserve %.1f MiB): "
+		              "raise budget in [device host], free memory, or choose "
+		              "another strategy",
+		              need, beside, alone,
+		              (double)facts->room.reserve_bytes / STRATEGY_MIB);
+		break;
+	case STRATEGY_COUNT:
+		break;
+	}
+}
+
+struct strategy_decision strategy_decide(const struct strategy_facts *facts)
+{
+	struct strategy_decision decision = {
+		.facts = *facts,
+		.free_bytes = strategy_free(facts, false),
+		.free_alone_bytes = strategy_free(facts, true),
+	};
+
+	decision.strategy = strategy_choose(&decision);
+	strategy_explain(&decision);
+	return decision;
+}
+
+static json_t *strategy_size(uint64_t bytes)
+{
+	return bytes > INT64_MAX ? json_null() : json_integer((json_int_t)bytes);
+}
+
+json_t *strategy_to_json(const struct strategy_decision *decision)
+{
+	const struct strategy_facts *facts = &decision->facts;
+
+	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+	                 "strategy", strategy_name(decision->strategy), "why",
+	                 decision->why.text, "need_bytes",
+	                 strategy_size(facts->need_bytes), "loading_bytes",
+	                 strategy_size(facts->loading_bytes), "staged_bytes",
+	                 strategy_size(facts->staged_bytes), "old_bytes",
+	                 strategy_size(facts->old_bytes), "headroom_bytes",
+	                 strategy_size(facts->headroom_bytes), "used_bytes",
+	                 strategy_size(facts->room.used_bytes), "budget_bytes",
+	                 strategy_size(facts->room.budget_bytes), "available_bytes",
+	                 strategy_size(facts->room.available_bytes), "reserve_bytes",
+	                 strategy_size(facts->room.reserve_bytes), "free_bytes",
+	                 strategy_size(decision->free_bytes), "free_alone_bytes",
+	                 strategy_size(decision->free_alone_bytes));
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Which way to the next generation, from numbers alone: no state, no clock, no files.
+ *
+ *	overlap     both at once: the candidate's need fits into what is free
+ *	staged      the candidate prepares beside the old one without its copy of the model
+ *	stop-first  the old one goes before the candidate comes
+ *	refused     it would not fit even alone
+ *
+ * free = min(budget - used, available) - the old one's head-room - reserve; when the old
+ * one is gone, what it holds and its head-room are free too.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shared/err.h"
+#include "supervisor/config.h"
+#include "supervisor/device.h"
+
+enum strategy {
+	STRATEGY_OVERLAP,
+	STRATEGY_STAGED,
+	STRATEGY_STOP_FIRST,
+	STRATEGY_REFUSED,
+	STRATEGY_COUNT
+};
+
+struct strategy_facts {
+	enum config_strategy wanted;
+	bool has_old;            /* a generation serves, or its process still lives */
+	struct device_room room; /* with the old one in it */
+	uint64_t old_bytes;      /* that the old one holds now */
+	uint64_t headroom_bytes; /* that it held at its peak beyond that */
+	uint64_t need_bytes;     /* of the candidate, alone; 0: not known */
+	uint64_t loading_bytes;  /* of the candidate, while it loads beside the old one */
+	uint64_t staged_bytes;   /* of a lean candidate before its copy of the model */
+};
+
+struct strategy_decision {
+	struct strategy_facts facts;
+	enum strategy strategy;
+	uint64_t free_bytes;       /* with the old one there */
+	uint64_t free_alone_bytes; /* with it gone */
+	struct err why;            /* a sentence with the numbers */
+};
+
+const char *strategy_name(enum strategy strategy);
+struct strategy_decision strategy_decide(const struct strategy_facts *facts);
+/* A new reference. Sizes that are not known or without limit are null. */
+json_t *strategy_to_json(const struct strategy_decision *decision);
