@@ -272,11 +272,13 @@ static int loader_stage(struct loader *loader)
 	chan_message_fini(loader->message);
 	if (r)
 		return loader_refuse(loader, r, &err);
-	priority_lower(&priority, LOADER_IDLE_NS);
+	if (!loader->config.is_urgent)
+		priority_lower(&priority, LOADER_IDLE_NS);
 	r = loader_read_weights(loader, &err);
 	if (r == 0)
 		r = loader_open_engine(loader, &err);
-	priority_restore(&priority);
+	if (!loader->config.is_urgent)
+		priority_restore(&priority);
 	if (r)
 		return loader_refuse(loader, r, &err);
 	return loader_send(loader, PROTO_STAGED,

@@ -32,7 +32,8 @@ struct model_config {
 	uint32_t leases;
 	uint64_t max_delay_ns;
 	uint64_t max_body_bytes;
-	bool is_lean; /* no copy of the model before COMMIT */
+	bool is_lean;   /* no copy of the model before COMMIT */
+	bool is_urgent; /* nobody serves meanwhile */
 	const char *required_secrets[MODEL_CONFIG_NAMES_MAX];
 	size_t n_required_secrets;
 	struct tensor_spec inputs[ENGINE_TENSORS_MAX];

@@ -111,7 +111,8 @@ static int read_models_dir(struct config *config, struct err *err)
 static int check_payload(const struct config *config, const struct config_model *model,
                          struct err *err)
 {
-	FREE char *json = config_model_to_json(config, model, false);
+	FREE char *json =
+		config_model_to_json(config, model, (struct config_manner){ 0 });
 
 	if (!json)
 		return -ENOMEM;

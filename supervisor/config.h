@@ -150,11 +150,16 @@ size_t config_model_restart_keys(const struct config_model *running,
 bool config_model_needs_generation(const struct config_model *running,
                                    const struct config_model *fresh);
 
+/* How a loader shall go about it. */
+struct config_manner {
+	bool is_lean;   /* no copy of the model before COMMIT */
+	bool is_urgent; /* nobody serves: do not stand back for anybody */
+};
+
 /* The LOAD payload for a loader (shared/proto.h): only NEW_GENERATION keys and what the
- * loader needs of the others. @is_lean: it shall not hold its copy of the model before
- * COMMIT. The caller frees the text. NULL: out of memory. */
+ * loader needs of the others. The caller frees the text. NULL: out of memory. */
 char *config_model_to_json(const struct config *config, const struct config_model *model,
-                           bool is_lean);
+                           struct config_manner manner);
 
 /* Effective values of everything as a JSON object text, for `moultctl show-config`. */
 char *config_to_json(const struct config *config);

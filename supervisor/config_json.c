@@ -81,7 +81,7 @@ static int set_number(json_t *object, const char *name, uint64_t value)
 }
 
 char *config_model_to_json(const struct config *config, const struct config_model *model,
-                           bool is_lean)
+                           struct config_manner manner)
 {
 	json_t *json = json_object();
 	int failed = 0;
@@ -110,7 +110,8 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_number(json, "max_body_bytes", model->max_body_bytes);
 	failed |= set_number(json, "request_timeout_ms",
 	                     model->request_timeout_ns / CLOCK_NS_PER_MS);
-	failed |= json_object_set_new(json, "lean", json_boolean(is_lean));
+	failed |= json_object_set_new(json, "lean", json_boolean(manner.is_lean));
+	failed |= json_object_set_new(json, "urgent", json_boolean(manner.is_urgent));
 	return print_and_drop(json, failed);
 }
 

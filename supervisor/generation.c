@@ -558,14 +558,14 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->listener = listener;
 	generation->chan.fd = generation->child.pidfd = generation->child.log_fd = -1;
 	generation->inputs = inputs_ref(start->inputs);
-	generation->is_lean = start->is_lean;
+	generation->is_lean = start->manner.is_lean;
 	generation_set_deadlines(generation, section);
 	ev_timer_init(&generation->deadline, generation_on_deadline, 0., 0.);
 	generation->deadline.data = generation;
 	ev_timer_init(&generation->stall, generation_on_stall, 0., 0.);
 	generation->stall.data = generation;
 	generation->load_payload =
-		config_model_to_json(start->inputs->config, section, start->is_lean);
+		config_model_to_json(start->inputs->config, section, start->manner);
 	r = generation->load_payload ? 0 : -ENOMEM;
 	if (r == 0)
 		r = lane_new(&generation->lane, start->queue, start->number,

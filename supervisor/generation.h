@@ -134,7 +134,7 @@ struct generation_start {
 	uint64_t number;
 	const char *model;
 	struct inputs *inputs; /* another reference is taken */
-	bool is_lean;
+	struct config_manner manner;
 	struct device *device;
 	uint64_t claim_bytes; /* of @device, until it is ACTIVE */
 	struct queue *queue;

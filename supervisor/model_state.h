@@ -62,8 +62,8 @@ struct model {
 	struct inputs *previous;    /* of the one before: what a rollback returns to */
 	struct inputs *rollback_to; /* asked for */
 	struct inputs *refused; /* identity: not to be tried again unless somebody asks */
-	ev_timer restart;           /* a loader died: back-off */
-	unsigned int n_deaths;      /* before READY, in a row */
+	ev_timer restart;       /* a loader died: back-off */
+	unsigned int n_deaths;  /* before READY, in a row */
 	uint64_t inactive_since_ns; /* no loader takes requests; 0: one does */
 	struct err last_error;      /* of the last failed reload; "" after a good one */
 	bool is_stopping;

@@ -377,7 +377,7 @@ static void reload_spawn(struct model *model)
 		.number = ++*model->context.next_generation,
 		.model = model->name,
 		.inputs = reload->inputs,
-		.is_lean = is_lean,
+		.manner = { .is_lean = is_lean, .is_urgent = !model->active },
 		.device = model->context.device,
 		.claim_bytes = is_lean ? reload->decision.facts.staged_bytes
 		                       : reload->decision.facts.loading_bytes,
@@ -533,8 +533,7 @@ static void reload_accept(struct model *model, struct inputs *inputs)
 		return;
 	/* After a rollback there is no way back to what was rolled back from. */
 	reload_set_inputs(&model->previous,
-	                  inputs_equal(model->good, model->refused) ? NULL
-	                                                            : model->good);
+	                  inputs_equal(model->good, model->refused) ? NULL : model->good);
 	reload_set_inputs(&model->good, inputs);
 }
 

@@ -227,7 +227,8 @@ static const struct {
 	  "'c' has not" },
 	{ "boolean", MODEL "watch_model_file = maybe\n",
 	  "'maybe' is neither yes nor no" },
-	{ "strategy", MODEL "strategy = fast\n", "allowed are auto, overlap, staged or stop-first" },
+	{ "strategy", MODEL "strategy = fast\n",
+	  "allowed are auto, overlap, staged or stop-first" },
 	{ "required secrets of nowhere", MODEL "required_secrets = a\n",
 	  ":5: required_secrets: need a directory to come from: add secrets = "
 	  "DIRECTORY" },
@@ -689,7 +690,8 @@ static void test_load_payload(void **state)
 		"path = /d.pt\ninput = image FP32 [-1,64]\noutput = scores FP32 [-1,10]\n"
 		"secrets = /s\nrequired_secrets = token\noption.k = v\nmax_batch = 64\n"
 		"max_delay = 2ms\nwarmup_request = /w.json\n");
-	FREE char *text = config_model_to_json(config, config->models[0], false);
+	FREE char *text = config_model_to_json(config, config->models[0],
+	                                       (struct config_manner){ 0 });
 
 	(void)state;
 	assert_string_equal(
@@ -704,7 +706,8 @@ static void test_load_payload(void **state)
 		"\"outputs\":[{\"name\":\"scores\",\"datatype\":\"FP32\",\"shape\":[-1,"
 		"10]}],"
 		"\"options\":{\"k\":\"v\"},\"leases\":256,\"max_body_bytes\":67108864,"
-		"\"request_timeout_ms\":60000,\"lean\":false}");
+		"\"request_timeout_ms\":60000,\"lean\":false,"
+		"\"urgent\":false}");
 	config_unref(config);
 }
 

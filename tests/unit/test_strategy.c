@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Which way a reload takes, from numbers: one row per case, in MiB. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "supervisor/strategy.h"
+
+#define MIB  (UINT64_C(1) << 20)
+#define NONE UINT64_MAX
+#define A    CONFIG_STRATEGY_AUTO
+#define O    CONFIG_STRATEGY_OVERLAP
+#define S    CONFIG_STRATEGY_STAGED
+#define F    CONFIG_STRATEGY_STOP_FIRST
+
+struct row {
+	const char *name;
+	enum config_strategy wanted;
+	bool has_old;
+	uint64_t budget, reserve, used, available; /* of the device */
+	uint64_t old, headroom;
+	uint64_t need, loading, staged; /* of the candidate */
+	enum strategy strategy;
+	uint64_t free, free_alone;
+};
+
+/* clang-format off */
+static const struct row rows[] = {
+	/*                               budget res used avail  old head need load stag */
+	{ "no budget, much memory",      A, 1, NONE,  64, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_OVERLAP,    8936, 9036 },
+	{ "both fit exactly",            A, 1,  300,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_OVERLAP,     200,  300 },
+	{ "one byte over is too much",   A, 1,  299,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_STAGED,      199,  299 },
+	{ "need counts beside loading",  A, 1,  250,   0, 100, 9000, 100,  0, 160, 100,  10, STRATEGY_STAGED,      150,  250 },
+	{ "budget holds 1.3 copies",     A, 1,  130,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_STAGED,       30,  130 },
+	{ "not even staging fits",       A, 1,  105,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_STOP_FIRST,    5,  105 },
+	{ "staging fits exactly",        A, 1,  110,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_STAGED,       10,  110 },
+	{ "the budget is overdrawn",     A, 1,   80,   0, 100, 9000, 100,  0,  60, 100,  10, STRATEGY_STOP_FIRST,    0,   80 },
+	{ "too large for the budget",    A, 1,   90,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_REFUSED,       0,   90 },
+	{ "head-room is the old one's",  A, 1,  300,   0, 100, 9000, 100, 50, 100, 200,  10, STRATEGY_STAGED,      150,  300 },
+	{ "the reserve stays",           A, 1,  300,  20, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_STAGED,      180,  280 },
+	{ "the machine has less",        A, 1, 9000,   0, 100,  150, 100,  0, 100, 200,  10, STRATEGY_STAGED,      150,  250 },
+	{ "the machine has nothing",     A, 1, NONE,  64, 100,   10, 100,  0, 100, 200,  10, STRATEGY_REFUSED,       0,   46 },
+	{ "neighbours use it",           A, 1,  300,   0, 250, 9000, 100,  0, 100, 200,  10, STRATEGY_STAGED,       50,  150 },
+	{ "neighbours use nearly all",   A, 1,  300,   0, 295, 9000, 100,  0, 100, 200,  10, STRATEGY_STOP_FIRST,    5,  105 },
+	{ "neighbours leave too little", A, 1,  300,   0, 301, 9000, 100,  0, 100, 200,  10, STRATEGY_REFUSED,       0,   99 },
+	{ "first start fits",            A, 0,  300,   0,   0, 9000,   0,  0, 100, 200,   0, STRATEGY_OVERLAP,     300,  300 },
+	{ "first start, lean",           A, 0,  150,   0,   0, 9000,   0,  0, 100, 200,   0, STRATEGY_STOP_FIRST,  150,  150 },
+	{ "first start, too large",      A, 0,   90,   0,   0, 9000,   0,  0, 100, 200,   0, STRATEGY_REFUSED,      90,   90 },
+	{ "nothing is known",            A, 0, NONE,   0,   0, NONE,   0,  0,   0,   0,   0, STRATEGY_OVERLAP,    NONE, NONE },
+	{ "overlap asked for, fits",     O, 1,  300,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_OVERLAP,     200,  300 },
+	{ "overlap asked for, too much", O, 1,  200,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_REFUSED,     100,  200 },
+	{ "staged though both fit",      S, 1, 9000,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_STAGED,     8900, 9000 },
+	{ "staged, staging too much",    S, 1,  105,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_REFUSED,       5,  105 },
+	{ "stop-first though both fit",  F, 1, 9000,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_STOP_FIRST, 8900, 9000 },
+	{ "stop-first, still too much",  F, 1,   90,   0,  80, 9000,  80,  0, 100, 200,  10, STRATEGY_REFUSED,      10,   90 },
+};
+/* clang-format on */
+
+static uint64_t scale(uint64_t mib)
+{
+	return mib == NONE ? NONE : mib * MIB;
+}
+
+static void test_rows(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct row *row = &rows[i];
+		const struct strategy_facts facts = {
+			.wanted = row->wanted,
+			.has_old = row->has_old,
+			.room = { .budget_bytes = scale(row->budget),
+			          .reserve_bytes = scale(row->reserve),
+			          .used_bytes = scale(row->used),
+			          .available_bytes = scale(row->available) },
+			.old_bytes = scale(row->old),
+			.headroom_bytes = scale(row->headroom),
+			.need_bytes = scale(row->need),
+			.loading_bytes = scale(row->loading),
+			.staged_bytes = scale(row->staged),
+		};
+		struct strategy_decision decision = strategy_decide(&facts);
+
+		if (decision.strategy != row->strategy ||
+		    decision.free_bytes != scale(row->free) ||
+		    decision.free_alone_bytes != scale(row->free_alone))
+			fail_msg("%s: %s, free %.2f MiB, alone %.2f MiB: %s", row->name,
+			         strategy_name(decision.strategy),
+			         (double)decision.free_bytes / (double)MIB,
+			         (double)decision.free_alone_bytes / (double)MIB,
+			         decision.why.text);
+		assert_true(decision.why.text[0] != '\0');
+	}
+}
+
+/* More memory never makes it worse, and one strategy is allowed at each size. */
+static void test_more_is_better(void **state)
+{
+	enum strategy last = STRATEGY_REFUSED;
+
+	(void)state;
+	for (uint64_t budget = 0; budget < 512; budget++) {
+		const struct strategy_facts facts = {
+			.wanted = CONFIG_STRATEGY_AUTO,
+			.has_old = true,
+			.room = { budget * MIB, 3 * MIB, 100 * MIB, NONE },
+			.old_bytes = 100 * MIB,
+			.headroom_bytes = 7 * MIB,
+			.need_bytes = 110 * MIB,
+			.loading_bytes = 200 * MIB,
+			.staged_bytes = 12 * MIB,
+		};
+		struct strategy_decision decision = strategy_decide(&facts);
+
+		assert_true(decision.strategy <= last);
+		last = decision.strategy;
+	}
+	assert_int_equal(last, STRATEGY_OVERLAP);
+}
+
+static void test_json(void **state)
+{
+	const struct strategy_facts facts = { .room = { NONE, 0, 5, 77 },
+		                              .need_bytes = 9,
+		                              .loading_bytes = 18 };
+	struct strategy_decision decision = strategy_decide(&facts);
+	json_t *json = strategy_to_json(&decision);
+
+	(void)state;
+	assert_true(json_is_null(json_object_get(json, "budget_bytes")));
+	assert_int_equal(json_integer_value(json_object_get(json, "used_bytes")), 5);
+	assert_int_equal(json_integer_value(json_object_get(json, "available_bytes")),
+	                 77);
+	assert_string_equal(json_string_value(json_object_get(json, "strategy")),
+	                    "overlap");
+	json_decref(json);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_more_is_better),
+		cmocka_unit_test(test_json),
+	};
+
+	return cmocka_run_group_tests_name("strategy", tests, NULL, NULL);
+}
