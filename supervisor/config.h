@@ -90,6 +90,8 @@ struct config_model {
 	uint64_t drain_timeout_ns;
 	uint64_t stop_timeout_ns;  /* from the question to SIGTERM */
 	uint64_t stall_timeout_ns; /* leases held without any progress */
+	uint32_t death_limit;      /* useless loaders within death_window: FAILED */
+	uint64_t death_window_ns;
 
 	/* RESTART: the arena outlives every generation of the model. */
 	uint64_t request_arena_bytes;

@@ -5,6 +5,7 @@
 
 #include "shared/cleanup.h"
 #include "supervisor/config_check.h"
+#include "supervisor/restart.h"
 
 #define AT(type, field)                                                                  \
 	.offset = offsetof(struct type, field),                                          \
@@ -228,7 +229,7 @@ static const struct config_key device_keys[] = {
 		.min = 0,
 		.max = 1024 * GIB,
 		.fallback = "64M",
-		.help = "Memory that is never planned with.",
+		.help = "Memory that is left free, except when nothing serves.",
 	},
 };
 
@@ -532,6 +533,35 @@ static const struct config_key model_keys[] = {
 		.help = "A loader that holds requests and makes no progress for this "
 			"long is "
 			"killed.",
+	},
+	{
+		.name = "death_limit",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_LIVE,
+		AT(config_model, death_limit),
+		.min = 1,
+		.max = RESTART_LIMIT_MAX,
+		.fallback = "5",
+		.unit = "deaths",
+		.help = "When so many loaders die within\n.Cm death_window\nwithout "
+			"having "
+			"been of any use, the model is failed: requests are turned away "
+			"at "
+			"once, and a loader is tried once a minute and when an input "
+			"changes.\n"
+			"A loader that answered a request, or served for a second, was "
+			"of "
+			"use; it is replaced at once, however often that happens.",
+	},
+	{
+		.name = "death_window",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, death_window_ns),
+		.min = 1 * SEC,
+		.max = 24 * HOUR,
+		.fallback = "60s",
+		.help = "See\n.Cm death_limit .",
 	},
 	{
 		.name = "request_arena",

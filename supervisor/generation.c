@@ -14,6 +14,7 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "supervisor/cgroup.h"
 
 /* An exec and a handshake: more means that the machine is in trouble. */
 #define GENERATION_SPAWN_NS (10 * CLOCK_NS_PER_SEC)
@@ -343,6 +344,7 @@ static void generation_collect(struct generation *generation)
 	}
 	if (lane_leased(generation->lane) == leased)
 		return;
+	generation->n_answered += leased - lane_leased(generation->lane);
 	if (generation->state == GENERATION_DRAINING &&
 	    lane_leased(generation->lane) == 0) {
 		generation_apply(generation, GENERATION_EV_DRAINED);
@@ -430,6 +432,37 @@ int generation_submit(struct generation *generation, struct request *request)
 
 /* Birth and death of the process */
 
+/* A SIGKILL that we did not send, while the kernel counted victims, was the kernel's. */
+static bool generation_is_oom_victim(const struct generation *generation, int status)
+{
+	enum generation_state state = generation->state;
+	bool was_ours = state == GENERATION_KILLING || state == GENERATION_UNKILLABLE ||
+	                state == GENERATION_FAILED;
+
+	return !was_ours && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+	       cgroup_memory_read().oom_kills > generation->oom_kills;
+}
+
+static void generation_explain_exit(struct generation *generation, const char *how,
+                                    int status)
+{
+	const char *state = generation_state_name(generation->state);
+	uint64_t now_bytes = generation->use.now_bytes;
+
+	if (generation_is_oom_victim(generation, status))
+		(void)err_set(
+			&generation->failure, 0,
+			"the loader died while %s: the kernel killed it, out of memory "
+			"(it held %.1f MiB when last looked at): give it more, or set "
+			"budget in [device host]",
+			state, (double)now_bytes / 1048576.0);
+	else
+		(void)err_set(&generation->failure, 0, "the loader died while %s: %s%s%s",
+		              state, how,
+		              generation->last_line[0] ? "; its last words: " : "",
+		              generation->last_line);
+}
+
 static void generation_on_exit(void *context, int status)
 {
 	struct generation *generation = context;
@@ -443,10 +476,7 @@ static void generation_on_exit(void *context, int status)
 	generation->exit_status = status;
 	(void)child_describe(status, text, sizeof(text));
 	if (!is_expected && generation->failure.text[0] == '\0')
-		(void)err_set(&generation->failure, 0, "the loader died while %s: %s%s%s",
-		              generation_state_name(generation->state), text,
-		              generation->last_line[0] ? "; its last words: " : "",
-		              generation->last_line);
+		generation_explain_exit(generation, text, status);
 	if (WIFEXITED(status) && (WEXITSTATUS(status) == PROTO_EXIT_CONFIG ||
 	                          WEXITSTATUS(status) == PROTO_EXIT_MODEL))
 		generation->is_permanent = true;
@@ -579,6 +609,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 		return r;
 	}
 	generation->pid = generation->child.pid;
+	generation->oom_kills = cgroup_memory_read().oom_kills;
 	device_add(start->device, &generation->use, generation->pid, start->claim_bytes);
 	generation->state = GENERATION_SPAWNED;
 	generation->entered_ns[GENERATION_SPAWNED] = clock_now_ns();

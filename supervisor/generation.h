@@ -124,6 +124,8 @@ struct generation {
 	struct device_use use; /* until DEAD */
 	pid_t pid;             /* kept after death, for records */
 	int exit_status;
+	uint64_t n_answered; /* leases that ended, a hint of use */
+	uint64_t oom_kills;  /* the kernel's count when it was spawned */
 	bool is_permanent;   /* failed in a way that the same input will repeat */
 	struct err failure;  /* why it is FAILED or was killed; "" otherwise */
 	char last_line[256]; /* of its stderr: often the best reason there is */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
+#include "supervisor/cgroup.h"
 
 /* proc(5): "NAME:   1234 kB". 0 when the name is not there. */
 static uint64_t memory_field(const char *text, const char *name)
@@ -22,22 +23,26 @@ static uint64_t memory_field(const char *text, const char *name)
 	return 0;
 }
 
-static void memory_read_file(const char *path, char *text, size_t size)
+bool memory_read_file(const char *path, char *text, size_t size)
 {
 	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
 
 	text[n > 0 ? n : 0] = '\0';
+	return n >= 0;
 }
 
 struct memory_sample memory_read(void)
 {
+	struct cgroup_memory group = cgroup_memory_read();
+	struct memory_sample sample = { 0 };
 	char text[4096];
 
-	memory_read_file("/proc/meminfo", text, sizeof(text));
-	return (struct memory_sample){
-		.available_bytes = memory_field(text, "MemAvailable"),
-	};
+	if (memory_read_file("/proc/meminfo", text, sizeof(text)))
+		sample.available_bytes = memory_field(text, "MemAvailable");
+	if (group.free_bytes < sample.available_bytes)
+		sample.available_bytes = group.free_bytes;
+	return sample;
 }
 
 void memory_add_process(struct memory_sample *sample, pid_t pid)
@@ -46,7 +51,8 @@ void memory_add_process(struct memory_sample *sample, pid_t pid)
 	char text[4096];
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	memory_read_file(path, text, sizeof(text));
+	if (!memory_read_file(path, text, sizeof(text)))
+		return;
 	sample->loader_rss_bytes += memory_field(text, "VmRSS");
 	sample->loader_anon_bytes += memory_field(text, "RssAnon");
 }

@@ -9,17 +9,22 @@
  */
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct memory_sample {
-	uint64_t available_bytes;   /* MemAvailable; 0: not known */
+	uint64_t available_bytes;   /* MemAvailable, or less by a limit; 0: not known */
 	uint64_t loader_rss_bytes;  /* of the loaders asked for, together */
 	uint64_t loader_anon_bytes; /* RssAnon: what nobody else can hold */
 	uint64_t loader_pss_bytes;  /* as the loaders reported it; 0: not known */
 };
 
-/* MemAvailable, the rest zero. */
+/* The start of a small file under /proc or /sys, terminated. False: not readable. */
+bool memory_read_file(const char *path, char *text, size_t size);
+
+/* What the machine and the control group leave; the rest zero. */
 struct memory_sample memory_read(void);
 /* Adds what @pid holds; nothing when it is gone. */
 void memory_add_process(struct memory_sample *sample, pid_t pid);

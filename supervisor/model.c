@@ -278,6 +278,8 @@ static const char *model_state_text(const struct model *model)
 		return "stopping";
 	if (model->active)
 		return "ready";
+	if (model->deaths.is_failed)
+		return "failed";
 	if (model->candidate)
 		return "loading";
 	return reload_is_expected(model) ? "restarting" : "failed";

@@ -12,6 +12,7 @@
 #include "supervisor/model.h"
 #include "supervisor/queue.h"
 #include "supervisor/receipt.h"
+#include "supervisor/restart.h"
 #include "supervisor/strategy.h"
 #include "supervisor/watch.h"
 
@@ -62,8 +63,8 @@ struct model {
 	struct inputs *previous;    /* of the one before: what a rollback returns to */
 	struct inputs *rollback_to; /* asked for */
 	struct inputs *refused; /* identity: not to be tried again unless somebody asks */
-	ev_timer restart;       /* a loader died: back-off */
-	unsigned int n_deaths;  /* before READY, in a row */
+	struct restart deaths;
+	ev_timer restart;           /* a loader died: back-off */
 	uint64_t inactive_since_ns; /* no loader takes requests; 0: one does */
 	struct err last_error;      /* of the last failed reload; "" after a good one */
 	bool is_stopping;
@@ -101,5 +102,5 @@ void reload_on_state(void *context, struct generation *generation,
 /* Starts what is pending, if it may. */
 void reload_try_start(struct model *model);
 void reload_stop(struct model *model);
-/* A generation will come, or is expected to: requests may be held for it. */
+/* A generation will come, or is expected to soon: requests may be held for it. */
 bool reload_is_expected(const struct model *model);

@@ -26,10 +26,7 @@
 #include "shared/log.h"
 #include "supervisor/model_state.h"
 
-/* Back-off of a loader that dies before it is ready: doubles from the first to the last. */
-#define RELOAD_BACKOFF_S     0.5
-#define RELOAD_BACKOFF_MAX_S 60.0
-/* One that served this long and died is replaced at once. */
+/* A loader that served this long was of use, requests or not. */
 #define RELOAD_SERVED_NS CLOCK_NS_PER_SEC
 
 #define RELOAD_CAUSE(cause) (1u << (unsigned int)(cause))
@@ -143,7 +140,7 @@ static void reload_finish(struct model *model, enum receipt_outcome outcome,
 	/* What is on disk stays refused while the last good inputs serve instead. */
 	if (outcome == RECEIPT_FAILED)
 		(void)err_set(&model->last_error, 0, "%s", reason);
-	else if (model->reload.is_newest)
+	else if (model->reload.is_newest || !model->refused)
 		model->last_error.text[0] = '\0';
 	model->reload.in_flight = false;
 	reload_set_inputs(&model->reload.inputs, NULL);
@@ -163,23 +160,33 @@ static void reload_finish(struct model *model, enum receipt_outcome outcome,
 
 /* Failing and trying again */
 
-static void reload_schedule_restart(struct model *model)
+static void reload_schedule_restart(struct model *model, bool was_of_use)
 {
-	double delay_s = 0;
+	const struct restart_policy policy = {
+		.limit = model->section->death_limit,
+		.window_ns = model->section->death_window_ns,
+	};
+	bool had_failed = model->deaths.is_failed;
+	uint64_t delay_ns;
 
-	if (model->is_stopping || model->active || ev_is_active(&model->restart))
+	if (model->is_stopping)
 		return;
-	if (model->n_deaths > 0) {
-		unsigned int doublings = model->n_deaths < 8 ? model->n_deaths - 1 : 7;
-
-		delay_s = RELOAD_BACKOFF_S * (double)(1u << doublings);
-		if (delay_s > RELOAD_BACKOFF_MAX_S)
-			delay_s = RELOAD_BACKOFF_MAX_S;
-	}
-	log_event(LOG_LEVEL_WARNING, "loader_restart", "model=%s deaths=%u delay_s=%.1f",
-	          model->name, model->n_deaths, delay_s);
-	ev_timer_set(&model->restart, delay_s, 0.);
+	delay_ns = restart_on_death(&model->deaths, &policy, was_of_use, clock_now_ns());
+	log_event(LOG_LEVEL_WARNING, "loader_restart",
+	          "model=%s deaths=%llu failed=%s delay_s=%.1f", model->name,
+	          (unsigned long long)model->deaths.n_deaths,
+	          model->deaths.is_failed ? "yes" : "no", (double)delay_ns / 1e9);
+	ev_timer_stop(model->context.loop, &model->restart);
+	ev_timer_set(&model->restart, (double)delay_ns / 1e9, 0.);
 	ev_timer_start(model->context.loop, &model->restart);
+	if (model->deaths.is_failed && !had_failed)
+		log_event(LOG_LEVEL_ERR, "model_failed",
+		          "model=%s deaths=%llu action=\"turning requests away, trying "
+		          "again "
+		          "now and then\"",
+		          model->name, (unsigned long long)model->deaths.n_deaths);
+	if (model->deaths.is_failed)
+		model_fail_held(model, model->last_error.text);
 }
 
 static void reload_on_restart(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -198,6 +205,7 @@ static void reload_failed(struct model *model, const char *reason, bool is_perma
 	struct inputs *inputs = model->reload.inputs;
 	bool was_good = inputs && inputs == model->good;
 
+	(void)err_set(&model->last_error, 0, "%s", reason);
 	if (is_permanent && inputs && !was_good)
 		reload_refuse(model, inputs);
 	if (model->active || model->is_stopping) {
@@ -205,10 +213,8 @@ static void reload_failed(struct model *model, const char *reason, bool is_perma
 	} else if (model->good && !was_good) {
 		model->pending |= RELOAD_CAUSE(MODEL_CAUSE_REBUILD);
 	} else if (model->good || !is_permanent) {
-		model->n_deaths++;
-		reload_schedule_restart(model);
+		reload_schedule_restart(model, false);
 	} else {
-		(void)err_set(&model->last_error, 0, "%s", reason);
 		model_fail_held(model, reason);
 	}
 	reload_finish(model, RECEIPT_FAILED, reason);
@@ -451,6 +457,8 @@ static void reload_on_kick(struct ev_loop *loop, ev_timer *timer, int revents)
 
 bool reload_is_expected(const struct model *model)
 {
+	if (model->deaths.is_failed)
+		return false;
 	return model->reload.in_flight || model->pending || ev_is_active(&model->restart);
 }
 
@@ -546,7 +554,7 @@ static void reload_swap(struct model *model, struct generation *fresh)
 	reload_accept(model, fresh->inputs);
 	model->active = fresh;
 	model->candidate = NULL;
-	model->n_deaths = 0;
+	restart_on_ready(&model->deaths);
 	if (model->inactive_since_ns)
 		model->reload.receipt.pause_ms =
 			clock_ns_to_ms(clock_now_ns() - model->inactive_since_ns);
@@ -611,19 +619,19 @@ static void reload_on_candidate_dead(struct model *model, struct generation *can
 static void reload_on_crash(struct model *model, struct generation *dead)
 {
 	uint64_t served_ns = clock_now_ns() - dead->entered_ns[GENERATION_ACTIVE];
+	bool was_of_use = dead->n_answered > 0 || served_ns >= RELOAD_SERVED_NS;
 
+	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
 	model->active = NULL;
 	model->inactive_since_ns = clock_now_ns();
 	reload_bury(model, dead);
-	if (served_ns < RELOAD_SERVED_NS)
-		model->n_deaths++;
 	model->context.listener->on_ready(model->context.listener->context, model);
 	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
 	if (model->reload.in_flight && !model->candidate)
 		reload_finish(model, RECEIPT_OK,
 		              "the new generation died before the old one");
 	if (!model->reload.in_flight)
-		reload_schedule_restart(model);
+		reload_schedule_restart(model, was_of_use);
 }
 
 static void reload_on_retired_dead(struct model *model, struct generation *retired)

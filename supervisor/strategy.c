@@ -36,13 +36,15 @@ static uint64_t strategy_free(const struct strategy_facts *facts, bool is_old_go
 	uint64_t old = facts->has_old ? facts->old_bytes : 0;
 	uint64_t headroom = facts->has_old && !is_old_gone ? facts->headroom_bytes : 0;
 	uint64_t given_back = is_old_gone ? old : 0;
+	/* Keeping memory back while nobody serves would help nobody. */
+	uint64_t reserve = facts->has_old ? facts->room.reserve_bytes : 0;
 	uint64_t planned =
 		strategy_minus(facts->room.budget_bytes,
 	                       strategy_minus(facts->room.used_bytes, given_back));
 	uint64_t real = strategy_plus(facts->room.available_bytes, given_back);
 	uint64_t least = planned < real ? planned : real;
 
-	return strategy_minus(least, strategy_plus(headroom, facts->room.reserve_bytes));
+	return strategy_minus(least, strategy_plus(headroom, reserve));
 }
 
 static enum strategy strategy_choose(const struct strategy_decision *decision)

@@ -10,7 +10,8 @@
  *	refused     it would not fit even alone
  *
  * free = min(budget - used, available) - the old one's head-room - reserve; when the old
- * one is gone, what it holds and its head-room are free too.
+ * one is gone, what it holds and its head-room are free too. Without an old one there is no
+ * reserve.
  */
 
 #include <jansson.h>

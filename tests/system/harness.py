@@ -158,6 +158,10 @@ class Moult:
     def reload(self, *arguments):
         return self.ctl("reload", *arguments, "--wait")
 
+    def explain(self, model):
+        return json.loads(self.ctl("reload", model, "--explain").stdout.splitlines()[0])[
+            "decision"]
+
     # how it ends
 
     def fds(self):

@@ -4,7 +4,6 @@
 The memory is real: engine identity holds a private copy of its model file, and the sum of
 what all loaders hold (RssAnon) is sampled a thousand times a second.
 """
-import json
 import os
 import pathlib
 import subprocess
@@ -113,8 +112,7 @@ def test_the_sampler_sees_two_copies(start, tmp_path):
 def test_explain_says_the_numbers_and_does_nothing(start, tmp_path):
     moult = begin(start, tmp_path, device(64))
     generation = moult.status("echo")["generation"]
-    answer = moult.ctl("reload", "echo", "--explain").stdout.splitlines()[0]
-    decision = json.loads(answer)["decision"]
+    decision = moult.explain("echo")
     assert decision["strategy"] == "staged"
     assert decision["budget_bytes"] == 64 * MIB and decision["reserve_bytes"] == 0
     assert COPY < decision["need_bytes"] < COPY + 8 * MIB

@@ -52,6 +52,7 @@ static const struct row rows[] = {
 	{ "neighbours leave too little", A, 1,  300,   0, 301, 9000, 100,  0, 100, 200,  10, STRATEGY_REFUSED,       0,   99 },
 	{ "first start fits",            A, 0,  300,   0,   0, 9000,   0,  0, 100, 200,   0, STRATEGY_OVERLAP,     300,  300 },
 	{ "first start, lean",           A, 0,  150,   0,   0, 9000,   0,  0, 100, 200,   0, STRATEGY_STOP_FIRST,  150,  150 },
+	{ "first start, no reserve",     A, 0,  300, 250,   0,  300,   0,  0, 100, 200,   0, STRATEGY_OVERLAP,     300,  300 },
 	{ "first start, too large",      A, 0,   90,   0,   0, 9000,   0,  0, 100, 200,   0, STRATEGY_REFUSED,      90,   90 },
 	{ "nothing is known",            A, 0, NONE,   0,   0, NONE,   0,  0,   0,   0,   0, STRATEGY_OVERLAP,    NONE, NONE },
 	{ "overlap asked for, fits",     O, 1,  300,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_OVERLAP,     200,  300 },

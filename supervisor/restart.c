@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/restart.h"
+
+#include "shared/clock.h"
+
+/* Doubles from the first to the last. */
+#define RESTART_DELAY_NS     (CLOCK_NS_PER_SEC / 2)
+#define RESTART_DELAY_MAX_NS (60 * CLOCK_NS_PER_SEC)
+
+static uint64_t restart_delay(uint64_t n_deaths)
+{
+	uint64_t delay_ns = RESTART_DELAY_NS;
+
+	for (uint64_t i = 1; i < n_deaths && delay_ns < RESTART_DELAY_MAX_NS; i++)
+		delay_ns *= 2;
+	return delay_ns < RESTART_DELAY_MAX_NS ? delay_ns : RESTART_DELAY_MAX_NS;
+}
+
+uint64_t restart_on_death(struct restart *restart, const struct restart_policy *policy,
+                          bool was_of_use, uint64_t now_ns)
+{
+	uint64_t first_ns;
+
+	if (was_of_use) {
+		restart->n_deaths = 0;
+		return 0;
+	}
+	if (restart->n_deaths > 0 &&
+	    now_ns - restart->deaths_ns[(restart->n_deaths - 1) % RESTART_LIMIT_MAX] >
+	            policy->window_ns + RESTART_DELAY_MAX_NS)
+		restart->n_deaths = 0; /* long forgotten */
+	restart->deaths_ns[restart->n_deaths % RESTART_LIMIT_MAX] = now_ns;
+	restart->n_deaths++;
+	if (restart->n_deaths >= policy->limit) {
+		first_ns = restart->deaths_ns[(restart->n_deaths - policy->limit) %
+		                              RESTART_LIMIT_MAX];
+		restart->is_failed =
+			restart->is_failed || now_ns - first_ns <= policy->window_ns;
+	}
+	return restart->is_failed ? RESTART_DELAY_MAX_NS
+	                          : restart_delay(restart->n_deaths);
+}
+
+void restart_on_ready(struct restart *restart)
+{
+	restart->is_failed = false;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * When a model whose loader died gets another one. No timers, no processes: times go in,
+ * delays come out.
+ *
+ * A loader that was of use (it answered, or served for a while) is replaced at once,
+ * however often that happens: its requests wait for the next one. Deaths without any use
+ * back off, and so many of them within a window make the model FAILED: requests are then
+ * turned away at once, and a loader is tried only now and then, or when an input changes.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RESTART_LIMIT_MAX 64
+
+struct restart_policy {
+	uint32_t limit; /* useless deaths within the window: FAILED; at most the above */
+	uint64_t window_ns;
+};
+
+struct restart {
+	uint64_t deaths_ns[RESTART_LIMIT_MAX]; /* of the last useless ones, a ring */
+	uint64_t n_deaths;                     /* useless ones in a row */
+	bool is_failed;
+};
+
+/* Returns how long to wait before the next try. */
+uint64_t restart_on_death(struct restart *restart, const struct restart_policy *policy,
+                          bool was_of_use, uint64_t now_ns);
+/* A generation serves. */
+void restart_on_ready(struct restart *restart);
