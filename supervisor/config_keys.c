@@ -564,6 +564,54 @@ static const struct config_key model_keys[] = {
 		.help = "See\n.Cm death_limit .",
 	},
 	{
+		.name = "watch_window",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, watch_window_ns),
+		.min = 0,
+		.max = 24 * HOUR,
+		.fallback = "30s",
+		.help = "For this long a generation with new inputs is compared with the "
+	                "one "
+			"before.\n"
+			"When it does worse, see\n.Cm watch_errors\nand\n.Cm "
+	                "watch_latency ,"
+			"\nor when three of its loaders die, the model goes back by "
+	                "itself to "
+			"what served before.\n"
+			"With 0 nothing is compared.",
+	},
+	{
+		.name = "watch_errors",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_LIVE,
+		AT(config_model, watch_errors),
+		.min = 0,
+		.max = 100,
+		.fallback = "5",
+		.unit = "percentage points",
+		.help = "So many more of a generation's answers may be errors (status "
+	                "500 and "
+			"above) than of the one before, over at least 50 answers.\n"
+			"With 0 they are not compared.",
+	},
+	{
+		.name = "watch_latency",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_LIVE,
+		AT(config_model, watch_latency),
+		.min = 0,
+		.max = 100000,
+		.fallback = "300",
+		.unit = "per cent",
+		.help = "So long may a generation compute, in per cent of the time "
+	                "before: the "
+			"time within which nine in ten answers are computed, when it is "
+	                "above "
+			"2 ms.\n"
+			"With 0 it is not compared.",
+	},
+	{
 		.name = "request_arena",
 		.type = CONFIG_TYPE_SIZE,
 		.class = CONFIG_RESTART,

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A model from the inside, for model.c (requests), model_watch.c (inputs on disk) and
- * reload.c (generations) only.
+ * A model from the inside, for model.c (requests), model_watch.c (inputs on disk), reload.c
+ * (generations) and trial.c (the watch window) only.
  */
 
 #include <sys/stat.h>
@@ -29,6 +29,14 @@ struct model_reload {
 	struct receipt receipt;
 	bool is_newest; /* inputs are what was on disk, and not known ones */
 	uint64_t started_ns;
+};
+
+/* The watch window. */
+struct model_trial {
+	ev_timer look; /* active while it is open */
+	uint64_t begun_ns;
+	unsigned int n_deaths;
+	struct pulse before; /* of the generation before */
 };
 
 enum model_input { MODEL_INPUT_SECRETS, MODEL_INPUT_FILE, MODEL_INPUT_COUNT };
@@ -64,6 +72,7 @@ struct model {
 	struct inputs *rollback_to; /* asked for */
 	struct inputs *refused; /* identity: not to be tried again unless somebody asks */
 	struct restart deaths;
+	struct model_trial trial;
 	ev_timer restart;           /* a loader died: back-off */
 	uint64_t inactive_since_ns; /* no loader takes requests; 0: one does */
 	struct err last_error;      /* of the last failed reload; "" after a good one */
@@ -93,6 +102,15 @@ void model_watch_set_stale(struct model *model, enum model_input input,
                            const char *reason);
 /* The first such reason, or "". */
 const char *model_watch_stale(const struct model *model);
+
+/* trial.c: the watch window */
+void trial_init(struct model *model);
+void trial_fini(struct model *model);
+/* @generation serves from now on; a window opens when its inputs are new. */
+void trial_begin(struct model *model, uint64_t generation);
+/* The serving loader died: may ask for a rollback. */
+void trial_on_death(struct model *model, const char *why);
+bool trial_is_open(const struct model *model);
 
 /* reload.c */
 void reload_init(struct model *model);

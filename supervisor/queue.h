@@ -10,6 +10,7 @@
 
 #include "shared/arena.h"
 #include "shared/memfd.h"
+#include "supervisor/pulse.h"
 #include "supervisor/request.h"
 
 TAILQ_HEAD(request_list, request);
@@ -21,6 +22,7 @@ struct queue {
 	struct arena arena;
 	uint64_t max_body_bytes;
 	struct request_counts counts;
+	struct pulse pulse; /* of the serving generation */
 	struct request_list held;
 };
 

@@ -552,6 +552,7 @@ static void reload_swap(struct model *model, struct generation *fresh)
 	reload_note_candidate(model, fresh);
 	reload_learn(model, fresh);
 	reload_accept(model, fresh->inputs);
+	trial_begin(model, fresh->number);
 	model->active = fresh;
 	model->candidate = NULL;
 	restart_on_ready(&model->deaths);
@@ -626,6 +627,7 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 	model->inactive_since_ns = clock_now_ns();
 	reload_bury(model, dead);
 	model->context.listener->on_ready(model->context.listener->context, model);
+	trial_on_death(model, model->last_error.text);
 	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
 	if (model->reload.in_flight && !model->candidate)
 		reload_finish(model, RECEIPT_OK,
@@ -755,6 +757,7 @@ void reload_stop(struct model *model)
 	ev_timer_stop(model->context.loop, &model->kick);
 	ev_timer_stop(model->context.loop, &model->restart);
 	model_watch_fini(model);
+	trial_fini(model);
 	/* The active one becomes the retiring one, whose death is no crash. */
 	if (model->active && !model->retiring) {
 		model->retiring = model->active;
@@ -776,6 +779,7 @@ void reload_init(struct model *model)
 	ev_timer_init(&model->kick, reload_on_kick, 0., 0.);
 	model->kick.data = model;
 	model_watch_init(model);
+	trial_init(model);
 }
 
 void reload_fini(struct model *model)
@@ -788,6 +792,7 @@ void reload_fini(struct model *model)
 	ev_timer_stop(model->context.loop, &model->kick);
 	ev_timer_stop(model->context.loop, &model->bury);
 	model_watch_fini(model);
+	trial_fini(model);
 	generation_free(model->candidate);
 	generation_free(model->retiring);
 	generation_free(model->active);
