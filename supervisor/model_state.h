@@ -3,7 +3,7 @@
 
 /*
  * A model from the inside, for model.c (requests), model_watch.c (inputs on disk), reload.c
- * (generations) and trial.c (the watch window) only.
+ * with its parts (generations) and trial.c (the watch window) only.
  */
 
 #include <sys/stat.h>
@@ -18,6 +18,11 @@
 
 /* Dead generations that wait for the loop to come round before they are freed. */
 #define MODEL_GRAVES 4
+
+#define RELOAD_CAUSE(cause) (1u << (unsigned int)(cause))
+/* Nobody changed anything: what is known to be bad need not be tried again. */
+#define RELOAD_RECOVERY                                                                  \
+	(RELOAD_CAUSE(MODEL_CAUSE_CRASH) | RELOAD_CAUSE(MODEL_CAUSE_REBUILD))
 
 /* The passage that is in flight. */
 struct model_reload {
@@ -106,8 +111,9 @@ const char *model_watch_stale(const struct model *model);
 /* trial.c: the watch window */
 void trial_init(struct model *model);
 void trial_fini(struct model *model);
-/* @generation serves from now on; a window opens when its inputs are new. */
-void trial_begin(struct model *model, uint64_t generation);
+/* @generation serves from now on; a window opens when its inputs are new, and ends when
+ * others are tried. */
+void trial_begin(struct model *model, uint64_t generation, bool has_new_inputs);
 /* The serving loader died: may ask for a rollback. */
 void trial_on_death(struct model *model, const char *why);
 bool trial_is_open(const struct model *model);
@@ -120,5 +126,23 @@ void reload_on_state(void *context, struct generation *generation,
 /* Starts what is pending, if it may. */
 void reload_try_start(struct model *model);
 void reload_stop(struct model *model);
+/* The generation whose memory a new one has to live beside, or NULL. */
+struct generation *reload_old(const struct model *model);
 /* A generation will come, or is expected to soon: requests may be held for it. */
 bool reload_is_expected(const struct model *model);
+
+/* reload_plan.c */
+
+/* What model->pending asks for: a new reference in *ret_inputs. 0, or an outcome of
+ * inputs_new() with a sentence. */
+int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
+                            struct err *err);
+struct strategy_decision reload_plan_decide(const struct model *model,
+                                            const struct inputs *inputs);
+
+/* reload_receipt.c: writes model->reload.receipt */
+void reload_receipt_open(struct model *model);
+void reload_receipt_note_candidate(struct model *model,
+                                   const struct generation *candidate);
+void reload_receipt_note_retired(struct model *model, const struct generation *retired);
+void reload_receipt_note_peak(struct model *model);

@@ -29,11 +29,6 @@
 /* A loader that served this long was of use, requests or not. */
 #define RELOAD_SERVED_NS CLOCK_NS_PER_SEC
 
-#define RELOAD_CAUSE(cause) (1u << (unsigned int)(cause))
-/* Nobody changed anything: what is known to be bad need not be tried again. */
-#define RELOAD_RECOVERY                                                                  \
-	(RELOAD_CAUSE(MODEL_CAUSE_CRASH) | RELOAD_CAUSE(MODEL_CAUSE_REBUILD))
-
 static void reload_spawn(struct model *model);
 
 static void reload_set_inputs(struct inputs **slot, struct inputs *inputs)
@@ -50,77 +45,9 @@ static void reload_refuse(struct model *model, const struct inputs *inputs)
 	model->refused = inputs_identity(inputs);
 }
 
-/* The generation whose memory a new one has to live beside. */
-static struct generation *reload_old(const struct model *model)
+struct generation *reload_old(const struct model *model)
 {
 	return model->active ? model->active : model->retiring;
-}
-
-/* Receipts */
-
-static enum model_cause reload_first_cause(unsigned int causes)
-{
-	for (unsigned int i = 0; i < MODEL_CAUSE_COUNT; i++)
-		if (causes & (1u << i))
-			return (enum model_cause)i;
-	return MODEL_CAUSE_MANUAL;
-}
-
-static void reload_open_receipt(struct model *model)
-{
-	struct receipt *receipt = &model->reload.receipt;
-
-	*receipt = (struct receipt){
-		.number = ++model->receipts,
-		.time_ms = clock_unix_ms(),
-		.model = model->name,
-		.cause = model_cause_name(reload_first_cause(model->reload.causes)),
-		.before = memory_read(),
-	};
-	model->reload.started_ns = clock_now_ns();
-	if (model->active) {
-		receipt->from.generation = model->active->number;
-		receipt->from.pid = model->active->pid;
-		memory_add_process(&receipt->before, model->active->pid);
-		receipt->before.loader_pss_bytes = model->active->report.pss_bytes;
-	}
-}
-
-static void reload_note_candidate(struct model *model, const struct generation *candidate)
-{
-	struct receipt *receipt = &model->reload.receipt;
-
-	receipt->spawn_ms = generation_phase_ms(candidate, GENERATION_SPAWNED);
-	receipt->stage_ms = generation_phase_ms(candidate, GENERATION_STAGING);
-	receipt->commit_ms = generation_phase_ms(candidate, GENERATION_COMMITTING);
-	receipt->warmup_ms = generation_phase_ms(candidate, GENERATION_WARMING);
-	receipt->swap_ms = generation_phase_ms(candidate, GENERATION_READY);
-}
-
-static void reload_note_retired(struct model *model, const struct generation *retired)
-{
-	struct receipt *receipt = &model->reload.receipt;
-
-	receipt->drain_ms = generation_phase_ms(retired, GENERATION_DRAINING);
-	receipt->stop_ms = generation_phase_ms(retired, GENERATION_STOPPING) +
-	                   generation_phase_ms(retired, GENERATION_TERMINATING) +
-	                   generation_phase_ms(retired, GENERATION_KILLING);
-	receipt->reclaim_ms = generation_phase_ms(retired, GENERATION_RECLAIMING);
-}
-
-static void reload_note_peak(struct model *model)
-{
-	const struct generation *fresh = model->active;
-	const struct generation *old = model->retiring;
-	struct receipt *receipt = &model->reload.receipt;
-
-	receipt->peak = memory_read();
-	memory_add_process(&receipt->peak, fresh->pid);
-	receipt->peak.loader_pss_bytes = fresh->report.pss_bytes;
-	if (old) {
-		memory_add_process(&receipt->peak, old->pid);
-		receipt->peak.loader_pss_bytes += old->report.pss_bytes;
-	}
 }
 
 static void reload_finish(struct model *model, enum receipt_outcome outcome,
@@ -218,95 +145,8 @@ static void reload_failed(struct model *model, const char *reason, bool is_perma
 		model_fail_held(model, reason);
 	}
 	reload_finish(model, RECEIPT_FAILED, reason);
-}
-
-/* What to build from */
-
-/* Known inputs, when the causes ask for them instead of what is on disk. */
-static struct inputs *reload_known_inputs(const struct model *model)
-{
-	if (model->pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK))
-		return model->rollback_to;
-	if (model->pending & ~RELOAD_RECOVERY)
-		return NULL;
-	return model->pending & RELOAD_CAUSE(MODEL_CAUSE_REBUILD) ? model->good : NULL;
-}
-
-/* 0, or an outcome of inputs_new() with a sentence. */
-static int reload_read_inputs(struct model *model, struct inputs **ret_inputs,
-                              struct err *err)
-{
-	bool is_recovery = (model->pending & ~RELOAD_RECOVERY) == 0;
-	struct inputs *known = reload_known_inputs(model);
-	struct inputs *fresh = NULL;
-	struct err stale = ERR_NULL;
-	int r;
-
-	*ret_inputs = inputs_ref(known);
-	model->reload.is_newest = !known;
-	if (known)
-		return 0;
-	r = inputs_new(&fresh, model->context.config, model->section,
-	               model->active ? model->active->inputs : model->good, &stale, err);
-	if (r == INPUTS_E_UNSETTLED)
-		return r;
-	model_watch_set_stale(model, MODEL_INPUT_SECRETS, stale.text);
-	model_watch_set_stale(model, MODEL_INPUT_FILE, r ? err->text : "");
-	if (r == 0)
-		model_watch_note(model, fresh);
-	model->reload.is_newest = !is_recovery || !model->good ||
-	                          (r == 0 && !inputs_equal(fresh, model->refused));
-	if (!model->reload.is_newest ||
-	    (is_recovery && inputs_equal(fresh, model->good))) {
-		inputs_unref(fresh);
-		*ret_inputs = inputs_ref(model->good);
-		return 0;
-	}
-	*ret_inputs = fresh;
-	return r;
-}
-
-/* How much a generation of @inputs is going to need, from what the last one needed. Until
- * one was measured, the size of the file stands in. */
-static void reload_predict(const struct model *model, const struct inputs *inputs,
-                           struct strategy_facts *facts)
-{
-	const struct generation *old = reload_old(model);
-	const struct inputs *last = old ? old->inputs : model->good;
-	struct inputs_footprint known = { 0 };
-	uint64_t file = (uint64_t)inputs->file.st_size;
-	uint64_t last_file = last ? (uint64_t)last->file.st_size : 0;
-	uint64_t growth = file > last_file ? file - last_file : 0;
-
-	if (last)
-		known = last->footprint;
-	if (old && old->use.peak_bytes > known.peak_bytes)
-		known.peak_bytes = old->use.peak_bytes;
-	facts->need_bytes = known.peak_bytes ? known.peak_bytes + growth : file;
-	/* A copy that is read and a copy that is built from it. */
-	facts->loading_bytes = known.loading_bytes ? known.loading_bytes + 2 * growth
-	                                           : facts->need_bytes + file;
-	facts->staged_bytes = known.staged_bytes;
-	if (known.staged_bytes == 0 && known.peak_bytes > last_file)
-		facts->staged_bytes = known.peak_bytes - last_file;
-}
-
-static struct strategy_decision reload_decide(const struct model *model,
-                                              const struct inputs *inputs)
-{
-	const struct generation *old = reload_old(model);
-	struct strategy_facts facts = {
-		.wanted = model->section->strategy,
-		.has_old = old != NULL,
-		.room = device_room(model->context.device),
-	};
-
-	if (old) {
-		facts.old_bytes = old->use.now_bytes;
-		facts.headroom_bytes = old->use.peak_bytes - old->use.now_bytes;
-	}
-	reload_predict(model, inputs, &facts);
-	return strategy_decide(&facts);
+	if (was_good && !model->active)
+		trial_on_death(model, reason);
 }
 
 /* The old one takes no more requests; they wait. */
@@ -325,7 +165,7 @@ static void reload_begin(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
 
-	reload->decision = reload_decide(model, reload->inputs);
+	reload->decision = reload_plan_decide(model, reload->inputs);
 	reload->receipt.decision = reload->decision;
 	log_event(LOG_LEVEL_NOTICE, "reload_begin",
 	          "model=%s cause=%s strategy=%s why=%s", model->name,
@@ -358,7 +198,7 @@ void reload_try_start(struct model *model)
 
 	if (reload->in_flight || model->pending == 0 || model->is_stopping)
 		return;
-	r = reload_read_inputs(model, &inputs, &err);
+	r = reload_plan_read_inputs(model, &inputs, &err);
 	if (r == INPUTS_E_UNSETTLED) {
 		model_watch_retry(model);
 		return;
@@ -368,7 +208,7 @@ void reload_try_start(struct model *model)
 	model->pending = 0;
 	reload->in_flight = true;
 	reload->inputs = inputs;
-	reload_open_receipt(model);
+	reload_receipt_open(model);
 	if (r)
 		reload_failed(model, err.text, r == INPUTS_E_REFUSED);
 	else
@@ -412,8 +252,13 @@ uint64_t model_reload(struct model *model, enum model_cause cause)
 
 int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
 {
-	struct inputs *serving = model->active ? model->active->inputs : NULL;
-	struct inputs *target = serving == model->good ? model->previous : model->good;
+	/* Within the watch window it is what came last that is to go, dead or alive. */
+	struct inputs *bad = trial_is_open(model) ? model->good : NULL;
+	struct inputs *target;
+
+	if (model->active)
+		bad = model->active->inputs;
+	target = bad == model->good ? model->previous : model->good;
 
 	if (!target)
 		return err_set(err, -ENOENT,
@@ -421,31 +266,10 @@ int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
 		               "go back to",
 		               model->name);
 	reload_set_inputs(&model->rollback_to, target);
-	if (serving)
-		reload_refuse(model, serving);
+	if (bad)
+		reload_refuse(model, bad);
 	*ret_number = model_reload(model, MODEL_CAUSE_ROLLBACK);
 	return 0;
-}
-
-json_t *model_explain(struct model *model)
-{
-	struct inputs *inputs;
-	struct err stale = ERR_NULL;
-	struct err err = ERR_NULL;
-	struct strategy_decision decision;
-	int r;
-
-	r = inputs_new(&inputs, model->context.config, model->section,
-	               model->active ? model->active->inputs : model->good, &stale, &err);
-	if (r)
-		return json_pack("{s:s,s:{s:s,s:s}}", "model", model->name, "decision",
-		                 "strategy", strategy_name(STRATEGY_REFUSED), "why",
-		                 r == INPUTS_E_UNSETTLED ? "the secrets are changing now"
-		                                         : err.text);
-	decision = reload_decide(model, inputs);
-	inputs_unref(inputs);
-	return json_pack("{s:s,s:o}", "model", model->name, "decision",
-	                 strategy_to_json(&decision));
 }
 
 static void reload_on_kick(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -533,26 +357,27 @@ static void reload_learn(struct model *model, struct generation *fresh)
 	               report->weights_sha256);
 }
 
-static void reload_accept(struct model *model, struct inputs *inputs)
+/* True: they are not the ones that served last. */
+static bool reload_accept(struct model *model, struct inputs *inputs)
 {
 	if (model->reload.is_newest)
 		reload_set_inputs(&model->refused, NULL);
 	if (model->good == inputs)
-		return;
+		return false;
 	/* After a rollback there is no way back to what was rolled back from. */
 	reload_set_inputs(&model->previous,
 	                  inputs_equal(model->good, model->refused) ? NULL : model->good);
 	reload_set_inputs(&model->good, inputs);
+	return true;
 }
 
 static void reload_swap(struct model *model, struct generation *fresh)
 {
 	struct generation *old = model->active;
 
-	reload_note_candidate(model, fresh);
+	reload_receipt_note_candidate(model, fresh);
 	reload_learn(model, fresh);
-	reload_accept(model, fresh->inputs);
-	trial_begin(model, fresh->number);
+	trial_begin(model, fresh->number, reload_accept(model, fresh->inputs));
 	model->active = fresh;
 	model->candidate = NULL;
 	restart_on_ready(&model->deaths);
@@ -564,7 +389,7 @@ static void reload_swap(struct model *model, struct generation *fresh)
 	model->context.listener->on_ready(model->context.listener->context, model);
 	if (old)
 		model->retiring = old;
-	reload_note_peak(model);
+	reload_receipt_note_peak(model);
 	if (old)
 		generation_apply(old, GENERATION_EV_RETIRE);
 	else if (!model->retiring)
@@ -605,7 +430,7 @@ static void reload_bury(struct model *model, struct generation *generation)
 
 static void reload_on_candidate_dead(struct model *model, struct generation *candidate)
 {
-	reload_note_candidate(model, candidate);
+	reload_receipt_note_candidate(model, candidate);
 	model->candidate = NULL;
 	reload_bury(model, candidate);
 	if (model->is_stopping)
@@ -639,7 +464,7 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 static void reload_on_retired_dead(struct model *model, struct generation *retired)
 {
 	model->retiring = NULL;
-	reload_note_retired(model, retired);
+	reload_receipt_note_retired(model, retired);
 	reload_bury(model, retired);
 	if (!model->reload.in_flight || model->is_stopping)
 		return;

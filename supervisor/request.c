@@ -218,11 +218,6 @@ static void request_notify(struct request *request, struct request_part *part)
 }
 
 /* The loop's time: no system call. */
-static uint64_t request_now_ns(const struct request *request)
-{
-	return (uint64_t)(ev_now(request->queue->loop) * 1e9);
-}
-
 void request_deliver(struct request *request, const struct proto_answer *answer,
                      const unsigned char *head, struct request_part *part)
 {
@@ -248,7 +243,7 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 	if (is_last)
 		pulse_note(&request->queue->pulse, answer->generation,
 		           answer->status ? answer->status : request->status,
-		           answer->compute_ns, request_now_ns(request));
+		           answer->compute_ns, clock_now_ns());
 	/* request_release() may have run inside; the queue's hold keeps it alive. */
 	if (is_last)
 		request_set_state(request,

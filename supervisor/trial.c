@@ -28,8 +28,10 @@ static void trial_roll_back(struct model *model, const char *why)
 	struct err err = ERR_NULL;
 	uint64_t number;
 
+	int r = model_rollback(model, &number, &err);
+
 	trial_end(model, why);
-	if (model_rollback(model, &number, &err) < 0) {
+	if (r < 0) {
 		log_event(LOG_LEVEL_ERR, "rollback_refused", "model=%s reason=%s",
 		          model->name, LOG_QUOTED(err.text));
 		return;
@@ -61,10 +63,14 @@ static void trial_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
 		trial_end(model, "good");
 }
 
-void trial_begin(struct model *model, uint64_t generation)
+void trial_begin(struct model *model, uint64_t generation, bool has_new_inputs)
 {
 	struct model_trial *trial = &model->trial;
 
+	/* Another loader of the same inputs stands where its predecessor stood. */
+	model->queue.pulse.generation = generation;
+	if (!has_new_inputs)
+		return;
 	trial->before = model->queue.pulse;
 	trial->begun_ns = clock_now_ns();
 	trial->n_deaths = 0;

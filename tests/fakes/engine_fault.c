@@ -8,8 +8,8 @@
  * option.magic, option.magic_fault: ACTION when the first element of a request is this
  * number. option.after = N: the fault of phase infer waits for N inferences. option.ms =
  * N: for slow. option.bytes = N: for leak. option.once = PATH: at most once, over all
- * processes: PATH is created then. option.secret = NAME, option.secret_is = TEXT: only
- * when that secret has that value.
+ * processes: PATH is created then. option.when = PATH: once that exists. option.secret =
+ * NAME, option.secret_is = TEXT: only when that secret has that value.
  */
 
 #include <fcntl.h>
@@ -96,6 +96,7 @@ struct engine {
 	unsigned long bytes;
 	unsigned long n_infers;
 	const char *once;
+	const char *when;
 };
 
 static const char *fault_option(const struct engine_config *config, const char *name)
@@ -165,6 +166,8 @@ static bool fault_may_fire(const struct engine *engine)
 	int fd;
 
 	if (!fault_has_secret(engine->config))
+		return false;
+	if (engine->when && access(engine->when, F_OK) < 0)
 		return false;
 	if (!engine->once)
 		return true;
@@ -333,6 +336,7 @@ static int fault_configure(struct engine *engine, struct err *err)
 	engine->ms = fault_number(config, "ms", 1000);
 	engine->bytes = fault_number(config, "bytes", 1024 * 1024);
 	engine->once = fault_option(config, "once");
+	engine->when = fault_option(config, "when");
 	engine->has_magic = magic;
 	engine->magic = magic ? strtod(magic, NULL) : 0;
 	if ((fault && fault_parse(fault, &engine->action, &engine->phase) < 0) ||

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("MOULT_BUILD", ROOT / "build" / "release"))
 DIGITS = ROOT / "examples" / "digits"
 ECHO_FLOATS = 4
-DEADLINE_S = 60
+DEADLINE_S = int(os.environ.get("MOULT_TEST_DEADLINE_S", "60"))
 
 
 def wait_for(what, condition, seconds=DEADLINE_S):

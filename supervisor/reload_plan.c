@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What the next generation is built from, and which way it comes in. */
+
+#include <string.h>
+
+#include "supervisor/model_state.h"
+
+/* Known inputs, when the causes ask for them instead of what is on disk. */
+static struct inputs *reload_plan_known(const struct model *model)
+{
+	if (model->pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK))
+		return model->rollback_to;
+	if (model->pending & ~RELOAD_RECOVERY)
+		return NULL;
+	return model->pending & RELOAD_CAUSE(MODEL_CAUSE_REBUILD) ? model->good : NULL;
+}
+
+/* 0, or an outcome of inputs_new() with a sentence. */
+int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
+                            struct err *err)
+{
+	bool is_recovery = (model->pending & ~RELOAD_RECOVERY) == 0;
+	struct inputs *known = reload_plan_known(model);
+	struct inputs *fresh = NULL;
+	struct err stale = ERR_NULL;
+	int r;
+
+	*ret_inputs = inputs_ref(known);
+	model->reload.is_newest = !known;
+	if (known)
+		return 0;
+	r = inputs_new(&fresh, model->context.config, model->section,
+	               model->active ? model->active->inputs : model->good, &stale, err);
+	if (r == INPUTS_E_UNSETTLED)
+		return r;
+	model_watch_set_stale(model, MODEL_INPUT_SECRETS, stale.text);
+	model_watch_set_stale(model, MODEL_INPUT_FILE, r ? err->text : "");
+	if (r == 0)
+		model_watch_note(model, fresh);
+	model->reload.is_newest = !is_recovery || !model->good ||
+	                          (r == 0 && !inputs_equal(fresh, model->refused));
+	if (!model->reload.is_newest ||
+	    (is_recovery && inputs_equal(fresh, model->good))) {
+		inputs_unref(fresh);
+		*ret_inputs = inputs_ref(model->good);
+		return 0;
+	}
+	*ret_inputs = fresh;
+	return r;
+}
+
+/* How much a generation of @inputs is going to need, from what the last one needed. Until
+ * one was measured, the size of the file stands in. */
+static void reload_plan_predict(const struct model *model, const struct inputs *inputs,
+                                struct strategy_facts *facts)
+{
+	const struct generation *old = reload_old(model);
+	const struct inputs *last = old ? old->inputs : model->good;
+	struct inputs_footprint known = { 0 };
+	uint64_t file = (uint64_t)inputs->file.st_size;
+	uint64_t last_file = last ? (uint64_t)last->file.st_size : 0;
+	uint64_t growth = file > last_file ? file - last_file : 0;
+
+	if (last)
+		known = last->footprint;
+	if (old && old->use.peak_bytes > known.peak_bytes)
+		known.peak_bytes = old->use.peak_bytes;
+	facts->need_bytes = known.peak_bytes ? known.peak_bytes + growth : file;
+	/* A copy that is read and a copy that is built from it. */
+	facts->loading_bytes = known.loading_bytes ? known.loading_bytes + 2 * growth
+	                                           : facts->need_bytes + file;
+	facts->staged_bytes = known.staged_bytes;
+	if (known.staged_bytes == 0 && known.peak_bytes > last_file)
+		facts->staged_bytes = known.peak_bytes - last_file;
+}
+
+struct strategy_decision reload_plan_decide(const struct model *model,
+                                            const struct inputs *inputs)
+{
+	const struct generation *old = reload_old(model);
+	struct strategy_facts facts = {
+		.wanted = model->section->strategy,
+		.has_old = old != NULL,
+		.room = device_room(model->context.device),
+	};
+
+	if (old) {
+		facts.old_bytes = old->use.now_bytes;
+		facts.headroom_bytes = old->use.peak_bytes - old->use.now_bytes;
+	}
+	reload_plan_predict(model, inputs, &facts);
+	return strategy_decide(&facts);
+}
+
+json_t *model_explain(struct model *model)
+{
+	struct inputs *inputs;
+	struct err stale = ERR_NULL;
+	struct err err = ERR_NULL;
+	struct strategy_decision decision;
+	int r;
+
+	r = inputs_new(&inputs, model->context.config, model->section,
+	               model->active ? model->active->inputs : model->good, &stale, &err);
+	if (r)
+		return json_pack("{s:s,s:{s:s,s:s}}", "model", model->name, "decision",
+		                 "strategy", strategy_name(STRATEGY_REFUSED), "why",
+		                 r == INPUTS_E_UNSETTLED ? "the secrets are changing now"
+		                                         : err.text);
+	decision = reload_plan_decide(model, inputs);
+	inputs_unref(inputs);
+	return json_pack("{s:s,s:o}", "model", model->name, "decision",
+	                 strategy_to_json(&decision));
+}

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The watch window: new inputs that do worse than the ones before are taken back."""
+import os
+import signal
+
+from harness import BUILD, Load, echo_section, wait_for
+
+ENGINES = f"engine_dir = {BUILD}\n"
+
+
+def section(**keys):
+    return echo_section(engine="fault", **keys)
+
+
+def switch(moult, **keys):
+    """New configuration; waits until its generation serves. Its receipt."""
+    known = len(moult.receipts("echo"))
+    (moult.models / "0.conf").write_text(section(**keys))
+    receipt = moult.wait_receipt("echo", lambda r: r["number"] > known)
+    assert receipt["outcome"] == "ok", receipt
+    return receipt
+
+
+def wait_rollback(moult, bad):
+    receipt = moult.wait_receipt("echo", lambda r: r["cause"] == "rollback")
+    assert receipt["outcome"] == "ok"
+    status = moult.status("echo")
+    assert status["generation"] > bad["to"]["generation"]
+    assert "rolled back" in status["last_error"], status
+    return status
+
+
+def run_until_rollback(start, pause_s=0.0, **bad):
+    """Serves well, then with @bad; the good configuration is back, and stays."""
+    moult = start(section(**{"option.ms": 0}), supervisor=ENGINES)
+    moult.note_fds()
+    load = Load(moult.port, clients=4, pause_s=pause_s)
+    load.wait_more(300)
+    receipt = switch(moult, **bad)
+    status = wait_rollback(moult, receipt)
+    load.lost.clear()   # the errors that led to the rollback
+    load.wait_more(300)
+    os.kill(moult.status("echo")["pid"], signal.SIGKILL)
+    wait_for("a successor", lambda: moult.status("echo")["generation"] > status["generation"])
+    load.wait_more(300)
+    assert not load.lost
+    assert moult.log_text().count("event=rollback ") == 1
+    load.stop()
+    assert load.wrong == 0
+    return moult, status
+
+
+def test_errors_lead_back(start):
+    _, status = run_until_rollback(start, **{"option.fault": "fail", "option.after": 20})
+    assert "answers are errors" in status["last_error"]
+
+
+def test_slowness_leads_back(start):
+    _, status = run_until_rollback(start, **{"option.fault": "slow", "option.ms": 40})
+    assert "nine in ten answers" in status["last_error"]
+
+
+def test_deaths_lead_back(start):
+    """Each loader answers for a while and dies: no death alone says anything."""
+    moult = start(section(), supervisor=ENGINES)
+    load = Load(moult.port, clients=2)
+    load.wait_more(100)
+    receipt = switch(moult, **{"option.fault": "crash", "option.after": 400})
+    status = wait_rollback(moult, receipt)
+    assert "3 loaders died" in status["last_error"]
+    load.wait_more(1000)
+    load.stop()
+    assert load.wrong == 0
+
+
+def test_deaths_before_they_serve_lead_back(start, tmp_path):
+    """The first loader works, its successors cannot start: what served before is tried."""
+    moult = start(section(), supervisor=ENGINES)
+    once = tmp_path / "flag"
+    receipt = switch(moult, **{"option.fault": "crash-on-commit", "option.when": once})
+    once.write_text("")
+    load = Load(moult.port, clients=2)
+    load.wait_more(100)
+    os.kill(moult.status("echo")["pid"], signal.SIGKILL)
+    wait_rollback(moult, receipt)
+    load.wait_more(300)
+    load.stop_and_check()
+
+
+def test_good_ones_stay(start):
+    """A window without trouble closes; what it compares may be switched off."""
+    moult = start(section(watch_window="1s"), supervisor=ENGINES)
+    moult.note_fds()
+    load = Load(moult.port, clients=4)
+    load.wait_more(300)
+    switch(moult, watch_window="1s", **{"option.ms": 1})
+    wait_for("the verdict", lambda: 'verdict="good"' in moult.log_text())
+    load.wait_more(300)
+    switch(moult, watch_window=0, **{"option.fault": "slow", "option.ms": 30})
+    load.wait_more(300)
+    load.stop_and_check()
+    assert not any(r["cause"] == "rollback" for r in moult.receipts("echo"))
