@@ -82,6 +82,8 @@ struct config_model {
 	enum config_strategy strategy;
 	bool disable_secrets_reload;
 	bool watch_model_file;
+	bool keep_good;
+	bool keep_secrets;
 	uint32_t max_held; /* requests that may wait */
 	uint64_t request_timeout_ns;
 	uint64_t stage_timeout_ns;
@@ -168,6 +170,14 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 
 /* Effective values of everything as a JSON object text, for `moultctl show-config`. */
 char *config_to_json(const struct config *config);
+
+/* @model's section as it could stand in a file, every key with its value. The caller frees
+ * the text. NULL: out of memory. */
+char *config_model_to_text(const struct config_model *model);
+/* Reads such a text: a configuration of that one model, with loader and engines as @like
+ * has them. 0 or -errno with a sentence. */
+int config_of_section(struct config **ret_config, const struct config *like,
+                      const char *text, struct err *err);
 
 /* Prints the option tables as mdoc, for moult.conf(5). 0 or -errno. */
 int config_print_mdoc(int fd);

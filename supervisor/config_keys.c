@@ -564,6 +564,29 @@ static const struct config_key model_keys[] = {
 		.help = "See\n.Cm death_limit .",
 	},
 	{
+		.name = "keep_good",
+		.type = CONFIG_TYPE_BOOL,
+		.class = CONFIG_LIVE,
+		AT(config_model, keep_good),
+		.fallback = "yes",
+		.help = "Keep what serves well in\n.Cm state_dir :\n"
+			"the section as text and the model file as a hard link.\n"
+			"When moultd starts and what is on disk then is of no use, it "
+			"serves with that.\n"
+			"On another file system the model file itself must still be "
+			"there, unchanged.",
+	},
+	{
+		.name = "keep_secrets",
+		.type = CONFIG_TYPE_BOOL,
+		.class = CONFIG_LIVE,
+		AT(config_model, keep_secrets),
+		.fallback = "no",
+		.help = "Keep the secrets, too, in files that only moultd's user may "
+			"read.\n"
+			"Without them the secrets of the moment are used.",
+	},
+	{
 		.name = "watch_window",
 		.type = CONFIG_TYPE_DURATION,
 		.class = CONFIG_LIVE,

@@ -78,6 +78,34 @@ int inputs_new(struct inputs **ret_inputs, struct config *config,
 	return 0;
 }
 
+int inputs_of(struct inputs **ret_inputs, struct config *config,
+              const struct config_model *section, struct secrets *secrets, int weights_fd)
+{
+	struct inputs *inputs = calloc(1, sizeof(*inputs));
+
+	if (!inputs) {
+		secrets_fini(secrets);
+		close_fd(&weights_fd);
+		return -ENOMEM;
+	}
+	*inputs = (struct inputs){
+		.refs = 1,
+		.config = config_ref(config),
+		.section = section,
+		.secrets = *secrets,
+		.weights_fd = weights_fd,
+	};
+	*secrets = (struct secrets)SECRETS_NULL;
+	if (weights_fd >= 0 && fstat(weights_fd, &inputs->file) < 0) {
+		int r = -errno;
+
+		inputs_unref(inputs);
+		return r;
+	}
+	*ret_inputs = inputs;
+	return 0;
+}
+
 struct inputs *inputs_identity(const struct inputs *inputs)
 {
 	struct inputs *identity = malloc(sizeof(*identity));

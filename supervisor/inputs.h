@@ -47,6 +47,11 @@ enum {
 int inputs_new(struct inputs **ret_inputs, struct config *config,
                const struct config_model *section, const struct inputs *last,
                struct err *stale, struct err *err);
+/* The same of things at hand: takes @secrets and @weights_fd (-1: none), on failure too. 0
+ * or -errno. */
+int inputs_of(struct inputs **ret_inputs, struct config *config,
+              const struct config_model *section, struct secrets *secrets,
+              int weights_fd);
 /* What inputs_equal() needs of @inputs and nothing that could be built from: a new
  * reference, or NULL without memory. */
 struct inputs *inputs_identity(const struct inputs *inputs);

@@ -137,6 +137,11 @@ bool reload_is_expected(const struct model *model);
  * inputs_new() with a sentence. */
 int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
                             struct err *err);
+/* Nothing has served yet and what is on disk is of no use: model->good becomes what was kept
+ * of an earlier run, if that is something else. */
+void reload_plan_remember(struct model *model);
+/* model->good served well: it is kept for the next run. */
+void reload_plan_keep(const struct model *model);
 struct strategy_decision reload_plan_decide(const struct model *model,
                                             const struct inputs *inputs);
 

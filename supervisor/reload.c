@@ -67,7 +67,7 @@ static void reload_finish(struct model *model, enum receipt_outcome outcome,
 	/* What is on disk stays refused while the last good inputs serve instead. */
 	if (outcome == RECEIPT_FAILED)
 		(void)err_set(&model->last_error, 0, "%s", reason);
-	else if (model->reload.is_newest || !model->refused)
+	else if (model->reload.is_newest)
 		model->last_error.text[0] = '\0';
 	model->reload.in_flight = false;
 	reload_set_inputs(&model->reload.inputs, NULL);
@@ -135,6 +135,8 @@ static void reload_failed(struct model *model, const char *reason, bool is_perma
 	(void)err_set(&model->last_error, 0, "%s", reason);
 	if (is_permanent && inputs && !was_good)
 		reload_refuse(model, inputs);
+	if (!model->good && !model->is_stopping)
+		reload_plan_remember(model);
 	if (model->active || model->is_stopping) {
 		/* It serves on. */
 	} else if (model->good && !was_good) {

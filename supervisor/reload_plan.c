@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "shared/log.h"
+#include "supervisor/manifest.h"
 #include "supervisor/model_state.h"
 
 /* Known inputs, when the causes ask for them instead of what is on disk. */
@@ -112,4 +114,41 @@ json_t *model_explain(struct model *model)
 	inputs_unref(inputs);
 	return json_pack("{s:s,s:o}", "model", model->name, "decision",
 	                 strategy_to_json(&decision));
+}
+
+void reload_plan_remember(struct model *model)
+{
+	struct inputs *kept = NULL;
+	struct err err = ERR_NULL;
+	int r;
+
+	if (!model->section->keep_good)
+		return;
+	r = manifest_load(&kept, model->context.config->state_dir, model->name,
+	                  model->context.config, &err);
+	if (r == 0 && inputs_equal(kept, model->reload.inputs)) {
+		inputs_unref(kept);
+		return;
+	}
+	if (r)
+		log_event(LOG_LEVEL_WARNING, "last_good_missing", "model=%s reason=%s",
+		          model->name, LOG_QUOTED(err.text));
+	else
+		log_event(LOG_LEVEL_WARNING, "last_good",
+		          "model=%s weights_sha256=%.16s action=\"serving what was kept "
+		          "of an earlier run\"",
+		          model->name, kept->weights_sha256);
+	model->good = kept;
+}
+
+void reload_plan_keep(const struct model *model)
+{
+	struct err err = ERR_NULL;
+
+	if (!model->section->keep_good)
+		return;
+	if (manifest_save(model->context.config->state_dir, model->good,
+	                  model->section->keep_secrets, &err) < 0)
+		log_event(LOG_LEVEL_WARNING, "last_good_lost", "model=%s reason=%s",
+		          model->name, LOG_QUOTED(err.text));
 }

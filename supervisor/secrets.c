@@ -249,6 +249,24 @@ static int secrets_read_directory(int dir_fd, const char *directory,
 	return r;
 }
 
+/* Pages come with use; none of them goes into a core file. */
+static unsigned char *secrets_memory(void)
+{
+	void *memory = mmap(NULL, SECRETS_BYTES_MAX, PROT_READ | PROT_WRITE,
+	                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	(void)madvise(memory, SECRETS_BYTES_MAX, MADV_DONTDUMP);
+	return memory;
+}
+
+static void secrets_memory_free(unsigned char *memory, size_t used_bytes)
+{
+	explicit_bzero(memory, used_bytes);
+	(void)munmap(memory, SECRETS_BYTES_MAX);
+}
+
 int secrets_read(struct secrets *ret_secrets, const char *directory, struct err *err)
 {
 	CLOSE_FD int dir_fd = -1;
@@ -263,20 +281,80 @@ int secrets_read(struct secrets *ret_secrets, const char *directory, struct err 
 	if (dir_fd < 0)
 		return err_set(err, SECRETS_E_REFUSED, "secrets directory %s: %s",
 		               directory, strerror(errno));
-	/* Pages come with use; none of them goes into a core file. */
-	memory = mmap(NULL, SECRETS_BYTES_MAX, PROT_READ | PROT_WRITE,
-	              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (memory == MAP_FAILED)
-		return err_set(err, -errno, "no memory for secrets");
-	(void)madvise(memory, SECRETS_BYTES_MAX, MADV_DONTDUMP);
+	memory = secrets_memory();
+	if (!memory)
+		return err_set(err, -ENOMEM, "no memory for secrets");
 	r = secrets_read_directory(dir_fd, directory, memory, &bytes, &count, err);
 	if (r == 0)
 		r = secrets_seal(ret_secrets, memory, bytes, count);
-	explicit_bzero(memory, bytes);
-	(void)munmap(memory, SECRETS_BYTES_MAX);
+	secrets_memory_free(memory, bytes);
 	if (r < 0)
 		(void)err_set(err, r, "secrets directory %s: %s", directory,
 		              strerror(-r));
+	return r;
+}
+
+static int secrets_write(int fd, const unsigned char *memory, size_t bytes)
+{
+	while (bytes > 0) {
+		ssize_t n = write(fd, memory, bytes);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		memory += n;
+		bytes -= (size_t)n;
+	}
+	return 0;
+}
+
+int secrets_save(const struct secrets *secrets, int fd)
+{
+	struct memfd map;
+	CLOSE_FD int copy = fcntl(secrets->fd, F_DUPFD_CLOEXEC, 3);
+	int r;
+
+	if (copy < 0)
+		return -errno;
+	r = memfd_map(&map, copy, false);
+	if (r < 0)
+		return r;
+	copy = -1; /* the mapping's now */
+	r = secrets_write(fd, map.base, map.size_bytes);
+	memfd_fini(&map);
+	return r;
+}
+
+/* How many secrets @memory holds, or -EINVAL. */
+static int secrets_count(const unsigned char *memory, size_t bytes)
+{
+	const unsigned char *cursor = memory;
+	struct proto_secret secret;
+	int count = 0;
+	int r;
+
+	while ((r = proto_secrets_next(&cursor, memory + bytes, &secret)) > 0)
+		count++;
+	return r < 0 || count > SECRETS_FILES_MAX ? -EINVAL : count;
+}
+
+int secrets_load(struct secrets *ret_secrets, int fd)
+{
+	unsigned char *memory = secrets_memory();
+	size_t bytes = 0;
+	ssize_t n = 0;
+	int r;
+
+	if (!memory)
+		return -ENOMEM;
+	while (bytes < SECRETS_BYTES_MAX &&
+	       (n = read(fd, memory + bytes, SECRETS_BYTES_MAX - bytes)) > 0)
+		bytes += (size_t)n;
+	r = n < 0 ? -errno : secrets_count(memory, bytes);
+	if (r >= 0)
+		r = secrets_seal(ret_secrets, memory, bytes, (uint32_t)r);
+	secrets_memory_free(memory, bytes);
 	return r;
 }
 

@@ -40,4 +40,8 @@ enum {
  * directory, an empty file, a file that everybody may write, too many or too large files,
  * names of odd characters, anything that is no regular file. Never blocks on a FIFO. */
 int secrets_read(struct secrets *ret_secrets, const char *directory, struct err *err);
+/* Copies what is in @secrets to the empty file @fd, and back. 0 or -errno; -EINVAL: that
+ * is not what was written. */
+int secrets_save(const struct secrets *secrets, int fd);
+int secrets_load(struct secrets *ret_secrets, int fd);
 void secrets_fini(struct secrets *secrets);

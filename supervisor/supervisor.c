@@ -19,6 +19,7 @@
 #include "supervisor/device.h"
 #include "supervisor/http.h"
 #include "supervisor/listen.h"
+#include "supervisor/manifest.h"
 #include "supervisor/notify.h"
 #include "supervisor/receipt.h"
 #include "supervisor/watch.h"
@@ -282,6 +283,7 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 					    });
 	supervisor_watch_config(supervisor);
 	config_unref(old);
+	manifest_prune(fresh->state_dir, fresh);
 	supervisor_say_status(supervisor);
 	return 0;
 }
@@ -463,6 +465,7 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	if (mkdir(config->state_dir, 0750) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
 		               strerror(errno));
+	manifest_prune(config->state_dir, config);
 	supervisor->next_generation = supervisor_last_generation(config->state_dir);
 	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
 	if (r == 0)

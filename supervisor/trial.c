@@ -59,8 +59,10 @@ static void trial_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
 	(void)revents;
 	if (pulse_is_worse(&before, &now, &policy, &why))
 		trial_roll_back(model, why.text);
-	else if (now_ns - model->trial.begun_ns >= section->watch_window_ns)
+	else if (now_ns - model->trial.begun_ns >= section->watch_window_ns) {
 		trial_end(model, "good");
+		reload_plan_keep(model);
+	}
 }
 
 void trial_begin(struct model *model, uint64_t generation, bool has_new_inputs)
@@ -77,8 +79,10 @@ void trial_begin(struct model *model, uint64_t generation, bool has_new_inputs)
 	pulse_reset(&model->queue.pulse, generation);
 	ev_timer_stop(model->context.loop, &trial->look);
 	if (model->section->watch_window_ns == 0 || !model->previous ||
-	    !model->reload.is_newest)
+	    !model->reload.is_newest) {
+		reload_plan_keep(model);
 		return;
+	}
 	ev_timer_set(&trial->look, TRIAL_LOOK_S, TRIAL_LOOK_S);
 	ev_timer_start(model->context.loop, &trial->look);
 }

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What served well is kept: a start with bad inputs serves with that."""
+import json
+import os
+import stat
+
+import pytest
+
+from harness import BUILD, Moult, echo_body, echo_section, wait_for
+
+ENGINES = f"engine_dir = {BUILD}\n"
+SECRET = "moult-test-value"
+BODY = echo_body([1, 2, 3, 4])
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "key").write_text(SECRET)
+    (tmp_path / "weights.bin").write_bytes(b"good weights" * 1000)
+    return tmp_path
+
+
+def section(home, **keys):
+    return echo_section(engine="fault", path=home / "weights.bin", secrets=home / "secrets",
+                        **keys)
+
+
+def run(home, name, text):
+    """A run of its own over the same state directory."""
+    place = home / name
+    place.mkdir()
+    (home / "state").mkdir(exist_ok=True)
+    (place / "state").symlink_to(home / "state")
+    return Moult(place, [text], supervisor=ENGINES)
+
+
+def serve_once(home, **keys):
+    moult = run(home, "first", section(home, **keys)).wait_ready()
+    moult.stop()
+    return [p.name for p in (home / "state" / "good" / "echo").iterdir()]
+
+
+def check_kept_serves(home, name, text, reason):
+    moult = run(home, name, text).wait_ready()
+    status, _, body = moult.infer("echo", BODY)
+    assert status == 200 and json.loads(body)["outputs"][0]["data"] == [1, 2, 3, 4]
+    assert "event=last_good " in moult.log_text()
+    receipts = moult.receipts("echo")
+    assert [r["outcome"] for r in receipts[-2:]] == ["failed", "ok"]
+    assert receipts[-1]["cause"] == "rebuild" and reason in receipts[-2]["reason"]
+    assert reason in moult.status("echo")["last_error"]
+    return moult
+
+
+def test_missing_model_file(home):
+    kept = serve_once(home)
+    assert sorted(name.split("-")[0] for name in kept) == ["manifest", "weights"]
+    os.unlink(home / "weights.bin")
+    moult = check_kept_serves(home, "second", section(home), "cannot open model file")
+    # What is there again is taken.
+    (home / "fresh").write_bytes(b"better weights")
+    os.rename(home / "fresh", home / "weights.bin")
+    receipt = moult.wait_receipt("echo", lambda r: r["cause"] == "model-file")
+    assert receipt["outcome"] == "ok"
+    moult.stop()
+
+
+def test_bad_section(home):
+    serve_once(home)
+    moult = check_kept_serves(home, "second",
+                              section(home, **{"option.fault": "refuse-model"}),
+                              "dislikes the model")
+    moult.stop()
+    # A good start afterwards keeps the new section.
+    moult = run(home, "third", section(home, max_batch=4)).wait_ready()
+    moult.stop()
+    newest = max((home / "state" / "good" / "echo").glob("manifest-*"),
+                 key=lambda p: p.stat().st_mtime_ns)
+    assert "max_batch = 4\n" in json.loads(newest.read_text())["section"]
+
+
+def test_crashing_candidate(home):
+    serve_once(home)
+    moult = check_kept_serves(home, "second",
+                              section(home, **{"option.fault": "crash-on-commit"}), "died")
+    moult.stop()
+
+
+def test_secrets_are_kept_on_request_only(home):
+    kept = serve_once(home)
+    assert not any(name.startswith("secrets-") for name in kept)
+    assert not any(SECRET.encode() in p.read_bytes()
+                   for p in (home / "state").rglob("*") if p.is_file())
+    moult = run(home, "keeping", section(home, keep_secrets="yes")).wait_ready()
+    moult.stop()
+    files = list((home / "state" / "good" / "echo").glob("secrets-*"))
+    assert len(files) == 1 and SECRET.encode() in files[0].read_bytes()
+    assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
+    assert stat.S_IMODE(files[0].parent.stat().st_mode) == 0o700
+    (home / "secrets" / "key").unlink()
+    keys = {"option.fault": "crash-on-commit", "option.secret": "key",
+            "option.secret_is": "bad"}
+    moult = check_kept_serves(home, "second", section(home, **keys), "holds no secret")
+    moult.stop()
+
+
+def test_damage_is_seen(home):
+    """A torn manifest is passed over for the one before; other weights are refused."""
+    serve_once(home)
+    moult = run(home, "again", section(home, max_batch=4)).wait_ready()
+    moult.stop()
+    place = home / "state" / "good" / "echo"
+    newest = max(place.glob("manifest-*"), key=lambda p: p.stat().st_mtime_ns)
+    os.truncate(newest, 100)
+    os.unlink(home / "weights.bin")
+    moult = check_kept_serves(home, "second", section(home), "cannot open model file")
+    assert moult.ctl("show-config").returncode == 0
+    moult.stop()
+    weights = next(place.glob("weights-*"))
+    weights.write_bytes(b"bad weights")
+    moult = run(home, "third", section(home)).wait_control()
+    wait_for("the refusal", lambda: "was written over" in moult.log_text())
+    moult.stop()
+
+
+def test_removed_models_are_forgotten(home):
+    serve_once(home)
+    moult = run(home, "second", echo_section("other")).wait_ready()
+    assert not (home / "state" / "good" / "echo").exists()
+    moult.stop()
+
+
+def test_not_kept_when_unwanted(home):
+    moult = run(home, "first", section(home, keep_good="no")).wait_ready()
+    moult.stop()
+    assert not (home / "state" / "good").exists()
