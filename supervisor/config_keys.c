@@ -95,7 +95,9 @@ static const struct config_key supervisor_keys[] = {
 		.max = 65536,
 		.fallback = "1024",
 		.unit = "connections",
-		.help = "HTTP connections at once; more wait to be accepted.",
+		.help = "HTTP connections at once.\n"
+			"At this limit the ones that have been idle longest are closed; "
+			"when none is idle, more wait to be accepted.",
 	},
 	{
 		.name = "connection_memory",

@@ -113,8 +113,11 @@ static void http_say_full(struct http *http)
 
 	if (is_full && !http->is_full)
 		log_event(LOG_LEVEL_WARNING, "http_full",
-		          "connections=%u action=\"more wait to be accepted\"",
+		          "connections=%u action=\"closing idle ones; more wait to be "
+		          "accepted\"",
 		          http->n_connections);
+	if (is_full)
+		http_deadline_make_room(http);
 	/* Said once until there is room again. */
 	if (is_full || http->n_connections < http->max_connections / 10 * 9)
 		http->is_full = is_full;
@@ -337,10 +340,11 @@ void http_free(struct http *http)
 
 json_t *http_to_json(const struct http *http)
 {
-	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I}", "connections",
+	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "connections",
 	                 (int)http->n_connections, "accepted_total",
 	                 (json_int_t)http->n_accepted, "expired_total",
-	                 (json_int_t)http->n_expired, "runs_total",
+	                 (json_int_t)http->n_expired, "evicted_total",
+	                 (json_int_t)http->n_evicted, "runs_total",
 	                 (json_int_t)http->n_runs, "status_2xx_total",
 	                 (json_int_t)http->n_by_class[2], "status_4xx_total",
 	                 (json_int_t)http->n_by_class[4], "status_5xx_total",

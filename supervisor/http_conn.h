@@ -89,6 +89,7 @@ struct http {
 	uint64_t n_accepted;
 	uint64_t n_by_class[6]; /* answers, by the first digit of the status */
 	uint64_t n_expired;     /* connections closed at a deadline */
+	uint64_t n_evicted;     /* idle ones closed to make room */
 	uint64_t n_runs;
 	char names[PROTO_HEAD_MAX]; /* header names in lower case, during one call */
 };
@@ -100,6 +101,9 @@ void http_deadline_init(struct http *http);
 void http_conn_enter(struct http_conn *conn, enum http_phase phase);
 /* The timeouts have changed: looks at all deadlines soon. */
 void http_deadline_touch(struct http *http);
+/* The limit is reached: closes the connections that have been idle longest, some at once,
+ * and looks again soon. One over which something is on its way stays. */
+void http_deadline_make_room(struct http *http);
 
 /* http_conn.c */
 

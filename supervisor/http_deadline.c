@@ -18,6 +18,10 @@
 #define HTTP_SWEEP_MIN_NS (100 * CLOCK_NS_PER_MS)
 /* Data that came this soon after a phase began may belong to the phase before. */
 #define HTTP_BEGUN_MS 20
+/* At the limit, connections over which nothing came for this long make room. */
+#define HTTP_EVICT_NS (100 * CLOCK_NS_PER_MS)
+/* So many at once, as a part of all that may be. */
+#define HTTP_EVICT_PART 16
 
 static uint64_t http_deadline_of(const struct http_conn *conn)
 {
@@ -91,6 +95,29 @@ static void http_conn_expire(struct http_conn *conn, uint64_t now_ns)
 	http_conn_hang_up(conn);
 }
 
+void http_deadline_make_room(struct http *http)
+{
+	static const enum http_phase phases[] = { HTTP_PHASE_IDLE, HTTP_PHASE_NEW };
+	unsigned int left = http->max_connections / HTTP_EVICT_PART + 1;
+
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
+		struct http_conn *conn = TAILQ_FIRST(&http->phases[phases[i]]);
+
+		while (conn && left > 0 &&
+		       conn->since_ns + HTTP_EVICT_NS <= http->now_ns) {
+			struct http_conn *next = TAILQ_NEXT(conn, link);
+
+			if (!http_conn_has_begun(conn, http->now_ns)) {
+				http_conn_hang_up(conn);
+				http->n_evicted++;
+				left--;
+			}
+			conn = next;
+		}
+	}
+	http_deadline_arm(http, http->now_ns + HTTP_EVICT_NS, http->now_ns);
+}
+
 static void http_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct http *http = timer->data;
@@ -100,6 +127,8 @@ static void http_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
 	(void)revents;
 	http->now_ns = clock_now_ns();
 	http->sweep_ns = CLOCK_NEVER;
+	if (http->n_connections >= http->max_connections)
+		http_deadline_make_room(http);
 	for (unsigned int phase = 0; phase < HTTP_PHASE_COUNT; phase++) {
 		struct http_conn *conn = TAILQ_FIRST(&http->phases[phase]);
 

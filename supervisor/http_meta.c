@@ -272,6 +272,10 @@ static void http_meta_own_metrics(FILE *stream, const struct http *http)
 	                 "Connections closed at a deadline.");
 	(void)fprintf(stream, "moult_http_expired_total %llu\n",
 	              (unsigned long long)http->n_expired);
+	http_meta_metric(stream, "moult_http_evicted_total", "counter",
+	                 "Idle connections closed at max_connections.");
+	(void)fprintf(stream, "moult_http_evicted_total %llu\n",
+	              (unsigned long long)http->n_evicted);
 	http_meta_metric(stream, "moult_http_runs_total", "counter",
 	                 "Rounds of the HTTP daemon: hardly any on an idle server.");
 	(void)fprintf(stream, "moult_http_runs_total %llu\n",

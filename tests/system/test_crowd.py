@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Crowds of clients that want nothing, or want it slowly: those that work are served, and
+health answers."""
+import os
+import resource
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from harness import Load, echo_body, echo_section, wait_for
+
+BODY = echo_body([1, 2, 3, 4]).encode()
+POST = b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+CROWD = 10_000
+
+
+def connect(moult):
+    sock = socket.create_connection(("127.0.0.1", moult.port), 30)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return sock
+
+
+class Health:
+    """Asks over a fresh connection each time, as an orchestrator's probe does."""
+
+    def __init__(self, moult):
+        self.moult, self.times_s, self.bad = moult, [], []
+        self.is_over = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.is_over.is_set():
+            begun = time.monotonic()
+            try:
+                status = self.moult.get("/v2/health/live", timeout=30)[0]
+            except OSError as error:
+                status = repr(error)
+            self.times_s.append(time.monotonic() - begun)
+            if status != 200:
+                self.bad.append(status)
+            self.is_over.wait(0.01)
+
+    def stop_and_check(self, what):
+        self.is_over.set()
+        self.thread.join()
+        times = sorted(self.times_s)
+        print(f"{what}: health asked {len(times)} times, median "
+              f"{times[len(times) // 2] * 1e3:.1f} ms, p99 "
+              f"{times[int(len(times) * .99)] * 1e3:.1f} ms, worst {times[-1] * 1e3:.1f} ms")
+        assert not self.bad, self.bad[:5]
+
+
+@pytest.fixture
+def many_files():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < CROWD + 1000:
+        pytest.skip(f"only {hard} open files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def resident_mib(pid):
+    with open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+@pytest.mark.parametrize("has_asked", [False, True])
+def test_ten_thousand_idle(start, many_files, has_asked):
+    moult = start(echo_section(), supervisor=f"max_connections = {CROWD + 100}\n")
+    moult.note_fds()
+    before = resident_mib(moult.pid)
+    health = Health(moult)
+    crowd = []
+    for _ in range(CROWD):
+        sock = connect(moult)
+        if has_asked:
+            sock.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        crowd.append(sock)
+    wait_for("the crowd", lambda: moult.status()["supervisor"]["http"]["connections"] >= CROWD)
+    load = Load(moult.port, clients=4)
+    load.wait_more(2000)
+    load.stop_and_check()
+    print(f"resident: {before:.1f} MiB alone, {resident_mib(moult.pid):.1f} MiB with "
+          f"{CROWD} connections")
+    health.stop_and_check(f"{CROWD} idle connections")
+    assert moult.status()["supervisor"]["http"]["evicted_total"] == 0
+    for sock in crowd:
+        sock.close()
+
+
+def test_idle_ones_make_room(start, many_files):
+    """With the limit of the default and ten times as many idle clients."""
+    moult = start(echo_section())
+    moult.note_fds()
+    load = Load(moult.port, clients=8)
+    load.wait_more(100)
+    health = Health(moult)
+    crowd = [connect(moult) for _ in range(CROWD)]
+    load.wait_more(500)
+    health.stop_and_check("a crowd ten times the limit")
+    load.stop_and_check()
+    assert moult.status()["supervisor"]["http"]["evicted_total"] > CROWD / 2
+    for sock in crowd:
+        sock.close()
+
+
+def test_everything_slow_at_once(start):
+    """Slow heads, slow bodies, slow readers, silent ones, half-closed ones, cut-off ones."""
+    moult = start(echo_section(), supervisor="header_timeout = 2s\nbody_timeout = 2s\n"
+                  "idle_timeout = 2s\nmax_connections = 600\n")
+    moult.note_fds()
+    health = Health(moult)
+    load = Load(moult.port, clients=4)
+    big = echo_body([1.0] * 4).encode()
+    crowd = []
+    for i in range(400):
+        sock = connect(moult)
+        if i % 5 == 0:
+            sock.sendall(b"POST /v2/models/echo/in")
+        elif i % 5 == 1:
+            sock.sendall(POST % 100_000 + b"x" * 50_000)
+        elif i % 5 == 2:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            sock.sendall((POST % len(big) + big) * 20)
+        elif i % 5 == 3:
+            sock.sendall(POST % len(BODY) + BODY[:10])
+            sock.shutdown(socket.SHUT_WR)
+        else:
+            sock.sendall(POST % len(BODY) + BODY)
+            sock.close()
+            continue
+        crowd.append(sock)
+    # Each drips a byte now and then, which must not buy it time.
+    expired = 0
+    deadline = time.monotonic() + 30
+    while expired < 80 * 2 and time.monotonic() < deadline:
+        for sock in crowd:
+            try:
+                sock.send(b"x")
+            except OSError:
+                pass
+        time.sleep(0.1)
+        expired = moult.status()["supervisor"]["http"]["expired_total"]
+    assert expired >= 80 * 2, expired
+    load.wait_more(500)
+    health.stop_and_check("slow clients of all kinds")
+    load.stop_and_check()
+    for sock in crowd:
+        sock.close()
