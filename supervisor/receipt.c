@@ -88,6 +88,22 @@ static int receipt_open(const char *state_dir, char *path)
 	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
 }
 
+/* The whole line or nothing: a torn one would spoil the next, too. */
+static int receipt_write(int fd, const char *line, size_t bytes)
+{
+	ssize_t n = write(fd, line, bytes);
+	off_t end;
+
+	if (n < 0)
+		return -errno;
+	if ((size_t)n == bytes)
+		return 0;
+	end = lseek(fd, 0, SEEK_CUR);
+	if (end >= n && ftruncate(fd, end - n) < 0)
+		return -errno;
+	return -ENOSPC;
+}
+
 int receipt_append(const char *state_dir, const json_t *receipt)
 {
 	FREE char *line = json_dumps(receipt, JSON_COMPACT);
@@ -103,9 +119,7 @@ int receipt_append(const char *state_dir, const json_t *receipt)
 	/* The terminator becomes the newline: one write is one whole line. */
 	bytes = strlen(line);
 	line[bytes] = '\n';
-	if (write(fd, line, bytes + 1) < 0)
-		return -errno;
-	return 0;
+	return receipt_write(fd, line, bytes + 1);
 }
 
 json_t *receipt_read(const char *state_dir, const char *model, size_t max)
