@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "loader/engine_host.h"
+#include "loader/golden.h"
 #include "loader/lane.h"
 #include "loader/memory.h"
 #include "loader/model_config.h"
@@ -316,6 +317,7 @@ static int loader_warm_up(struct loader *loader)
 	uint64_t start_ns = clock_now_ns();
 	struct err err = ERR_NULL;
 	uint32_t n_runs = 0;
+	uint32_t n_golden = 0;
 	int r;
 
 	r = serve_new(&loader->serve, &loader->config, &loader->lane, loader->api,
@@ -325,12 +327,16 @@ static int loader_warm_up(struct loader *loader)
 	else
 		r = warmup_run(&loader->config, &loader->lane, loader->api,
 		               loader->engine, &n_runs, &err);
+	if (r == 0)
+		r = golden_run(&loader->config, &loader->lane, loader->api,
+		               loader->engine, &n_golden, &err);
 	if (r)
 		return loader_refuse(loader, r, &err);
 	return loader_send_memory(loader, PROTO_READY,
-	                          json_pack("{s:f, s:i}", "warmup_ms",
+	                          json_pack("{s:f, s:i, s:i}", "warmup_ms",
 	                                    clock_ns_to_ms(clock_now_ns() - start_ns),
-	                                    "warmup_runs", (int)n_runs));
+	                                    "warmup_runs", (int)n_runs, "golden_requests",
+	                                    (int)n_golden));
 }
 
 static int loader_serve(struct loader *loader)

@@ -142,6 +142,7 @@ static int model_config_texts(struct model_config *config, struct err *err)
 		{ "path", &config->path, false },
 		{ "device", &config->device, true },
 		{ "warmup_request", &config->warmup_request, false },
+		{ "golden", &config->golden, false },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

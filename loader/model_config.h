@@ -25,6 +25,7 @@ struct model_config {
 	const char *path; /* NULL: no model file */
 	const char *device;
 	const char *warmup_request; /* NULL: zeros */
+	const char *golden;         /* directory; NULL: none */
 	const char *secrets_env;    /* taken out of the options; NULL: none */
 	uint32_t threads;
 	uint32_t max_batch;

@@ -32,6 +32,9 @@ struct oip_model {
 	const struct tensor_spec *outputs;
 	size_t n_outputs;
 	size_t max_body_bytes; /* after inflation */
+	/* What a sentence calls a tensor of @inputs; NULL: "input". Expected outputs are
+	 * decoded as inputs are. */
+	const char *kind;
 };
 
 /* Memory that grows and is kept for the next request. */

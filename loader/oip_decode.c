@@ -172,8 +172,10 @@ static int oip_read_head(struct oip_request *request, const struct proto_head *h
 static int oip_refuse(struct oip_decoding *decoding, const struct tensor_spec *spec,
                       const char *text)
 {
-	return err_set(decoding->err, 400, "model '%s', input '%s': %.300s",
-	               decoding->model->name, spec->name, text);
+	const char *kind = decoding->model->kind;
+
+	return err_set(decoding->err, 400, "model '%s', %s '%s': %.300s",
+	               decoding->model->name, kind ? kind : "input", spec->name, text);
 }
 
 static int oip_check_bytes(const unsigned char *data, size_t bytes, size_t count)

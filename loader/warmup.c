@@ -7,60 +7,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "loader/compute.h"
+#include "loader/rehearsal.h"
 #include "shared/cleanup.h"
 
-#define WARMUP_HEAD_MAX 256
-
-/* A request as it would lie in the arena: memory that this process cannot write, so that
- * an engine which does is found out now. */
 struct warmup {
-	unsigned char *body;
-	size_t body_bytes;
+	struct rehearsal rehearsal;
 	size_t json_bytes;
-	unsigned char head[WARMUP_HEAD_MAX];
-	size_t head_bytes;
 	bool is_file; /* else zeros */
 };
-
-static void warmup_fini(struct warmup *warmup)
-{
-	if (warmup->body)
-		(void)munmap(warmup->body, warmup->body_bytes);
-	warmup->body = NULL;
-}
-
-static int warmup_alloc(struct warmup *warmup, size_t bytes, struct err *err)
-{
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (memory == MAP_FAILED)
-		return err_set(err, ENGINE_E_FAILED,
-		               "no memory for a warm-up request of %zu bytes", bytes);
-	warmup->body = memory;
-	warmup->body_bytes = bytes;
-	return 0;
-}
 
 static void warmup_seal(struct warmup *warmup)
 {
 	char length[24];
-	struct proto_field fields[] = {
-		{ proto_text_of("inference-header-content-length"), { length, 0 } },
+	struct proto_field field = {
+		proto_text_of("inference-header-content-length"),
+		{ length, 0 },
 	};
-	struct proto_text method = proto_text_of("POST");
-	struct proto_text target = proto_text_of("/");
 
-	fields[0].value.bytes =
+	field.value.bytes =
 		(size_t)snprintf(length, sizeof(length), "%zu", warmup->json_bytes);
-	warmup->head_bytes = proto_head_bytes(method, target, fields, 1);
-	proto_head_write(warmup->head, method, target, fields, 1);
-	(void)mprotect(warmup->body, warmup->body_bytes, PROT_READ);
+	(void)rehearsal_seal(&warmup->rehearsal, &field, 1); /* one number fits */
 }
 
 static int warmup_read_file(struct warmup *warmup, const struct model_config *config,
@@ -81,12 +51,13 @@ static int warmup_read_file(struct warmup *warmup, const struct model_config *co
 		               "warmup_request '%s' must be a file of 1 to %llu bytes "
 		               "(max_body)",
 		               path, (unsigned long long)config->max_body_bytes);
-	r = warmup_alloc(warmup, (size_t)st.st_size, err);
+	r = rehearsal_alloc(&warmup->rehearsal, (size_t)st.st_size, err);
 	if (r)
 		return r;
-	warmup->json_bytes = warmup->body_bytes;
+	warmup->json_bytes = warmup->rehearsal.body_bytes;
 	warmup->is_file = true;
-	if (read(fd, warmup->body, warmup->body_bytes) != (ssize_t)warmup->body_bytes)
+	if (read(fd, warmup->rehearsal.body, warmup->json_bytes) !=
+	    (ssize_t)warmup->json_bytes)
 		return err_set(err, ENGINE_E_CONFIG,
 		               "cannot read warmup_request '%s' whole", path);
 	return 0;
@@ -166,49 +137,23 @@ static int warmup_make_zeros(struct warmup *warmup, const struct model_config *c
 	if (__builtin_add_overflow(total, warmup->json_bytes, &total))
 		return err_set(err, ENGINE_E_CONFIG,
 		               "the inputs are too large for memory");
-	r = warmup_alloc(warmup, total, err);
+	r = rehearsal_alloc(&warmup->rehearsal, total, err);
 	if (r == 0)
-		memcpy(warmup->body, text, warmup->json_bytes);
+		memcpy(warmup->rehearsal.body, text, warmup->json_bytes);
 	return r;
 }
 
-static int warmup_encode(struct compute *compute, struct oip_request *request,
-                         uint64_t generation, struct err *err)
-{
-	struct engine_tensor outputs[ENGINE_TENSORS_MAX];
-	struct oip_answer answer;
-	FREE unsigned char *memory = NULL;
-
-	if (batch_split(&compute->batch, 0, outputs, err))
-		return ENGINE_E_MODEL;
-	memory = malloc(oip_answer_bound(request, &compute->model, outputs));
-	if (!memory)
-		return err_set(err, ENGINE_E_FAILED, "out of memory for an answer");
-	return oip_encode(request, &compute->model, generation, outputs, memory, &answer,
-	                  err)
-	               ? ENGINE_E_MODEL
-	               : 0;
-}
-
-/* The path of a request from its bytes to the answer's. */
 static int warmup_once(const struct warmup *warmup, struct compute *compute,
                        struct oip_request *request, uint64_t generation, struct err *err)
 {
-	struct proto_head head;
-	int r;
+	struct engine_tensor outputs[ENGINE_TENSORS_MAX];
+	int r = rehearsal_run(&warmup->rehearsal, compute, request, generation, outputs,
+	                      err);
 
-	if (proto_head_read(&head, warmup->head, warmup->head_bytes) < 0)
-		return err_set(err, ENGINE_E_FAILED, "a warm-up request has no head");
-	if (oip_decode(request, &compute->model, &head, warmup->body, warmup->body_bytes,
-	               err))
-		return err_prefix(err, ENGINE_E_CONFIG, "warm-up request");
-	batch_clear(&compute->batch);
-	(void)batch_add(&compute->batch, request->inputs);
-	r = compute_run(compute, err);
-	if (r == 0)
-		r = warmup_encode(compute, request, generation, err);
 	if (r == 0)
 		return 0;
+	if (r == ENGINE_E_CONFIG)
+		return err_prefix(err, r, "warm-up request");
 	if (r == ENGINE_E_MODEL || r == ENGINE_E_BROKEN || warmup->is_file)
 		(void)err_prefix(err, r, "warm-up");
 	else
@@ -237,7 +182,7 @@ static int warmup_repeat(const struct model_config *config, struct compute *comp
 		lane_progress(lane);
 	}
 	oip_request_fini(&request);
-	warmup_fini(&warmup);
+	rehearsal_fini(&warmup.rehearsal);
 	return r;
 }
 

@@ -44,6 +44,10 @@
 #define PROTO_FDS_MAX     7
 #define PROTO_LEASES_MAX  4096
 
+/* Golden requests of a model: the supervisor records no more than a loader takes. */
+#define PROTO_GOLDEN_MAX    256
+#define PROTO_GOLDEN_SUFFIX ".json"
+
 enum proto_type {
 	PROTO_LOAD = 1,
 	PROTO_COMMIT = 2,

@@ -6,14 +6,17 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "shared/clock.h"
 #include "shared/log.h"
+#include "shared/proto.h"
 #include "supervisor/notify.h"
 #include "supervisor/supervisor.h"
 
 #define COMMANDS_RECEIPTS_DEFAULT 10
 #define COMMANDS_RECEIPTS_MAX     500
 /* Reloads that somebody waits for at once; each holds a client or a signal. */
-#define COMMANDS_WAITERS_MAX 64
+#define COMMANDS_WAITERS_MAX  64
+#define COMMANDS_RECORD_MAX_S 86400
 
 struct commands_goal {
 	char model[CONFIG_NAME_MAX];
@@ -321,6 +324,39 @@ static void commands_on_show_config(void *context, struct control_call *call,
 		              true);
 }
 
+/* Says where golden requests lie, then shows requests as they are answered. */
+static void commands_on_record(void *context, struct control_call *call,
+                               const json_t *args)
+{
+	json_int_t count = json_integer_value(json_object_get(args, "n"));
+	json_int_t timeout_s = json_integer_value(json_object_get(args, "timeout_s"));
+	struct commands *commands = context;
+	const char *directory;
+	struct model *model;
+	struct err err = ERR_NULL;
+
+	if (!commands_get_model(commands, call, args, &model))
+		return;
+	if (!model || count < 1 || count > PROTO_GOLDEN_MAX || timeout_s < 1 ||
+	    timeout_s > COMMANDS_RECORD_MAX_S) {
+		control_fail(
+			call,
+			"record-golden needs a model, n of 1 to %d and timeout_s of 1 to "
+			"%d",
+			PROTO_GOLDEN_MAX, COMMANDS_RECORD_MAX_S);
+		return;
+	}
+	directory = model_config(model)->golden;
+	if (model_record(model, call, (unsigned int)count,
+	                 (uint64_t)timeout_s * CLOCK_NS_PER_SEC, &err) < 0)
+		control_fail(call, "%s", err.text);
+	else
+		control_reply(call,
+		              json_pack("{s:{s:s?}}", "recording", "directory",
+		                        directory),
+		              false);
+}
+
 /* Everything that the supervisor believes, in one object. */
 static void commands_on_dump(void *context, struct control_call *call, const json_t *args)
 {
@@ -373,6 +409,7 @@ const struct control_command commands_table[] = {
 	{ "rollback", commands_on_rollback },
 	{ "status", commands_on_status },
 	{ "receipts", commands_on_receipts },
+	{ "record-golden", commands_on_record },
 	{ "show-config", commands_on_show_config },
 	{ "dump", commands_on_dump },
 	{ "log", commands_on_log },

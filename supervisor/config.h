@@ -75,6 +75,7 @@ struct config_model {
 	uint64_t max_delay_ns;
 	uint32_t warmup_runs;
 	char *warmup_request; /* file with a request body, or NULL */
+	char *golden;         /* directory of golden requests, or NULL */
 	uint32_t leases;      /* requests that a loader may hold: a power of two */
 	uint64_t response_arena_bytes;
 
@@ -161,6 +162,7 @@ bool config_model_needs_generation(const struct config_model *running,
 struct config_manner {
 	bool is_lean;   /* no copy of the model before COMMIT */
 	bool is_urgent; /* nobody serves: do not stand back for anybody */
+	bool is_proven; /* do not ask the golden requests again */
 };
 
 /* The LOAD payload for a loader (shared/proto.h): only NEW_GENERATION keys and what the

@@ -97,6 +97,7 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_number(json, "max_delay_us", model->max_delay_ns / 1000);
 	failed |= set_number(json, "warmup_runs", model->warmup_runs);
 	failed |= set_text(json, "warmup_request", model->warmup_request);
+	failed |= set_text(json, "golden", manner.is_proven ? NULL : model->golden);
 	failed |= json_object_set_new(json, "required_secrets",
 	                              names(model->required_secrets,
 	                                    model->n_required_secrets));

@@ -361,6 +361,16 @@ static const struct config_key model_keys[] = {
 			"Without it, zeros of the declared shapes are used.",
 	},
 	{
+		.name = "golden",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, golden),
+		.help = "A directory of\n.Sx GOLDEN REQUESTS ,\nfiles named\n"
+			".Pa *.json .\n"
+			"A new generation whose answer to one of them is not the "
+			"expected one gets no traffic.",
+	},
+	{
 		.name = "secrets",
 		.type = CONFIG_TYPE_PATH,
 		.class = CONFIG_NEW_GENERATION,

@@ -139,6 +139,11 @@ static int call_queue(struct control_call *call, const char *line)
 	return 0;
 }
 
+size_t control_call_room(const struct control_call *call)
+{
+	return CONTROL_QUEUE_BYTES_MAX - (call->out_bytes - call->out_sent);
+}
+
 void control_reply(struct control_call *call, json_t *object, bool is_last)
 {
 	static const char no_memory[] = "{\"ok\":false,\"error\":\"out of memory\"}";

@@ -44,6 +44,8 @@ void control_reply(struct control_call *call, json_t *object, bool is_last);
 /* Last line {"ok":false,"error":...}. */
 void control_fail(struct control_call *call, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* Bytes that may be queued now without losing the client. */
+size_t control_call_room(const struct control_call *call);
 /* @on_gone is called, from the loop, when the client leaves before the last line; the call
  * is invalid afterwards. NULL: none. */
 void control_call_watch(struct control_call *call,

@@ -401,6 +401,7 @@ void ctl_print_decision(FILE *out, json_t *answer)
 
 void ctl_print_receipt(FILE *out, json_t *receipt)
 {
+	json_int_t golden = json_integer_value(json_object_get(receipt, "golden"));
 	json_t *phases = json_object_get(receipt, "phases_ms");
 	const char *model = text_of(receipt, "model");
 	const char *outcome = text_of(receipt, "outcome");
@@ -428,6 +429,9 @@ void ctl_print_receipt(FILE *out, json_t *receipt)
 		print_field(out, "  reason    ", receipt, "reason");
 		(void)fputc('\n', out);
 	}
+	if (golden > 0)
+		(void)fprintf(out, "  golden    %lld requests answered as expected\n",
+		              (long long)golden);
 	print_phases(out, phases);
 	print_memory(out, json_object_get(receipt, "memory"));
 	print_requests(out, json_object_get(receipt, "requests"));

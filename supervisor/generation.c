@@ -228,6 +228,8 @@ static void generation_read_report(struct generation *generation, const json_t *
 	if (json_object_get(object, "loading_anon_bytes"))
 		report->loading_bytes =
 			generation_get_bytes(object, "loading_anon_bytes");
+	if (json_object_get(object, "golden_requests"))
+		report->golden = generation_get_bytes(object, "golden_requests");
 	if (json_object_get(object, "rss_anon_bytes")) {
 		report->rss_bytes = generation_get_bytes(object, "rss_bytes");
 		report->anon_bytes = generation_get_bytes(object, "rss_anon_bytes");
@@ -297,6 +299,8 @@ static void generation_on_message(struct generation *generation,
 	else
 		generation_read_report(generation, object);
 	json_decref(object);
+	if (event == GENERATION_EV_READY)
+		generation->inputs->is_proven = true;
 	generation_apply(generation, event);
 }
 
@@ -576,9 +580,11 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
                    const struct generation_listener *listener, struct err *err)
 {
 	const struct config_model *section = start->inputs->section;
+	struct config_manner manner = start->manner;
 	struct generation *generation;
 	int r;
 
+	manner.is_proven = start->inputs->is_proven;
 	generation = calloc(1, sizeof(*generation));
 	if (!generation)
 		return err_set(err, -ENOMEM, "out of memory");
@@ -595,7 +601,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	ev_timer_init(&generation->stall, generation_on_stall, 0., 0.);
 	generation->stall.data = generation;
 	generation->load_payload =
-		config_model_to_json(start->inputs->config, section, start->manner);
+		config_model_to_json(start->inputs->config, section, manner);
 	r = generation->load_payload ? 0 : -ENOMEM;
 	if (r == 0)
 		r = lane_new(&generation->lane, start->queue, start->number,

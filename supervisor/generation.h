@@ -95,6 +95,7 @@ struct generation_report {
 	uint64_t anon_bytes;
 	uint64_t pss_bytes;
 	uint64_t loading_bytes; /* anonymous, at most until STAGED */
+	uint64_t golden;        /* requests that it answered as expected */
 };
 
 struct generation {

@@ -10,6 +10,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/model_state.h"
+#include "supervisor/recorder.h"
 
 /* A request that was in flight at this many crashes is never given to another loader. */
 #define MODEL_ATTEMPTS_MAX 2
@@ -69,6 +70,7 @@ void model_free(struct model *model)
 	if (!model)
 		return;
 	reload_fini(model);
+	recorder_end(model->queue.recorder, "the model is removed");
 	model_fail_held(model, "the model is removed");
 	queue_fini(&model->queue);
 	config_unref(model->context.config);
@@ -77,6 +79,7 @@ void model_free(struct model *model)
 
 void model_stop(struct model *model)
 {
+	recorder_end(model->queue.recorder, "the model is being stopped");
 	model_fail_held(model, "the model is being stopped");
 	reload_stop(model);
 }
@@ -270,6 +273,15 @@ const char *model_last_error(const struct model *model)
 const struct request_counts *model_counts(const struct model *model)
 {
 	return &model->queue.counts;
+}
+
+int model_record(struct model *model, struct control_call *call, unsigned int count,
+                 uint64_t timeout_ns, struct err *err)
+{
+	if (model->is_stopping)
+		return err_set(err, -ESHUTDOWN, "model '%s' is being stopped",
+		               model->name);
+	return recorder_start(&model->queue, call, count, timeout_ns, err);
 }
 
 static const char *model_state_text(const struct model *model)

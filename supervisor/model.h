@@ -19,6 +19,7 @@
 #include "supervisor/config.h"
 #include "supervisor/request.h"
 
+struct control_call;
 struct device;
 struct model;
 struct receipt;
@@ -107,5 +108,8 @@ const struct config_model *model_config(const struct model *model);
 /* Why the last reload failed; "" after a good one. Borrowed. */
 const char *model_last_error(const struct model *model);
 const struct request_counts *model_counts(const struct model *model);
+/* See recorder_start(). model_stop() ends it. */
+int model_record(struct model *model, struct control_call *call, unsigned int count,
+                 uint64_t timeout_ns, struct err *err);
 /* State for `moultctl status`: a new reference. */
 json_t *model_to_json(const struct model *model);

@@ -21,12 +21,15 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "supervisor/ctl_print.h"
+#include "supervisor/ctl_record.h"
 
 #define CTL_SOCKET    "/run/moult/moultd.sock"
 #define CTL_TIMEOUT_S 30
 #define CTL_WAIT_TIMEOUT_S                                                               \
 	900 /* of reload --wait: as long as the unit's start may last */
 #define CTL_TIMEOUT_MAX_S  86400
+#define CTL_GRACE_S        5 /* for moultd to say that a time is over */
+#define CTL_RECORD_COUNT   10
 #define CTL_LINE_BYTES_MAX ((size_t)8 << 20)
 
 enum ctl_exit {
@@ -40,6 +43,7 @@ enum ctl_option {
 	CTL_OPTION_JSON = 256,
 	CTL_OPTION_WAIT,
 	CTL_OPTION_EXPLAIN,
+	CTL_OPTION_DIRECTORY,
 	CTL_OPTION_VERSION,
 };
 
@@ -58,8 +62,10 @@ struct ctl {
 	bool is_json;
 	bool is_waiting;
 	bool is_explaining;
-	long count;     /* of receipts; 0: the supervisor's choice */
-	long timeout_s; /* 0: the command's default */
+	struct ctl_record *record; /* NULL: another command */
+	const char *directory;     /* for golden requests; NULL: the model's */
+	long count;                /* of receipts or requests; 0: the default */
+	long timeout_s;            /* 0: the command's default */
 	uint64_t deadline_ns;
 	int fd;
 };
@@ -72,6 +78,7 @@ static const struct ctl_command ctl_commands[] = {
 	  .needs_argument = true,
 	  .may_wait = true },
 	{ .name = "receipts", .argument = "model" },
+	{ .name = "record-golden", .argument = "model", .needs_argument = true },
 	{ .name = "show-config" },
 	{ .name = "log", .argument = "level", .needs_argument = true },
 	{ .name = "dump" },
@@ -89,6 +96,9 @@ static void print_usage(FILE *out)
 		"done\n"
 		"  rollback MODEL [--wait]  back to what served before\n"
 		"  receipts [MODEL] [-n N]  how the last reloads went\n"
+		"  record-golden MODEL [-n N] [--directory D]\n"
+		"                           the next requests and answers as golden "
+		"ones\n"
 		"  show-config              the configuration in use\n"
 		"  log LEVEL                err, warning, notice, info or debug\n"
 		"  dump                     everything that moultd believes, as JSON\n"
@@ -128,6 +138,7 @@ static const struct ctl_command *find_command(const char *name)
 static enum ctl_exit read_words(struct ctl *ctl, int n_words, char **words)
 {
 	const struct ctl_command *command;
+	bool is_recording;
 	int max;
 
 	if (n_words == 0)
@@ -135,6 +146,7 @@ static enum ctl_exit read_words(struct ctl *ctl, int n_words, char **words)
 	command = find_command(words[0]);
 	if (!command)
 		return fail_usage("no such command", words[0]);
+	is_recording = strcmp(words[0], "record-golden") == 0;
 	max = command->argument ? 2 : 1;
 	if (n_words > max)
 		return fail_usage("not expected", words[max]);
@@ -144,8 +156,12 @@ static enum ctl_exit read_words(struct ctl *ctl, int n_words, char **words)
 		return fail_usage("--wait is for reload and rollback", NULL);
 	if (ctl->is_explaining && (strcmp(words[0], "reload") != 0 || ctl->is_waiting))
 		return fail_usage("--explain is for reload without --wait", NULL);
-	if (ctl->count && strcmp(words[0], "receipts") != 0)
-		return fail_usage("-n is for receipts", NULL);
+	if (ctl->count && strcmp(words[0], "receipts") != 0 && !is_recording)
+		return fail_usage("-n is for receipts and record-golden", NULL);
+	if (ctl->directory && !is_recording)
+		return fail_usage("--directory is for record-golden", NULL);
+	if (!is_recording)
+		ctl->record = NULL;
 	ctl->row = command;
 	ctl->command = command->name;
 	ctl->argument = n_words > 1 ? words[1] : NULL;
@@ -161,6 +177,8 @@ static enum ctl_exit read_arguments(struct ctl *ctl, int argc, char **argv,
 		{ "json", no_argument, NULL, CTL_OPTION_JSON },
 		{ "wait", no_argument, NULL, CTL_OPTION_WAIT },
 		{ "explain", no_argument, NULL, CTL_OPTION_EXPLAIN },
+		{ "count", required_argument, NULL, 'n' },
+		{ "directory", required_argument, NULL, CTL_OPTION_DIRECTORY },
 		{ "timeout", required_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, CTL_OPTION_VERSION },
@@ -188,6 +206,9 @@ static enum ctl_exit read_arguments(struct ctl *ctl, int argc, char **argv,
 			break;
 		case CTL_OPTION_WAIT:
 			ctl->is_waiting = true;
+			break;
+		case CTL_OPTION_DIRECTORY:
+			ctl->directory = optarg;
 			break;
 		case CTL_OPTION_EXPLAIN:
 			ctl->is_explaining = true;
@@ -264,6 +285,9 @@ static json_t *make_request(const struct ctl *ctl)
 		                              json_string(ctl->argument));
 	if (ctl->count)
 		failed |= json_object_set_new(request, "n", json_integer(ctl->count));
+	if (ctl->record)
+		failed |= json_object_set_new(request, "timeout_s",
+		                              json_integer(ctl->timeout_s));
 	if (ctl->is_waiting)
 		failed |= json_object_set_new(request, "wait", json_true());
 	if (ctl->is_explaining)
@@ -308,6 +332,23 @@ static bool wait_readable(const struct ctl *ctl)
 	}
 }
 
+/* What clients said is for the files alone. False, with a word about it, when it cannot
+ * be recorded. */
+static bool take_recording(const struct ctl *ctl, const json_t *recording,
+                           const json_t *sample)
+{
+	struct err err = ERR_NULL;
+	int r;
+
+	if (recording)
+		r = ctl_record_open(ctl->record, recording, ctl->fd, &err);
+	else
+		r = ctl_record_take(ctl->record, sample, &err);
+	if (r < 0)
+		(void)fprintf(stderr, "moultctl: %s\n", err.text);
+	return r == 0;
+}
+
 /* The last line, when it is a good one. */
 static void print_answer(const struct ctl *ctl, json_t *answer)
 {
@@ -322,6 +363,8 @@ static void print_answer(const struct ctl *ctl, json_t *answer)
 	else if (strcmp(ctl->command, "dump") == 0 &&
 	         json_dumpf(answer, stdout, JSON_INDENT(2)) == 0)
 		(void)putchar('\n');
+	else if (ctl->record)
+		ctl_record_print(stdout, ctl->record, answer);
 	else if (ctl->row->may_wait && !ctl->is_waiting && !ctl->is_explaining)
 		(void)printf("reload begun; moultctl receipts will tell how it went\n");
 }
@@ -334,6 +377,8 @@ static bool take_line(const struct ctl *ctl, const char *line, size_t bytes,
 	const json_t *ok = json_object_get(answer, "ok");
 	json_t *receipt = json_object_get(answer, "receipt");
 	const json_t *decision = json_object_get(answer, "decision");
+	const json_t *recording = json_object_get(answer, "recording");
+	const json_t *sample = json_object_get(answer, "sample");
 	const char *error = json_string_value(json_object_get(answer, "error"));
 
 	if (!json_is_object(answer)) {
@@ -342,6 +387,13 @@ static bool take_line(const struct ctl *ctl, const char *line, size_t bytes,
 		json_decref(answer);
 		*ret_exit = CTL_EXIT_UNREACHABLE;
 		return true;
+	}
+	if (ctl->record && (recording || sample)) {
+		bool is_good = take_recording(ctl, recording, sample);
+
+		json_decref(answer);
+		*ret_exit = CTL_EXIT_FAILED;
+		return !is_good;
 	}
 	if (ctl->is_json)
 		(void)printf("%.*s\n", (int)bytes, line);
@@ -421,8 +473,21 @@ static enum ctl_exit run(struct ctl *ctl)
 	enum ctl_exit result;
 
 	if (!ctl->timeout_s)
-		ctl->timeout_s = ctl->is_waiting ? CTL_WAIT_TIMEOUT_S : CTL_TIMEOUT_S;
-	ctl->deadline_ns = clock_now_ns() + (uint64_t)ctl->timeout_s * CLOCK_NS_PER_SEC;
+		ctl->timeout_s = ctl->is_waiting || ctl->record ? CTL_WAIT_TIMEOUT_S
+		                                                : CTL_TIMEOUT_S;
+	if (ctl->record && !ctl->count)
+		ctl->count = CTL_RECORD_COUNT;
+	if (ctl->record)
+		*ctl->record = (struct ctl_record){
+			.model = ctl->argument,
+			.directory = ctl->directory,
+			.count = (unsigned int)ctl->count,
+			.is_json = ctl->is_json,
+			.dir_fd = -1,
+		};
+	ctl->deadline_ns = clock_now_ns() +
+	                   (uint64_t)(ctl->timeout_s + (ctl->record ? CTL_GRACE_S : 0)) *
+	                           CLOCK_NS_PER_SEC;
 	if (strcmp(ctl->command, "version") == 0 && !ctl->is_json)
 		(void)printf("moultctl %s\n", MOULT_VERSION);
 	result = open_socket(ctl);
@@ -431,12 +496,17 @@ static enum ctl_exit run(struct ctl *ctl)
 	if (result == CTL_EXIT_OK)
 		result = read_answer(ctl);
 	close_fd(&ctl->fd);
+	if (ctl->record)
+		ctl_record_close(ctl->record);
 	return result;
 }
 
 int main(int argc, char **argv)
 {
-	struct ctl ctl = { .socket = getenv("MOULT_CONTROL"), .fd = -1 };
+	struct ctl_record record;
+	struct ctl ctl = { .socket = getenv("MOULT_CONTROL"),
+		           .record = &record,
+		           .fd = -1 };
 	enum ctl_exit result;
 	bool is_done = false;
 

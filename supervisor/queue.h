@@ -13,6 +13,8 @@
 #include "supervisor/pulse.h"
 #include "supervisor/request.h"
 
+struct recorder;
+
 TAILQ_HEAD(request_list, request);
 
 struct queue {
@@ -24,6 +26,7 @@ struct queue {
 	struct request_counts counts;
 	struct pulse pulse; /* of the serving generation */
 	struct request_list held;
+	struct recorder *recorder; /* is shown what is answered; mostly NULL */
 };
 
 /* 0 or -errno. */

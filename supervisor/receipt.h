@@ -35,6 +35,7 @@ struct receipt {
 	struct strategy_decision decision;
 	enum receipt_outcome outcome;
 	struct err reason; /* "" when all went well */
+	uint64_t golden;   /* requests that the candidate answered as expected */
 	struct receipt_side from;
 	struct receipt_side to;
 	/* Phases in milliseconds; 0: not reached. */

@@ -43,6 +43,7 @@ void reload_receipt_note_candidate(struct model *model,
 	receipt->commit_ms = generation_phase_ms(candidate, GENERATION_COMMITTING);
 	receipt->warmup_ms = generation_phase_ms(candidate, GENERATION_WARMING);
 	receipt->swap_ms = generation_phase_ms(candidate, GENERATION_READY);
+	receipt->golden = candidate->report.golden;
 }
 
 void reload_receipt_note_retired(struct model *model, const struct generation *retired)

@@ -12,6 +12,7 @@
 #include "shared/clock.h"
 #include "supervisor/lane.h"
 #include "supervisor/queue.h"
+#include "supervisor/recorder.h"
 
 /* Room for a body whose length was not announced, before it grows. */
 #define REQUEST_UNKNOWN_BYTES ((size_t)64 * 1024)
@@ -224,6 +225,8 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 	bool is_last = part->is_last;
 	bool is_answered = answer->status != 499 && !request->is_expired;
 
+	if (request->queue->recorder)
+		recorder_take(request->queue->recorder, request, answer, head, part);
 	if (!request->has_owner || request->is_expired) {
 		request_part_free(part);
 	} else {

@@ -594,6 +594,7 @@ static const struct {
 	{ "threads = 2\n", true, "" },
 	{ "max_delay = 1ms\n", true, "" },
 	{ "warmup_request = w\n", true, "" },
+	{ "golden = g\n", true, "" },
 	{ "leases = 16\n", true, "" },
 	{ "response_arena = 1M\n", true, "" },
 	{ "strategy = overlap\n", false, "" },
@@ -689,7 +690,9 @@ static void test_load_payload(void **state)
 		"[supervisor]\nengine_dir = /e\n[model digits]\nengine = torch\n"
 		"path = /d.pt\ninput = image FP32 [-1,64]\noutput = scores FP32 [-1,10]\n"
 		"secrets = /s\nrequired_secrets = token\noption.k = v\nmax_batch = 64\n"
-		"max_delay = 2ms\nwarmup_request = /w.json\n");
+		"max_delay = 2ms\nwarmup_request = /w.json\ngolden = /g\n");
+	FREE char *proven = config_model_to_json(
+		config, config->models[0], (struct config_manner){ .is_proven = true });
 	FREE char *text = config_model_to_json(config, config->models[0],
 	                                       (struct config_manner){ 0 });
 
@@ -700,7 +703,7 @@ static void test_load_payload(void **state)
 		"\"engine_dir\":\"/e\",\"path\":\"/"
 		"d.pt\",\"device\":\"cpu\",\"threads\":1,"
 		"\"max_batch\":64,\"max_delay_us\":2000,\"warmup_runs\":3,"
-		"\"warmup_request\":\"/w.json\",\"required_secrets\":[\"token\"],"
+		"\"warmup_request\":\"/w.json\",\"golden\":\"/g\",\"required_secrets\":[\"token\"],"
 		"\"inputs\":[{\"name\":\"image\",\"datatype\":\"FP32\",\"shape\":[-1,64]}"
 		"],"
 		"\"outputs\":[{\"name\":\"scores\",\"datatype\":\"FP32\",\"shape\":[-1,"
@@ -708,6 +711,7 @@ static void test_load_payload(void **state)
 		"\"options\":{\"k\":\"v\"},\"leases\":256,\"max_body_bytes\":67108864,"
 		"\"request_timeout_ms\":60000,\"lean\":false,"
 		"\"urgent\":false}");
+	assert_null(strstr(proven, "golden"));
 	config_unref(config);
 }
 
