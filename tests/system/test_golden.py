@@ -19,7 +19,7 @@ HELD_OUT = (DIGITS / "heldout.jsonl").read_text().splitlines()
 def wrong_weights(path):
     """The digits model with its largest tensor turned round: it loads, and is wrong."""
     with zipfile.ZipFile(DIGITS / "digits.pt") as good, zipfile.ZipFile(path, "w") as bad:
-        tensors = [i for i in good.infolist() if "/data/" in i.filename]
+        tensors = [i for i in good.infolist() if "/constants/" in i.filename]
         largest = max(tensors, key=lambda i: i.file_size)
         for info in good.infolist():
             data = good.read(info)
@@ -91,9 +91,11 @@ def test_wrong_weights_get_no_traffic(start, tmp_path):
 
     fresh = tmp_path / "fresh.pt"
     shutil.copy(DIGITS / "digits.pt", fresh)
+    failed = moult.receipts("digits")[-1]["number"]
     os.rename(fresh, model)
-    wait_for("the good model", lambda: moult.status("digits")["generation"] >
-             serving["generation"])
+    receipt = moult.wait_receipt("digits", lambda r: r["number"] > failed)
+    assert receipt["outcome"] != "failed", receipt
+    assert not moult.status("digits")["last_error"]
 
 
 def test_tolerance_and_the_sentence(start, tmp_path):
@@ -157,7 +159,7 @@ def test_first_start_is_gated_too(start, tmp_path):
     moult.wait_ready()
 
 
-def binary(values, header_first=True):
+def binary(values):
     header = json.dumps({"inputs": [{
         "name": "x", "shape": [1, 4], "datatype": "FP32",
         "parameters": {"binary_data_size": 16}}],

@@ -181,8 +181,8 @@ static void test_bytes(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct engine_tensor got = make(TENSOR_DTYPE_BYTES, rows[i].data,
-		                                rows[i].bytes, shape);
+		struct engine_tensor got =
+			make(TENSOR_DTYPE_BYTES, rows[i].data, rows[i].bytes, shape);
 		struct golden_tolerance exact = { 0, 0 };
 		struct err err = ERR_NULL;
 		bool is_alike = golden_alike(&expected, &got, &exact, &err);
@@ -204,12 +204,18 @@ static void test_shapes(void **state)
 		size_t bytes;
 		const char *text;
 	} rows[] = {
-		{ { 2, { 2, 3 } }, { 2, { 2, 3 } }, 24,
+		{ { 2, { 2, 3 } },
+		  { 2, { 2, 3 } },
+		  24,
 		  "element [1,2] is 7, expected is 6 within 1e-05 + 0.0001 of that; 1 of "
 		  "6" },
-		{ { 2, { 2, 3 } }, { 2, { 3, 2 } }, 24,
+		{ { 2, { 2, 3 } },
+		  { 2, { 3, 2 } },
+		  24,
 		  "its shape is [3,2], expected is [2,3]" },
-		{ { 2, { 1, 6 } }, { 1, { 6 } }, 24,
+		{ { 2, { 1, 6 } },
+		  { 1, { 6 } },
+		  24,
 		  "its shape is [6], expected is [1,6]" },
 	};
 	struct golden_tolerance tolerance = golden_tolerance_of(TENSOR_DTYPE_FP32);
