@@ -368,8 +368,7 @@ static const struct config_key model_keys[] = {
 		.help = "A directory of\n.Sx GOLDEN REQUESTS ,\nat most 256 files named\n"
 			".Pa *.json .\n"
 			"A new generation that answers one of them otherwise than "
-	                "expected "
-			"gets no traffic.\n"
+			"expected gets no traffic.\n"
 			"They are read when a generation is built; a change of the "
 			"directory alone builds none.",
 	},
@@ -610,12 +609,12 @@ static const struct config_key model_keys[] = {
 		.max = 24 * HOUR,
 		.fallback = "30s",
 		.help = "For this long a generation with new inputs is compared with the "
-			"one "
+	                "one "
 			"before.\n"
 			"When it does worse, see\n.Cm watch_errors\nand\n.Cm "
-			"watch_latency ,"
+	                "watch_latency ,"
 			"\nor when three of its loaders die, the model goes back by "
-			"itself to "
+	                "itself to "
 			"what served before.\n"
 			"With 0 nothing is compared.",
 	},
@@ -629,7 +628,7 @@ static const struct config_key model_keys[] = {
 		.fallback = "5",
 		.unit = "percentage points",
 		.help = "So many more of a generation's answers may be errors (status "
-			"500 and "
+	                "500 and "
 			"above) than of the one before, over at least 50 answers.\n"
 			"With 0 they are not compared.",
 	},
@@ -643,9 +642,9 @@ static const struct config_key model_keys[] = {
 		.fallback = "300",
 		.unit = "per cent",
 		.help = "So long may a generation compute, in per cent of the time "
-			"before: the "
+	                "before: the "
 			"time within which nine in ten answers are computed, when it is "
-			"above "
+	                "above "
 			"2 ms.\n"
 			"With 0 it is not compared.",
 	},
