@@ -33,8 +33,8 @@ struct inputs {
 	struct stat file; /* of weights_fd; all zero without one */
 	char weights_sha256[INPUTS_SHA256_HEX]; /* "" until a loader has read it */
 	struct inputs_footprint footprint;
-	/* A generation of them was READY: golden requests are not asked again, since those
-	 * on disk may be meant for the next inputs by then. */
+	/* A generation of them was READY, maybe in an earlier run: golden requests are
+	 * not asked again, since those on disk may be meant for the next inputs. */
 	bool is_proven;
 };
 

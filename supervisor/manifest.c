@@ -393,6 +393,7 @@ static int manifest_build(struct inputs **ret_inputs, int dir_fd, const json_t *
 	r = inputs_of(ret_inputs, config, section, &secrets, fd);
 	if (r < 0)
 		return err_set(err, r, "%s", strerror(-r));
+	(*ret_inputs)->is_proven = true; /* or it would not have been kept */
 	/* The loader hashes what it reads, and another file is refused then. */
 	if (sha256)
 		(void)snprintf((*ret_inputs)->weights_sha256, INPUTS_SHA256_HEX, "%s",

@@ -66,6 +66,18 @@ def test_missing_model_file(home):
     moult.stop()
 
 
+def test_golden_requests_of_another_model(home):
+    golden = home / "golden"
+    golden.mkdir()
+    serve_once(home, golden=golden)
+    (golden / "a.json").write_text(json.dumps({
+        "request": json.loads(BODY), "response": {"outputs": [
+            {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [9, 9, 9, 9]}]}}))
+    moult = check_kept_serves(home, "second", section(home, golden=golden),
+                              "golden request 'a.json' missed")
+    moult.stop()
+
+
 def test_bad_section(home):
     serve_once(home)
     moult = check_kept_serves(home, "second",
