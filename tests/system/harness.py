@@ -147,7 +147,10 @@ class Moult:
         return self
 
     def wait_control(self):
-        wait_for("the control socket", self.socket.exists)
+        def answers():
+            with socket.socket(socket.AF_UNIX) as probe:
+                return probe.connect_ex(str(self.socket)) == 0
+        wait_for("the control socket", answers)
         return self
 
     def wait_receipt(self, model, matches):
