@@ -427,14 +427,13 @@ int manifest_load(struct inputs **ret_inputs, const char *state_dir, const char 
 	struct manifest_entry entries[32];
 	size_t n;
 
+	err->text[0] = '\0';
 	if (dir_fd < 0)
-		return err_set(err, MANIFEST_E_NONE, "nothing was kept");
+		return MANIFEST_E_NONE;
 	n = manifest_list(dir_fd, entries, sizeof(entries) / sizeof(entries[0]));
 	for (size_t i = 0; i < n; i++)
 		if (manifest_try(ret_inputs, dir_fd, entries[i].name, like, err) == 0)
 			return 0;
-	if (n == 0)
-		(void)err_set(err, MANIFEST_E_NONE, "nothing was kept");
 	return MANIFEST_E_NONE;
 }
 

@@ -28,7 +28,7 @@ int manifest_save(const char *state_dir, const struct inputs *inputs, bool with_
                   struct err *err);
 
 /* The newest of @model that holds together, with loader and engines as @like has them. 0
- * and a new reference, or an outcome, or -errno, with a sentence. */
+ * and a new reference, or an outcome, with a sentence when something was kept in vain. */
 int manifest_load(struct inputs **ret_inputs, const char *state_dir, const char *model,
                   const struct config *like, struct err *err);
 

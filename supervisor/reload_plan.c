@@ -133,10 +133,10 @@ void reload_plan_remember(struct model *model)
 		inputs_unref(kept);
 		return;
 	}
-	if (r)
-		log_event(LOG_LEVEL_WARNING, "last_good_missing", "model=%s reason=%s",
+	if (r && *err.text)
+		log_event(LOG_LEVEL_WARNING, "last_good_useless", "model=%s reason=%s",
 		          model->name, LOG_QUOTED(err.text));
-	else
+	if (r == 0)
 		log_event(LOG_LEVEL_WARNING, "last_good",
 		          "model=%s weights_sha256=%.16s action=\"serving what was kept "
 		          "of an earlier run\"",
