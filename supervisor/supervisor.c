@@ -301,14 +301,12 @@ static void supervisor_watch_config(struct supervisor *supervisor)
 	const struct config *config = supervisor->config;
 	int r;
 
-	watch_remove(supervisor->config_watch);
-	watch_remove(supervisor->models_watch);
-	supervisor->config_watch = supervisor->models_watch = NULL;
-	r = watch_add(supervisor->watch, config->file, supervisor_on_config, supervisor,
-	              &supervisor->config_watch);
-	if (r == 0 && config->models_dir)
-		r = watch_add(supervisor->watch, config->models_dir, supervisor_on_config,
-		              supervisor, &supervisor->models_watch);
+	r = watch_move(supervisor->watch, config->file, supervisor_on_config, supervisor,
+	               &supervisor->config_watch);
+	if (r == 0)
+		r = watch_move(supervisor->watch, config->models_dir,
+		               supervisor_on_config, supervisor,
+		               &supervisor->models_watch);
 	if (r < 0)
 		log_event(LOG_LEVEL_ERR, "watch_failed", "path=%s error=%s", config->file,
 		          LOG_QUOTED(strerror(-r)));

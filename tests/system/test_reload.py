@@ -130,6 +130,19 @@ def test_only_the_model_concerned(start):
     assert moult.status("b")["pid"] == pid_b
 
 
+def test_a_secret_that_changes_just_before_the_configuration(start, tmp_path):
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "token").write_text("one")
+    moult = start(echo_section("a", secrets=secrets), echo_section("b"))
+    moult.config.write_text(moult.head.replace("settle = 20ms", "settle = 500ms"))
+    assert moult.reload("b").returncode == 0
+    moult.write_secret(secrets, "token", "two")
+    # Reads the configuration while the secret has not settled yet.
+    assert moult.reload("b").returncode == 0
+    moult.wait_receipt("a", lambda r: r["cause"] == "secrets" and r["outcome"] == "ok")
+
+
 def test_models_come_and_go(start):
     moult = start(echo_section("a"))
     load = Load(moult.port, model="a")
