@@ -121,9 +121,7 @@ static void supervisor_on_receipt(void *context, struct model *model,
 	int r;
 
 	(void)model;
-	if (!json)
-		return;
-	r = receipt_append(supervisor->config->state_dir, json);
+	r = json ? receipt_append(supervisor->config->state_dir, json) : -ENOMEM;
 	if (r < 0)
 		log_event(LOG_LEVEL_WARNING, "receipt_lost", "model=%s error=%s",
 		          receipt->model, LOG_QUOTED(strerror(-r)));

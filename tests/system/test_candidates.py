@@ -47,6 +47,17 @@ def test_failed_start_is_told_and_mended(start):
     moult.wait_ready()
 
 
+def test_last_words_that_are_no_text(start, tmp_path):
+    """They reach the receipt and the status nevertheless."""
+    loader = tmp_path / "loader"
+    loader.write_text("#!/bin/sh\nprintf 'caf\\351\\n' >&2\nexit 3\n")
+    loader.chmod(0o755)
+    moult = start(fault_section(), supervisor=f"loader = {loader}\n", ready=False)
+    receipt = moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    assert "caf?" in receipt["reason"] and "caf?" in moult.status("echo")["last_error"]
+    assert "event=started" in moult.log_text()
+
+
 def test_crash_loop_backs_off(start):
     """A loader that dies before it is ready is not restarted at once, again and again."""
     moult = start(fault_section(**{"option.fault": "crash-on-stage"}), ready=False)

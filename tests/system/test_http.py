@@ -82,6 +82,13 @@ class Client:
         self.__exit__()
 
 
+def test_a_model_whose_name_is_no_text(start):
+    moult = start(echo_section())
+    for target in ("/v2/models/%ff", "/v2/models/caf%e9/ready"):
+        status, body = moult.get(target)
+        assert status == 404 and b"there is no model" in body
+
+
 def test_routes(start):
     moult = start(echo_section())
     with Client(moult) as client:
