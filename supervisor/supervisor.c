@@ -268,9 +268,22 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 	if (config_restart_keys(old, fresh, keys, sizeof(keys)) > 0)
 		log_event(LOG_LEVEL_WARNING, "restart_needed", "keys=%s",
 		          LOG_QUOTED(keys));
+	r = config_keep_restart_keys(fresh, old);
+	if (r < 0) {
+		config_unref(fresh);
+		return err_set(err, r, "out of memory");
+	}
 	supervisor->config = fresh;
 	supervisor->host.config = fresh->host;
 	supervisor_apply_models(supervisor, fresh);
+	/* Models said which of theirs differ; nothing has been built from them yet. */
+	for (size_t i = 0; i < fresh->n_models; i++) {
+		const struct config_model *section =
+			config_find(old, fresh->models[i]->name);
+
+		if (section)
+			(void)config_model_keep_restart_keys(fresh->models[i], section);
+	}
 	if (old->log_level != fresh->log_level)
 		log_set_level(fresh->log_level);
 	http_set_config(supervisor->http, fresh);
