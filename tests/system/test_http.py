@@ -125,6 +125,9 @@ BAD_FRAMING = [
     ("Content-Length: -1\r\n", 400),
     ("Content-Length: five\r\n", 400),
     ("Content-Length: 99999999999999999999999\r\n", 413),
+    ("Content-Length: 18446744073709551615\r\n", 413),
+    ("Content-Length : 5\r\n", 400),
+    ("Transfer-Encoding : chunked\r\n", 400),
     ("".join(f"a{i}: b\r\n" for i in range(100)) + "Content-Length: 5\r\n", 431),
     ("a: " + "b" * 70000 + "\r\n", 431),
 ]
