@@ -5,11 +5,12 @@ import json
 import signal
 import socket
 import struct
+import subprocess
 import time
 
 import pytest
 
-from harness import echo_body, echo_section, wait_for
+from harness import BUILD, echo_body, echo_section, wait_for
 
 BODY = echo_body([1, 2, 3, 4]).encode()
 INFER = "/v2/models/echo/infer"
@@ -113,6 +114,20 @@ def test_routes(start):
             assert client.post(body, "/v2/repository/models/echo/load").answer()[0] == 501
             assert client.post(body, "/v2/repository/index").answer()[0] == 200
         assert client.post().answer()[0] == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_the_log_names_the_port_that_the_kernel_chose(tmp_path, host):
+    (tmp_path / "moult.conf").write_text(f"[supervisor]\nlisten = {host}:0\n"
+                                         "control = c.sock\nstate_dir = state\n")
+    with subprocess.Popen([BUILD / "moultd", "-c", tmp_path / "moult.conf"],
+                          stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        process.terminate()
+    if "start_failed" in line and host == "[::1]":
+        pytest.skip(f"no IPv6 here: {line}")
+    address, _, port = line.strip().partition("address=")[2].rpartition(":")
+    assert address == host and int(port) > 0, line
 
 
 BAD_FRAMING = [
