@@ -187,6 +187,7 @@ static void supervisor_remove(struct supervisor *supervisor, size_t i)
 	memmove(&supervisor->models[i], &supervisor->models[i + 1],
 	        (supervisor->n_models - i) * sizeof(supervisor->models[0]));
 	supervisor->leaving[supervisor->n_leaving++] = model;
+	commands_on_removed(supervisor->commands, model_name(model));
 	model_stop(model);
 	ev_timer_again(supervisor->loop, &supervisor->sweep);
 }
