@@ -21,6 +21,7 @@
 #include "supervisor/listen.h"
 #include "supervisor/manifest.h"
 #include "supervisor/notify.h"
+#include "supervisor/numbers.h"
 #include "supervisor/receipt.h"
 #include "supervisor/watch.h"
 
@@ -44,7 +45,7 @@ struct supervisor {
 	struct model *leaving[CONFIG_MODELS_MAX]; /* removed, stopped or being stopped */
 	size_t n_leaving;
 	ev_timer sweep;
-	uint64_t next_generation;
+	struct numbers numbers;
 	size_t n_starting; /* models whose first receipt is due */
 	uint64_t started_ns;
 	struct err config_error; /* why the file on disk is not in use; "" when it is */
@@ -200,7 +201,7 @@ static int supervisor_add(struct supervisor *supervisor, struct config *config,
 		.watch = supervisor->watch,
 		.config = config,
 		.device = &supervisor->host,
-		.next_generation = &supervisor->next_generation,
+		.numbers = &supervisor->numbers,
 		.listener = &supervisor->listener,
 	};
 	struct model *model;
@@ -421,7 +422,7 @@ static void supervisor_start_signals(struct supervisor *supervisor)
 
 /* Birth */
 
-/* Generation numbers only grow, also from one run to the next. */
+/* What the receipts know, in case that the file of numbers is gone. */
 static uint64_t supervisor_last_generation(const char *state_dir)
 {
 	json_t *receipts = receipt_read(state_dir, NULL, 100);
@@ -476,7 +477,10 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
 		               strerror(errno));
 	manifest_prune(config->state_dir, config);
-	supervisor->next_generation = supervisor_last_generation(config->state_dir);
+	r = numbers_init(&supervisor->numbers, config->state_dir,
+	                 supervisor_last_generation(config->state_dir), err);
+	if (r < 0)
+		return r;
 	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
 	if (r == 0)
 		r = commands_new(&supervisor->commands, supervisor);
@@ -510,6 +514,7 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	supervisor->config = config;
+	supervisor->numbers = (struct numbers)NUMBERS_NULL;
 	device_init(&supervisor->host, "host");
 	supervisor->host.config = config->host;
 	supervisor->started_ns = clock_now_ns();
@@ -574,6 +579,7 @@ void supervisor_free(struct supervisor *supervisor)
 		ev_loop_destroy(supervisor->loop);
 	}
 	device_fini(&supervisor->host);
+	numbers_fini(&supervisor->numbers);
 	config_unref(supervisor->config);
 	free(supervisor);
 }
