@@ -4,6 +4,34 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of the character at @c; 0: it is none. The end of the text is no continuation. */
+static size_t err_char_bytes(const unsigned char *c)
+{
+	size_t bytes = *c < 0x80 ? 1 : *c < 0xc2 ? 0 : *c < 0xe0 ? 2 : *c < 0xf0 ? 3 : 4;
+
+	for (size_t i = 1; i < bytes; i++)
+		if ((c[i] & 0xc0) != 0x80)
+			return 0;
+	/* Longer than need be, surrogates, beyond the last character. */
+	if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
+	    (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f) || *c > 0xf4)
+		return 0;
+	return bytes;
+}
+
+void err_clean(char *text)
+{
+	unsigned char *c = (unsigned char *)text;
+
+	while (*c) {
+		size_t bytes = err_char_bytes(c);
+
+		if (bytes == 0)
+			*c = '?';
+		c += bytes ? bytes : 1;
+	}
+}
+
 int err_set(struct err *err, int code, const char *format, ...)
 {
 	va_list args;
@@ -13,6 +41,7 @@ int err_set(struct err *err, int code, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(err->text, sizeof(err->text), format, args);
 	va_end(args);
+	err_clean(err->text);
 	return code;
 }
 
@@ -30,6 +59,7 @@ int err_prefix(struct err *err, int code, const char *format, ...)
 	va_start(args, format);
 	n = vsnprintf(err->text, sizeof(err->text), format, args);
 	va_end(args);
+	err_clean(err->text);
 	if (n < 0 || (size_t)n >= sizeof(err->text))
 		return code;
 	used = (size_t)n;
@@ -43,5 +73,6 @@ int err_prefix(struct err *err, int code, const char *format, ...)
 		memcpy(err->text + used, rest, (size_t)n);
 		err->text[used + (size_t)n] = '\0';
 	}
+	err_clean(err->text);
 	return code;
 }

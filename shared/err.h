@@ -25,7 +25,11 @@ struct err {
 		.text = ""                                                               \
 	}
 
-/* Writes the sentence, cut at ERR_TEXT_MAX. @err may be NULL. Returns @code, so that
+/* Makes @text UTF-8: what is none, quoted from elsewhere or cut inside of a character,
+ * becomes '?'. JSON and logs take nothing else. */
+void err_clean(char *text);
+
+/* Writes the sentence, cut at ERR_TEXT_MAX and cleaned. @err may be NULL. Returns @code, so that
  * `return err_set(err, -EINVAL, ...)` reads well. */
 int err_set(struct err *err, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -2,6 +2,7 @@
 #include "shared/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -62,6 +63,31 @@ static size_t log_prefix(char *line, size_t size, enum log_level level)
 	return used + (n > 0 ? (size_t)n : 0);
 }
 
+/* A reader that has stopped must not stop the service: without room the line is dropped,
+ * and the next one that goes out says how many were. A pipe with room takes a whole line. */
+static void log_write(const char *line, size_t bytes)
+{
+	static unsigned int n_dropped;
+	struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
+	char lost[64];
+	int n;
+
+	if (poll(&out, 1, 0) == 0) {
+		n_dropped++;
+		return;
+	}
+	if (n_dropped > 0) {
+		n = snprintf(lost, sizeof(lost), "event=log_lost lines=%u\n", n_dropped);
+		n_dropped = 0;
+		(void)!write(STDERR_FILENO, lost, (size_t)n);
+		if (poll(&out, 1, 0) == 0) {
+			n_dropped++;
+			return;
+		}
+	}
+	(void)!write(STDERR_FILENO, line, bytes);
+}
+
 void log_event(enum log_level level, const char *event, const char *format, ...)
 {
 	char line[4096];
@@ -81,10 +107,8 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 	if (used > sizeof(line) - 2)
 		used = sizeof(line) - 2;
 	line[used++] = '\n';
-	/* One write: lines of several processes on one pipe stay whole. A full or closed
-	 * stderr must not stop the service. */
-	if (write(STDERR_FILENO, line, used) < 0)
-		return;
+	/* One write: lines of several processes on one pipe stay whole. */
+	log_write(line, used);
 }
 
 const char *log_quote(struct log_quoted *storage, const char *text)

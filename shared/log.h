@@ -8,7 +8,9 @@
  * Levels: ERR somebody must act; WARNING we coped and say how; NOTICE life cycle; INFO
  * detail; DEBUG the rest. Nothing per request above DEBUG. Never a secret.
  *
- * The level and the mode are the only mutable globals of shared/.
+ * Never blocks: a line that stderr has no room for is dropped, and counted in log_lost.
+ *
+ * The level, the mode and that count are the only mutable globals of shared/.
  */
 
 #include <stdbool.h>

@@ -174,6 +174,29 @@ void commands_on_receipt(struct commands *commands, const struct receipt *receip
 	}
 }
 
+void commands_on_removed(struct commands *commands, const char *model)
+{
+	struct commands_waiter *waiter = LIST_FIRST(&commands->waiters);
+
+	while (waiter) {
+		struct commands_waiter *next = LIST_NEXT(waiter, link);
+
+		for (size_t i = 0; i < CONFIG_MODELS_MAX; i++) {
+			struct commands_goal *goal = &waiter->goals[i];
+
+			if (goal->number == 0 || strcmp(goal->model, model) != 0)
+				continue;
+			goal->number = 0;
+			waiter->n_left--;
+			(void)err_set(&waiter->failure, 0,
+			              "model '%s' is taken out of service", model);
+		}
+		if (waiter->n_left == 0)
+			commands_finish(waiter);
+		waiter = next;
+	}
+}
+
 /* The commands. Each fails with a sentence when its arguments are wrong. */
 
 static bool commands_get_model(struct commands *commands, struct control_call *call,

@@ -24,3 +24,5 @@ void commands_reload_all(struct commands *commands, enum model_cause cause);
 /* News from a model: answers who waits for it. @json is borrowed. */
 void commands_on_receipt(struct commands *commands, const struct receipt *receipt,
                          json_t *json);
+/* @model leaves: who waits for a reload of it waits in vain. */
+void commands_on_removed(struct commands *commands, const char *model);

@@ -257,6 +257,28 @@ size_t config_model_restart_keys(const struct config_model *running,
 	return differing(&config_model_table, CONFIG_RESTART, running, fresh, text, size);
 }
 
+static int keep_restart_keys(const struct config_table *table, void *fresh,
+                             const void *running)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < table->n_keys; i++)
+		if (table->keys[i].class == CONFIG_RESTART)
+			r = config_value_copy(&table->keys[i], fresh, running);
+	return r;
+}
+
+int config_keep_restart_keys(struct config *fresh, const struct config *running)
+{
+	return keep_restart_keys(&config_supervisor_table, fresh, running);
+}
+
+int config_model_keep_restart_keys(struct config_model *fresh,
+                                   const struct config_model *running)
+{
+	return keep_restart_keys(&config_model_table, fresh, running);
+}
+
 bool config_model_needs_generation(const struct config_model *running,
                                    const struct config_model *fresh)
 {

@@ -154,6 +154,12 @@ size_t config_model_restart_keys(const struct config_model *running,
                                  const struct config_model *fresh, char *text,
                                  size_t size);
 
+/* Gives @fresh the RESTART keys that @running goes on with, so that it is what is in use.
+ * 0 or -ENOMEM. */
+int config_keep_restart_keys(struct config *fresh, const struct config *running);
+int config_model_keep_restart_keys(struct config_model *fresh,
+                                   const struct config_model *running);
+
 /* True when a key of class NEW_GENERATION differs. */
 bool config_model_needs_generation(const struct config_model *running,
                                    const struct config_model *fresh);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/config_value.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -454,6 +455,25 @@ static bool element_equal(const struct config_key *key, const void *a, const voi
 		return tensor_equal(&specs_a[i], &specs_b[i]);
 	return text_equal(options_a[i].name, options_b[i].name) &&
 	       text_equal(options_a[i].value, options_b[i].value);
+}
+
+int config_value_copy(const struct config_key *key, void *to, const void *from)
+{
+	const char *text = NULL;
+	char *copy = NULL;
+
+	assert(key->type != CONFIG_TYPE_NAMES && key->type != CONFIG_TYPE_TENSOR &&
+	       key->type != CONFIG_TYPE_OPTION);
+	if (key->type != CONFIG_TYPE_STRING && key->type != CONFIG_TYPE_PATH) {
+		memcpy(member(key, to), const_member(key, from), key->bytes);
+		return 0;
+	}
+	memcpy(&text, const_member(key, from), sizeof(text));
+	if (text && !(copy = strdup(text)))
+		return -ENOMEM;
+	config_value_fini(key, to);
+	memcpy(member(key, to), &copy, sizeof(copy));
+	return 0;
 }
 
 bool config_value_equal(const struct config_key *key, const void *a, const void *b)

@@ -28,6 +28,10 @@ int config_value_set(const struct config_key *key, void *object,
 /* Releases what the member owns and leaves it empty. */
 void config_value_fini(const struct config_key *key, void *object);
 
+/* Makes the member of @to equal to that of @from. For texts and numbers only. 0 or
+ * -ENOMEM. */
+int config_value_copy(const struct config_key *key, void *to, const void *from);
+
 bool config_value_equal(const struct config_key *key, const void *a, const void *b);
 
 /* A new reference: null (not set), a boolean, a number, text in the file's own form, or

@@ -211,8 +211,10 @@ static void generation_get_text(const json_t *object, const char *key, char *tex
 {
 	const char *value = json_string_value(json_object_get(object, key));
 
-	if (value)
+	if (value) {
 		(void)snprintf(text, size, "%s", value);
+		err_clean(text);
+	}
 }
 
 static void generation_read_report(struct generation *generation, const json_t *object)

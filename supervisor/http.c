@@ -13,6 +13,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/http_conn.h"
+#include "supervisor/listen.h"
 
 /* What has been answered is sent by the next MHD_run(), so there may be two in a round.
  */
@@ -272,6 +273,7 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
              const struct http_models *models, int listen_fd, struct err *err)
 {
 	struct http *http = calloc(1, sizeof(*http));
+	char address[128];
 	int r;
 
 	if (!http) {
@@ -294,7 +296,8 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 		               strerror(-r));
 	}
 	http_start_watchers(http);
-	log_event(LOG_LEVEL_NOTICE, "listening", "address=%s", config->listen);
+	log_event(LOG_LEVEL_NOTICE, "listening", "address=%s",
+	          listen_describe(listen_fd, address, sizeof(address)));
 	*ret_http = http;
 	return 0;
 }

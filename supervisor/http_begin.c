@@ -20,6 +20,7 @@ struct http_head {
 	unsigned int n_lengths;
 	bool is_chunked;
 	bool is_bad_encoding;
+	bool is_bad_name;
 	bool has_continue;
 	bool is_too_much;
 	uint64_t length_bytes;
@@ -80,9 +81,13 @@ static enum MHD_Result http_head_on_field(void *context, enum MHD_ValueKind kind
 		return MHD_NO;
 	}
 	memcpy(head->names, name, name_bytes);
-	for (size_t i = 0; i < name_bytes; i++)
+	for (size_t i = 0; i < name_bytes; i++) {
 		if (name[i] >= 'A' && name[i] <= 'Z')
 			head->names[i] += 'a' - 'A';
+		/* "Content-Length :" may be Content-Length to somebody in front of us. */
+		if (name[i] <= ' ' || name[i] == 0x7f)
+			head->is_bad_name = true;
+	}
 	if (http_head_is_ours(head, &field))
 		return MHD_YES;
 	head->fields[head->n_fields++] = field;
@@ -104,6 +109,13 @@ static bool http_head_is_good(struct http_conn *conn, const struct http_head *he
 	else if (head->n_lengths > 1)
 		(void)request_refuse(&conn->refusal, 400, 0,
 		                     "the request has more than one Content-Length");
+	else if (head->is_bad_name)
+		(void)request_refuse(
+			&conn->refusal, 400, 0,
+			"a header's name holds a character that no name may have");
+	else if (head->n_lengths > 0 && head->length_bytes == UINT64_MAX)
+		(void)request_refuse(&conn->refusal, 413, 0,
+		                     "the body is larger than any that is allowed");
 	else if (head->is_too_much)
 		(void)request_refuse(
 			&conn->refusal, 431, 0,

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "shared/cleanup.h"
@@ -72,4 +73,29 @@ int listen_open(const char *address, struct err *err)
 		                                  "another one with listen"
 		                                : "");
 	return take_fd(&fd);
+}
+
+const char *listen_describe(int fd, char *text, size_t size)
+{
+	struct sockaddr_storage address = { 0 };
+	struct sockaddr_un local;
+	socklen_t bytes = sizeof(address);
+	char host[64];
+	char port[16];
+
+	(void)snprintf(text, size, "unknown");
+	if (getsockname(fd, (struct sockaddr *)&address, &bytes) < 0)
+		return text;
+	if (address.ss_family == AF_UNIX) {
+		memcpy(&local, &address, sizeof(local));
+		(void)snprintf(text, size, "%.*s", (int)sizeof(local.sun_path),
+		               local.sun_path);
+	} else if (getnameinfo((struct sockaddr *)&address, bytes, host, sizeof(host),
+	                       port, sizeof(port),
+	                       NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+		(void)snprintf(text, size,
+		               address.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host,
+		               port);
+	}
+	return text;
 }

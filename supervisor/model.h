@@ -22,6 +22,7 @@
 struct control_call;
 struct device;
 struct model;
+struct numbers;
 struct receipt;
 struct watch;
 
@@ -57,7 +58,7 @@ struct model_context {
 	struct watch *watch;
 	struct config *config; /* replaced by model_set_config(); a reference is taken */
 	struct device *device; /* whose memory the model is to share */
-	uint64_t *next_generation; /* one counter for all models: only grows */
+	struct numbers *numbers; /* of generations, one counter for all models */
 	const struct model_listener *listener;
 };
 

@@ -125,17 +125,13 @@ static void model_watch_on_file(void *context, const char *path)
 void model_watch_arm(struct model *model)
 {
 	const struct config_model *section = model->section;
-	int r = 0;
+	int r;
 
-	watch_remove(model->secrets_watch);
-	watch_remove(model->file_watch);
-	model->secrets_watch = model->file_watch = NULL;
-	if (section->secrets)
-		r = watch_add(model->context.watch, section->secrets,
-		              model_watch_on_secrets, model, &model->secrets_watch);
-	if (r == 0 && section->path)
-		r = watch_add(model->context.watch, section->path, model_watch_on_file,
-		              model, &model->file_watch);
+	r = watch_move(model->context.watch, section->secrets, model_watch_on_secrets,
+	               model, &model->secrets_watch);
+	if (r == 0)
+		r = watch_move(model->context.watch, section->path, model_watch_on_file,
+		               model, &model->file_watch);
 	if (r < 0)
 		log_event(LOG_LEVEL_ERR, "watch_failed", "model=%s error=%s", model->name,
 		          LOG_QUOTED(strerror(-r)));

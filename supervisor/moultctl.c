@@ -192,8 +192,8 @@ static enum ctl_exit read_arguments(struct ctl *ctl, int argc, char **argv,
 			ctl->socket = optarg;
 			break;
 		case 'n':
-			if (!read_number(optarg, 1000, &ctl->count))
-				return fail_usage("-n takes 1 to 1000, not", optarg);
+			if (!read_number(optarg, 500, &ctl->count))
+				return fail_usage("-n takes 1 to 500, not", optarg);
 			break;
 		case 't':
 			if (!read_number(optarg, CTL_TIMEOUT_MAX_S, &ctl->timeout_s))

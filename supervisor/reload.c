@@ -25,6 +25,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/model_state.h"
+#include "supervisor/numbers.h"
 
 /* A loader that served this long was of use, requests or not. */
 #define RELOAD_SERVED_NS CLOCK_NS_PER_SEC
@@ -222,7 +223,7 @@ static void reload_spawn(struct model *model)
 	struct model_reload *reload = &model->reload;
 	bool is_lean = reload->decision.strategy != STRATEGY_OVERLAP;
 	const struct generation_start start = {
-		.number = ++*model->context.next_generation,
+		.number = numbers_next(model->context.numbers),
 		.model = model->name,
 		.inputs = reload->inputs,
 		.manner = { .is_lean = is_lean, .is_urgent = !model->active },

@@ -28,6 +28,7 @@ int request_refuse(struct request_refusal *refusal, unsigned int status,
 	va_start(args, format);
 	(void)vsnprintf(refusal->err.text, sizeof(refusal->err.text), format, args);
 	va_end(args);
+	err_clean(refusal->err.text);
 	return 1;
 }
 
@@ -293,6 +294,7 @@ void request_answer_error(struct request *request, unsigned int status,
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	err_clean(text);
 	part = request->is_answering ? NULL : request_error_part(text);
 	if (!part) {
 		/* Either the status line is out already or there is no memory. */

@@ -56,6 +56,22 @@ static bool secrets_is_name(const char *name)
 	return true;
 }
 
+/* A name that has just gone comes with another change; one that stays and leads nowhere,
+ * or may not be looked at, would be waited for in vain. */
+static int secrets_stat(int dir_fd, const char *directory, const char *name,
+                        struct stat *ret_stat, struct err *err)
+{
+	int error;
+
+	if (fstatat(dir_fd, name, ret_stat, 0) == 0)
+		return 0;
+	error = errno;
+	if (fstatat(dir_fd, name, ret_stat, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		return SECRETS_E_UNSETTLED;
+	return err_set(err, SECRETS_E_REFUSED, "secret %s/%s: %s", directory, name,
+	               strerror(error));
+}
+
 /* The names in @dir_fd, sorted, and what stat says of each. */
 static int secrets_list(int dir_fd, const char *directory, struct secrets_list *list,
                         struct err *err)
@@ -90,10 +106,9 @@ static int secrets_list(int dir_fd, const char *directory, struct secrets_list *
 	if (r)
 		return r;
 	qsort(list->names, list->n, sizeof(list->names[0]), secrets_compare);
-	for (size_t i = 0; i < list->n; i++)
-		if (fstatat(dir_fd, list->names[i], &list->stats[i], 0) < 0)
-			return SECRETS_E_UNSETTLED;
-	return 0;
+	for (size_t i = 0; r == 0 && i < list->n; i++)
+		r = secrets_stat(dir_fd, directory, list->names[i], &list->stats[i], err);
+	return r;
 }
 
 static bool secrets_is_same(const struct secrets_list *a, const struct secrets_list *b)

@@ -21,6 +21,7 @@
 #include "supervisor/listen.h"
 #include "supervisor/manifest.h"
 #include "supervisor/notify.h"
+#include "supervisor/numbers.h"
 #include "supervisor/receipt.h"
 #include "supervisor/watch.h"
 
@@ -44,7 +45,7 @@ struct supervisor {
 	struct model *leaving[CONFIG_MODELS_MAX]; /* removed, stopped or being stopped */
 	size_t n_leaving;
 	ev_timer sweep;
-	uint64_t next_generation;
+	struct numbers numbers;
 	size_t n_starting; /* models whose first receipt is due */
 	uint64_t started_ns;
 	struct err config_error; /* why the file on disk is not in use; "" when it is */
@@ -121,9 +122,7 @@ static void supervisor_on_receipt(void *context, struct model *model,
 	int r;
 
 	(void)model;
-	if (!json)
-		return;
-	r = receipt_append(supervisor->config->state_dir, json);
+	r = json ? receipt_append(supervisor->config->state_dir, json) : -ENOMEM;
 	if (r < 0)
 		log_event(LOG_LEVEL_WARNING, "receipt_lost", "model=%s error=%s",
 		          receipt->model, LOG_QUOTED(strerror(-r)));
@@ -189,6 +188,7 @@ static void supervisor_remove(struct supervisor *supervisor, size_t i)
 	memmove(&supervisor->models[i], &supervisor->models[i + 1],
 	        (supervisor->n_models - i) * sizeof(supervisor->models[0]));
 	supervisor->leaving[supervisor->n_leaving++] = model;
+	commands_on_removed(supervisor->commands, model_name(model));
 	model_stop(model);
 	ev_timer_again(supervisor->loop, &supervisor->sweep);
 }
@@ -201,7 +201,7 @@ static int supervisor_add(struct supervisor *supervisor, struct config *config,
 		.watch = supervisor->watch,
 		.config = config,
 		.device = &supervisor->host,
-		.next_generation = &supervisor->next_generation,
+		.numbers = &supervisor->numbers,
 		.listener = &supervisor->listener,
 	};
 	struct model *model;
@@ -270,9 +270,22 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 	if (config_restart_keys(old, fresh, keys, sizeof(keys)) > 0)
 		log_event(LOG_LEVEL_WARNING, "restart_needed", "keys=%s",
 		          LOG_QUOTED(keys));
+	r = config_keep_restart_keys(fresh, old);
+	if (r < 0) {
+		config_unref(fresh);
+		return err_set(err, r, "out of memory");
+	}
 	supervisor->config = fresh;
 	supervisor->host.config = fresh->host;
 	supervisor_apply_models(supervisor, fresh);
+	/* Models said which of theirs differ; nothing has been built from them yet. */
+	for (size_t i = 0; i < fresh->n_models; i++) {
+		const struct config_model *section =
+			config_find(old, fresh->models[i]->name);
+
+		if (section)
+			(void)config_model_keep_restart_keys(fresh->models[i], section);
+	}
 	if (old->log_level != fresh->log_level)
 		log_set_level(fresh->log_level);
 	http_set_config(supervisor->http, fresh);
@@ -301,14 +314,12 @@ static void supervisor_watch_config(struct supervisor *supervisor)
 	const struct config *config = supervisor->config;
 	int r;
 
-	watch_remove(supervisor->config_watch);
-	watch_remove(supervisor->models_watch);
-	supervisor->config_watch = supervisor->models_watch = NULL;
-	r = watch_add(supervisor->watch, config->file, supervisor_on_config, supervisor,
-	              &supervisor->config_watch);
-	if (r == 0 && config->models_dir)
-		r = watch_add(supervisor->watch, config->models_dir, supervisor_on_config,
-		              supervisor, &supervisor->models_watch);
+	r = watch_move(supervisor->watch, config->file, supervisor_on_config, supervisor,
+	               &supervisor->config_watch);
+	if (r == 0)
+		r = watch_move(supervisor->watch, config->models_dir,
+		               supervisor_on_config, supervisor,
+		               &supervisor->models_watch);
 	if (r < 0)
 		log_event(LOG_LEVEL_ERR, "watch_failed", "path=%s error=%s", config->file,
 		          LOG_QUOTED(strerror(-r)));
@@ -411,7 +422,7 @@ static void supervisor_start_signals(struct supervisor *supervisor)
 
 /* Birth */
 
-/* Generation numbers only grow, also from one run to the next. */
+/* What the receipts know, in case that the file of numbers is gone. */
 static uint64_t supervisor_last_generation(const char *state_dir)
 {
 	json_t *receipts = receipt_read(state_dir, NULL, 100);
@@ -466,7 +477,10 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
 		               strerror(errno));
 	manifest_prune(config->state_dir, config);
-	supervisor->next_generation = supervisor_last_generation(config->state_dir);
+	r = numbers_init(&supervisor->numbers, config->state_dir,
+	                 supervisor_last_generation(config->state_dir), err);
+	if (r < 0)
+		return r;
 	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
 	if (r == 0)
 		r = commands_new(&supervisor->commands, supervisor);
@@ -500,6 +514,7 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	supervisor->config = config;
+	supervisor->numbers = (struct numbers)NUMBERS_NULL;
 	device_init(&supervisor->host, "host");
 	supervisor->host.config = config->host;
 	supervisor->started_ns = clock_now_ns();
@@ -564,6 +579,7 @@ void supervisor_free(struct supervisor *supervisor)
 		ev_loop_destroy(supervisor->loop);
 	}
 	device_fini(&supervisor->host);
+	numbers_fini(&supervisor->numbers);
 	config_unref(supervisor->config);
 	free(supervisor);
 }

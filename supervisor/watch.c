@@ -474,6 +474,22 @@ void watch_remove(struct watch_path *path)
 	free(path);
 }
 
+int watch_move(struct watch *watch, const char *path,
+               void (*on_change)(void *context, const char *path), void *context,
+               struct watch_path **slot)
+{
+	struct watch_path *old = *slot;
+	int r = 0;
+
+	if (old && path && strcmp(old->path, path) == 0)
+		return 0;
+	*slot = NULL;
+	if (path)
+		r = watch_add(watch, path, on_change, context, slot);
+	watch_remove(old);
+	return r;
+}
+
 size_t watch_count(const struct watch *watch)
 {
 	const struct watch_dir *dir;

@@ -42,6 +42,11 @@ int watch_add(struct watch *watch, const char *path,
               void (*on_change)(void *context, const char *path), void *context,
               struct watch_path **ret_path);
 void watch_remove(struct watch_path *path);
+/* Makes *@slot watch @path (NULL: nothing). A watch that does already stays, and with it a
+ * change that it has seen and not reported yet. 0 or -errno. */
+int watch_move(struct watch *watch, const char *path,
+               void (*on_change)(void *context, const char *path), void *context,
+               struct watch_path **slot);
 
 /* Watches and directories in use, for status and tests. */
 size_t watch_count(const struct watch *watch);

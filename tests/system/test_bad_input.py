@@ -98,10 +98,15 @@ def spoil_name(directory):
     (directory / "to ken").write_text("x")
 
 
+def spoil_link(directory):
+    (directory / "other").symlink_to("nowhere")
+
+
 SECRETS = [("empty", spoil_empty, "empty"), ("large", spoil_large, "larger"),
            ("fifo", spoil_fifo, "regular file"), ("folder", spoil_folder, "regular file"),
            ("writable by all", spoil_writable, "everybody"),
-           ("missing", spoil_missing, "no secret"), ("odd name", spoil_name, "characters")]
+           ("missing", spoil_missing, "no secret"), ("odd name", spoil_name, "characters"),
+           ("link to nowhere", spoil_link, "No such file")]
 
 
 def remake(directory, value):

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A candidate may fail at every step and in every way: the old generation serves on."""
+import json
+import socket
+
 import pytest
 
-from harness import BUILD, Load, echo_section
+from harness import BUILD, Load, echo_section, wait_for
 
 QUICK = {"stage_timeout": "1s", "commit_timeout": "1s", "warmup_timeout": "1s",
          "stop_timeout": "1s"}
@@ -45,6 +48,34 @@ def test_failed_start_is_told_and_mended(start):
     assert status == 503 and headers["retry-after"] and receipt["reason"][:20].encode() in body
     (moult.models / "0.conf").write_text(fault_section())
     moult.wait_ready()
+
+
+def test_last_words_that_are_no_text(start, tmp_path):
+    """They reach the receipt and the status nevertheless."""
+    loader = tmp_path / "loader"
+    loader.write_text("#!/bin/sh\nprintf 'caf\\351\\n' >&2\nexit 3\n")
+    loader.chmod(0o755)
+    moult = start(fault_section(), supervisor=f"loader = {loader}\n", ready=False)
+    receipt = moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    assert "caf?" in receipt["reason"] and "caf?" in moult.status("echo")["last_error"]
+    assert "event=started" in moult.log_text()
+
+
+def test_who_waits_for_a_removed_model_is_told(start):
+    """Also who waits for the reload after the one that is under way."""
+    moult = start(echo_section("a"), fault_section(name="b"),
+                  supervisor=f"engine_dir = {BUILD}\n")
+    (moult.models / "1.conf").write_text(echo_section(
+        "b", engine="fault", stop_timeout="1s", **{"option.fault": "hang-on-stage"}))
+    wait_for("the candidate", lambda: moult.status("b")["candidate"])
+    with socket.socket(socket.AF_UNIX) as waiting:
+        waiting.settimeout(20)
+        waiting.connect(str(moult.socket))
+        waiting.sendall(b'{"command":"reload","model":"b","wait":true}\n')
+        moult.status()
+        (moult.models / "1.conf").unlink()
+        answer = json.loads(waiting.makefile().readlines()[-1])
+    assert not answer["ok"] and "out of service" in answer["error"]
 
 
 def test_crash_loop_backs_off(start):

@@ -5,11 +5,12 @@ import json
 import signal
 import socket
 import struct
+import subprocess
 import time
 
 import pytest
 
-from harness import echo_body, echo_section, wait_for
+from harness import BUILD, echo_body, echo_section, wait_for
 
 BODY = echo_body([1, 2, 3, 4]).encode()
 INFER = "/v2/models/echo/infer"
@@ -82,6 +83,13 @@ class Client:
         self.__exit__()
 
 
+def test_a_model_whose_name_is_no_text(start):
+    moult = start(echo_section())
+    for target in ("/v2/models/%ff", "/v2/models/caf%e9/ready"):
+        status, body = moult.get(target)
+        assert status == 404 and b"there is no model" in body
+
+
 def test_routes(start):
     moult = start(echo_section())
     with Client(moult) as client:
@@ -108,6 +116,20 @@ def test_routes(start):
         assert client.post().answer()[0] == 200
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_the_log_names_the_port_that_the_kernel_chose(tmp_path, host):
+    (tmp_path / "moult.conf").write_text(f"[supervisor]\nlisten = {host}:0\n"
+                                         "control = c.sock\nstate_dir = state\n")
+    with subprocess.Popen([BUILD / "moultd", "-c", tmp_path / "moult.conf"],
+                          stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        process.terminate()
+    if "start_failed" in line and host == "[::1]":
+        pytest.skip(f"no IPv6 here: {line}")
+    address, _, port = line.strip().partition("address=")[2].rpartition(":")
+    assert address == host and int(port) > 0, line
+
+
 BAD_FRAMING = [
     ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400),
     ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", 400),
@@ -118,6 +140,9 @@ BAD_FRAMING = [
     ("Content-Length: -1\r\n", 400),
     ("Content-Length: five\r\n", 400),
     ("Content-Length: 99999999999999999999999\r\n", 413),
+    ("Content-Length: 18446744073709551615\r\n", 413),
+    ("Content-Length : 5\r\n", 400),
+    ("Transfer-Encoding : chunked\r\n", 400),
     ("".join(f"a{i}: b\r\n" for i in range(100)) + "Content-Length: 5\r\n", 431),
     ("a: " + "b" * 70000 + "\r\n", 431),
 ]

@@ -130,6 +130,35 @@ def test_only_the_model_concerned(start):
     assert moult.status("b")["pid"] == pid_b
 
 
+def test_a_secret_that_changes_just_before_the_configuration(start, tmp_path):
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "token").write_text("one")
+    moult = start(echo_section("a", secrets=secrets), echo_section("b"))
+    moult.config.write_text(moult.head.replace("settle = 20ms", "settle = 500ms"))
+    assert moult.reload("b").returncode == 0
+    moult.write_secret(secrets, "token", "two")
+    # Reads the configuration while the secret has not settled yet.
+    assert moult.reload("b").returncode == 0
+    moult.wait_receipt("a", lambda r: r["cause"] == "secrets" and r["outcome"] == "ok")
+
+
+def test_what_needs_a_restart_stays_as_it_is(start, tmp_path):
+    moult = start(echo_section("a"))
+    running = json.loads(moult.ctl("show-config").stdout.splitlines()[-1])["config"]
+    head = moult.head.replace("state_dir = state", "state_dir = /nonexistent/state")
+    moult.config.write_text(head + "loader = /bin/false\n")
+    (moult.models / "0.conf").write_text(echo_section("a", max_body="2K"))
+    assert moult.reload("a").returncode == 0
+    now = json.loads(moult.ctl("show-config").stdout.splitlines()[-1])["config"]
+    for key in ("state_dir", "loader"):
+        assert now["supervisor"][key] == running["supervisor"][key]
+    assert now["models"]["a"]["max_body"] == running["models"]["a"]["max_body"]
+    assert 'keys="state_dir, loader"' in moult.log_text()
+    assert 'keys="max_body"' in moult.log_text()
+    assert moult.receipts("a")[-1]["cause"] == "manual"
+
+
 def test_models_come_and_go(start):
     moult = start(echo_section("a"))
     load = Load(moult.port, model="a")

@@ -679,6 +679,8 @@ static void test_restart_keys(void **state)
 	assert_int_equal(config_restart_keys(running, fresh, text, sizeof(text)), 3);
 	assert_string_equal(text, "listen, control, max_connections");
 	assert_int_equal(config_restart_keys(running, fresh, small, sizeof(small)), 3);
+	assert_int_equal(config_keep_restart_keys(fresh, running), 0);
+	assert_int_equal(config_restart_keys(running, fresh, text, sizeof(text)), 0);
 	assert_string_equal(small, "listen,");
 	config_unref(running);
 	config_unref(fresh);
