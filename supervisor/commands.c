@@ -116,18 +116,23 @@ static struct commands_waiter *commands_new_waiter(struct commands *commands)
 	return waiter;
 }
 
-/* @only: NULL is all models. A waiter, or NULL when there are too many. */
+/* Reloads @only, or all models when it is NULL. Who waits for that, or NULL when there are
+ * too many already. */
 static struct commands_waiter *commands_reload(struct commands *commands,
                                                struct model *only, enum model_cause cause)
 {
 	struct commands_waiter *waiter = commands_new_waiter(commands);
 	struct model *model;
 
-	if (waiter && only)
-		commands_add_goal(waiter, only, model_reload(only, cause));
-	for (size_t i = 0;
-	     waiter && !only && (model = supervisor_at(commands->supervisor, i)); i++)
-		commands_add_goal(waiter, model, model_reload(model, cause));
+	for (size_t i = 0; (model = supervisor_at(commands->supervisor, i)); i++) {
+		uint64_t number;
+
+		if (only && model != only)
+			continue;
+		number = model_reload(model, cause);
+		if (waiter)
+			commands_add_goal(waiter, model, number);
+	}
 	return waiter;
 }
 
@@ -216,13 +221,16 @@ static bool commands_get_model(struct commands *commands, struct control_call *c
 static void commands_wait(struct control_call *call, const json_t *args,
                           struct commands_waiter *waiter)
 {
-	if (!waiter) {
+	bool is_waiting = json_is_true(json_object_get(args, "wait"));
+
+	if (!waiter && is_waiting) {
 		control_fail(call,
-		             "too many reloads are being waited for; try again later");
+		             "the reload was asked for, but too many are being waited "
+		             "for: see moultctl receipts");
 		return;
 	}
-	if (!json_is_true(json_object_get(args, "wait"))) {
-		if (waiter->n_left == 0)
+	if (!is_waiting) {
+		if (waiter && waiter->n_left == 0)
 			commands_finish(waiter);
 		control_reply(call, json_pack("{s:b}", "ok", 1), true);
 		return;

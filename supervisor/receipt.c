@@ -123,29 +123,57 @@ int receipt_append(const char *state_dir, const json_t *receipt)
 	return receipt_write(fd, line, bytes + 1);
 }
 
+/* The whole file, terminated. The caller frees it. NULL: there is none. */
+static char *receipt_load(const char *path)
+{
+	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+	char *text;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size > 2 * RECEIPT_FILE_BYTES)
+		return NULL;
+	text = malloc((size_t)st.st_size + 1);
+	if (!text)
+		return NULL;
+	n = read(fd, text, (size_t)st.st_size);
+	text[n > 0 ? n : 0] = '\0';
+	return text;
+}
+
+/* Lines of @text from the last one on, cut off it. */
+static void receipt_collect(json_t *receipts, char *text, const char *model, size_t max)
+{
+	size_t bytes = strlen(text);
+
+	while (bytes > 0 && json_array_size(receipts) < max) {
+		char *newline = memrchr(text, '\n', bytes);
+		json_t *receipt = json_loads(newline ? newline + 1 : text, 0, NULL);
+		const char *name;
+
+		bytes = newline ? (size_t)(newline - text) : 0;
+		text[bytes] = '\0';
+		name = json_string_value(json_object_get(receipt, "model"));
+		if (name && (!model || strcmp(name, model) == 0))
+			(void)json_array_insert(receipts, 0, receipt);
+		json_decref(receipt);
+	}
+}
+
 json_t *receipt_read(const char *state_dir, const char *model, size_t max)
 {
+	static const char *const suffixes[] = { "", ".1" };
 	json_t *receipts = json_array();
-	char path[RECEIPT_PATH_MAX];
-	FREE char *line = NULL;
-	size_t size = 0;
-	FILE *file;
 
-	(void)snprintf(path, sizeof(path), "%s/receipts.jsonl", state_dir);
-	file = fopen(path, "re");
-	while (file && receipts && getline(&line, &size, file) > 0) {
-		json_t *receipt = json_loads(line, 0, NULL);
-		const char *name = json_string_value(json_object_get(receipt, "model"));
+	for (size_t i = 0; receipts && i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		char path[RECEIPT_PATH_MAX];
+		FREE char *text = NULL;
 
-		if (name && (!model || strcmp(name, model) == 0)) {
-			(void)json_array_append_new(receipts, receipt);
-			if (json_array_size(receipts) > max)
-				(void)json_array_remove(receipts, 0);
-		} else {
-			json_decref(receipt);
-		}
+		(void)snprintf(path, sizeof(path), "%s/receipts.jsonl%s", state_dir,
+		               suffixes[i]);
+		text = receipt_load(path);
+		if (text)
+			receipt_collect(receipts, text, model, max);
 	}
-	if (file)
-		(void)fclose(file);
 	return receipts;
 }

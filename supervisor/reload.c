@@ -192,6 +192,20 @@ static void reload_begin(struct model *model)
 	}
 }
 
+/* A rollback does not serve what else is asked for: that comes behind it. */
+static unsigned int reload_take_causes(struct model *model)
+{
+	unsigned int causes = model->pending;
+
+	model->pending = 0;
+	if (causes & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) {
+		model->pending = causes & ~RELOAD_RECOVERY &
+		                 ~RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
+		causes = RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
+	}
+	return causes;
+}
+
 void reload_try_start(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
@@ -207,8 +221,7 @@ void reload_try_start(struct model *model)
 		return;
 	}
 	ev_timer_stop(model->context.loop, &model->restart);
-	reload->causes = model->pending;
-	model->pending = 0;
+	reload->causes = reload_take_causes(model);
 	reload->in_flight = true;
 	reload->inputs = inputs;
 	reload_receipt_open(model);

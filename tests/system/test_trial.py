@@ -2,6 +2,7 @@
 """The watch window: new inputs that do worse than the ones before are taken back."""
 import os
 import signal
+import subprocess
 
 from harness import BUILD, Load, echo_section, wait_for
 
@@ -100,3 +101,23 @@ def test_good_ones_stay(start):
     load.wait_more(300)
     load.stop_and_check()
     assert not any(r["cause"] == "rollback" for r in moult.receipts("echo"))
+
+
+def test_a_change_beside_a_rollback_is_not_forgotten(start, tmp_path):
+    """Both are asked for at once: the rollback, and then what is on disk."""
+    moult = start(section(secrets=tmp_path / "secrets", watch_window=0), ready=False,
+                  supervisor=ENGINES + "settle_cap = 5s\n")
+    moult.write_secret(tmp_path / "secrets", "key", "one")
+    moult.wait_ready()
+    receipt = switch(moult, secrets=tmp_path / "secrets", watch_window=0, version=2)
+    os.kill(moult.pid, signal.SIGSTOP)
+    moult.write_secret(tmp_path / "secrets", "key", "two")
+    rollback = subprocess.Popen([BUILD / "moultctl", "-s", moult.socket, "rollback", "echo"])
+    os.kill(moult.pid, signal.SIGCONT)
+    assert rollback.wait(30) == 0
+    last = moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and
+                              r["number"] > receipt["number"])
+    assert last["outcome"] == "ok"
+    assert any(r["cause"] == "rollback" and r["outcome"] == "ok"
+               for r in moult.receipts("echo"))
+    assert moult.receipts("echo")[-1]["number"] == last["number"]
