@@ -155,7 +155,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", place], check=True)
 
 
-def test_full_disk(start, small_disk, tmp_path):
+def test_full_disk(small_disk, start, tmp_path):
     """Receipts and what is kept of good generations are lost, loudly; requests are not."""
     (tmp_path / "state").symlink_to(small_disk)
     moult = start(echo_section())
