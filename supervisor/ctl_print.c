@@ -314,23 +314,25 @@ static void print_measure(FILE *out, const json_t *memory, const char *key)
 		        { "peak", "at the peak" },
 		        { "after", "after" } };
 	char text[CELL_MAX];
-	double sum = 0;
+	bool is_known = false;
 
-	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++)
-		sum += json_number_value(json_object_get(json_object_get(memory,
-		                                                         samples[i].key),
-		                                         key));
-	if (sum <= 0)
-		return;
-	(void)fprintf(out, "  memory    %-11.*s", (int)bare_bytes(key), key);
+	/* A candidate that failed has no peak, a first one no before. */
 	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
 		const json_t *sample = json_object_get(memory, samples[i].key);
+		double bytes = json_number_value(json_object_get(sample, key));
 
-		print_bytes(text, sizeof(text),
-		            json_number_value(json_object_get(sample, key)));
-		(void)fprintf(out, "%s %s %s", i ? "," : "", text, samples[i].label);
+		if (bytes <= 0)
+			continue;
+		if (!is_known)
+			(void)fprintf(out, "  memory    %-11.*s", (int)bare_bytes(key),
+			              key);
+		print_bytes(text, sizeof(text), bytes);
+		(void)fprintf(out, "%s %s %s", is_known ? "," : "", text,
+		              samples[i].label);
+		is_known = true;
 	}
-	(void)fputc('\n', out);
+	if (is_known)
+		(void)fputc('\n', out);
 }
 
 static void print_memory(FILE *out, const json_t *memory)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "shared/cleanup.h"
@@ -32,6 +33,13 @@ int numbers_init(struct numbers *numbers, const char *state_dir, uint64_t at_lea
 		log_event(LOG_LEVEL_WARNING, "state_dir", "path=%s error=%s", path,
 		          LOG_QUOTED(strerror(errno)));
 		return 0;
+	}
+	/* Two of them would give their loaders the same numbers. */
+	if (flock(numbers->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+		close_fd(&numbers->fd);
+		return err_set(err, -EBUSY,
+		               "state_dir %s: another moultd uses it: give each its own",
+		               state_dir);
 	}
 	if (pread(numbers->fd, text, sizeof(text) - 1, 0) > 0) {
 		last = strtoull(text, NULL, 10);

@@ -22,7 +22,8 @@ struct numbers {
 	}
 
 /* Goes on after the number in @state_dir, or after @at_least. A directory that cannot be
- * written to is logged. 0, or -ENOTDIR with a sentence. */
+ * written to is logged. 0, or with a sentence -ENOTDIR, or -EBUSY: another process uses the
+ * directory. */
 int numbers_init(struct numbers *numbers, const char *state_dir, uint64_t at_least,
                  struct err *err);
 void numbers_fini(struct numbers *numbers);

@@ -76,6 +76,21 @@ static void test_what_is_no_number(void **state)
 	}
 }
 
+static void test_one_at_a_time(void **state)
+{
+	struct numbers first;
+	struct numbers second;
+	struct err err = ERR_NULL;
+
+	(void)state;
+	assert_int_equal(numbers_init(&first, directory, 0, &err), 0);
+	assert_int_equal(numbers_init(&second, directory, 0, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "another moultd"));
+	numbers_fini(&first);
+	assert_int_equal(numbers_init(&second, directory, 0, &err), 0);
+	numbers_fini(&second);
+}
+
 static void test_no_directory(void **state)
 {
 	struct numbers numbers;
@@ -95,6 +110,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_runs),
 		cmocka_unit_test(test_what_is_no_number),
+		cmocka_unit_test(test_one_at_a_time),
 		cmocka_unit_test(test_no_directory),
 	};
 
