@@ -11,10 +11,11 @@
  *	NAME[=NUMBER][-on-STATE][+SKIP][#TAG]
  *
  * STATE is the generation's, as far as the loader can know it (default: active). SKIP: not
- * at the first but at the SKIP+1st occasion. TAG: at most once over all processes; LOADER.TAG
- * is created then, where LOADER is the path that it was started by (a symbolic link gives
- * each test its own). Words are read from the file LOADER.MODEL before anything else, and
- * from a request whose body begins with "!WORDS\n"; those are about this request alone.
+ * at the first but at the SKIP+1st occasion. TAG: at most once over all processes; the file
+ * LOADER.TAG is created then and holds the pid, where LOADER is the path that it was started
+ * by (a symbolic link gives each test its own). Words are read from the file LOADER.MODEL
+ * before anything else, and from a request whose body begins with "!WORDS\n"; those are
+ * about this request alone.
  *
  * In draining, the loader withholds the first request that it gets, so that draining lasts,
  * and SIGUSR1 fires the fault. In terminating, it does not heed QUIT.

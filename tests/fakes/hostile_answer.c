@@ -254,8 +254,9 @@ static bool answer_publish(struct hostile *hostile, struct hostile_stream *strea
 	hostile->parts[index] = (struct hostile_part){ answer.token, offset };
 	hostile->n_parts++;
 	stream->is_started = true;
-	if (ring_push(&hostile->answer, &answer) != 0)
-		_exit(PROTO_EXIT_INTERNAL);
+	/* After a lie about the ring it takes nothing more: that is for the supervisor to
+	 * find out. */
+	(void)ring_push(&hostile->answer, &answer);
 	if (hostile_take(hostile, &stream->faults, HOSTILE_AGAIN))
 		(void)ring_push(&hostile->answer, &answer);
 	if (ring_wants_bell(&hostile->answer))

@@ -189,7 +189,7 @@ bool hostile_has(const struct hostile_faults *faults, enum hostile_state state)
 	return false;
 }
 
-/* The tag's file is what makes it once over all processes. */
+/* The tag's file is what makes it once over all processes; it says who. */
 static bool fault_is_first(const struct hostile *hostile, const char *tag)
 {
 	char path[512];
@@ -201,6 +201,7 @@ static bool fault_is_first(const struct hostile *hostile, const char *tag)
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return false;
+	(void)dprintf(fd, "%d\n", (int)getpid());
 	(void)close(fd);
 	return true;
 }

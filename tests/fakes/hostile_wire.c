@@ -199,11 +199,19 @@ static void wire_bell_full(struct hostile *hostile)
 	(void)!write(hostile->supervisor_bell, &most, sizeof(most));
 }
 
+/* Not the loader's own header, which says how large everything is. */
 static void wire_scribble(struct hostile *hostile, int byte)
 {
-	/* Not the loader's own header, which says how large everything is. */
 	memset(hostile->head->rings, byte,
 	       hostile->rings.size_bytes - offsetof(struct proto_rings, rings));
+	hostile->answer.own = (uint32_t)byte * UINT32_C(0x01010101);
+}
+
+/* Moves the count for good: the next answer would put a lie in shared memory alone right. */
+static void wire_move(struct ring *ring, uint32_t number)
+{
+	ring->own += number;
+	atomic_store(&ring->shared->produced, ring->own);
 }
 
 void hostile_do_rings(struct hostile *hostile, const struct hostile_fault *fault)
@@ -217,18 +225,20 @@ void hostile_do_rings(struct hostile *hostile, const struct hostile_fault *fault
 	}
 	switch ((int)fault->action) {
 	case HOSTILE_RING_BACK:
-		atomic_fetch_sub(&hostile->answer.shared->produced, number);
+		wire_move(&hostile->answer, 0 - number);
 		break;
 	case HOSTILE_RING_JUMP:
 	case HOSTILE_RING_STALE:
-		atomic_fetch_add(&hostile->answer.shared->produced, number);
+		wire_move(&hostile->answer, number);
 		break;
 	case HOSTILE_RING_SCRIBBLE:
 		wire_scribble(hostile, (int)fault->number);
 		break;
 	case HOSTILE_RING_CONSUMED:
-		atomic_fetch_add(&hostile->submit.shared->consumed, number);
-		atomic_fetch_add(&hostile->release.shared->consumed, number);
+		hostile->submit.own += number;
+		hostile->release.own += number;
+		atomic_store(&hostile->submit.shared->consumed, hostile->submit.own);
+		atomic_store(&hostile->release.shared->consumed, hostile->release.own);
 		break;
 	case HOSTILE_BELL_STORM:
 		wire_bell_storm(hostile, fault->number);
