@@ -74,6 +74,7 @@ def test_storm(start):
     assert totals["lost"] == 0 and totals["wrong"] == 0, totals
     assert totals["sent"] == totals["answered"] + totals["failed"], totals
     assert requests["replayed"] > 0
-    assert n_kills >= 0.8 * STORM_S / PERIOD_S, (n_kills, n_missed)
+    # One that is killed before it serves is no use, and the next one comes later.
+    assert n_kills >= 2 * STORM_S, (n_kills, n_missed)
     wait_for("conservation", lambda: (lambda r: r["accepted"] == r["answered"] + r["failed"])(
         status(moult, "echo")["requests"]))
