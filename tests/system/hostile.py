@@ -42,8 +42,8 @@ class Hostile:
 def call(moult, command, **arguments):
     """One call of the control socket without a process for it: the lines of the reply."""
     with socket.socket(socket.AF_UNIX) as control:
+        control.connect(str(moult.socket))  # blocks while its backlog is full
         control.settimeout(30)
-        control.connect(str(moult.socket))
         control.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
         lines = [json.loads(line) for line in control.makefile("rb")]
     assert lines[-1]["ok"], lines
