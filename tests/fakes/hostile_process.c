@@ -120,9 +120,10 @@ static void process_keep(pid_t pid, int ready_fd, uint64_t ms, const char *relea
 	       WIFSTOPPED(status)) {
 		if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXIT << 8))
 			until_ns = clock_now_ns() + ms * CLOCK_NS_PER_MS;
+		else if (status >> 16 == PTRACE_EVENT_STOP)
+			(void)ptrace(PTRACE_LISTEN, pid, NULL, 0); /* stays stopped */
 		else
-			(void)ptrace(PTRACE_CONT, pid, NULL,
-			             status >> 16 ? 0 : WSTOPSIG(status));
+			(void)ptrace(PTRACE_CONT, pid, NULL, WSTOPSIG(status));
 	}
 	while (ms ? clock_now_ns() < until_ns : access(release, F_OK) != 0)
 		process_sleep(5);

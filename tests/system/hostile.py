@@ -67,16 +67,16 @@ def wait_settled(moult, model, seconds=60):
 
 def renew(moult, model):
     """Reloads until another generation serves: on a busy machine a good one may be late."""
-    before = wait_settled(moult, model)
+    generation = wait_settled(moult, model)["generation"]
     while True:
+        receipts = wait_settled(moult, model)["receipts"]
         call(moult, "reload", model=model)
 
         def look():
             state = status(moult, model)
-            is_over = state["receipts"] > before["receipts"] and not state["candidate"]
-            return is_over and state
+            return state["receipts"] > receipts and is_settled(state) and state
         state = wait_for("a reload", look)
-        if state["generation"] > before["generation"]:
+        if state["generation"] > generation:
             return state
 
 
