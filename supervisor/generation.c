@@ -197,6 +197,30 @@ static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int re
 	generation_fail(generation, GENERATION_EV_DEADLINE, text);
 }
 
+static void generation_collect(struct generation *generation)
+{
+	uint32_t leased = lane_leased(generation->lane);
+	struct err err = ERR_NULL;
+
+	if (lane_collect(generation->lane, &err) == LANE_E_VIOLATION) {
+		if (generation_next(generation->state, GENERATION_EV_VIOLATION) !=
+		            GENERATION_NONE &&
+		    generation->state != GENERATION_KILLING &&
+		    generation->state != GENERATION_UNKILLABLE)
+			generation_fail(generation, GENERATION_EV_VIOLATION, err.text);
+		return;
+	}
+	if (lane_leased(generation->lane) == leased)
+		return;
+	generation->n_answered += leased - lane_leased(generation->lane);
+	if (generation->state == GENERATION_DRAINING &&
+	    lane_leased(generation->lane) == 0) {
+		generation_apply(generation, GENERATION_EV_DRAINED);
+		return;
+	}
+	generation->listener->on_answers(generation->listener->context, generation);
+}
+
 /* The channel */
 
 static uint64_t generation_get_bytes(const json_t *object, const char *key)
@@ -276,6 +300,10 @@ static void generation_on_message(struct generation *generation,
 	enum generation_event event = generation_event_of(message->header.type);
 	json_t *object;
 
+	/* What it did to the rings before it sent this counts first: a loader that broke
+	 * them must not become ACTIVE. */
+	if (event == GENERATION_EV_READY)
+		generation_collect(generation);
 	if (message->header.generation != generation->number ||
 	    event == GENERATION_EVENT_COUNT ||
 	    generation_next(generation->state, event) == GENERATION_NONE) {
@@ -334,30 +362,6 @@ static void generation_on_chan(struct ev_loop *loop, ev_io *io, int revents)
 }
 
 /* The lane */
-
-static void generation_collect(struct generation *generation)
-{
-	uint32_t leased = lane_leased(generation->lane);
-	struct err err = ERR_NULL;
-
-	if (lane_collect(generation->lane, &err) == LANE_E_VIOLATION) {
-		if (generation_next(generation->state, GENERATION_EV_VIOLATION) !=
-		            GENERATION_NONE &&
-		    generation->state != GENERATION_KILLING &&
-		    generation->state != GENERATION_UNKILLABLE)
-			generation_fail(generation, GENERATION_EV_VIOLATION, err.text);
-		return;
-	}
-	if (lane_leased(generation->lane) == leased)
-		return;
-	generation->n_answered += leased - lane_leased(generation->lane);
-	if (generation->state == GENERATION_DRAINING &&
-	    lane_leased(generation->lane) == 0) {
-		generation_apply(generation, GENERATION_EV_DRAINED);
-		return;
-	}
-	generation->listener->on_answers(generation->listener->context, generation);
-}
 
 static void generation_on_bell(struct ev_loop *loop, ev_io *io, int revents)
 {

@@ -154,8 +154,10 @@ int lane_submit(struct lane *lane, struct request *request)
 		.deadline_ns = request->deadline_ns,
 	};
 	/* Twice as many entries as leases: it is full only when the loader lies. */
-	if (ring_push(&lane->submit, &submit) != 0)
+	if (ring_push(&lane->submit, &submit) != 0) {
+		lane->is_violated = true;
 		return LANE_E_VIOLATION;
+	}
 	lane->n_leased++;
 	lane->has_news = true;
 	slot = &lane->slots[index];

@@ -458,21 +458,28 @@ static void reload_on_candidate_dead(struct model *model, struct generation *can
 		reload_failed(model, candidate->failure.text, candidate->is_permanent);
 }
 
-static void reload_on_crash(struct model *model, struct generation *dead)
+/* It served, answers or not. */
+static bool reload_was_of_use(const struct generation *dead)
 {
 	uint64_t served_ns = clock_now_ns() - dead->entered_ns[GENERATION_ACTIVE];
-	bool was_of_use = dead->n_answered > 0 || served_ns >= RELOAD_SERVED_NS;
 
-	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
+	return dead->n_answered > 0 || served_ns >= RELOAD_SERVED_NS;
+}
+
+static void reload_on_crash(struct model *model, struct generation *dead)
+{
+	bool was_of_use = reload_was_of_use(dead);
+
 	model->active = NULL;
 	model->inactive_since_ns = clock_now_ns();
 	reload_bury(model, dead);
 	model->context.listener->on_ready(model->context.listener->context, model);
-	trial_on_death(model, model->last_error.text);
+	trial_on_death(model, dead->failure.text);
 	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
 	if (model->reload.in_flight && !model->candidate)
 		reload_finish(model, RECEIPT_OK,
 		              "the new generation died before the old one");
+	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
 	if (!model->reload.in_flight)
 		reload_schedule_restart(model, was_of_use);
 }
@@ -481,6 +488,8 @@ static void reload_on_retired_dead(struct model *model, struct generation *retir
 {
 	model->retiring = NULL;
 	reload_receipt_note_retired(model, retired);
+	if (reload_was_of_use(retired))
+		restart_on_use(&model->deaths);
 	reload_bury(model, retired);
 	if (!model->reload.in_flight || model->is_stopping)
 		return;

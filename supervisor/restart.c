@@ -22,7 +22,7 @@ uint64_t restart_on_death(struct restart *restart, const struct restart_policy *
 	uint64_t first_ns;
 
 	if (was_of_use) {
-		restart->n_deaths = 0;
+		restart_on_use(restart);
 		return 0;
 	}
 	if (restart->n_deaths > 0 &&
@@ -39,6 +39,11 @@ uint64_t restart_on_death(struct restart *restart, const struct restart_policy *
 	}
 	return restart->is_failed ? RESTART_DELAY_MAX_NS
 	                          : restart_delay(restart->n_deaths);
+}
+
+void restart_on_use(struct restart *restart)
+{
+	restart->n_deaths = 0;
 }
 
 void restart_on_ready(struct restart *restart)

@@ -30,5 +30,7 @@ struct restart {
 /* Returns how long to wait before the next try. */
 uint64_t restart_on_death(struct restart *restart, const struct restart_policy *policy,
                           bool was_of_use, uint64_t now_ns);
+/* One that was of use has ended as it should: no row of useless deaths goes on. */
+void restart_on_use(struct restart *restart);
 /* A generation serves. */
 void restart_on_ready(struct restart *restart);

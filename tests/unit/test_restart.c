@@ -77,6 +77,9 @@ static void test_use_and_time_forgive(void **state)
 	assert_int_equal(restart_on_death(&restart, &policy, false, 5 * S), S / 2);
 	assert_int_equal(restart_on_death(&restart, &policy, false, 6 * S), S);
 	assert_int_equal(restart_on_death(&restart, &policy, false, 600 * S), S / 2);
+	assert_int_equal(restart_on_death(&restart, &policy, false, 601 * S), S);
+	restart_on_use(&restart);
+	assert_int_equal(restart_on_death(&restart, &policy, false, 602 * S), S / 2);
 }
 
 static void test_limits(void **state)
