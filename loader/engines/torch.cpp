@@ -18,6 +18,7 @@
 #include <torch/script.h>
 #include <torch/version.h>
 
+#include <dlfcn.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -73,12 +74,19 @@ bool is_out_of_memory(const std::string &text)
 
 /* The interpreter turns every exception into a runtime_error, so that the text is all
  * that tells them apart. */
-int fail(struct err *err, int outcome, int memory_outcome, const std::string &text)
+int fail(struct err *err, int outcome, int memory_outcome, const char *what) noexcept
 {
-	if (is_out_of_memory(text))
-		return err_set(err, memory_outcome, "libtorch is out of memory: %s",
-		               cause_of(text).c_str());
-	return err_set(err, outcome, "libtorch: %s", cause_of(text).c_str());
+	try {
+		const std::string text(what);
+
+		if (is_out_of_memory(text))
+			return err_set(err, memory_outcome,
+			               "libtorch is out of memory: %s",
+			               cause_of(text).c_str());
+		return err_set(err, outcome, "libtorch: %s", cause_of(text).c_str());
+	} catch (...) {
+		return err_set(err, memory_outcome, "out of memory");
+	}
 }
 
 /* Runs @body, which returns 0 or an outcome. What it throws becomes @outcome, or
@@ -220,10 +228,23 @@ int read_options(const struct engine_config *config, struct err *err)
 	return 0;
 }
 
+/* libtorch with all that it was built for. It registers itself, and has to before libtorch
+ * is first asked for a device. Never closed. */
+int open_devices(const char *name, struct err *err)
+{
+	if (!dlopen(TORCH_DEVICES_LIBRARY, RTLD_NOW | RTLD_LOCAL))
+		return err_set(err, ENGINE_E_DEVICE,
+		               "device '%s' is out of reach, libtorch " TORCH_VERSION
+		               " cannot be opened: %s",
+		               name, dlerror());
+	return 0;
+}
+
 int read_device(const char *name, c10::Device *ret_device, struct err *err)
 {
 	c10::Device device(c10::kCPU);
 	size_t found;
+	int r;
 
 	try {
 		device = c10::Device(std::string(name));
@@ -240,6 +261,9 @@ int read_device(const char *name, c10::Device *ret_device, struct err *err)
 	/* Without an index it would be whatever the thread last used. */
 	if (!device.has_index())
 		device.set_index(0);
+	r = open_devices(name, err);
+	if (r)
+		return r;
 	found = torch::cuda::is_available() ? torch::cuda::device_count() : 0;
 	if (static_cast<size_t>(device.index()) >= found)
 		return err_set(err, ENGINE_E_DEVICE,

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# The torch engine against Debian's libtorch-dev, or against any other by CMAKE_PREFIX_PATH:
+# an unpacked libtorch, or torch.utils.cmake_prefix_path of one installed by pip.
+
+# Torch's configuration looks for a CUDA toolkit of its own version, and fails without one,
+# unless this target exists. The engine compiles nothing for CUDA and needs none.
+if(NOT TARGET torch::cudart)
+	add_library(torch::cudart INTERFACE IMPORTED)
+endif()
+# Of use to static builds alone; wheels do not have it, and their configuration warns.
+set(kineto_LIBRARY unused)
+find_package(Torch QUIET)
+if(NOT TARGET torch_cpu)
+	message(WARNING "no shared libtorch found: the torch engine is not built "
+		"(Debian: libtorch-dev; -DMOULT_TORCH=OFF to build without)")
+	return()
+endif()
+message(STATUS "libtorch ${Torch_VERSION}: ${TORCH_INSTALL_PREFIX}")
+
+moult_add_engine(torch engines/torch.cpp)
+# libtorch itself would draw in its CUDA libraries, gigabytes of them: the engine opens it
+# when a model asks for a device.
+target_link_libraries(moult-engine-torch PRIVATE torch_cpu c10)
+target_compile_definitions(moult-engine-torch PRIVATE
+	TORCH_DEVICES_LIBRARY="$<TARGET_SONAME_FILE_NAME:torch>")
+target_include_directories(moult-engine-torch SYSTEM PRIVATE ${TORCH_INCLUDE_DIRS})
+# Among them which of its two string classes libstdc++ has to use.
+separate_arguments(torch_flags NATIVE_COMMAND "${TORCH_CXX_FLAGS}")
+target_compile_options(moult-engine-torch PRIVATE ${torch_flags})
+
+# C++17, or what this libtorch asks for: newer ones as a feature, older ones as a property.
+target_compile_features(moult-engine-torch PRIVATE cxx_std_17)
+get_target_property(torch_features torch INTERFACE_COMPILE_FEATURES)
+if(torch_features)
+	target_compile_features(moult-engine-torch PRIVATE ${torch_features})
+endif()
+get_target_property(torch_standard torch CXX_STANDARD)
+if(torch_standard GREATER 17)
+	target_compile_features(moult-engine-torch PRIVATE cxx_std_${torch_standard})
+endif()
+
+# Installed or not, it finds the libtorch that it was built with, and searches nowhere else.
+get_target_property(torch_location torch_cpu LOCATION)
+get_filename_component(torch_dir "${torch_location}" DIRECTORY)
+if(NOT torch_dir IN_LIST CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES)
+	set_target_properties(moult-engine-torch PROPERTIES INSTALL_RPATH "${torch_dir}")
+endif()
+set_target_properties(moult-engine-torch PROPERTIES BUILD_WITH_INSTALL_RPATH ON)
+install(TARGETS moult-engine-torch DESTINATION ${MOULT_ENGINE_DIR})
