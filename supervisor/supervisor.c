@@ -476,11 +476,11 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	if (mkdir(config->state_dir, 0750) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
 		               strerror(errno));
-	manifest_prune(config->state_dir, config);
 	r = numbers_init(&supervisor->numbers, config->state_dir,
 	                 supervisor_last_generation(config->state_dir), err);
 	if (r < 0)
 		return r;
+	manifest_prune(config->state_dir, config);
 	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
 	if (r == 0)
 		r = commands_new(&supervisor->commands, supervisor);
@@ -500,6 +500,9 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 		if (r < 0)
 			return r;
 	}
+	/* It may have changed between being read and being watched. When it is refused now,
+	 * what was read first goes on, and that is logged. */
+	(void)supervisor_reload_config(supervisor, err);
 	return 0;
 }
 
