@@ -156,9 +156,8 @@ static void print_note(FILE *out, json_t *model, const char *key, const char *la
 }
 
 /* "digits: generation 8 is staging" for a generation beside the active one. */
-static void print_other(FILE *out, json_t *model, const char *key)
+static void print_other(FILE *out, json_t *model, const char *key, const json_t *other)
 {
-	const json_t *other = json_object_get(model, key);
 	const json_t *generation = json_object_get(other, "generation");
 	const char *name = text_of(model, "name");
 	const char *state = text_of(other, "state");
@@ -216,9 +215,13 @@ void ctl_print_status(FILE *out, json_t *answer)
 		print_row(out, json_array_get(models, i), name_width);
 	for (size_t i = 0; i < json_array_size(models); i++) {
 		json_t *model = json_array_get(models, i);
+		json_t *stuck;
+		size_t j;
 
-		print_other(out, model, "candidate");
-		print_other(out, model, "retiring");
+		print_other(out, model, "candidate", json_object_get(model, "candidate"));
+		print_other(out, model, "retiring", json_object_get(model, "retiring"));
+		json_array_foreach(json_object_get(model, "stuck"), j, stuck)
+			print_other(out, model, "stuck", stuck);
 		print_note(out, model, "stale",
 		           "an input is stale, the last good one is in use");
 		print_note(out, model, "last_error", "last error");

@@ -80,8 +80,9 @@ static void generation_on_lease_lost(void *context, struct request *request)
 	                                    request);
 }
 
-/* The process is gone. What it had published is still good and is delivered first. */
-static void generation_bury(struct generation *generation)
+/* The process is gone, or as good as that. What it had published is still good and is
+ * delivered first. */
+static void generation_close(struct generation *generation)
 {
 	ev_io_stop(generation->loop, &generation->chan_io);
 	ev_io_stop(generation->loop, &generation->bell_io);
@@ -92,6 +93,12 @@ static void generation_bury(struct generation *generation)
 	(void)lane_collect(generation->lane, NULL);
 	lane_close(generation->lane, generation_on_lease_lost, generation);
 	chan_fini(&generation->chan);
+}
+
+/* The process is gone, and its memory with it. */
+static void generation_bury(struct generation *generation)
+{
+	generation_close(generation);
 	device_remove(&generation->use);
 }
 
@@ -134,6 +141,8 @@ static enum generation_event generation_enter(struct generation *generation,
 		log_event(LOG_LEVEL_ERR, "loader_unkillable", "model=%s gen=%llu pid=%d",
 		          generation->model, (unsigned long long)generation->number,
 		          (int)generation->pid);
+		/* It never runs again: what it holds is for another one to answer. */
+		generation_close(generation);
 		break;
 	case GENERATION_RECLAIMING:
 		generation_bury(generation);

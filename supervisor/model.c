@@ -312,19 +312,32 @@ static json_t *model_generation_to_json(const struct generation *generation)
 	                 (int)lane_leased(generation->lane));
 }
 
+/* Those that survive SIGKILL. */
+static json_t *model_stuck_to_json(const struct model *model)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < MODEL_STUCK; i++)
+		if (model->stuck[i])
+			(void)json_array_append_new(
+				array, model_generation_to_json(model->stuck[i]));
+	return array;
+}
+
 json_t *model_to_json(const struct model *model)
 {
 	const struct generation *active = model->active;
 	const struct request_counts *counts = &model->queue.counts;
 
-	return json_pack("{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
+	return json_pack("{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
 	                 "s:b,s:{s:I,s:I,s:I,s:I,s:I,s:I}}",
 	                 "name", model->name, "state", model_state_text(model),
 	                 "generation", (json_int_t)(active ? active->number : 0), "pid",
 	                 active ? (int)active->pid : 0, "since_ms",
 	                 active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0.,
 	                 "candidate", model_generation_to_json(model->candidate),
-	                 "retiring", model_generation_to_json(model->retiring), "stale",
+	                 "retiring", model_generation_to_json(model->retiring), "stuck",
+	                 model_stuck_to_json(model), "stale",
 	                 model_text_or_null(model_watch_stale(model)), "last_error",
 	                 model_text_or_null(model->last_error.text), "secrets_digest",
 	                 model_text_or_null(active ? active->inputs->secrets.digest

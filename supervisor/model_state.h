@@ -17,7 +17,9 @@
 #include "supervisor/watch.h"
 
 /* Dead generations that wait for the loop to come round before they are freed. */
-#define MODEL_GRAVES 4
+#define MODEL_GRAVES 8
+/* Generations that survive SIGKILL and are not waited for; one more is. */
+#define MODEL_STUCK 4
 
 #define RELOAD_CAUSE(cause) (1u << (unsigned int)(cause))
 /* Nobody changed anything: what is known to be bad need not be tried again. */
@@ -56,6 +58,7 @@ struct model {
 	struct generation *active;
 	struct generation *candidate;
 	struct generation *retiring;
+	struct generation *stuck[MODEL_STUCK]; /* put aside, UNKILLABLE */
 	struct generation *graves[MODEL_GRAVES];
 	ev_timer bury;
 

@@ -441,14 +441,23 @@ static void reload_bury(struct model *model, struct generation *generation)
 			return;
 		}
 	}
-	assert(false); /* at most three generations live at once */
+	assert(false); /* at most three generations live at once, and those that are stuck */
+}
+
+/* The place of @generation among those put aside, of a free one for NULL; or NULL. */
+static struct generation **reload_find_stuck(struct model *model,
+                                             const struct generation *generation)
+{
+	for (size_t i = 0; i < MODEL_STUCK; i++)
+		if (model->stuck[i] == generation)
+			return &model->stuck[i];
+	return NULL;
 }
 
 static void reload_on_candidate_dead(struct model *model, struct generation *candidate)
 {
 	reload_receipt_note_candidate(model, candidate);
 	model->candidate = NULL;
-	reload_bury(model, candidate);
 	if (model->is_stopping)
 		reload_finish(model, RECEIPT_FAILED, "the model is being stopped");
 	else if (candidate->failure.text[0] == '\0')
@@ -472,7 +481,6 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 
 	model->active = NULL;
 	model->inactive_since_ns = clock_now_ns();
-	reload_bury(model, dead);
 	model->context.listener->on_ready(model->context.listener->context, model);
 	trial_on_death(model, dead->failure.text);
 	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
@@ -490,7 +498,6 @@ static void reload_on_retired_dead(struct model *model, struct generation *retir
 	reload_receipt_note_retired(model, retired);
 	if (reload_was_of_use(retired))
 		restart_on_use(&model->deaths);
-	reload_bury(model, retired);
 	if (!model->reload.in_flight || model->is_stopping)
 		return;
 	if (model->candidate && model->candidate->state == GENERATION_STAGED)
@@ -504,11 +511,15 @@ static void reload_on_retired_dead(struct model *model, struct generation *retir
 static void reload_on_dead(struct model *model, struct generation *generation)
 {
 	struct inputs_footprint *footprint = &generation->inputs->footprint;
+	struct generation **stuck = reload_find_stuck(model, generation);
 
 	if (generation->use.peak_bytes > footprint->peak_bytes &&
 	    generation->entered_ns[GENERATION_ACTIVE])
 		footprint->peak_bytes = generation->use.peak_bytes;
-	if (generation == model->candidate) {
+	reload_bury(model, generation);
+	if (stuck) {
+		*stuck = NULL;
+	} else if (generation == model->candidate) {
 		reload_on_candidate_dead(model, generation);
 	} else if (generation == model->active) {
 		reload_on_crash(model, generation);
@@ -519,26 +530,49 @@ static void reload_on_dead(struct model *model, struct generation *generation)
 	model_dispatch(model);
 }
 
-/* The old one cannot be killed and keeps what it holds: a reload that waits for that has
- * failed. */
-static void reload_on_unkillable(struct model *model, const struct generation *stuck)
+/* The old one keeps its memory. A reload that waits for that has failed; one whose new
+ * generation serves is over. */
+static void reload_on_retired_stuck(struct model *model, const struct err *why)
 {
-	struct err err;
-
-	if (stuck != model->retiring || !model->reload.in_flight || model->active)
+	reload_receipt_note_retired(model, model->retiring);
+	model->retiring = NULL;
+	if (!model->reload.in_flight || model->is_stopping)
 		return;
-	(void)err_set(
-		&err, 0,
-		"process %d of generation %llu survives SIGKILL and keeps %.1f MiB: "
-		"the kernel or a driver holds it",
-		(int)stuck->pid, (unsigned long long)stuck->number,
-		(double)stuck->use.now_bytes / 1048576.0);
-	if (!model->candidate) {
-		reload_failed(model, err.text, false);
+	if (model->active && !model->candidate) {
+		reload_finish(model, RECEIPT_OK, why->text);
+	} else if (!model->candidate) {
+		reload_failed(model, why->text, false);
 	} else if (model->candidate->state == GENERATION_STAGED) {
-		model->candidate->failure = err;
+		model->candidate->failure = *why;
 		generation_apply(model->candidate, GENERATION_EV_RETIRE);
 	}
+}
+
+/* Puts it aside: nothing waits for it any more, and its memory counts until it is gone.
+ * With too many of them everything waits: whatever does that, another loader is no help. */
+static void reload_on_unkillable(struct model *model, struct generation *generation)
+{
+	struct generation **stuck = reload_find_stuck(model, NULL);
+	struct err *why = &generation->failure;
+
+	if (!stuck)
+		return;
+	*stuck = generation;
+	(void)err_set(
+		why, 0,
+		"process %d of generation %llu survives SIGKILL and keeps %.1f MiB: "
+		"the kernel or a driver holds it",
+		(int)generation->pid, (unsigned long long)generation->number,
+		(double)generation->use.now_bytes / 1048576.0);
+	/* Its end may be what a model that is being stopped waits for. */
+	ev_timer_start(model->context.loop, &model->bury);
+	if (generation == model->candidate)
+		reload_on_candidate_dead(model, generation);
+	else if (generation == model->active)
+		reload_on_crash(model, generation);
+	else
+		reload_on_retired_stuck(model, why);
+	model_dispatch(model);
 }
 
 void reload_on_state(void *context, struct generation *generation,
@@ -646,6 +680,8 @@ void reload_fini(struct model *model)
 	generation_free(model->candidate);
 	generation_free(model->retiring);
 	generation_free(model->active);
+	for (size_t i = 0; i < MODEL_STUCK; i++)
+		generation_free(model->stuck[i]);
 	for (size_t i = 0; i < MODEL_GRAVES; i++)
 		generation_free(model->graves[i]);
 	for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++)

@@ -4,6 +4,7 @@
 The words are those of tests/fakes/hostile.h; the loader answers with the request's body.
 """
 import contextlib
+import ctypes
 import http.client
 import os
 import pathlib
@@ -291,42 +292,84 @@ def release(hostile):
     hostile.file("release").write_text("")
 
 
-def retiring_state(moult, model):
-    return (status(moult, model)["retiring"] or {}).get("state")
+def stuck_pids(moult, model):
+    return [g["pid"] for g in status(moult, model)["stuck"] if g["state"] == "unkillable"]
 
 
+def end_stuck(moult, hostile, pids):
+    hostile.file("release").write_text("")
+    for pid in pids:
+        wait_for(f"the end of {pid}", lambda: not pathlib.Path(f"/proc/{pid}").exists(), 10)
+
+
+def may_trace():
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if ctypes.CDLL(None).ptrace(0, 0, None, None) == 0 else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+traced = pytest.mark.skipif(not may_trace(), reason="no process may be traced here, which is "
+                            "what makes one that survives SIGKILL")
+UNKILLABLE = {**SMALL, "stop_timeout": "300ms", "stall_timeout": "300ms"}
+
+
+@traced
 def test_unkillable(start, hostile):
-    """A loader that survives SIGKILL is seen and said. With overlap the new generation
-    serves all the while; a reload that must not begin before the old memory is free fails
-    and says whose it is."""
-    keys = {**SMALL, "stop_timeout": "300ms"}
-    hostile.say("over", "unkillable-on-ready,deaf-on-stopping")
-    hostile.say("first", "unkillable-on-ready,deaf-on-stopping")
-    moult = start(echo_section("over", strategy="overlap", **keys),
-                  echo_section("first", strategy="stop-first", request_timeout="5s", **keys),
+    """A loader that survives SIGKILL is seen, said, and not waited for: with overlap the
+    reload is over and the next one works, with stop-first it fails and what served last is
+    built again if there is room, and requests that it held are answered by another."""
+    names = ["over", "first", "serving", "candidate"]
+    for name in names[:2]:
+        hostile.say(name, "unkillable-on-ready,deaf-on-stopping")
+    moult = start(echo_section("over", strategy="overlap", **UNKILLABLE),
+                  echo_section("first", strategy="stop-first", **UNKILLABLE),
+                  *(echo_section(name, **UNKILLABLE) for name in names[2:]),
                   supervisor=hostile.supervisor)
     moult.note_fds()
-    old = {name: status(moult, name) for name in ("over", "first")}
-    hostile.hush("over")
-    hostile.hush("first")
-    load = Load(moult.port, clients=2, model="over", pause_s=0.01)
-    for name in old:
+    pids = {name: status(moult, name)["pid"] for name in names[:2]}
+    hostile.say("serving", "unkillable-on-ready,silence-on-active+5")
+    renew(moult, "serving")
+    pids["serving"] = status(moult, "serving")["pid"]
+    for name in names[:3]:
+        hostile.hush(name)
+    hostile.say("candidate", "unkillable-on-staging#x,chan-garbage-on-staging#c")
+    loads = [Load(moult.port, clients=2, model=name, pause_s=0.01)
+             for name in ("over", "first", "serving", "candidate")]
+    begun = time.monotonic()
+    for name in ("over", "first", "candidate"):
         call(moult, "reload", model=name)
-    wait_for("a generation in the kernel's hands",
-             lambda: retiring_state(moult, "over") == "unkillable", 30)
-    assert pathlib.Path(f"/proc/{old['over']['pid']}").exists()
-    assert moult.log_text().count("event=loader_unkillable") >= 1
-    load.wait_more(20)
-    receipt = moult.wait_receipt("first", lambda r: r["outcome"] == "failed")
-    assert f"process {old['first']['pid']}" in receipt["reason"], receipt
-    assert "survives SIGKILL" in receipt["reason"]
-    code, _, answer = moult.post("/v2/models/first/infer", b"x", timeout=10)
-    assert code in (503, 504) and b"error" in answer
-    release(hostile)
-    for name in old:
-        wait_for(f"the end of {name}'s",
-                 lambda: not pathlib.Path(f"/proc/{old[name]['pid']}").exists(), 10)
-        wait_settled(moult, name, 90)
-    assert moult.post("/v2/models/first/infer", b"x")[0] == 200
-    load.wait_more(20)
-    load.stop_and_check()
+    for name in names:
+        wait_for(f"{name}'s in the kernel's hands", lambda: stuck_pids(moult, name), 30)
+    pids["candidate"] = hostile.fired("c")
+    assert {name: stuck_pids(moult, name) for name in names} == {
+        name: [pids[name]] for name in names}
+    assert moult.log_text().count("event=loader_unkillable") == 4
+    for name, outcome in (("over", "ok"), ("first", "failed"), ("candidate", "failed")):
+        receipt = moult.wait_receipt(name, lambda r: r["cause"] == "manual")
+        assert receipt["outcome"] == outcome and "survives SIGKILL" in receipt["reason"]
+        assert f"process {pids[name]}" in receipt["reason"], receipt
+    for name in names:
+        wait_settled(moult, name)
+        before = status(moult, name)["generation"]
+        hostile.hush(name)
+        assert renew(moult, name)["generation"] > before
+    for load in loads:
+        load.wait_more(20)
+        load.stop_and_check()
+    print(f"over after {time.monotonic() - begun:.1f} s")
+    end_stuck(moult, hostile, pids.values())
+    for name in names:
+        wait_for("nobody stuck", lambda: not status(moult, name)["stuck"])
+
+
+@traced
+def test_unkillable_does_not_hold_up_the_end(start, hostile):
+    hostile.say("echo", "unkillable-on-ready,deaf-on-stopping")
+    moult = begin(start, hostile, **UNKILLABLE)
+    hostile.hush("echo")
+    call(moult, "reload", model="echo")
+    wait_for("one in the kernel's hands", lambda: stuck_pids(moult, "echo"), 30)
+    moult.process.send_signal(signal.SIGTERM)
+    assert moult.process.wait(20) == 0
+    hostile.file("release").write_text("")
