@@ -17,10 +17,10 @@ static int inputs_open_file(struct inputs *inputs, struct err *err)
 	/* Not blocking: a FIFO must not hold us up before it is refused. */
 	inputs->weights_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (inputs->weights_fd < 0 || fstat(inputs->weights_fd, &inputs->file) < 0)
-		return err_set(err, INPUTS_E_REFUSED, "cannot open model file '%s': %s",
+		return err_set(err, INPUTS_E_NO_FILE, "cannot open model file '%s': %s",
 		               path, strerror(errno));
 	if (!S_ISREG(inputs->file.st_mode) || inputs->file.st_size <= 0)
-		return err_set(err, INPUTS_E_REFUSED, "model file '%s' is %s", path,
+		return err_set(err, INPUTS_E_NO_FILE, "model file '%s' is %s", path,
 		               S_ISREG(inputs->file.st_mode) ? "empty"
 		                                             : "not a regular file");
 	return 0;
@@ -33,6 +33,15 @@ static int inputs_take_last_secrets(struct inputs *inputs, const struct inputs *
 	return inputs->secrets.fd < 0 ? -errno : 0;
 }
 
+/* Secrets of another directory are no substitute. */
+static bool inputs_has_last_secrets(const struct inputs *inputs,
+                                    const struct inputs *last)
+{
+	return last && last->secrets.fd >= 0 && last->section->secrets &&
+	       inputs->section->secrets &&
+	       strcmp(last->section->secrets, inputs->section->secrets) == 0;
+}
+
 static int inputs_read_secrets(struct inputs *inputs, const struct inputs *last,
                                struct err *stale, struct err *err)
 {
@@ -43,8 +52,8 @@ static int inputs_read_secrets(struct inputs *inputs, const struct inputs *last,
 		return INPUTS_E_UNSETTLED;
 	if (r == 0)
 		return 0;
-	if (!last || last->secrets.fd < 0)
-		return r < 0 ? r : INPUTS_E_REFUSED;
+	if (!inputs_has_last_secrets(inputs, last))
+		return r < 0 ? r : INPUTS_E_NO_SECRETS;
 	*stale = *err;
 	err->text[0] = '\0';
 	r = inputs_take_last_secrets(inputs, last);

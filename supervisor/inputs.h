@@ -40,13 +40,14 @@ struct inputs {
 
 enum {
 	_INPUTS_E_SUCCESS,
-	INPUTS_E_UNSETTLED, /* a secret changed while being read: try again soon */
-	INPUTS_E_REFUSED,   /* the model file is missing or is no file */
+	INPUTS_E_UNSETTLED,  /* a secret changed while being read: try again soon */
+	INPUTS_E_NO_SECRETS, /* refused, and there is no substitute */
+	INPUTS_E_NO_FILE,    /* the model file is missing or is no file */
 };
 
-/* Reads what is there now. Secrets that are refused are replaced with those of @last (may
- * be NULL), and @stale then says why; without @last it is INPUTS_E_REFUSED. @err has a
- * sentence on every failure. */
+/* Reads what is there now. Secrets that are refused are replaced with those that @last (may
+ * be NULL) has from the same directory, and @stale then says why; else it is
+ * INPUTS_E_NO_SECRETS. @err has a sentence on every failure. */
 int inputs_new(struct inputs **ret_inputs, struct config *config,
                const struct config_model *section, const struct inputs *last,
                struct err *stale, struct err *err);

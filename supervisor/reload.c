@@ -217,7 +217,7 @@ void reload_try_start(struct model *model)
 		return;
 	r = reload_plan_read_inputs(model, &inputs, &err);
 	if (r == INPUTS_E_UNSETTLED) {
-		model_watch_retry(model);
+		model_watch_retry(model, &err);
 		return;
 	}
 	ev_timer_stop(model->context.loop, &model->restart);
@@ -226,7 +226,7 @@ void reload_try_start(struct model *model)
 	reload->inputs = inputs;
 	reload_receipt_open(model);
 	if (r)
-		reload_failed(model, err.text, r == INPUTS_E_REFUSED);
+		reload_failed(model, err.text, r > 0);
 	else
 		reload_begin(model);
 }

@@ -26,20 +26,26 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 	struct inputs *known = reload_plan_known(model);
 	struct inputs *fresh = NULL;
 	struct err stale = ERR_NULL;
+	struct stat file;
 	int r;
 
 	*ret_inputs = inputs_ref(known);
 	model->reload.is_newest = !known;
 	if (known)
 		return 0;
+	model_watch_look(model, &file);
 	r = inputs_new(&fresh, model->context.config, model->section,
 	               model->active ? model->active->inputs : model->good, &stale, err);
 	if (r == INPUTS_E_UNSETTLED)
 		return r;
-	model_watch_set_stale(model, MODEL_INPUT_SECRETS, stale.text);
-	model_watch_set_stale(model, MODEL_INPUT_FILE, r ? err->text : "");
+	model_watch_set_stale(model, MODEL_INPUT_SECRETS,
+	                      r == INPUTS_E_NO_SECRETS ? err->text : stale.text);
+	model_watch_set_stale(model, MODEL_INPUT_FILE,
+	                      r == INPUTS_E_NO_FILE ? err->text : "");
 	if (r == 0)
 		model_watch_note(model, fresh);
+	else
+		model_watch_note_refused(model, r, &file);
 	model->reload.is_newest = !is_recovery || !model->good ||
 	                          (r == 0 && !inputs_equal(fresh, model->refused));
 	if (!model->reload.is_newest ||
