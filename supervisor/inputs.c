@@ -17,10 +17,10 @@ static int inputs_open_file(struct inputs *inputs, struct err *err)
 	/* Not blocking: a FIFO must not hold us up before it is refused. */
 	inputs->weights_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (inputs->weights_fd < 0 || fstat(inputs->weights_fd, &inputs->file) < 0)
-		return err_set(err, INPUTS_E_NO_FILE, "cannot open model file '%s': %s",
+		return err_set(err, INPUTS_E_REFUSED, "cannot open model file '%s': %s",
 		               path, strerror(errno));
 	if (!S_ISREG(inputs->file.st_mode) || inputs->file.st_size <= 0)
-		return err_set(err, INPUTS_E_NO_FILE, "model file '%s' is %s", path,
+		return err_set(err, INPUTS_E_REFUSED, "model file '%s' is %s", path,
 		               S_ISREG(inputs->file.st_mode) ? "empty"
 		                                             : "not a regular file");
 	return 0;
@@ -43,18 +43,17 @@ static bool inputs_has_last_secrets(const struct inputs *inputs,
 }
 
 static int inputs_read_secrets(struct inputs *inputs, const struct inputs *last,
-                               struct err *stale, struct err *err)
+                               struct err *refused, struct err *err)
 {
 	int r = secrets_read(&inputs->secrets, inputs->section->secrets, err);
 
-	stale->text[0] = '\0';
 	if (r == SECRETS_E_UNSETTLED)
 		return INPUTS_E_UNSETTLED;
 	if (r == 0)
 		return 0;
+	*refused = *err;
 	if (!inputs_has_last_secrets(inputs, last))
-		return r < 0 ? r : INPUTS_E_NO_SECRETS;
-	*stale = *err;
+		return r < 0 ? r : INPUTS_E_REFUSED;
 	err->text[0] = '\0';
 	r = inputs_take_last_secrets(inputs, last);
 	return r < 0 ? err_set(err, r, "secrets: %s", strerror(-r)) : 0;
@@ -62,11 +61,13 @@ static int inputs_read_secrets(struct inputs *inputs, const struct inputs *last,
 
 int inputs_new(struct inputs **ret_inputs, struct config *config,
                const struct config_model *section, const struct inputs *last,
-               struct err *stale, struct err *err)
+               struct inputs_found *ret_found, struct err *err)
 {
 	struct inputs *inputs = calloc(1, sizeof(*inputs));
+	int r_file = 0;
 	int r;
 
+	*ret_found = (struct inputs_found){ 0 };
 	if (!inputs)
 		return err_set(err, -ENOMEM, "out of memory");
 	*inputs = (struct inputs){
@@ -76,9 +77,17 @@ int inputs_new(struct inputs **ret_inputs, struct config *config,
 		.secrets = SECRETS_NULL,
 		.weights_fd = -1,
 	};
-	r = inputs_read_secrets(inputs, last, stale, err);
-	if (r == 0)
-		r = inputs_open_file(inputs, err);
+	r = inputs_read_secrets(inputs, last, &ret_found->secrets_refused, err);
+	/* Both are looked at: whoever waits for one to change has to know the other. */
+	if (r != INPUTS_E_UNSETTLED)
+		r_file = inputs_open_file(inputs, &ret_found->file_refused);
+	if (r == 0 && r_file) {
+		*err = ret_found->file_refused;
+		r = r_file;
+	}
+	memcpy(ret_found->secrets_digest, inputs->secrets.digest,
+	       sizeof(ret_found->secrets_digest));
+	ret_found->file = inputs->file;
 	if (r) {
 		inputs_unref(inputs);
 		return r;

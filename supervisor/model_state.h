@@ -102,14 +102,8 @@ void model_watch_init(struct model *model);
 void model_watch_fini(struct model *model);
 /* (Re)arms the watches that the section asks for. */
 void model_watch_arm(struct model *model);
-/* What the model file is now; all zero: none. */
-void model_watch_look(const struct model *model, struct stat *ret_file);
-/* What a reload was tried with is no change any more. */
-void model_watch_note(struct model *model, const struct inputs *inputs);
-/* inputs_new() refused with @outcome; @file: model_watch_look() before. Anything else that
- * comes in the place of what was refused is a change, even what had been there earlier: the
- * reload that asked for it is still owed. */
-void model_watch_note_refused(struct model *model, int outcome, const struct stat *file);
+/* What a reload was tried with, or refused for, is no change any more. */
+void model_watch_note(struct model *model, const struct inputs_found *found);
 /* Secrets are changing: look again soon. @reason is for people when that does not end. */
 void model_watch_retry(struct model *model, const struct err *reason);
 /* Why an input is of no use as it lies on disk; "": it is of use. */

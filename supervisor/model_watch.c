@@ -43,25 +43,14 @@ const char *model_watch_stale(const struct model *model)
 	return "";
 }
 
-void model_watch_look(const struct model *model, struct stat *ret_file)
+void model_watch_note(struct model *model, const struct inputs_found *found)
 {
-	if (!model->section->path || stat(model->section->path, ret_file) < 0)
-		*ret_file = (struct stat){ 0 };
-}
-
-void model_watch_note(struct model *model, const struct inputs *inputs)
-{
-	(void)snprintf(model->seen_secrets, sizeof(model->seen_secrets), "%s",
-	               inputs->secrets.digest);
-	model->seen_file = inputs->file;
-}
-
-void model_watch_note_refused(struct model *model, int outcome, const struct stat *file)
-{
-	if (outcome == INPUTS_E_NO_SECRETS)
-		model->seen_secrets[0] = '\0';
-	else if (outcome == INPUTS_E_NO_FILE)
-		model->seen_file = *file;
+	model_watch_set_stale(model, MODEL_INPUT_SECRETS, found->secrets_refused.text);
+	model_watch_set_stale(model, MODEL_INPUT_FILE, found->file_refused.text);
+	/* Without secrets, or without a file, whatever comes is a change, even what was
+	 * there before: the reload is still owed. */
+	memcpy(model->seen_secrets, found->secrets_digest, sizeof(model->seen_secrets));
+	model->seen_file = found->file;
 }
 
 void model_watch_retry(struct model *model, const struct err *reason)
