@@ -39,7 +39,8 @@ void watch_set_config(struct watch *watch, const struct watch_config *config);
 
 /* Watches the absolute @path (copied): arms first, so that a read after this call misses
  * nothing. A read before it may: on_change comes once without any change, settle after the
- * call. An owner that removes and adds the same path in its on_change never rests.
+ * call. An owner that removes and adds the same path in its on_change never rests:
+ * watch_move() is for that.
  * on_change runs from the loop, never from inside a call of this module; it may add and
  * remove watches. 0 or -errno. */
 int watch_add(struct watch *watch, const char *path,
