@@ -33,19 +33,27 @@ static int inputs_take_last_secrets(struct inputs *inputs, const struct inputs *
 	return inputs->secrets.fd < 0 ? -errno : 0;
 }
 
+/* Secrets of another directory are no substitute. */
+static bool inputs_has_last_secrets(const struct inputs *inputs,
+                                    const struct inputs *last)
+{
+	return last && last->secrets.fd >= 0 && last->section->secrets &&
+	       inputs->section->secrets &&
+	       strcmp(last->section->secrets, inputs->section->secrets) == 0;
+}
+
 static int inputs_read_secrets(struct inputs *inputs, const struct inputs *last,
-                               struct err *stale, struct err *err)
+                               struct err *refused, struct err *err)
 {
 	int r = secrets_read(&inputs->secrets, inputs->section->secrets, err);
 
-	stale->text[0] = '\0';
 	if (r == SECRETS_E_UNSETTLED)
 		return INPUTS_E_UNSETTLED;
 	if (r == 0)
 		return 0;
-	if (!last || last->secrets.fd < 0)
+	*refused = *err;
+	if (!inputs_has_last_secrets(inputs, last))
 		return r < 0 ? r : INPUTS_E_REFUSED;
-	*stale = *err;
 	err->text[0] = '\0';
 	r = inputs_take_last_secrets(inputs, last);
 	return r < 0 ? err_set(err, r, "secrets: %s", strerror(-r)) : 0;
@@ -53,11 +61,13 @@ static int inputs_read_secrets(struct inputs *inputs, const struct inputs *last,
 
 int inputs_new(struct inputs **ret_inputs, struct config *config,
                const struct config_model *section, const struct inputs *last,
-               struct err *stale, struct err *err)
+               struct inputs_found *ret_found, struct err *err)
 {
 	struct inputs *inputs = calloc(1, sizeof(*inputs));
+	int r_file = 0;
 	int r;
 
+	*ret_found = (struct inputs_found){ 0 };
 	if (!inputs)
 		return err_set(err, -ENOMEM, "out of memory");
 	*inputs = (struct inputs){
@@ -67,9 +77,17 @@ int inputs_new(struct inputs **ret_inputs, struct config *config,
 		.secrets = SECRETS_NULL,
 		.weights_fd = -1,
 	};
-	r = inputs_read_secrets(inputs, last, stale, err);
-	if (r == 0)
-		r = inputs_open_file(inputs, err);
+	r = inputs_read_secrets(inputs, last, &ret_found->secrets_refused, err);
+	/* Both are looked at: whoever waits for one to change has to know the other. */
+	if (r != INPUTS_E_UNSETTLED)
+		r_file = inputs_open_file(inputs, &ret_found->file_refused);
+	if (r == 0 && r_file) {
+		*err = ret_found->file_refused;
+		r = r_file;
+	}
+	memcpy(ret_found->secrets_digest, inputs->secrets.digest,
+	       sizeof(ret_found->secrets_digest));
+	ret_found->file = inputs->file;
 	if (r) {
 		inputs_unref(inputs);
 		return r;

@@ -41,15 +41,23 @@ struct inputs {
 enum {
 	_INPUTS_E_SUCCESS,
 	INPUTS_E_UNSETTLED, /* a secret changed while being read: try again soon */
-	INPUTS_E_REFUSED,   /* the model file is missing or is no file */
+	INPUTS_E_REFUSED,   /* missing or no file, or secrets without a substitute */
 };
 
-/* Reads what is there now. Secrets that are refused are replaced with those of @last (may
- * be NULL), and @stale then says why; without @last it is INPUTS_E_REFUSED. @err has a
+/* What lies on disk, whether it is of use or not. */
+struct inputs_found {
+	struct err secrets_refused;              /* why, or "" */
+	struct err file_refused;                 /* likewise */
+	char secrets_digest[SECRETS_DIGEST_HEX]; /* of their substitute when refused */
+	struct stat file;                        /* all zero: none */
+};
+
+/* Reads what is there now. Secrets that are refused are replaced with those that @last (may
+ * be NULL) has from the same directory; without them it is INPUTS_E_REFUSED. @err has a
  * sentence on every failure. */
 int inputs_new(struct inputs **ret_inputs, struct config *config,
                const struct config_model *section, const struct inputs *last,
-               struct err *stale, struct err *err);
+               struct inputs_found *ret_found, struct err *err);
 /* The same of things at hand: takes @secrets and @weights_fd (-1: none), on failure too. 0
  * or -errno. */
 int inputs_of(struct inputs **ret_inputs, struct config *config,

@@ -68,6 +68,7 @@ struct model {
 	char seen_secrets[SECRETS_DIGEST_HEX]; /* a change from these wants a reload */
 	struct stat seen_file;
 	ev_timer unsettled;                  /* secrets changed while being read */
+	unsigned int n_unsettled;            /* so often, one after the other */
 	struct err stale[MODEL_INPUT_COUNT]; /* why what is on disk is of no use, or "" */
 
 	/* reload.c */
@@ -101,10 +102,10 @@ void model_watch_init(struct model *model);
 void model_watch_fini(struct model *model);
 /* (Re)arms the watches that the section asks for. */
 void model_watch_arm(struct model *model);
-/* What a reload was tried with is no change any more. */
-void model_watch_note(struct model *model, const struct inputs *inputs);
-/* Secrets are changing: look again soon. */
-void model_watch_retry(struct model *model);
+/* What a reload was tried with, or refused for, is no change any more. */
+void model_watch_note(struct model *model, const struct inputs_found *found);
+/* Secrets are changing: look again soon. @reason is for people when that does not end. */
+void model_watch_retry(struct model *model, const struct err *reason);
 /* Why an input is of no use as it lies on disk; "": it is of use. */
 void model_watch_set_stale(struct model *model, enum model_input input,
                            const char *reason);

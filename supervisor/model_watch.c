@@ -14,12 +14,16 @@
 
 /* Until secrets that changed while being read are read again. */
 #define MODEL_WATCH_UNSETTLED_S 0.2
+/* So often before somebody is told: 5 s. */
+#define MODEL_WATCH_UNSETTLED_MAX 25
 
 void model_watch_set_stale(struct model *model, enum model_input input,
                            const char *reason)
 {
 	struct err *stale = &model->stale[input];
 
+	if (input == MODEL_INPUT_SECRETS)
+		model->n_unsettled = 0;
 	if (strcmp(stale->text, reason) == 0)
 		return;
 	(void)err_set(stale, 0, "%s", reason);
@@ -39,17 +43,22 @@ const char *model_watch_stale(const struct model *model)
 	return "";
 }
 
-void model_watch_note(struct model *model, const struct inputs *inputs)
+void model_watch_note(struct model *model, const struct inputs_found *found)
 {
-	(void)snprintf(model->seen_secrets, sizeof(model->seen_secrets), "%s",
-	               inputs->secrets.digest);
-	model->seen_file = inputs->file;
+	model_watch_set_stale(model, MODEL_INPUT_SECRETS, found->secrets_refused.text);
+	model_watch_set_stale(model, MODEL_INPUT_FILE, found->file_refused.text);
+	/* Without secrets, or without a file, whatever comes is a change, even what was
+	 * there before: the reload is still owed. */
+	memcpy(model->seen_secrets, found->secrets_digest, sizeof(model->seen_secrets));
+	model->seen_file = found->file;
 }
 
-void model_watch_retry(struct model *model)
+void model_watch_retry(struct model *model, const struct err *reason)
 {
 	if (ev_is_active(&model->unsettled))
 		return;
+	if (++model->n_unsettled >= MODEL_WATCH_UNSETTLED_MAX)
+		model_watch_set_stale(model, MODEL_INPUT_SECRETS, reason->text);
 	ev_timer_set(&model->unsettled, MODEL_WATCH_UNSETTLED_S, 0.);
 	ev_timer_start(model->context.loop, &model->unsettled);
 }
@@ -79,7 +88,7 @@ static void model_watch_check_secrets(struct model *model)
 		return;
 	r = secrets_read(&fresh, model->section->secrets, &err);
 	if (r == SECRETS_E_UNSETTLED)
-		model_watch_retry(model);
+		model_watch_retry(model, &err);
 	else if (r)
 		model_watch_set_stale(model, MODEL_INPUT_SECRETS, err.text);
 	else

@@ -217,7 +217,7 @@ void reload_try_start(struct model *model)
 		return;
 	r = reload_plan_read_inputs(model, &inputs, &err);
 	if (r == INPUTS_E_UNSETTLED) {
-		model_watch_retry(model);
+		model_watch_retry(model, &err);
 		return;
 	}
 	ev_timer_stop(model->context.loop, &model->restart);
@@ -308,11 +308,15 @@ bool reload_is_expected(const struct model *model)
 static bool reload_is_needless(const struct model *model,
                                const struct generation *candidate)
 {
-	return model->active && model->reload.causes == RELOAD_CAUSE(MODEL_CAUSE_FILE) &&
-	       strcmp(candidate->report.weights_sha256,
-	              model->active->report.weights_sha256) == 0 &&
+	const struct generation *active = model->active;
+
+	return active && model->reload.causes == RELOAD_CAUSE(MODEL_CAUSE_FILE) &&
+	       strcmp(candidate->report.weights_sha256, active->report.weights_sha256) ==
+	               0 &&
 	       strcmp(candidate->inputs->secrets.digest,
-	              model->active->inputs->secrets.digest) == 0;
+	              active->inputs->secrets.digest) == 0 &&
+	       !config_model_needs_generation(active->inputs->section,
+	                                      candidate->inputs->section);
 }
 
 /* Inputs that are built from again: a file that was written over is another one. */

@@ -25,7 +25,7 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 	bool is_recovery = (model->pending & ~RELOAD_RECOVERY) == 0;
 	struct inputs *known = reload_plan_known(model);
 	struct inputs *fresh = NULL;
-	struct err stale = ERR_NULL;
+	struct inputs_found found;
 	int r;
 
 	*ret_inputs = inputs_ref(known);
@@ -33,13 +33,10 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 	if (known)
 		return 0;
 	r = inputs_new(&fresh, model->context.config, model->section,
-	               model->active ? model->active->inputs : model->good, &stale, err);
+	               model->active ? model->active->inputs : model->good, &found, err);
 	if (r == INPUTS_E_UNSETTLED)
 		return r;
-	model_watch_set_stale(model, MODEL_INPUT_SECRETS, stale.text);
-	model_watch_set_stale(model, MODEL_INPUT_FILE, r ? err->text : "");
-	if (r == 0)
-		model_watch_note(model, fresh);
+	model_watch_note(model, &found);
 	model->reload.is_newest = !is_recovery || !model->good ||
 	                          (r == 0 && !inputs_equal(fresh, model->refused));
 	if (!model->reload.is_newest ||
@@ -98,13 +95,13 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 json_t *model_explain(struct model *model)
 {
 	struct inputs *inputs;
-	struct err stale = ERR_NULL;
+	struct inputs_found found;
 	struct err err = ERR_NULL;
 	struct strategy_decision decision;
 	int r;
 
 	r = inputs_new(&inputs, model->context.config, model->section,
-	               model->active ? model->active->inputs : model->good, &stale, &err);
+	               model->active ? model->active->inputs : model->good, &found, &err);
 	if (r)
 		return json_pack("{s:s,s:{s:s,s:s}}", "model", model->name, "decision",
 		                 "strategy", strategy_name(STRATEGY_REFUSED), "why",

@@ -111,20 +111,23 @@ static int secrets_list(int dir_fd, const char *directory, struct secrets_list *
 	return r;
 }
 
+/* The time of the change, too: who writes in place may set the other one back. */
+static bool secrets_is_same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
+	       a->st_size == b->st_size &&
+	       memcmp(&a->st_mtim, &b->st_mtim, sizeof(a->st_mtim)) == 0 &&
+	       memcmp(&a->st_ctim, &b->st_ctim, sizeof(a->st_ctim)) == 0;
+}
+
 static bool secrets_is_same(const struct secrets_list *a, const struct secrets_list *b)
 {
 	if (a->n != b->n)
 		return false;
-	for (size_t i = 0; i < a->n; i++) {
-		const struct stat *left = &a->stats[i];
-		const struct stat *right = &b->stats[i];
-
+	for (size_t i = 0; i < a->n; i++)
 		if (strcmp(a->names[i], b->names[i]) != 0 ||
-		    left->st_ino != right->st_ino || left->st_size != right->st_size ||
-		    left->st_mtim.tv_sec != right->st_mtim.tv_sec ||
-		    left->st_mtim.tv_nsec != right->st_mtim.tv_nsec)
+		    !secrets_is_same_file(&a->stats[i], &b->stats[i]))
 			return false;
-	}
 	return true;
 }
 
@@ -199,8 +202,13 @@ static int secrets_read_all(int dir_fd, const char *directory, unsigned char *me
 			"secrets directory %s holds no secret: put one file per secret "
 			"there, or remove the key secrets",
 			directory);
-	for (size_t i = 0; r == 0 && i < lists[0].n; i++)
-		r = secrets_read_one(dir_fd, directory, lists[0].names[i], &cursor, err);
+	for (size_t i = 0; r == 0 && i < lists[0].n; i++) {
+		/* Before it is opened: to open a device may do something. */
+		r = secrets_check(&lists[0].stats[i], directory, lists[0].names[i], err);
+		if (r == 0)
+			r = secrets_read_one(dir_fd, directory, lists[0].names[i],
+			                     &cursor, err);
+	}
 	if (r == 0)
 		r = secrets_list(dir_fd, directory, &lists[1], err);
 	if (r == 0 && !secrets_is_same(&lists[0], &lists[1]))
@@ -230,6 +238,7 @@ static int secrets_seal(struct secrets *ret_secrets, const void *memory, size_t 
 	hmac_sha256_set_key(&hmac, SECRETS_KEY_BYTES, key);
 	hmac_sha256_update(&hmac, bytes, memory);
 	hmac_sha256_digest(&hmac, sizeof(digest), digest);
+	explicit_bzero(&hmac, sizeof(hmac)); /* it holds the end of what it has read */
 	for (size_t i = 0; i < sizeof(digest); i++)
 		(void)snprintf(ret_secrets->digest + 2 * i, 3, "%02x", digest[i]);
 	return 0;
@@ -253,11 +262,11 @@ static int secrets_read_directory(int dir_fd, const char *directory,
 		                        err);
 	data_fd = openat(dir_fd, SECRETS_LINK, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (data_fd < 0)
-		return errno == ENOENT ? SECRETS_E_UNSETTLED
-		                       : err_set(err, SECRETS_E_REFUSED,
-		                                 "secrets directory %s/%s: %s", directory,
-		                                 SECRETS_LINK, strerror(errno));
-	r = secrets_read_all(data_fd, directory, memory, ret_bytes, ret_count, err);
+		r = err_set(err, SECRETS_E_REFUSED, "secrets directory %s/%s: %s",
+		            directory, SECRETS_LINK, strerror(errno));
+	else
+		r = secrets_read_all(data_fd, directory, memory, ret_bytes, ret_count,
+		                     err);
 	n_after = readlinkat(dir_fd, SECRETS_LINK, after, sizeof(after));
 	if (n_after != n_before || memcmp(before, after, (size_t)n_before) != 0)
 		return SECRETS_E_UNSETTLED;
@@ -303,7 +312,10 @@ int secrets_read(struct secrets *ret_secrets, const char *directory, struct err 
 	if (r == 0)
 		r = secrets_seal(ret_secrets, memory, bytes, count);
 	secrets_memory_free(memory, bytes);
-	if (r < 0)
+	if (r == SECRETS_E_UNSETTLED)
+		(void)err_set(err, r, "secrets directory %s changes while being read",
+		              directory);
+	else if (r < 0)
 		(void)err_set(err, r, "secrets directory %s: %s", directory,
 		              strerror(-r));
 	return r;

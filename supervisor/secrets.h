@@ -38,7 +38,8 @@ enum {
  * whose name does not begin with '.' is a secret; a trailing newline is kept as it is.
  * Refused, with a sentence that names the file and the remedy: a missing or empty
  * directory, an empty file, a file that everybody may write, too many or too large files,
- * names of odd characters, anything that is no regular file. Never blocks on a FIFO. */
+ * names of odd characters, a link that leads nowhere, anything that is no regular file.
+ * Never blocks on a FIFO. @err has a sentence on every failure. */
 int secrets_read(struct secrets *ret_secrets, const char *directory, struct err *err);
 /* Copies what is in @secrets to the empty file @fd, and back. 0 or -errno; -EINVAL: that
  * is not what was written. */

@@ -8,8 +8,9 @@
  * file or a directory that may be missing, a symlink farm, a Kubernetes volume): every
  * directory of its resolved chain is watched, or the nearest ancestor that exists. Events
  * are debounced: on_change comes settle after the last one, at the latest settle_cap after
- * the first. A lost watch or an overflow rebuilds everything and reports every path. A slow
- * poll calls on_change too when what stat and readlink say differs, so inotify may fail
+ * the first. An overflow or a file system that goes away rebuilds everything and reports
+ * every path. A slow poll calls on_change too when what stat says differs, or when the last
+ * change is so young that another may hide behind the same time stamp, so inotify may fail
  * silently without harm.
  *
  * Spurious reports are allowed and must cost the owner nothing.
@@ -27,7 +28,8 @@ struct watch_config {
 	uint64_t poll_ns;
 };
 
-/* 0 or -errno. Without inotify (EMFILE, ENOSYS) it polls only and logs so once. */
+/* 0 or -errno. Without inotify (EMFILE, ENOSYS) it polls only, logs so once, and tries again
+ * with each poll. */
 int watch_new(struct watch **ret_watch, struct ev_loop *loop,
               const struct watch_config *config);
 void watch_free(struct watch *watch);
@@ -35,7 +37,10 @@ void watch_free(struct watch *watch);
 /* New timings, from the next event on. */
 void watch_set_config(struct watch *watch, const struct watch_config *config);
 
-/* Watches the absolute @path (copied): arms first, so that a read after this call misses nothing.
+/* Watches the absolute @path (copied): arms first, so that a read after this call misses
+ * nothing. A read before it may: on_change comes once without any change, settle after the
+ * call. An owner that removes and adds the same path in its on_change never rests:
+ * watch_move() is for that.
  * on_change runs from the loop, never from inside a call of this module; it may add and
  * remove watches. 0 or -errno. */
 int watch_add(struct watch *watch, const char *path,
@@ -48,5 +53,5 @@ int watch_move(struct watch *watch, const char *path,
                void (*on_change)(void *context, const char *path), void *context,
                struct watch_path **slot);
 
-/* Watches and directories in use, for status and tests. */
+/* Directories in use, for status and tests. */
 size_t watch_count(const struct watch *watch);

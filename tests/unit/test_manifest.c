@@ -63,7 +63,7 @@ static struct inputs *inputs_with(const char *more)
 	FREE char *text = NULL;
 	struct config *config;
 	struct inputs *inputs;
-	struct err stale = ERR_NULL;
+	struct inputs_found found;
 	struct err err = ERR_NULL;
 
 	assert_true(asprintf(&text,
@@ -75,7 +75,7 @@ static struct inputs *inputs_with(const char *more)
 	in_folder(path, sizeof(path), "moult.conf");
 	if (config_load(&config, path, &err) < 0)
 		fail_msg("%s", err.text);
-	assert_int_equal(inputs_new(&inputs, config, config->models[0], NULL, &stale,
+	assert_int_equal(inputs_new(&inputs, config, config->models[0], NULL, &found,
 	                            &err),
 	                 0);
 	config_unref(config);

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Secrets and model files that move, vanish and come back under a running model."""
+import os
+import signal
+
+from harness import Load, echo_section, is_alive, wait_for
+
+
+def fill(directory, **values):
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, value in values.items():
+        (directory / name).write_text(value)
+
+
+def wait_stale(moult, says):
+    wait_for(says, lambda: says in (moult.status("echo")["stale"] or ""))
+
+
+def wait_fresh(moult):
+    wait_for("fresh inputs", lambda: not moult.status("echo")["stale"])
+
+
+def rewrite(moult, section):
+    fresh = moult.home / "section.new"
+    fresh.write_text(section)
+    os.rename(fresh, moult.models / "0.conf")
+
+
+def test_vanished_directory_keeps_the_last(start, tmp_path):
+    """Even a loader that dies meanwhile is replaced with the last good secrets."""
+    secrets = tmp_path / "volume" / "secrets"
+    fill(secrets, token="one")
+    moult = start(echo_section(secrets=secrets))
+    moult.note_fds()
+    load = Load(moult.port)
+    before = moult.status("echo")
+    os.rename(tmp_path / "volume", tmp_path / "gone")
+    wait_stale(moult, "No such file")
+    assert moult.status("echo")["pid"] == before["pid"]
+
+    os.kill(before["pid"], signal.SIGKILL)
+    moult.wait_receipt("echo", lambda r: r["cause"] == "crash" and r["outcome"] == "ok")
+    crashed = moult.status("echo")
+    assert crashed["secrets_digest"] == before["secrets_digest"]
+    assert "No such file" in crashed["stale"]
+
+    os.rename(tmp_path / "gone", tmp_path / "volume")
+    wait_fresh(moult)
+    assert moult.status("echo")["pid"] == crashed["pid"]
+    moult.write_secret(secrets, "token", "two")
+    moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and r["outcome"] == "ok")
+    assert moult.status("echo")["secrets_digest"] != before["secrets_digest"]
+    load.wait_more()
+    load.stop_and_check()
+
+
+def test_volume_that_leads_nowhere(start, tmp_path):
+    secrets = tmp_path / "secrets"
+    moult = start(ready=False)
+    moult.swap_secrets(secrets, {"token": "one"})
+    (moult.models / "0.conf").write_text(echo_section(secrets=secrets))
+    moult.wait_receipt("echo", lambda r: r["outcome"] == "ok")
+    pid = moult.status("echo")["pid"]
+    kept = os.readlink(secrets / "..data")
+    os.symlink("..nowhere", secrets / "..data_tmp")
+    os.rename(secrets / "..data_tmp", secrets / "..data")
+    wait_stale(moult, "..data: No such file")
+
+    os.symlink(kept, secrets / "..data_tmp")
+    os.rename(secrets / "..data_tmp", secrets / "..data")
+    wait_fresh(moult)
+    assert moult.status("echo")["pid"] == pid
+    moult.swap_secrets(secrets, {"token": "two"})
+    moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and r["outcome"] == "ok")
+
+
+def test_secrets_that_never_settle(start, tmp_path):
+    """The kernel's own files are shorter than they say, as if somebody were writing."""
+    secrets = tmp_path / "secrets"
+    fill(secrets, token="one")
+    moult = start(echo_section(secrets=secrets))
+    pid = moult.status("echo")["pid"]
+    os.symlink("/sys/kernel/uevent_seqnum", secrets / ".link")
+    os.rename(secrets / ".link", secrets / "token")
+    wait_stale(moult, "changes while being read")
+    assert moult.status("echo")["pid"] == pid
+    moult.write_secret(secrets, "token", "one")
+    wait_fresh(moult)
+    assert moult.status("echo")["receipts"] == 1
+
+
+def test_secrets_come_late(start, tmp_path):
+    """A volume that is mounted after the start: its parents, too, were missing."""
+    secrets = tmp_path / "run" / "volume" / "secrets"
+    moult = start(echo_section(secrets=secrets), ready=False)
+    moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    assert "No such file" in moult.status("echo")["stale"]
+    fill(secrets, token="one")
+    receipt = moult.wait_receipt("echo", lambda r: r["cause"] == "secrets")
+    # Nothing else was tried in between, although nothing was there to look at.
+    assert receipt["outcome"] == "ok" and receipt["number"] == 2, receipt
+    wait_fresh(moult)
+
+
+def test_another_directory_has_no_substitute(start, tmp_path):
+    """What was asked for is still owed when the directory turns up, even with the same
+    secrets inside."""
+    fill(tmp_path / "a", token="same")
+    moult = start(echo_section(secrets=tmp_path / "a"))
+    before = moult.status("echo")
+    rewrite(moult, echo_section(secrets=tmp_path / "b"))
+    receipt = moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    assert str(tmp_path / "b") in receipt["reason"], receipt
+    assert moult.status("echo")["pid"] == before["pid"]
+    assert str(tmp_path / "b") in moult.status("echo")["stale"]
+    fill(tmp_path / "b", token="same")
+    moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and r["outcome"] == "ok")
+    after = moult.status("echo")
+    assert after["pid"] != before["pid"] and not after["stale"]
+    assert after["secrets_digest"] == before["secrets_digest"]
+
+
+def test_configuration_waits_for_the_file(start, tmp_path):
+    """The same file comes back: the configuration that could not be built is built."""
+    model_file = tmp_path / "model.bin"
+    model_file.write_bytes(b"weights")
+    moult = start(echo_section(path=model_file))
+    before = moult.status("echo")
+    os.rename(model_file, tmp_path / "gone")
+    wait_stale(moult, "No such file")
+    rewrite(moult, echo_section(path=model_file, version=2))
+    moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    assert moult.status("echo")["pid"] == before["pid"]
+    failed = moult.status("echo")["receipts"]
+    os.rename(tmp_path / "gone", model_file)
+    moult.wait_receipt("echo", lambda r: r["cause"] == "model-file" and r["outcome"] == "ok")
+    after = moult.status("echo")
+    assert after["pid"] != before["pid"] and not after["stale"]
+    assert after["receipts"] == failed + 1
+
+
+def test_versions_behind_a_link(start, tmp_path):
+    """current -> v1, then v2: the usual way to deploy and to go back."""
+    for version in ("v1", "v2"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "model.bin").write_text(version)
+    os.symlink("v1", tmp_path / "current")
+    moult = start(echo_section(path=tmp_path / "current" / "model.bin"))
+    moult.note_fds()
+    load = Load(moult.port)
+    for version in ("v2", "v1", "v2"):
+        before = moult.status("echo")
+        os.symlink(version, tmp_path / "current.new")
+        os.rename(tmp_path / "current.new", tmp_path / "current")
+        moult.wait_receipt("echo", lambda r: r["number"] > before["receipts"] and
+                           r["cause"] == "model-file" and r["outcome"] == "ok")
+        wait_for("the end of the old loader", lambda: not is_alive(before["pid"]))
+    load.wait_more()
+    load.stop_and_check()
