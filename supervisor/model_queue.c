@@ -13,16 +13,26 @@
 #include "supervisor/model_state.h"
 #include "supervisor/parameters.h"
 
+/* A model that nothing but a new input will help: no time can be named. */
+#define MODEL_HELPLESS_NS (60 * CLOCK_NS_PER_SEC)
+
+static struct model *model_of(struct queue *queue)
+{
+	return (struct model *)((char *)queue - offsetof(struct model, queue));
+}
+
 /* Pauses */
+
+static uint64_t model_backoff_ns(struct model *model)
+{
+	return (uint64_t)(1e9 * ev_timer_remaining(model->context.loop, &model->restart));
+}
 
 static uint64_t model_left_ns(struct model *model, uint64_t now_ns)
 {
-	uint64_t at_ns = model->reload.started_ns;
-
-	if (ev_is_active(&model->restart))
-		at_ns = now_ns + (uint64_t)(1e9 * ev_timer_remaining(model->context.loop,
-		                                                     &model->restart));
-	hold_attempt(&model->hold, at_ns);
+	hold_attempt(&model->hold, ev_is_active(&model->restart)
+	                                   ? now_ns + model_backoff_ns(model)
+	                                   : model->reload.started_ns);
 	return hold_left_ns(&model->hold, now_ns);
 }
 
@@ -62,18 +72,29 @@ static unsigned int model_retry_after_s(uint64_t left_ns)
 	return left_s < 1 ? 1 : left_s > 3600 ? 3600 : (unsigned int)left_s;
 }
 
+/* When to come again, while nothing is expected to serve soon. */
+static unsigned int model_down_retry_s(struct model *model)
+{
+	if (model->is_stopping)
+		return 1;
+	return model_retry_after_s(ev_is_active(&model->restart) ? model_backoff_ns(model)
+	                                                         : MODEL_HELPLESS_NS);
+}
+
 /* The ways to fail */
 
 void model_fail_request(struct request *request, enum request_failure failure,
                         unsigned int status, const char *reason)
 {
 	bool is_waited_for = request->has_owner && !request->is_expired;
+	unsigned int retry_after_s = 0;
 
+	if (failure == REQUEST_FAILURE_DOWN)
+		retry_after_s = model_down_retry_s(model_of(request->queue));
 	/* Without an owner this frees it. */
 	request_fail(request, failure);
 	if (is_waited_for)
-		request_answer_error(request, status, status == 503 ? 1 : 0, "%s",
-		                     reason);
+		request_answer_error(request, status, retry_after_s, "%s", reason);
 }
 
 static struct request *model_first(struct model *model)
@@ -173,8 +194,9 @@ static int model_may_pause(struct model *model, const struct request *request,
 	if (model->active)
 		return 0;
 	if (!reload_is_expected(model))
-		return request_refuse(refusal, 503, 5, "model '%s' does not serve: %s",
-		                      model->name, model->last_error.text);
+		return request_refuse(refusal, 503, model_down_retry_s(model),
+		                      "model '%s' does not serve: %s", model->name,
+		                      model->last_error.text);
 	*ret_left_ns = model_left_ns(model, request->accepted_ns);
 	if (*ret_left_ns < request->timeout_ns)
 		return 0;
@@ -254,8 +276,7 @@ static void model_set_deadline(struct model *model, struct request *request)
 int model_submit(struct request *request, struct request_refusal *refusal)
 {
 	struct queue *queue = request->queue;
-	struct model *model =
-		(struct model *)((char *)queue - offsetof(struct model, queue));
+	struct model *model = model_of(queue);
 	int r;
 
 	model_set_deadline(model, request);
