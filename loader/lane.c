@@ -118,6 +118,11 @@ void lane_progress(struct lane *lane)
 	atomic_store_explicit(&lane->head->progress, count + 1, memory_order_relaxed);
 }
 
+void lane_begin(struct lane *lane, uint64_t lease)
+{
+	atomic_store_explicit(&lane->head->begun, lease, memory_order_relaxed);
+}
+
 static bool lane_is_inside(uint64_t offset, uint64_t bytes, uint64_t size)
 {
 	return offset <= size && bytes <= size - offset;

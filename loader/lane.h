@@ -72,6 +72,9 @@ void lane_fini(struct lane *lane);
 /* Shows the supervisor that this process gets work done. */
 void lane_progress(struct lane *lane);
 
+/* Notes that work on @lease begins: should the process die, it may be to blame. */
+void lane_begin(struct lane *lane, uint64_t lease);
+
 /* The next request or cancellation, checked. 0, LANE_E_EMPTY or LANE_E_VIOLATION with a
  * sentence. */
 int lane_take(struct lane *lane, struct proto_submit *ret_submit, struct err *err);

@@ -538,6 +538,28 @@ static int oip_read_outputs(struct oip_decoding *decoding, const json_t *outputs
 	return 0;
 }
 
+/* The supervisor reads priority; it is checked here, where a request is refused. */
+static int oip_read_parameters(struct oip_decoding *decoding, const json_t *parameters)
+{
+	static const char *const numbers[] = { "timeout", "priority" };
+	uint64_t timeout_us;
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		const json_t *value = json_object_get(parameters, numbers[i]);
+
+		if (value && (!json_is_integer(value) || json_integer_value(value) < 0))
+			return err_set(decoding->err, 400,
+			               "parameter %s must be an integer, 0 or more",
+			               numbers[i]);
+	}
+	timeout_us = (uint64_t)json_integer_value(json_object_get(parameters, "timeout"));
+	decoding->request->timeout_ns =
+		timeout_us < UINT64_MAX / 1000 ? timeout_us * 1000 : 0;
+	decoding->binary_output =
+		json_is_true(json_object_get(parameters, "binary_data_output"));
+	return 0;
+}
+
 static int oip_read_json(struct oip_decoding *decoding, const json_t *json)
 {
 	const char *id = json_string_value(json_object_get(json, "id"));
@@ -553,10 +575,9 @@ static int oip_read_json(struct oip_decoding *decoding, const json_t *json)
 		(void)strcpy(decoding->request->id, id);
 	if (outputs && !json_is_array(outputs))
 		return err_set(decoding->err, 400, "outputs must be a list");
-	decoding->binary_output =
-		json_is_true(json_object_get(json_object_get(json, "parameters"),
-	                                     "binary_data_output"));
-	r = oip_read_outputs(decoding, outputs);
+	r = oip_read_parameters(decoding, json_object_get(json, "parameters"));
+	if (r == 0)
+		r = oip_read_outputs(decoding, outputs);
 	if (r == 0)
 		r = oip_read_inputs(decoding, json_object_get(json, "inputs"));
 	return r;
@@ -659,6 +680,7 @@ static void oip_forget(struct oip_request *request)
 	request->header.used_bytes = 0;
 	request->n_sequence = 0;
 	request->n_wanted = 0;
+	request->timeout_ns = 0;
 	request->id[0] = '\0';
 }
 

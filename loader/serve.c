@@ -287,6 +287,14 @@ static void serve_trim(struct serve_member *member)
 	oip_request_init(&member->request);
 }
 
+static int serve_expire(struct serve *serve, const struct proto_submit *submit)
+{
+	int r = serve_answer_error(serve, submit->lease, 504,
+	                           "the request's deadline passed while it waited");
+
+	return r ? r : SERVE_E_EMPTY;
+}
+
 /* 0: @member is decoded. SERVE_E_EMPTY: it has been answered already. */
 static int serve_decode(struct serve *serve, struct serve_member *member)
 {
@@ -295,11 +303,9 @@ static int serve_decode(struct serve *serve, struct serve_member *member)
 	struct err err = ERR_NULL;
 	int r;
 
-	if (clock_now_ns() >= submit->deadline_ns) {
-		r = serve_answer_error(serve, submit->lease, 504,
-		                       "the request's deadline passed while it waited");
-		return r ? r : SERVE_E_EMPTY;
-	}
+	lane_begin(serve->lane, submit->lease);
+	if (clock_now_ns() >= submit->deadline_ns)
+		return serve_expire(serve, submit);
 	if (proto_head_read(&head, lane_request(serve->lane, submit->head_offset),
 	                    submit->head_bytes) < 0) {
 		(void)err_set(serve->err, 0, "a request has a malformed head");
@@ -308,6 +314,10 @@ static int serve_decode(struct serve *serve, struct serve_member *member)
 	r = oip_decode(&member->request, &serve->compute.model, &head,
 	               lane_request(serve->lane, submit->body_offset), submit->body_bytes,
 	               &err);
+	/* The supervisor looks for this parameter only where that is cheap. */
+	if (r == 0 && member->request.timeout_ns > 0 &&
+	    clock_now_ns() - submit->accepted_ns >= member->request.timeout_ns)
+		return serve_expire(serve, submit);
 	if (r == 0)
 		return 0;
 	serve_trim(member);

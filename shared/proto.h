@@ -35,7 +35,7 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 1
+#define PROTO_VERSION 2
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
@@ -92,7 +92,8 @@ enum proto_exit {
 	PROTO_EXIT_ORPHAN = 71,   /* the supervisor is gone */
 };
 
-/* Start of the rings' memory. Written once by the supervisor, except progress. */
+/* Start of the rings' memory. Written once by the supervisor, except what the loader
+ * writes. */
 struct proto_rings {
 	uint32_t magic;
 	uint32_t version;
@@ -102,6 +103,10 @@ struct proto_rings {
 	uint32_t reserved;
 	/* Written by the loader: rises whenever work gets done, so that a hang shows. */
 	_Alignas(RING_CACHE_LINE) _Atomic uint64_t progress;
+	/* Written by the loader: the newest lease that it has begun to decode. Leases are
+	 * taken in the order of their numbers, which only grow, so when the loader dies
+	 * this one and what is older and not answered may be to blame, and nothing else. */
+	_Atomic uint64_t begun;
 	_Alignas(RING_CACHE_LINE) unsigned char rings[];
 };
 
@@ -120,7 +125,8 @@ struct proto_submit {
 	uint64_t body_offset; /* 64-byte aligned */
 	uint64_t body_bytes;
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC, or CLOCK_NEVER */
-	uint64_t reserved;
+	uint64_t
+		accepted_ns; /* CLOCK_MONOTONIC: the timeout parameter counts from here */
 };
 
 enum proto_answer_flag {

@@ -86,6 +86,8 @@ struct config_model {
 	bool keep_good;
 	bool keep_secrets;
 	uint32_t max_held; /* requests that may wait */
+	uint64_t max_held_bytes;
+	uint64_t poison_memory_ns; /* 0: bodies that end loaders are not remembered */
 	uint64_t request_timeout_ns;
 	uint64_t stage_timeout_ns;
 	uint64_t commit_timeout_ns;

@@ -474,6 +474,33 @@ static const struct config_key model_keys[] = {
 			"503.",
 	},
 	{
+		.name = "max_held_bytes",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_LIVE,
+		AT(config_model, max_held_bytes),
+		.min = 0,
+		.max = 64 * GIB,
+		.fallback = "128M",
+		.help = "Memory that requests which wait for a loader may occupy; more "
+			"are answered with status 503.\n"
+			"It is a part of\n.Cm request_arena ,\nwhich bounds them too.",
+	},
+	{
+		.name = "poison_memory",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, poison_memory_ns),
+		.min = 0,
+		.max = 24 * HOUR,
+		.fallback = "5m",
+		.help = "How long the body of a request that ended two loaders is "
+			"remembered, to be answered with status 500 at once.\n"
+			"The answer and the log have its SHA-256, size and shape.\n"
+			"A reload that is no restart after a crash forgets all of "
+			"them.\n"
+			"With 0 none is remembered.",
+	},
+	{
 		.name = "request_timeout",
 		.type = CONFIG_TYPE_DURATION,
 		.class = CONFIG_LIVE,
@@ -481,7 +508,10 @@ static const struct config_key model_keys[] = {
 		.min = 1 * MS,
 		.max = 24 * HOUR,
 		.fallback = "60s",
-		.help = "How long a request may take, waiting included.",
+		.help = "How long a request may take, waiting included.\n"
+			"A client may ask for less, with the header\n"
+			".Ql Moult-Timeout-Ms\n"
+			"or the protocol's parameter\n.Ql timeout .",
 	},
 	{
 		.name = "stage_timeout",

@@ -171,6 +171,26 @@ static void print_other(FILE *out, json_t *model, const char *key, const json_t 
 	(void)fputc('\n', out);
 }
 
+static void print_poison(FILE *out, json_t *model)
+{
+	json_t *failures =
+		json_object_get(json_object_get(model, "requests"), "failures");
+	json_t *poison = json_object_get(model, "poison");
+	json_int_t poisoned = json_integer_value(json_object_get(failures, "poison"));
+	const char *name = text_of(model, "name");
+
+	if (poisoned == 0)
+		return;
+	ctl_print_text(out, name ? name : "?");
+	(void)fprintf(out,
+	              ": %lld requests ended loaders, %lld bodies are remembered, %lld "
+	              "refused\n",
+	              (long long)poisoned,
+	              (long long)json_integer_value(json_object_get(poison,
+	                                                            "remembered")),
+	              (long long)json_integer_value(json_object_get(poison, "refused")));
+}
+
 static void print_row(FILE *out, json_t *model, int name_width)
 {
 	json_t *requests = json_object_get(model, "requests");
@@ -222,6 +242,7 @@ void ctl_print_status(FILE *out, json_t *answer)
 		print_other(out, model, "retiring", json_object_get(model, "retiring"));
 		json_array_foreach(json_object_get(model, "stuck"), j, stuck)
 			print_other(out, model, "stuck", stuck);
+		print_poison(out, model);
 		print_note(out, model, "stale",
 		           "an input is stale, the last good one is in use");
 		print_note(out, model, "last_error", "last error");

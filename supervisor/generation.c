@@ -462,13 +462,12 @@ static bool generation_is_oom_victim(const struct generation *generation, int st
 	       cgroup_memory_read().oom_kills > generation->oom_kills;
 }
 
-static void generation_explain_exit(struct generation *generation, const char *how,
-                                    int status)
+static void generation_explain_exit(struct generation *generation, const char *how)
 {
 	const char *state = generation_state_name(generation->state);
 	uint64_t now_bytes = generation->use.now_bytes;
 
-	if (generation_is_oom_victim(generation, status))
+	if (generation->was_oom_victim)
 		(void)err_set(
 			&generation->failure, 0,
 			"the loader died while %s: the kernel killed it, out of memory "
@@ -493,9 +492,10 @@ static void generation_on_exit(void *context, int status)
 		generation_on_chan(generation->loop, &generation->chan_io, EV_READ);
 	is_expected = generation->state == GENERATION_STOPPING && status == 0;
 	generation->exit_status = status;
+	generation->was_oom_victim = generation_is_oom_victim(generation, status);
 	(void)child_describe(status, text, sizeof(text));
 	if (!is_expected && generation->failure.text[0] == '\0')
-		generation_explain_exit(generation, text, status);
+		generation_explain_exit(generation, text);
 	if (WIFEXITED(status) && (WEXITSTATUS(status) == PROTO_EXIT_CONFIG ||
 	                          WEXITSTATUS(status) == PROTO_EXIT_MODEL))
 		generation->is_permanent = true;

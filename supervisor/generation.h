@@ -128,6 +128,8 @@ struct generation {
 	uint64_t n_answered; /* leases that ended, a hint of use */
 	uint64_t oom_kills;  /* the kernel's count when it was spawned */
 	bool is_permanent;   /* failed in a way that the same input will repeat */
+	bool was_oom_victim; /* the kernel killed it for want of memory */
+	bool has_culprit; /* the listener's: it died of a request, by no fault of its own */
 	struct err failure;  /* why it is FAILED or was killed; "" otherwise */
 	char last_line[256]; /* of its stderr: often the best reason there is */
 	struct generation_report report;

@@ -8,8 +8,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "shared/clock.h"
 #include "supervisor/http_conn.h"
 #include "supervisor/http_meta.h"
+
+#define HTTP_TIMEOUT_MAX_MS (24ULL * 3600 * 1000)
 
 /* Headers of a request on their way into the arena. */
 struct http_head {
@@ -23,8 +26,24 @@ struct http_head {
 	bool is_bad_name;
 	bool has_continue;
 	bool is_too_much;
+	bool is_bad_timeout;
+	bool is_encoded;
 	uint64_t length_bytes;
+	uint64_t json_bytes; /* UINT64_MAX: not said */
+	uint64_t timeout_ns; /* CLOCK_NEVER: not said */
 };
+
+/* How long the client is going to wait. */
+static void http_head_read_timeout(struct http_head *head, const char *value)
+{
+	size_t digits = strspn(value, "0123456789");
+	uint64_t timeout_ms = strtoull(value, NULL, 10);
+
+	head->is_bad_timeout = digits == 0 || value[digits] != '\0' || timeout_ms == 0 ||
+	                       timeout_ms > HTTP_TIMEOUT_MAX_MS;
+	if (!head->is_bad_timeout)
+		head->timeout_ns = timeout_ms * CLOCK_NS_PER_MS;
+}
 
 /* Takes in what is about this connection and not about the request. Returns true for
  * headers that an engine has no use for: the body that it sees is not chunked any more.
@@ -53,6 +72,12 @@ static bool http_head_is_ours(struct http_head *head, const struct proto_field *
 			head->length_bytes = strtoull(value, NULL, 10);
 		}
 		return false;
+	case 16:
+		if (proto_text_equals(field->name, "content-encoding"))
+			head->is_encoded = strcasecmp(value, "identity") != 0;
+		else if (proto_text_equals(field->name, "moult-timeout-ms"))
+			http_head_read_timeout(head, value);
+		return false;
 	case 17:
 		if (!proto_text_equals(field->name, "transfer-encoding"))
 			return false;
@@ -60,6 +85,10 @@ static bool http_head_is_ours(struct http_head *head, const struct proto_field *
 			head->is_chunked || strcasecmp(value, "chunked") != 0;
 		head->is_chunked = true;
 		return true;
+	case 31:
+		if (proto_text_equals(field->name, "inference-header-content-length"))
+			head->json_bytes = strtoull(value, NULL, 10);
+		return false;
 	default:
 		return false;
 	}
@@ -235,11 +264,21 @@ static enum MHD_Result http_begin_infer(struct http_conn *conn, const char *meth
 		.fields = head->fields,
 		.n_fields = head->n_fields,
 		.body_bytes = conn->body_bytes,
+		.json_bytes = head->json_bytes,
+		.is_encoded = head->is_encoded,
+		.timeout_ns = head->timeout_ns,
 		.on_part = http_conn_on_part,
 		.context = conn,
 	};
 	struct model *model = http_find_model(conn);
 
+	if (model && head->is_bad_timeout) {
+		(void)request_refuse(&conn->refusal, 400, 0,
+		                     REQUEST_TIMEOUT_HEADER
+		                     " must be a number of milliseconds from 1 to %llu",
+		                     HTTP_TIMEOUT_MAX_MS);
+		return http_conn_refuse(conn);
+	}
 	if (!model || model_begin(model, &start, &conn->request, &conn->refusal) != 0)
 		return http_conn_refuse(conn);
 	http_conn_enter(conn, HTTP_PHASE_BODY);
@@ -256,6 +295,8 @@ enum MHD_Result http_begin(struct http_conn *conn, const char *method)
 		.fields = fields,
 		.names = conn->http->names,
 		.names_left = sizeof(conn->http->names),
+		.json_bytes = UINT64_MAX,
+		.timeout_ns = CLOCK_NEVER,
 	};
 
 	(void)MHD_get_connection_values_n(conn->connection, MHD_HEADER_KIND,

@@ -220,6 +220,11 @@ static uint64_t metric_held(const struct model *model)
 	return model_counts(model)->held;
 }
 
+static uint64_t metric_held_bytes(const struct model *model)
+{
+	return model_counts(model)->held_bytes;
+}
+
 static uint64_t metric_leased(const struct model *model)
 {
 	return model_counts(model)->leased;
@@ -247,6 +252,8 @@ static const struct metric model_metrics[] = {
 	  "Leases that went back to the queue.", metric_replayed },
 	{ "moult_requests_held", "gauge", "Requests that wait for a loader.",
 	  metric_held },
+	{ "moult_requests_held_bytes", "gauge", "Memory that those occupy.",
+	  metric_held_bytes },
 	{ "moult_requests_leased", "gauge", "Requests that a loader has.",
 	  metric_leased },
 	{ "moult_generation", "gauge", "Generation that serves; 0: none.",
@@ -258,6 +265,17 @@ static void http_meta_metric(FILE *stream, const char *name, const char *type,
                              const char *help)
 {
 	(void)fprintf(stream, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void http_meta_failures(FILE *stream, const struct model *model)
+{
+	for (unsigned int i = 0; i < REQUEST_FAILURE_COUNT; i++)
+		(void)fprintf(stream,
+		              "moult_requests_failures_total{model=\"%s\",reason=\"%s\"} "
+		              "%llu\n",
+		              model_name(model),
+		              request_failure_name((enum request_failure)i),
+		              (unsigned long long)model_counts(model)->failures[i]);
 }
 
 static void http_meta_own_metrics(FILE *stream, const struct http *http)
@@ -306,6 +324,10 @@ char *http_meta_metrics(const struct http_models *models, const struct http *htt
 			              model_name(model),
 			              (unsigned long long)metric->read(model));
 	}
+	http_meta_metric(stream, "moult_requests_failures_total", "counter",
+	                 "Requests that ended without an answer, by reason.");
+	for (size_t i = 0; (model = models->at(models->context, i)); i++)
+		http_meta_failures(stream, model);
 	http_meta_own_metrics(stream, http);
 	if (fclose(stream) != 0) {
 		free(text);

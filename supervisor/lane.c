@@ -23,7 +23,8 @@ struct lane {
 	uint32_t refs;
 	uint32_t leases;
 	uint32_t n_leased;
-	uint32_t n_parts; /* taken in and not released yet */
+	uint32_t n_suspects; /* of the leases */
+	uint32_t n_parts;    /* taken in and not released yet */
 	uint64_t generation;
 	uint64_t sequence;
 	struct queue *queue;
@@ -152,6 +153,7 @@ int lane_submit(struct lane *lane, struct request *request)
 		.body_offset = request->body_offset,
 		.body_bytes = request->body_bytes,
 		.deadline_ns = request->deadline_ns,
+		.accepted_ns = request->accepted_ns,
 	};
 	/* Twice as many entries as leases: it is full only when the loader lies. */
 	if (ring_push(&lane->submit, &submit) != 0) {
@@ -159,12 +161,12 @@ int lane_submit(struct lane *lane, struct request *request)
 		return LANE_E_VIOLATION;
 	}
 	lane->n_leased++;
+	lane->n_suspects += request->is_suspect;
 	lane->has_news = true;
 	slot = &lane->slots[index];
 	*slot = (struct lane_slot){ .request = request, .lease = submit.lease };
 	request->lease = submit.lease;
 	request->lane = lane;
-	request->attempts++;
 	request_set_state(request, REQUEST_LEASED);
 	return 0;
 }
@@ -257,6 +259,7 @@ static int lane_take_in(struct lane *lane, const struct proto_answer *answer)
 	if (part->is_last) {
 		slot->request = NULL;
 		lane->n_leased--;
+		lane->n_suspects -= request->is_suspect;
 		lane->free_slots[lane->leases - lane->n_leased - 1] = index;
 		request->lane = NULL;
 	}
@@ -325,14 +328,15 @@ static int lane_compare(const void *a, const void *b)
 	const struct lane_slot *left = a;
 	const struct lane_slot *right = b;
 
-	return left->lease < right->lease ? -1 : left->lease > right->lease;
+	return left->lease > right->lease ? -1 : left->lease < right->lease;
 }
 
 void lane_close(struct lane *lane,
                 void (*on_lease)(void *context, struct request *request), void *context)
 {
 	lane->is_closed = true;
-	/* The sequence is in the high bits: sorting by lease is sorting by age. */
+	/* The sequence is in the high bits: sorting by lease is sorting by age. The youngest
+	 * comes first, so that each goes in front of the last one where it is held. */
 	qsort(lane->slots, lane->leases, sizeof(lane->slots[0]), lane_compare);
 	for (uint32_t i = 0; i < lane->leases; i++) {
 		struct request *request = lane->slots[i].request;
@@ -341,6 +345,7 @@ void lane_close(struct lane *lane,
 			continue;
 		lane->slots[i].request = NULL;
 		lane->n_leased--;
+		lane->n_suspects -= request->is_suspect;
 		request->lane = NULL;
 		on_lease(context, request);
 	}
@@ -358,4 +363,17 @@ uint64_t lane_progress(const struct lane *lane)
 	const struct proto_rings *head = lane->rings.base;
 
 	return atomic_load_explicit(&head->progress, memory_order_relaxed);
+}
+
+bool lane_has_suspect(const struct lane *lane)
+{
+	return lane->n_suspects > 0;
+}
+
+bool lane_has_begun(const struct lane *lane, uint64_t lease)
+{
+	const struct proto_rings *head = lane->rings.base;
+	uint64_t begun = atomic_load_explicit(&head->begun, memory_order_relaxed);
+
+	return lease <= begun || begun >> LANE_SLOT_BITS > lane->sequence;
 }

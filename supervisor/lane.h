@@ -54,11 +54,16 @@ bool lane_flush(struct lane *lane);
 /* After the loop woke up. */
 void lane_wake(struct lane *lane);
 
-/* The loader is dead: takes its leases back, oldest first, each handed to @on_lease, and
+/* The loader is dead: takes its leases back, youngest first, each handed to @on_lease, and
  * stops talking to it. */
 void lane_close(struct lane *lane,
                 void (*on_lease)(void *context, struct request *request), void *context);
 
 uint32_t lane_leased(const struct lane *lane);
+/* A suspect is leased: nothing else may be beside it. */
+bool lane_has_suspect(const struct lane *lane);
+/* The loader may have begun to work on @lease. It says so itself: what cannot be is taken
+ * for the worst. */
+bool lane_has_begun(const struct lane *lane, uint64_t lease);
 /* Rises while the loader works. Hostile: compare for change only. */
 uint64_t lane_progress(const struct lane *lane);

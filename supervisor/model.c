@@ -12,9 +12,6 @@
 #include "supervisor/model_state.h"
 #include "supervisor/recorder.h"
 
-/* A request that was in flight at this many crashes is never given to another loader. */
-#define MODEL_ATTEMPTS_MAX 2
-
 const char *model_cause_name(enum model_cause cause)
 {
 	static const char *const names[] = {
@@ -44,7 +41,7 @@ int model_new(struct model **ret_model, const struct model_context *context,
 	model->section = config;
 	(void)snprintf(model->name, sizeof(model->name), "%s", config->name);
 	model->listener = (struct generation_listener){
-		.on_state = reload_on_state,
+		.on_state = model_on_state,
 		.on_lease_lost = model_on_lease_lost,
 		.on_answers = model_on_answers,
 		.context = model,
@@ -60,6 +57,7 @@ int model_new(struct model **ret_model, const struct model_context *context,
 		               (unsigned long long)config->request_arena_bytes,
 		               strerror(-r));
 	}
+	hold_begin(&model->hold, HOLD_CAUSE_START, clock_now_ns());
 	reload_init(model);
 	*ret_model = model;
 	return 0;
@@ -92,155 +90,6 @@ bool model_is_stopped(const struct model *model)
 bool model_is_unused(const struct model *model)
 {
 	return model->queue.arena.used_bytes == 0;
-}
-
-/* Requests */
-
-static void model_fail_request(struct request *request, unsigned int status,
-                               const char *reason)
-{
-	bool has_owner = request->has_owner;
-
-	/* Without an owner this frees it. */
-	request_set_state(request, REQUEST_FAILED);
-	if (has_owner)
-		request_answer_error(request, status, status == 503 ? 1 : 0, "%s",
-		                     reason);
-}
-
-void model_fail_held(struct model *model, const char *reason)
-{
-	struct request *request;
-
-	while ((request = TAILQ_FIRST(&model->queue.held))) {
-		TAILQ_REMOVE(&model->queue.held, request, link);
-		model_fail_request(request, 503, reason);
-	}
-}
-
-static void model_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	struct request *request = timer->data;
-
-	(void)loop;
-	(void)revents;
-	if (request->state == REQUEST_HELD) {
-		TAILQ_REMOVE(&request->queue->held, request, link);
-		model_fail_request(request, 504,
-		                   "no loader could take the request before its deadline "
-		                   "(request_timeout)");
-		return;
-	}
-	/* The loader still reads the arena: the lease ends when it says so. */
-	lane_cancel(request->lane, request);
-	request->is_expired = true;
-	request_answer_error(request, 504, 0,
-	                     "the model did not answer before the request's deadline "
-	                     "(request_timeout)");
-}
-
-void model_dispatch(struct model *model)
-{
-	struct request *request;
-
-	while (model->active && (request = TAILQ_FIRST(&model->queue.held))) {
-		if (generation_submit(model->active, request) != 0)
-			return;
-		TAILQ_REMOVE(&model->queue.held, request, link);
-	}
-}
-
-void model_on_answers(void *context, struct generation *generation)
-{
-	struct model *model = context;
-
-	(void)generation;
-	model_dispatch(model);
-}
-
-/* Back to the queue, where its age puts it: leases are older than what is held. */
-static void model_hold_again(struct model *model, struct request *request)
-{
-	struct request *other;
-
-	request_set_state(request, REQUEST_HELD);
-	TAILQ_FOREACH (other, &model->queue.held, link) {
-		if (other->accepted_ns > request->accepted_ns) {
-			TAILQ_INSERT_BEFORE(other, request, link);
-			return;
-		}
-	}
-	TAILQ_INSERT_TAIL(&model->queue.held, request, link);
-}
-
-void model_on_lease_lost(void *context, struct generation *generation,
-                         struct request *request)
-{
-	struct model *model = context;
-	char reason[ERR_TEXT_MAX];
-
-	if (!request->has_owner || request->is_expired) {
-		request_set_state(request, REQUEST_FAILED);
-		return;
-	}
-	if (!request->is_answering && request->attempts < MODEL_ATTEMPTS_MAX &&
-	    !model->is_stopping) {
-		model_hold_again(model, request);
-		return;
-	}
-	(void)snprintf(reason, sizeof(reason),
-	               "the loader died with the request (%.400s)",
-	               generation->failure.text);
-	model_fail_request(request, 500, reason);
-}
-
-int model_begin(struct model *model, const struct request_start *start,
-                struct request **ret_request, struct request_refusal *refusal)
-{
-	if (model->is_stopping)
-		return request_refuse(refusal, 503, 1, "model '%s' is being stopped",
-		                      model->name);
-	return request_new(ret_request, &model->queue, start, refusal);
-}
-
-static int model_may_hold(struct model *model, struct request_refusal *refusal)
-{
-	if (model->is_stopping)
-		return request_refuse(refusal, 503, 1, "model '%s' is being stopped",
-		                      model->name);
-	if (!model->active && !reload_is_expected(model))
-		return request_refuse(refusal, 503, 5, "model '%s' does not serve: %s",
-		                      model->name, model->last_error.text);
-	if (model->queue.counts.held >= model->section->max_held)
-		return request_refuse(refusal, 503, 1,
-		                      "model '%s' has %u requests waiting, as many as "
-		                      "max_held allows",
-		                      model->name, model->section->max_held);
-	return 0;
-}
-
-int model_submit(struct request *request, struct request_refusal *refusal)
-{
-	struct queue *queue = request->queue;
-	struct model *model =
-		(struct model *)((char *)queue - offsetof(struct model, queue));
-	int r;
-
-	request->accepted_ns = clock_now_ns();
-	request->deadline_ns = request->accepted_ns + model->section->request_timeout_ns;
-	ev_timer_init(&request->deadline, model_on_deadline,
-	              (double)model->section->request_timeout_ns / 1e9, 0.);
-	request->deadline.data = request;
-	if (!model->active || !TAILQ_EMPTY(&queue->held) ||
-	    generation_submit(model->active, request) != 0) {
-		r = model_may_hold(model, refusal);
-		if (r)
-			return r;
-		request_set_state(request, REQUEST_HELD);
-		TAILQ_INSERT_TAIL(&queue->held, request, link);
-	}
-	ev_timer_start(queue->loop, &request->deadline);
-	return 0;
 }
 
 /* What others may know */
@@ -324,13 +173,24 @@ static json_t *model_stuck_to_json(const struct model *model)
 	return array;
 }
 
-json_t *model_to_json(const struct model *model)
+static json_t *model_failures_to_json(const struct request_counts *counts)
+{
+	json_t *failures = json_object();
+
+	for (unsigned int i = 0; i < REQUEST_FAILURE_COUNT; i++)
+		(void)json_object_set_new(failures,
+		                          request_failure_name((enum request_failure)i),
+		                          json_integer((json_int_t)counts->failures[i]));
+	return failures;
+}
+
+json_t *model_to_json(struct model *model)
 {
 	const struct generation *active = model->active;
 	const struct request_counts *counts = &model->queue.counts;
 
 	return json_pack("{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
-	                 "s:b,s:{s:I,s:I,s:I,s:I,s:I,s:I}}",
+	                 "s:b,s:o,s:o,s:{s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
 	                 "name", model->name, "state", model_state_text(model),
 	                 "generation", (json_int_t)(active ? active->number : 0), "pid",
 	                 active ? (int)active->pid : 0, "since_ms",
@@ -348,10 +208,13 @@ json_t *model_to_json(const struct model *model)
 	                 "receipts", (json_int_t)model->receipts,
 	                 "request_arena_used_bytes",
 	                 (json_int_t)model->queue.arena.used_bytes, "can_roll_back",
-	                 model->previous != NULL, "requests", "accepted",
+	                 model->previous != NULL, "hold", model_hold_to_json(model),
+	                 "poison", model_poison_to_json(model), "requests", "accepted",
 	                 (json_int_t)counts->accepted, "answered",
 	                 (json_int_t)counts->answered, "failed",
-	                 (json_int_t)counts->failed, "held", (json_int_t)counts->held,
+	                 (json_int_t)counts->failed, "failures",
+	                 model_failures_to_json(counts), "held", (json_int_t)counts->held,
 	                 "leased", (json_int_t)counts->leased, "replayed",
-	                 (json_int_t)counts->replayed);
+	                 (json_int_t)counts->replayed, "held_bytes",
+	                 (json_int_t)counts->held_bytes);
 }

@@ -2,14 +2,17 @@
 #pragma once
 
 /*
- * A model from the inside, for model.c (requests), model_watch.c (inputs on disk), reload.c
- * with its parts (generations) and trial.c (the watch window) only.
+ * A model from the inside, for model.c (what others may know), model_queue.c (requests),
+ * model_poison.c (who is to blame), model_watch.c (inputs on disk), reload.c with its parts
+ * (generations) and trial.c (the watch window) only.
  */
 
 #include <sys/stat.h>
 
 #include "supervisor/generation.h"
+#include "supervisor/hold.h"
 #include "supervisor/model.h"
+#include "supervisor/poison.h"
 #include "supervisor/queue.h"
 #include "supervisor/receipt.h"
 #include "supervisor/restart.h"
@@ -55,6 +58,14 @@ struct model {
 	struct queue queue;
 	struct generation_listener listener;
 
+	/* model_queue.c */
+	struct hold hold;
+	uint64_t served; /* the generation that was active last */
+
+	/* model_poison.c */
+	struct poison poison;
+	uint64_t poison_refused; /* requests with a body that is remembered */
+
 	struct generation *active;
 	struct generation *candidate;
 	struct generation *retiring;
@@ -89,13 +100,30 @@ struct model {
 	bool is_stopped;
 };
 
-/* model.c: leases to the active generation what is held and fits. */
+/* model_queue.c: leases to the active generation what is held and fits. */
 void model_dispatch(struct model *model);
-/* model.c: answers everything that is held with 503. */
+/* Answers everything that is held with 503. */
 void model_fail_held(struct model *model, const char *reason);
+/* Ends @request, which is in no list; one that is waited for is answered. May free it. */
+void model_fail_request(struct request *request, enum request_failure failure,
+                        unsigned int status, const char *reason);
+void model_on_answers(void *context, struct generation *generation);
+/* Hands the news on to reload_on_state() and sees what came of it. */
+void model_on_state(void *context, struct generation *generation,
+                    enum generation_state from);
+/* For `moultctl status`: a new reference. */
+json_t *model_hold_to_json(struct model *model);
+
+/* model_poison.c: judges the requests of a dead loader, holds or fails them. */
 void model_on_lease_lost(void *context, struct generation *generation,
                          struct request *request);
-void model_on_answers(void *context, struct generation *generation);
+/* 0, or a refusal: @request's body is remembered. */
+int model_refuse_poison(struct model *model, const struct request *request,
+                        struct request_refusal *refusal);
+/* A generation that was built from anything new may cope with what the last one did not. */
+void model_forget_poison(struct model *model);
+/* For `moultctl status`: a new reference. */
+json_t *model_poison_to_json(struct model *model);
 
 /* model_watch.c: says when an input changed on disk. */
 void model_watch_init(struct model *model);

@@ -88,7 +88,7 @@ static void reload_finish(struct model *model, enum receipt_outcome outcome,
 
 /* Failing and trying again */
 
-static void reload_schedule_restart(struct model *model, bool was_of_use)
+static void reload_schedule_restart(struct model *model, enum restart_death death)
 {
 	const struct restart_policy policy = {
 		.limit = model->section->death_limit,
@@ -99,7 +99,7 @@ static void reload_schedule_restart(struct model *model, bool was_of_use)
 
 	if (model->is_stopping)
 		return;
-	delay_ns = restart_on_death(&model->deaths, &policy, was_of_use, clock_now_ns());
+	delay_ns = restart_on_death(&model->deaths, &policy, death, clock_now_ns());
 	log_event(LOG_LEVEL_WARNING, "loader_restart",
 	          "model=%s deaths=%llu failed=%s delay_s=%.1f", model->name,
 	          (unsigned long long)model->deaths.n_deaths,
@@ -143,7 +143,7 @@ static void reload_failed(struct model *model, const char *reason, bool is_perma
 	} else if (model->good && !was_good) {
 		model->pending |= RELOAD_CAUSE(MODEL_CAUSE_REBUILD);
 	} else if (model->good || !is_permanent) {
-		reload_schedule_restart(model, false);
+		reload_schedule_restart(model, RESTART_USELESS);
 	} else {
 		model_fail_held(model, reason);
 	}
@@ -486,14 +486,16 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 	model->active = NULL;
 	model->inactive_since_ns = clock_now_ns();
 	model->context.listener->on_ready(model->context.listener->context, model);
-	trial_on_death(model, dead->failure.text);
 	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
 	if (model->reload.in_flight && !model->candidate)
 		reload_finish(model, RECEIPT_OK,
 		              "the new generation died before the old one");
 	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
+	trial_on_death(model, dead->failure.text);
 	if (!model->reload.in_flight)
-		reload_schedule_restart(model, was_of_use);
+		reload_schedule_restart(model, dead->has_culprit ? RESTART_INNOCENT
+		                               : was_of_use      ? RESTART_USEFUL
+		                                                 : RESTART_USELESS);
 }
 
 static void reload_on_retired_dead(struct model *model, struct generation *retired)

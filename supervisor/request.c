@@ -18,6 +18,21 @@
 #define REQUEST_UNKNOWN_BYTES ((size_t)64 * 1024)
 #define REQUEST_BODY_ALIGN    ((size_t)64)
 
+const char *request_failure_name(enum request_failure failure)
+{
+	static const char *const names[] = {
+		[REQUEST_FAILURE_LEFT] = "left",
+		[REQUEST_FAILURE_DEADLINE] = "deadline",
+		[REQUEST_FAILURE_POISON] = "poison",
+		[REQUEST_FAILURE_CRASH] = "crash",
+		[REQUEST_FAILURE_DOWN] = "down",
+	};
+
+	_Static_assert(sizeof(names) / sizeof(names[0]) == REQUEST_FAILURE_COUNT,
+	               "one name per reason");
+	return names[failure];
+}
+
 int request_refuse(struct request_refusal *refusal, unsigned int status,
                    unsigned int retry_after_s, const char *format, ...)
 {
@@ -87,6 +102,11 @@ int request_new(struct request **ret_request, struct queue *queue,
 	request->has_owner = true;
 	request->on_part = start->on_part;
 	request->context = start->context;
+	request->json_bytes =
+		start->json_bytes < SIZE_MAX ? (size_t)start->json_bytes : SIZE_MAX;
+	request->is_encoded = start->is_encoded;
+	request->timeout_ns = start->timeout_ns;
+	request->timeout_name = REQUEST_TIMEOUT_HEADER;
 	STAILQ_INIT(&request->parts);
 	request->head_bytes = proto_head_bytes(start->method, start->target,
 	                                       start->fields, start->n_fields);
@@ -177,6 +197,7 @@ void request_set_state(struct request *request, enum request_state state)
 		break;
 	case REQUEST_HELD:
 		counts->held--;
+		counts->held_bytes -= request_bytes(request);
 		break;
 	case REQUEST_LEASED:
 		counts->leased--;
@@ -192,6 +213,7 @@ void request_set_state(struct request *request, enum request_state state)
 	switch (state) {
 	case REQUEST_HELD:
 		counts->held++;
+		counts->held_bytes += request_bytes(request);
 		return;
 	case REQUEST_LEASED:
 		counts->leased++;
@@ -207,8 +229,16 @@ void request_set_state(struct request *request, enum request_state state)
 		assert(false);
 	}
 	ev_timer_stop(request->queue->loop, &request->deadline);
+	if (request->is_suspect)
+		queue_note_suspect(request->queue, request, state == REQUEST_ANSWERED);
 	request->is_submitted = false;
 	request_try_free(request);
+}
+
+void request_fail(struct request *request, enum request_failure failure)
+{
+	request->queue->counts.failures[failure]++;
+	request_set_state(request, REQUEST_FAILED);
 }
 
 /* The owner's news; it may release the request before this returns. */
@@ -249,9 +279,11 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 		           answer->status ? answer->status : request->status,
 		           answer->compute_ns, clock_now_ns());
 	/* request_release() may have run inside; the queue's hold keeps it alive. */
-	if (is_last)
-		request_set_state(request,
-		                  is_answered ? REQUEST_ANSWERED : REQUEST_FAILED);
+	if (is_last && is_answered)
+		request_set_state(request, REQUEST_ANSWERED);
+	else if (is_last)
+		request_fail(request, request->is_expired ? REQUEST_FAILURE_DEADLINE
+		                                          : REQUEST_FAILURE_LEFT);
 }
 
 /* {"error": text} as a part of our own; NULL without memory. */
@@ -348,8 +380,8 @@ void request_release(struct request *request)
 	assert(request->has_owner);
 	request->has_owner = false;
 	if (request->state == REQUEST_HELD) {
-		TAILQ_REMOVE(&request->queue->held, request, link);
-		request_set_state(request, REQUEST_FAILED);
+		queue_take(request->queue, request);
+		request_fail(request, REQUEST_FAILURE_LEFT);
 		return;
 	}
 	if (request->lane && !request->is_expired)

@@ -28,6 +28,9 @@
 struct lane;
 struct queue;
 
+/* The request header for the client's own timeout: a number of milliseconds. */
+#define REQUEST_TIMEOUT_HEADER "Moult-Timeout-Ms"
+
 enum request_state {
 	REQUEST_RECEIVING, /* the body is coming in; not counted yet */
 	REQUEST_HELD,      /* waits in the model's queue */
@@ -37,13 +40,27 @@ enum request_state {
 	REQUEST_STATE_COUNT
 };
 
+/* Why one was not answered by a loader. */
+enum request_failure {
+	REQUEST_FAILURE_LEFT,     /* the client did, before there was an answer */
+	REQUEST_FAILURE_DEADLINE, /* held or leased, it took too long */
+	REQUEST_FAILURE_POISON,   /* it ends loaders */
+	REQUEST_FAILURE_CRASH,    /* a loader died amid the answer, or while stopping */
+	REQUEST_FAILURE_DOWN,     /* no loader is going to take it */
+	REQUEST_FAILURE_COUNT
+};
+
+const char *request_failure_name(enum request_failure failure);
+
 struct request_counts {
 	uint64_t accepted;
 	uint64_t answered;
 	uint64_t failed;
+	uint64_t failures[REQUEST_FAILURE_COUNT]; /* of failed: a part for each reason */
 	uint64_t held;
 	uint64_t leased;
-	uint64_t replayed; /* times a request went back to the queue */
+	uint64_t replayed;   /* times a request went back to the queue */
+	uint64_t held_bytes; /* heads and bodies of those that are held */
 };
 
 /* Part of an answer. The bytes lie in a response arena that stays mapped, and the loader
@@ -59,7 +76,7 @@ struct request_part {
 };
 
 struct request {
-	TAILQ_ENTRY(request) link; /* in its queue while HELD */
+	TAILQ_ENTRY(request) link; /* in a list of its queue while HELD */
 	struct queue *queue;
 	struct lane *lane; /* while LEASED: borrowed, the lane knows its leases */
 	enum request_state state;
@@ -68,12 +85,19 @@ struct request {
 	bool is_answering; /* a part reached the owner: it cannot be replayed */
 	bool is_expired; /* answered 504 while LEASED: what the loader says is dropped */
 	bool is_broken;  /* the rest will never come: the owner closes the connection */
-	uint32_t attempts; /* leases so far */
-	uint64_t lease;    /* while LEASED */
-	size_t offset;     /* in the request arena: the head, then the body */
+	bool is_suspect; /* may have ended a loader: leased with no other beside it */
+	uint8_t crashes; /* of loaders that had it */
+	uint8_t kills;   /* of loaders that worked on it, by somebody else */
+	uint8_t level;   /* of priority in its queue; 0 comes first */
+	uint64_t lease;  /* the latest */
+	size_t offset;   /* in the request arena: the head, then the body */
 	size_t head_bytes;
 	size_t body_offset;
 	size_t body_bytes;
+	size_t json_bytes;        /* of the body, as announced; SIZE_MAX: all of it */
+	bool is_encoded;          /* the body is compressed */
+	uint64_t timeout_ns;      /* whichever is the shortest, from accepted_ns on */
+	const char *timeout_name; /* and what asked for it */
 	uint64_t accepted_ns;
 	uint64_t deadline_ns;
 	ev_timer deadline;
@@ -96,6 +120,9 @@ struct request_start {
 	const struct proto_field *fields; /* names in lower case */
 	size_t n_fields;
 	uint64_t body_bytes; /* Content-Length, or UINT64_MAX when it is not known */
+	uint64_t json_bytes; /* Inference-Header-Content-Length, or UINT64_MAX */
+	bool is_encoded;     /* the body is compressed */
+	uint64_t timeout_ns; /* that the head asks for, or CLOCK_NEVER */
 	/* Called from the loop, never from inside model_begin(), request_append() or
 	 * model_submit(): a part of the answer, or a failure in the form of one, has
 	 * arrived. The first call comes with status and head set. Not called after
@@ -136,9 +163,16 @@ void request_release(struct request *request);
 int request_new(struct request **ret_request, struct queue *queue,
                 const struct request_start *start, struct request_refusal *refusal);
 
-/* The only way to another state: keeps the counters. ANSWERED and FAILED let the queue go
- * and may free @request. */
+/* The only ways to another state: they keep the counters. ANSWERED and FAILED let the queue
+ * go and may free @request. */
 void request_set_state(struct request *request, enum request_state state);
+void request_fail(struct request *request, enum request_failure failure);
+
+/* What it occupies. */
+static inline uint64_t request_bytes(const struct request *request)
+{
+	return request->head_bytes + request->body_bytes;
+}
 
 /* A part of a loader's answer, already checked. Steals @part. @head is copied. The LAST
  * part ends the lease. */

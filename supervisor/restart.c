@@ -17,11 +17,13 @@ static uint64_t restart_delay(uint64_t n_deaths)
 }
 
 uint64_t restart_on_death(struct restart *restart, const struct restart_policy *policy,
-                          bool was_of_use, uint64_t now_ns)
+                          enum restart_death death, uint64_t now_ns)
 {
 	uint64_t first_ns;
 
-	if (was_of_use) {
+	if (death == RESTART_INNOCENT)
+		return restart->is_failed ? RESTART_DELAY_MAX_NS : 0;
+	if (death == RESTART_USEFUL) {
 		restart_on_use(restart);
 		return 0;
 	}

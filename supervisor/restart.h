@@ -9,12 +9,20 @@
  * however often that happens: its requests wait for the next one. Deaths without any use
  * back off, and so many of them within a window make the model FAILED: requests are then
  * turned away at once, and a loader is tried only now and then, or when an input changes.
+ * A loader that one request is to blame for is replaced at once, and says nothing of the
+ * others.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #define RESTART_LIMIT_MAX 64
+
+enum restart_death {
+	RESTART_USELESS,
+	RESTART_USEFUL,
+	RESTART_INNOCENT, /* a request did it */
+};
 
 struct restart_policy {
 	uint32_t limit; /* useless deaths within the window: FAILED; at most the above */
@@ -29,7 +37,7 @@ struct restart {
 
 /* Returns how long to wait before the next try. */
 uint64_t restart_on_death(struct restart *restart, const struct restart_policy *policy,
-                          bool was_of_use, uint64_t now_ns);
+                          enum restart_death death, uint64_t now_ns);
 /* One that was of use has ended as it should: no row of useless deaths goes on. */
 void restart_on_use(struct restart *restart);
 /* A generation serves. */

@@ -23,7 +23,8 @@ static void test_useful_ones_are_replaced_at_once(void **state)
 
 	(void)state;
 	for (uint64_t i = 0; i < 1000; i++)
-		assert_int_equal(restart_on_death(&restart, &policy, true, i * S / 10),
+		assert_int_equal(restart_on_death(&restart, &policy, RESTART_USEFUL,
+		                                  i * S / 10),
 		                 0);
 	assert_false(restart.is_failed);
 }
@@ -36,16 +37,19 @@ static void test_useless_ones_back_off_and_fail(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(delays_s) / sizeof(delays_s[0]); i++) {
-		uint64_t delay_ns = restart_on_death(&restart, &policy, false, now_ns);
+		uint64_t delay_ns =
+			restart_on_death(&restart, &policy, RESTART_USELESS, now_ns);
 
 		assert_int_equal(delay_ns, (uint64_t)(delays_s[i] * 1e9));
 		assert_false(restart.is_failed);
 		now_ns += delay_ns;
 	}
-	assert_int_equal(restart_on_death(&restart, &policy, false, now_ns), 60 * S);
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS, now_ns),
+	                 60 * S);
 	assert_true(restart.is_failed);
 	/* Still failed after the next try, whatever the window says; ready ends it. */
-	assert_int_equal(restart_on_death(&restart, &policy, false, now_ns + 61 * S),
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS,
+	                                  now_ns + 61 * S),
 	                 60 * S);
 	assert_true(restart.is_failed);
 	restart_on_ready(&restart);
@@ -60,7 +64,8 @@ static void test_the_window_slides(void **state)
 
 	(void)state;
 	for (uint64_t i = 0; i < 200; i++) {
-		last_ns = restart_on_death(&restart, &policy, false, i * 16 * S);
+		last_ns =
+			restart_on_death(&restart, &policy, RESTART_USELESS, i * 16 * S);
 		assert_false(restart.is_failed);
 	}
 	assert_int_equal(last_ns, 60 * S);
@@ -72,14 +77,33 @@ static void test_use_and_time_forgive(void **state)
 
 	(void)state;
 	for (uint64_t i = 0; i < 3; i++)
-		(void)restart_on_death(&restart, &policy, false, i * S);
-	assert_int_equal(restart_on_death(&restart, &policy, true, 4 * S), 0);
-	assert_int_equal(restart_on_death(&restart, &policy, false, 5 * S), S / 2);
-	assert_int_equal(restart_on_death(&restart, &policy, false, 6 * S), S);
-	assert_int_equal(restart_on_death(&restart, &policy, false, 600 * S), S / 2);
-	assert_int_equal(restart_on_death(&restart, &policy, false, 601 * S), S);
+		(void)restart_on_death(&restart, &policy, RESTART_USELESS, i * S);
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USEFUL, 4 * S), 0);
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS, 5 * S),
+	                 S / 2);
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS, 6 * S), S);
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS, 600 * S),
+	                 S / 2);
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS, 601 * S),
+	                 S);
 	restart_on_use(&restart);
-	assert_int_equal(restart_on_death(&restart, &policy, false, 602 * S), S / 2);
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS, 602 * S),
+	                 S / 2);
+}
+
+/* Neither held against the model nor to its credit. */
+static void test_innocent_ones_do_not_count(void **state)
+{
+	struct restart restart = { 0 };
+
+	(void)state;
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS, S), S / 2);
+	for (uint64_t i = 0; i < 100; i++)
+		assert_int_equal(restart_on_death(&restart, &policy, RESTART_INNOCENT,
+		                                  2 * S),
+		                 0);
+	assert_false(restart.is_failed);
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS, 3 * S), S);
 }
 
 static void test_limits(void **state)
@@ -90,12 +114,12 @@ static void test_limits(void **state)
 	struct restart restart = { 0 };
 
 	(void)state;
-	assert_int_equal(restart_on_death(&restart, &one, false, S), 60 * S);
+	assert_int_equal(restart_on_death(&restart, &one, RESTART_USELESS, S), 60 * S);
 	assert_true(restart.is_failed);
 	restart = (struct restart){ 0 };
 	for (uint64_t i = 1; i <= RESTART_LIMIT_MAX; i++) {
 		assert_false(restart.is_failed);
-		(void)restart_on_death(&restart, &most, false, i * S);
+		(void)restart_on_death(&restart, &most, RESTART_USELESS, i * S);
 	}
 	assert_true(restart.is_failed);
 }
@@ -107,6 +131,7 @@ int main(void)
 		cmocka_unit_test(test_useless_ones_back_off_and_fail),
 		cmocka_unit_test(test_the_window_slides),
 		cmocka_unit_test(test_use_and_time_forgive),
+		cmocka_unit_test(test_innocent_ones_do_not_count),
 		cmocka_unit_test(test_limits),
 	};
 

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests that wait: for how long, how many, in which order, and when it is no use."""
+import json
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from harness import BUILD, Load, echo_body, echo_section, wait_for
+
+ENGINES = f"engine_dir = {BUILD}\n"
+
+
+def slow_section(ms, **keys):
+    """Takes @ms to commit: a pause of that length at least, whenever it starts afresh."""
+    return echo_section(engine="fault", strategy="stop-first", **{
+        "option.fault": "slow-on-commit", "option.ms": ms, **keys})
+
+
+def body_with(values, **parameters):
+    return json.dumps({**json.loads(echo_body(values)), "parameters": parameters})
+
+
+class Request:
+    """One request under way, and when its answer came."""
+
+    def __init__(self, moult, body, headers=None):
+        self.begun = time.monotonic()
+        self.thread = threading.Thread(target=self.run, args=(moult, body, headers))
+        self.thread.start()
+
+    def run(self, moult, body, headers):
+        self.status, self.headers, self.body = moult.infer("echo", body, headers)
+        self.ended = time.monotonic()
+
+    def join(self):
+        self.thread.join()
+        self.took = self.ended - self.begun
+        return self
+
+
+def requests_of(moult):
+    return moult.status("echo")["requests"]
+
+
+def wait_held(moult, n):
+    wait_for(f"{n} held", lambda: requests_of(moult)["held"] == n)
+
+
+def begin_pause(moult):
+    """A reload whose pause has begun; its client."""
+    reload = threading.Thread(target=moult.reload, args=("echo",))
+    reload.start()
+    wait_for("the pause", lambda: moult.status("echo")["hold"]["is_paused"])
+    return reload
+
+
+def test_first_in_first_out_by_priority(start):
+    """One lease at a time: the order of the answers is the order of the queue. What comes
+    back from a dead loader is the oldest of its level."""
+    moult = start(echo_section(leases=1, max_batch=1, warmup_runs=1,
+                               **{"option.delay_us": 60_000}))
+    pid = moult.status("echo")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    priorities = [0, 0, 9, 1, 0, 1, 0, 3]
+    requests = []
+    for i, priority in enumerate(priorities):
+        requests.append(Request(moult, body_with([i, 0, 0, 0], priority=priority)))
+        wait_for("the request", lambda: requests_of(moult)["accepted"] == i + 1)
+    assert requests_of(moult)["held"] == len(priorities) - 1
+    os.kill(pid, signal.SIGKILL)
+    for request in requests:
+        assert request.join().status == 200, request.body
+    came = sorted(range(len(requests)), key=lambda i: requests[i].ended)
+    assert came == sorted(came, key=lambda i: (priorities[i] or 5, i))
+    assert requests_of(moult)["replayed"] == 1
+
+
+def test_count_is_bounded(start):
+    moult = start(slow_section(1500, max_held=3), supervisor=ENGINES)
+    reload = begin_pause(moult)
+    held = [Request(moult, echo_body([i, 0, 0, 0])) for i in range(3)]
+    wait_held(moult, 3)
+    refused = Request(moult, echo_body([9, 9, 9, 9])).join()
+    assert refused.status == 503 and b"max_held" in refused.body and refused.took < 1
+    assert 1 <= int(refused.headers["retry-after"]) <= 3
+    assert [request.join().status for request in held] == [200] * 3
+    reload.join()
+
+
+def test_bytes_are_bounded(start):
+    moult = start(slow_section(1500, max_held_bytes="64K"), supervisor=ENGINES)
+
+    def large(n):
+        header = json.dumps({"inputs": [{"name": "x", "shape": [n, 4], "datatype": "FP32",
+                                         "parameters": {"binary_data_size": 16 * n}}]}).encode()
+        return header + bytes(16 * n), {"Inference-Header-Content-Length": str(len(header))}
+
+    body, headers = large(1)
+    assert moult.infer("echo", body, headers)[0] == 200
+    reload = begin_pause(moult)
+    held = [Request(moult, *large(16)) for _ in range(4)]
+    wait_held(moult, 4)
+    assert requests_of(moult)["held_bytes"] > 4 * 256
+    refused = Request(moult, *large(4096)).join()
+    assert refused.status == 503 and b"max_held_bytes" in refused.body and refused.took < 1
+    assert [request.join().status for request in held] == [200] * 4
+    reload.join()
+    assert requests_of(moult)["held_bytes"] == 0
+
+
+@pytest.mark.parametrize("ask", ["configuration", "header", "parameter"])
+def test_deadline_of_a_held_request(start, ask):
+    """Nothing is known of the first pause: the request waits until its own deadline."""
+    keys = {"request_timeout": "400ms"} if ask == "configuration" else {}
+    moult = start(slow_section(2500, **keys), supervisor=ENGINES, ready=False)
+    wait_for("the endpoint", lambda: "event=listening" in moult.log_text())
+    wait_for("the commit", lambda: "to=committing" in moult.log_text())
+    body, headers = echo_body([1, 2, 3, 4]), None
+    if ask == "header":
+        headers = {"Moult-Timeout-Ms": "400"}
+    if ask == "parameter":
+        body = body_with([1, 2, 3, 4], timeout=400_000)
+    patient = Request(moult, echo_body([5, 6, 7, 8])) if ask != "configuration" else None
+    request = Request(moult, body, headers).join()
+    name = {"configuration": b"request_timeout", "header": b"Moult-Timeout-Ms",
+            "parameter": b"parameter timeout"}[ask]
+    assert request.status == 504 and name in request.body, request.body
+    assert 0.35 < request.took < 1.5, request.took
+    assert requests_of(moult)["failures"]["deadline"] == 1
+    if patient:
+        assert patient.join().status == 200
+    moult.wait_ready()
+
+
+def test_the_shortest_deadline_counts(start):
+    moult = start(echo_section(warmup_runs=1, request_timeout="20s",
+                               **{"option.delay_us": 1_500_000}))
+    rows = [({"Moult-Timeout-Ms": "300"}, {"timeout": 9_000_000}, b"Moult-Timeout-Ms"),
+            ({"Moult-Timeout-Ms": "9000"}, {"timeout": 300_000}, b"parameter timeout")]
+    for headers, parameters, name in rows:
+        request = Request(moult, body_with([1, 2, 3, 4], **parameters), headers).join()
+        assert request.status == 504 and name in request.body and request.took < 1.4
+    request = Request(moult, body_with([1, 2, 3, 4], timeout=9_000_000),
+                      {"Moult-Timeout-Ms": "9000"}).join()
+    assert request.status == 200, request.body
+    wait_for("both leases to end", lambda: requests_of(moult)["leased"] == 0)
+    assert requests_of(moult)["failures"]["deadline"] == 2
+
+
+def test_a_timeout_that_only_the_loader_sees(start):
+    """Behind 16 KiB of JSON the supervisor does not look; the loader does."""
+    moult = start(echo_section(input="x FP32 [-1,4]", max_batch=4096, warmup_runs=1,
+                               leases=2, **{"option.delay_us": 600_000}))
+    first = Request(moult, echo_body([1, 2, 3, 4]))
+    wait_for("a lease", lambda: requests_of(moult)["leased"] == 1)
+    body = json.dumps({"inputs": [{"name": "x", "shape": [2000, 4], "datatype": "FP32",
+                                   "data": [0.5] * 8000}], "parameters": {"timeout": 100_000}})
+    assert len(body) > 16384
+    late = Request(moult, body).join()
+    assert late.status == 504, late.body[:300]
+    assert first.join().status == 200
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "1.5", "", "99999999999999999999999"])
+def test_bad_header(start, value):
+    moult = start(echo_section())
+    status, _, body = moult.infer("echo", echo_body([1, 2, 3, 4]), {"Moult-Timeout-Ms": value})
+    assert status == 400 and b"Moult-Timeout-Ms" in body
+
+
+@pytest.mark.parametrize("parameters", [{"timeout": -1}, {"timeout": "5"}, {"priority": -1},
+                                        {"priority": 1.5}])
+def test_bad_parameters(start, parameters):
+    moult = start(echo_section())
+    status, _, body = moult.infer("echo", body_with([1, 2, 3, 4], **parameters))
+    assert status == 400 and next(iter(parameters)).encode() in body
+
+
+def test_no_use_waiting(start):
+    """The pauses of this model are known to be longer than the client waits: 503 at once."""
+    moult = start(slow_section(2000), supervisor=ENGINES)
+    assert moult.reload("echo").returncode == 0
+    usual = moult.status("echo")["hold"]["usual_ms"]["reload"]
+    assert usual >= 2000
+    reload = begin_pause(moult)
+    patient = Request(moult, echo_body([1, 2, 3, 4]))
+    hasty = Request(moult, echo_body([1, 2, 3, 4]), {"Moult-Timeout-Ms": "300"}).join()
+    assert hasty.status == 503 and hasty.took < 0.3, (hasty.status, hasty.took)
+    assert b"expected to serve in" in hasty.body
+    after_s = int(hasty.headers["retry-after"])
+    assert 1 <= after_s <= usual / 1000 + 1
+    # honest: who comes again then is served
+    time.sleep(after_s)
+    again = Request(moult, echo_body([1, 2, 3, 4]), {"Moult-Timeout-Ms": "5000"}).join()
+    assert again.status == 200, again.body
+    assert patient.join().status == 200
+    reload.join()
+    requests = requests_of(moult)
+    assert requests["failed"] == 0, requests  # refused is not accepted
+
+
+def test_hasty_clients_wait_where_pauses_are_short(start):
+    """The same haste is no reason to refuse when this model is back in time."""
+    moult = start(slow_section(50, stop_timeout="100ms"), supervisor=ENGINES)
+    for _ in range(2):
+        assert moult.reload("echo").returncode == 0
+    load = Load(moult.port, clients=2)
+    reload = begin_pause(moult)
+    request = Request(moult, echo_body([1, 2, 3, 4]), {"Moult-Timeout-Ms": "5000"}).join()
+    assert request.status == 200, request.body
+    reload.join()
+    load.stop_and_check()
+
+
+def test_back_off_is_told(start):
+    """Deaths that back off: Retry-After covers what is left of that, and the start."""
+    moult = start(echo_section(engine="fault", death_limit=2,
+                               **{"option.fault": "crash-on-commit"}),
+                  supervisor=ENGINES, ready=False)
+    wait_for("FAILED", lambda: moult.status("echo")["state"] == "failed")
+    request = Request(moult, echo_body([1, 2, 3, 4])).join()
+    assert request.status == 503 and request.took < 1
+    assert 30 <= int(request.headers["retry-after"]) <= 60
+
+
+def test_clients_that_leave_are_counted(start):
+    """What was held is given back and has a reason, whatever became of it."""
+    moult = start(slow_section(1200), supervisor=ENGINES)
+    moult.note_fds()
+    reload = begin_pause(moult)
+    patient = Request(moult, echo_body([1, 2, 3, 4]))
+    body = echo_body([1, 2, 3, 4]).encode()
+    with socket.create_connection(("127.0.0.1", moult.port)) as client:
+        client.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\n"
+                       b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        wait_held(moult, 2)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wait_held(moult, 1)
+    assert patient.join().status == 200
+    reload.join()
+    requests = requests_of(moult)
+    assert requests["held"] == requests["held_bytes"] == 0
+    assert requests["failures"] == {"left": 1, "deadline": 0, "poison": 0, "crash": 0,
+                                    "down": 0}
+    metrics = moult.get("/metrics")[1].decode()
+    assert 'moult_requests_failures_total{model="echo",reason="left"} 1' in metrics
