@@ -35,6 +35,9 @@ static const struct config_word strategy_words[] = {
 	{ NULL, 0 },
 };
 
+/* Sentences stay together. */
+/* clang-format off */
+
 static const struct config_key supervisor_keys[] = {
 	{
 		.name = "listen",
@@ -46,9 +49,9 @@ static const struct config_key supervisor_keys[] = {
 		.check = config_check_listen,
 		.help = "Where HTTP is served.\n"
 			"Port 0 lets the kernel choose one, which the log then names.\n"
-			"With\n.Cm systemd ,\nor whenever a socket unit passes a "
-			"listener, "
-			"that one is used.",
+			"With\n"
+			".Cm systemd ,\n"
+			"or whenever a socket unit passes a listener, that one is used.",
 	},
 	{
 		.name = "control",
@@ -57,7 +60,9 @@ static const struct config_key supervisor_keys[] = {
 		AT(config, control),
 		.fallback = "/run/moult/moultd.sock",
 		.check = config_check_socket,
-		.help = "The unix socket that\n.Xr moultctl 1\ntalks to.",
+		.help = "The unix socket that\n"
+			".Xr moultctl 1\n"
+			"talks to.",
 	},
 	{
 		.name = "state_dir",
@@ -72,19 +77,23 @@ static const struct config_key supervisor_keys[] = {
 		.type = CONFIG_TYPE_PATH,
 		.class = CONFIG_RESTART,
 		AT(config, loader),
-		.fallback_help = "the one beside\n.Xr moultd 8 ,\n"
-				 "else the one that was installed with it.",
-		.help = "The\n.Xr moult-loader 8\nprogram.",
+		.fallback_help = "the one beside\n"
+			".Xr moultd 8 ,\n"
+			"else the one that was installed with it.",
+		.help = "The\n"
+			".Xr moult-loader 8\n"
+			"program.",
 	},
 	{
 		.name = "engine_dir",
 		.type = CONFIG_TYPE_PATH,
 		.class = CONFIG_RESTART,
 		AT(config, engine_dir),
-		.fallback_help = "the folder of\n.Xr moultd 8\nwhen engines lie there, "
-				 "else where they were installed with it.",
-		.help = "Where the engines are, as\n.Pa moult-engine- Ns Ar NAME Ns Pa "
-			".so .",
+		.fallback_help = "the folder of\n"
+			".Xr moultd 8\n"
+			"when engines lie there, else where they were installed with it.",
+		.help = "Where the engines are, as\n"
+			".Pa moult-engine- Ns Ar NAME Ns Pa .so .",
 	},
 	{
 		.name = "max_connections",
@@ -115,12 +124,14 @@ static const struct config_key supervisor_keys[] = {
 		.type = CONFIG_TYPE_PATH,
 		.class = CONFIG_LIVE,
 		AT(config, models_dir),
-		.help = "A directory whose\n.Pa *.conf\nfiles hold one\n"
-			".Ic [model Ar NAME ]\nsection each.\n"
+		.help = "A directory whose\n"
+			".Pa *.conf\n"
+			"files hold one\n"
+			".Ic [model Ar NAME ]\n"
+			"section each.\n"
 			"They are read in the order of their names.\n"
 			"Names that begin with a dot, and what is no regular file, are "
-			"passed "
-			"over.",
+			"passed over.",
 	},
 	{
 		.name = "log_level",
@@ -170,8 +181,8 @@ static const struct config_key supervisor_keys[] = {
 		.min = 1 * MS,
 		.max = 60 * SEC,
 		.fallback = "150ms",
-		.help = "A change on disk is looked at when nothing else has changed for "
-			"this long.",
+		.help = "A change on disk is looked at when nothing else has changed "
+			"for this long.",
 	},
 	{
 		.name = "settle_cap",
@@ -182,7 +193,8 @@ static const struct config_key supervisor_keys[] = {
 		.max = 600 * SEC,
 		.fallback = "2s",
 		.help = "It is looked at after this long even if changes keep coming.\n"
-			"At least\n.Cm settle .",
+			"At least\n"
+			".Cm settle .",
 	},
 	{
 		.name = "poll",
@@ -193,8 +205,7 @@ static const struct config_key supervisor_keys[] = {
 		.max = 1 * HOUR,
 		.fallback = "10s",
 		.help = "How often watched files are looked at without being told, for "
-			"file "
-			"systems that tell nothing.",
+			"file systems that tell nothing.",
 	},
 	{
 		.name = "shutdown_timeout",
@@ -204,7 +215,8 @@ static const struct config_key supervisor_keys[] = {
 		.min = 100 * MS,
 		.max = 1 * HOUR,
 		.fallback = "30s",
-		.help = "How long running requests may take to end when\n.Xr moultd 8\n"
+		.help = "How long running requests may take to end when\n"
+			".Xr moultd 8\n"
 			"is told to stop.",
 	},
 };
@@ -220,8 +232,9 @@ static const struct config_key device_keys[] = {
 		.fallback = "0",
 		.help = "Memory that all loaders together may hold.\n"
 			"With 0 it is what the machine and the control group leave.\n"
-			"A reload that would need more first lets the old generation go, "
-			"see\n.Cm strategy .",
+			"A reload that would need more first lets the old generation "
+			"go, see\n"
+			".Cm strategy .",
 	},
 	{
 		.name = "reserve",
@@ -292,8 +305,7 @@ static const struct config_key model_keys[] = {
 		.max = CONFIG_TENSORS_MAX,
 		.is_required = true,
 		.help = "A tensor that a request must bring, in the order in which the "
-			"model "
-			"takes them.\n"
+			"model takes them.\n"
 			"A dim of -1 takes any size.",
 	},
 	{
@@ -365,7 +377,9 @@ static const struct config_key model_keys[] = {
 		.type = CONFIG_TYPE_PATH,
 		.class = CONFIG_NEW_GENERATION,
 		AT(config_model, golden),
-		.help = "A directory of\n.Sx GOLDEN REQUESTS ,\nat most 256 files named\n"
+		.help = "A directory of\n"
+			".Sx GOLDEN REQUESTS ,\n"
+			"at most 256 files named\n"
 			".Pa *.json .\n"
 			"A new generation that answers one of them otherwise than "
 			"expected gets no traffic.\n"
@@ -378,8 +392,7 @@ static const struct config_key model_keys[] = {
 		.class = CONFIG_NEW_GENERATION,
 		AT(config_model, secrets),
 		.help = "A directory that is watched: each file in it is a secret, its "
-			"name "
-			"the secret's.",
+			"name the secret's.",
 	},
 	{
 		.name = "required_secrets",
@@ -419,8 +432,7 @@ static const struct config_key model_keys[] = {
 		.max = 64 * GIB,
 		.fallback = "64M",
 		.help = "Memory in which a loader puts its answers, rounded down to a "
-			"power "
-			"of two.",
+			"power of two.",
 	},
 	{
 		.name = "strategy",
@@ -430,17 +442,20 @@ static const struct config_key model_keys[] = {
 		.fallback = "auto",
 		.words = strategy_words,
 		.help = "How a new generation takes over.\n"
-			"With\n.Cm overlap\nthe old one serves until the new one does: "
-			"no "
-			"pause, two copies.\n"
-			"With\n.Cm staged\nthe new one does first all that needs no copy "
-			"of "
-			"the model; then the old one ends, and requests wait until the "
-			"new "
-			"one has its copy.\n"
-			"With\n.Cm stop-first\nthe old one ends before the new one "
-			"begins.\n"
-			".Cm auto\ntakes the first of these that fits into memory, see\n"
+			"With\n"
+			".Cm overlap\n"
+			"the old one serves until the new one does: no pause, two "
+			"copies.\n"
+			"With\n"
+			".Cm staged\n"
+			"the new one does first all that needs no copy of the model; "
+			"then the old one ends, and requests wait until the new one has "
+			"its copy.\n"
+			"With\n"
+			".Cm stop-first\n"
+			"the old one ends before the new one begins.\n"
+			".Cm auto\n"
+			"takes the first of these that fits into memory, see\n"
 			".Ic moultctl reload --explain .",
 	},
 	{
@@ -449,8 +464,8 @@ static const struct config_key model_keys[] = {
 		.class = CONFIG_LIVE,
 		AT(config_model, disable_secrets_reload),
 		.fallback = "no",
-		.help = "Whether a changed secret is left alone, for models whose owners "
-			"reload themselves.",
+		.help = "Whether a changed secret is left alone, for models whose "
+			"owners reload themselves.",
 	},
 	{
 		.name = "watch_model_file",
@@ -470,8 +485,7 @@ static const struct config_key model_keys[] = {
 		.fallback = "1024",
 		.unit = "requests",
 		.help = "Requests that may wait for a loader; more are answered with "
-			"status "
-			"503.",
+			"status 503.",
 	},
 	{
 		.name = "max_held_bytes",
@@ -483,7 +497,9 @@ static const struct config_key model_keys[] = {
 		.fallback = "128M",
 		.help = "Memory that requests which wait for a loader may occupy; more "
 			"are answered with status 503.\n"
-			"It is a part of\n.Cm request_arena ,\nwhich bounds them too.",
+			"It is a part of\n"
+			".Cm request_arena ,\n"
+			"which bounds them too.",
 	},
 	{
 		.name = "poison_memory",
@@ -511,7 +527,8 @@ static const struct config_key model_keys[] = {
 		.help = "How long a request may take, waiting included.\n"
 			"A client may ask for less, with the header\n"
 			".Ql Moult-Timeout-Ms\n"
-			"or the protocol's parameter\n.Ql timeout .",
+			"or the protocol's parameter\n"
+			".Ql timeout .",
 	},
 	{
 		.name = "stage_timeout",
@@ -551,9 +568,8 @@ static const struct config_key model_keys[] = {
 		.min = 1 * MS,
 		.max = 24 * HOUR,
 		.fallback = "30s",
-		.help = "How long an old generation may take to finish the requests that "
-			"it "
-			"holds.",
+		.help = "How long an old generation may take to finish the requests "
+			"that it holds.",
 	},
 	{
 		.name = "stop_timeout",
@@ -575,8 +591,7 @@ static const struct config_key model_keys[] = {
 		.max = 24 * HOUR,
 		.fallback = "60s",
 		.help = "A loader that holds requests and makes no progress for this "
-			"long is "
-			"killed.",
+			"long is killed.",
 	},
 	{
 		.name = "death_limit",
@@ -587,15 +602,13 @@ static const struct config_key model_keys[] = {
 		.max = RESTART_LIMIT_MAX,
 		.fallback = "5",
 		.unit = "deaths",
-		.help = "When so many loaders die within\n.Cm death_window\nwithout "
-			"having "
-			"been of any use, the model is failed: requests are turned away "
-			"at "
-			"once, and a loader is tried once a minute and when an input "
-			"changes.\n"
+		.help = "When so many loaders die within\n"
+			".Cm death_window\n"
+			"without having been of any use, the model is failed: requests "
+			"are turned away at once, and a loader is tried once a minute "
+			"and when an input changes.\n"
 			"A loader that answered a request, or served for a second, was "
-			"of "
-			"use; it is replaced at once, however often that happens.",
+			"of use; it is replaced at once, however often that happens.",
 	},
 	{
 		.name = "death_window",
@@ -605,7 +618,8 @@ static const struct config_key model_keys[] = {
 		.min = 1 * SEC,
 		.max = 24 * HOUR,
 		.fallback = "60s",
-		.help = "See\n.Cm death_limit .",
+		.help = "See\n"
+			".Cm death_limit .",
 	},
 	{
 		.name = "keep_good",
@@ -613,7 +627,8 @@ static const struct config_key model_keys[] = {
 		.class = CONFIG_LIVE,
 		AT(config_model, keep_good),
 		.fallback = "yes",
-		.help = "Keep what serves well in\n.Cm state_dir :\n"
+		.help = "Keep what serves well in\n"
+			".Cm state_dir :\n"
 			"the section as text and the model file as a hard link.\n"
 			"When moultd starts and what is on disk then is of no use, it "
 			"serves with that.\n"
@@ -638,14 +653,14 @@ static const struct config_key model_keys[] = {
 		.min = 0,
 		.max = 24 * HOUR,
 		.fallback = "30s",
-		.help = "For this long a generation with new inputs is compared with the "
-	                "one "
-			"before.\n"
-			"When it does worse, see\n.Cm watch_errors\nand\n.Cm "
-	                "watch_latency ,"
-			"\nor when three of its loaders die, the model goes back by "
-	                "itself to "
-			"what served before.\n"
+		.help = "For this long a generation with new inputs is compared with "
+			"the one before.\n"
+			"When it does worse, see\n"
+			".Cm watch_errors\n"
+			"and\n"
+			".Cm watch_latency ,\n"
+			"or when three of its loaders die, the model goes back by "
+			"itself to what served before.\n"
 			"With 0 nothing is compared.",
 	},
 	{
@@ -658,8 +673,8 @@ static const struct config_key model_keys[] = {
 		.fallback = "5",
 		.unit = "percentage points",
 		.help = "So many more of a generation's answers may be errors (status "
-	                "500 and "
-			"above) than of the one before, over at least 50 answers.\n"
+			"500 and above) than of the one before, over at least 50 "
+			"answers.\n"
 			"With 0 they are not compared.",
 	},
 	{
@@ -672,10 +687,8 @@ static const struct config_key model_keys[] = {
 		.fallback = "300",
 		.unit = "per cent",
 		.help = "So long may a generation compute, in per cent of the time "
-	                "before: the "
-			"time within which nine in ten answers are computed, when it is "
-	                "above "
-			"2 ms.\n"
+			"before: the time within which nine in ten answers are "
+			"computed, when it is above 2 ms.\n"
 			"With 0 it is not compared.",
 	},
 	{
@@ -687,8 +700,7 @@ static const struct config_key model_keys[] = {
 		.max = 64 * GIB,
 		.fallback = "256M",
 		.help = "Memory for requests that wait or are being answered, rounded "
-			"down "
-			"to a power of two.",
+			"down to a power of two.",
 	},
 	{
 		.name = "max_body",
@@ -698,10 +710,13 @@ static const struct config_key model_keys[] = {
 		.min = 1 * KIB,
 		.max = 32 * GIB,
 		.fallback = "64M",
-		.help = "The largest request body, at most half of\n.Cm request_arena .\n"
+		.help = "The largest request body, at most half of\n"
+			".Cm request_arena .\n"
 			"Larger ones are answered with status 413.",
 	},
 };
+
+/* clang-format on */
 
 _Static_assert(COUNT_OF(device_keys) <= CONFIG_KEYS_MAX, "tables of lines hold them");
 _Static_assert(COUNT_OF(supervisor_keys) <= CONFIG_KEYS_MAX, "tables of lines hold them");

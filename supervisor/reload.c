@@ -199,8 +199,8 @@ static unsigned int reload_take_causes(struct model *model)
 
 	model->pending = 0;
 	if (causes & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) {
-		model->pending = causes & ~RELOAD_RECOVERY &
-		                 ~RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
+		model->pending =
+			causes & ~RELOAD_RECOVERY & ~RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
 		causes = RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
 	}
 	return causes;

@@ -26,8 +26,8 @@ static void use(const struct config *config)
 	assert(config_restart_keys(config, config, keys, sizeof(keys)) == 0);
 	for (size_t i = 0; i < config->n_models; i++) {
 		const struct config_model *model = config->models[i];
-		FREE char *json = config_model_to_json(
-			config, model, (struct config_manner){ 0 });
+		FREE char *json =
+			config_model_to_json(config, model, (struct config_manner){ 0 });
 
 		assert(json);
 		assert(!config_model_needs_generation(model, model));

@@ -693,8 +693,9 @@ static void test_load_payload(void **state)
 		"path = /d.pt\ninput = image FP32 [-1,64]\noutput = scores FP32 [-1,10]\n"
 		"secrets = /s\nrequired_secrets = token\noption.k = v\nmax_batch = 64\n"
 		"max_delay = 2ms\nwarmup_request = /w.json\ngolden = /g\n");
-	FREE char *proven = config_model_to_json(
-		config, config->models[0], (struct config_manner){ .is_proven = true });
+	FREE char *proven =
+		config_model_to_json(config, config->models[0],
+	                             (struct config_manner){ .is_proven = true });
 	FREE char *text = config_model_to_json(config, config->models[0],
 	                                       (struct config_manner){ 0 });
 
@@ -705,7 +706,8 @@ static void test_load_payload(void **state)
 		"\"engine_dir\":\"/e\",\"path\":\"/"
 		"d.pt\",\"device\":\"cpu\",\"threads\":1,"
 		"\"max_batch\":64,\"max_delay_us\":2000,\"warmup_runs\":3,"
-		"\"warmup_request\":\"/w.json\",\"golden\":\"/g\",\"required_secrets\":[\"token\"],"
+		"\"warmup_request\":\"/w.json\",\"golden\":\"/"
+	        "g\",\"required_secrets\":[\"token\"],"
 		"\"inputs\":[{\"name\":\"image\",\"datatype\":\"FP32\",\"shape\":[-1,64]}"
 		"],"
 		"\"outputs\":[{\"name\":\"scores\",\"datatype\":\"FP32\",\"shape\":[-1,"
