@@ -707,7 +707,7 @@ static void test_load_payload(void **state)
 		"d.pt\",\"device\":\"cpu\",\"threads\":1,"
 		"\"max_batch\":64,\"max_delay_us\":2000,\"warmup_runs\":3,"
 		"\"warmup_request\":\"/w.json\",\"golden\":\"/"
-	        "g\",\"required_secrets\":[\"token\"],"
+		"g\",\"required_secrets\":[\"token\"],"
 		"\"inputs\":[{\"name\":\"image\",\"datatype\":\"FP32\",\"shape\":[-1,64]}"
 		"],"
 		"\"outputs\":[{\"name\":\"scores\",\"datatype\":\"FP32\",\"shape\":[-1,"
