@@ -36,10 +36,12 @@ int compute_run(struct compute *compute, struct err *err)
 	uint64_t start_ns;
 	int r;
 
+	compute->has_outputs = false;
 	if (batch_gather(batch) < 0)
 		return err_set(err, ENGINE_E_FAILED, "out of memory for a batch");
 	start_ns = clock_now_ns();
 	r = compute->api->infer(compute->engine, batch->inputs, batch->outputs, err);
 	compute->took_ns = clock_now_ns() - start_ns;
+	compute->has_outputs = r == 0;
 	return r ? r : batch_check(batch, err);
 }

@@ -6,6 +6,7 @@
  * and warming up share it, so that what has been warmed up is what serves.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "loader/batch.h"
@@ -20,6 +21,7 @@ struct compute {
 	struct oip_model model;
 	struct batch batch;
 	uint64_t took_ns; /* inside the engine, for the last batch */
+	bool has_outputs; /* the engine computed it: what failed was the check */
 };
 
 /* Borrows everything. At most @max_members requests in a batch. 0 or -ENOMEM;

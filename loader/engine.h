@@ -13,11 +13,13 @@
  *  2. Calls come in this order: stage, commit, infer any number of times, close. After
  *     stage or commit has failed, or infer with BROKEN, only close may follow.
  *  3. A call returns 0 or an outcome of enum engine_outcome, with a sentence for the
- *     operator in @err. stage and commit fail with CONFIG, MODEL or DEVICE (the same input
- *     is not worth another try) or FAILED; infer fails with INPUT (the request is at fault,
- *     answered 400), FAILED or MODEL (the outputs are not what was declared; both answered
- *     500, and the engine goes on) or BROKEN (not answered: the process ends, since nothing
- *     inside it can mend a sticky device error).
+ *     operator in @err. stage and commit fail with CONFIG or MODEL (the same input would
+ *     fail again) or with DEVICE or FAILED (it is worth another try in a fresh process).
+ *     infer fails with INPUT (the request is at fault, answered 400), MODEL (the model
+ *     cannot compute it or answers what was not declared, and would do so again) or FAILED
+ *     (memory ran out, say; both answered 500, and the engine goes on) or BROKEN (not
+ *     answered: the process ends, since nothing inside it can mend a sticky device error).
+ *     While warming up INPUT and MODEL refuse the input; FAILED and BROKEN do not.
  *  4. No call throws, exits or blocks for ever; none keeps a pointer that it was given
  *     longer than stated here.
  *  5. Tensors are little-endian and row-major (shared/tensor.h). BYTES tensors hold, per
@@ -41,7 +43,7 @@ extern "C" {
 enum engine_outcome {
 	_ENGINE_E_SUCCESS,
 	ENGINE_E_CONFIG, /* configuration, options or secrets are wrong */
-	ENGINE_E_MODEL,  /* the model file is bad or not what was declared */
+	ENGINE_E_MODEL,  /* the model is bad, or is not what was declared */
 	ENGINE_E_DEVICE, /* no such device, or it is out of memory */
 	ENGINE_E_INPUT,  /* this request cannot be computed; the next one can */
 	ENGINE_E_FAILED, /* this call failed; another one may succeed */

@@ -49,6 +49,25 @@ static void engine_host_list(const char *dir, char *text, size_t size)
 		(void)closedir(stream);
 }
 
+/* A sentence is all that dlopen() leaves: glibc's, with the errno, if any, as text at the
+ * end. What it cannot map or create for itself comes without one. */
+static int engine_host_outcome(const char *text)
+{
+	static const int errors[] = { EMFILE, ENFILE, ENOMEM, EIO };
+	size_t bytes = strlen(text);
+
+	if (strstr(text, "failed to map segment") || strstr(text, "cannot create "))
+		return ENGINE_E_FAILED;
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		const char *end = strerror(errors[i]);
+		size_t end_bytes = strlen(end);
+
+		if (bytes >= end_bytes && strcmp(text + bytes - end_bytes, end) == 0)
+			return ENGINE_E_FAILED;
+	}
+	return ENGINE_E_CONFIG;
+}
+
 int engine_host_open(const struct engine_api **ret_api, const char *dir, const char *name,
                      struct err *err)
 {
@@ -56,6 +75,7 @@ int engine_host_open(const struct engine_api **ret_api, const char *dir, const c
 	const struct engine_api *api;
 	char list[ENGINE_HOST_LIST_MAX];
 	FREE char *path = NULL;
+	const char *why;
 	void *library;
 	void *symbol;
 
@@ -75,9 +95,11 @@ int engine_host_open(const struct engine_api **ret_api, const char *dir, const c
 		               "there is no engine '%s' in '%s'; there are: %s", name,
 		               dir, list);
 	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (!library)
-		return err_set(err, ENGINE_E_CONFIG, "engine '%s' cannot be opened: %s",
-		               name, dlerror());
+	if (!library) {
+		why = dlerror();
+		return err_set(err, engine_host_outcome(why),
+		               "engine '%s' cannot be opened: %s", name, why);
+	}
 	symbol = dlsym(library, "moult_engine");
 	if (!symbol)
 		return err_set(err, ENGINE_E_CONFIG,

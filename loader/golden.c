@@ -67,10 +67,6 @@ static int golden_ask(struct golden *golden, const struct golden_file *file,
 	lane_progress(golden->lane);
 	if (r == ENGINE_E_CONFIG)
 		return golden_malformed(golden, name, r, err);
-	if (r == ENGINE_E_BROKEN)
-		r = ENGINE_E_DEVICE;
-	else if (r == ENGINE_E_INPUT)
-		r = ENGINE_E_MODEL; /* it was answered once */
 	if (r)
 		return err_prefix(err, r, "golden request '%.100s'", name);
 	for (size_t i = 0; i < file->n_outputs; i++) {
@@ -129,7 +125,8 @@ static int golden_all(struct golden *golden, uint32_t *ret_requests, struct err 
 	int r = 0;
 
 	if (n < 0)
-		return err_set(err, ENGINE_E_CONFIG,
+		return err_set(err,
+		               err_is_shortage(errno) ? ENGINE_E_FAILED : ENGINE_E_CONFIG,
 		               "the directory of golden requests '%s' cannot be read: %s",
 		               golden->path, strerror(errno));
 	if (n > PROTO_GOLDEN_MAX)
@@ -162,7 +159,8 @@ int golden_run(const struct model_config *config, struct lane *lane,
 		return 0;
 	golden.dir_fd = open(config->golden, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (golden.dir_fd < 0)
-		return err_set(err, ENGINE_E_CONFIG,
+		return err_set(err,
+		               err_is_shortage(errno) ? ENGINE_E_FAILED : ENGINE_E_CONFIG,
 		               "the directory of golden requests '%s' cannot be opened: "
 		               "%s: make it, or remove the key golden",
 		               config->golden, strerror(errno));

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loader/compress.h"
 #include "loader/engine.h"
-#include "loader/inflate.h"
 #include "shared/cleanup.h"
 
 int golden_check_keys(json_t *object, const char *what, const char *const *known,
@@ -111,7 +111,7 @@ int golden_body_inflate(struct golden_body *body, size_t max_bytes, struct err *
 
 	if (!body->encoding)
 		return 0;
-	if (inflate_body(&buffer, body->data, body->bytes, max_bytes, err)) {
+	if (compress_inflate(&buffer, body->data, body->bytes, max_bytes, err)) {
 		free(buffer.data);
 		return ENGINE_E_CONFIG;
 	}

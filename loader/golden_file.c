@@ -135,8 +135,6 @@ static int golden_decode_outputs(struct golden_file *file, const struct oip_mode
 		.version = model->version,
 		.inputs = file->specs,
 		.n_inputs = file->n_outputs,
-		.outputs = model->outputs,
-		.n_outputs = model->n_outputs,
 		.max_body_bytes = GOLDEN_BODY_BYTES_MAX,
 		.kind = "expected output",
 	};

@@ -170,6 +170,7 @@ static int loader_quit(struct loader *loader)
 static int loader_check_secrets(struct loader *loader, struct err *err)
 {
 	const struct model_config *config = &loader->config;
+	int r;
 
 	for (size_t i = 0; i < config->n_required_secrets; i++)
 		if (!secrets_find(&loader->secrets, config->required_secrets[i]))
@@ -177,8 +178,8 @@ static int loader_check_secrets(struct loader *loader, struct err *err)
 			               "required secret '%s' is missing",
 			               config->required_secrets[i]);
 	if (config->secrets_env &&
-	    secrets_export(&loader->secrets, config->secrets_env, err) < 0)
-		return ENGINE_E_CONFIG;
+	    (r = secrets_export(&loader->secrets, config->secrets_env, err)) < 0)
+		return r == -ENOMEM ? ENGINE_E_FAILED : ENGINE_E_CONFIG;
 	return 0;
 }
 
@@ -186,6 +187,7 @@ static int loader_check_secrets(struct loader *loader, struct err *err)
 static int loader_take_load(struct loader *loader, struct err *err)
 {
 	int *fds = loader->message->fds;
+	int r;
 
 	if (loader->message->n_fds != PROTO_LOAD_FD_COUNT &&
 	    loader->message->n_fds != PROTO_LOAD_FD_WEIGHTS)
@@ -193,8 +195,9 @@ static int loader_take_load(struct loader *loader, struct err *err)
 		               loader->message->n_fds);
 	if (loader->message->n_fds == PROTO_LOAD_FD_COUNT)
 		loader->weights_fd = take_fd(&fds[PROTO_LOAD_FD_WEIGHTS]);
-	if (model_config_init(&loader->config, loader->message->payload, err) < 0)
-		return ENGINE_E_CONFIG;
+	r = model_config_init(&loader->config, loader->message->payload, err);
+	if (r < 0)
+		return r == -ENOMEM ? ENGINE_E_FAILED : ENGINE_E_CONFIG;
 	if (lane_init(&loader->lane, fds, loader->generation, loader->config.leases,
 	              err) < 0 ||
 	    secrets_init(&loader->secrets, take_fd(&fds[PROTO_LOAD_FD_SECRETS]), err) < 0)

@@ -197,6 +197,8 @@ int model_config_init(struct model_config *config, const char *payload, struct e
 	int r;
 
 	*config = (struct model_config){ .json = json_loads(payload, 0, &error) };
+	if (!config->json && json_error_code(&error) == json_error_out_of_memory)
+		return err_set(err, -ENOMEM, "LOAD: out of memory");
 	if (!json_is_object(config->json))
 		return err_set(err, -EINVAL, "LOAD: no JSON object: %s",
 		               config->json ? "" : error.text);

@@ -11,7 +11,6 @@
  * Encoding writes once, into the response arena.
  */
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +21,9 @@
 #include "shared/tensor.h"
 
 #define OIP_ID_MAX 256
+
+/* Of a body; deflate means its zlib wrapper. */
+enum oip_encoding { OIP_PLAIN, OIP_GZIP, OIP_DEFLATE };
 
 /* What the configuration says of the model; borrowed, lives longer than any request. */
 struct oip_model {
@@ -50,17 +52,18 @@ struct oip_wanted {
 	bool is_binary;
 };
 
-/* A decoded request. Zeroed by oip_request_init(), reused by each oip_decode(). */
+/* A decoded request. Zeroed by oip_request_init(), reused by each oip_decode(), always
+ * for the same model. */
 struct oip_request {
 	char id[OIP_ID_MAX]; /* "" when the client gave none */
 	struct engine_tensor inputs[ENGINE_TENSORS_MAX]; /* in the model's order */
 	struct oip_wanted wanted[ENGINE_TENSORS_MAX];
 	size_t n_wanted;
 	uint64_t timeout_ns; /* parameter timeout; 0: none */
-	enum { OIP_PLAIN, OIP_GZIP, OIP_DEFLATE } accepts; /* of the answer */
+	enum oip_encoding accepts; /* of the answer */
 	/* Clients send the same JSON in front of their tensors again and again: when all
-	 * inputs were binary, it and what it says are kept, and equal bytes are not parsed
-	 * again. */
+	 * inputs were binary, it and what it says are kept, and equal bytes are not
+	 * parsed again. */
 	struct oip_buffer header;
 	struct oip_binary {
 		uint32_t input;
@@ -77,14 +80,14 @@ void oip_request_fini(struct oip_request *request);
 /*
  * Decodes @body as @head says (inference-header-content-length, content-encoding,
  * accept-encoding). The inputs point into @body, which must stay, or into @request.
- * 0, or the HTTP status of the refusal (400, 413, 415, 500) with a sentence.
+ * 0, or the HTTP status of the refusal (400, 413, 415, 500, 501) with a sentence.
+ *
+ * `data` is flat or nested exactly like the shape. Parameters that are not known are left
+ * alone, but what would change the answer (shared memory, classification) is refused.
  */
 int oip_decode(struct oip_request *request, const struct oip_model *model,
                const struct proto_head *head, const unsigned char *body,
                size_t body_bytes, struct err *err);
-
-/* Rows along the first dim of the first input; 1 for a scalar. */
-uint64_t oip_request_rows(const struct oip_request *request);
 
 /* What came of the encoding. */
 struct oip_answer {
@@ -98,19 +101,20 @@ size_t oip_answer_bound(const struct oip_request *request, const struct oip_mode
 
 /*
  * Writes the answer. @outputs: of this request alone, in the model's order. @memory holds
- * oip_answer_bound() bytes. 0, or an HTTP status with a sentence (400: a number that JSON
- * cannot hold).
+ * oip_answer_bound() bytes; BYTES elements must be whole. 0, or 400 with a sentence: JSON
+ * cannot hold what is in an output (not finite, not UTF-8).
  */
 int oip_encode(const struct oip_request *request, const struct oip_model *model,
                uint64_t generation, const struct engine_tensor *outputs,
                unsigned char *memory, struct oip_answer *ret_answer, struct err *err);
 
-/* {"error": text} into @memory, at most @size bytes; returns the bytes used. */
+/* {"error": text} into @memory, at most @size bytes; returns the bytes used. What is not
+ * UTF-8 in @text becomes question marks. */
 size_t oip_encode_error(const char *text, unsigned char *memory, size_t size);
 
 /*
- * Compresses an answer that is all JSON when the client accepts it and it pays (16 KiB and
- * more): in place, through @request's scratch memory. Returns the new size, and the
+ * Compresses an answer that is all JSON when the client accepts it and it pays (16 KiB
+ * and more): in place, through @request's scratch memory. Returns the new size, and the
  * encoding's name in *ret_encoding; or @bytes and NULL when the body is left as it is.
  */
 size_t oip_compress(struct oip_request *request, unsigned char *memory, size_t bytes,

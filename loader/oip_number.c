@@ -30,10 +30,12 @@ static int oip_number_store_integer(enum tensor_dtype dtype, const json_t *value
 	json_int_t number = json_integer_value(value);
 
 	if (!json_is_integer(value))
-		return err_set(err, -EINVAL, "must be an integer");
+		return err_set(err, -EINVAL, "must be an integer%s",
+		               json_is_real(value) ? " without a point" : "");
 	if (number < range->min || number > range->max)
-		return err_set(err, -EINVAL, "is %lld, which %s does not hold",
-		               (long long)number, tensor_dtype_name(dtype));
+		return err_set(err, -EINVAL, "is %lld; %s holds %lld to %lld",
+		               (long long)number, tensor_dtype_name(dtype),
+		               (long long)range->min, (long long)range->max);
 	/* Little-endian: the low bytes are the narrow number. */
 	memcpy(to, &number, tensor_dtype_bytes(dtype));
 	return 0;
@@ -64,11 +66,10 @@ int oip_number_store(enum tensor_dtype dtype, const json_t *value, void *to,
 
 	switch (dtype) {
 	case TENSOR_DTYPE_BOOL:
-		if (!json_is_boolean(value) &&
-		    !(json_is_integer(value) && json_integer_value(value) >= 0 &&
-		      json_integer_value(value) <= 1))
-			return err_set(err, -EINVAL, "must be true or false");
 		truth = json_is_true(value) || json_integer_value(value) == 1;
+		if (!truth && !json_is_false(value) &&
+		    !(json_is_integer(value) && json_integer_value(value) == 0))
+			return err_set(err, -EINVAL, "must be true or false");
 		memcpy(to, &truth, 1);
 		return 0;
 	case TENSOR_DTYPE_UINT8:
@@ -89,5 +90,5 @@ int oip_number_store(enum tensor_dtype dtype, const json_t *value, void *to,
 	case TENSOR_DTYPE_COUNT:
 		break;
 	}
-	return err_set(err, -EINVAL, "cannot be given as JSON; send it as binary data");
+	return err_set(err, -EINVAL, "has no form in JSON");
 }

@@ -59,6 +59,14 @@ static int rehearsal_encode(struct compute *compute, struct oip_request *request
 	               : 0;
 }
 
+/* Of a run inside the engine. */
+static int rehearsal_outcome(int outcome)
+{
+	if (outcome == ENGINE_E_INPUT || outcome == ENGINE_E_MODEL)
+		return ENGINE_E_MODEL;
+	return outcome == ENGINE_E_BROKEN ? ENGINE_E_DEVICE : ENGINE_E_FAILED;
+}
+
 int rehearsal_run(const struct rehearsal *rehearsal, struct compute *compute,
                   struct oip_request *request, uint64_t generation,
                   struct engine_tensor ret_outputs[ENGINE_TENSORS_MAX], struct err *err)
@@ -68,14 +76,15 @@ int rehearsal_run(const struct rehearsal *rehearsal, struct compute *compute,
 
 	if (proto_head_read(&head, rehearsal->head, rehearsal->head_bytes) < 0)
 		return err_set(err, ENGINE_E_FAILED, "the request has no head");
-	if (oip_decode(request, &compute->model, &head, rehearsal->body,
-	               rehearsal->body_bytes, err))
-		return ENGINE_E_CONFIG;
+	r = oip_decode(request, &compute->model, &head, rehearsal->body,
+	               rehearsal->body_bytes, err);
+	if (r)
+		return r == 500 ? ENGINE_E_FAILED : ENGINE_E_CONFIG;
 	batch_clear(&compute->batch);
 	(void)batch_add(&compute->batch, request->inputs);
 	r = compute_run(compute, err);
 	if (r)
-		return r;
+		return rehearsal_outcome(r);
 	if (batch_split(&compute->batch, 0, ret_outputs, err))
 		return ENGINE_E_MODEL;
 	return rehearsal_encode(compute, request, generation, ret_outputs, err);

@@ -35,9 +35,11 @@ void rehearsal_fini(struct rehearsal *rehearsal);
 int rehearsal_seal(struct rehearsal *rehearsal, const struct proto_field *fields,
                    size_t n_fields);
 
-/* Asks once. @ret_outputs are good until @compute is used again. 0; ENGINE_E_CONFIG when
- * the request is no request for this model; else what compute_run() says, where an answer
- * that cannot be written is ENGINE_E_MODEL. With a sentence. */
+/* Asks once. @ret_outputs are good until @compute is used again. 0, or what the failure
+ * means for the generation, with a sentence: ENGINE_E_CONFIG (it is no request for this
+ * model) or ENGINE_E_MODEL (the model cannot answer it, or not in words) when the same
+ * would happen again; ENGINE_E_DEVICE or ENGINE_E_FAILED (a broken device, no memory) when
+ * another process might do better. */
 int rehearsal_run(const struct rehearsal *rehearsal, struct compute *compute,
                   struct oip_request *request, uint64_t generation,
                   struct engine_tensor ret_outputs[ENGINE_TENSORS_MAX], struct err *err);

@@ -30,6 +30,6 @@ void secrets_fini(struct secrets *secrets);
 /* NULL: there is none of that name. */
 const struct engine_secret *secrets_find(const struct secrets *secrets, const char *name);
 
-/* Puts the secrets that @list ("NAME,NAME") names into this process' environment. 0 or
- * -EINVAL with a sentence. */
+/* Puts the secrets that @list ("NAME,NAME") names into this process' environment. 0,
+ * -EINVAL or -ENOMEM with a sentence. */
 int secrets_export(const struct secrets *secrets, const char *list, struct err *err);

@@ -42,7 +42,8 @@ static int warmup_read_file(struct warmup *warmup, const struct model_config *co
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(err, ENGINE_E_CONFIG,
+		return err_set(err,
+		               err_is_shortage(errno) ? ENGINE_E_FAILED : ENGINE_E_CONFIG,
 		               "cannot open warmup_request '%s': %s", path,
 		               strerror(errno));
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0 ||
@@ -154,14 +155,11 @@ static int warmup_once(const struct warmup *warmup, struct compute *compute,
 		return 0;
 	if (r == ENGINE_E_CONFIG)
 		return err_prefix(err, r, "warm-up request");
-	if (r == ENGINE_E_MODEL || r == ENGINE_E_BROKEN || warmup->is_file)
-		(void)err_prefix(err, r, "warm-up");
-	else
-		(void)err_prefix(
-			err, r,
-			"warm-up with zeros (set warmup_request where they are no "
-			"valid input)");
-	return r == ENGINE_E_BROKEN ? ENGINE_E_DEVICE : ENGINE_E_MODEL;
+	if (r != ENGINE_E_MODEL || compute->has_outputs || warmup->is_file)
+		return err_prefix(err, r, "warm-up");
+	return err_prefix(err, r,
+	                  "warm-up with zeros (set warmup_request where they are no "
+	                  "valid input)");
 }
 
 static int warmup_repeat(const struct model_config *config, struct compute *compute,

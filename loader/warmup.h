@@ -14,8 +14,9 @@
 #include "shared/err.h"
 
 /* Runs them: the configured request, or zeros with every variable dim 1 and then once
- * with as many rows as a batch may have. 0 and their number, or ENGINE_E_CONFIG,
- * ENGINE_E_MODEL, ENGINE_E_DEVICE or ENGINE_E_FAILED with a sentence. */
+ * with as many rows as a batch may have. 0 and their number, or with a sentence
+ * ENGINE_E_CONFIG or ENGINE_E_MODEL (the model cannot do it), or ENGINE_E_DEVICE or
+ * ENGINE_E_FAILED (this process could not: a broken device, no memory). */
 int warmup_run(const struct model_config *config, struct lane *lane,
                const struct engine_api *api, struct engine *engine, uint32_t *ret_runs,
                struct err *err);

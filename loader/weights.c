@@ -74,8 +74,8 @@ static int weights_open(struct weights *weights, int fd, const char *path,
 	/* Not blocking: a FIFO must not hold us up before it is refused. */
 	weights->fd = fd >= 0 ? fd : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (weights->fd < 0 || fstat(weights->fd, &weights->file) < 0)
-		return err_set(err, WEIGHTS_E_REFUSED, "cannot open model file '%s': %s",
-		               path, strerror(errno));
+		return err_set(err, err_is_shortage(errno) ? -errno : WEIGHTS_E_REFUSED,
+		               "cannot open model file '%s': %s", path, strerror(errno));
 	if (!S_ISREG(weights->file.st_mode) || weights->file.st_size <= 0)
 		return err_set(err, WEIGHTS_E_REFUSED, "model file '%s' is %s", path,
 		               S_ISREG(weights->file.st_mode) ? "empty"

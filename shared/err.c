@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shared/err.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -75,4 +76,14 @@ int err_prefix(struct err *err, int code, const char *format, ...)
 	}
 	err_clean(err->text);
 	return code;
+}
+
+bool err_is_shortage(int error)
+{
+	static const int rows[] = { EAGAIN, EINTR, EIO, EMFILE, ENFILE, ENOMEM, ESTALE };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i] == error)
+			return true;
+	return false;
 }

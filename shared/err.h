@@ -13,6 +13,7 @@
  */
 
 #include <stdarg.h>
+#include <stdbool.h>
 
 #define ERR_TEXT_MAX 512
 
@@ -37,3 +38,7 @@ int err_set(struct err *err, int code, const char *format, ...)
 /* Puts "prefix: " before the sentence that is there. Returns @code. */
 int err_prefix(struct err *err, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* @error (an errno) says that the machine was short of something or disturbed, and nothing
+ * about what it was asked for: the same call may succeed later. */
+bool err_is_shortage(int error);

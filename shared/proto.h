@@ -82,13 +82,14 @@ struct proto_header {
 	uint32_t reserved; /* 0 */
 };
 
-/* Exit codes of a loader. The first three say: do not try again with the same input. */
+/* Exit codes of a loader. CONFIG and MODEL say: the same input would fail again. After all
+ * others it is worth another try. */
 enum proto_exit {
 	PROTO_EXIT_OK = 0,
 	PROTO_EXIT_CONFIG = 64,   /* configuration or secrets are wrong */
 	PROTO_EXIT_MODEL = 65,    /* the model file is bad or not what was declared */
-	PROTO_EXIT_DEVICE = 69,   /* no such device, or it is out of memory */
-	PROTO_EXIT_INTERNAL = 70, /* anything else; may be tried again */
+	PROTO_EXIT_DEVICE = 69,   /* the device is not there, out of memory or broken */
+	PROTO_EXIT_INTERNAL = 70, /* anything else: main memory ran out, say */
 	PROTO_EXIT_ORPHAN = 71,   /* the supervisor is gone */
 };
 

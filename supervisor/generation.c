@@ -277,7 +277,8 @@ static void generation_read_refusal(struct generation *generation, const json_t 
 	const char *code = json_string_value(json_object_get(object, "code"));
 	const char *reason = json_string_value(json_object_get(object, "reason"));
 
-	generation->is_permanent = code && strcmp(code, "internal") != 0;
+	generation->is_permanent =
+		code && (strcmp(code, "config") == 0 || strcmp(code, "model") == 0);
 	if (generation->failure.text[0] == '\0')
 		(void)err_set(&generation->failure, 0, "%s",
 		              reason ? reason : "the loader refused and gave no reason");

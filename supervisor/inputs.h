@@ -53,8 +53,9 @@ struct inputs_found {
 };
 
 /* Reads what is there now. Secrets that are refused are replaced with those that @last (may
- * be NULL) has from the same directory; without them it is INPUTS_E_REFUSED. @err has a
- * sentence on every failure. */
+ * be NULL) has from the same directory; without them it is INPUTS_E_REFUSED. A
+ * machine that is short of descriptors, say, gives -errno: that is worth another try. @err
+ * has a sentence on every failure. */
 int inputs_new(struct inputs **ret_inputs, struct config *config,
                const struct config_model *section, const struct inputs *last,
                struct inputs_found *ret_found, struct err *err);

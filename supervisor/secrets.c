@@ -48,6 +48,12 @@ static int secrets_compare(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
+/* Of a call that failed with @error: nobody refused anything where the machine was short. */
+static int secrets_outcome(int error)
+{
+	return err_is_shortage(error) ? -error : SECRETS_E_REFUSED;
+}
+
 static bool secrets_is_name(const char *name)
 {
 	for (; *name; name++)
@@ -83,7 +89,7 @@ static int secrets_list(int dir_fd, const char *directory, struct secrets_list *
 
 	if (!dir) {
 		close_fd(&copy);
-		return err_set(err, SECRETS_E_REFUSED, "secrets directory %s: %s",
+		return err_set(err, secrets_outcome(errno), "secrets directory %s: %s",
 		               directory, strerror(errno));
 	}
 	list->n = 0;
@@ -167,7 +173,7 @@ static int secrets_read_one(int dir_fd, const char *directory, const char *name,
 	if (fd < 0 && errno == ENOENT)
 		return SECRETS_E_UNSETTLED;
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(err, SECRETS_E_REFUSED, "secret %s/%s: %s", directory,
+		return err_set(err, secrets_outcome(errno), "secret %s/%s: %s", directory,
 		               name, strerror(errno));
 	r = secrets_check(&st, directory, name, err);
 	if (r)
@@ -175,8 +181,8 @@ static int secrets_read_one(int dir_fd, const char *directory, const char *name,
 	while ((n = read(fd, value + bytes, sizeof(value) - bytes)) > 0)
 		bytes += (size_t)n;
 	if (n < 0)
-		r = err_set(err, SECRETS_E_REFUSED, "secret %s/%s: %s", directory, name,
-		            strerror(errno));
+		r = err_set(err, secrets_outcome(errno), "secret %s/%s: %s", directory,
+		            name, strerror(errno));
 	else if (bytes != (size_t)st.st_size)
 		r = SECRETS_E_UNSETTLED;
 	else
@@ -262,7 +268,7 @@ static int secrets_read_directory(int dir_fd, const char *directory,
 		                        err);
 	data_fd = openat(dir_fd, SECRETS_LINK, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (data_fd < 0)
-		r = err_set(err, SECRETS_E_REFUSED, "secrets directory %s/%s: %s",
+		r = err_set(err, secrets_outcome(errno), "secrets directory %s/%s: %s",
 		            directory, SECRETS_LINK, strerror(errno));
 	else
 		r = secrets_read_all(data_fd, directory, memory, ret_bytes, ret_count,
@@ -303,7 +309,7 @@ int secrets_read(struct secrets *ret_secrets, const char *directory, struct err 
 		return secrets_seal(ret_secrets, "", 0, 0);
 	dir_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir_fd < 0)
-		return err_set(err, SECRETS_E_REFUSED, "secrets directory %s: %s",
+		return err_set(err, secrets_outcome(errno), "secrets directory %s: %s",
 		               directory, strerror(errno));
 	memory = secrets_memory();
 	if (!memory)

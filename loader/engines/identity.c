@@ -131,7 +131,8 @@ static int identity_read_weights(struct engine *engine, struct err *err)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return err_set(err, ENGINE_E_MODEL, "cannot be read: %s",
+			return err_set(err, n < 0 ? ENGINE_E_FAILED : ENGINE_E_MODEL,
+			               "cannot be read: %s",
 			               n < 0 ? strerror(errno) : "it became shorter");
 		done += (size_t)n;
 	}

@@ -62,9 +62,15 @@ std::string cause_of(const std::string &text)
 
 bool is_out_of_memory(const std::string &text)
 {
-	static const char *const marks[] = { "out of memory", "can't allocate memory",
+	/* cuBLAS and cuDNN say NOT_INITIALIZED when their own first allocation fails. */
+	static const char *const marks[] = { "out of memory",
+		                             "can't allocate memory",
+		                             "Cannot allocate memory",
+		                             "bad_alloc",
 		                             "CUBLAS_STATUS_ALLOC_FAILED",
-		                             "CUDNN_STATUS_ALLOC_FAILED" };
+		                             "CUBLAS_STATUS_NOT_INITIALIZED",
+		                             "CUDNN_STATUS_ALLOC_FAILED",
+		                             "CUDNN_STATUS_NOT_INITIALIZED" };
 
 	for (const char *mark : marks)
 		if (text.find(mark) != std::string::npos)
@@ -543,7 +549,7 @@ int infer(struct engine *engine, const struct engine_tensor *inputs,
 {
 	int r;
 
-	r = guard(err, ENGINE_E_FAILED, ENGINE_E_FAILED,
+	r = guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
 	          [&] { return compute(engine, inputs, outputs, err); });
 	if (r == 0 || engine->device.is_cpu())
 		return r;

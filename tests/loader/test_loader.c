@@ -410,11 +410,24 @@ static void test_required_secret(void **state)
 
 static void test_warmup_refuses(void **state)
 {
-	static const char *const rows[][2] = {
-		{ "bad-shape-on-warmup", "the configuration declares" },
-		{ "bad-type-on-warmup", "no tensor" },
-		{ "bad-bytes-on-warmup", "bytes" },
-		{ "fail-on-warmup", "failed" },
+	static const struct {
+		const char *fault;
+		const char *code;
+		int exit_code;
+		const char *reason;
+	} rows[] = {
+		{ "bad-shape-on-warmup", "model", PROTO_EXIT_MODEL,
+		  "the configuration declares" },
+		{ "bad-type-on-warmup", "model", PROTO_EXIT_MODEL, "no tensor" },
+		{ "bad-bytes-on-warmup", "model", PROTO_EXIT_MODEL, "bytes" },
+		{ "input-on-warmup", "model", PROTO_EXIT_MODEL, "set warmup_request" },
+		{ "refuse-model-on-warmup", "model", PROTO_EXIT_MODEL,
+		  "dislikes the model" },
+		/* Not the model's fault: the same input is worth another try. */
+		{ "fail-on-warmup", "internal", PROTO_EXIT_INTERNAL,
+		  "warm-up: the fault engine failed" },
+		{ "broken-on-warmup", "device", PROTO_EXIT_DEVICE,
+		  "warm-up: the fault engine is broken" },
 	};
 
 	(void)state;
@@ -424,14 +437,16 @@ static void test_warmup_refuses(void **state)
 		json_t *payload;
 		const char *reason;
 
-		set_option(config, "fault", rows[i][0]);
+		set_option(config, "fault", rows[i].fault);
 		drive_start(&drive, ARENA_BYTES);
 		payload = drive_refused(&drive, config, NULL);
 		reason = json_string_value(json_object_get(payload, "reason"));
-		if (!strstr(reason, rows[i][1]))
-			fail_msg("%s: '%s'", rows[i][0], reason);
+		if (!strstr(reason, rows[i].reason))
+			fail_msg("%s: '%s'", rows[i].fault, reason);
+		assert_string_equal(json_string_value(json_object_get(payload, "code")),
+		                    rows[i].code);
 		json_decref(payload);
-		drive_end(&drive, PROTO_EXIT_MODEL);
+		drive_end(&drive, rows[i].exit_code);
 	}
 }
 

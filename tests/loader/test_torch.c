@@ -145,6 +145,11 @@ static void test_refusals(void **state)
 		{ "text.pt", X2, Y2, NULL, NULL, "model", "no tensor" },
 		{ "sum.pt", "[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1,3]}]",
 		  Y1, NULL, NULL, "model", "shapes cannot be multiplied" },
+		{ "sum.pt", "[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1,3]}]",
+		  Y1, NULL, NULL, "model", "set warmup_request" },
+		/* Another try may find more memory. */
+		{ "greedy.pt", X2, Y2, NULL, NULL, "internal",
+		  "warm-up: libtorch is out of memory" },
 	};
 
 	(void)state;
@@ -180,9 +185,10 @@ static void test_refusals(void **state)
 		                    rows[i].code);
 		if (!strstr(reason, rows[i].reason))
 			fail_msg("row %zu: '%s' lacks '%s'", i, reason, rows[i].reason);
-		status = strcmp(rows[i].code, "config") == 0  ? PROTO_EXIT_CONFIG
-		         : strcmp(rows[i].code, "model") == 0 ? PROTO_EXIT_MODEL
-		                                              : PROTO_EXIT_DEVICE;
+		status = strcmp(rows[i].code, "config") == 0   ? PROTO_EXIT_CONFIG
+		         : strcmp(rows[i].code, "model") == 0  ? PROTO_EXIT_MODEL
+		         : strcmp(rows[i].code, "device") == 0 ? PROTO_EXIT_DEVICE
+		                                               : PROTO_EXIT_INTERNAL;
 		json_decref(payload);
 		drive_end(&drive, status);
 	}

@@ -81,6 +81,13 @@ class Picky(torch.nn.Module):
         return x
 
 
+class Greedy(torch.nn.Module):
+    """Wants more memory than there is."""
+
+    def forward(self, x):
+        return x + torch.empty(1 << 50)[:2]
+
+
 class Buffer(torch.nn.Module):
     """Counts its calls in a buffer."""
 
@@ -96,7 +103,7 @@ class Buffer(torch.nn.Module):
 def main(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     models = [Sum(), InPlace(), Nested(), Two(), Listed(), Named(), Half(), Number(),
-              Text(), Picky(), Buffer()]
+              Text(), Picky(), Greedy(), Buffer()]
     for model in models:
         path = target / f"{type(model).__name__.lower()}.pt"
         torch.jit.script(model).save(str(path))

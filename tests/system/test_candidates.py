@@ -85,3 +85,45 @@ def test_crash_loop_backs_off(start):
     delays = [float(line.partition("delay_s=")[2]) for line in
               moult.log_text().splitlines() if "event=loader_restart" in line]
     assert delays[:3] == [0.5, 1.0, 2.0]
+
+
+# What the loader exits with, and what it says.
+NOBODYS_FAULT = [
+    ("fail-on-stage", 70, "the fault engine failed"),
+    ("refuse-device-on-stage", 69, "the fault engine found no device"),
+    ("refuse-device-on-commit", 69, "the fault engine found no device"),
+    ("fail-on-warmup", 70, "warm-up: the fault engine failed"),
+    ("broken-on-warmup", 69, "warm-up: the fault engine is broken")]
+INPUTS_FAULT = [
+    ("refuse-on-stage", 64, "the fault engine was told to refuse"),
+    ("refuse-model-on-stage", 65, "the fault engine dislikes the model"),
+    ("refuse-model-on-warmup", 65, "the fault engine dislikes the model"),
+    ("input-on-warmup", 65, "set warmup_request"),
+    ("bad-shape-on-warmup", 65, "the configuration declares")]
+
+
+@pytest.mark.parametrize("fault, status, says", NOBODYS_FAULT)
+def test_nobodys_fault_is_tried_again(start, tmp_path, fault, status, says):
+    """Memory or a device that failed says nothing about the inputs."""
+    once = tmp_path / "once"
+    moult = start(fault_section(**{"option.fault": fault, "option.once": once}), ready=False)
+    receipt = moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    assert says in receipt["reason"]
+    moult.wait_ready()
+    assert once.exists() and moult.status("echo")["generation"] == 2
+    assert f'status="exit code {status}"' in moult.log_text()
+    assert moult.log_text().count("event=loader_restart") == 1
+
+
+@pytest.mark.parametrize("fault, status, says", INPUTS_FAULT)
+def test_bad_inputs_are_not_tried_again(start, tmp_path, fault, status, says):
+    """Until somebody asks, or an input changes."""
+    once = tmp_path / "once"
+    moult = start(fault_section(**{"option.fault": fault, "option.once": once}), ready=False)
+    receipt = moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    assert says in receipt["reason"]
+    assert f'status="exit code {status}"' in moult.log_text()
+    assert "event=loader_restart" not in moult.log_text()
+    assert moult.get("/v2/health/ready")[0] == 503
+    assert moult.reload().returncode == 0
+    moult.wait_ready()

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Compression of bodies: what the headers ask for, inflating under a hard bound,
+ * deflating. "deflate" means its zlib wrapper (RFC 9110). */
+
+#include <stddef.h>
+
+#include "loader/oip.h"
+#include "shared/err.h"
+#include "shared/proto.h"
+
+/* The first of our encodings in the value of Accept-Encoding that q=0 does not refuse. */
+enum oip_encoding compress_accepted(struct proto_text value);
+
+/* The value of Content-Encoding, or no text. 0, or 415 with a sentence. */
+int compress_encoding(struct proto_text value, enum oip_encoding *ret_encoding,
+                      struct err *err);
+
+/* A gzip or zlib stream into @buffer, replacing what is there. 0; 413 when more than
+ * @max_bytes come out; 400 when the stream is broken or not whole; 500 without memory. */
+int compress_inflate(struct oip_buffer *buffer, const unsigned char *body,
+                     size_t body_bytes, size_t max_bytes, struct err *err);
+
+/* @body into @buffer, replacing what is there. The bytes that came out, or 0 when that
+ * would not be less than @body_bytes or memory ran out. */
+size_t compress_deflate(struct oip_buffer *buffer, const unsigned char *body,
+                        size_t body_bytes, enum oip_encoding encoding);

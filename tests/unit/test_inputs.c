@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What a generation is built from, read from disk: refused, or only out of reach. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "tests/unit/scratch.h"
+#include "tests/unit/shortage.h"
+
+#include "supervisor/config.h"
+#include "supervisor/inputs.h"
+
+#define SECTION                                                                          \
+	"engine = identity\ninput = a FP32 [-1,4]\noutput = b FP32 [-1,4]\n"             \
+	"path = model.bin\n"
+
+static struct config *begin(void)
+{
+	struct config *config = NULL;
+	struct err err = ERR_NULL;
+
+	(void)scratch_enter();
+	scratch_mkdir("secrets");
+	scratch_write("secrets/token", "secret");
+	scratch_write("model.bin", "weights");
+	scratch_write("moult.conf", "[model with-secrets]\n" SECTION
+	                            "secrets = secrets\n[model without]\n" SECTION);
+	if (config_load(&config, scratch_path("moult.conf"), &err) != 0)
+		fail_msg("%s", err.text);
+	return config;
+}
+
+static void end(struct config *config)
+{
+	config_unref(config);
+	scratch_leave();
+}
+
+/* Reads and lets go of them. */
+static int read_inputs(struct config *config, const char *model, struct err *err)
+{
+	struct inputs_found found;
+	struct inputs *inputs = NULL;
+	int r = inputs_new(&inputs, config, config_find(config, model), NULL, &found,
+	                   err);
+
+	assert_int_equal(r == 0, inputs != NULL);
+	inputs_unref(inputs);
+	return r;
+}
+
+/* One more descriptor each time, until everything can be read. */
+static void test_shortage(void **state)
+{
+	static const struct {
+		const char *model;
+		const char *last; /* what the last one was wanted for */
+	} rows[] = {
+		{ "with-secrets", "secrets" },
+		{ "without", "model file" },
+	};
+	struct config *config = begin();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct err err = ERR_NULL;
+		struct err why = ERR_NULL;
+		int r = -EMFILE;
+
+		for (rlim_t limit = 3; r == -EMFILE; limit++) {
+			struct rlimit before = shortage_begin(RLIMIT_NOFILE, limit);
+
+			why = err;
+			r = read_inputs(config, rows[i].model, &err);
+			shortage_end(RLIMIT_NOFILE, &before);
+		}
+		if (r != 0)
+			fail_msg("%s: %d '%s'", rows[i].model, r, err.text);
+		if (!strstr(why.text, strerror(EMFILE)) ||
+		    !strstr(why.text, rows[i].last))
+			fail_msg("%s: '%s'", rows[i].model, why.text);
+	}
+	end(config);
+}
+
+static void test_refused(void **state)
+{
+	struct config *config = begin();
+	struct err err = ERR_NULL;
+
+	(void)state;
+	assert_int_equal(read_inputs(config, "with-secrets", &err), 0);
+	scratch_write("model.bin", "");
+	assert_int_equal(read_inputs(config, "with-secrets", &err), INPUTS_E_REFUSED);
+	assert_non_null(strstr(err.text, "is empty"));
+	scratch_remove("model.bin");
+	assert_int_equal(read_inputs(config, "with-secrets", &err), INPUTS_E_REFUSED);
+	assert_non_null(strstr(err.text, "cannot open model file"));
+	scratch_write("model.bin", "weights");
+	scratch_write("secrets/token", "");
+	assert_int_equal(read_inputs(config, "with-secrets", &err), INPUTS_E_REFUSED);
+	assert_non_null(strstr(err.text, "token is empty"));
+	end(config);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_shortage),
+		cmocka_unit_test(test_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
