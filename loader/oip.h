@@ -59,7 +59,7 @@ struct oip_request {
 	struct engine_tensor inputs[ENGINE_TENSORS_MAX]; /* in the model's order */
 	struct oip_wanted wanted[ENGINE_TENSORS_MAX];
 	size_t n_wanted;
-	uint64_t timeout_ns; /* parameter timeout; 0: none */
+	uint64_t timeout_ns;       /* parameter timeout; 0: none */
 	enum oip_encoding accepts; /* of the answer */
 	/* Clients send the same JSON in front of their tensors again and again: when all
 	 * inputs were binary, it and what it says are kept, and equal bytes are not

@@ -491,7 +491,9 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 		reload_finish(model, RECEIPT_OK,
 		              "the new generation died before the old one");
 	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
-	trial_on_death(model, dead->failure.text);
+	/* One client with a bad body must not undo a reload. */
+	if (!dead->has_culprit)
+		trial_on_death(model, dead->failure.text);
 	if (!model->reload.in_flight)
 		reload_schedule_restart(model, dead->has_culprit ? RESTART_INNOCENT
 		                               : was_of_use      ? RESTART_USEFUL
