@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* One generation: generation.c. */
+
+/* Whom a death speaks against: model_blame_of(). */
+inline model_blame_of()
+{
+	if
+	:: from == GENERATION_STOPPING || from == GENERATION_TERMINATING ->
+		blame = MODEL_BLAME_NOBODY
+	:: else ->
+		if
+		:: blame = MODEL_BLAME_CRASH
+#ifndef POISON
+		:: blame = MODEL_BLAME_KILL
+#endif
+		fi
+	fi
+}
+
+/* The process is gone. What it had published is still good and is delivered first. */
+inline generation_bury()
+{
+	lane_collect();
+	r = 0;
+	do
+	:: r == N_REQUESTS -> break
+	:: else ->
+		if
+		:: HAS(generations[g].leases, r) ->
+			generations[g].leases = generations[g].leases & ~BIT(r);
+			model_on_lease_lost(r)
+		:: else
+		fi;
+		r++
+	od
+}
+
+/* The reason matters for candidates. */
+inline generation_fail()
+{
+	generations[g].has_failure = (g == CANDIDATE)
+}
+
+/* A loader that does not read its channel loses its life. */
+inline generation_send()
+{
+	if
+	:: true
+	:: MAY_FAIL ->
+		generation_fail();
+		generation_next(generations[g].state, GENERATION_EV_VIOLATION, to);
+		generations[g].state = to
+	fi
+}
+
+inline generation_enter()
+{
+	if
+	:: to == GENERATION_STAGING ->
+		generations[g].copy = !generations[g].is_lean;
+		generation_send()
+	:: to == GENERATION_COMMITTING ->
+		generations[g].copy = true;
+		generations[g].is_lean = false;
+		generation_send()
+	:: to == GENERATION_DRAINING ->
+		if
+		:: generations[g].leases == 0 -> todo!g,GENERATION_EV_DRAINED
+		:: else
+		fi
+	:: to == GENERATION_STOPPING ->
+		generation_send()
+#ifdef BREAK_REPLAY_EARLY
+		; r = 0;
+		do
+		:: r == N_REQUESTS -> break
+		:: else ->
+			if
+			:: HAS(generations[g].leases, r) ->
+				generations[g].leases = generations[g].leases & ~BIT(r);
+				request_set_state(r, REQUEST_HELD);
+				must_dispatch = true
+			:: else
+			fi;
+			r++
+		od
+#endif
+	:: to == GENERATION_RECLAIMING ->
+		model_blame_of();
+		generation_bury()
+	:: else
+	fi
+}
+
+/* With its listener. */
+inline generation_apply()
+{
+	from = generations[g].state;
+	generation_next(from, event, to);
+	assert(to != GENERATION_NONE);
+	if
+	:: to == from
+	:: else ->
+		generations[g].state = to;
+		generation_enter();
+		reload_on_state()
+	fi
+}
+
+inline generation_on_message()
+{
+	control[g]?event;
+	generation_next(generations[g].state, event, to);
+	if
+	:: to == GENERATION_NONE ->
+		generation_fail();
+		event = GENERATION_EV_VIOLATION
+	:: to != GENERATION_NONE && event == GENERATION_EV_REFUSED ->
+		generation_fail();
+		if
+		:: generations[g].is_permanent = true
+		:: true
+		fi
+	:: else
+	fi;
+	todo!g,event
+}
+
+inline generation_collect()
+{
+	i = generations[g].leases;
+	lane_collect();
+	if
+	:: generations[g].is_violated ->
+		generation_fail();
+		if
+		:: generations[g].state == GENERATION_KILLING ||
+		   generations[g].state == GENERATION_UNKILLABLE
+		:: else -> todo!g,GENERATION_EV_VIOLATION
+		fi
+	:: !generations[g].is_violated && generations[g].leases != i ->
+		if
+		:: generations[g].state == GENERATION_DRAINING && generations[g].leases == 0 ->
+			todo!g,GENERATION_EV_DRAINED
+		:: else -> must_dispatch = true
+		fi
+	:: else
+	fi
+}
+
+/* Messages that it sent before it died come first: HAS_EXITED. */
+inline generation_on_exit()
+{
+	if
+	:: generations[g].state == GENERATION_STOPPING && MAY_FAIL ->
+		generation_fail() /* not with 0 */
+	:: generations[g].state == GENERATION_STOPPING
+	:: generations[g].state != GENERATION_STOPPING -> generation_fail()
+	fi;
+	todo!g,GENERATION_EV_EXITED
+}
+
+inline generation_free(old)
+{
+	generations[old].state = GENERATION_NONE;
+	generations[old].is_lean = false;
+	generations[old].has_failure = false;
+	generations[old].is_permanent = false;
+	generations[old].is_violated = false;
+	generations[old].leases = 0;
+	generations[old].submitted = 0;
+	generations[old].process = PROCESS_EXITED;
+	generations[old].phase = LOADER_HELLO;
+	generations[old].parts = 0;
+	generations[old].published = 0;
+	generations[old].garbage = false;
+	generations[old].bad_index = false;
+	generations[old].copy = false
+}
+
+/* To another role, with its loader. */
+inline generation_move(old, fresh)
+{
+	assert(generations[fresh].state == GENERATION_NONE && empty(control[fresh]));
+	generations[fresh].state = generations[old].state;
+	generations[fresh].is_lean = generations[old].is_lean;
+	generations[fresh].is_violated = generations[old].is_violated;
+	generations[fresh].leases = generations[old].leases;
+	generations[fresh].submitted = generations[old].submitted;
+	generations[fresh].process = generations[old].process;
+	generations[fresh].phase = generations[old].phase;
+	generations[fresh].parts = generations[old].parts;
+	generations[fresh].published = generations[old].published;
+	generations[fresh].garbage = generations[old].garbage;
+	generations[fresh].bad_index = generations[old].bad_index;
+	generations[fresh].copy = generations[old].copy;
+	do
+	:: control[old]?event -> control[fresh]!event
+	:: empty(control[old]) -> break
+	od;
+	generation_free(old)
+}
