@@ -163,6 +163,7 @@ inline generation_on_exit()
 
 inline generation_free(old)
 {
+	d_step {
 	generations[old].state = GENERATION_NONE;
 	generations[old].is_lean = false;
 	generations[old].has_failure = false;
@@ -177,11 +178,13 @@ inline generation_free(old)
 	generations[old].garbage = false;
 	generations[old].bad_index = false;
 	generations[old].copy = false
+	}
 }
 
 /* To another role, with its loader. */
 inline generation_move(old, fresh)
 {
+	d_step {
 	assert(generations[fresh].state == GENERATION_NONE && empty(control[fresh]));
 	generations[fresh].state = generations[old].state;
 	generations[fresh].is_lean = generations[old].is_lean;
@@ -199,5 +202,7 @@ inline generation_move(old, fresh)
 	:: control[old]?event -> control[fresh]!event
 	:: empty(control[old]) -> break
 	od;
+	skip
+	};
 	generation_free(old)
 }

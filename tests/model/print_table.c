@@ -66,9 +66,9 @@ static void print_row(unsigned int from)
 int main(void)
 {
 	print_names();
-	(void)puts("inline generation_next(from, event, to)\n{\n\tif");
+	(void)puts("inline generation_next(from, event, to)\n{\n\td_step {\n\tif");
 	for (unsigned int from = 0; from < GENERATION_STATE_COUNT; from++)
 		print_row(from);
-	(void)puts("\tfi\n}");
+	(void)puts("\tfi\n\t}\n}");
 	return 0;
 }

@@ -84,6 +84,7 @@ inline lane_take_in(q)
 /* What was published before the garbage is good. */
 inline lane_collect()
 {
+	d_step {
 	r = 0;
 	do
 	:: r == N_REQUESTS || generations[g].is_violated -> break
@@ -102,6 +103,7 @@ inline lane_collect()
 		generations[g].published = 0
 	:: else
 	fi
+	}
 }
 
 /* model.c: leasing */
@@ -159,6 +161,7 @@ inline model_next(q)
 /* generation_submit(): a bad index is a violation, which shows in the next collect. */
 inline model_dispatch()
 {
+	d_step {
 	do
 	:: !CAN_LEASE -> break
 	:: else ->
@@ -179,7 +182,9 @@ inline model_dispatch()
 				fi
 			fi
 		fi
-	od
+	od;
+	r = 0
+	}
 }
 
 /* A generation will come, or is expected to soon. */
@@ -210,6 +215,7 @@ inline model_submit(q)
 
 inline model_fail_held()
 {
+	d_step {
 	r = 0;
 	do
 	:: r == N_REQUESTS -> break
@@ -219,7 +225,9 @@ inline model_fail_held()
 		:: else
 		fi;
 		r++
-	od
+	od;
+	r = 0
+	}
 }
 
 /* Its deadline, or its client leaves: for a lease both end when the loader says so. */

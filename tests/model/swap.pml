@@ -48,6 +48,11 @@ mtype:phase = {
 
 mtype:blame = { MODEL_BLAME_NOBODY, MODEL_BLAME_KILL, MODEL_BLAME_CRASH };
 
+mtype:handler = {
+	ON_NOTHING, ON_MESSAGE, ON_ANSWERS, ON_EXIT, ON_RECLAIMED, ON_DEADLINE, ON_STALL,
+	ON_SUBMIT, ON_EXPIRY, ON_TRY_START, ON_STOP
+};
+
 /* Sets of requests are bits. */
 typedef generation_t {
 	/* moultd's */
@@ -111,16 +116,34 @@ bool must_dispatch;
 bool fails_for_good;
 
 /* Scratch of one handler: as below between any two. */
-byte g = 0;
-byte r = 0;
-byte i = 0;
-bool is_guilty = false;
-bool has_failure = false;
-bool is_permanent = false;
+mtype:handler handler = ON_NOTHING;
+byte g;
+byte r;
+byte i;
+bool is_guilty;
+bool has_failure;
+bool is_permanent;
 mtype:blame blame = MODEL_BLAME_NOBODY;
 mtype:generation_event event = GENERATION_EV_HELLO;
 mtype:generation_state from = GENERATION_NONE;
 mtype:generation_state to = GENERATION_NONE;
+
+inline forget()
+{
+	d_step {
+	handler = ON_NOTHING;
+	g = 0;
+	r = 0;
+	i = 0;
+	is_guilty = false;
+	has_failure = false;
+	is_permanent = false;
+	blame = MODEL_BLAME_NOBODY;
+	event = GENERATION_EV_HELLO;
+	from = GENERATION_NONE;
+	to = GENERATION_NONE
+	}
+}
 
 #include "request.pml"
 #include "generation.pml"
@@ -134,6 +157,7 @@ mtype:generation_state to = GENERATION_NONE;
 
 inline check()
 {
+	d_step {
 	r = 0;
 	do
 	:: r == N_REQUESTS -> break
@@ -145,9 +169,9 @@ inline check()
 		r++
 	od;
 #if STRATEGY != STRATEGY_OVERLAP
-	assert(generations[0].copy + generations[1].copy + generations[2].copy <= 1);
+	assert(generations[0].copy + generations[1].copy + generations[2].copy <= 1)
 #endif
-	r = 0
+	}
 }
 
 /* Nothing can happen any more: all must have come to an end, and a good one. */
@@ -170,8 +194,7 @@ inline check_end()
 	:: is_stopping -> assert(!model_active)
 	:: !is_stopping && model_active -> assert(LANE.state == GENERATION_ACTIVE)
 	:: !is_stopping && !model_active -> assert(!good)
-	fi;
-	r = 0
+	fi
 }
 
 /* The events of moultd's loop */
@@ -221,12 +244,6 @@ inline check_end()
 	:: condition(1) -> g = 1; handler = does                                         \
 	:: condition(2) -> g = 2; handler = does
 
-mtype:handler = {
-	ON_NOTHING, ON_MESSAGE, ON_ANSWERS, ON_EXIT, ON_RECLAIMED, ON_DEADLINE, ON_STALL,
-	ON_SUBMIT, ON_EXPIRY, ON_TRY_START, ON_STOP
-};
-mtype:handler handler = ON_NOTHING;
-
 /* Whose turn it is. */
 inline supervisor_wait()
 {
@@ -257,12 +274,12 @@ inline supervisor_wait()
 	:: CAN_EXPIRE(1) -> i = 1; handler = ON_EXPIRY
 #endif
 #endif
-	:: !calm && !pending && !is_stopping -> pending = true
+	:: !calm && !pending && !is_stopping -> pending = true; handler = ON_NOTHING
 	:: IS_PENDING && !in_flight && !is_stopping -> handler = ON_TRY_START
 #ifdef MAY_STOP
 	:: !calm && !is_stopping -> handler = ON_STOP
 #endif
-	:: !calm -> calm = true
+	:: !calm -> calm = true; handler = ON_NOTHING
 	fi
 }
 
@@ -300,15 +317,7 @@ end:
 		supervisor_wait();
 		supervisor_handle();
 		check();
-		g = 0;
-		i = 0;
-		has_failure = false;
-		is_permanent = false;
-		handler = ON_NOTHING;
-		blame = MODEL_BLAME_NOBODY;
-		event = GENERATION_EV_HELLO;
-		from = GENERATION_NONE;
-		to = GENERATION_NONE
+		forget()
 	}
 	:: atomic { timeout -> check_end(); goto over }
 	od;
