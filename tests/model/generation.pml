@@ -21,7 +21,8 @@ inline model_blame_of()
 /* The process is gone. What it had published is still good and is delivered first. */
 inline generation_bury()
 {
-	lane_collect();
+	lane_collect(is_violated);
+	is_violated = false;
 	r = 0;
 	do
 	:: r == N_REQUESTS -> break
@@ -54,8 +55,26 @@ inline generation_send()
 	fi
 }
 
+/* It ends: how far it had come does not matter any more, but for leases. */
+inline loader_forget()
+{
+	if
+	:: generations[g].submitted == 0 -> generations[g].phase = LOADER_HELLO
+	:: else
+	fi;
+	if
+	:: IS_DOOMED(g) && generations[g].process == PROCESS_HANGS ->
+		generations[g].process = PROCESS_RUNS
+	:: else
+	fi
+}
+
 inline generation_enter()
 {
+	if
+	:: IS_ENDING(g) -> loader_forget()
+	:: else
+	fi;
 	if
 	:: to == GENERATION_STAGING ->
 		generations[g].copy = !generations[g].is_lean;
@@ -88,7 +107,9 @@ inline generation_enter()
 #endif
 	:: to == GENERATION_RECLAIMING ->
 		model_blame_of();
-		generation_bury()
+		generation_bury();
+		/* Host memory is back when the process is reaped. */
+		todo!g,GENERATION_EV_RECLAIMED
 	:: else
 	fi
 }
@@ -119,7 +140,7 @@ inline generation_on_message()
 	:: to != GENERATION_NONE && event == GENERATION_EV_REFUSED ->
 		generation_fail();
 		if
-		:: generations[g].is_permanent = true
+		:: generations[g].is_permanent = !good
 		:: true
 		fi
 	:: else
@@ -130,23 +151,23 @@ inline generation_on_message()
 inline generation_collect()
 {
 	i = generations[g].leases;
-	lane_collect();
+	lane_collect(is_violated);
 	if
-	:: generations[g].is_violated ->
+	:: is_violated ->
 		generation_fail();
 		if
-		:: generations[g].state == GENERATION_KILLING ||
-		   generations[g].state == GENERATION_UNKILLABLE
+		:: IS_DOOMED(g) && generations[g].state != GENERATION_FAILED
 		:: else -> todo!g,GENERATION_EV_VIOLATION
 		fi
-	:: !generations[g].is_violated && generations[g].leases != i ->
+	:: !is_violated && generations[g].leases != i ->
 		if
 		:: generations[g].state == GENERATION_DRAINING && generations[g].leases == 0 ->
 			todo!g,GENERATION_EV_DRAINED
 		:: else -> must_dispatch = true
 		fi
 	:: else
-	fi
+	fi;
+	is_violated = false
 }
 
 /* Messages that it sent before it died come first: HAS_EXITED. */
@@ -168,7 +189,6 @@ inline generation_free(old)
 	generations[old].is_lean = false;
 	generations[old].has_failure = false;
 	generations[old].is_permanent = false;
-	generations[old].is_violated = false;
 	generations[old].leases = 0;
 	generations[old].submitted = 0;
 	generations[old].process = PROCESS_EXITED;
@@ -176,7 +196,6 @@ inline generation_free(old)
 	generations[old].parts = 0;
 	generations[old].published = 0;
 	generations[old].garbage = false;
-	generations[old].bad_index = false;
 	generations[old].copy = false
 	}
 }
@@ -188,7 +207,6 @@ inline generation_move(old, fresh)
 	assert(generations[fresh].state == GENERATION_NONE && empty(control[fresh]));
 	generations[fresh].state = generations[old].state;
 	generations[fresh].is_lean = generations[old].is_lean;
-	generations[fresh].is_violated = generations[old].is_violated;
 	generations[fresh].leases = generations[old].leases;
 	generations[fresh].submitted = generations[old].submitted;
 	generations[fresh].process = generations[old].process;
@@ -196,7 +214,6 @@ inline generation_move(old, fresh)
 	generations[fresh].parts = generations[old].parts;
 	generations[fresh].published = generations[old].published;
 	generations[fresh].garbage = generations[old].garbage;
-	generations[fresh].bad_index = generations[old].bad_index;
 	generations[fresh].copy = generations[old].copy;
 	do
 	:: control[old]?event -> control[fresh]!event

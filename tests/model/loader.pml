@@ -12,8 +12,7 @@
 #define HAS_LOAD    (ME.phase == LOADER_STAGE && ME.state == GENERATION_STAGING)
 #define HAS_COMMIT  (ME.phase == LOADER_COMMIT && ME.state == GENERATION_COMMITTING)
 #define CAN_PUBLISH(q)                                                                   \
-	(RUNS && ME.phase == LOADER_SERVE && HAS(ME.submitted, q) && !ME.garbage &&      \
-	 !ME.is_violated)
+	(RUNS && ME.phase == LOADER_SERVE && HAS(ME.submitted, q) && !ME.garbage)
 
 inline loader_publish(q)
 {
@@ -36,8 +35,7 @@ inline loader_halt(how)
 {
 	ME.process = how;
 	ME.phase = LOADER_HELLO;
-	ME.submitted = 0;
-	ME.bad_index = false
+	ME.submitted = 0
 }
 
 proctype loader(byte me)
@@ -60,7 +58,6 @@ end:
 	:: atomic { RUNS && IS_ENDING(me) && !IS_DOOMED(me) && nfull(control[me]) ->
 		control[me]!GENERATION_EV_BYE;
 		loader_halt(PROCESS_EXITED) }
-	:: atomic { RUNS && ME.phase == LOADER_EXIT -> loader_halt(PROCESS_EXITED) }
 	:: atomic { (RUNS || ME.process == PROCESS_HANGS) && IS_DOOMED(me) ->
 		loader_halt(PROCESS_EXITED) }
 #ifdef POISON
@@ -80,13 +77,14 @@ end:
 	:: atomic { CAN_FAIL -> loader_halt(PROCESS_HANGS) }
 	:: atomic { CAN_FAIL && CAN_SEND && (HAS_LOAD || HAS_COMMIT || ME.phase == LOADER_WARM_UP) ->
 		control[me]!GENERATION_EV_REFUSED;
-		ME.phase = LOADER_EXIT }
+		if
+		:: loader_halt(PROCESS_EXITED)
+		:: loader_halt(PROCESS_HANGS)
+		fi }
 	/* Garbage on the control channel is a message out of turn. */
 	:: atomic { CAN_LIE && empty(control[me]) -> control[me]!GENERATION_EV_HELLO }
-	:: atomic { CAN_FAIL && ME.phase == LOADER_SERVE && !ME.garbage && !ME.is_violated ->
-		ME.garbage = true }
-	:: atomic { CAN_LIE && ME.phase == LOADER_SERVE && !ME.garbage && !ME.is_violated &&
-		!ME.bad_index -> ME.bad_index = true }
+	/* On the answer ring: behind it nothing is good. */
+	:: atomic { CAN_FAIL && ME.phase == LOADER_SERVE && !ME.garbage -> ME.garbage = true }
 #ifdef MAY_STICK
 	:: atomic { CAN_FAIL -> loader_halt(PROCESS_STUCK) }
 	:: atomic { ME.process == PROCESS_STUCK && IS_DOOMED(me) -> loader_halt(PROCESS_EXITED) }

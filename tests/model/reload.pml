@@ -12,15 +12,17 @@ inline reload_finish()
 	strategy = OVERLAP
 }
 
-/* Limit and window of deaths: any useless one may be one too many. */
-inline reload_schedule_restart(may_be_of_use)
+/* Limit and window of deaths: any may be one too many. */
+inline reload_schedule_restart()
 {
 	if
 	:: is_stopping
-	:: !is_stopping && may_be_of_use -> pending_crash = true
-	:: !is_stopping ->
+	:: else ->
 		pending_crash = true;
-		deaths_is_failed = deaths_is_failed || MAY_FAIL;
+		if
+		:: MAY_FAIL -> deaths_is_failed = true
+		:: true
+		fi;
 		if
 		:: deaths_is_failed -> model_fail_held()
 		:: else
@@ -32,6 +34,11 @@ inline reload_schedule_restart(may_be_of_use)
 inline reload_failed()
 {
 	must_fail = false;
+	/* What an earlier run has kept: reload_plan_remember(). */
+	if
+	:: MAY_FAIL && !is_stopping -> good = true
+	:: true
+	fi;
 	if
 	:: model_active || is_stopping
 	:: else ->
@@ -43,7 +50,7 @@ inline reload_failed()
 			skip
 #endif
 		:: (good && is_good) || (!good && !fails_for_good) ->
-			reload_schedule_restart(!MAY_FAIL)
+			reload_schedule_restart()
 		:: !good && fails_for_good -> model_fail_held()
 		fi
 	fi;
@@ -162,7 +169,7 @@ inline reload_on_candidate_dead()
 		reload_finish();
 #ifndef BREAK_NEEDLESS
 		if
-		:: !model_active -> reload_schedule_restart(true)
+		:: !model_active -> reload_schedule_restart()
 		:: else
 		fi
 #endif
@@ -176,7 +183,7 @@ inline reload_on_crash()
 	:: else
 	fi;
 	if
-	:: !in_flight -> reload_schedule_restart(true)
+	:: !in_flight -> reload_schedule_restart()
 	:: else
 	fi
 }

@@ -6,8 +6,21 @@
 
 inline request_set_state(q, fresh)
 {
-	assert(requests[q] != REQUEST_ANSWERED && requests[q] != REQUEST_FAILED);
+	assert(fresh != requests[q]);
 	requests[q] = fresh
+}
+
+/* Once it is answered or failed, and the client has been told, the next one may come. */
+inline request_free(q)
+{
+	assert(is_over[q]);
+	assert(requests[q] == REQUEST_ANSWERED || requests[q] == REQUEST_FAILED);
+#ifdef POISON
+	assert(requests[q] == (q == POISON -> REQUEST_FAILED : REQUEST_ANSWERED));
+#endif
+	requests[q] = REQUEST_RECEIVING;
+	is_over[q] = false;
+	is_suspect[q] = false
 }
 
 /* The last that a client gets to see. */
@@ -21,11 +34,11 @@ inline request_end(q)
 inline model_fail_request(q)
 {
 	request_set_state(q, REQUEST_FAILED);
-	is_suspect[q] = false;
 	if
 	:: is_over[q]
 	:: else -> request_end(q)
-	fi
+	fi;
+	request_free(q)
 }
 
 inline request_deliver_part(q)
@@ -49,7 +62,7 @@ inline request_deliver_last(q)
 	request_set_state(q, REQUEST_ANSWERED);
 	request_end(q);
 #endif
-	is_suspect[q] = false
+	request_free(q)
 }
 
 /* lane.c */
@@ -59,6 +72,7 @@ inline request_deliver_last(q)
 inline lane_submit(q)
 {
 	assert(!is_over[q] && !is_answering[q]);
+	assert(!HAS(LANE.leases, q));
 	LANE.leases = LANE.leases | BIT(q);
 	LANE.submitted = LANE.submitted | (LANE.process == PROCESS_RUNS -> BIT(q) : 0);
 	request_set_state(q, REQUEST_LEASED)
@@ -66,6 +80,8 @@ inline lane_submit(q)
 
 inline lane_take_in(q)
 {
+	assert(!HAS(generations[g].parts | generations[g].published, q) ||
+	       HAS(generations[g].leases, q));
 	if
 	:: HAS(generations[g].parts, q) ->
 		generations[g].parts = generations[g].parts & ~BIT(q);
@@ -81,26 +97,20 @@ inline lane_take_in(q)
 	fi
 }
 
-/* What was published before the garbage is good. */
-inline lane_collect()
+/* What was published before the garbage is good, nothing is taken in after it. */
+inline lane_collect(ret_is_violated)
 {
 	d_step {
 	r = 0;
 	do
-	:: r == N_REQUESTS || generations[g].is_violated -> break
-	:: else ->
-		if
-		:: HAS(generations[g].parts | generations[g].published, r) &&
-		   !HAS(generations[g].leases, r) -> generations[g].is_violated = true
-		:: else -> lane_take_in(r); r++
-		fi
+	:: r == N_REQUESTS -> break
+	:: else -> lane_take_in(r); r++
 	od;
+	ret_is_violated = generations[g].garbage;
 	if
-	:: generations[g].garbage || generations[g].is_violated ->
-		generations[g].is_violated = true;
+	:: generations[g].garbage ->
 		generations[g].garbage = false;
-		generations[g].parts = 0;
-		generations[g].published = 0
+		generations[g].submitted = 0
 	:: else
 	fi
 	}
@@ -158,12 +168,26 @@ inline model_next(q)
 	fi
 }
 
-/* generation_submit(): a bad index is a violation, which shows in the next collect. */
+/*
+ * generation_submit(): a loader that lies about what it has consumed of the submit ring
+ * gets no lease, and is found out in the next round.
+ */
+inline generation_submit(q)
+{
+	if
+	:: lane_submit(q)
+	:: MAY_FAIL && LANE.process == PROCESS_RUNS ->
+#ifndef BREAK_BAD_INDEX
+		LANE.garbage = true;
+#endif
+		is_violated = true
+	fi
+}
+
 inline model_dispatch()
 {
-	d_step {
 	do
-	:: !CAN_LEASE -> break
+	:: !CAN_LEASE || is_violated -> break
 	:: else ->
 		model_next(r);
 		if
@@ -171,43 +195,32 @@ inline model_dispatch()
 		:: else ->
 			if
 			:: !CAN_GO(r) -> break
-			:: else ->
-				if
-				:: LANE.bad_index ->
-#ifndef BREAK_BAD_INDEX
-					LANE.is_violated = true;
-#endif
-					break
-				:: else -> lane_submit(r)
-				fi
+			:: else -> generation_submit(r)
 			fi
 		fi
 	od;
-	r = 0
-	}
+	is_violated = false
 }
 
 /* A generation will come, or is expected to soon. */
 #define RELOAD_IS_EXPECTED (!deaths_is_failed && (in_flight || IS_PENDING))
 
-/* Only if nothing waits it need not wait. A refusal is a failure at once. */
+/* Without going through the queue only if nothing waits there. Being refused is failing at
+ * once. */
 inline model_submit(q)
 {
 	if
-	:: is_stopping -> model_fail_request(q)
-	:: !is_stopping && CAN_LEASE && !IS_HELD && CAN_GO(q) && !LANE.bad_index ->
-		lane_submit(q)
-	:: !is_stopping && !(CAN_LEASE && !IS_HELD && CAN_GO(q) && !LANE.bad_index) ->
-#ifndef BREAK_BAD_INDEX
-		if
-		:: CAN_LEASE && !IS_HELD && CAN_GO(q) -> LANE.is_violated = true
-		:: else
-		fi;
-#endif
-		if
-		:: !model_active && !RELOAD_IS_EXPECTED -> model_fail_request(q)
-		:: else -> request_set_state(q, REQUEST_HELD)
-		fi
+	:: !is_stopping && CAN_LEASE && !IS_HELD && CAN_GO(q) -> generation_submit(q)
+	:: else
+	fi;
+	is_violated = false;
+	if
+	:: requests[q] == REQUEST_LEASED
+	:: requests[q] != REQUEST_LEASED &&
+	   (is_stopping || (!model_active && !RELOAD_IS_EXPECTED)) -> model_fail_request(q)
+	:: requests[q] != REQUEST_LEASED &&
+	   !(is_stopping || (!model_active && !RELOAD_IS_EXPECTED)) ->
+		request_set_state(q, REQUEST_HELD)
 	fi
 }
 

@@ -6,13 +6,14 @@
  * moultd is one process: its loop runs one handler to the end before the next, so that each
  * handler is one atomic step here. Each slot for a generation has a loader, which works,
  * publishes, crashes, hangs and writes garbage between any two steps of moultd, as often as
- * it likes. At any time the world may become calm: then nothing fails any more and nobody
- * asks for a reload, and what is left must come to a good end (check_end()).
+ * it likes; clients send requests and ask for reloads without end. At any time the world
+ * may become calm: then nothing fails any more and nobody asks for anything, and what is
+ * left must come to a good end (check_end()).
  *
- * Numbers (-D): STRATEGY (below), N_REQUESTS (1 to 3), N_LEASES of each loader. Switches:
- * POISON=r: request r crashes every loader that computes it, and nothing else fails;
- * MAY_EXPIRE, MAY_STOP, MAY_STICK add what they say. BREAK_x: one thing is wrong on
- * purpose, see verify. What is left out: README.md.
+ * Numbers (-D): STRATEGY (below), N_REQUESTS at a time (1 to 3), N_LEASES
+ * of each loader. Switches: POISON=r: request r crashes every loader that computes it, and
+ * nothing else fails; MAY_EXPIRE, MAY_SPLIT, MAY_STOP, MAY_STICK add what they say.
+ * BREAK_x: one thing is wrong on purpose, see verify. What is left out: README.md.
  */
 
 /* Printed from supervisor/generation_table.c. */
@@ -43,13 +44,13 @@ mtype:process = { PROCESS_RUNS, PROCESS_HANGS, PROCESS_STUCK, PROCESS_EXITED };
 
 /* What a loader does next (loader_live()). */
 mtype:phase = {
-	LOADER_HELLO, LOADER_STAGE, LOADER_COMMIT, LOADER_WARM_UP, LOADER_SERVE, LOADER_EXIT
+	LOADER_HELLO, LOADER_STAGE, LOADER_COMMIT, LOADER_WARM_UP, LOADER_SERVE
 };
 
 mtype:blame = { MODEL_BLAME_NOBODY, MODEL_BLAME_KILL, MODEL_BLAME_CRASH };
 
 mtype:handler = {
-	ON_NOTHING, ON_MESSAGE, ON_ANSWERS, ON_EXIT, ON_RECLAIMED, ON_DEADLINE, ON_STALL,
+	ON_NOTHING, ON_MESSAGE, ON_ANSWERS, ON_EXIT, ON_DEADLINE, ON_STALL,
 	ON_SUBMIT, ON_EXPIRY, ON_TRY_START, ON_STOP
 };
 
@@ -60,7 +61,6 @@ typedef generation_t {
 	bool is_lean;
 	bool has_failure;  /* failure.text is not "", of a candidate */
 	bool is_permanent;
-	bool is_violated;  /* of the lane */
 	byte leases;       /* lane.slots */
 	byte submitted;    /* of those: in the submit ring or being computed */
 	/* the loader's */
@@ -69,10 +69,18 @@ typedef generation_t {
 	byte parts;        /* in the answer ring: a first part */
 	byte published;    /* in the answer ring: the last part */
 	bool garbage;      /* in the answer ring, behind those */
-	bool bad_index;    /* in the submit ring */
 	/* the kernel's */
 	bool copy;         /* of the model, in the memory of the device */
 };
+
+/* Told to end by a signal that it cannot ignore, or ending by itself. */
+#define IS_DOOMED(g)                                                                     \
+	(generations[g].state == GENERATION_FAILED ||                                    \
+	 generations[g].state == GENERATION_KILLING ||                                   \
+	 generations[g].state == GENERATION_UNKILLABLE)
+#define IS_ENDING(g)                                                                     \
+	(IS_DOOMED(g) || generations[g].state == GENERATION_STOPPING ||                  \
+	 generations[g].state == GENERATION_TERMINATING)
 
 generation_t generations[N_GENERATIONS];
 chan control[N_GENERATIONS] = [1] of { mtype:generation_event };
@@ -94,12 +102,12 @@ bool in_flight;
 bool is_good;          /* inputs == model.good */
 mtype:strategy strategy = OVERLAP;
 
-/* struct request, in the order in which they come */
+/* struct request; after its end the next one takes its place */
 mtype:request_state requests[N_REQUESTS] = REQUEST_RECEIVING;
 bool is_suspect[N_REQUESTS];
 bool is_answering[N_REQUESTS]; /* the client has got the first part */
-/* The client's side: it has got an answer to the end, an error, or was cut off after the
- * first part; or it has left. No news may come for it after that. */
+/* The client has got all, an error, or was cut off after the first part; or it has left.
+ * No news may come for it after that. */
 bool is_over[N_REQUESTS];
 
 bool calm;
@@ -121,6 +129,7 @@ byte g;
 byte r;
 byte i;
 bool is_guilty;
+bool is_violated;
 bool has_failure;
 bool is_permanent;
 mtype:blame blame = MODEL_BLAME_NOBODY;
@@ -136,6 +145,7 @@ inline forget()
 	r = 0;
 	i = 0;
 	is_guilty = false;
+	is_violated = false;
 	has_failure = false;
 	is_permanent = false;
 	blame = MODEL_BLAME_NOBODY;
@@ -164,8 +174,7 @@ inline check()
 	:: else ->
 		/* Nothing is lost: each request is in one place. */
 		assert(LANES(r) == (requests[r] == REQUEST_LEASED));
-		assert(requests[r] != REQUEST_ANSWERED || is_over[r]);
-		assert(requests[r] != REQUEST_FAILED || is_over[r]);
+		assert(!is_over[r] || requests[r] == REQUEST_LEASED);
 		r++
 	od;
 #if STRATEGY != STRATEGY_OVERLAP
@@ -181,10 +190,7 @@ inline check_end()
 	do
 	:: r == N_REQUESTS -> break
 	:: else ->
-		assert(requests[r] == REQUEST_ANSWERED || requests[r] == REQUEST_FAILED);
-#ifdef POISON
-		assert(requests[r] == (r == POISON -> REQUEST_FAILED : REQUEST_ANSWERED));
-#endif
+		assert(requests[r] == REQUEST_RECEIVING);
 		r++
 	od;
 	assert(!model_candidate && !model_retiring);
@@ -199,19 +205,10 @@ inline check_end()
 
 /* The events of moultd's loop */
 
-/* Told to end by a signal that it cannot ignore, or ending by itself. */
-#define IS_DOOMED(g)                                                                     \
-	(generations[g].state == GENERATION_FAILED ||                                    \
-	 generations[g].state == GENERATION_KILLING ||                                   \
-	 generations[g].state == GENERATION_UNKILLABLE)
-#define IS_ENDING(g)                                                                     \
-	(IS_DOOMED(g) || generations[g].state == GENERATION_STOPPING ||                  \
-	 generations[g].state == GENERATION_TERMINATING)
-
 #define HANGS(g)                                                                         \
 	(generations[g].process == PROCESS_HANGS || generations[g].process == PROCESS_STUCK)
 #define IS_WATCHED(g)                                                                    \
-	(generations[g].state != GENERATION_NONE && generations[g].state != GENERATION_RECLAIMING)
+	(generations[g].state != GENERATION_NONE)
 #define HAS_DEADLINE(g)                                                                  \
 	(IS_WATCHED(g) && generations[g].state != GENERATION_ACTIVE &&                   \
 	 generations[g].state != GENERATION_KILLING &&                                   \
@@ -223,12 +220,9 @@ inline check_end()
 #define HAS_MESSAGE(g)  (IS_WATCHED(g) && nempty(control[g]))
 #define HAS_ANSWERS(g)                                                                   \
 	(IS_WATCHED(g) &&                                                                \
-	 ((!generations[g].is_violated && (generations[g].parts || generations[g].published || \
-	                                   generations[g].garbage)) ||                   \
-	  (generations[g].is_violated && !IS_DOOMED(g))))
+	 (generations[g].parts || generations[g].published || generations[g].garbage))
 #define HAS_EXITED(g)                                                                    \
 	(IS_WATCHED(g) && generations[g].process == PROCESS_EXITED && empty(control[g]))
-#define IS_RECLAIMED(g) (generations[g].state == GENERATION_RECLAIMING)
 /* A deadline passes because the loader hangs, or while it is slow. */
 #define IS_LATE(g)                                                                       \
 	(HAS_DEADLINE(g) && (HANGS(g) || (MAY_FAIL && generations[g].process == PROCESS_RUNS)))
@@ -236,8 +230,9 @@ inline check_end()
 	(CAN_STALL(g) && (HANGS(g) || (MAY_FAIL && generations[g].process == PROCESS_RUNS)))
 #define IS_UNKILLABLE(g)                                                                 \
 	(generations[g].state == GENERATION_KILLING && generations[g].process == PROCESS_STUCK)
+#define CAN_SUBMIT(q)   (!calm && requests[q] == REQUEST_RECEIVING)
 #define CAN_EXPIRE(q)                                                                    \
-	(!calm && !is_over[q] && (requests[q] == REQUEST_HELD || requests[q] == REQUEST_LEASED))
+	(!calm && !is_over[q] && requests[q] != REQUEST_RECEIVING)
 
 #define EACH_GENERATION(condition, does)                                                 \
 	:: condition(0) -> g = 0; handler = does                                         \
@@ -251,7 +246,6 @@ inline supervisor_wait()
 	EACH_GENERATION(HAS_MESSAGE, ON_MESSAGE)
 	EACH_GENERATION(HAS_ANSWERS, ON_ANSWERS)
 	EACH_GENERATION(HAS_EXITED, ON_EXIT)
-	EACH_GENERATION(IS_RECLAIMED, ON_RECLAIMED)
 	EACH_GENERATION(IS_LATE, ON_DEADLINE)
 #ifndef BREAK_STALL
 	EACH_GENERATION(IS_STALLED, ON_STALL)
@@ -259,14 +253,12 @@ inline supervisor_wait()
 #ifdef MAY_STICK
 	EACH_GENERATION(IS_UNKILLABLE, ON_DEADLINE)
 #endif
-	:: requests[0] == REQUEST_RECEIVING -> i = 0; handler = ON_SUBMIT
+	:: CAN_SUBMIT(0) -> i = 0; handler = ON_SUBMIT
 #if N_REQUESTS > 1
-	:: requests[0] != REQUEST_RECEIVING && requests[1] == REQUEST_RECEIVING ->
-		i = 1; handler = ON_SUBMIT
+	:: CAN_SUBMIT(1) -> i = 1; handler = ON_SUBMIT
 #endif
 #if N_REQUESTS > 2
-	:: requests[1] != REQUEST_RECEIVING && requests[2] == REQUEST_RECEIVING ->
-		i = 2; handler = ON_SUBMIT
+	:: CAN_SUBMIT(2) -> i = 2; handler = ON_SUBMIT
 #endif
 #ifdef MAY_EXPIRE
 	:: CAN_EXPIRE(0) -> i = 0; handler = ON_EXPIRY
@@ -289,7 +281,6 @@ inline supervisor_handle()
 	:: handler == ON_MESSAGE -> generation_on_message()
 	:: handler == ON_ANSWERS -> generation_collect()
 	:: handler == ON_EXIT -> generation_on_exit()
-	:: handler == ON_RECLAIMED -> todo!g,GENERATION_EV_RECLAIMED
 	:: handler == ON_DEADLINE -> generation_fail(); todo!g,GENERATION_EV_DEADLINE
 	:: handler == ON_STALL -> generation_fail(); todo!g,GENERATION_EV_STALLED
 	:: handler == ON_SUBMIT -> model_submit(i)
