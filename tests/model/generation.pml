@@ -48,10 +48,7 @@ inline generation_send()
 {
 	if
 	:: true
-	:: MAY_FAIL ->
-		generation_fail();
-		generation_next(generations[g].state, GENERATION_EV_VIOLATION, to);
-		generations[g].state = to
+	:: MAY_FAIL -> generation_fail(); todo!g,GENERATION_EV_VIOLATION
 	fi
 }
 
@@ -114,15 +111,23 @@ inline generation_enter()
 	fi
 }
 
-/* With its listener. */
+#define IS_MESSAGE(event)                                                                \
+	(event == GENERATION_EV_HELLO || event == GENERATION_EV_STAGED ||                \
+	 event == GENERATION_EV_COMMITTED || event == GENERATION_EV_READY ||             \
+	 event == GENERATION_EV_BYE || event == GENERATION_EV_REFUSED)
+
+/* With its listener, and with what generation_on_message() asks first. */
 inline generation_apply()
 {
 	from = generations[g].state;
 	generation_next(from, event, to);
-	assert(to != GENERATION_NONE);
 	if
+	:: to == GENERATION_NONE ->
+		assert(IS_MESSAGE(event));
+		generation_fail();
+		todo!g,GENERATION_EV_VIOLATION
 	:: to == from
-	:: else ->
+	:: to != GENERATION_NONE && to != from ->
 		generations[g].state = to;
 		generation_enter();
 		reload_on_state()
@@ -132,17 +137,11 @@ inline generation_apply()
 inline generation_on_message()
 {
 	control[g]?event;
-	generation_next(generations[g].state, event, to);
 	if
-	:: to == GENERATION_NONE ->
+	:: event == GENERATION_EV_REFUSED ->
 		generation_fail();
-		event = GENERATION_EV_VIOLATION
-	:: to != GENERATION_NONE && event == GENERATION_EV_REFUSED ->
-		generation_fail();
-		if
-		:: generations[g].is_permanent = !good
-		:: true
-		fi
+		generations[g].is_permanent = !good && g == CANDIDATE
+	:: event == GENERATION_EV_REFUSED -> generation_fail()
 	:: else
 	fi;
 	todo!g,event
