@@ -116,11 +116,24 @@ inline generation_enter()
 	 event == GENERATION_EV_COMMITTED || event == GENERATION_EV_READY ||             \
 	 event == GENERATION_EV_BYE || event == GENERATION_EV_REFUSED)
 
+/* For verify: which rows of the table were used. */
+c_decl {
+	static void note(int from, int event)
+	{
+		static char noted[32][32];
+
+		if (!noted[from][event])
+			printf("noted %d %d\n", from, event);
+		noted[from][event] = 1;
+	}
+};
+
 /* With its listener, and with what generation_on_message() asks first. */
 inline generation_apply()
 {
 	from = generations[g].state;
 	generation_next(from, event, to);
+	c_code { note(now.from, now.event); };
 	if
 	:: to == GENERATION_NONE ->
 		assert(IS_MESSAGE(event));

@@ -75,14 +75,17 @@ end:
 #ifndef POISON
 	:: atomic { CAN_FAIL -> loader_halt(PROCESS_EXITED) }
 	:: atomic { CAN_FAIL -> loader_halt(PROCESS_HANGS) }
-	:: atomic { CAN_FAIL && CAN_SEND && (HAS_LOAD || HAS_COMMIT || ME.phase == LOADER_WARM_UP) ->
+	:: atomic { CAN_LIE && CAN_SEND && ME.phase != LOADER_SERVE ->
 		control[me]!GENERATION_EV_REFUSED;
 		if
 		:: loader_halt(PROCESS_EXITED)
 		:: loader_halt(PROCESS_HANGS)
 		fi }
 	/* Garbage on the control channel is a message out of turn. */
-	:: atomic { CAN_LIE && empty(control[me]) -> control[me]!GENERATION_EV_HELLO }
+	:: atomic { CAN_LIE && CAN_SEND && ME.phase == LOADER_HELLO ->
+		control[me]!GENERATION_EV_READY }
+	:: atomic { CAN_LIE && CAN_SEND && ME.phase != LOADER_HELLO ->
+		control[me]!GENERATION_EV_HELLO }
 	/* On the answer ring: behind it nothing is good. */
 	:: atomic { CAN_FAIL && ME.phase == LOADER_SERVE && !ME.garbage -> ME.garbage = true }
 #ifdef MAY_STICK
