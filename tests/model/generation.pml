@@ -18,9 +18,11 @@ inline model_blame_of()
 	fi
 }
 
-/* The process is gone. What it had published is still good and is delivered first. */
-inline generation_bury()
+/* The process is gone, or as good as that. What it had published is still good and is
+ * delivered first. */
+inline generation_close()
 {
+	model_blame_of();
 	lane_collect(is_violated);
 	is_violated = false;
 	r = 0;
@@ -102,11 +104,17 @@ inline generation_enter()
 			r++
 		od
 #endif
-	:: to == GENERATION_RECLAIMING ->
-		model_blame_of();
-		generation_bury();
+	:: to == GENERATION_UNKILLABLE || to == GENERATION_RECLAIMING ->
+		generation_close();
+		do
+		:: control[g]?event
+		:: empty(control[g]) -> break
+		od;
+		if
 		/* Host memory is back when the process is reaped. */
-		todo!g,GENERATION_EV_RECLAIMED
+		:: to == GENERATION_RECLAIMING -> todo!g,GENERATION_EV_RECLAIMED
+		:: else
+		fi
 	:: else
 	fi
 }
@@ -150,6 +158,11 @@ inline generation_apply()
 inline generation_on_message()
 {
 	control[g]?event;
+	/* A loader that broke the rings must not become ACTIVE. */
+	if
+	:: event == GENERATION_EV_READY -> generation_collect()
+	:: else
+	fi;
 	if
 	:: event == GENERATION_EV_REFUSED ->
 		generation_fail();

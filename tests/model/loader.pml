@@ -6,7 +6,11 @@
 #define RUNS (ME.process == PROCESS_RUNS)
 /* Nothing but answers matters once it is told to end. */
 #define CAN_FAIL (MAY_FAIL && RUNS && !IS_DOOMED(me))
-#define CAN_LIE  (CAN_FAIL && !IS_ENDING(me))
+#ifdef MAY_STICK
+#define CAN_LIE false
+#else
+#define CAN_LIE (CAN_FAIL && !IS_ENDING(me))
+#endif
 
 #define CAN_SEND    (RUNS && !IS_ENDING(me) && nfull(control[me]))
 #define HAS_LOAD    (ME.phase == LOADER_STAGE && ME.state == GENERATION_STAGING)
@@ -74,7 +78,9 @@ end:
 #endif
 #ifndef POISON
 	:: atomic { CAN_FAIL -> loader_halt(PROCESS_EXITED) }
+#ifndef MAY_STICK
 	:: atomic { CAN_FAIL -> loader_halt(PROCESS_HANGS) }
+#endif
 	:: atomic { CAN_LIE && CAN_SEND && ME.phase != LOADER_SERVE ->
 		control[me]!GENERATION_EV_REFUSED;
 		if
@@ -87,9 +93,12 @@ end:
 	:: atomic { CAN_LIE && CAN_SEND && ME.phase != LOADER_HELLO ->
 		control[me]!GENERATION_EV_HELLO }
 	/* On the answer ring: behind it nothing is good. */
-	:: atomic { CAN_FAIL && ME.phase == LOADER_SERVE && !ME.garbage -> ME.garbage = true }
+#ifndef MAY_STICK
+	:: atomic { CAN_FAIL && (ME.phase == LOADER_WARM_UP || ME.phase == LOADER_SERVE) &&
+		!ME.garbage -> ME.garbage = true }
+#endif
 #ifdef MAY_STICK
-	:: atomic { CAN_FAIL -> loader_halt(PROCESS_STUCK) }
+	:: atomic { CAN_FAIL && generations[STUCK].state == GENERATION_NONE -> loader_halt(PROCESS_STUCK) }
 	:: atomic { ME.process == PROCESS_STUCK && IS_DOOMED(me) -> loader_halt(PROCESS_EXITED) }
 #endif
 #endif

@@ -91,11 +91,24 @@ inline reload_decide()
 #endif
 }
 
+#ifdef MAY_STICK
+#define HAS_ROOM (STRATEGY == STRATEGY_OVERLAP || !generations[STUCK].copy)
+#else
+#define HAS_ROOM true
+#endif
+
 inline reload_begin()
 {
 	reload_decide();
 	if
-	:: MAY_FAIL -> must_fail = true /* refused */
+	:: MAY_FAIL || !HAS_ROOM -> must_fail = true /* refused */
+	:: HAS_ROOM -> reload_go()
+	fi
+}
+
+inline reload_go()
+{
+	if
 	:: strategy != STOP_FIRST -> must_spawn = true
 	:: strategy == STOP_FIRST && model_active -> reload_retire_active()
 	:: strategy == STOP_FIRST && !model_active /* the old one's death leads on */
@@ -214,25 +227,54 @@ inline reload_on_dead()
 	:: g == CANDIDATE -> reload_on_candidate_dead()
 	:: g == ACTIVE -> reload_on_crash()
 	:: g == RETIRING -> reload_on_retired_dead()
+	:: else /* it was put aside */
 	fi;
 	must_dispatch = true
 }
 
-/* The old one survives SIGKILL: a reload that waits for its memory has failed. */
-inline reload_on_unkillable()
+/* The old one keeps its memory. A reload that waits for that has failed; one whose new
+ * generation serves is over. */
+inline reload_on_retired_stuck()
 {
 	if
-	:: g != RETIRING || !in_flight || model_active
-	:: g == RETIRING && in_flight && !model_active && !model_candidate ->
-		must_fail = true
-	:: g == RETIRING && in_flight && !model_active && model_candidate ->
+	:: !in_flight || is_stopping
+	:: in_flight && !is_stopping && model_active && !model_candidate -> reload_finish()
+	:: in_flight && !is_stopping && !model_active && !model_candidate -> must_fail = true
+	:: in_flight && !is_stopping && model_candidate
+	fi
+}
+
+/* Puts it aside: nothing waits for it any more, and its memory counts until it is gone: a
+ * candidate that is not to live beside it has failed. With too many of them everything
+ * waits. */
+inline reload_on_unkillable()
+{
+#ifdef MAY_STICK
+	if
+	:: generations[STUCK].state == GENERATION_NONE ->
+		generation_move(g, STUCK);
+		has_failure = true;
 		if
-		:: generations[CANDIDATE].state == GENERATION_STAGED ->
+		:: g == CANDIDATE -> reload_on_candidate_dead()
+		:: g == ACTIVE -> reload_on_crash()
+		:: g == RETIRING -> reload_on_retired_stuck()
+		fi;
+		if
+#ifndef BREAK_STUCK
+		:: g != CANDIDATE && generations[CANDIDATE].is_lean ->
+#else
+		:: g == RETIRING && generations[CANDIDATE].state == GENERATION_STAGED ->
+#endif
 			generations[CANDIDATE].has_failure = true;
 			todo!CANDIDATE,GENERATION_EV_RETIRE
 		:: else
-		fi
+		fi;
+		must_dispatch = true
+	:: else
 	fi
+#else
+	skip
+#endif
 }
 
 inline reload_on_state()

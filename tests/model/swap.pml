@@ -32,7 +32,12 @@
 #define ACTIVE        0
 #define CANDIDATE     1
 #define RETIRING      2
+#define STUCK         3 /* one place for those that are put aside */
+#ifdef MAY_STICK
+#define N_GENERATIONS 4
+#else
 #define N_GENERATIONS 3
+#endif
 
 mtype:request_state = {
 	REQUEST_RECEIVING, REQUEST_HELD, REQUEST_LEASED, REQUEST_ANSWERED, REQUEST_FAILED
@@ -163,8 +168,10 @@ inline forget()
 /* What must hold between any two handlers. */
 
 #define LANES(r)                                                                         \
-	(HAS(generations[0].leases, r) + HAS(generations[1].leases, r) +                 \
-	 HAS(generations[2].leases, r))
+	(HAS(generations[ACTIVE].leases, r) + HAS(generations[CANDIDATE].leases, r) +    \
+	 HAS(generations[RETIRING].leases, r))
+#define COPIES                                                                           \
+	(generations[ACTIVE].copy + generations[CANDIDATE].copy + generations[RETIRING].copy)
 
 inline check()
 {
@@ -179,7 +186,11 @@ inline check()
 		r++
 	od;
 #if STRATEGY != STRATEGY_OVERLAP
-	assert(generations[0].copy + generations[1].copy + generations[2].copy <= 1)
+#ifdef MAY_STICK
+	assert(COPIES + generations[STUCK].copy <= 1)
+#else
+	assert(COPIES <= 1)
+#endif
 #endif
 	}
 }
@@ -236,9 +247,9 @@ inline check_end()
 	(!calm && !is_over[q] && requests[q] != REQUEST_RECEIVING)
 
 #define EACH_GENERATION(condition, does)                                                 \
-	:: condition(0) -> g = 0; handler = does                                         \
-	:: condition(1) -> g = 1; handler = does                                         \
-	:: condition(2) -> g = 2; handler = does
+	:: condition(ACTIVE) -> g = ACTIVE; handler = does                               \
+	:: condition(CANDIDATE) -> g = CANDIDATE; handler = does                         \
+	:: condition(RETIRING) -> g = RETIRING; handler = does
 
 /* Whose turn it is. */
 inline supervisor_wait()
@@ -253,6 +264,7 @@ inline supervisor_wait()
 #endif
 #ifdef MAY_STICK
 	EACH_GENERATION(IS_UNKILLABLE, ON_DEADLINE)
+	:: HAS_EXITED(STUCK) -> g = STUCK; handler = ON_EXIT
 #endif
 	:: CAN_SUBMIT(0) -> i = 0; handler = ON_SUBMIT
 #if N_REQUESTS > 1
