@@ -202,7 +202,7 @@ static enum MHD_Result http_answer_ready(struct http_conn *conn)
 static enum MHD_Result http_answer_metrics(struct http_conn *conn)
 {
 	return http_answer_text(conn, 200, "text/plain; version=0.0.4; charset=utf-8",
-	                        http_meta_metrics(&conn->http->models, conn->http));
+	                        http_metrics_print(&conn->http->models, conn->http));
 }
 
 /* What the supervisor answers itself. @model: of a route that names one. */

@@ -21,4 +21,4 @@ char *http_meta_index(const struct http_models *models);
 /* Of @only, or of all when it is NULL. */
 char *http_meta_stats(const struct http_models *models, const struct model *only);
 /* Prometheus text format. */
-char *http_meta_metrics(const struct http_models *models, const struct http *http);
+char *http_metrics_print(const struct http_models *models, const struct http *http);

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The numbers of /metrics, in the text format 0.0.4 of Prometheus. */
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "supervisor/http_conn.h"
+#include "supervisor/http_meta.h"
+
+struct metric {
+	const char *name;
+	const char *type;
+	const char *help;
+	size_t offset; /* of the uint64_t in struct request_counts */
+};
+
+/* accepted = answered + failed + held + leased, at any moment. */
+static const struct metric http_metrics_of_models[] = {
+	{ "moult_requests_accepted_total", "counter", "Requests taken in.",
+	  offsetof(struct request_counts, accepted) },
+	{ "moult_requests_answered_total", "counter", "Requests answered by a loader.",
+	  offsetof(struct request_counts, answered) },
+	{ "moult_requests_failed_total", "counter", "Requests that ended without one.",
+	  offsetof(struct request_counts, failed) },
+	{ "moult_requests_replayed_total", "counter",
+	  "Leases that went back to the queue.",
+	  offsetof(struct request_counts, replayed) },
+	{ "moult_requests_held", "gauge", "Requests that wait for a loader.",
+	  offsetof(struct request_counts, held) },
+	{ "moult_requests_held_bytes", "gauge", "Memory that those occupy.",
+	  offsetof(struct request_counts, held_bytes) },
+	{ "moult_requests_leased", "gauge", "Requests that a loader has.",
+	  offsetof(struct request_counts, leased) },
+};
+
+static void http_metrics_head(FILE *stream, const char *name, const char *type,
+                              const char *help)
+{
+	(void)fprintf(stream, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void http_metrics_of_model(FILE *stream, const char *name,
+                                  const struct model *model, uint64_t value)
+{
+	(void)fprintf(stream, "%s{model=\"%s\"} %llu\n", name, model_name(model),
+	              (unsigned long long)value);
+}
+
+static void http_metrics_counts(FILE *stream, const struct http_models *models,
+                                const struct metric *metric)
+{
+	struct model *model;
+
+	http_metrics_head(stream, metric->name, metric->type, metric->help);
+	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
+		const void *counts = model_counts(model);
+
+		http_metrics_of_model(stream, metric->name, model,
+		                      *(const uint64_t *)((const char *)counts +
+		                                          metric->offset));
+	}
+}
+
+static void http_metrics_failures(FILE *stream, const struct http_models *models)
+{
+	static const char name[] = "moult_requests_failures_total";
+	struct model *model;
+
+	http_metrics_head(stream, name, "counter",
+	                  "Requests that ended without an answer, by reason.");
+	for (size_t i = 0; (model = models->at(models->context, i)); i++)
+		for (unsigned int j = 0; j < REQUEST_FAILURE_COUNT; j++)
+			(void)fprintf(stream, "%s{model=\"%s\",reason=\"%s\"} %llu\n",
+			              name, model_name(model),
+			              request_failure_name((enum request_failure)j),
+			              (unsigned long long)model_counts(model)
+			                      ->failures[j]);
+}
+
+static void http_metrics_states(FILE *stream, const struct http_models *models)
+{
+	struct model *model;
+
+	http_metrics_head(stream, "moult_generation", "gauge",
+	                  "Generation that serves; 0: none.");
+	for (size_t i = 0; (model = models->at(models->context, i)); i++)
+		http_metrics_of_model(stream, "moult_generation", model,
+		                      model_generation(model));
+	http_metrics_head(stream, "moult_ready", "gauge", "1: a generation serves.");
+	for (size_t i = 0; (model = models->at(models->context, i)); i++)
+		http_metrics_of_model(stream, "moult_ready", model,
+		                      model_is_ready(model));
+}
+
+static void http_metrics_of_http(FILE *stream, const struct http *http)
+{
+	const struct {
+		const char *name;
+		const char *type;
+		const char *help;
+		uint64_t value;
+	} rows[] = {
+		{ "moult_http_connections", "gauge", "Open connections.",
+		  http->n_connections },
+		{ "moult_http_connections_total", "counter", "Connections accepted.",
+		  http->n_accepted },
+		{ "moult_http_expired_total", "counter",
+		  "Connections closed at a deadline.", http->n_expired },
+		{ "moult_http_evicted_total", "counter",
+		  "Idle connections closed at max_connections.", http->n_evicted },
+		{ "moult_http_runs_total", "counter",
+		  "Rounds of the HTTP daemon: hardly any on an idle server.",
+		  http->n_runs },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		http_metrics_head(stream, rows[i].name, rows[i].type, rows[i].help);
+		(void)fprintf(stream, "%s %llu\n", rows[i].name,
+		              (unsigned long long)rows[i].value);
+	}
+	http_metrics_head(stream, "moult_http_responses_total", "counter",
+	                  "Answers by class of status.");
+	for (unsigned int i = 2;
+	     i < sizeof(http->n_by_class) / sizeof(http->n_by_class[0]); i++)
+		(void)fprintf(stream, "moult_http_responses_total{class=\"%uxx\"} %llu\n",
+		              i, (unsigned long long)http->n_by_class[i]);
+}
+
+char *http_metrics_print(const struct http_models *models, const struct http *http)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *stream = open_memstream(&text, &size);
+	size_t n = sizeof(http_metrics_of_models) / sizeof(http_metrics_of_models[0]);
+
+	if (!stream)
+		return NULL;
+	for (size_t i = 0; i < n; i++)
+		http_metrics_counts(stream, models, &http_metrics_of_models[i]);
+	http_metrics_failures(stream, models);
+	http_metrics_states(stream, models);
+	http_metrics_of_http(stream, http);
+	if (fclose(stream) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
