@@ -42,6 +42,16 @@ static const struct refusal refusals[] = {
 	  JSON("{\"parameters\":{\"binary_data_output\":1},\"inputs\":[" GOOD_INPUT "]}"),
 	  400, "binary_data_output must be true or false" },
 
+	{ "timeout is text", &image,
+	  JSON("{\"parameters\":{\"timeout\":\"1\"},\"inputs\":[" GOOD_INPUT "]}"), 400,
+	  "parameter timeout must be an integer, 0 or more" },
+	{ "timeout is negative", &image,
+	  JSON("{\"parameters\":{\"timeout\":-1},\"inputs\":[" GOOD_INPUT "]}"), 400,
+	  "parameter timeout" },
+	{ "priority is real", &image,
+	  JSON("{\"parameters\":{\"priority\":1.5},\"inputs\":[" GOOD_INPUT "]}"), 400,
+	  "parameter priority must be an integer, 0 or more" },
+
 	/* inputs */
 	{ "none", &image, JSON("{\"inputs\":[]}"), 400,
 	  "model 'image-model', input 'image': it is missing" },

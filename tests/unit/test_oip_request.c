@@ -544,11 +544,46 @@ static void test_wanted(void **state)
 	call_fini(&call);
 }
 
+static void test_timeout(void **state)
+{
+	static const struct {
+		const char *parameters;
+		uint64_t timeout_ns;
+	} rows[] = {
+		{ "{}", 0 },
+		{ "null", 0 },
+		{ "{\"timeout\":null}", 0 },
+		{ "{\"timeout\":0}", 0 },
+		{ "{\"timeout\":1,\"priority\":3}", 1000 },
+		{ "{\"timeout\":9223372036854775}", UINT64_C(9223372036854775000) },
+		/* Longer than clocks count: for ever. */
+		{ "{\"timeout\":9223372036854775807}", 0 },
+	};
+	struct call call;
+
+	(void)state;
+	call_init(&call);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		char json[256];
+		struct message message = { .json = json };
+
+		message.json_bytes =
+			(size_t)snprintf(json, sizeof(json),
+		                         "{\"parameters\":%s,\"inputs\":[%s]}",
+		                         rows[i].parameters, GOOD_INPUT);
+		if (call_decode(&call, &image, &message) != 0)
+			fail_msg("%s: '%s'", rows[i].parameters, call.err.text);
+		assert_int_equal(call.request.timeout_ns, rows[i].timeout_ns);
+	}
+	call_fini(&call);
+}
+
 /* A header that was sent before is not parsed again, and means the same. */
 static void test_same_header(void **state)
 {
 	static const char json[] =
-		"{\"id\":\"same\",\"outputs\":[{\"name\":\"class\"}],\"inputs\":[{"
+		"{\"id\":\"same\",\"parameters\":{\"timeout\":250},\"outputs\":[{"
+	        "\"name\":\"class\"}],\"inputs\":[{"
 		"\"name\":"
 		"\"image\",\"datatype\":\"FP32\",\"shape\":[1,4],\"parameters\":{"
 		"\"binary_data_size\":16}}]}";
@@ -566,6 +601,7 @@ static void test_same_header(void **state)
 		assert_int_equal(call_decode(&call, &image, &message), 0);
 		assert_memory_equal(call.request.inputs[0].data, floats, 16);
 		assert_string_equal(call.request.id, "same");
+		assert_int_equal(call.request.timeout_ns, 250000);
 		assert_int_equal(call.request.n_wanted, 1);
 		assert_int_equal(call.request.wanted[0].output, 1);
 		/* Too little and too much are still seen. */
@@ -580,6 +616,7 @@ static void test_same_header(void **state)
 		/* Another one in between leaves nothing behind. */
 		assert_int_equal(call_decode(&call, &image, &other), 0);
 		assert_string_equal(call.request.id, "");
+		assert_int_equal(call.request.timeout_ns, 0);
 		assert_int_equal(call.request.n_wanted, 2);
 	}
 	call_fini(&call);
@@ -620,6 +657,7 @@ int main(void)
 		cmocka_unit_test(test_elements),    cmocka_unit_test(test_binary_of_each),
 		cmocka_unit_test(test_raw),         cmocka_unit_test(test_wanted),
 		cmocka_unit_test(test_same_header), cmocka_unit_test(test_long_header),
+		cmocka_unit_test(test_timeout),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
