@@ -97,6 +97,7 @@ struct config_model {
 	uint64_t stall_timeout_ns; /* leases held without any progress */
 	uint32_t death_limit;      /* useless loaders within death_window: FAILED */
 	uint64_t death_window_ns;
+	uint64_t retry_delay_ns;  /* 0: never */
 	uint64_t watch_window_ns; /* 0: none */
 	uint32_t watch_errors;    /* percentage points */
 	uint32_t watch_latency;   /* per cent of what it was */

@@ -646,6 +646,20 @@ static const struct config_key model_keys[] = {
 			"Without them the secrets of the moment are used.",
 	},
 	{
+		.name = "retry_delay",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, retry_delay_ns),
+		.min = 0,
+		.max = 24 * HOUR,
+		.fallback = "30s",
+		.help = "What changed on disk and failed for a reason that may pass, as "
+			"want of memory does, is tried again after this time, then "
+			"after twice as long, up to sixteen times as long, for as long "
+			"as what served before goes on.\n"
+			"With 0 it waits for a change.",
+	},
+	{
 		.name = "watch_window",
 		.type = CONFIG_TYPE_DURATION,
 		.class = CONFIG_LIVE,

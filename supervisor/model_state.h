@@ -94,6 +94,9 @@ struct model {
 	struct restart deaths;
 	struct model_trial trial;
 	ev_timer restart;           /* a loader died: back-off */
+	ev_timer again;             /* a reload failed for a reason that may pass */
+	unsigned int again_causes;  /* of that reload */
+	unsigned int n_again;       /* in a row */
 	uint64_t inactive_since_ns; /* no loader takes requests; 0: one does */
 	struct err last_error;      /* of the last failed reload; "" after a good one */
 	bool is_stopping;

@@ -28,7 +28,8 @@
 #include "supervisor/numbers.h"
 
 /* A loader that served this long was of use, requests or not. */
-#define RELOAD_SERVED_NS CLOCK_NS_PER_SEC
+#define RELOAD_SERVED_NS       CLOCK_NS_PER_SEC
+#define RELOAD_AGAIN_DOUBLINGS 4
 
 static void reload_spawn(struct model *model);
 
@@ -66,10 +67,12 @@ static void reload_finish(struct model *model, enum receipt_outcome outcome,
 	}
 	receipt->requests = model->queue.counts;
 	/* What is on disk stays refused while the last good inputs serve instead. */
-	if (outcome == RECEIPT_FAILED)
+	if (outcome == RECEIPT_FAILED) {
 		(void)err_set(&model->last_error, 0, "%s", reason);
-	else if (model->reload.is_newest)
+	} else if (model->reload.is_newest) {
 		model->last_error.text[0] = '\0';
+		model->n_again = 0;
+	}
 	model->reload.in_flight = false;
 	reload_set_inputs(&model->reload.inputs, NULL);
 	log_event(outcome == RECEIPT_FAILED ? LOG_LEVEL_ERR : LOG_LEVEL_NOTICE, "reload",
@@ -127,6 +130,37 @@ static void reload_on_restart(struct ev_loop *loop, ev_timer *timer, int revents
 		(void)model_reload(model, MODEL_CAUSE_CRASH);
 }
 
+/* What served goes on; what changed on disk is tried again without anybody's asking. */
+static void reload_schedule_again(struct model *model)
+{
+	const unsigned int changes = RELOAD_CAUSE(MODEL_CAUSE_SECRETS) |
+	                             RELOAD_CAUSE(MODEL_CAUSE_CONFIG) |
+	                             RELOAD_CAUSE(MODEL_CAUSE_FILE);
+	double delay_s = (double)model->section->retry_delay_ns / 1e9 *
+	                 (double)(1u << model->n_again);
+
+	model->again_causes = model->reload.causes & changes;
+	if (delay_s <= 0 || !model->again_causes || !model->reload.is_newest)
+		return;
+	if (model->n_again < RELOAD_AGAIN_DOUBLINGS)
+		model->n_again++;
+	log_event(LOG_LEVEL_NOTICE, "reload_again", "model=%s delay_s=%.1f", model->name,
+	          delay_s);
+	ev_timer_stop(model->context.loop, &model->again);
+	ev_timer_set(&model->again, delay_s, 0.);
+	ev_timer_start(model->context.loop, &model->again);
+}
+
+static void reload_on_again(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct model *model = timer->data;
+
+	(void)loop;
+	(void)revents;
+	model->pending |= model->again_causes;
+	reload_try_start(model);
+}
+
 /* The candidate did not make it. @is_permanent: the same inputs would fail again. */
 static void reload_failed(struct model *model, const char *reason, bool is_permanent)
 {
@@ -138,8 +172,11 @@ static void reload_failed(struct model *model, const char *reason, bool is_perma
 		reload_refuse(model, inputs);
 	if (!model->good && !model->is_stopping)
 		reload_plan_remember(model);
-	if (model->active || model->is_stopping) {
-		/* It serves on. */
+	if (model->is_stopping) {
+		/* Nothing is to follow. */
+	} else if (model->active) {
+		if (!is_permanent)
+			reload_schedule_again(model);
 	} else if (model->good && !was_good) {
 		model->pending |= RELOAD_CAUSE(MODEL_CAUSE_REBUILD);
 	} else if (model->good || !is_permanent) {
@@ -221,6 +258,7 @@ void reload_try_start(struct model *model)
 		return;
 	}
 	ev_timer_stop(model->context.loop, &model->restart);
+	ev_timer_stop(model->context.loop, &model->again);
 	reload->causes = reload_take_causes(model);
 	reload->in_flight = true;
 	reload->inputs = inputs;
@@ -648,6 +686,7 @@ void reload_stop(struct model *model)
 	model->pending = 0;
 	ev_timer_stop(model->context.loop, &model->kick);
 	ev_timer_stop(model->context.loop, &model->restart);
+	ev_timer_stop(model->context.loop, &model->again);
 	model_watch_fini(model);
 	trial_fini(model);
 	/* The active one becomes the retiring one, whose death is no crash. */
@@ -665,6 +704,8 @@ void reload_init(struct model *model)
 {
 	ev_timer_init(&model->restart, reload_on_restart, 0., 0.);
 	model->restart.data = model;
+	ev_timer_init(&model->again, reload_on_again, 0., 0.);
+	model->again.data = model;
 	/* Zero delays: the next round, and unlike an idle watcher also under load. */
 	ev_timer_init(&model->bury, reload_on_bury, 0., 0.);
 	model->bury.data = model;
@@ -681,6 +722,7 @@ void reload_fini(struct model *model)
 
 	model->is_stopping = true;
 	ev_timer_stop(model->context.loop, &model->restart);
+	ev_timer_stop(model->context.loop, &model->again);
 	ev_timer_stop(model->context.loop, &model->kick);
 	ev_timer_stop(model->context.loop, &model->bury);
 	model_watch_fini(model);

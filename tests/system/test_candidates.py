@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A candidate may fail at every step and in every way: the old generation serves on."""
 import json
+import re
 import socket
 
 import pytest
@@ -127,3 +128,24 @@ def test_bad_inputs_are_not_tried_again(start, tmp_path, fault, status, says):
     assert moult.get("/v2/health/ready")[0] == 503
     assert moult.reload().returncode == 0
     moult.wait_ready()
+
+
+def test_a_change_that_met_a_shortage_is_tried_again(start, tmp_path):
+    """The old generation serves on; nobody has to touch the secret a second time."""
+    keys = {"engine": "fault", "secrets": tmp_path / "secrets", "retry_delay": "200ms",
+            "option.fault": "refuse-device-on-commit", "option.when": tmp_path / "short"}
+    moult = start(echo_section(**keys), ready=False, supervisor=f"engine_dir = {BUILD}\n")
+    moult.write_secret(tmp_path / "secrets", "key", "one")
+    moult.wait_ready()
+    (tmp_path / "short").write_text("")
+    load = Load(moult.port, clients=2)
+    moult.write_secret(tmp_path / "secrets", "key", "two")
+    wait_for("three vain attempts", lambda: sum(
+        r["outcome"] == "failed" and r["cause"] == "secrets" for r in moult.receipts("echo")) >= 3)
+    delays = re.findall(r"event=reload_again model=echo delay_s=([0-9.]+)", moult.log_text())
+    assert delays[:3] == ["0.2", "0.4", "0.8"]
+    (tmp_path / "short").unlink()
+    receipt = moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and
+                                 r["outcome"] == "ok" and r["from"])
+    assert moult.status("echo")["last_error"] is None and receipt["number"] > 3
+    load.stop_and_check()
