@@ -239,6 +239,7 @@ static unsigned int reload_take_causes(struct model *model)
 		model->pending =
 			causes & ~RELOAD_RECOVERY & ~RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
 		causes = RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
+		reload_set_inputs(&model->rollback_to, NULL);
 	}
 	return causes;
 }
