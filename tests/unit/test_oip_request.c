@@ -583,7 +583,7 @@ static void test_same_header(void **state)
 {
 	static const char json[] =
 		"{\"id\":\"same\",\"parameters\":{\"timeout\":250},\"outputs\":[{"
-	        "\"name\":\"class\"}],\"inputs\":[{"
+		"\"name\":\"class\"}],\"inputs\":[{"
 		"\"name\":"
 		"\"image\",\"datatype\":\"FP32\",\"shape\":[1,4],\"parameters\":{"
 		"\"binary_data_size\":16}}]}";
