@@ -186,7 +186,8 @@ inline generation_collect()
 		fi
 	:: !is_violated && generations[g].leases != i ->
 		if
-		:: generations[g].state == GENERATION_DRAINING && generations[g].leases == 0 ->
+		:: generations[g].state == GENERATION_DRAINING &&
+		   generations[g].leases == 0 ->
 			todo!g,GENERATION_EV_DRAINED
 		:: else -> must_dispatch = true
 		fi
@@ -210,18 +211,18 @@ inline generation_on_exit()
 inline generation_free(old)
 {
 	d_step {
-	generations[old].state = GENERATION_NONE;
-	generations[old].is_lean = false;
-	generations[old].has_failure = false;
-	generations[old].is_permanent = false;
-	generations[old].leases = 0;
-	generations[old].submitted = 0;
-	generations[old].process = PROCESS_EXITED;
-	generations[old].phase = LOADER_HELLO;
-	generations[old].parts = 0;
-	generations[old].published = 0;
-	generations[old].garbage = false;
-	generations[old].copy = false
+		generations[old].state = GENERATION_NONE;
+		generations[old].is_lean = false;
+		generations[old].has_failure = false;
+		generations[old].is_permanent = false;
+		generations[old].leases = 0;
+		generations[old].submitted = 0;
+		generations[old].process = PROCESS_EXITED;
+		generations[old].phase = LOADER_HELLO;
+		generations[old].parts = 0;
+		generations[old].published = 0;
+		generations[old].garbage = false;
+		generations[old].copy = false
 	}
 }
 
@@ -229,22 +230,23 @@ inline generation_free(old)
 inline generation_move(old, fresh)
 {
 	d_step {
-	assert(generations[fresh].state == GENERATION_NONE && empty(control[fresh]));
-	generations[fresh].state = generations[old].state;
-	generations[fresh].is_lean = generations[old].is_lean;
-	generations[fresh].leases = generations[old].leases;
-	generations[fresh].submitted = generations[old].submitted;
-	generations[fresh].process = generations[old].process;
-	generations[fresh].phase = generations[old].phase;
-	generations[fresh].parts = generations[old].parts;
-	generations[fresh].published = generations[old].published;
-	generations[fresh].garbage = generations[old].garbage;
-	generations[fresh].copy = generations[old].copy;
-	do
-	:: control[old]?event -> control[fresh]!event
-	:: empty(control[old]) -> break
-	od;
-	skip
+		assert(generations[fresh].state == GENERATION_NONE);
+		assert(empty(control[fresh]));
+		generations[fresh].state = generations[old].state;
+		generations[fresh].is_lean = generations[old].is_lean;
+		generations[fresh].leases = generations[old].leases;
+		generations[fresh].submitted = generations[old].submitted;
+		generations[fresh].process = generations[old].process;
+		generations[fresh].phase = generations[old].phase;
+		generations[fresh].parts = generations[old].parts;
+		generations[fresh].published = generations[old].published;
+		generations[fresh].garbage = generations[old].garbage;
+		generations[fresh].copy = generations[old].copy;
+		do
+		:: control[old]?event -> control[fresh]!event
+		:: empty(control[old]) -> break
+		od;
+		skip
 	};
 	generation_free(old)
 }

@@ -4,7 +4,8 @@
 
 #define ME   generations[me]
 #define RUNS (ME.process == PROCESS_RUNS)
-/* Nothing but answers matters once it is told to end. */
+/* Nothing but answers matters once it is told to end. Lies and processes that stick are
+ * too much for one search. */
 #define CAN_FAIL (MAY_FAIL && RUNS && !IS_DOOMED(me))
 #ifdef MAY_STICK
 #define CAN_LIE false
@@ -15,6 +16,7 @@
 #define CAN_SEND    (RUNS && !IS_ENDING(me) && nfull(control[me]))
 #define HAS_LOAD    (ME.phase == LOADER_STAGE && ME.state == GENERATION_STAGING)
 #define HAS_COMMIT  (ME.phase == LOADER_COMMIT && ME.state == GENERATION_COMMITTING)
+#define HAS_RINGS   (ME.phase == LOADER_WARM_UP || ME.phase == LOADER_SERVE)
 #define CAN_PUBLISH(q)                                                                   \
 	(RUNS && ME.phase == LOADER_SERVE && HAS(ME.submitted, q) && !ME.garbage)
 
@@ -94,12 +96,10 @@ end:
 		control[me]!GENERATION_EV_HELLO }
 	/* On the answer ring: behind it nothing is good. */
 #ifndef MAY_STICK
-	:: atomic { CAN_FAIL && (ME.phase == LOADER_WARM_UP || ME.phase == LOADER_SERVE) &&
-		!ME.garbage -> ME.garbage = true }
-#endif
-#ifdef MAY_STICK
-	:: atomic { CAN_FAIL && generations[STUCK].state == GENERATION_NONE -> loader_halt(PROCESS_STUCK) }
-	:: atomic { ME.process == PROCESS_STUCK && IS_DOOMED(me) -> loader_halt(PROCESS_EXITED) }
+	:: atomic { CAN_FAIL && HAS_RINGS && !ME.garbage -> ME.garbage = true }
+#else
+	:: atomic { CAN_FAIL && !IS_THERE(STUCK) -> loader_halt(PROCESS_STUCK) }
+	:: atomic { STICKS(me) && IS_DOOMED(me) -> loader_halt(PROCESS_EXITED) }
 #endif
 #endif
 	od

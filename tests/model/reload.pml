@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* From one generation to the next: reload.c. */
+/* From one generation to the next: reload.c, reload_plan.c. */
 
 #define RELOAD_OLD (model_active || model_retiring)
 
@@ -111,12 +111,13 @@ inline reload_go()
 	if
 	:: strategy != STOP_FIRST -> must_spawn = true
 	:: strategy == STOP_FIRST && model_active -> reload_retire_active()
-	:: strategy == STOP_FIRST && !model_active /* the old one's death leads on */
+	/* else the old one's death leads on */
+	:: strategy == STOP_FIRST && !model_active
 	fi
 }
 
 /*
- * reload_read_inputs(): a rebuild takes what served last. A restart does so, too, unless
+ * reload_plan_read_inputs(): a rebuild takes what served last. A restart does so, too, unless
  * there is something newer on disk, and so may a rollback.
  */
 inline reload_try_start()
@@ -237,14 +238,16 @@ inline reload_on_dead()
 inline reload_on_retired_stuck()
 {
 	if
-	:: !in_flight || is_stopping
-	:: in_flight && !is_stopping && model_active && !model_candidate -> reload_finish()
-	:: in_flight && !is_stopping && !model_active && !model_candidate -> must_fail = true
-	:: in_flight && !is_stopping && model_candidate
+	:: !in_flight || is_stopping || model_candidate
+	:: in_flight && !is_stopping && !model_candidate ->
+		if
+		:: model_active -> reload_finish()
+		:: else -> must_fail = true
+		fi
 	fi
 }
 
-/* Puts it aside: nothing waits for it any more, and its memory counts until it is gone: a
+/* Puts it aside: nothing waits for it any more, and its memory counts until it is gone. A
  * candidate that is not to live beside it has failed. With too many of them everything
  * waits. */
 inline reload_on_unkillable()
@@ -255,19 +258,20 @@ inline reload_on_unkillable()
 		generation_move(g, STUCK);
 		has_failure = true;
 		if
-		:: g == CANDIDATE -> reload_on_candidate_dead()
-		:: g == ACTIVE -> reload_on_crash()
-		:: g == RETIRING -> reload_on_retired_stuck()
-		fi;
-		if
 #ifndef BREAK_STUCK
-		:: g != CANDIDATE && generations[CANDIDATE].is_lean ->
+		:: g != CANDIDATE && generations[CANDIDATE].is_lean &&
+		   !IS_ENDING(CANDIDATE) ->
 #else
 		:: g == RETIRING && generations[CANDIDATE].state == GENERATION_STAGED ->
 #endif
 			generations[CANDIDATE].has_failure = true;
 			todo!CANDIDATE,GENERATION_EV_RETIRE
 		:: else
+		fi;
+		if
+		:: g == CANDIDATE -> reload_on_candidate_dead()
+		:: g == ACTIVE -> reload_on_crash()
+		:: g == RETIRING -> reload_on_retired_stuck()
 		fi;
 		must_dispatch = true
 	:: else

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Requests: request.c, lane.c, and what model.c does with them. */
+/* Requests: request.c, lane.c, model_queue.c, model_poison.c. */
 
 /* request.c */
 
@@ -67,6 +67,7 @@ inline request_deliver_last(q)
 
 /* lane.c */
 
+/* Of the generation that takes requests. */
 #define LANE generations[ACTIVE]
 
 inline lane_submit(q)
@@ -101,22 +102,22 @@ inline lane_take_in(q)
 inline lane_collect(ret_is_violated)
 {
 	d_step {
-	r = 0;
-	do
-	:: r == N_REQUESTS -> break
-	:: else -> lane_take_in(r); r++
-	od;
-	ret_is_violated = generations[g].garbage;
-	if
-	:: generations[g].garbage ->
-		generations[g].garbage = false;
-		generations[g].submitted = 0
-	:: else
-	fi
+		r = 0;
+		do
+		:: r == N_REQUESTS -> break
+		:: else -> lane_take_in(r); r++
+		od;
+		ret_is_violated = generations[g].garbage;
+		if
+		:: generations[g].garbage ->
+			generations[g].garbage = false;
+			generations[g].submitted = 0
+		:: else
+		fi
 	}
 }
 
-/* model.c: leasing */
+/* model_queue.c */
 
 #if N_REQUESTS == 1
 #define IS_HELD     (requests[0] == REQUEST_HELD)
@@ -205,8 +206,10 @@ inline model_dispatch()
 /* A generation will come, or is expected to soon. */
 #define RELOAD_IS_EXPECTED (!deaths_is_failed && (in_flight || IS_PENDING))
 
-/* Without going through the queue only if nothing waits there. Being refused is failing at
- * once. */
+#define MAY_HOLD (!is_stopping && (model_active || RELOAD_IS_EXPECTED))
+
+/* Without going through the queue only if nothing waits there. Being refused is failing
+ * at once. */
 inline model_submit(q)
 {
 	if
@@ -216,30 +219,26 @@ inline model_submit(q)
 	is_violated = false;
 	if
 	:: requests[q] == REQUEST_LEASED
-	:: requests[q] != REQUEST_LEASED &&
-	   (is_stopping || (!model_active && !RELOAD_IS_EXPECTED)) -> model_fail_request(q)
-	:: requests[q] != REQUEST_LEASED &&
-	   !(is_stopping || (!model_active && !RELOAD_IS_EXPECTED)) ->
-		request_set_state(q, REQUEST_HELD)
+	:: requests[q] != REQUEST_LEASED && !MAY_HOLD -> model_fail_request(q)
+	:: requests[q] != REQUEST_LEASED && MAY_HOLD -> request_set_state(q, REQUEST_HELD)
 	fi
 }
 
-/* model.c: failing */
-
+/* spin 6.5.2 cannot have a loop at the end of a d_step. */
 inline model_fail_held()
 {
 	d_step {
-	r = 0;
-	do
-	:: r == N_REQUESTS -> break
-	:: else ->
-		if
-		:: requests[r] == REQUEST_HELD -> model_fail_request(r)
-		:: else
-		fi;
-		r++
-	od;
-	r = 0
+		r = 0;
+		do
+		:: r == N_REQUESTS -> break
+		:: else ->
+			if
+			:: requests[r] == REQUEST_HELD -> model_fail_request(r)
+			:: else
+			fi;
+			r++
+		od;
+		r = 0
 	}
 }
 
@@ -251,6 +250,8 @@ inline model_on_deadline(q)
 	:: requests[q] == REQUEST_LEASED -> request_end(q)
 	fi
 }
+
+/* model_poison.c */
 
 /* model_judge(): how far the loader had come with it is the loader's word. */
 inline model_judge(q, ret_is_guilty)
@@ -274,15 +275,17 @@ inline model_judge(q, ret_is_guilty)
 	fi
 }
 
+#ifndef BREAK_REPLAY_ANSWERED
+#define IS_LOST(q) (is_over[q] || is_answering[q] || is_stopping)
+#else
+#define IS_LOST(q) (is_over[q] || is_stopping)
+#endif
+
 inline model_on_lease_lost(q)
 {
 	model_judge(q, is_guilty);
 	if
-#ifndef BREAK_REPLAY_ANSWERED
-	:: is_guilty || is_over[q] || is_answering[q] || is_stopping -> model_fail_request(q)
-#else
-	:: is_guilty || is_over[q] || is_stopping -> model_fail_request(q)
-#endif
+	:: is_guilty || IS_LOST(q) -> model_fail_request(q)
 	:: else ->
 #ifndef BREAK_FORGET
 		request_set_state(q, REQUEST_HELD)

@@ -3,17 +3,18 @@
 /*
  * How a model passes from one generation to the next, and what becomes of its requests.
  *
- * moultd is one process: its loop runs one handler to the end before the next, so that each
+ * moultd is one process: its loop runs one handler to the end before the next, so each
  * handler is one atomic step here. Each slot for a generation has a loader, which works,
- * publishes, crashes, hangs and writes garbage between any two steps of moultd, as often as
- * it likes; clients send requests and ask for reloads without end. At any time the world
- * may become calm: then nothing fails any more and nobody asks for anything, and what is
- * left must come to a good end (check_end()).
+ * publishes, crashes, hangs and writes garbage between any two steps of moultd, as often
+ * as it likes; clients send requests and ask for reloads without end. At any time the
+ * world may become calm: then nothing fails any more and nobody asks for anything, and
+ * what is left must come to a good end (check_end()).
  *
- * Numbers (-D): STRATEGY (below), N_REQUESTS at a time (1 to 3), N_LEASES
- * of each loader. Switches: POISON=r: request r crashes every loader that computes it, and
- * nothing else fails; MAY_EXPIRE, MAY_SPLIT, MAY_STOP, MAY_STICK add what they say.
- * BREAK_x: one thing is wrong on purpose, see verify. What is left out: README.md.
+ * Numbers (-D): STRATEGY (below), N_REQUESTS at a time (1 to 3), N_LEASES of each loader.
+ * Switches: MAY_EXPIRE, MAY_SPLIT (answers in parts), MAY_STOP and MAY_STICK (processes
+ * survive SIGKILL) add what they say. POISON=r: request r crashes every loader that
+ * computes it, and nothing else fails. BREAK_x: one thing is wrong on purpose (verify).
+ * What is left out: README.md.
  */
 
 /* Printed from supervisor/generation_table.c. */
@@ -28,7 +29,7 @@
 #define MAY_FAIL (!calm)
 #endif
 
-/* The pointers of struct model are the slots: a generation moves when its role changes. */
+/* Slots are the pointers of struct model: a generation moves when its role changes. */
 #define ACTIVE        0
 #define CANDIDATE     1
 #define RETIRING      2
@@ -146,18 +147,18 @@ mtype:generation_state to = GENERATION_NONE;
 inline forget()
 {
 	d_step {
-	handler = ON_NOTHING;
-	g = 0;
-	r = 0;
-	i = 0;
-	is_guilty = false;
-	is_violated = false;
-	has_failure = false;
-	is_permanent = false;
-	blame = MODEL_BLAME_NOBODY;
-	event = GENERATION_EV_HELLO;
-	from = GENERATION_NONE;
-	to = GENERATION_NONE
+		handler = ON_NOTHING;
+		g = 0;
+		r = 0;
+		i = 0;
+		is_guilty = false;
+		is_violated = false;
+		has_failure = false;
+		is_permanent = false;
+		blame = MODEL_BLAME_NOBODY;
+		event = GENERATION_EV_HELLO;
+		from = GENERATION_NONE;
+		to = GENERATION_NONE
 	}
 }
 
@@ -171,25 +172,26 @@ inline forget()
 	(HAS(generations[ACTIVE].leases, r) + HAS(generations[CANDIDATE].leases, r) +    \
 	 HAS(generations[RETIRING].leases, r))
 #define COPIES                                                                           \
-	(generations[ACTIVE].copy + generations[CANDIDATE].copy + generations[RETIRING].copy)
+	(generations[ACTIVE].copy + generations[CANDIDATE].copy +                        \
+	 generations[RETIRING].copy)
 
 inline check()
 {
 	d_step {
-	r = 0;
-	do
-	:: r == N_REQUESTS -> break
-	:: else ->
-		/* Nothing is lost: each request is in one place. */
-		assert(LANES(r) == (requests[r] == REQUEST_LEASED));
-		assert(!is_over[r] || requests[r] == REQUEST_LEASED);
-		r++
-	od;
+		r = 0;
+		do
+		:: r == N_REQUESTS -> break
+		:: else ->
+			/* Nothing is lost: each request is in one place. */
+			assert(LANES(r) == (requests[r] == REQUEST_LEASED));
+			assert(!is_over[r] || requests[r] == REQUEST_LEASED);
+			r++
+		od;
 #if STRATEGY != STRATEGY_OVERLAP
 #ifdef MAY_STICK
-	assert(COPIES + generations[STUCK].copy <= 1)
+		assert(COPIES + generations[STUCK].copy <= 1)
 #else
-	assert(COPIES <= 1)
+		assert(COPIES <= 1)
 #endif
 #endif
 	}
@@ -217,34 +219,31 @@ inline check_end()
 
 /* The events of moultd's loop */
 
-#define HANGS(g)                                                                         \
-	(generations[g].process == PROCESS_HANGS || generations[g].process == PROCESS_STUCK)
-#define IS_WATCHED(g)                                                                    \
-	(generations[g].state != GENERATION_NONE)
+#define IS_THERE(g) (generations[g].state != GENERATION_NONE)
+#define STICKS(g)   (generations[g].process == PROCESS_STUCK)
+/* It hangs, or it is slow: a deadline passes. */
+#define IS_SLOW(g)                                                                       \
+	(generations[g].process == PROCESS_HANGS || STICKS(g) ||                         \
+	 (MAY_FAIL && generations[g].process == PROCESS_RUNS))
 #define HAS_DEADLINE(g)                                                                  \
-	(IS_WATCHED(g) && generations[g].state != GENERATION_ACTIVE &&                   \
+	(IS_THERE(g) && generations[g].state != GENERATION_ACTIVE &&                     \
 	 generations[g].state != GENERATION_KILLING &&                                   \
 	 generations[g].state != GENERATION_UNKILLABLE)
-#define CAN_STALL(g)                                                                     \
+#define HAS_STALL_TIMER(g)                                                               \
 	(generations[g].leases != 0 && (generations[g].state == GENERATION_ACTIVE ||     \
 	                                generations[g].state == GENERATION_DRAINING))
 
-#define HAS_MESSAGE(g)  (IS_WATCHED(g) && nempty(control[g]))
+#define HAS_MESSAGE(g) (IS_THERE(g) && nempty(control[g]))
 #define HAS_ANSWERS(g)                                                                   \
-	(IS_WATCHED(g) &&                                                                \
+	(IS_THERE(g) &&                                                                  \
 	 (generations[g].parts || generations[g].published || generations[g].garbage))
 #define HAS_EXITED(g)                                                                    \
-	(IS_WATCHED(g) && generations[g].process == PROCESS_EXITED && empty(control[g]))
-/* A deadline passes because the loader hangs, or while it is slow. */
-#define IS_LATE(g)                                                                       \
-	(HAS_DEADLINE(g) && (HANGS(g) || (MAY_FAIL && generations[g].process == PROCESS_RUNS)))
-#define IS_STALLED(g)                                                                    \
-	(CAN_STALL(g) && (HANGS(g) || (MAY_FAIL && generations[g].process == PROCESS_RUNS)))
-#define IS_UNKILLABLE(g)                                                                 \
-	(generations[g].state == GENERATION_KILLING && generations[g].process == PROCESS_STUCK)
-#define CAN_SUBMIT(q)   (!calm && requests[q] == REQUEST_RECEIVING)
-#define CAN_EXPIRE(q)                                                                    \
-	(!calm && !is_over[q] && requests[q] != REQUEST_RECEIVING)
+	(IS_THERE(g) && generations[g].process == PROCESS_EXITED && empty(control[g]))
+#define IS_LATE(g)       (HAS_DEADLINE(g) && IS_SLOW(g))
+#define IS_STALLED(g)    (HAS_STALL_TIMER(g) && IS_SLOW(g))
+#define IS_UNKILLABLE(g) (generations[g].state == GENERATION_KILLING && STICKS(g))
+#define CAN_SUBMIT(q)    (!calm && requests[q] == REQUEST_RECEIVING)
+#define CAN_EXPIRE(q)    (!calm && !is_over[q] && requests[q] != REQUEST_RECEIVING)
 
 #define EACH_GENERATION(condition, does)                                                 \
 	:: condition(ACTIVE) -> g = ACTIVE; handler = does                               \
