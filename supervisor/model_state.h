@@ -46,6 +46,7 @@ struct model_trial {
 	ev_timer look; /* active while it is open */
 	uint64_t begun_ns;
 	unsigned int n_deaths;
+	bool has_asked;      /* the rollback that is pending is ours, not somebody's */
 	struct pulse before; /* of the generation before */
 };
 

@@ -321,6 +321,7 @@ int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
 		               "go back to",
 		               model->name);
 	reload_set_inputs(&model->rollback_to, target);
+	model->trial.has_asked = false;
 	if (bad)
 		reload_refuse(model, bad);
 	*ret_number = model_reload(model, MODEL_CAUSE_ROLLBACK);
@@ -416,16 +417,38 @@ static void reload_learn(struct model *model, struct generation *fresh)
 	               report->weights_sha256);
 }
 
+/* The watch window asked for a way back from what does not serve any more: newer inputs were
+ * on their way already and are judged by themselves. They may go back to the same. */
+static bool reload_drop_rollback(struct model *model, const struct inputs *inputs)
+{
+	const unsigned int rollback = RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
+
+	if (!(model->pending & rollback) || !model->trial.has_asked ||
+	    !model->reload.is_newest || inputs_equal(inputs, model->refused))
+		return false;
+	model->pending &= ~rollback;
+	reload_set_inputs(&model->previous, model->rollback_to);
+	reload_set_inputs(&model->rollback_to, NULL);
+	log_event(LOG_LEVEL_NOTICE, "rollback_dropped",
+	          "model=%s reason=\"newer inputs serve\"", model->name);
+	return true;
+}
+
 /* True: they are not the ones that served last. */
 static bool reload_accept(struct model *model, struct inputs *inputs)
 {
+	bool has_dropped = reload_drop_rollback(model, inputs);
+
 	if (model->reload.is_newest)
 		reload_set_inputs(&model->refused, NULL);
 	if (model->good == inputs)
 		return false;
 	/* After a rollback there is no way back to what was rolled back from. */
-	reload_set_inputs(&model->previous,
-	                  inputs_equal(model->good, model->refused) ? NULL : model->good);
+	if (!has_dropped)
+		reload_set_inputs(&model->previous,
+		                  inputs_equal(model->good, model->refused)
+		                          ? NULL
+		                          : model->good);
 	reload_set_inputs(&model->good, inputs);
 	return true;
 }

@@ -121,12 +121,13 @@ static void supervisor_on_receipt(void *context, struct model *model,
 	json_t *json = receipt_to_json(receipt);
 	int r;
 
-	(void)model;
 	r = json ? receipt_append(supervisor->config->state_dir, json) : -ENOMEM;
 	if (r < 0)
 		log_event(LOG_LEVEL_WARNING, "receipt_lost", "model=%s error=%s",
 		          receipt->model, LOG_QUOTED(strerror(-r)));
-	commands_on_receipt(supervisor->commands, receipt, json);
+	/* One that leaves may have a namesake already. */
+	if (supervisor_find(supervisor, receipt->model) == model)
+		commands_on_receipt(supervisor->commands, receipt, json);
 	json_decref(json);
 	if (supervisor->n_starting > 0 && receipt->number == 1 &&
 	    --supervisor->n_starting == 0) {
@@ -148,11 +149,58 @@ static bool supervisor_is_empty(const struct supervisor *supervisor)
 	return supervisor->n_models == 0 && supervisor->n_leaving == 0;
 }
 
+static int supervisor_add(struct supervisor *supervisor, struct config *config,
+                          const struct config_model *section, struct err *err)
+{
+	const struct model_context context = {
+		.loop = supervisor->loop,
+		.watch = supervisor->watch,
+		.config = config,
+		.device = &supervisor->host,
+		.numbers = &supervisor->numbers,
+		.listener = &supervisor->listener,
+	};
+	struct model *model;
+	int r;
+
+	r = model_new(&model, &context, section, err);
+	if (r < 0)
+		return r;
+	supervisor->models[supervisor->n_models++] = model;
+	(void)model_reload(model, MODEL_CAUSE_START);
+	return 0;
+}
+
+/* What is configured and not there: also what found no place while others were leaving. */
+static void supervisor_add_missing(struct supervisor *supervisor)
+{
+	struct config *config = supervisor->config;
+	struct err err = ERR_NULL;
+
+	for (size_t i = 0; i < config->n_models; i++) {
+		const struct config_model *section = config->models[i];
+
+		if (supervisor_find(supervisor, section->name))
+			continue;
+		if (supervisor->n_models + supervisor->n_leaving >= CONFIG_MODELS_MAX) {
+			log_event(LOG_LEVEL_WARNING, "model_waits",
+			          "model=%s reason=\"as many models as there may be "
+			          "are there or leaving\"",
+			          section->name);
+			return; /* the sweep goes on when one has left */
+		}
+		if (supervisor_add(supervisor, config, section, &err) < 0)
+			log_event(LOG_LEVEL_ERR, "model_refused", "model=%s reason=%s",
+			          section->name, LOG_QUOTED(err.text));
+	}
+}
+
 /* A stopped model is freed here, outside its own calls, once no client holds a request. */
 static void supervisor_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct supervisor *supervisor = timer->data;
 	size_t kept = 0;
+	bool has_left;
 
 	(void)revents;
 	for (size_t i = 0; i < supervisor->n_leaving; i++) {
@@ -163,7 +211,10 @@ static void supervisor_on_sweep(struct ev_loop *loop, ev_timer *timer, int reven
 		else
 			supervisor->leaving[kept++] = model;
 	}
+	has_left = kept < supervisor->n_leaving;
 	supervisor->n_leaving = kept;
+	if (has_left && !supervisor->is_stopping)
+		supervisor_add_missing(supervisor);
 	if (kept == 0)
 		ev_timer_stop(loop, timer);
 	if (supervisor->is_stopping && supervisor_is_empty(supervisor))
@@ -193,36 +244,12 @@ static void supervisor_remove(struct supervisor *supervisor, size_t i)
 	ev_timer_again(supervisor->loop, &supervisor->sweep);
 }
 
-static int supervisor_add(struct supervisor *supervisor, struct config *config,
-                          const struct config_model *section, struct err *err)
-{
-	const struct model_context context = {
-		.loop = supervisor->loop,
-		.watch = supervisor->watch,
-		.config = config,
-		.device = &supervisor->host,
-		.numbers = &supervisor->numbers,
-		.listener = &supervisor->listener,
-	};
-	struct model *model;
-	int r;
-
-	r = model_new(&model, &context, section, err);
-	if (r < 0)
-		return r;
-	supervisor->models[supervisor->n_models++] = model;
-	(void)model_reload(model, MODEL_CAUSE_START);
-	return 0;
-}
-
 /* Configuration */
 
 static void supervisor_watch_config(struct supervisor *supervisor);
 
 static void supervisor_apply_models(struct supervisor *supervisor, struct config *fresh)
 {
-	struct err err = ERR_NULL;
-
 	for (size_t i = supervisor->n_models; i-- > 0;) {
 		struct model *model = supervisor->models[i];
 		const struct config_model *section =
@@ -233,18 +260,7 @@ static void supervisor_apply_models(struct supervisor *supervisor, struct config
 		else
 			supervisor_remove(supervisor, i);
 	}
-	for (size_t i = 0; i < fresh->n_models; i++) {
-		const struct config_model *section = fresh->models[i];
-
-		if (supervisor_find(supervisor, section->name))
-			continue;
-		if (supervisor->n_models + supervisor->n_leaving >= CONFIG_MODELS_MAX)
-			(void)err_set(&err, 0, "too many models are still leaving");
-		else if (supervisor_add(supervisor, fresh, section, &err) == 0)
-			continue;
-		log_event(LOG_LEVEL_ERR, "model_refused", "model=%s reason=%s",
-		          section->name, LOG_QUOTED(err.text));
-	}
+	supervisor_add_missing(supervisor);
 }
 
 int supervisor_reload_config(struct supervisor *supervisor, struct err *err)

@@ -36,6 +36,7 @@ static void trial_roll_back(struct model *model, const char *why)
 		          model->name, LOG_QUOTED(err.text));
 		return;
 	}
+	model->trial.has_asked = true;
 	(void)err_set(&model->last_error, 0, "rolled back: %.400s", why);
 	log_event(LOG_LEVEL_ERR, "rollback", "model=%s reason=%s", model->name,
 	          LOG_QUOTED(why));

@@ -216,3 +216,15 @@ def test_restart_keys_are_said(start):
     moult.config.write_text(moult.head + "max_connections = 77\n")
     wait_for("the log line", lambda: "event=restart_needed" in moult.log_text())
     assert "max_connections" in moult.log_text()
+
+
+def test_as_many_models_as_there_may_be_are_renamed_at_once(start):
+    """None finds a place until another one has left."""
+    moult = start(*[echo_section(f"a{i}") for i in range(64)])
+    os.kill(moult.pid, signal.SIGSTOP)
+    for i in range(64):
+        (moult.models / f"{i}.conf").write_text(echo_section(f"b{i}"))
+    os.kill(moult.pid, signal.SIGCONT)
+    wait_for("the new ones", lambda: sorted(
+        m["name"] for m in moult.status()["models"] if m["state"] == "ready") == sorted(
+        f"b{i}" for i in range(64)))

@@ -121,3 +121,30 @@ def test_a_change_beside_a_rollback_is_not_forgotten(start, tmp_path):
     assert any(r["cause"] == "rollback" and r["outcome"] == "ok"
                for r in moult.receipts("echo"))
     assert moult.receipts("echo")[-1]["number"] == last["number"]
+
+
+def test_a_cure_under_way_is_not_undone(start):
+    """The window asks for the way back while a newer change is loading: that one is kept."""
+    moult = start(section(), supervisor=ENGINES)
+    load = Load(moult.port, clients=4, pause_s=0.01)
+    load.wait_more(100)
+    switch(moult, **{"option.fault": "fail", "option.after": 100})
+    (moult.models / "0.conf").write_text(
+        section(version=3, **{"option.fault": "slow-on-stage", "option.ms": 5000}))
+    wait_for("a candidate", lambda: moult.status("echo")["candidate"])
+    wait_for("the verdict", lambda: "event=rollback " in moult.log_text())
+    receipt = moult.wait_receipt("echo", lambda r: r["number"] == 3)
+    assert receipt["outcome"] == "ok", receipt
+    status = moult.status("echo")
+    assert status["generation"] == receipt["to"]["generation"], status
+    assert status["last_error"] is None and status["can_roll_back"], status
+    load.lost.clear()
+    load.wait_more(300)
+    assert not load.lost
+    # The way back leads past the one that was bad.
+    assert moult.ctl("rollback", "echo", "--wait").returncode == 0
+    load.wait_more(300)
+    load.stop()
+    assert not load.lost and load.wrong == 0
+    assert [r["cause"] for r in moult.receipts("echo")] == ["start", "config", "config",
+                                                            "rollback"]
