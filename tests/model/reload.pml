@@ -117,8 +117,8 @@ inline reload_go()
 }
 
 /*
- * reload_plan_read_inputs(): a rebuild takes what served last. A restart does so, too, unless
- * there is something newer on disk, and so may a rollback.
+ * reload_plan_read_inputs(): a rebuild takes what served last. A restart does so, too,
+ * unless there is something newer on disk, and so may a rollback.
  */
 inline reload_try_start()
 {
