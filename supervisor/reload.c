@@ -520,6 +520,15 @@ static struct generation **reload_find_stuck(struct model *model,
 	return NULL;
 }
 
+/* The one that made it needless may have died meanwhile, and waited for this. */
+static void reload_on_needless_dead(struct model *model)
+{
+	reload_finish(model, RECEIPT_UNCHANGED,
+	              "the model file's content is what already serves");
+	if (!model->active && !model->reload.in_flight)
+		reload_schedule_restart(model, RESTART_INNOCENT);
+}
+
 static void reload_on_candidate_dead(struct model *model, struct generation *candidate)
 {
 	reload_receipt_note_candidate(model, candidate);
@@ -527,8 +536,7 @@ static void reload_on_candidate_dead(struct model *model, struct generation *can
 	if (model->is_stopping)
 		reload_finish(model, RECEIPT_FAILED, "the model is being stopped");
 	else if (candidate->failure.text[0] == '\0')
-		reload_finish(model, RECEIPT_UNCHANGED,
-		              "the model file's content is what already serves");
+		reload_on_needless_dead(model);
 	else
 		reload_failed(model, candidate->failure.text, candidate->is_permanent);
 }
@@ -612,10 +620,19 @@ static void reload_on_retired_stuck(struct model *model, const struct err *why)
 		reload_finish(model, RECEIPT_OK, why->text);
 	} else if (!model->candidate) {
 		reload_failed(model, why->text, false);
-	} else if (model->candidate->state == GENERATION_STAGED) {
-		model->candidate->failure = *why;
-		generation_apply(model->candidate, GENERATION_EV_RETIRE);
 	}
+}
+
+/* A candidate that was to have its copy when the old one's is gone. */
+static void reload_give_up_lean(struct model *model, const struct err *why)
+{
+	struct generation *candidate = model->candidate;
+
+	if (!candidate || !candidate->is_lean ||
+	    candidate->state >= GENERATION_COMMITTING)
+		return;
+	candidate->failure = *why;
+	generation_apply(candidate, GENERATION_EV_RETIRE);
 }
 
 /* Puts it aside: nothing waits for it any more, and its memory counts until it is gone.
@@ -636,6 +653,8 @@ static void reload_on_unkillable(struct model *model, struct generation *generat
 		(double)generation->use.now_bytes / 1048576.0);
 	/* Its end may be what a model that is being stopped waits for. */
 	ev_timer_start(model->context.loop, &model->bury);
+	if (generation != model->candidate)
+		reload_give_up_lean(model, why);
 	if (generation == model->candidate)
 		reload_on_candidate_dead(model, generation);
 	else if (generation == model->active)

@@ -132,3 +132,22 @@ def test_receipt_has_memory_and_phases(start):
     assert not os.path.exists(f"/proc/{receipt['from']['pid']}")
     assert json.loads((moult.home / "state" / "receipts.jsonl").read_text().splitlines()[-1]) \
         == receipt
+
+
+def test_death_beside_a_needless_candidate(start, tmp_path):
+    """The serving loader dies while a candidate that is not needed is on its way out."""
+    path = tmp_path / "weights.bin"
+    path.write_bytes(b"weights" * 100)
+    moult = start(echo_section(
+        engine="fault", path=path, **{"option.fault": "slow-on-close", "option.ms": "3000"}),
+        supervisor=f"engine_dir = {BUILD}\n")
+    pid = moult.status("echo")["pid"]
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(b"weights" * 100)
+    os.rename(fresh, path)
+    wait_for("the needless candidate's end", lambda: (
+        moult.status("echo")["candidate"] or {}).get("state") == "stopping")
+    os.kill(pid, signal.SIGKILL)
+    moult.wait_receipt("echo", lambda r: r["outcome"] == "unchanged")
+    wait_for("another loader", lambda: moult.status("echo")["state"] == "ready", 20)
+    assert moult.infer("echo", echo_body([1.0, 2.0, 3.0, 4.0]))[0] == 200

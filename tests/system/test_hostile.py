@@ -364,6 +364,27 @@ def test_unkillable(start, hostile):
 
 
 @traced
+def test_no_second_copy_beside_one_that_is_stuck(start, hostile):
+    """A lean candidate is still loading when the old one turns out to survive SIGKILL."""
+    hostile.say("echo", "unkillable-on-ready,silence-on-active")
+    moult = begin(start, hostile, strategy="staged", stage_timeout="60s", **UNKILLABLE)
+    pid = pid_of(moult)
+    hostile.say("echo", "sleep=16000-on-staging#slept")
+    call(moult, "reload", model="echo")
+    wait_for("a candidate that loads", lambda: hostile.fired("slept"))
+    client = threading.Thread(target=lambda: moult.post(
+        "/v2/models/echo/infer", b"the body", timeout=60))
+    client.start()
+    wait_for("one in the kernel's hands", lambda: stuck_pids(moult, "echo") == [pid], 30)
+    hostile.hush("echo")
+    receipt = moult.wait_receipt("echo", lambda r: r["cause"] == "manual")
+    client.join()
+    end_stuck(moult, hostile, [pid])
+    assert receipt["outcome"] == "failed" and "survives SIGKILL" in receipt["reason"]
+    wait_settled(moult, "echo")
+
+
+@traced
 def test_unkillable_does_not_hold_up_the_end(start, hostile):
     hostile.say("echo", "unkillable-on-ready,deaf-on-stopping")
     moult = begin(start, hostile, **UNKILLABLE)
