@@ -195,6 +195,10 @@ static void reload_retire_active(struct model *model)
 	struct generation *old = model->active;
 
 	assert(!model->retiring);
+	/* It keeps the place of the one that follows: other models reload meanwhile. */
+	if (old->use.claim_bytes < model->reload.decision.facts.need_bytes &&
+	    !model->candidate)
+		old->use.claim_bytes = model->reload.decision.facts.need_bytes;
 	model->active = NULL;
 	model->retiring = old;
 	model->inactive_since_ns = clock_now_ns();
@@ -270,6 +274,20 @@ void reload_try_start(struct model *model)
 		reload_begin(model);
 }
 
+/* A lean one claims, beside what the old one holds, all that it is going to need. */
+static uint64_t reload_claim(const struct model *model)
+{
+	const struct strategy_facts *facts = &model->reload.decision.facts;
+	const struct generation *old = reload_old(model);
+	uint64_t old_bytes = old ? old->use.now_bytes : 0;
+	uint64_t beside_bytes =
+		facts->need_bytes > old_bytes ? facts->need_bytes - old_bytes : 0;
+
+	if (model->reload.decision.strategy == STRATEGY_OVERLAP)
+		return facts->loading_bytes;
+	return beside_bytes > facts->staged_bytes ? beside_bytes : facts->staged_bytes;
+}
+
 static void reload_spawn(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
@@ -280,8 +298,7 @@ static void reload_spawn(struct model *model)
 		.inputs = reload->inputs,
 		.manner = { .is_lean = is_lean, .is_urgent = !model->active },
 		.device = model->context.device,
-		.claim_bytes = is_lean ? reload->decision.facts.staged_bytes
-		                       : reload->decision.facts.loading_bytes,
+		.claim_bytes = reload_claim(model),
 		.queue = &model->queue,
 	};
 	struct err err = ERR_NULL;
@@ -613,6 +630,7 @@ static void reload_on_dead(struct model *model, struct generation *generation)
 static void reload_on_retired_stuck(struct model *model, const struct err *why)
 {
 	reload_receipt_note_retired(model, model->retiring);
+	model->retiring->use.claim_bytes = 0;
 	model->retiring = NULL;
 	if (!model->reload.in_flight || model->is_stopping)
 		return;

@@ -243,3 +243,26 @@ def test_torch_waits_for_its_memory(start):
         assert moult.reload("digits").returncode == 0
         receipt = moult.receipts()[-1]
         assert receipt["strategy"] == "staged" and receipt["phases_ms"]["pause"] > 0
+
+
+def test_two_models_that_grow_keep_to_the_budget(start, tmp_path):
+    """Each would fit by itself. What one of them is about to take, the other cannot."""
+    names = ["a", "b"]
+    for name in names:
+        write_model(tmp_path / name, 20 * MIB)
+    moult = start(*[echo_section(name, path=tmp_path / name, watch_model_file="no")
+                    for name in names], supervisor=device(110))
+    for strategy in ["stop-first", "staged"]:
+        for i, name in enumerate(names):
+            write_model(tmp_path / name, 20 * MIB)
+            (moult.models / f"{i}.conf").write_text(echo_section(
+                name, path=tmp_path / name, watch_model_file="no", strategy=strategy))
+        moult.reload()
+        sampler = Sampler(moult.pid)
+        for name in names:
+            write_model(tmp_path / name, 65 * MIB, seed=2)
+        result = moult.reload()
+        assert sampler.stop() <= 110 * MIB, strategy
+        assert result.returncode == 1 and "not enough memory" in result.stderr, result
+        assert sorted(moult.receipts(name)[-1]["outcome"] for name in names) == \
+            ["failed", "ok"]
