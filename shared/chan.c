@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -71,8 +72,17 @@ static void chan_take_fds(struct msghdr *header, struct chan_message *message)
 		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
 			continue;
 		message->n_fds = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		assert(message->n_fds <= PROTO_FDS_MAX);
 		memcpy(message->fds, CMSG_DATA(cmsg), message->n_fds * sizeof(int));
 	}
+}
+
+/* An empty datagram reads like the end of the connection. */
+static bool chan_is_over(const struct chan *chan)
+{
+	struct pollfd pollfd = { .fd = chan->fd, .events = POLLIN };
+
+	return poll(&pollfd, 1, 0) > 0 && (pollfd.revents & POLLHUP);
 }
 
 static int chan_check(const struct chan_message *message, size_t bytes, int flags,
@@ -108,7 +118,8 @@ int chan_recv(struct chan *chan, struct chan_message *message, struct err *err)
 		.msg_iov = iov,
 		.msg_iovlen = 2,
 		.msg_control = control.space,
-		.msg_controllen = sizeof(control.space),
+		/* Not the padding behind them: the kernel would put an eighth there. */
+		.msg_controllen = CMSG_LEN(sizeof(int) * PROTO_FDS_MAX),
 	};
 	ssize_t bytes;
 	int r;
@@ -120,11 +131,11 @@ int chan_recv(struct chan *chan, struct chan_message *message, struct err *err)
 	} while (bytes < 0 && errno == EINTR);
 	if (bytes < 0 && errno == EAGAIN)
 		return CHAN_E_EMPTY;
-	if (bytes == 0 || (bytes < 0 && errno == ECONNRESET))
-		return CHAN_E_CLOSED;
 	if (bytes < 0)
-		return -errno;
+		return errno == ECONNRESET ? CHAN_E_CLOSED : -errno;
 	chan_take_fds(&header, message);
+	if (bytes == 0 && message->n_fds == 0 && chan_is_over(chan))
+		return CHAN_E_CLOSED;
 	r = chan_check(message, (size_t)bytes, header.msg_flags, err);
 	if (r) {
 		chan_message_fini(message);

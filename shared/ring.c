@@ -31,12 +31,14 @@ static unsigned char *ring_entry(struct ring *ring, uint32_t count)
 
 int ring_push(struct ring *ring, const void *entry)
 {
-	if (ring->own - ring->peer >= ring->capacity) {
-		ring->peer = atomic_load_explicit(&ring->shared->consumed,
-		                                  memory_order_acquire);
-		if (ring->own - ring->peer > ring->capacity)
+	if (ring->own - ring->peer == ring->capacity) {
+		uint32_t peer = atomic_load_explicit(&ring->shared->consumed,
+		                                     memory_order_acquire);
+
+		if (ring->own - peer > ring->capacity)
 			return RING_E_CORRUPT;
-		if (ring->own - ring->peer == ring->capacity)
+		ring->peer = peer;
+		if (ring->own - peer == ring->capacity)
 			return RING_E_FULL;
 	}
 	memcpy(ring_entry(ring, ring->own), entry, ring->entry_bytes);
@@ -59,11 +61,13 @@ bool ring_wants_bell(struct ring *ring)
 int ring_pop(struct ring *ring, void *ret_entry)
 {
 	if (ring->own == ring->peer) {
-		ring->peer = atomic_load_explicit(&ring->shared->produced,
-		                                  memory_order_acquire);
-		if (ring->peer - ring->own > ring->capacity)
+		uint32_t peer = atomic_load_explicit(&ring->shared->produced,
+		                                     memory_order_acquire);
+
+		if (peer - ring->own > ring->capacity)
 			return RING_E_CORRUPT;
-		if (ring->own == ring->peer)
+		ring->peer = peer;
+		if (ring->own == peer)
 			return RING_E_EMPTY;
 	}
 	memcpy(ret_entry, ring_entry(ring, ring->own), ring->entry_bytes);

@@ -232,114 +232,25 @@ static void generation_collect(struct generation *generation)
 
 /* The channel */
 
-static uint64_t generation_get_bytes(const json_t *object, const char *key)
-{
-	json_int_t value = json_integer_value(json_object_get(object, key));
-
-	return value > 0 ? (uint64_t)value : 0;
-}
-
-static void generation_get_text(const json_t *object, const char *key, char *text,
-                                size_t size)
-{
-	const char *value = json_string_value(json_object_get(object, key));
-
-	if (value) {
-		(void)snprintf(text, size, "%s", value);
-		err_clean(text);
-	}
-}
-
-static void generation_read_report(struct generation *generation, const json_t *object)
-{
-	struct generation_report *report = &generation->report;
-
-	generation_get_text(object, "weights_sha256", report->weights_sha256,
-	                    sizeof(report->weights_sha256));
-	generation_get_text(object, "engine_version", report->engine_version,
-	                    sizeof(report->engine_version));
-	if (json_object_get(object, "weights_bytes"))
-		report->weights_bytes = generation_get_bytes(object, "weights_bytes");
-	if (json_object_get(object, "loading_anon_bytes"))
-		report->loading_bytes =
-			generation_get_bytes(object, "loading_anon_bytes");
-	if (json_object_get(object, "golden_requests"))
-		report->golden = generation_get_bytes(object, "golden_requests");
-	if (json_object_get(object, "rss_anon_bytes")) {
-		report->rss_bytes = generation_get_bytes(object, "rss_bytes");
-		report->anon_bytes = generation_get_bytes(object, "rss_anon_bytes");
-		report->pss_bytes = generation_get_bytes(object, "pss_bytes");
-	}
-}
-
-static void generation_read_refusal(struct generation *generation, const json_t *object)
-{
-	const char *code = json_string_value(json_object_get(object, "code"));
-	const char *reason = json_string_value(json_object_get(object, "reason"));
-
-	generation->is_permanent =
-		code && (strcmp(code, "config") == 0 || strcmp(code, "model") == 0);
-	if (generation->failure.text[0] == '\0')
-		(void)err_set(&generation->failure, 0, "%s",
-		              reason ? reason : "the loader refused and gave no reason");
-}
-
-static enum generation_event generation_event_of(unsigned int type)
-{
-	switch (type) {
-	case PROTO_HELLO:
-		return GENERATION_EV_HELLO;
-	case PROTO_STAGED:
-		return GENERATION_EV_STAGED;
-	case PROTO_COMMITTED:
-		return GENERATION_EV_COMMITTED;
-	case PROTO_READY:
-		return GENERATION_EV_READY;
-	case PROTO_REFUSED:
-		return GENERATION_EV_REFUSED;
-	case PROTO_BYE:
-		return GENERATION_EV_BYE;
-	default:
-		return GENERATION_EVENT_COUNT;
-	}
-}
-
 static void generation_on_message(struct generation *generation,
                                   const struct chan_message *message)
 {
-	enum generation_event event = generation_event_of(message->header.type);
-	json_t *object;
+	struct err err = ERR_NULL;
+	enum generation_event event;
 
 	/* What it did to the rings before it sent this counts first: a loader that broke
 	 * them must not become ACTIVE. */
-	if (event == GENERATION_EV_READY)
+	if (message->header.type == PROTO_READY)
 		generation_collect(generation);
-	if (message->header.generation != generation->number ||
-	    event == GENERATION_EVENT_COUNT ||
-	    generation_next(generation->state, event) == GENERATION_NONE) {
-		char text[128];
-
-		(void)snprintf(text, sizeof(text),
-		               "message of type %u about generation %llu while %s",
-		               message->header.type,
-		               (unsigned long long)message->header.generation,
-		               generation_state_name(generation->state));
-		generation_fail(generation, GENERATION_EV_VIOLATION, text);
-		return;
-	}
-	object = json_loads(message->payload, 0, NULL);
-	if (!json_is_object(object)) {
-		json_decref(object);
-		generation_fail(generation, GENERATION_EV_VIOLATION,
-		                "a message's payload is no JSON object");
-		return;
-	}
+	event = generation_read_message(message, generation->number, generation->state,
+	                                &generation->report, &err);
 	if (event == GENERATION_EV_REFUSED)
-		generation_read_refusal(generation, object);
-	else
-		generation_read_report(generation, object);
-	json_decref(object);
-	if (event == GENERATION_EV_READY)
+		generation->is_permanent = generation->report.refuses_input;
+	if (event == GENERATION_EV_REFUSED || event == GENERATION_EV_VIOLATION) {
+		generation_fail(generation, event, err.text);
+		return;
+	}
+	if (event == GENERATION_EV_READY && generation->state == GENERATION_WARMING)
 		generation->inputs->is_proven = true;
 	generation_apply(generation, event);
 }

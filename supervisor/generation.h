@@ -96,7 +96,17 @@ struct generation_report {
 	uint64_t pss_bytes;
 	uint64_t loading_bytes; /* anonymous, at most until STAGED */
 	uint64_t golden;        /* requests that it answered as expected */
+	bool refuses_input;     /* REFUSED: the same input would be refused again */
 };
+
+/* Reads a message of loader @number, which is in @state; what it says of itself goes into
+ * @report. Returns the event that the message stands for: VIOLATION when it is malformed or
+ * not allowed now. VIOLATION and REFUSED come with a sentence. */
+enum generation_event generation_read_message(const struct chan_message *message,
+                                              uint64_t number,
+                                              enum generation_state state,
+                                              struct generation_report *report,
+                                              struct err *err);
 
 struct generation {
 	uint64_t number;
