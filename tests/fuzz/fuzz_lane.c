@@ -64,6 +64,7 @@ static void check(const struct state *state)
 	       counts->answered + counts->failed + counts->held + counts->leased);
 	assert(counts->leased == lane_leased(state->lane));
 	assert(lane_leased(state->lane) <= state->leases);
+	assert(lane_leased(state->lane) > 0 || !lane_has_suspect(state->lane));
 }
 
 /* The client */
@@ -365,6 +366,7 @@ static void on_lease(void *context, struct request *request)
 		return;
 	}
 	assert(state->n_lost < REQUESTS_MAX);
+	request->is_suspect = lane_has_begun(state->lane, request->lease);
 	request_set_state(request, REQUEST_HELD);
 	state->lost[state->n_lost++] = request;
 }
