@@ -2,7 +2,8 @@
 
 /*
  * Any bytes as moult.conf: refused with a sentence, or accepted and then printable. What
- * was accepted equals itself.
+ * was accepted equals itself, also when it was written and read again. Behind a form feed
+ * comes a second file, which takes the place of the first.
  */
 
 #include <assert.h>
@@ -17,7 +18,22 @@
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
 
-static void use(const struct config *config)
+/* A section is kept as text beside what served last, and read again when it is needed. */
+static void check_section(const struct config *config, const struct config_model *model)
+{
+	FREE char *text = config_model_to_text(model);
+	struct config *copy = NULL;
+	struct err err = ERR_NULL;
+
+	assert(text);
+	assert(config_of_section(&copy, config, text, &err) == 0);
+	assert(copy->n_models == 1);
+	assert(strcmp(copy->models[0]->name, model->name) == 0);
+	assert(!config_model_needs_generation(model, copy->models[0]));
+	config_unref(copy);
+}
+
+static void check(const struct config *config)
 {
 	FREE char *all = config_to_json(config);
 	char keys[256];
@@ -27,15 +43,38 @@ static void use(const struct config *config)
 	for (size_t i = 0; i < config->n_models; i++) {
 		const struct config_model *model = config->models[i];
 		FREE char *json =
-			config_model_to_json(config, model, (struct config_manner){ 0 });
+			config_model_to_json(config, model,
+		                             (struct config_manner){ .is_lean = i & 1 });
 
 		assert(json);
 		assert(!config_model_needs_generation(model, model));
 		assert(config_find(config, model->name) == model);
+		check_section(config, model);
 	}
 }
 
-int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
+/* @fresh takes the place of @running, which goes on with what needs a restart. */
+static void replace(const struct config *running, struct config *fresh)
+{
+	char keys[256];
+
+	(void)config_restart_keys(running, fresh, keys, sizeof(keys));
+	assert(config_keep_restart_keys(fresh, running) == 0);
+	assert(config_restart_keys(running, fresh, keys, sizeof(keys)) == 0);
+	for (size_t i = 0; i < fresh->n_models; i++) {
+		struct config_model *model = fresh->models[i];
+		const struct config_model *old = config_find(running, model->name);
+
+		if (!old)
+			continue;
+		(void)config_model_needs_generation(old, model);
+		(void)config_model_restart_keys(old, model, keys, sizeof(keys));
+		assert(config_model_keep_restart_keys(model, old) == 0);
+		assert(config_model_restart_keys(old, model, keys, sizeof(keys)) == 0);
+	}
+}
+
+static struct config *load(const unsigned char *data, size_t bytes)
 {
 	CLOSE_FD int fd = memfd_create("moult.conf", MFD_CLOEXEC);
 	struct config *config = NULL;
@@ -43,12 +82,28 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 	char path[64];
 
 	if (fd < 0 || write(fd, data, bytes) != (ssize_t)bytes)
-		return 0;
+		return NULL;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (config_load(&config, path, &err) == 0)
-		use(config);
+		check(config);
 	else
 		assert(err.text[0] != '\0' && !config);
-	config_unref(config);
+	return config;
+}
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
+{
+	const unsigned char *split = bytes > 0 ? memchr(data, '\f', bytes) : NULL;
+	size_t first = split ? (size_t)(split - data) : bytes;
+	struct config *running = load(data, first);
+
+	if (split && running) {
+		struct config *fresh = load(split + 1, bytes - first - 1);
+
+		if (fresh)
+			replace(running, fresh);
+		config_unref(fresh);
+	}
+	config_unref(running);
 	return 0;
 }
