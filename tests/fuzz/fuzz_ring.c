@@ -144,7 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct state state = { .is_hostile = false };
 	uint8_t shape = fuzz_u8(&bytes);
 	uint32_t capacity = 1u << (shape & 7);
-	uint32_t entry_bytes = 1 + (shape >> 3) * 2; /* 1 to 63 */
+	uint32_t entry_bytes = 1 + (shape >> 3) * 2u; /* 1 to 63 */
 	/* Close to where the counts wrap, or anywhere. */
 	uint32_t start = (uint32_t)fuzz_near(&bytes, UINT32_MAX - 8);
 	size_t memory_bytes = ring_bytes(capacity, entry_bytes);

@@ -65,11 +65,10 @@ static void send_raw(const struct pair *pair, const struct proto_header *header,
 
 	if (n_fds > 0) {
 		const int fd = STDERR_FILENO;
-		struct cmsghdr *cmsg;
+		struct cmsghdr *cmsg = &control.align;
 
 		message.msg_control = control.space;
 		message.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-		cmsg = &control.align; /* the first */
 		cmsg->cmsg_level = SOL_SOCKET;
 		cmsg->cmsg_type = SCM_RIGHTS;
 		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
