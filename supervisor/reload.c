@@ -72,6 +72,7 @@ static void reload_finish(struct model *model, enum receipt_outcome outcome,
 	} else if (model->reload.is_newest) {
 		model->last_error.text[0] = '\0';
 		model->n_again = 0;
+		ev_timer_stop(model->context.loop, &model->again);
 	}
 	model->reload.in_flight = false;
 	reload_set_inputs(&model->reload.inputs, NULL);
@@ -133,7 +134,8 @@ static void reload_on_restart(struct ev_loop *loop, ev_timer *timer, int revents
 /* What served goes on; what changed on disk is tried again without anybody's asking. */
 static void reload_schedule_again(struct model *model)
 {
-	const unsigned int changes = RELOAD_CAUSE(MODEL_CAUSE_SECRETS) |
+	const unsigned int changes = RELOAD_CAUSE(MODEL_CAUSE_START) |
+	                             RELOAD_CAUSE(MODEL_CAUSE_SECRETS) |
 	                             RELOAD_CAUSE(MODEL_CAUSE_CONFIG) |
 	                             RELOAD_CAUSE(MODEL_CAUSE_FILE);
 	double delay_s = (double)model->section->retry_delay_ns / 1e9 *
@@ -179,6 +181,10 @@ static void reload_failed(struct model *model, const char *reason, bool is_perma
 			reload_schedule_again(model);
 	} else if (model->good && !was_good) {
 		model->pending |= RELOAD_CAUSE(MODEL_CAUSE_REBUILD);
+		/* What an earlier run kept is to serve for a while, not for ever. */
+		if (!is_permanent &&
+		    (model->reload.causes & RELOAD_CAUSE(MODEL_CAUSE_START)))
+			reload_schedule_again(model);
 	} else if (model->good || !is_permanent) {
 		reload_schedule_restart(model, RESTART_USELESS);
 	} else {
@@ -263,7 +269,8 @@ void reload_try_start(struct model *model)
 		return;
 	}
 	ev_timer_stop(model->context.loop, &model->restart);
-	ev_timer_stop(model->context.loop, &model->again);
+	if (model->pending & ~RELOAD_RECOVERY)
+		ev_timer_stop(model->context.loop, &model->again);
 	reload->causes = reload_take_causes(model);
 	reload->in_flight = true;
 	reload->inputs = inputs;

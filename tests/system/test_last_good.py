@@ -99,6 +99,26 @@ def test_crashing_candidate(home):
     moult.stop()
 
 
+def test_a_passing_shortage_at_the_start(home):
+    """What was kept serves until the newest can, and nobody has to ask for that."""
+    serve_once(home)
+    flag = home / "shortage"
+    flag.write_text("")
+    text = section(home, version=2, retry_delay="500ms",
+                   **{"option.fault": "refuse-device", "option.when": flag})
+    moult = check_kept_serves(home, "second", text, "found no device")
+    wait_for("another try", lambda: len([r for r in moult.receipts("echo")
+                                         if r["outcome"] == "failed"]) > 1)
+    flag.unlink()
+    receipt = moult.wait_receipt("echo", lambda r: r["outcome"] == "ok" and
+                                 r["cause"] == "start" and r["number"] > 1)
+    status = moult.status("echo")
+    assert status["generation"] == receipt["to"]["generation"]
+    assert status["last_error"] is None, status
+    assert "versions\":[\"2\"]" in moult.get("/v2/models/echo")[1].decode().replace(" ", "")
+    moult.stop()
+
+
 def test_secrets_are_kept_on_request_only(home):
     kept = serve_once(home)
     assert not any(name.startswith("secrets-") for name in kept)
