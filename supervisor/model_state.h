@@ -167,6 +167,22 @@ struct generation *reload_old(const struct model *model);
 /* A generation will come, or is expected to soon: requests may be held for it. */
 bool reload_is_expected(const struct model *model);
 
+/* The reload in flight is over; the next one begins when something is pending. */
+void reload_finish(struct model *model, enum receipt_outcome outcome, const char *reason);
+/* The candidate did not make it. @is_permanent: the same inputs would fail again. */
+void reload_failed(struct model *model, const char *reason, bool is_permanent);
+/* Nobody serves: another loader is tried, when the back-off says so. */
+void reload_schedule_restart(struct model *model, enum restart_death death);
+/* The candidate is started; goes on from STAGED. */
+void reload_spawn(struct model *model);
+void reload_commit(struct model *model);
+
+/* reload_end.c: what the end of a generation means for the others */
+void reload_on_dead(struct model *model, struct generation *generation);
+void reload_on_unkillable(struct model *model, struct generation *generation);
+/* Frees the dead, once per round of the loop. */
+void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents);
+
 /* reload_plan.c */
 
 /* What model->pending asks for: a new reference in *ret_inputs. 0, or an outcome of

@@ -27,11 +27,7 @@
 #include "supervisor/model_state.h"
 #include "supervisor/numbers.h"
 
-/* A loader that served this long was of use, requests or not. */
-#define RELOAD_SERVED_NS       CLOCK_NS_PER_SEC
 #define RELOAD_AGAIN_DOUBLINGS 4
-
-static void reload_spawn(struct model *model);
 
 static void reload_set_inputs(struct inputs **slot, struct inputs *inputs)
 {
@@ -52,8 +48,7 @@ struct generation *reload_old(const struct model *model)
 	return model->active ? model->active : model->retiring;
 }
 
-static void reload_finish(struct model *model, enum receipt_outcome outcome,
-                          const char *reason)
+void reload_finish(struct model *model, enum receipt_outcome outcome, const char *reason)
 {
 	struct receipt *receipt = &model->reload.receipt;
 
@@ -92,7 +87,7 @@ static void reload_finish(struct model *model, enum receipt_outcome outcome,
 
 /* Failing and trying again */
 
-static void reload_schedule_restart(struct model *model, enum restart_death death)
+void reload_schedule_restart(struct model *model, enum restart_death death)
 {
 	const struct restart_policy policy = {
 		.limit = model->section->death_limit,
@@ -134,10 +129,9 @@ static void reload_on_restart(struct ev_loop *loop, ev_timer *timer, int revents
 /* What served goes on; what changed on disk is tried again without anybody's asking. */
 static void reload_schedule_again(struct model *model)
 {
-	const unsigned int changes = RELOAD_CAUSE(MODEL_CAUSE_START) |
-	                             RELOAD_CAUSE(MODEL_CAUSE_SECRETS) |
-	                             RELOAD_CAUSE(MODEL_CAUSE_CONFIG) |
-	                             RELOAD_CAUSE(MODEL_CAUSE_FILE);
+	const unsigned int changes =
+		RELOAD_CAUSE(MODEL_CAUSE_START) | RELOAD_CAUSE(MODEL_CAUSE_SECRETS) |
+		RELOAD_CAUSE(MODEL_CAUSE_CONFIG) | RELOAD_CAUSE(MODEL_CAUSE_FILE);
 	double delay_s = (double)model->section->retry_delay_ns / 1e9 *
 	                 (double)(1u << model->n_again);
 
@@ -164,7 +158,7 @@ static void reload_on_again(struct ev_loop *loop, ev_timer *timer, int revents)
 }
 
 /* The candidate did not make it. @is_permanent: the same inputs would fail again. */
-static void reload_failed(struct model *model, const char *reason, bool is_permanent)
+void reload_failed(struct model *model, const char *reason, bool is_permanent)
 {
 	struct inputs *inputs = model->reload.inputs;
 	bool was_good = inputs && inputs == model->good;
@@ -295,7 +289,7 @@ static uint64_t reload_claim(const struct model *model)
 	return beside_bytes > facts->staged_bytes ? beside_bytes : facts->staged_bytes;
 }
 
-static void reload_spawn(struct model *model)
+void reload_spawn(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
 	bool is_lean = reload->decision.strategy != STRATEGY_OVERLAP;
@@ -392,7 +386,7 @@ static bool reload_is_overwritten(const struct generation *candidate)
 	       strcmp(inputs->weights_sha256, candidate->report.weights_sha256) != 0;
 }
 
-static void reload_commit(struct model *model)
+void reload_commit(struct model *model)
 {
 	struct generation *candidate = model->candidate;
 
@@ -500,193 +494,6 @@ static void reload_swap(struct model *model, struct generation *fresh)
 		generation_apply(old, GENERATION_EV_RETIRE);
 	else if (!model->retiring)
 		reload_finish(model, RECEIPT_OK, "");
-}
-
-/* The way down and over */
-
-static void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	struct model *model = timer->data;
-
-	(void)loop;
-	(void)revents;
-	for (size_t i = 0; i < MODEL_GRAVES; i++) {
-		generation_free(model->graves[i]);
-		model->graves[i] = NULL;
-	}
-	if (model->is_stopping && !model->active && !model->candidate &&
-	    !model->retiring && !model->is_stopped) {
-		model->is_stopped = true;
-		model->context.listener->on_stopped(model->context.listener->context,
-		                                    model);
-	}
-}
-
-static void reload_bury(struct model *model, struct generation *generation)
-{
-	for (size_t i = 0; i < MODEL_GRAVES; i++) {
-		if (!model->graves[i]) {
-			model->graves[i] = generation;
-			ev_timer_start(model->context.loop, &model->bury);
-			return;
-		}
-	}
-	assert(false); /* at most three generations live at once, and those that are stuck */
-}
-
-/* The place of @generation among those put aside, of a free one for NULL; or NULL. */
-static struct generation **reload_find_stuck(struct model *model,
-                                             const struct generation *generation)
-{
-	for (size_t i = 0; i < MODEL_STUCK; i++)
-		if (model->stuck[i] == generation)
-			return &model->stuck[i];
-	return NULL;
-}
-
-/* The one that made it needless may have died meanwhile, and waited for this. */
-static void reload_on_needless_dead(struct model *model)
-{
-	reload_finish(model, RECEIPT_UNCHANGED,
-	              "the model file's content is what already serves");
-	if (!model->active && !model->reload.in_flight)
-		reload_schedule_restart(model, RESTART_INNOCENT);
-}
-
-static void reload_on_candidate_dead(struct model *model, struct generation *candidate)
-{
-	reload_receipt_note_candidate(model, candidate);
-	model->candidate = NULL;
-	if (model->is_stopping)
-		reload_finish(model, RECEIPT_FAILED, "the model is being stopped");
-	else if (candidate->failure.text[0] == '\0')
-		reload_on_needless_dead(model);
-	else
-		reload_failed(model, candidate->failure.text, candidate->is_permanent);
-}
-
-/* It served, answers or not. */
-static bool reload_was_of_use(const struct generation *dead)
-{
-	uint64_t served_ns = clock_now_ns() - dead->entered_ns[GENERATION_ACTIVE];
-
-	return dead->n_answered > 0 || served_ns >= RELOAD_SERVED_NS;
-}
-
-static void reload_on_crash(struct model *model, struct generation *dead)
-{
-	bool was_of_use = reload_was_of_use(dead);
-
-	model->active = NULL;
-	model->inactive_since_ns = clock_now_ns();
-	model->context.listener->on_ready(model->context.listener->context, model);
-	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
-	if (model->reload.in_flight && !model->candidate)
-		reload_finish(model, RECEIPT_OK,
-		              "the new generation died before the old one");
-	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
-	/* One client with a bad body must not undo a reload. */
-	if (!dead->has_culprit)
-		trial_on_death(model, dead->failure.text);
-	if (!model->reload.in_flight)
-		reload_schedule_restart(model, dead->has_culprit ? RESTART_INNOCENT
-		                               : was_of_use      ? RESTART_USEFUL
-		                                                 : RESTART_USELESS);
-}
-
-static void reload_on_retired_dead(struct model *model, struct generation *retired)
-{
-	model->retiring = NULL;
-	reload_receipt_note_retired(model, retired);
-	if (reload_was_of_use(retired))
-		restart_on_use(&model->deaths);
-	if (!model->reload.in_flight || model->is_stopping)
-		return;
-	if (model->candidate && model->candidate->state == GENERATION_STAGED)
-		reload_commit(model);
-	else if (!model->candidate && model->active)
-		reload_finish(model, RECEIPT_OK, "");
-	else if (!model->candidate)
-		reload_spawn(model);
-}
-
-static void reload_on_dead(struct model *model, struct generation *generation)
-{
-	struct inputs_footprint *footprint = &generation->inputs->footprint;
-	struct generation **stuck = reload_find_stuck(model, generation);
-
-	if (generation->use.peak_bytes > footprint->peak_bytes &&
-	    generation->entered_ns[GENERATION_ACTIVE])
-		footprint->peak_bytes = generation->use.peak_bytes;
-	reload_bury(model, generation);
-	if (stuck) {
-		*stuck = NULL;
-	} else if (generation == model->candidate) {
-		reload_on_candidate_dead(model, generation);
-	} else if (generation == model->active) {
-		reload_on_crash(model, generation);
-	} else {
-		assert(generation == model->retiring);
-		reload_on_retired_dead(model, generation);
-	}
-	model_dispatch(model);
-}
-
-/* The old one keeps its memory. A reload that waits for that has failed; one whose new
- * generation serves is over. */
-static void reload_on_retired_stuck(struct model *model, const struct err *why)
-{
-	reload_receipt_note_retired(model, model->retiring);
-	model->retiring->use.claim_bytes = 0;
-	model->retiring = NULL;
-	if (!model->reload.in_flight || model->is_stopping)
-		return;
-	if (model->active && !model->candidate) {
-		reload_finish(model, RECEIPT_OK, why->text);
-	} else if (!model->candidate) {
-		reload_failed(model, why->text, false);
-	}
-}
-
-/* A candidate that was to have its copy when the old one's is gone. */
-static void reload_give_up_lean(struct model *model, const struct err *why)
-{
-	struct generation *candidate = model->candidate;
-
-	if (!candidate || !candidate->is_lean ||
-	    candidate->state >= GENERATION_COMMITTING)
-		return;
-	candidate->failure = *why;
-	generation_apply(candidate, GENERATION_EV_RETIRE);
-}
-
-/* Puts it aside: nothing waits for it any more, and its memory counts until it is gone.
- * With too many of them everything waits: whatever does that, another loader is no help. */
-static void reload_on_unkillable(struct model *model, struct generation *generation)
-{
-	struct generation **stuck = reload_find_stuck(model, NULL);
-	struct err *why = &generation->failure;
-
-	if (!stuck)
-		return;
-	*stuck = generation;
-	(void)err_set(
-		why, 0,
-		"process %d of generation %llu survives SIGKILL and keeps %.1f MiB: "
-		"the kernel or a driver holds it",
-		(int)generation->pid, (unsigned long long)generation->number,
-		(double)generation->use.now_bytes / 1048576.0);
-	/* Its end may be what a model that is being stopped waits for. */
-	ev_timer_start(model->context.loop, &model->bury);
-	if (generation != model->candidate)
-		reload_give_up_lean(model, why);
-	if (generation == model->candidate)
-		reload_on_candidate_dead(model, generation);
-	else if (generation == model->active)
-		reload_on_crash(model, generation);
-	else
-		reload_on_retired_stuck(model, why);
-	model_dispatch(model);
 }
 
 void reload_on_state(void *context, struct generation *generation,

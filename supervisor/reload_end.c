@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What becomes of a reload when one of its generations ends: it died, it was retired and is
+ * gone, or it survives SIGKILL and is put aside.
+ */
+
+#include <assert.h>
+
+#include "shared/clock.h"
+#include "supervisor/model_state.h"
+
+/* A loader that served this long was of use, requests or not. */
+#define RELOAD_SERVED_NS CLOCK_NS_PER_SEC
+
+void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct model *model = timer->data;
+
+	(void)loop;
+	(void)revents;
+	for (size_t i = 0; i < MODEL_GRAVES; i++) {
+		generation_free(model->graves[i]);
+		model->graves[i] = NULL;
+	}
+	if (model->is_stopping && !model->active && !model->candidate &&
+	    !model->retiring && !model->is_stopped) {
+		model->is_stopped = true;
+		model->context.listener->on_stopped(model->context.listener->context,
+		                                    model);
+	}
+}
+
+static void reload_bury(struct model *model, struct generation *generation)
+{
+	for (size_t i = 0; i < MODEL_GRAVES; i++) {
+		if (!model->graves[i]) {
+			model->graves[i] = generation;
+			ev_timer_start(model->context.loop, &model->bury);
+			return;
+		}
+	}
+	assert(false); /* at most three generations live at once, and those that are stuck */
+}
+
+/* The place of @generation among those put aside, of a free one for NULL; or NULL. */
+static struct generation **reload_find_stuck(struct model *model,
+                                             const struct generation *generation)
+{
+	for (size_t i = 0; i < MODEL_STUCK; i++)
+		if (model->stuck[i] == generation)
+			return &model->stuck[i];
+	return NULL;
+}
+
+/* The one that made it needless may have died meanwhile, and waited for this. */
+static void reload_on_needless_dead(struct model *model)
+{
+	reload_finish(model, RECEIPT_UNCHANGED,
+	              "the model file's content is what already serves");
+	if (!model->active && !model->reload.in_flight)
+		reload_schedule_restart(model, RESTART_INNOCENT);
+}
+
+static void reload_on_candidate_dead(struct model *model, struct generation *candidate)
+{
+	reload_receipt_note_candidate(model, candidate);
+	model->candidate = NULL;
+	if (model->is_stopping)
+		reload_finish(model, RECEIPT_FAILED, "the model is being stopped");
+	else if (candidate->failure.text[0] == '\0')
+		reload_on_needless_dead(model);
+	else
+		reload_failed(model, candidate->failure.text, candidate->is_permanent);
+}
+
+/* It served, answers or not. */
+static bool reload_was_of_use(const struct generation *dead)
+{
+	uint64_t served_ns = clock_now_ns() - dead->entered_ns[GENERATION_ACTIVE];
+
+	return dead->n_answered > 0 || served_ns >= RELOAD_SERVED_NS;
+}
+
+static void reload_on_crash(struct model *model, struct generation *dead)
+{
+	bool was_of_use = reload_was_of_use(dead);
+
+	model->active = NULL;
+	model->inactive_since_ns = clock_now_ns();
+	model->context.listener->on_ready(model->context.listener->context, model);
+	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
+	if (model->reload.in_flight && !model->candidate)
+		reload_finish(model, RECEIPT_OK,
+		              "the new generation died before the old one");
+	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
+	/* One client with a bad body must not undo a reload. */
+	if (!dead->has_culprit)
+		trial_on_death(model, dead->failure.text);
+	if (!model->reload.in_flight)
+		reload_schedule_restart(model, dead->has_culprit ? RESTART_INNOCENT
+		                               : was_of_use      ? RESTART_USEFUL
+		                                                 : RESTART_USELESS);
+}
+
+static void reload_on_retired_dead(struct model *model, struct generation *retired)
+{
+	model->retiring = NULL;
+	reload_receipt_note_retired(model, retired);
+	if (reload_was_of_use(retired))
+		restart_on_use(&model->deaths);
+	if (!model->reload.in_flight || model->is_stopping)
+		return;
+	if (model->candidate && model->candidate->state == GENERATION_STAGED)
+		reload_commit(model);
+	else if (!model->candidate && model->active)
+		reload_finish(model, RECEIPT_OK, "");
+	else if (!model->candidate)
+		reload_spawn(model);
+}
+
+void reload_on_dead(struct model *model, struct generation *generation)
+{
+	struct inputs_footprint *footprint = &generation->inputs->footprint;
+	struct generation **stuck = reload_find_stuck(model, generation);
+
+	if (generation->use.peak_bytes > footprint->peak_bytes &&
+	    generation->entered_ns[GENERATION_ACTIVE])
+		footprint->peak_bytes = generation->use.peak_bytes;
+	reload_bury(model, generation);
+	if (stuck) {
+		*stuck = NULL;
+	} else if (generation == model->candidate) {
+		reload_on_candidate_dead(model, generation);
+	} else if (generation == model->active) {
+		reload_on_crash(model, generation);
+	} else {
+		assert(generation == model->retiring);
+		reload_on_retired_dead(model, generation);
+	}
+	model_dispatch(model);
+}
+
+/* The old one keeps its memory. A reload that waits for that has failed; one whose new
+ * generation serves is over. */
+static void reload_on_retired_stuck(struct model *model, const struct err *why)
+{
+	reload_receipt_note_retired(model, model->retiring);
+	model->retiring->use.claim_bytes = 0;
+	model->retiring = NULL;
+	if (!model->reload.in_flight || model->is_stopping)
+		return;
+	if (model->active && !model->candidate) {
+		reload_finish(model, RECEIPT_OK, why->text);
+	} else if (!model->candidate) {
+		reload_failed(model, why->text, false);
+	}
+}
+
+/* A candidate that was to have its copy when the old one's is gone. */
+static void reload_give_up_lean(struct model *model, const struct err *why)
+{
+	struct generation *candidate = model->candidate;
+
+	if (!candidate || !candidate->is_lean ||
+	    candidate->state >= GENERATION_COMMITTING)
+		return;
+	candidate->failure = *why;
+	generation_apply(candidate, GENERATION_EV_RETIRE);
+}
+
+/* Puts it aside: nothing waits for it any more, and its memory counts until it is gone.
+ * With too many of them everything waits: whatever does that, another loader is no help. */
+void reload_on_unkillable(struct model *model, struct generation *generation)
+{
+	struct generation **stuck = reload_find_stuck(model, NULL);
+	struct err *why = &generation->failure;
+
+	if (!stuck)
+		return;
+	*stuck = generation;
+	(void)err_set(
+		why, 0,
+		"process %d of generation %llu survives SIGKILL and keeps %.1f MiB: "
+		"the kernel or a driver holds it",
+		(int)generation->pid, (unsigned long long)generation->number,
+		(double)generation->use.now_bytes / 1048576.0);
+	/* Its end may be what a model that is being stopped waits for. */
+	ev_timer_start(model->context.loop, &model->bury);
+	if (generation != model->candidate)
+		reload_give_up_lean(model, why);
+	if (generation == model->candidate)
+		reload_on_candidate_dead(model, generation);
+	else if (generation == model->active)
+		reload_on_crash(model, generation);
+	else
+		reload_on_retired_stuck(model, why);
+	model_dispatch(model);
+}
