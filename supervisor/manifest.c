@@ -217,7 +217,8 @@ static size_t manifest_list(int dir_fd, struct manifest_entry *entries, size_t m
 /* The content of @name, when it is what its name says. The caller frees it. */
 static json_t *manifest_read(int dir_fd, const char *name)
 {
-	CLOSE_FD int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	CLOSE_FD int fd =
+		openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	FREE char *text = malloc(MANIFEST_BYTES_MAX);
 	char sha256[INPUTS_SHA256_HEX];
 	ssize_t n;
@@ -346,7 +347,7 @@ static int manifest_open_weights(int dir_fd, const json_t *json, const char *pat
 	if (!sha256 || !path)
 		return -1;
 	manifest_name(name, "weights", sha256);
-	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	return fd < 0 ? -errno : fd;
@@ -365,7 +366,7 @@ static int manifest_take_secrets(struct secrets *ret_secrets, int dir_fd,
 	if (!sha256)
 		return secrets_read(ret_secrets, directory, err);
 	manifest_name(name, "secrets", sha256);
-	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	r = fd < 0 ? -errno : secrets_load(ret_secrets, fd);
 	if (r == 0)
 		r = manifest_secrets_digest(ret_secrets, found);

@@ -86,7 +86,9 @@ static int receipt_open(const char *state_dir, char *path)
 		if (n > 0 && (size_t)n < sizeof(old))
 			(void)rename(path, old);
 	}
-	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+	return open(path,
+	            O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+	            0640);
 }
 
 /* The whole line or nothing: a torn one would spoil the next, too. */
@@ -126,7 +128,7 @@ int receipt_append(const char *state_dir, const json_t *receipt)
 /* The whole file, terminated. The caller frees it. NULL: there is none. */
 static char *receipt_load(const char *path)
 {
-	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	struct stat st;
 	char *text;
 	ssize_t n;

@@ -167,3 +167,17 @@ def test_not_kept_when_unwanted(home):
     moult = run(home, "first", section(home, keep_good="no")).wait_ready()
     moult.stop()
     assert not (home / "state" / "good").exists()
+
+
+def test_pipes_in_the_state_directory_hold_nothing_up(home):
+    """Nobody reads or writes at their other end."""
+    moult = run(home, "first", section(home)).wait_ready()
+    os.unlink(home / "state" / "receipts.jsonl")
+    os.mkfifo(home / "state" / "receipts.jsonl")
+    assert moult.reload("echo").returncode == 0 and moult.receipts() == []
+    for kept in (home / "state" / "good" / "echo").iterdir():
+        kept.unlink()
+        os.mkfifo(kept)
+    assert moult.reload("echo").returncode == 0
+    assert "event=receipt_lost" in moult.log_text()
+    moult.stop()
