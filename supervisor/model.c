@@ -104,6 +104,11 @@ bool model_is_ready(const struct model *model)
 	return model->active != NULL && !model->is_stopping;
 }
 
+bool model_is_tried(const struct model *model)
+{
+	return model->receipts > (model->reload.in_flight ? 1 : 0);
+}
+
 uint64_t model_generation(const struct model *model)
 {
 	return model->active ? model->active->number : 0;

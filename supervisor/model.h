@@ -102,6 +102,8 @@ int model_submit(struct request *request, struct request_refusal *refusal);
 const char *model_name(const struct model *model);
 /* An answered warm-up of the active generation, not merely a live process. */
 bool model_is_ready(const struct model *model);
+/* Its start is over, whatever became of it. */
+bool model_is_tried(const struct model *model);
 /* Generation that serves now, 0: none. */
 uint64_t model_generation(const struct model *model);
 /* The section that the serving generation was built from; without one, the newest. */

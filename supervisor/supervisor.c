@@ -46,7 +46,7 @@ struct supervisor {
 	size_t n_leaving;
 	ev_timer sweep;
 	struct numbers numbers;
-	size_t n_starting; /* models whose first receipt is due */
+	bool is_started; /* every model was tried once, and systemd was told */
 	uint64_t started_ns;
 	struct err config_error; /* why the file on disk is not in use; "" when it is */
 	ev_signal signals[4];
@@ -114,6 +114,19 @@ static void supervisor_say_status(struct supervisor *supervisor)
 	              supervisor->n_models, *trouble ? "; refused: " : "", trouble);
 }
 
+/* A start that fails is over, too: one bad model must not keep the others from counting. */
+static void supervisor_say_started(struct supervisor *supervisor)
+{
+	if (supervisor->is_started || supervisor->is_stopping)
+		return;
+	for (size_t i = 0; i < supervisor->n_models; i++)
+		if (!model_is_tried(supervisor->models[i]))
+			return;
+	supervisor->is_started = true;
+	log_event(LOG_LEVEL_NOTICE, "started", "models=%zu", supervisor->n_models);
+	notify_ready(&supervisor->notify);
+}
+
 static void supervisor_on_receipt(void *context, struct model *model,
                                   const struct receipt *receipt)
 {
@@ -129,12 +142,7 @@ static void supervisor_on_receipt(void *context, struct model *model,
 	if (supervisor_find(supervisor, receipt->model) == model)
 		commands_on_receipt(supervisor->commands, receipt, json);
 	json_decref(json);
-	if (supervisor->n_starting > 0 && receipt->number == 1 &&
-	    --supervisor->n_starting == 0) {
-		log_event(LOG_LEVEL_NOTICE, "started", "models=%zu",
-		          supervisor->n_models);
-		notify_ready(&supervisor->notify);
-	}
+	supervisor_say_started(supervisor);
 	supervisor_say_status(supervisor);
 }
 
@@ -261,6 +269,9 @@ static void supervisor_apply_models(struct supervisor *supervisor, struct config
 			supervisor_remove(supervisor, i);
 	}
 	supervisor_add_missing(supervisor);
+	if (!ev_depth(supervisor->loop))
+		return; /* not yet running: supervisor_run() says it */
+	supervisor_say_started(supervisor);
 }
 
 int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
@@ -510,7 +521,6 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	if (r < 0)
 		return r;
 	supervisor_watch_config(supervisor);
-	supervisor->n_starting = config->n_models;
 	for (size_t i = 0; i < config->n_models; i++) {
 		r = supervisor_add(supervisor, config, config->models[i], err);
 		if (r < 0)
@@ -566,8 +576,7 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 
 int supervisor_run(struct supervisor *supervisor)
 {
-	if (supervisor->n_starting == 0)
-		notify_ready(&supervisor->notify);
+	supervisor_say_started(supervisor);
 	supervisor_say_status(supervisor);
 	(void)ev_run(supervisor->loop, 0);
 	return 0;
