@@ -70,9 +70,9 @@ static inline uint64_t fuzz_near(struct fuzz_bytes *bytes, uint64_t value)
 	case 0:
 		return value;
 	case 1:
-		return value + (how & 0x3f);
+		return value + (how & 3) + 1;
 	case 2:
-		return value - (how & 0x3f);
+		return value - (how & 3) - 1;
 	default:
 		return fuzz_u64(bytes) >> (how & 0x3f);
 	}

@@ -33,6 +33,11 @@ static const char *const payloads[] = {
 	"{\"weights_bytes\":9007199254740993,\"loading_anon_bytes\":-1}",
 	"{\"rss_bytes\":1,\"rss_anon_bytes\":2,\"pss_bytes\":3,\"golden_requests\":4}",
 	"{\"engine_version\":\"1\",\"warmup_ms\":1.5}",
+	("{\"engine_version\":"
+	 "\"\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+	 "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+	 "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+	 "\"}"),
 	"{\"code\":\"internal\",\"reason\":\"no\"}",
 	"{\"code\":\"model\"}",
 };

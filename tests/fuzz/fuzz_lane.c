@@ -22,6 +22,7 @@
 #define ARENA_BYTES      ((size_t)64 * 1024)
 #define ANSWERS_BYTES    ((size_t)16 * 1024)
 #define FIRST_GENERATION 5u
+#define PAST_MAX         16u
 #define GENERATIONS_MAX  4u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -40,7 +41,8 @@ struct state {
 	struct lane *lane;
 	uint64_t generation;
 	uint32_t leases;
-	bool is_broken;               /* a violation was reported */
+	bool is_broken; /* a violation was reported */
+	bool is_wild;   /* something was written that is no answer of answer() */
 	const unsigned char *answers; /* where the supervisor has the response arena */
 	/* The loader's view of the same memory. */
 	struct proto_rings *rings;
@@ -48,13 +50,33 @@ struct state {
 	struct ring submit;
 	struct ring answer;
 	struct ring release;
-	uint64_t n_tokens;
+	uint64_t past_leases[PAST_MAX]; /* which ended, or did not */
+	size_t n_past;
 	struct client clients[REQUESTS_MAX + 1]; /* the last one calibrates */
 	struct request *lost[REQUESTS_MAX];      /* held for the next loader */
 	size_t n_lost;
 };
 
 static uint64_t current_generation;
+
+/* Of answers, not sent yet. */
+static uint32_t count_parts(const struct state *state)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i <= REQUESTS_MAX; i++) {
+		const struct client *client = &state->clients[i];
+		const struct request_part *part;
+
+		if (client->part && client->part->lane == state->lane)
+			n++;
+		if (!client->request)
+			continue;
+		STAILQ_FOREACH(part, &client->request->parts, link)
+		n += part->lane == state->lane;
+	}
+	return n;
+}
 
 static void check(const struct state *state)
 {
@@ -65,6 +87,7 @@ static void check(const struct state *state)
 	assert(counts->leased == lane_leased(state->lane));
 	assert(lane_leased(state->lane) <= state->leases);
 	assert(lane_leased(state->lane) > 0 || !lane_has_suspect(state->lane));
+	assert(count_parts(state) <= proto_parts_max(state->leases));
 }
 
 /* The client */
@@ -110,6 +133,9 @@ static void take(struct state *state, struct client *client)
 	assert(!client->is_done);
 	client->part = part;
 	client->is_done = part->is_last;
+	/* The answer to this request, and no other: answer() names the lease twice. */
+	assert(part->lane != state->lane || state->is_wild ||
+	       part->token == client->request->lease);
 	if (part->lane == state->lane && state->answers) {
 		size_t offset =
 			(size_t)((const unsigned char *)part->body - state->answers);
@@ -160,7 +186,9 @@ static void come(struct state *state, struct client *client)
 		request_set_state(request, REQUEST_FAILED);
 		*client = (struct client){ .request = NULL };
 		request_release(request);
+		return;
 	}
+	state->past_leases[state->n_past++ % PAST_MAX] = request->lease;
 }
 
 /* What the deadline of a leased request does. */
@@ -195,6 +223,7 @@ static void open_lane(struct state *state)
 	                   &state->release);
 	state->answers = NULL;
 	state->is_broken = false;
+	state->is_wild = false;
 	current_generation = state->generation;
 }
 
@@ -212,7 +241,6 @@ static void answer(struct state *state)
 	struct proto_answer part = {
 		.lease = client->request ? client->request->lease : fuzz_u64(bytes),
 		.generation = state->generation,
-		.token = ++state->n_tokens,
 		.status = how & 0x80 ? 0 : 200,
 		.flags = how & 3,
 		.head_offset = fuzz_u8(bytes) * 64u,
@@ -222,6 +250,9 @@ static void answer(struct state *state)
 	};
 
 	switch (how >> 2 & 0x0f) {
+	case 0:
+		part.lease = state->past_leases[fuzz_u8(bytes) % PAST_MAX];
+		break;
 	case 1:
 		part.lease = fuzz_near(bytes, part.lease);
 		break;
@@ -248,11 +279,15 @@ static void answer(struct state *state)
 		part.body_bytes = fuzz_near(bytes, ANSWERS_BYTES - part.body_offset);
 		break;
 	case 9:
-		fuzz_copy(bytes, &part, sizeof(part));
+		part.head_offset = fuzz_near(bytes, 0 - (uint64_t)part.head_bytes);
+		break;
+	case 10:
+		part.body_bytes = fuzz_near(bytes, 0 - part.body_offset);
 		break;
 	default:
 		break;
 	}
+	part.token = part.lease;
 	(void)ring_push(&state->answer, &part);
 }
 
@@ -278,6 +313,7 @@ static void scribble(struct state *state)
 	size_t offset;
 	size_t n;
 
+	state->is_wild = true;
 	switch (what >> 2 & 7) {
 	case 0:
 		atomic_store(&ring->shared->produced,
@@ -338,7 +374,6 @@ static void calibrate(struct state *state)
 	struct client *client = &state->clients[REQUESTS_MAX];
 	struct proto_answer part = {
 		.generation = state->generation,
-		.token = 1,
 		.status = 200,
 		.flags = PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST,
 		.body_bytes = ANSWERS_BYTES,
@@ -346,7 +381,7 @@ static void calibrate(struct state *state)
 
 	come(state, client);
 	assert(client->request);
-	part.lease = client->request->lease;
+	part.lease = part.token = client->request->lease;
 	assert(ring_push(&state->answer, &part) == 0);
 	collect(state);
 	take(state, client);
