@@ -15,6 +15,8 @@
  *  3. A call returns 0 or an outcome of enum engine_outcome, with a sentence for the
  *     operator in @err. stage and commit fail with CONFIG or MODEL (the same input would
  *     fail again) or with DEVICE or FAILED (it is worth another try in a fresh process).
+ *     Given shared weights they may say PRIVATE, holding no copy: after close the loader
+ *     starts over with private ones.
  *     infer fails with INPUT (the request is at fault, answered 400), MODEL (the model
  *     cannot compute it or answers what was not declared, and would do so again) or FAILED
  *     (memory ran out, say; both answered 500, and the engine goes on) or BROKEN (not
@@ -37,17 +39,18 @@ extern "C" {
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define ENGINE_ABI         2
+#define ENGINE_ABI         3
 #define ENGINE_TENSORS_MAX 32
 
 enum engine_outcome {
 	_ENGINE_E_SUCCESS,
-	ENGINE_E_CONFIG, /* configuration, options or secrets are wrong */
-	ENGINE_E_MODEL,  /* the model is bad, or is not what was declared */
-	ENGINE_E_DEVICE, /* no such device, or it is out of memory */
-	ENGINE_E_INPUT,  /* this request cannot be computed; the next one can */
-	ENGINE_E_FAILED, /* this call failed; another one may succeed */
-	ENGINE_E_BROKEN, /* the process must be replaced */
+	ENGINE_E_CONFIG,  /* configuration, options or secrets are wrong */
+	ENGINE_E_MODEL,   /* the model is bad, or is not what was declared */
+	ENGINE_E_DEVICE,  /* no such device, or it is out of memory */
+	ENGINE_E_INPUT,   /* this request cannot be computed; the next one can */
+	ENGINE_E_FAILED,  /* this call failed; another one may succeed */
+	ENGINE_E_BROKEN,  /* the process must be replaced */
+	ENGINE_E_PRIVATE, /* it cannot compute with shared weights: to be tried without */
 };
 
 struct engine_secret {
@@ -63,14 +66,19 @@ struct engine_option {
 
 /* Lives as long as the engine. */
 struct engine_config {
-	const char *model;   /* name, for messages */
-	const char *device;  /* "cpu", "cuda:0" */
-	const void *weights; /* the model file's bytes, page-aligned; NULL: none */
+	const char *model;  /* name, for messages */
+	const char *device; /* "cpu", "cuda:0" */
+	const void
+		*weights; /* the model file's bytes, page-aligned; NULL: none, or lean */
 	size_t weights_bytes;
+	/* weights is one copy for all processes, and good until close; the engine makes none
+	 * of its own. It may be written to: a page that is written is private from then on. */
+	bool is_shared;
 	/* Until commit hold no copy of the weights in the memory of @device, because another
-	 * process still fills it. weights is NULL; commit reads weights_fd with pread(). */
+	 * process still fills it. weights is NULL in stage. In commit it is there when it is
+	 * shared; else weights_fd is to be read with pread(). */
 	bool is_lean;
-	int weights_fd;   /* lean only; else -1 */
+	int weights_fd;   /* lean and private only; else -1 */
 	uint32_t threads; /* computing threads, at least 1 */
 	uint32_t max_batch;
 	const struct tensor_spec *inputs;
@@ -96,11 +104,8 @@ struct engine_api {
 	uint32_t abi; /* ENGINE_ABI */
 	const char *name;
 	const char *version; /* of the framework, for the log */
-	/* False: the weights' bytes may go once stage has returned; only their size stays. */
-	bool keeps_weights;
-
 	/* Everything that needs no device memory. *ret_engine is set even on failure when
-	 * close must be called. */
+	 * close must be called. Weights that are not shared may go when it has returned. */
 	int (*stage)(const struct engine_config *config, struct engine **ret_engine,
 	             struct err *err);
 	/* Places the weights on the device. */

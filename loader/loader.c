@@ -37,7 +37,9 @@ struct loader {
 	struct model_config config;
 	struct secrets secrets;
 	struct weights weights;
-	int weights_fd; /* from LOAD, until it is read */
+	int weights_fd;         /* from LOAD, until it is read */
+	int store_fd;           /* likewise */
+	struct err why_private; /* weights that were to be shared are not; "" else */
 	uint64_t loading_bytes;
 	struct lane lane;
 	struct engine_config engine_config; /* the engine keeps a pointer to it */
@@ -187,17 +189,21 @@ static int loader_check_secrets(struct loader *loader, struct err *err)
 static int loader_take_load(struct loader *loader, struct err *err)
 {
 	int *fds = loader->message->fds;
+	size_t n_fds = loader->message->n_fds;
 	int r;
 
-	if (loader->message->n_fds != PROTO_LOAD_FD_COUNT &&
-	    loader->message->n_fds != PROTO_LOAD_FD_WEIGHTS)
-		return err_set(err, ENGINE_E_FAILED, "LOAD came with %zu descriptors",
-		               loader->message->n_fds);
-	if (loader->message->n_fds == PROTO_LOAD_FD_COUNT)
+	if (n_fds > PROTO_LOAD_FD_WEIGHTS)
 		loader->weights_fd = take_fd(&fds[PROTO_LOAD_FD_WEIGHTS]);
+	if (n_fds > PROTO_LOAD_FD_STORE)
+		loader->store_fd = take_fd(&fds[PROTO_LOAD_FD_STORE]);
 	r = model_config_init(&loader->config, loader->message->payload, err);
 	if (r < 0)
 		return r == -ENOMEM ? ENGINE_E_FAILED : ENGINE_E_CONFIG;
+	if (n_fds < PROTO_LOAD_FD_WEIGHTS || n_fds > PROTO_LOAD_FD_COUNT ||
+	    (loader->store_fd >= 0) != (loader->config.share == WEIGHTS_FILL) ||
+	    (loader->weights_fd < 0 && loader->config.share == WEIGHTS_MAP))
+		return err_set(err, ENGINE_E_FAILED, "LOAD came with %zu descriptors",
+		               n_fds);
 	if (lane_init(&loader->lane, fds, loader->generation, loader->config.leases,
 	              err) < 0 ||
 	    secrets_init(&loader->secrets, take_fd(&fds[PROTO_LOAD_FD_SECRETS]), err) < 0)
@@ -205,17 +211,29 @@ static int loader_take_load(struct loader *loader, struct err *err)
 	return loader_check_secrets(loader, err);
 }
 
+/* An outcome of a function of weights.h as one of enum engine_outcome. */
+static int loader_weights_outcome(int r)
+{
+	return r < 0 ? ENGINE_E_FAILED : r ? ENGINE_E_MODEL : 0;
+}
+
 static int loader_read_weights(struct loader *loader, struct err *err)
 {
-	int fd = take_fd(&loader->weights_fd);
-	int r = 0;
+	struct weights_source source = {
+		.share = loader->config.share,
+		.is_lean = loader->config.is_lean,
+		.fd = take_fd(&loader->weights_fd),
+		.store_fd = take_fd(&loader->store_fd),
+		.path = loader->config.path,
+		.sha256 = loader->config.weights_sha256,
+	};
 
-	if (loader->config.path)
-		r = weights_init(&loader->weights, fd, loader->config.path,
-		                 loader->config.is_lean, err);
-	else
-		close_fd(&fd);
-	return r < 0 ? ENGINE_E_FAILED : r ? ENGINE_E_MODEL : 0;
+	if (source.path)
+		return loader_weights_outcome(weights_init(&loader->weights, &source,
+		                                           err));
+	close_fd(&source.fd);
+	close_fd(&source.store_fd);
+	return 0;
 }
 
 /* The file's bytes and what the engine made of them are there at once now. */
@@ -238,10 +256,8 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 	loader->engine_config = (struct engine_config){
 		.model = config->model,
 		.device = config->device,
-		.weights = loader->weights.data,
 		.weights_bytes = loader->weights.bytes,
 		.is_lean = config->is_lean,
-		.weights_fd = config->is_lean ? loader->weights.fd : -1,
 		.threads = config->threads,
 		.max_batch = config->max_batch,
 		.inputs = config->inputs,
@@ -253,16 +269,114 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 		.secrets = loader->secrets.rows,
 		.n_secrets = loader->secrets.n_rows,
 	};
+	return 0;
+}
+
+/* What of the weights there is now, for the engine. */
+static void loader_show_weights(struct loader *loader)
+{
+	const struct weights *weights = &loader->weights;
+	bool is_shared = weights->share != WEIGHTS_PRIVATE;
+
+	loader->engine_config.weights = weights->data;
+	loader->engine_config.is_shared = is_shared;
+	loader->engine_config.weights_fd =
+		loader->config.is_lean && !is_shared ? weights->fd : -1;
+}
+
+static int loader_unshare(struct loader *loader, struct err *err)
+{
+	loader->why_private = *err;
+	err->text[0] = '\0';
+	log_event(LOG_LEVEL_NOTICE, "weights_private", "model=%s gen=%llu reason=%s",
+	          loader->config.model, (unsigned long long)loader->generation,
+	          LOG_QUOTED(loader->why_private.text));
+	loader->api->close(loader->engine);
+	loader->engine = NULL;
+	return loader_weights_outcome(weights_unshare(&loader->weights,
+	                                              loader->config.is_lean,
+	                                              loader->config.path, err));
+}
+
+static int loader_stage_engine(struct loader *loader, struct err *err)
+{
+	int r;
+
+	loader_show_weights(loader);
 	r = loader->api->stage(&loader->engine_config, &loader->engine, err);
-	if (r == ENGINE_E_MODEL && config->path)
-		(void)err_prefix(err, r, "model file '%s'", config->path);
-	if (r == 0)
-		loader_note_loading(loader);
-	if (r == 0 && !loader->api->keeps_weights && !config->is_lean) {
-		weights_drop(&loader->weights);
-		loader->engine_config.weights = NULL;
+	if (r != ENGINE_E_PRIVATE || !loader->engine_config.is_shared)
+		return r;
+	r = loader_unshare(loader, err);
+	if (r)
+		return r;
+	loader_show_weights(loader);
+	return loader->api->stage(&loader->engine_config, &loader->engine, err);
+}
+
+/* A lean one places its weights only now. */
+static int loader_commit_engine(struct loader *loader, struct err *err)
+{
+	bool places = loader->config.is_lean && loader->config.path;
+	int r = 0;
+
+	if (places && loader->weights.share == WEIGHTS_FILL)
+		r = loader_weights_outcome(weights_place(&loader->weights,
+		                                         loader->config.path, err));
+	if (r)
+		return r;
+	if (places)
+		loader_show_weights(loader);
+	r = loader->api->commit(loader->engine, err);
+	if (r == ENGINE_E_PRIVATE && places && loader->engine_config.is_shared) {
+		r = loader_unshare(loader, err);
+		if (r == 0)
+			r = loader_stage_engine(loader, err);
+		if (r == 0)
+			r = loader->api->commit(loader->engine, err);
 	}
+	if (r == 0 && places && loader->weights.share == WEIGHTS_PRIVATE)
+		r = loader_weights_outcome(weights_check(&loader->weights,
+		                                         loader->config.path, err));
 	return r;
+}
+
+/* Once the engine has had its way with them, at STAGED or (lean) COMMITTED: only what is
+ * shared stays. */
+static int loader_settle_weights(struct loader *loader, struct err *err)
+{
+	if (weights_seal(&loader->weights, loader->config.path, err) < 0)
+		return ENGINE_E_FAILED;
+	if (loader->weights.share != WEIGHTS_PRIVATE)
+		return 0;
+	weights_drop(&loader->weights);
+	loader->engine_config.weights = NULL;
+	loader->engine_config.weights_fd = -1;
+	return 0;
+}
+
+static json_t *loader_why_private(const struct loader *loader)
+{
+	return *loader->why_private.text ? loader_text(loader->why_private.text)
+	                                 : json_null();
+}
+
+/* Everything up to STAGED. */
+static int loader_build(struct loader *loader, struct err *err)
+{
+	int r;
+
+	r = loader_read_weights(loader, err);
+	if (r == 0)
+		r = loader_open_engine(loader, err);
+	if (r)
+		return r;
+	r = loader_stage_engine(loader, err);
+	if (r == ENGINE_E_MODEL && loader->config.path)
+		(void)err_prefix(err, r, "model file '%s'", loader->config.path);
+	if (r)
+		return r;
+	loader_note_loading(loader);
+	return loader->config.is_lean ? 0 : loader_settle_weights(loader, err);
 }
 
 static int loader_stage(struct loader *loader)
@@ -278,18 +392,16 @@ static int loader_stage(struct loader *loader)
 		return loader_refuse(loader, r, &err);
 	if (!loader->config.is_urgent)
 		priority_lower(&priority, LOADER_IDLE_NS);
-	r = loader_read_weights(loader, &err);
-	if (r == 0)
-		r = loader_open_engine(loader, &err);
+	r = loader_build(loader, &err);
 	if (!loader->config.is_urgent)
 		priority_restore(&priority);
 	if (r)
 		return loader_refuse(loader, r, &err);
 	return loader_send(loader, PROTO_STAGED,
-	                   json_pack("{s:s, s:I, s:I, s:s, s:f}", "weights_sha256",
+	                   json_pack("{s:s, s:I, s:o, s:I, s:s, s:f}", "weights_sha256",
 	                             loader->weights.sha256, "weights_bytes",
-	                             (json_int_t)loader->weights.bytes,
-	                             "loading_anon_bytes",
+	                             (json_int_t)loader->weights.bytes, "private",
+	                             loader_why_private(loader), "loading_anon_bytes",
 	                             (json_int_t)loader->loading_bytes, "engine_version",
 	                             loader->api->version, "stage_ms",
 	                             clock_ns_to_ms(clock_now_ns() - start_ns)));
@@ -300,19 +412,15 @@ static int loader_commit(struct loader *loader)
 	struct err err = ERR_NULL;
 	int r;
 
-	r = loader->api->commit(loader->engine, &err);
+	r = loader_commit_engine(loader, &err);
 	if (r == ENGINE_E_MODEL && loader->config.path)
 		(void)err_prefix(&err, r, "model file '%s'", loader->config.path);
-	if (r == 0 && loader->config.is_lean && loader->config.path &&
-	    weights_check(&loader->weights, loader->config.path, &err))
-		r = ENGINE_E_MODEL;
+	if (r == 0 && loader->config.is_lean)
+		r = loader_settle_weights(loader, &err);
 	if (r)
 		return loader_refuse(loader, r, &err);
-	if (loader->config.is_lean) {
-		weights_drop(&loader->weights);
-		loader->engine_config.weights_fd = -1;
-	}
-	return loader_send(loader, PROTO_COMMITTED, json_object());
+	return loader_send(loader, PROTO_COMMITTED,
+	                   json_pack("{s:o}", "private", loader_why_private(loader)));
 }
 
 static int loader_warm_up(struct loader *loader)
@@ -397,7 +505,7 @@ int loader_run(int control_fd, uint64_t generation)
 	loader->lane = (struct lane)LANE_NULL;
 	loader->secrets = (struct secrets)SECRETS_NULL;
 	loader->weights = (struct weights)WEIGHTS_NULL;
-	loader->weights_fd = -1;
+	loader->weights_fd = loader->store_fd = -1;
 	loader->message = calloc(1, sizeof(*loader->message));
 	if (!loader->message)
 		return loader_fail("start", "out of memory");

@@ -143,6 +143,7 @@ static int model_config_texts(struct model_config *config, struct err *err)
 		{ "device", &config->device, true },
 		{ "warmup_request", &config->warmup_request, false },
 		{ "golden", &config->golden, false },
+		{ "weights_sha256", &config->weights_sha256, false },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -191,6 +192,27 @@ static int model_config_numbers(struct model_config *config, struct err *err)
 	return 0;
 }
 
+static int model_config_share(struct model_config *config, struct err *err)
+{
+	static const char *const names[] = {
+		[WEIGHTS_PRIVATE] = "private",
+		[WEIGHTS_FILL] = "fill",
+		[WEIGHTS_MAP] = "map",
+	};
+	const char *name = NULL;
+	int r = model_config_text(config->json, "weights", false, &name, err);
+
+	if (r < 0 || !name)
+		return r;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(names[i], name) == 0) {
+			config->share = (enum weights_share)i;
+			return 0;
+		}
+	}
+	return err_set(err, -EINVAL, "LOAD: there is no share '%s'", name);
+}
+
 int model_config_init(struct model_config *config, const char *payload, struct err *err)
 {
 	json_error_t error;
@@ -205,6 +227,8 @@ int model_config_init(struct model_config *config, const char *payload, struct e
 	r = model_config_texts(config, err);
 	config->is_lean = json_is_true(json_object_get(config->json, "lean"));
 	config->is_urgent = json_is_true(json_object_get(config->json, "urgent"));
+	if (r == 0)
+		r = model_config_share(config, err);
 	if (r == 0)
 		r = model_config_numbers(config, err);
 	if (r == 0)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "loader/engine.h"
+#include "loader/weights.h"
 #include "shared/err.h"
 #include "shared/tensor.h"
 
@@ -35,6 +36,8 @@ struct model_config {
 	uint64_t max_body_bytes;
 	bool is_lean;   /* no copy of the model before COMMIT */
 	bool is_urgent; /* nobody serves meanwhile */
+	enum weights_share share;
+	const char *weights_sha256; /* NULL: not known yet */
 	const char *required_secrets[MODEL_CONFIG_NAMES_MAX];
 	size_t n_required_secrets;
 	struct tensor_spec inputs[ENGINE_TENSORS_MAX];

@@ -2,11 +2,15 @@
 #pragma once
 
 /*
- * A model file, read once into private memory and hashed on the way. What is used, what
- * was hashed and what is reported are the same bytes, whatever happens to the file.
+ * A model file in memory. What is used, what was hashed and what is reported are the same
+ * bytes, whatever happens to the file, unless the operator vouches for it (share = file).
  *
- * A lean reading hashes the file and keeps nothing but the descriptor, for an engine that
- * reads it later; weights_check() then says whether it is still the file that was hashed.
+ *	private  read into memory of this process
+ *	fill     copied into a memfd, sealed later: one copy for all that map it
+ *	map      mapped as it is: a memfd that was filled before, or the file itself
+ *
+ * What is mapped is mapped copy-on-write. A lean reading hashes the file and holds nothing
+ * but the descriptor: an engine reads a private one later, weights_place() fills.
  */
 
 #include <stdbool.h>
@@ -17,17 +21,21 @@
 
 #define WEIGHTS_SHA256_HEX 65
 
+enum weights_share { WEIGHTS_PRIVATE, WEIGHTS_FILL, WEIGHTS_MAP };
+
 struct weights {
+	enum weights_share share;
 	void *data; /* NULL: none, lean, or given back */
 	size_t bytes;
 	char sha256[WEIGHTS_SHA256_HEX]; /* empty: none */
 	int fd;                          /* owned; -1: none */
+	int store_fd;                    /* to be filled; owned; -1: none */
 	struct stat file;                /* of fd when it was read */
 };
 
 #define WEIGHTS_NULL                                                                     \
 	{                                                                                \
-		.fd = -1                                                                 \
+		.fd = -1, .store_fd = -1                                                 \
 	}
 
 enum {
@@ -35,11 +43,27 @@ enum {
 	WEIGHTS_E_REFUSED, /* no such file, not a regular one, or it changed meanwhile */
 };
 
-/* Reads @fd (taken, also on failure; -1: @path is opened). 0; WEIGHTS_E_REFUSED with a
- * sentence; -errno with a sentence. */
-int weights_init(struct weights *weights, int fd, const char *path, bool is_lean,
+/* Descriptors are taken, also on failure. */
+struct weights_source {
+	enum weights_share share;
+	bool is_lean;
+	int fd;             /* -1: path is opened */
+	int store_fd;       /* to be filled: as large as the file; else -1 */
+	const char *path;   /* for messages */
+	const char *sha256; /* map: known from before; NULL: not known */
+};
+
+/* 0; WEIGHTS_E_REFUSED with a sentence; -errno with a sentence. */
+int weights_init(struct weights *weights, const struct weights_source *source,
                  struct err *err);
+/* Lean and to be filled: does so. Like weights_init(). */
+int weights_place(struct weights *weights, const char *path, struct err *err);
+/* What was filled is right, and never changes again. 0, or -errno with a sentence. */
+int weights_seal(struct weights *weights, const char *path, struct err *err);
+/* Gives back what was shared, and reads anew. Like weights_init(). */
+int weights_unshare(struct weights *weights, bool is_lean, const char *path,
+                    struct err *err);
 /* 0, or WEIGHTS_E_REFUSED with a sentence: the file changed since it was hashed. */
 int weights_check(const struct weights *weights, const char *path, struct err *err);
-/* Gives the memory and the descriptor back and keeps size and hash. */
+/* Gives the memory and the descriptors back and keeps size and hash. */
 void weights_drop(struct weights *weights);

@@ -12,14 +12,20 @@
  *	supervisor                      loader
  *	    <-- HELLO {"build"}            it runs and speaks this version
  *	    --> LOAD {model...} + fds      libraries, weights in host memory
- *	    <-- STAGED {"weights_sha256","weights_bytes"}
+ *	    <-- STAGED {"weights_sha256","weights_bytes","private"}
  *	    --> COMMIT                     weights onto the device
- *	    <-- COMMITTED {}
+ *	    <-- COMMITTED {"private"}
  *	    <-- READY {"warmup_ms",memory} warm-up answered
  *	    ... requests and answers through the rings ...
  *	    --> QUIT                       free everything, then exit 0
  *	    <-- BYE {memory}
  *	    <-- REFUSED {"code","reason"}  at any time before READY; it then exits
+ *
+ * Weights: LOAD's "weights" says what is to be done with the model file. "private": read it
+ * into memory of its own. "fill": copy it into the store, a memfd as large as the file, and
+ * seal that against writing; at COMMIT when it is lean. "map": map what came, whose
+ * "weights_sha256" may be known. "private" in its answers is why the engine has made copies
+ * nevertheless; it holds the store no more then.
  *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor
@@ -35,13 +41,13 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 2
+#define PROTO_VERSION 3
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
 
 #define PROTO_PAYLOAD_MAX 65536
-#define PROTO_FDS_MAX     7
+#define PROTO_FDS_MAX     8
 #define PROTO_LEASES_MAX  4096
 
 /* Golden requests of a model: the supervisor records no more than a loader takes. */
@@ -69,7 +75,9 @@ enum proto_load_fd {
 	PROTO_LOAD_FD_LOADER_BELL,     /* eventfd: the loader waits on it */
 	PROTO_LOAD_FD_SUPERVISOR_BELL, /* eventfd: the supervisor waits on it */
 	PROTO_LOAD_FD_SECRETS,         /* constant memfd, see proto_secrets_next() */
-	PROTO_LOAD_FD_WEIGHTS,         /* the model file; absent when there is none */
+	PROTO_LOAD_FD_WEIGHTS,         /* the model file or the store that was filled from
+	                                  it; absent when there is none */
+	PROTO_LOAD_FD_STORE,           /* memfd to be filled; absent when there is none */
 	PROTO_LOAD_FD_COUNT
 };
 

@@ -31,6 +31,8 @@ enum config_class {
 	CONFIG_RESTART,        /* moultd must be restarted: said, never ignored */
 };
 
+enum config_share { CONFIG_SHARE_MEMORY, CONFIG_SHARE_FILE, CONFIG_SHARE_OFF };
+
 enum config_strategy {
 	CONFIG_STRATEGY_AUTO,
 	CONFIG_STRATEGY_OVERLAP,
@@ -81,6 +83,7 @@ struct config_model {
 
 	/* LIVE */
 	enum config_strategy strategy;
+	enum config_share share;
 	bool disable_secrets_reload;
 	bool watch_model_file;
 	bool keep_good;
@@ -172,6 +175,9 @@ struct config_manner {
 	bool is_lean;   /* no copy of the model before COMMIT */
 	bool is_urgent; /* nobody serves: do not stand back for anybody */
 	bool is_proven; /* do not ask the golden requests again */
+	/* How it comes by its weights, in the words of shared/proto.h. */
+	const char *weights;        /* NULL: private */
+	const char *weights_sha256; /* NULL: not known */
 };
 
 /* The LOAD payload for a loader (shared/proto.h): only NEW_GENERATION keys and what the

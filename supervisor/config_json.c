@@ -111,6 +111,8 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_number(json, "max_body_bytes", model->max_body_bytes);
 	failed |= set_number(json, "request_timeout_ms",
 	                     model->request_timeout_ns / CLOCK_NS_PER_MS);
+	failed |= set_text(json, "weights", manner.weights);
+	failed |= set_text(json, "weights_sha256", manner.weights_sha256);
 	failed |= json_object_set_new(json, "lean", json_boolean(manner.is_lean));
 	failed |= json_object_set_new(json, "urgent", json_boolean(manner.is_urgent));
 	return print_and_drop(json, failed);

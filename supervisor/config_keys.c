@@ -27,6 +27,13 @@ static const struct config_word log_level_words[] = {
 	{ "debug", LOG_LEVEL_DEBUG },   { NULL, 0 },
 };
 
+static const struct config_word share_words[] = {
+	{ "memory", CONFIG_SHARE_MEMORY },
+	{ "file", CONFIG_SHARE_FILE },
+	{ "off", CONFIG_SHARE_OFF },
+	{ NULL, 0 },
+};
+
 static const struct config_word strategy_words[] = {
 	{ "auto", CONFIG_STRATEGY_AUTO },
 	{ "overlap", CONFIG_STRATEGY_OVERLAP },
@@ -433,6 +440,36 @@ static const struct config_key model_keys[] = {
 		.fallback = "64M",
 		.help = "Memory in which a loader puts its answers, rounded down to a "
 			"power of two.",
+	},
+	{
+		.name = "share",
+		.type = CONFIG_TYPE_ENUM,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, share),
+		.fallback = "memory",
+		.words = share_words,
+		.help = "Whether all loaders that need the model file have one copy of "
+			"it between them.\n"
+			"With\n"
+			".Cm memory\n"
+			"the first loader copies it into memory that outlives it and "
+			"that nobody can change: a reload that leaves the file alone, "
+			"and a loader in the place of one that died, take it as it "
+			"lies there.\n"
+			"With\n"
+			".Cm file\n"
+			"the file itself is mapped, which costs no memory beyond the "
+			"page cache and no copying; a file that is written to in place "
+			"changes the model that serves, so files must be renamed into "
+			"place.\n"
+			"With\n"
+			".Cm off\n"
+			"each loader has its own.\n"
+			"Where the engine cannot compute with a shared copy (packed, "
+			"quantised models; other devices than cpu) each loader has its "
+			"own too, and\n"
+			".Ic moultctl status\n"
+			"says why.",
 	},
 	{
 		.name = "strategy",

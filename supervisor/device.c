@@ -2,6 +2,7 @@
 #include "supervisor/device.h"
 
 #include <assert.h>
+#include <sys/stat.h>
 
 #include "supervisor/memory.h"
 
@@ -20,10 +21,20 @@ void device_fini(struct device *device)
 void device_add(struct device *device, struct device_use *use, pid_t pid,
                 uint64_t claim_bytes)
 {
-	*use = (struct device_use){ .device = device,
-		                    .pid = pid,
-		                    .claim_bytes = claim_bytes };
+	*use = (struct device_use){
+		.device = device,
+		.pid = pid,
+		.fd = -1,
+		.claim_bytes = claim_bytes,
+	};
 	LIST_INSERT_HEAD(&device->uses, use, link);
+}
+
+void device_add_memory(struct device *device, struct device_use *use, int fd,
+                       uint64_t claim_bytes)
+{
+	device_add(device, use, 0, claim_bytes);
+	use->fd = fd;
 }
 
 void device_remove(struct device_use *use)
@@ -35,15 +46,23 @@ void device_remove(struct device_use *use)
 	use->now_bytes = use->claim_bytes = 0;
 }
 
+static uint64_t device_measure_use(const struct device_use *use)
+{
+	struct memory_sample sample = { 0 };
+	struct stat memory;
+
+	if (use->pid == 0)
+		return fstat(use->fd, &memory) < 0 ? 0 : (uint64_t)memory.st_blocks * 512;
+	memory_add_process(&sample, use->pid);
+	return sample.loader_anon_bytes;
+}
+
 void device_measure(struct device *device)
 {
 	struct device_use *use;
 
 	LIST_FOREACH (use, &device->uses, link) {
-		struct memory_sample sample = { 0 };
-
-		memory_add_process(&sample, use->pid);
-		use->now_bytes = sample.loader_anon_bytes;
+		use->now_bytes = device_measure_use(use);
 		if (use->now_bytes > use->peak_bytes)
 			use->peak_bytes = use->now_bytes;
 	}

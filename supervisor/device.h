@@ -3,7 +3,8 @@
 
 /*
  * A device whose memory models share, and who holds how much of it. "host" is main memory:
- * what a loader holds is its RssAnon, what nobody else can use.
+ * what a loader holds is its RssAnon, what nobody else can use. What loaders share counts
+ * once.
  *
  * A loader that is being built has a claim, the bytes that it is expected to need, so that
  * two reloads at once do not both count on the same free memory.
@@ -19,10 +20,11 @@
 struct device_use {
 	LIST_ENTRY(device_use) link;
 	struct device *device; /* NULL: not registered */
-	pid_t pid;
-	uint64_t claim_bytes; /* 0: it holds what it will hold */
-	uint64_t now_bytes;   /* as of the last device_measure() */
-	uint64_t peak_bytes;  /* most that was ever measured */
+	pid_t pid;             /* 0: memory without a process */
+	int fd;                /* that memory's, borrowed */
+	uint64_t claim_bytes;  /* 0: it holds what it will hold */
+	uint64_t now_bytes;    /* as of the last device_measure() */
+	uint64_t peak_bytes;   /* most that was ever measured */
 };
 
 struct device {
@@ -46,7 +48,10 @@ void device_fini(struct device *device);
 
 void device_add(struct device *device, struct device_use *use, pid_t pid,
                 uint64_t claim_bytes);
-/* Its process is gone. Nothing happens when it was never added. */
+/* Memory that no process has to itself: the memfd @fd. */
+void device_add_memory(struct device *device, struct device_use *use, int fd,
+                       uint64_t claim_bytes);
+/* It is gone. Nothing happens when it was never added. */
 void device_remove(struct device_use *use);
 
 /* Looks at what each loader holds now: microseconds for each. */

@@ -15,6 +15,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/cgroup.h"
+#include "supervisor/store.h"
 
 /* An exec and a handshake: more means that the machine is in trouble. */
 #define GENERATION_SPAWN_NS (10 * CLOCK_NS_PER_SEC)
@@ -63,11 +64,16 @@ static void generation_send_load(struct generation *generation)
 	const struct inputs *inputs = generation->inputs;
 	int fds[PROTO_LOAD_FD_COUNT];
 
+	size_t n_fds = PROTO_LOAD_FD_WEIGHTS;
+
 	lane_fds(generation->lane, inputs->secrets.fd, fds);
-	fds[PROTO_LOAD_FD_WEIGHTS] = inputs->weights_fd;
-	generation_send(generation, PROTO_LOAD, generation->load_payload, fds,
-	                inputs->weights_fd >= 0 ? PROTO_LOAD_FD_COUNT
-	                                        : PROTO_LOAD_FD_WEIGHTS);
+	if (inputs->weights_fd >= 0)
+		fds[n_fds++] = inputs->weights_fd;
+	if (generation->copy && generation->copy->is_full)
+		fds[PROTO_LOAD_FD_WEIGHTS] = generation->copy->fd;
+	else if (generation->copy)
+		fds[n_fds++] = generation->copy->fd;
+	generation_send(generation, PROTO_LOAD, generation->load_payload, fds, n_fds);
 	free(generation->load_payload);
 	generation->load_payload = NULL;
 }
@@ -95,11 +101,18 @@ static void generation_close(struct generation *generation)
 	chan_fini(&generation->chan);
 }
 
+static void generation_drop_copy(struct generation *generation)
+{
+	store_copy_unref(generation->copy);
+	generation->copy = NULL;
+}
+
 /* The process is gone, and its memory with it. */
 static void generation_bury(struct generation *generation)
 {
 	generation_close(generation);
 	device_remove(&generation->use);
+	generation_drop_copy(generation);
 }
 
 /* Side effects of entering a state. Returns the event that follows at once, or COUNT. */
@@ -232,6 +245,24 @@ static void generation_collect(struct generation *generation)
 
 /* The channel */
 
+/* What became of the shared copy of the weights. False: it is not what it should be. */
+static bool generation_settle_copy(struct generation *generation,
+                                   enum generation_event event)
+{
+	const struct generation_report *report = &generation->report;
+	bool is_filled = event == (generation->is_lean ? GENERATION_EV_COMMITTED
+	                                               : GENERATION_EV_STAGED);
+
+	if (!generation->copy)
+		return true;
+	if (*report->why_private.text) {
+		generation_drop_copy(generation);
+		return true;
+	}
+	return !is_filled ||
+	       store_copy_publish(generation->copy, report->weights_sha256) == 0;
+}
+
 static void generation_on_message(struct generation *generation,
                                   const struct chan_message *message)
 {
@@ -248,6 +279,11 @@ static void generation_on_message(struct generation *generation,
 		generation->is_permanent = generation->report.refuses_input;
 	if (event == GENERATION_EV_REFUSED || event == GENERATION_EV_VIOLATION) {
 		generation_fail(generation, event, err.text);
+		return;
+	}
+	if (!generation_settle_copy(generation, event)) {
+		generation_fail(generation, GENERATION_EV_VIOLATION,
+		                "the loader did not seal the shared copy of the weights");
 		return;
 	}
 	if (event == GENERATION_EV_READY && generation->state == GENERATION_WARMING)
@@ -521,6 +557,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->listener = listener;
 	generation->chan.fd = generation->child.pidfd = generation->child.log_fd = -1;
 	generation->inputs = inputs_ref(start->inputs);
+	generation->copy = store_copy_ref(start->copy);
 	generation->is_lean = start->manner.is_lean;
 	generation_set_deadlines(generation, section);
 	ev_timer_init(&generation->deadline, generation_on_deadline, 0., 0.);
@@ -562,6 +599,7 @@ void generation_free(struct generation *generation)
 	child_fini(&generation->child);
 	chan_fini(&generation->chan);
 	lane_unref(generation->lane);
+	generation_drop_copy(generation);
 	inputs_unref(generation->inputs);
 	free(generation->load_payload);
 	free(generation);

@@ -72,6 +72,7 @@ enum generation_state generation_next(enum generation_state state,
                                       enum generation_event event);
 
 struct generation;
+struct store_copy;
 
 struct generation_listener {
 	/* After a change of state, and after its side effects. At DEAD the listener may
@@ -89,6 +90,7 @@ struct generation_listener {
 /* What the loader said of itself. */
 struct generation_report {
 	char weights_sha256[65]; /* "" until STAGED */
+	struct err why_private;  /* weights that were to be shared are not; "" else */
 	uint64_t weights_bytes;
 	char engine_version[64];
 	uint64_t rss_bytes;
@@ -131,9 +133,10 @@ struct generation {
 	uint64_t entered_ns[GENERATION_STATE_COUNT]; /* 0: never */
 	char *load_payload;                          /* until LOAD is sent */
 	struct inputs *inputs;                       /* a reference */
-	bool is_lean;          /* holds no copy of the model before COMMIT */
-	struct device_use use; /* until DEAD */
-	pid_t pid;             /* kept after death, for records */
+	struct store_copy *copy; /* of the weights: a reference; NULL: it has its own */
+	bool is_lean;            /* holds no copy of the model before COMMIT */
+	struct device_use use;   /* until DEAD */
+	pid_t pid;               /* kept after death, for records */
 	int exit_status;
 	uint64_t n_answered; /* leases that ended, a hint of use */
 	uint64_t oom_kills;  /* the kernel's count when it was spawned */
@@ -151,7 +154,8 @@ struct generation_start {
 	struct inputs *inputs; /* another reference is taken */
 	struct config_manner manner;
 	struct device *device;
-	uint64_t claim_bytes; /* of @device, until it is ACTIVE */
+	struct store_copy *copy; /* of the weights: another reference is taken; or NULL */
+	uint64_t claim_bytes;    /* of @device, until it is ACTIVE */
 	struct queue *queue;
 };
 

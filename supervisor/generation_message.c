@@ -33,6 +33,8 @@ static void message_read_report(struct generation_report *report, const json_t *
 	                 sizeof(report->weights_sha256));
 	message_get_text(object, "engine_version", report->engine_version,
 	                 sizeof(report->engine_version));
+	message_get_text(object, "private", report->why_private.text,
+	                 sizeof(report->why_private.text));
 	if (json_object_get(object, "weights_bytes"))
 		report->weights_bytes = message_get_bytes(object, "weights_bytes");
 	if (json_object_get(object, "loading_anon_bytes"))

@@ -16,8 +16,10 @@
 
 #define INPUTS_SHA256_HEX 65
 
-/* Bytes of main memory that a loader has taken for itself (RssAnon). 0: never measured. */
+/* Bytes of main memory that a loader has taken for itself (RssAnon). 0: never measured.
+ * Shared weights are not among them. */
 struct inputs_footprint {
+	bool is_private;        /* its weights among them */
 	uint64_t peak_bytes;    /* at most, while it served */
 	uint64_t loading_bytes; /* at most, while it was loaded beside others */
 	uint64_t
@@ -33,6 +35,7 @@ struct inputs {
 	struct stat file; /* of weights_fd; all zero without one */
 	char weights_sha256[INPUTS_SHA256_HEX]; /* "" until a loader has read it */
 	struct inputs_footprint footprint;
+	struct err why_private; /* the engine cannot share such weights; "": it can */
 	/* A generation of them was READY, maybe in an earlier run: golden requests are
 	 * not asked again, since those on disk may be meant for the next inputs. */
 	bool is_proven;

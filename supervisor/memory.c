@@ -59,9 +59,10 @@ void memory_add_process(struct memory_sample *sample, pid_t pid)
 
 json_t *memory_to_json(const struct memory_sample *sample)
 {
-	return json_pack("{s:I,s:I,s:I,s:I}", "available_bytes",
+	return json_pack("{s:I,s:I,s:I,s:I,s:I}", "available_bytes",
 	                 (json_int_t)sample->available_bytes, "loader_rss_bytes",
 	                 (json_int_t)sample->loader_rss_bytes, "loader_anon_bytes",
 	                 (json_int_t)sample->loader_anon_bytes, "loader_pss_bytes",
-	                 (json_int_t)sample->loader_pss_bytes);
+	                 (json_int_t)sample->loader_pss_bytes, "shared_bytes",
+	                 (json_int_t)sample->shared_bytes);
 }

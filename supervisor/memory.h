@@ -19,6 +19,7 @@ struct memory_sample {
 	uint64_t loader_rss_bytes;  /* of the loaders asked for, together */
 	uint64_t loader_anon_bytes; /* RssAnon: what nobody else can hold */
 	uint64_t loader_pss_bytes;  /* as the loaders reported it; 0: not known */
+	uint64_t shared_bytes;      /* weights that loaders share, each copy once */
 };
 
 /* The start of a small file under /proc or /sys, terminated. False: not readable. */

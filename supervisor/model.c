@@ -194,7 +194,7 @@ json_t *model_to_json(struct model *model)
 	const struct generation *active = model->active;
 	const struct request_counts *counts = &model->queue.counts;
 
-	return json_pack("{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
+	return json_pack("{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
 	                 "s:b,s:o,s:o,s:{s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
 	                 "name", model->name, "state", model_state_text(model),
 	                 "generation", (json_int_t)(active ? active->number : 0), "pid",
@@ -210,8 +210,8 @@ json_t *model_to_json(struct model *model)
 	                 "weights_sha256",
 	                 model_text_or_null(active ? active->report.weights_sha256
 	                                           : NULL),
-	                 "receipts", (json_int_t)model->receipts,
-	                 "request_arena_used_bytes",
+	                 "weights", reload_weights_to_json(model), "receipts",
+	                 (json_int_t)model->receipts, "request_arena_used_bytes",
 	                 (json_int_t)model->queue.arena.used_bytes, "can_roll_back",
 	                 model->previous != NULL, "hold", model_hold_to_json(model),
 	                 "poison", model_poison_to_json(model), "requests", "accepted",

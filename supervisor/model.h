@@ -24,6 +24,7 @@ struct device;
 struct model;
 struct numbers;
 struct receipt;
+struct store;
 struct watch;
 
 enum model_cause {
@@ -58,6 +59,7 @@ struct model_context {
 	struct watch *watch;
 	struct config *config; /* replaced by model_set_config(); a reference is taken */
 	struct device *device; /* whose memory the model is to share */
+	struct store *store;   /* of weights, in that memory */
 	struct numbers *numbers; /* of generations, one counter for all models */
 	const struct model_listener *listener;
 };

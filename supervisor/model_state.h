@@ -16,6 +16,7 @@
 #include "supervisor/queue.h"
 #include "supervisor/receipt.h"
 #include "supervisor/restart.h"
+#include "supervisor/store.h"
 #include "supervisor/strategy.h"
 #include "supervisor/watch.h"
 
@@ -68,6 +69,7 @@ struct model {
 	uint64_t poison_refused; /* requests with a body that is remembered */
 
 	struct generation *active;
+	struct store_copy *copy; /* of the weights that serve, or served last; or NULL */
 	struct generation *candidate;
 	struct generation *retiring;
 	struct generation *stuck[MODEL_STUCK]; /* put aside, UNKILLABLE */
@@ -196,6 +198,30 @@ void reload_plan_remember(struct model *model);
 void reload_plan_keep(const struct model *model);
 struct strategy_decision reload_plan_decide(const struct model *model,
                                             const struct inputs *inputs);
+
+/* reload_weights.c: where the weights of a generation lie */
+
+/* How a generation of @inputs is to have its weights. */
+enum config_share reload_weights_share(const struct model *model,
+                                       const struct inputs *inputs);
+/* Facts about them: is_resident, copy_bytes, and in old_bytes what would come free. */
+void reload_weights_note(const struct model *model, const struct inputs *inputs,
+                         struct strategy_facts *facts);
+/* Says in @start where the candidate's weights are. Its copy is a reference for the caller.
+ * 0 or -errno with a sentence. */
+int reload_weights_begin(struct model *model, struct generation_start *start,
+                         struct err *err);
+/* The old generation is gone, and its weights go too when the candidate has no use for
+ * them. */
+void reload_weights_make_room(struct model *model, const struct inputs *inputs);
+/* What @fresh, which is about to serve, taught of how it has its weights. */
+void reload_weights_learn(const struct model *model, const struct generation *fresh);
+/* What is shared of this model's weights now, in bytes of memory: each copy once. */
+uint64_t reload_weights_bytes(const struct model *model);
+/* For `moultctl status`: a new reference. */
+json_t *reload_weights_to_json(const struct model *model);
+/* Those of @fresh serve from now on; NULL: none do any more. */
+void reload_weights_swap(struct model *model, const struct generation *fresh);
 
 /* reload_receipt.c: writes model->reload.receipt */
 void reload_receipt_open(struct model *model);

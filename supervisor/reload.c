@@ -56,6 +56,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	(void)err_set(&receipt->reason, 0, "%s", reason);
 	receipt->total_ms = clock_ns_to_ms(clock_now_ns() - model->reload.started_ns);
 	receipt->after = memory_read();
+	receipt->after.shared_bytes = reload_weights_bytes(model);
 	if (model->active) {
 		memory_add_process(&receipt->after, model->active->pid);
 		receipt->after.loader_pss_bytes = model->active->report.pss_bytes;
@@ -216,6 +217,7 @@ static void reload_begin(struct model *model)
 	          reload->receipt.cause, strategy_name(reload->decision.strategy),
 	          LOG_QUOTED(reload->decision.why.text));
 	switch (reload->decision.strategy) {
+	case STRATEGY_HANDOFF:
 	case STRATEGY_OVERLAP:
 	case STRATEGY_STAGED:
 		reload_spawn(model);
@@ -275,6 +277,13 @@ void reload_try_start(struct model *model)
 		reload_begin(model);
 }
 
+static bool reload_is_lean(const struct model *model)
+{
+	enum strategy strategy = model->reload.decision.strategy;
+
+	return strategy != STRATEGY_OVERLAP && strategy != STRATEGY_HANDOFF;
+}
+
 /* A lean one claims, beside what the old one holds, all that it is going to need. */
 static uint64_t reload_claim(const struct model *model)
 {
@@ -284,28 +293,34 @@ static uint64_t reload_claim(const struct model *model)
 	uint64_t beside_bytes =
 		facts->need_bytes > old_bytes ? facts->need_bytes - old_bytes : 0;
 
-	if (model->reload.decision.strategy == STRATEGY_OVERLAP)
-		return facts->loading_bytes;
+	/* What is to be shared has a claim of its own. */
+	if (!reload_is_lean(model))
+		return facts->loading_bytes - facts->copy_bytes;
 	return beside_bytes > facts->staged_bytes ? beside_bytes : facts->staged_bytes;
 }
 
 void reload_spawn(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
-	bool is_lean = reload->decision.strategy != STRATEGY_OVERLAP;
-	const struct generation_start start = {
+	struct generation_start start = {
 		.number = numbers_next(model->context.numbers),
 		.model = model->name,
 		.inputs = reload->inputs,
-		.manner = { .is_lean = is_lean, .is_urgent = !model->active },
+		.manner = { .is_lean = reload_is_lean(model),
+		            .is_urgent = !model->active },
 		.device = model->context.device,
 		.claim_bytes = reload_claim(model),
 		.queue = &model->queue,
 	};
 	struct err err = ERR_NULL;
+	int r;
 
-	if (generation_new(&model->candidate, model->context.loop, &start,
-	                   &model->listener, &err) < 0) {
+	r = reload_weights_begin(model, &start, &err);
+	if (r == 0)
+		r = generation_new(&model->candidate, model->context.loop, &start,
+		                   &model->listener, &err);
+	store_copy_unref(start.copy);
+	if (r < 0) {
 		reload_failed(model, err.text, false);
 		return;
 	}
@@ -389,10 +404,14 @@ static bool reload_is_overwritten(const struct generation *candidate)
 void reload_commit(struct model *model)
 {
 	struct generation *candidate = model->candidate;
+	const struct strategy_facts *facts = &model->reload.decision.facts;
 
-	candidate->use.claim_bytes = candidate->is_lean
-	                                     ? model->reload.decision.facts.need_bytes
-	                                     : candidate->use.claim_bytes;
+	if (candidate->is_lean) {
+		reload_weights_make_room(model, candidate->inputs);
+		candidate->use.claim_bytes = facts->need_bytes - facts->copy_bytes;
+		if (candidate->copy)
+			candidate->copy->use.claim_bytes = facts->copy_bytes;
+	}
 	generation_apply(candidate, GENERATION_EV_COMMIT);
 }
 
@@ -430,6 +449,7 @@ static void reload_learn(struct model *model, struct generation *fresh)
 	else
 		footprint->loading_bytes = report->loading_bytes;
 	footprint->peak_bytes = report->anon_bytes;
+	reload_weights_learn(model, fresh);
 	(void)snprintf(fresh->inputs->weights_sha256,
 	               sizeof(fresh->inputs->weights_sha256), "%s",
 	               report->weights_sha256);
@@ -480,6 +500,7 @@ static void reload_swap(struct model *model, struct generation *fresh)
 	trial_begin(model, fresh->number, reload_accept(model, fresh->inputs));
 	model->active = fresh;
 	model->candidate = NULL;
+	reload_weights_swap(model, fresh);
 	restart_on_ready(&model->deaths);
 	if (model->inactive_since_ns)
 		model->reload.receipt.pause_ms =
@@ -609,6 +630,7 @@ void reload_fini(struct model *model)
 		generation_free(model->stuck[i]);
 	for (size_t i = 0; i < MODEL_GRAVES; i++)
 		generation_free(model->graves[i]);
+	reload_weights_swap(model, NULL);
 	for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++)
 		reload_set_inputs(slots[i], NULL);
 }

@@ -49,6 +49,17 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 	return r;
 }
 
+/* @bytes with @fresh in the place of @last, which was a part of them; a smaller one is not
+ * counted on. */
+static uint64_t reload_plan_exchange(uint64_t bytes, uint64_t last, uint64_t fresh)
+{
+	if (last == 0)
+		return bytes + fresh;
+	if (fresh == 0)
+		return bytes > last ? bytes - last : 0;
+	return fresh > last ? bytes + fresh - last : bytes;
+}
+
 /* How much a generation of @inputs is going to need, from what the last one needed. Until
  * one was measured, the size of the file stands in. */
 static void reload_plan_predict(const struct model *model, const struct inputs *inputs,
@@ -56,22 +67,36 @@ static void reload_plan_predict(const struct model *model, const struct inputs *
 {
 	const struct generation *old = reload_old(model);
 	const struct inputs *last = old ? old->inputs : model->good;
+	bool is_private = reload_weights_share(model, inputs) == CONFIG_SHARE_OFF;
 	struct inputs_footprint known = { 0 };
 	uint64_t file = (uint64_t)inputs->file.st_size;
-	uint64_t last_file = last ? (uint64_t)last->file.st_size : 0;
-	uint64_t growth = file > last_file ? file - last_file : 0;
+	uint64_t last_file = 0;
 
 	if (last)
 		known = last->footprint;
 	if (old && old->use.peak_bytes > known.peak_bytes)
 		known.peak_bytes = old->use.peak_bytes;
-	facts->need_bytes = known.peak_bytes ? known.peak_bytes + growth : file;
-	/* A copy that is read and a copy that is built from it. */
-	facts->loading_bytes = known.loading_bytes ? known.loading_bytes + 2 * growth
-	                                           : facts->need_bytes + file;
+	if (last && known.is_private)
+		last_file = (uint64_t)last->file.st_size;
+	if (known.peak_bytes == 0) {
+		/* A copy that is read and a copy that is built from it: whether they can
+		 * be shared is not known yet. */
+		facts->need_bytes = is_private ? file : facts->copy_bytes;
+		facts->loading_bytes = facts->need_bytes + file;
+		return;
+	}
+	/* What it holds beside its weights, and those. */
 	facts->staged_bytes = known.staged_bytes;
-	if (known.staged_bytes == 0 && known.peak_bytes > last_file)
-		facts->staged_bytes = known.peak_bytes - last_file;
+	if (facts->staged_bytes == 0)
+		facts->staged_bytes =
+			known.peak_bytes > last_file ? known.peak_bytes - last_file : 0;
+	facts->need_bytes = reload_plan_exchange(known.peak_bytes, last_file,
+	                                         is_private ? file : facts->copy_bytes);
+	facts->loading_bytes =
+		known.loading_bytes == 0
+			? facts->need_bytes + (is_private ? file : 0)
+			: reload_plan_exchange(known.loading_bytes, 2 * last_file,
+	                                       is_private ? 2 * file : facts->copy_bytes);
 }
 
 struct strategy_decision reload_plan_decide(const struct model *model,
@@ -88,6 +113,7 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 		facts.old_bytes = old->use.now_bytes;
 		facts.headroom_bytes = old->use.peak_bytes - old->use.now_bytes;
 	}
+	reload_weights_note(model, inputs, &facts);
 	reload_plan_predict(model, inputs, &facts);
 	return strategy_decide(&facts);
 }

@@ -24,6 +24,7 @@ void reload_receipt_open(struct model *model)
 		.cause = model_cause_name(reload_first_cause(model->reload.causes)),
 		.before = memory_read(),
 	};
+	receipt->before.shared_bytes = reload_weights_bytes(model);
 	model->reload.started_ns = clock_now_ns();
 	if (model->active) {
 		receipt->from.generation = model->active->number;
@@ -66,6 +67,7 @@ void reload_receipt_note_peak(struct model *model)
 	receipt->peak = memory_read();
 	memory_add_process(&receipt->peak, fresh->pid);
 	receipt->peak.loader_pss_bytes = fresh->report.pss_bytes;
+	receipt->peak.shared_bytes = reload_weights_bytes(model);
 	if (old) {
 		memory_add_process(&receipt->peak, old->pid);
 		receipt->peak.loader_pss_bytes += old->report.pss_bytes;

@@ -4,9 +4,8 @@
 #define STRATEGY_MIB 1048576.0
 
 static const char *const strategy_names[] = {
-	[STRATEGY_OVERLAP] = "overlap",
-	[STRATEGY_STAGED] = "staged",
-	[STRATEGY_STOP_FIRST] = "stop-first",
+	[STRATEGY_HANDOFF] = "handoff", [STRATEGY_OVERLAP] = "overlap",
+	[STRATEGY_STAGED] = "staged",   [STRATEGY_STOP_FIRST] = "stop-first",
 	[STRATEGY_REFUSED] = "refused",
 };
 
@@ -33,9 +32,8 @@ static uint64_t strategy_plus(uint64_t a, uint64_t b)
 
 static uint64_t strategy_free(const struct strategy_facts *facts, bool is_old_gone)
 {
-	uint64_t old = facts->has_old ? facts->old_bytes : 0;
 	uint64_t headroom = facts->has_old && !is_old_gone ? facts->headroom_bytes : 0;
-	uint64_t given_back = is_old_gone ? old : 0;
+	uint64_t given_back = is_old_gone ? facts->old_bytes : 0;
 	/* Keeping memory back while nobody serves would help nobody. */
 	uint64_t reserve = facts->has_old ? facts->room.reserve_bytes : 0;
 	uint64_t planned =
@@ -57,9 +55,11 @@ static enum strategy strategy_choose(const struct strategy_decision *decision)
 	bool fits_alone = facts->need_bytes <= decision->free_alone_bytes;
 	bool fits_staged = facts->staged_bytes <= decision->free_bytes;
 
+	enum strategy both = facts->is_resident ? STRATEGY_HANDOFF : STRATEGY_OVERLAP;
+
 	switch (facts->wanted) {
 	case CONFIG_STRATEGY_OVERLAP:
-		return fits ? STRATEGY_OVERLAP : STRATEGY_REFUSED;
+		return fits ? both : STRATEGY_REFUSED;
 	case CONFIG_STRATEGY_STAGED:
 		return fits_alone && fits_staged ? STRATEGY_STAGED : STRATEGY_REFUSED;
 	case CONFIG_STRATEGY_STOP_FIRST:
@@ -68,7 +68,7 @@ static enum strategy strategy_choose(const struct strategy_decision *decision)
 		break;
 	}
 	if (fits)
-		return STRATEGY_OVERLAP;
+		return both;
 	if (!fits_alone)
 		return STRATEGY_REFUSED;
 	return facts->has_old && fits_staged ? STRATEGY_STAGED : STRATEGY_STOP_FIRST;
@@ -83,6 +83,12 @@ static void strategy_explain(struct strategy_decision *decision)
 	double staged = (double)facts->staged_bytes / STRATEGY_MIB;
 
 	switch (decision->strategy) {
+	case STRATEGY_HANDOFF:
+		(void)err_set(&decision->why, 0,
+		              "the weights are in memory already; %.1f MiB are needed "
+		              "beside them",
+		              need);
+		break;
 	case STRATEGY_OVERLAP:
 		if (decision->free_bytes == UINT64_MAX)
 			(void)err_set(&decision->why, 0, "nothing limits the memory");
@@ -140,9 +146,10 @@ json_t *strategy_to_json(const struct strategy_decision *decision)
 {
 	const struct strategy_facts *facts = &decision->facts;
 
-	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+	return json_pack("{s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
 	                 "strategy", strategy_name(decision->strategy), "why",
-	                 decision->why.text, "need_bytes",
+	                 decision->why.text, "resident", (int)facts->is_resident,
+	                 "copy_bytes", strategy_size(facts->copy_bytes), "need_bytes",
 	                 strategy_size(facts->need_bytes), "loading_bytes",
 	                 strategy_size(facts->loading_bytes), "staged_bytes",
 	                 strategy_size(facts->staged_bytes), "old_bytes",

@@ -4,14 +4,15 @@
 /*
  * Which way to the next generation, from numbers alone: no state, no clock, no files.
  *
+ *	handoff     both at once, over the shared weights that are there already
  *	overlap     both at once: the candidate's need fits into what is free
  *	staged      the candidate prepares beside the old one without its copy of the model
  *	stop-first  the old one goes before the candidate comes
  *	refused     it would not fit even alone
  *
  * free = min(budget - used, available) - the old one's head-room - reserve; when the old
- * one is gone, what it holds and its head-room are free too. Without an old one there is no
- * reserve.
+ * one is gone, what it holds and its head-room are free too, and so are shared weights that
+ * only it used. Without an old one there is no reserve.
  */
 
 #include <jansson.h>
@@ -23,6 +24,7 @@
 #include "supervisor/device.h"
 
 enum strategy {
+	STRATEGY_HANDOFF,
 	STRATEGY_OVERLAP,
 	STRATEGY_STAGED,
 	STRATEGY_STOP_FIRST,
@@ -34,11 +36,13 @@ struct strategy_facts {
 	enum config_strategy wanted;
 	bool has_old;            /* a generation serves, or its process still lives */
 	struct device_room room; /* with the old one in it */
-	uint64_t old_bytes;      /* that the old one holds now */
+	bool is_resident;        /* the weights are there, shared, and are not in need */
+	uint64_t old_bytes; /* that the old one holds now and the candidate does not */
 	uint64_t headroom_bytes; /* that it held at its peak beyond that */
 	uint64_t need_bytes;     /* of the candidate, alone; 0: not known */
 	uint64_t loading_bytes;  /* of the candidate, while it loads beside the old one */
 	uint64_t staged_bytes;   /* of a lean candidate before its copy of the model */
+	uint64_t copy_bytes;     /* of need and loading: what is to be shared */
 };
 
 struct strategy_decision {

@@ -17,6 +17,7 @@
 #include "supervisor/commands.h"
 #include "supervisor/control.h"
 #include "supervisor/device.h"
+#include "supervisor/store.h"
 #include "supervisor/http.h"
 #include "supervisor/listen.h"
 #include "supervisor/manifest.h"
@@ -32,6 +33,7 @@ struct supervisor {
 	struct ev_loop *loop;
 	struct config *config;
 	struct device host;
+	struct store store;
 	struct watch *watch;
 	struct watch_path *config_watch;
 	struct watch_path *models_watch;
@@ -165,6 +167,7 @@ static int supervisor_add(struct supervisor *supervisor, struct config *config,
 		.watch = supervisor->watch,
 		.config = config,
 		.device = &supervisor->host,
+		.store = &supervisor->store,
 		.numbers = &supervisor->numbers,
 		.listener = &supervisor->listener,
 	};
@@ -545,6 +548,7 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	supervisor->config = config;
 	supervisor->numbers = (struct numbers)NUMBERS_NULL;
 	device_init(&supervisor->host, "host");
+	store_init(&supervisor->store, &supervisor->host);
 	supervisor->host.config = config->host;
 	supervisor->started_ns = clock_now_ns();
 	supervisor->listener = (struct model_listener){
@@ -606,6 +610,7 @@ void supervisor_free(struct supervisor *supervisor)
 			ev_signal_stop(supervisor->loop, &supervisor->signals[i]);
 		ev_loop_destroy(supervisor->loop);
 	}
+	store_fini(&supervisor->store);
 	device_fini(&supervisor->host);
 	numbers_fini(&supervisor->numbers);
 	config_unref(supervisor->config);

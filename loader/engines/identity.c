@@ -2,8 +2,8 @@
 
 /*
  * The engine that answers with its input: what is left is everything around an engine, to
- * be tested and measured. With a model file it holds a private copy of that, as any model
- * holds its weights.
+ * be tested and measured. With a model file it holds that as any model holds its weights:
+ * as it is shared, or a private copy.
  */
 
 #include <errno.h>
@@ -20,6 +20,7 @@ struct engine {
 	const struct engine_config *config;
 	struct timespec delay;
 	unsigned char *weights; /* a private copy, or NULL */
+	bool is_private;        /* insists on one */
 };
 
 static int identity_check_specs(const struct engine_config *config, struct err *err)
@@ -106,12 +107,14 @@ static int identity_read_options(struct engine *engine,
 			secret = option->value;
 		else if (strcmp(option->name, "secret_prefix") == 0)
 			prefix = option->value;
+		else if (strcmp(option->name, "private") == 0)
+			engine->is_private = strcmp(option->value, "yes") == 0;
 		else if (strcmp(option->name, "delay_us") == 0)
 			r = identity_read_delay(engine, option->value, err);
 		else
 			r = err_set(err, ENGINE_E_CONFIG,
 			            "engine identity has no option '%s'; it has secret, "
-			            "secret_prefix, delay_us",
+			            "secret_prefix, private, delay_us",
 			            option->name);
 	}
 	if (r == 0 && (secret || prefix))
@@ -143,7 +146,9 @@ static int identity_take_weights(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
 
-	if (config->weights_bytes == 0)
+	if (config->is_shared && engine->is_private)
+		return err_set(err, ENGINE_E_PRIVATE, "option.private says so");
+	if (config->weights_bytes == 0 || config->is_shared)
 		return 0;
 	engine->weights = malloc(config->weights_bytes);
 	if (!engine->weights)

@@ -393,7 +393,6 @@ const struct engine_api *moult_engine(void)
 		.abi = ENGINE_ABI,
 		.name = "fault",
 		.version = MOULT_VERSION,
-		.keeps_weights = true,
 		.stage = fault_stage,
 		.commit = fault_commit,
 		.infer = fault_infer,

@@ -2,6 +2,7 @@
 #include "tests/loader/drive.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <spawn.h>
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,6 +51,7 @@ void drive_start(struct drive *drive, size_t arena_bytes)
 	CLOSE_FD int theirs = -1;
 
 	memset(drive, 0, sizeof(*drive));
+	drive->store_fd = -1;
 	assert_int_equal(memfd_create_sealed(&drive->requests, "moult-requests",
 	                                     DRIVE_SLOT_BYTES * DRIVE_LEASES,
 	                                     MEMFD_PEER_READS),
@@ -110,6 +114,63 @@ static int drive_make_secrets(const char *const *secrets)
 	return fd;
 }
 
+static int drive_open_store(off_t bytes)
+{
+	int fd = memfd_create("moult-weights", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, bytes), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+	return fd;
+}
+
+/* Returns the model file, which the caller closes. */
+static int drive_add_weights(struct drive *drive, const json_t *config, int *fds,
+                             size_t *n_fds)
+{
+	const char *path = json_string_value(json_object_get(config, "path"));
+	const char *how = json_string_value(json_object_get(config, "weights"));
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat status;
+
+	assert_int_equal(fstat(file, &status), 0);
+	if (strcmp(how, "map") == 0) {
+		fds[(*n_fds)++] = drive->store_fd;
+		return file;
+	}
+	fds[(*n_fds)++] = file;
+	if (strcmp(how, "fill") == 0) {
+		drive->store_fd = drive_open_store(status.st_size);
+		fds[(*n_fds)++] = drive->store_fd;
+	}
+	return file;
+}
+
+void drive_adopt(struct drive *drive, struct drive *from)
+{
+	drive->store_fd = take_fd(&from->store_fd);
+}
+
+void drive_check_store(const struct drive *drive, const char *path)
+{
+	CLOSE_FD int file = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat status;
+	void *a;
+	void *b;
+
+	assert_int_equal(fcntl(drive->store_fd, F_GET_SEALS),
+	                 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+	assert_int_equal(fstat(file, &status), 0);
+	a = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, file, 0);
+	b = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, drive->store_fd,
+	         0);
+	assert_ptr_not_equal(a, MAP_FAILED);
+	assert_ptr_not_equal(b, MAP_FAILED);
+	assert_memory_equal(a, b, (size_t)status.st_size);
+	(void)munmap(a, (size_t)status.st_size);
+	(void)munmap(b, (size_t)status.st_size);
+}
+
 void drive_load(struct drive *drive, json_t *config, const char *const *secrets)
 {
 	FREE char *payload = json_dumps(config, JSON_COMPACT);
@@ -122,10 +183,14 @@ void drive_load(struct drive *drive, json_t *config, const char *const *secrets)
 		[PROTO_LOAD_FD_SUPERVISOR_BELL] = drive->supervisor_bell,
 		[PROTO_LOAD_FD_SECRETS] = secrets_fd,
 	};
+	size_t n_fds = PROTO_LOAD_FD_WEIGHTS;
+	CLOSE_FD int file = -1;
 
+	if (json_object_get(config, "weights"))
+		file = drive_add_weights(drive, config, fds, &n_fds);
 	json_decref(config);
 	assert_int_equal(chan_send(&drive->chan, PROTO_LOAD, DRIVE_GENERATION, payload,
-	                           fds, PROTO_LOAD_FD_WEIGHTS),
+	                           fds, n_fds),
 	                 0);
 }
 

@@ -33,6 +33,7 @@ struct drive {
 	int loader_bell;
 	int supervisor_bell;
 	struct chan_message message;
+	int store_fd; /* shared weights; -1: none */
 };
 
 /* Where moult-loader and the engines are. */
@@ -43,7 +44,9 @@ void drive_start(struct drive *drive, size_t arena_bytes);
 /* A configuration with @engine, one FP32 input and output x of shape [-1,@width], and
  * nothing special. The caller changes and owns it. */
 json_t *drive_config(const char *engine, int width);
-/* Sends LOAD; takes @config. @secrets: "NAME=VALUE" texts up to a NULL. */
+/* Sends LOAD; takes @config. @secrets: "NAME=VALUE" texts up to a NULL. When @config has
+ * "weights", the model file goes along: with "fill" also a new store for it, with "map" the
+ * store that the drive has, in its place. */
 void drive_load(struct drive *drive, json_t *config, const char *const *secrets);
 /* The payload of the next message, which must be of @type. The caller owns it. */
 json_t *drive_expect(struct drive *drive, enum proto_type type);
@@ -52,6 +55,10 @@ void drive_ready(struct drive *drive, json_t *config);
 /* LOAD, COMMIT, whatever it takes until it is REFUSED. Takes @config; the caller owns the
  * payload. */
 json_t *drive_refused(struct drive *drive, json_t *config, const char *const *secrets);
+/* "map" from now on what @from, which is over, has filled. */
+void drive_adopt(struct drive *drive, struct drive *from);
+/* Nobody can change it any more, and it is what @path holds. */
+void drive_check_store(const struct drive *drive, const char *path);
 void drive_send(struct drive *drive, enum proto_type type);
 
 /* Puts a request into the slot of @lease. @json_bytes < 0: all of @body is JSON. */

@@ -10,9 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
+#include "shared/cleanup.h"
 #include "tests/loader/drive.h"
 
 #define ARENA_BYTES ((size_t)4 << 20)
@@ -79,6 +81,30 @@ static void infer(struct drive *drive, uint64_t lease, const char *body, int wan
 	"\"data\":[1,2]},{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[1,2],"         \
 	"\"data\":[10,20]}]}"
 
+/* Shared from the file on, and once more as another loader finds it. */
+static void answer_shared(json_t *config, const char *body, int status, const char *text)
+{
+	const char *path = json_string_value(json_object_get(config, "path"));
+	json_t *second = json_deep_copy(config);
+	struct drive drives[2];
+
+	assert_int_equal(json_object_set_new(config, "weights", json_string("fill")), 0);
+	assert_int_equal(json_object_set_new(second, "weights", json_string("map")), 0);
+	for (size_t i = 0; i < 2; i++) {
+		drive_start(&drives[i], ARENA_BYTES);
+		if (i > 0)
+			drive_adopt(&drives[i], &drives[0]);
+		drive_ready(&drives[i], i > 0 ? second : json_incref(config));
+		drive_check_store(&drives[i], path);
+		infer(&drives[i], 1, body, status, text);
+		drive_quit(&drives[i]);
+	}
+	/* What the model has written it has written for itself. */
+	drive_check_store(&drives[1], path);
+	close_fd(&drives[1].store_fd);
+	json_decref(config);
+}
+
 static void test_answers(void **state)
 {
 	static const struct {
@@ -99,6 +125,8 @@ static void test_answers(void **state)
 		{ "picky.pt", X2, Y2, BODY_X("13,0"), 500, "thirteen is not welcome" },
 		/* One warm-up run, one with a whole batch, then this. */
 		{ "buffer.pt", X2, Y2, BODY_X("0,0"), 200, "\"data\":[3" },
+		{ "tied.pt", X2, Y1, BODY_X("3,4"), 200, "\"data\":[6" },
+		{ "constant.pt", X2, Y2, BODY_X("3,4"), 200, "\"data\":[10" },
 	};
 
 	(void)state;
@@ -110,11 +138,57 @@ static void test_answers(void **state)
 		            torch_config(rows[i].file, rows[i].inputs, rows[i].outputs));
 		infer(&drive, 1, rows[i].body, rows[i].status, rows[i].text);
 		drive_quit(&drive);
+		answer_shared(torch_config(rows[i].file, rows[i].inputs, rows[i].outputs),
+		              rows[i].body, rows[i].status, rows[i].text);
 	}
 }
 
+/* What cannot be shared is said, computed nevertheless, and not held twice. */
+static void test_private(void **state)
+{
+	static const struct {
+		const char *file;
+		const char *why;
+	} rows[] = {
+		{ "packed.pt", "packs its weights" },
+		{ "deflated.pt", "compressed or not aligned" },
+		{ "unaligned.pt", "compressed or not aligned" },
+		{ "beyond.pt", "beyond the end" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		json_t *config = torch_config(rows[i].file, X2, Y1);
+		struct drive drive;
+		struct stat store;
+		json_t *staged;
+		const char *why;
+
+		assert_int_equal(json_object_set_new(config, "weights",
+		                                     json_string("fill")),
+		                 0);
+		drive_start(&drive, ARENA_BYTES);
+		drive_load(&drive, config, NULL);
+		staged = drive_expect(&drive, PROTO_STAGED);
+		why = json_string_value(json_object_get(staged, "private"));
+		if (!why || !strstr(why, rows[i].why))
+			fail_msg("%s: '%s' lacks '%s'", rows[i].file, why, rows[i].why);
+		json_decref(staged);
+		assert_int_equal(fstat(drive.store_fd, &store), 0);
+		assert_int_equal(store.st_blocks, 0);
+		drive_send(&drive, PROTO_COMMIT);
+		json_decref(drive_expect(&drive, PROTO_COMMITTED));
+		json_decref(drive_expect(&drive, PROTO_READY));
+		infer(&drive, 1, BODY_X("3,4"), 200, "\"data\":[");
+		drive_quit(&drive);
+		close_fd(&drive.store_fd);
+	}
+}
+
+/* Of both ways to have the weights. */
 static void test_refusals(void **state)
 {
+	const char *const ways[] = { "private", "fill" };
 	static const struct {
 		const char *file;
 		const char *inputs;
@@ -153,7 +227,8 @@ static void test_refusals(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t n = 0; n < 2 * sizeof(rows) / sizeof(rows[0]); n++) {
+		size_t i = n / 2;
 		json_t *config =
 			torch_config(rows[i].file, rows[i].inputs, rows[i].outputs);
 		char name[32];
@@ -177,6 +252,9 @@ static void test_refusals(void **state)
 			                                     json_string(rows[i].value)),
 			                 0);
 		}
+		assert_int_equal(json_object_set_new(config, "weights",
+		                                     json_string(ways[n % 2])),
+		                 0);
 		drive_start(&drive, ARENA_BYTES);
 		payload = drive_refused(&drive, config, NULL);
 		reason = json_string_value(json_object_get(payload, "reason"));
@@ -191,6 +269,7 @@ static void test_refusals(void **state)
 		                                               : PROTO_EXIT_INTERNAL;
 		json_decref(payload);
 		drive_end(&drive, status);
+		close_fd(&drive.store_fd);
 	}
 }
 
@@ -198,6 +277,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_private),
 		cmocka_unit_test(test_refusals),
 	};
 

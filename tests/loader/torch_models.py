@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the small TorchScript files that test_torch reads. Exits 77 without torch."""
 
+import struct
 import sys
+import zipfile
 from pathlib import Path
 from typing import Dict, List, Tuple
 
@@ -100,15 +102,75 @@ class Buffer(torch.nn.Module):
         return x * 0 + self.n
 
 
+class Tied(torch.nn.Module):
+    """One storage with two names, one of them a transposed view that forward writes to: all
+    of it must be the same memory. Each call adds one to the weight of x[0], which then
+    counts 3 by the third call: 3 * (0 + ...)."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(2, 2))
+        self.register_buffer("view", self.weight.detach().t())
+
+    def forward(self, x):
+        self.view[0, :1] += 1
+        return x[:, :1] * self.weight[0, 0] - x[:, :1]
+
+
+class Constant(torch.nn.Module):
+    """Frozen before it is saved: its tensor is a constant of the graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.k = torch.full((2,), 7.0)
+
+    def forward(self, x):
+        return x + self.k
+
+
+def rewrite(source: Path, target: Path, method: int) -> None:
+    """The same archive as another program would write it."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", method) as new:
+        for item in old.infolist():
+            new.writestr(item.filename, old.read(item))
+
+
+def overstate(source: Path, target: Path) -> None:
+    """Says of a storage that it has more elements than the file has bytes."""
+    with zipfile.ZipFile(source) as old:
+        names = {item.filename: old.read(item) for item in old.infolist()}
+    pickles = [name for name in names if name.endswith("/data.pkl")]
+    # The bias: 1 element, in a tuple (storage, FloatStorage, key, device, 1).
+    marked = names[pickles[0]]
+    at = marked.rindex(b"cpu")
+    one = marked.index(b"K\x01", at)
+    names[pickles[0]] = marked[:one] + b"J\xff\xff\xff\x0f" + marked[one + 2:]
+    with zipfile.ZipFile(target, "w") as new:
+        for name, data in names.items():
+            item = zipfile.ZipInfo(name)
+            # The padding that torch.save puts in, so that data begins at 64 bytes.
+            begin = new.fp.tell() + 30 + len(name)
+            item.extra = b"FB" + struct.pack("<H", (-(begin + 4)) % 64) + \
+                b"Z" * ((-(begin + 4)) % 64)
+            new.writestr(item, data)
+
+
 def main(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     models = [Sum(), InPlace(), Nested(), Two(), Listed(), Named(), Half(), Number(),
-              Text(), Picky(), Greedy(), Buffer()]
+              Text(), Picky(), Greedy(), Buffer(), Tied()]
     for model in models:
         path = target / f"{type(model).__name__.lower()}.pt"
         torch.jit.script(model).save(str(path))
     whole = (target / "sum.pt").read_bytes()
     (target / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    torch.jit.freeze(torch.jit.script(Constant().eval())).save(str(target / "constant.pt"))
+    wide = torch.nn.Sequential(torch.nn.Linear(2, 256), torch.nn.Linear(256, 1))
+    packed = torch.quantization.quantize_dynamic(wide, {torch.nn.Linear})
+    torch.jit.script(packed).save(str(target / "packed.pt"))
+    rewrite(target / "sum.pt", target / "deflated.pt", zipfile.ZIP_DEFLATED)
+    rewrite(target / "sum.pt", target / "unaligned.pt", zipfile.ZIP_STORED)
+    overstate(target / "sum.pt", target / "beyond.pt")
     (target / "text_file.pt").write_bytes(b"this is no archive\n" * 100)
 
 

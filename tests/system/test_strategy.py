@@ -38,6 +38,9 @@ class Sampler:
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
+    def extra(self):
+        return 0
+
     def run(self):
         while not self.is_over.is_set():
             # There and back: what a loader holds both times it held in between, when the
@@ -46,7 +49,8 @@ class Sampler:
             pids = children(self.pid)
             there = {pid: anon_bytes(pid) for pid in pids}
             back = {pid: anon_bytes(pid) for pid in reversed(pids)}
-            self.peak = max(self.peak, sum(min(there[pid], back[pid]) for pid in pids))
+            held = sum(min(there[pid], back[pid]) for pid in pids)
+            self.peak = max(self.peak, held + self.extra())
             self.samples += 1
             time.sleep(0.001)
 
@@ -68,12 +72,12 @@ def device(budget_mib, reserve_mib=0):
     return f"[device host]\nbudget = {budget_mib}M\nreserve = {reserve_mib}M\n"
 
 
-def begin(start, tmp_path, supervisor="", **keys):
+def begin(start, tmp_path, supervisor="", share="off", **keys):
     write_model(tmp_path / "weights.bin")
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "token").write_text("good-0")
     moult = start(echo_section(path=tmp_path / "weights.bin", secrets=tmp_path / "secrets",
-                               **keys), supervisor=supervisor)
+                               share=share, **keys), supervisor=supervisor)
     moult.note_fds()
     return moult
 

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+
+#define STORE_SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+#define STORE_ALL_SEALS  (STORE_SIZE_SEALS | F_SEAL_WRITE | F_SEAL_SEAL)
+
+void store_init(struct store *store, struct device *device)
+{
+	*store = (struct store){ .device = device };
+	LIST_INIT(&store->copies);
+}
+
+void store_fini(struct store *store)
+{
+	assert(LIST_EMPTY(&store->copies));
+	(void)store;
+}
+
+struct store_copy *store_find(const struct store *store, const struct stat *file)
+{
+	struct store_copy *copy;
+
+	LIST_FOREACH (copy, &store->copies, link)
+		if (inputs_is_same_file(&copy->file, file))
+			return copy;
+	return NULL;
+}
+
+/* Its size is sealed from the start: a mapping of it never ends early. */
+static int store_open(off_t bytes)
+{
+	int fd = memfd_create("moult-weights", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, bytes) < 0 || fcntl(fd, F_ADD_SEALS, STORE_SIZE_SEALS) < 0) {
+		r = -errno;
+		close_fd(&fd);
+		return r;
+	}
+	return fd;
+}
+
+int store_take(struct store *store, const struct stat *file, uint64_t claim_bytes,
+               struct store_copy **ret_copy, struct err *err)
+{
+	struct store_copy *copy = store_find(store, file);
+	int fd;
+
+	if (copy) {
+		*ret_copy = store_copy_ref(copy);
+		return 0;
+	}
+	fd = store_open(file->st_size);
+	copy = fd < 0 ? NULL : calloc(1, sizeof(*copy));
+	if (!copy) {
+		int r = fd < 0 ? fd : -ENOMEM;
+
+		close_fd(&fd);
+		return err_set(err, r, "no shared memory for the model: %s",
+		               strerror(-r));
+	}
+	*copy = (struct store_copy){ .store = store, .refs = 1, .fd = fd, .file = *file };
+	device_add_memory(store->device, &copy->use, fd, claim_bytes);
+	*ret_copy = copy;
+	return 0;
+}
+
+struct store_copy *store_copy_ref(struct store_copy *copy)
+{
+	if (copy)
+		copy->refs++;
+	return copy;
+}
+
+void store_copy_unref(struct store_copy *copy)
+{
+	if (!copy || --copy->refs > 0)
+		return;
+	if (copy->is_full)
+		LIST_REMOVE(copy, link);
+	device_remove(&copy->use);
+	close_fd(&copy->fd);
+	free(copy);
+}
+
+uint64_t store_copy_bytes(const struct store_copy *copy)
+{
+	return copy ? (uint64_t)copy->file.st_size : 0;
+}
+
+int store_copy_publish(struct store_copy *copy, const char *sha256)
+{
+	struct stat now;
+
+	if (copy->is_full)
+		return 0;
+	if (fcntl(copy->fd, F_GET_SEALS) != STORE_ALL_SEALS ||
+	    fstat(copy->fd, &now) < 0 || now.st_size != copy->file.st_size ||
+	    strlen(sha256) != sizeof(copy->sha256) - 1)
+		return -EBADMSG;
+	(void)snprintf(copy->sha256, sizeof(copy->sha256), "%s", sha256);
+	copy->is_full = true;
+	copy->use.claim_bytes = 0;
+	/* Two loaders may have filled one each: later ones take either. */
+	LIST_INSERT_HEAD(&copy->store->copies, copy, link);
+	return 0;
+}

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One copy of the weights for all loaders that need it, and none that nobody needs.
+
+The memory is real: what loaders hold for themselves (RssAnon) and what moultd holds for
+them (memfds, by their blocks) is sampled a thousand times a second.
+"""
+import os
+import pathlib
+import signal
+
+import pytest
+
+from harness import Load, echo_section, wait_for
+from test_inputs import rewrite
+from test_strategy import COPY, MIB, RELOADS, Sampler, begin, device, rotate, write_model
+
+
+def copies(pid):
+    """Shared copies of weights: {inode: bytes in memory}."""
+    found = {}
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            if "memfd:moult-weights" in os.readlink(fd):
+                status = os.stat(fd)
+                found[status.st_ino] = status.st_blocks * 512
+        except OSError:
+            pass
+    return found
+
+
+class SharedSampler(Sampler):
+    """What moultd holds counts as well: its descriptors live as long as the memory does."""
+
+    def extra(self):
+        return sum(copies(self.pid).values())
+
+
+def share_begin(start, tmp_path, supervisor="", **keys):
+    return begin(start, tmp_path, supervisor, **{"share": "memory", **keys})
+
+
+def test_secrets_rotate_over_one_copy(start, tmp_path):
+    moult = share_begin(start, tmp_path, device(COPY * 13 // 10 // MIB))
+    before = copies(moult.pid)
+    load = Load(moult.port)
+    sampler = SharedSampler(moult.pid)
+    for i in range(3 * RELOADS):
+        receipt = rotate(moult, tmp_path, f"good-{i + 1}")
+        assert receipt["outcome"] == "ok" and receipt["strategy"] == "handoff", receipt
+        assert receipt["phases_ms"]["pause"] == 0
+        assert receipt["memory"]["peak"]["shared_bytes"] == COPY
+    peak = sampler.stop()
+    load.stop_and_check()
+    assert COPY <= peak < COPY * 1.3, peak
+    # The very same memory, all the time.
+    assert copies(moult.pid) == before and list(before.values()) == [COPY]
+    weights = moult.status("echo")["weights"]
+    assert weights == {"share": "memory", "shared_bytes": COPY, "why_private": None}
+
+
+@pytest.mark.parametrize("wanted", ["auto", "staged", "stop-first"])
+def test_a_new_file_takes_the_place_of_the_old(start, tmp_path, wanted):
+    moult = share_begin(start, tmp_path, device(COPY * 13 // 10 // MIB), strategy=wanted)
+    load = Load(moult.port)
+    sampler = SharedSampler(moult.pid)
+    for i in range(RELOADS):
+        before = len(moult.receipts())
+        write_model(tmp_path / "weights.bin", seed=i + 2)
+        receipt = wait_for("a receipt", lambda: moult.receipts()[before:])[0]
+        assert receipt["outcome"] == "ok", receipt
+        assert receipt["strategy"] == ("staged" if wanted == "auto" else wanted), receipt
+    peak = sampler.stop()
+    load.stop_and_check()
+    assert COPY <= peak < COPY * 1.3, peak
+    assert list(copies(moult.pid).values()) == [COPY]
+
+
+def test_both_copies_live_side_by_side_where_there_is_room(start, tmp_path):
+    moult = share_begin(start, tmp_path)
+    load = Load(moult.port)
+    sampler = SharedSampler(moult.pid)
+    for i in range(RELOADS):
+        before = len(moult.receipts())
+        write_model(tmp_path / "weights.bin", seed=i + 2)
+        receipt = wait_for("a receipt", lambda: moult.receipts()[before:])[0]
+        assert receipt["strategy"] == "overlap", receipt
+        assert receipt["phases_ms"]["pause"] == 0
+        assert receipt["memory"]["peak"]["shared_bytes"] == 2 * COPY
+        assert receipt["memory"]["after"]["shared_bytes"] == COPY
+    load.stop_and_check()
+    # What the other tests take for their limit, this one must be seen to break.
+    assert sampler.stop() > 1.5 * COPY
+    assert list(copies(moult.pid).values()) == [COPY]
+
+
+def test_the_next_loader_adopts_what_a_dead_one_filled(start, tmp_path):
+    moult = share_begin(start, tmp_path)
+    [inode] = copies(moult.pid)
+    sha256 = moult.status("echo")["weights_sha256"]
+    load = Load(moult.port)
+    for _ in range(5):
+        pid = moult.status("echo")["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_for("another loader", lambda: moult.status("echo")["pid"] not in (0, pid))
+        assert list(copies(moult.pid)) == [inode]
+        assert moult.status("echo")["weights_sha256"] == sha256
+    load.stop_and_check()
+
+
+def test_two_models_of_one_file_have_one_copy(start, tmp_path):
+    write_model(tmp_path / "weights.bin")
+    moult = start(echo_section(path=tmp_path / "weights.bin"),
+                  echo_section("other", path=tmp_path / "weights.bin"))
+    wait_for("both", lambda: all(moult.status(n)["state"] == "ready"
+                                 for n in ("echo", "other")))
+    # They may have started at once and filled one each; from then on there is one.
+    for name in ("echo", "other"):
+        assert moult.reload(name).returncode == 0
+    assert list(copies(moult.pid).values()) == [COPY]
+    moult.note_fds()
+
+
+def test_an_engine_that_cannot_share_has_its_own(start, tmp_path):
+    moult = share_begin(start, tmp_path, device(COPY * 13 // 10 // MIB),
+                        **{"option.private": "yes"})
+    weights = moult.status("echo")["weights"]
+    assert weights["share"] == "off" and weights["shared_bytes"] == 0, weights
+    assert "option.private" in weights["why_private"], weights
+    assert copies(moult.pid) == {}
+    load = Load(moult.port)
+    sampler = SharedSampler(moult.pid)
+    for i in range(RELOADS):
+        receipt = rotate(moult, tmp_path, f"good-{i + 1}")
+        assert receipt["outcome"] == "ok" and receipt["strategy"] == "staged", receipt
+    assert sampler.stop() < COPY * 1.3
+    load.stop_and_check()
+    # It is not asked again: that would cost a copy each time.
+    assert moult.log_text().count("weights_private") == 1
+    assert moult.status("echo")["weights"]["why_private"] == weights["why_private"]
+
+
+def test_the_file_itself(start, tmp_path):
+    moult = share_begin(start, tmp_path, share="file")
+    assert copies(moult.pid) == {}
+    sha256 = moult.status("echo")["weights_sha256"]
+    load = Load(moult.port)
+    sampler = SharedSampler(moult.pid)
+    receipt = rotate(moult, tmp_path, "good-1")
+    assert receipt["strategy"] == "handoff", receipt
+    write_model(tmp_path / "weights.bin", seed=2)
+    wait_for("a receipt", lambda: moult.receipts()[2:])
+    load.stop_and_check()
+    assert sampler.stop() < COPY / 4
+    assert moult.status("echo")["weights_sha256"] != sha256
+
+
+def test_sharing_is_switched_off_and_on(start, tmp_path):
+    write_model(tmp_path / "weights.bin")
+    moult = start(echo_section(path=tmp_path / "weights.bin"))
+    load = Load(moult.port)
+    for share, count in (("off", 0), ("memory", 1), ("file", 0)):
+        before = len(moult.receipts())
+        rewrite(moult, echo_section(path=tmp_path / "weights.bin", share=share))
+        receipt = wait_for("a receipt", lambda: moult.receipts()[before:])[0]
+        assert receipt["outcome"] == "ok", receipt
+        assert len(copies(moult.pid)) == count
+        assert moult.status("echo")["weights"]["share"] == share
+    load.stop_and_check()
