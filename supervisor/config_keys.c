@@ -657,7 +657,17 @@ static const struct config_key model_keys[] = {
 			"want of memory does, is tried again after this time, then "
 			"after twice as long, up to sixteen times as long, for as long "
 			"as what served before goes on.\n"
-			"With 0 it waits for a change.",
+			"Where it failed after the old generation was gone, as may be "
+			"with\n"
+			".Cm staged\n"
+			"and\n"
+			".Cm stop-first ,\n"
+			"what served before is built again, and each further try costs "
+			"a pause: three are made.\n"
+			"A try for which there is too little memory is refused before "
+			"anything is stopped, and does not count.\n"
+			"After that, and with 0, it waits for a change or for\n"
+			".Ic moultctl reload .",
 	},
 	{
 		.name = "watch_window",
@@ -675,6 +685,8 @@ static const struct config_key model_keys[] = {
 			".Cm watch_latency ,\n"
 			"or when three of its loaders die, the model goes back by "
 			"itself to what served before.\n"
+			"A loader that somebody else killed does not count; one that "
+			"the kernel killed for want of memory does.\n"
 			"With 0 nothing is compared.",
 	},
 	{

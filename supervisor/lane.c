@@ -318,6 +318,15 @@ bool lane_flush(struct lane *lane)
 	return ring_sleep(&lane->answer);
 }
 
+void lane_hurry(struct lane *lane)
+{
+	const uint64_t one = 1;
+
+	/* EAGAIN: the bell rings already. */
+	if (!lane->is_closed)
+		(void)!write(lane->loader_bell, &one, sizeof(one));
+}
+
 void lane_wake(struct lane *lane)
 {
 	ring_wake(&lane->answer);

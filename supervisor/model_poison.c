@@ -148,8 +148,8 @@ static enum model_blame model_blame_of(const struct generation *dead)
 		return MODEL_BLAME_NOBODY;
 	/* Without having been asked to stop: a stall or a violation. And what makes a loader
 	 * run out of memory may well be the request. */
-	if (dead->entered_ns[GENERATION_KILLING] || dead->was_oom_victim ||
-	    !WIFSIGNALED(status))
+	if (dead->entered_ns[GENERATION_KILLING] || dead->entered_ns[GENERATION_FAILED] ||
+	    dead->was_oom_victim || !WIFSIGNALED(status))
 		return MODEL_BLAME_CRASH;
 	switch (WTERMSIG(status)) {
 	case SIGKILL:
@@ -160,6 +160,11 @@ static enum model_blame model_blame_of(const struct generation *dead)
 	default:
 		return MODEL_BLAME_CRASH;
 	}
+}
+
+bool model_was_killed(const struct generation *dead)
+{
+	return model_blame_of(dead) == MODEL_BLAME_KILL;
 }
 
 /* True when @request must not be tried any more; it may become a suspect. */
