@@ -12,8 +12,8 @@
  *	stop-first  retire the old one and wait until it is gone; spawn, ...
  *
  * Before the old one is retired, a candidate that fails changes nothing. After that, what
- * served last is rebuilt (reload_again.c). Every reload ends with a receipt, when the old one is
- * reaped and the new one serves, or when it failed.
+ * served last is rebuilt (reload_again.c). Every reload ends with a receipt, when the old
+ * generation is reaped and the new one serves, or when it failed.
  */
 
 #include <assert.h>
