@@ -105,8 +105,11 @@ static const struct config_key supervisor_keys[] = {
 		.fallback = "1024",
 		.unit = "connections",
 		.help = "HTTP connections at once.\n"
-			"At this limit the ones that have been idle longest are closed; "
-			"when none is idle, more wait to be accepted.",
+			"At this limit the ones that have been idle longest are closed, "
+			"then those whose headers have been due for longest, with "
+			"status 503.\n"
+			"One that has sent the headers of a request is never closed for "
+			"another; when all have, more wait to be accepted.",
 	},
 	{
 		.name = "connection_memory",
