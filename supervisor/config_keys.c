@@ -220,7 +220,8 @@ static const struct config_key supervisor_keys[] = {
 		.fallback = "30s",
 		.help = "How long running requests may take to end when\n"
 			".Xr moultd 8\n"
-			"is told to stop.",
+			"is told to stop.\n"
+			"What has no answer by then is answered with status 503.",
 	},
 };
 
