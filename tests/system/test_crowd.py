@@ -169,16 +169,22 @@ def test_heads_under_way_make_room(start):
     def http():
         return moult.status()["supervisor"]["http"]
     wait_for("all of them", lambda: http()["accepted_total"] > 300)
-    for _ in range(20):
-        begun = time.monotonic()
-        assert moult.get("/v2/health/live", timeout=30)[0] == 200
-        assert time.monotonic() - begun < 5
-        status, _, body = moult.infer("echo", BODY)
-        assert status == 200, body
+
+    def ask(times):
+        """Over fresh connections. The slowest answer about health."""
+        slowest_s = 0.0
+        for _ in range(times):
+            begun = time.monotonic()
+            assert moult.get("/v2/health/live", timeout=30)[0] == 200
+            slowest_s = max(slowest_s, time.monotonic() - begun)
+            status, _, body = moult.infer("echo", BODY)
+            assert status == 200, body
+        return slowest_s * 1e3
+    slowest_ms = ask(20)
+    assert slowest_ms < 5000
     crowd.come_again()
-    for _ in range(4):
-        assert moult.get("/v2/health/live", timeout=30)[0] == 200
-        assert moult.infer("echo", BODY)[0] == 200
+    print(f"health: {slowest_ms:.1f} ms at worst behind them, {ask(4):.1f} ms while they "
+          "come again at once")
     wait_for("some of them again", lambda: crowd.came_again > 64)
     assert patient.recv(4096).startswith(b"HTTP/1.1 200")
     patient.close()
