@@ -362,6 +362,14 @@ void lane_close(struct lane *lane,
 	close_fd(&lane->supervisor_bell);
 }
 
+void lane_visit(const struct lane *lane,
+                void (*visit)(void *context, struct request *request), void *context)
+{
+	for (uint32_t i = 0; i < lane->leases; i++)
+		if (lane->slots[i].request)
+			visit(context, lane->slots[i].request);
+}
+
 uint32_t lane_leased(const struct lane *lane)
 {
 	return lane->n_leased;

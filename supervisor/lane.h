@@ -61,6 +61,10 @@ void lane_wake(struct lane *lane);
 void lane_close(struct lane *lane,
                 void (*on_lease)(void *context, struct request *request), void *context);
 
+/* Shows each leased request to @visit, which ends no lease. */
+void lane_visit(const struct lane *lane,
+                void (*visit)(void *context, struct request *request), void *context);
+
 uint32_t lane_leased(const struct lane *lane);
 /* A suspect is leased: nothing else may be beside it. */
 bool lane_has_suspect(const struct lane *lane);

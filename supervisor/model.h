@@ -87,6 +87,9 @@ json_t *model_explain(struct model *model);
 
 /* No new requests; drains and ends every generation; on_stopped follows, from the loop. */
 void model_stop(struct model *model);
+/* The time of the end is over: answers what is held or leased with 503, now. Comes before
+ * model_stop(), or after it. */
+void model_give_up(struct model *model);
 /* All of its processes are gone. */
 bool model_is_stopped(const struct model *model);
 /* No owner holds a request of it any more: model_free() is safe. */

@@ -193,6 +193,7 @@ void model_on_lease_lost(void *context, struct generation *generation,
 	struct model *model = context;
 	bool is_guilty = !model->is_stopping && model_judge(generation, request);
 	bool is_lost = !request->has_owner || request->is_answering || model->is_stopping;
+	enum request_failure failure = REQUEST_FAILURE_CRASH;
 	char reason[ERR_TEXT_MAX];
 
 	if (is_guilty) {
@@ -202,10 +203,11 @@ void model_on_lease_lost(void *context, struct generation *generation,
 		(void)snprintf(reason, sizeof(reason),
 		               "the loader died with the request (%.400s)",
 		               generation->failure.text);
-		model_fail_request(request,
-		                   request->has_owner ? REQUEST_FAILURE_CRASH
-		                                      : REQUEST_FAILURE_LEFT,
-		                   500, reason);
+		if (request->is_expired)
+			failure = REQUEST_FAILURE_DEADLINE;
+		else if (!request->has_owner)
+			failure = REQUEST_FAILURE_LEFT;
+		model_fail_request(request, failure, 500, reason);
 	} else {
 		queue_hold(&model->queue, request);
 	}
