@@ -391,7 +391,7 @@ static int loader_stage(struct loader *loader)
 	if (r)
 		return loader_refuse(loader, r, &err);
 	if (!loader->config.is_urgent)
-		priority_lower(&priority, LOADER_IDLE_NS);
+		priority_lower(&priority, LOADER_IDLE_NS, loader->lane.loader_bell);
 	r = loader_build(loader, &err);
 	if (!loader->config.is_urgent)
 		priority_restore(&priority);

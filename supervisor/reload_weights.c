@@ -96,7 +96,8 @@ void reload_weights_note(const struct model *model, const struct inputs *inputs,
 			model->good &&
 			inputs_is_same_file(&model->good->file, &inputs->file);
 	if (copy != model->copy)
-		facts->old_bytes += reload_weights_own_bytes(model);
+		facts->resident_bytes = reload_weights_own_bytes(model);
+	facts->old_bytes += facts->resident_bytes;
 }
 
 /* Operators who share the file itself vouch for it: it is hashed once. */

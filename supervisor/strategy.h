@@ -43,6 +43,7 @@ struct strategy_facts {
 	uint64_t loading_bytes;  /* of the candidate, while it loads beside the old one */
 	uint64_t staged_bytes;   /* of a lean candidate before its copy of the model */
 	uint64_t copy_bytes;     /* of need and loading: what is to be shared */
+	uint64_t resident_bytes; /* of old_bytes: what is shared */
 };
 
 struct strategy_decision {

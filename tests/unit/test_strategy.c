@@ -144,11 +144,67 @@ static void test_json(void **state)
 	json_decref(json);
 }
 
+/* Beside weights that stay only what a process needs for itself counts. */
+static void test_handoff(void **state)
+{
+	static const struct {
+		enum config_strategy wanted;
+		bool has_old;
+		uint64_t budget;
+		enum strategy strategy;
+	} cases[] = {
+		{ A, true, 130, STRATEGY_HANDOFF },
+		{ A, true, 129, STRATEGY_STAGED },
+		{ A, false, 130, STRATEGY_HANDOFF },
+		{ A, false, 119, STRATEGY_REFUSED },
+		{ O, true, 130, STRATEGY_HANDOFF },
+		{ O, true, 129, STRATEGY_REFUSED },
+		{ S, true, 130, STRATEGY_STAGED },
+		{ F, true, 130, STRATEGY_STOP_FIRST },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint64_t old = cases[i].has_old ? 10 : 0;
+		const struct strategy_facts facts = {
+			.wanted = cases[i].wanted,
+			.has_old = cases[i].has_old,
+			.room = { cases[i].budget * MIB, 0, (100 + old) * MIB, NONE },
+			.is_resident = true,
+			.old_bytes = old * MIB,
+			.need_bytes = 20 * MIB,
+			.loading_bytes = 20 * MIB,
+			.staged_bytes = 5 * MIB,
+		};
+		struct strategy_decision decision = strategy_decide(&facts);
+
+		if (decision.strategy != cases[i].strategy)
+			fail_msg("row %zu: %s", i, strategy_name(decision.strategy));
+	}
+}
+
+/* Shared weights that the next one has no use for come free without an old one, too. */
+static void test_resident_goes(void **state)
+{
+	const struct strategy_facts facts = {
+		.wanted = A,
+		.room = { 130 * MIB, 0, 100 * MIB, NONE },
+		.old_bytes = 100 * MIB,
+		.resident_bytes = 100 * MIB,
+		.need_bytes = 120 * MIB,
+		.loading_bytes = 120 * MIB,
+		.copy_bytes = 100 * MIB,
+	};
+
+	(void)state;
+	assert_int_equal(strategy_decide(&facts).strategy, STRATEGY_STOP_FIRST);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_more_is_better),
+		cmocka_unit_test(test_handoff), cmocka_unit_test(test_resident_goes),
+		cmocka_unit_test(test_rows),    cmocka_unit_test(test_more_is_better),
 		cmocka_unit_test(test_json),
 	};
 

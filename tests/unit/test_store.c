@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Shared copies: who finds them, when their memory counts, and what a loader may not do.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "shared/cleanup.h"
+#include "supervisor/store.h"
+
+#define BYTES 65536
+#define SHA   "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+struct bench {
+	struct device device;
+	struct store store;
+};
+
+static void bench_init(struct bench *bench)
+{
+	device_init(&bench->device, "host");
+	store_init(&bench->store, &bench->device);
+}
+
+static void bench_fini(struct bench *bench)
+{
+	store_fini(&bench->store);
+	device_fini(&bench->device);
+}
+
+static struct stat file_of(ino_t inode)
+{
+	return (struct stat){ .st_ino = inode, .st_size = BYTES };
+}
+
+static struct store_copy *take(struct bench *bench, ino_t inode)
+{
+	struct stat file = file_of(inode);
+	struct store_copy *copy = NULL;
+	struct err err = ERR_NULL;
+
+	assert_int_equal(store_take(&bench->store, &file, BYTES, &copy, &err), 0);
+	return copy;
+}
+
+static void fill(const struct store_copy *copy)
+{
+	char data[BYTES];
+
+	memset(data, 7, sizeof(data));
+	assert_int_equal(pwrite(copy->fd, data, sizeof(data), 0), sizeof(data));
+}
+
+static void seal(const struct store_copy *copy)
+{
+	assert_int_equal(fcntl(copy->fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL), 0);
+}
+
+static void test_only_full_ones_are_found(void **state)
+{
+	struct bench bench;
+	struct store_copy *first;
+	struct store_copy *second;
+	struct store_copy *third;
+	struct stat file = file_of(1);
+
+	(void)state;
+	bench_init(&bench);
+	first = take(&bench, 1);
+	second = take(&bench, 1);
+	assert_ptr_not_equal(first, second);
+	assert_null(store_find(&bench.store, &file));
+	fill(first);
+	seal(first);
+	assert_int_equal(store_copy_publish(first, SHA), 0);
+	assert_int_equal(store_copy_publish(first, SHA), 0);
+	assert_ptr_equal(store_find(&bench.store, &file), first);
+	third = take(&bench, 1);
+	assert_ptr_equal(third, first);
+	assert_string_equal(third->sha256, SHA);
+	file = file_of(2);
+	assert_null(store_find(&bench.store, &file));
+	store_copy_unref(first);
+	store_copy_unref(second);
+	file = file_of(1);
+	assert_ptr_equal(store_find(&bench.store, &file), third);
+	store_copy_unref(third);
+	assert_null(store_find(&bench.store, &file));
+	bench_fini(&bench);
+}
+
+static void test_memory_counts_once(void **state)
+{
+	struct bench bench;
+	struct store_copy *copy;
+	struct store_copy *again;
+
+	(void)state;
+	bench_init(&bench);
+	copy = take(&bench, 1);
+	/* Claimed before it is there, and not twice when it is. */
+	assert_int_equal(device_room(&bench.device).used_bytes, BYTES);
+	fill(copy);
+	assert_int_equal(device_room(&bench.device).used_bytes, BYTES);
+	seal(copy);
+	assert_int_equal(store_copy_publish(copy, SHA), 0);
+	again = take(&bench, 1);
+	assert_int_equal(device_room(&bench.device).used_bytes, BYTES);
+	store_copy_unref(copy);
+	assert_int_equal(device_room(&bench.device).used_bytes, BYTES);
+	store_copy_unref(again);
+	assert_int_equal(device_room(&bench.device).used_bytes, 0);
+	bench_fini(&bench);
+}
+
+/* A loader says that it has filled it: its seals say whether that is true. */
+static void test_what_is_not_sealed_is_not_shared(void **state)
+{
+	static const int seals[] = { 0, F_SEAL_WRITE, F_SEAL_SEAL };
+	struct bench bench;
+
+	(void)state;
+	bench_init(&bench);
+	for (size_t i = 0; i < sizeof(seals) / sizeof(seals[0]); i++) {
+		struct store_copy *copy = take(&bench, 1);
+		struct stat file = file_of(1);
+
+		/* It can neither shrink nor grow from the start. */
+		assert_int_equal(ftruncate(copy->fd, 1), -1);
+		assert_int_equal(ftruncate(copy->fd, BYTES + 1), -1);
+		assert_int_equal(fcntl(copy->fd, F_ADD_SEALS, seals[i]), 0);
+		assert_int_equal(store_copy_publish(copy, SHA), -EBADMSG);
+		assert_null(store_find(&bench.store, &file));
+		store_copy_unref(copy);
+	}
+	struct store_copy *copy = take(&bench, 1);
+
+	seal(copy);
+	assert_int_equal(store_copy_publish(copy, "short"), -EBADMSG);
+	store_copy_unref(copy);
+	bench_fini(&bench);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_only_full_ones_are_found),
+		cmocka_unit_test(test_memory_counts_once),
+		cmocka_unit_test(test_what_is_not_sealed_is_not_shared),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
