@@ -137,6 +137,43 @@ def test_secrets_are_kept_on_request_only(home):
     moult.stop()
 
 
+def test_secrets_that_never_settle_at_the_start(home):
+    """The kept ones serve; what is read later is taken."""
+    serve_once(home, keep_secrets="yes")
+    (home / "secrets" / "key").unlink()
+    os.symlink("/sys/kernel/uevent_seqnum", home / "secrets" / "key")
+    moult = check_kept_serves(home, "second", section(home, keep_secrets="yes"),
+                              "changes while being read")
+    moult.write_secret(home / "secrets", "key", "another value")
+    receipt = moult.wait_receipt("echo", lambda r: r["cause"] == "secrets")
+    assert receipt["outcome"] == "ok"
+    moult.stop()
+
+
+def test_kept_secrets_are_ours_alone(home):
+    """Others could read them: they are no secrets any more."""
+    serve_once(home, keep_secrets="yes")
+    kept = next((home / "state" / "good" / "echo").glob("secrets-*"))
+    (home / "secrets" / "key").unlink()
+    kept.chmod(0o640)
+    text = section(home, keep_secrets="yes")
+    moult = run(home, "second", text).wait_control()
+    wait_for("the refusal", lambda: "others can read them" in moult.log_text())
+    assert not moult.status("echo")["pid"]
+    moult.stop()
+    kept.rename(home / "aside")
+    (home / "aside").chmod(0o600)
+    kept.symlink_to(home / "aside")
+    moult = run(home, "third", text).wait_control()
+    wait_for("the refusal", lambda: "the kept secrets: Too many levels" in moult.log_text())
+    assert not moult.status("echo")["pid"]
+    moult.stop()
+    (home / "secrets" / "key").write_text(SECRET)
+    run(home, "fourth", text).wait_ready().stop()
+    for path in (home / "state" / "good" / "echo").glob("secrets-*"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600 and not path.is_symlink()
+
+
 def test_damage_is_seen(home):
     """A torn manifest is passed over for the one before; other weights are refused."""
     serve_once(home)
