@@ -15,12 +15,10 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/commands.h"
-#include "supervisor/config_kept.h"
+#include "supervisor/config_keeper.h"
 #include "supervisor/control.h"
 #include "supervisor/device.h"
 #include "supervisor/http.h"
-#include "supervisor/keep.h"
-#include "supervisor/keeper.h"
 #include "supervisor/listen.h"
 #include "supervisor/manifest.h"
 #include "supervisor/notify.h"
@@ -30,8 +28,6 @@
 
 /* How often a removed model is looked at until its last request has left. */
 #define SUPERVISOR_SWEEP_S 0.2
-/* Models that begin to serve one after the other are kept together. */
-#define SUPERVISOR_KEEP_S 0.1
 
 struct supervisor {
 	struct ev_loop *loop;
@@ -57,10 +53,7 @@ struct supervisor {
 	bool is_config_kept;     /* what is in use was kept of an earlier run */
 	ev_timer read_config;    /* watches report together */
 	struct keeper keeper;
-	bool has_good; /* a model has served well */
-	ev_timer keep;
-	char kept_sha256[KEEP_SHA256_HEX]; /* of the configuration that was kept last */
-	uint64_t kept_n_lost;              /* keeper.n_lost then: it may have been lost */
+	struct config_keeper config_keeper;
 	ev_signal signals[4];
 	ev_timer shutdown;
 	bool is_stopping;
@@ -166,71 +159,20 @@ static void supervisor_on_receipt(void *context, struct model *model,
 	supervisor_say_status(supervisor);
 }
 
-struct supervisor_kept {
-	const char *state_dir;
-	const char *text;
-};
-
-/* Runs in the writer. */
-static int supervisor_save_config(const void *what, uint64_t number, struct err *err)
+/* Each model's section is the one that has served: a start that needs them is to serve. */
+static void supervisor_collect(void *context, struct config_kept *ret_kept)
 {
-	const struct supervisor_kept *kept = what;
+	const struct supervisor *supervisor = context;
 
-	return config_kept_save(kept->state_dir, kept->text, number, err);
-}
-
-/* Each model's section is the one that it serves with: a start that needs them is to serve. */
-static char *supervisor_print_config(const struct supervisor *supervisor)
-{
-	struct config_kept kept = { .config = supervisor->config };
-
+	*ret_kept = (struct config_kept){ .config = supervisor->config };
 	for (size_t i = 0; i < supervisor->n_models; i++) {
 		const struct model *model = supervisor->models[i];
 		const struct config_model *section =
 			config_find(supervisor->config, model_name(model));
 
 		if (section && section->keep_good)
-			kept.sections[kept.n_sections++] = model_good_config(model);
-	}
-	return kept.n_sections > 0 ? config_kept_print(&kept) : strdup("");
-}
-
-static void supervisor_keep_config(struct supervisor *supervisor)
-{
-	FREE char *text = supervisor_print_config(supervisor);
-	const struct supervisor_kept kept = { supervisor->config->state_dir, text };
-	const struct keeper_job job = {
-		.of = "config=kept",
-		.save = supervisor_save_config,
-		.what = &kept,
-		.fds = { -1, -1 },
-	};
-	char sha256[KEEP_SHA256_HEX];
-
-	if (!text)
-		return;
-	keep_digest(text, strlen(text), sha256);
-	if (strcmp(sha256, supervisor->kept_sha256) == 0 &&
-	    supervisor->kept_n_lost == supervisor->keeper.n_lost)
-		return;
-	(void)strcpy(supervisor->kept_sha256, sha256);
-	supervisor->kept_n_lost = supervisor->keeper.n_lost;
-	keeper_start(&supervisor->keeper, &job);
-}
-
-static void supervisor_on_keep(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	(void)revents;
-	ev_timer_stop(loop, timer);
-	supervisor_keep_config(timer->data);
-}
-
-/* Soon. Before anything has served there is nothing to keep, and what was stays. */
-static void supervisor_want_kept(struct supervisor *supervisor)
-{
-	if (supervisor->has_good && !ev_is_active(&supervisor->keep)) {
-		ev_timer_set(&supervisor->keep, SUPERVISOR_KEEP_S, 0.);
-		ev_timer_start(supervisor->loop, &supervisor->keep);
+			ret_kept->sections[ret_kept->n_sections++] =
+				model_good_config(model);
 	}
 }
 
@@ -241,8 +183,7 @@ static void supervisor_on_good(void *context, struct model *model)
 	/* One that leaves is no part of it any more. */
 	if (supervisor_find(supervisor, model_name(model)) != model)
 		return;
-	supervisor->has_good = true;
-	supervisor_want_kept(supervisor);
+	config_keeper_on_good(&supervisor->config_keeper);
 }
 
 static void supervisor_on_ready(void *context, struct model *model)
@@ -425,7 +366,7 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 	supervisor_watch_config(supervisor);
 	config_unref(old);
 	manifest_prune(fresh->state_dir, fresh);
-	supervisor_want_kept(supervisor);
+	config_keeper_on_change(&supervisor->config_keeper);
 	supervisor_say_status(supervisor);
 	return 0;
 }
@@ -500,8 +441,7 @@ static void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int reve
 		return;
 	}
 	supervisor->is_stopping = true;
-	if (ev_is_active(&supervisor->keep))
-		supervisor_on_keep(loop, &supervisor->keep, 0);
+	config_keeper_flush(&supervisor->config_keeper);
 	log_event(LOG_LEVEL_NOTICE, "stopping", "signal=%d", signal->signum);
 	notify_stopping(&supervisor->notify);
 	ev_timer_set(&supervisor->shutdown,
@@ -679,8 +619,13 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	}
 	ev_timer_init(&supervisor->sweep, supervisor_on_sweep, 0., SUPERVISOR_SWEEP_S);
 	supervisor->sweep.data = supervisor;
-	ev_timer_init(&supervisor->keep, supervisor_on_keep, 0., 0.);
-	supervisor->keep.data = supervisor;
+	supervisor->config_keeper = (struct config_keeper){
+		.loop = supervisor->loop,
+		.keeper = &supervisor->keeper,
+		.collect = supervisor_collect,
+		.context = supervisor,
+	};
+	config_keeper_init(&supervisor->config_keeper);
 	ev_timer_init(&supervisor->read_config, supervisor_on_read_config, 0., 0.);
 	supervisor->read_config.data = supervisor;
 	ev_timer_init(&supervisor->shutdown, supervisor_on_shutdown, 0., 0.);
@@ -724,7 +669,7 @@ void supervisor_free(struct supervisor *supervisor)
 		notify_fini(&supervisor->notify);
 		keeper_fini(&supervisor->keeper);
 		ev_timer_stop(supervisor->loop, &supervisor->sweep);
-		ev_timer_stop(supervisor->loop, &supervisor->keep);
+		config_keeper_fini(&supervisor->config_keeper);
 		ev_timer_stop(supervisor->loop, &supervisor->read_config);
 		ev_timer_stop(supervisor->loop, &supervisor->shutdown);
 		for (size_t i = 0; i < 4; i++)
