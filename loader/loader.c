@@ -277,7 +277,7 @@ static int loader_stage(struct loader *loader)
 	if (r)
 		return loader_refuse(loader, r, &err);
 	if (!loader->config.is_urgent)
-		priority_lower(&priority, LOADER_IDLE_NS);
+		priority_lower(&priority, LOADER_IDLE_NS, loader->lane.loader_bell);
 	r = loader_read_weights(loader, &err);
 	if (r == 0)
 		r = loader_open_engine(loader, &err);

@@ -16,7 +16,9 @@
 struct priority_warden {
 	uint64_t limit_ns;
 	pid_t thread; /* the one to make idle */
-	int end_fd;   /* readable: restore and end */
+	/* Readable: restore and end. */
+	int end_fd;
+	int hurry_fd;
 };
 
 static int priority_set(pid_t thread, int policy)
@@ -47,41 +49,49 @@ static void priority_restore_all(void)
 static void *priority_watch(void *context)
 {
 	struct priority_warden *warden = context;
-	struct pollfd pollfd = { .fd = warden->end_fd, .events = POLLIN };
+	struct pollfd pollfds[] = {
+		{ .fd = warden->end_fd, .events = POLLIN },
+		{ .fd = warden->hurry_fd, .events = POLLIN },
+	};
 
 	/* When the end was told before this ran, poll() returns at once. */
 	if (priority_set(0, SCHED_IDLE) == 0 && priority_set(0, SCHED_OTHER) == 0 &&
 	    priority_set(warden->thread, SCHED_IDLE) == 0) {
-		(void)poll(&pollfd, 1, (int)(warden->limit_ns / CLOCK_NS_PER_MS));
+		(void)poll(pollfds, 2, (int)(warden->limit_ns / CLOCK_NS_PER_MS));
 		priority_restore_all();
 	}
 	close_fd(&warden->end_fd);
+	close_fd(&warden->hurry_fd);
 	free(warden);
 	return NULL;
 }
 
-void priority_lower(struct priority *priority, uint64_t limit_ns)
+void priority_lower(struct priority *priority, uint64_t limit_ns, int hurry_fd)
 {
 	FREE struct priority_warden *warden = malloc(sizeof(*warden));
 	CLOSE_FD int end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	CLOSE_FD int warden_fd = -1;
+	CLOSE_FD int warden_end_fd = -1;
+	CLOSE_FD int warden_hurry_fd = -1;
 	pthread_t thread;
 
 	priority->end_fd = -1;
 	if (!warden || end_fd < 0)
 		return;
-	warden_fd = fcntl(end_fd, F_DUPFD_CLOEXEC, 0);
-	if (warden_fd < 0)
+	warden_end_fd = fcntl(end_fd, F_DUPFD_CLOEXEC, 0);
+	warden_hurry_fd = fcntl(hurry_fd, F_DUPFD_CLOEXEC, 0);
+	if (warden_end_fd < 0 || warden_hurry_fd < 0)
 		return;
 	*warden = (struct priority_warden){
 		.limit_ns = limit_ns,
 		.thread = gettid(),
-		.end_fd = warden_fd,
+		.end_fd = warden_end_fd,
+		.hurry_fd = warden_hurry_fd,
 	};
 	if (pthread_create(&thread, NULL, priority_watch, warden) != 0)
 		return;
 	(void)pthread_detach(thread);
-	(void)take_fd(&warden_fd);
+	(void)take_fd(&warden_end_fd);
+	(void)take_fd(&warden_hurry_fd);
 	(void)take_ptr(&warden);
 	priority->end_fd = take_fd(&end_fd);
 }

@@ -8,7 +8,7 @@
  * An unprivileged process can always enter SCHED_IDLE and often not leave it (sched(7)),
  * and on a saturated machine an idle process stands still. Therefore a helper thread,
  * which keeps the ordinary priority, first tries the way back on itself, and ends the
- * idle time when a limit is reached.
+ * idle time when a limit is reached or when nobody is left to stand back for.
  */
 
 #include <stdint.h>
@@ -17,9 +17,10 @@ struct priority {
 	int end_fd; /* tells the helper to end; -1: there is none */
 };
 
-/* Makes the calling thread idle for at most @limit_ns; threads that it creates meanwhile
- * inherit that. Best effort: where it cannot be undone it is not done. */
-void priority_lower(struct priority *priority, uint64_t limit_ns);
+/* Makes the calling thread idle for at most @limit_ns, and not while @hurry_fd (borrowed) is
+ * readable; threads that it creates meanwhile inherit that. Best effort: where it cannot be
+ * undone it is not done. */
+void priority_lower(struct priority *priority, uint64_t limit_ns, int hurry_fd);
 
 /* Every thread of the process gets ordinary priority. Never waits for the helper: the
  * probe may have left that one idle for ever. */

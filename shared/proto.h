@@ -63,10 +63,12 @@ enum proto_type {
 
 /* Descriptors of LOAD, in this order. */
 enum proto_load_fd {
-	PROTO_LOAD_FD_REQUESTS,        /* request arena: sealed, read-only */
-	PROTO_LOAD_FD_ANSWERS,         /* response arena */
-	PROTO_LOAD_FD_RINGS,           /* struct proto_rings and the rings behind it */
-	PROTO_LOAD_FD_LOADER_BELL,     /* eventfd: the loader waits on it */
+	PROTO_LOAD_FD_REQUESTS, /* request arena: sealed, read-only */
+	PROTO_LOAD_FD_ANSWERS,  /* response arena */
+	PROTO_LOAD_FD_RINGS,    /* struct proto_rings and the rings behind it */
+	/* eventfd: the loader waits on it. Before READY it means that nobody serves any
+	 * more, and that the loader is to stand back for nobody. */
+	PROTO_LOAD_FD_LOADER_BELL,
 	PROTO_LOAD_FD_SUPERVISOR_BELL, /* eventfd: the supervisor waits on it */
 	PROTO_LOAD_FD_SECRETS,         /* constant memfd, see proto_secrets_next() */
 	PROTO_LOAD_FD_WEIGHTS,         /* the model file; absent when there is none */

@@ -20,7 +20,8 @@
 
 struct commands_goal {
 	char model[CONFIG_NAME_MAX];
-	uint64_t number; /* of the receipt that answers; 0: answered */
+	uint64_t number;  /* of the first receipt that may answer; 0: answered */
+	bool is_rollback; /* so must be what the receipt is about, or not */
 };
 
 struct commands_waiter {
@@ -91,12 +92,13 @@ static void commands_finish(struct commands_waiter *waiter)
 }
 
 static void commands_add_goal(struct commands_waiter *waiter, struct model *model,
-                              uint64_t number)
+                              enum model_cause cause, uint64_t number)
 {
 	struct commands_goal *goal = &waiter->goals[waiter->n_left++];
 
 	(void)strncpy(goal->model, model_name(model), sizeof(goal->model) - 1);
 	goal->number = number;
+	goal->is_rollback = cause == MODEL_CAUSE_ROLLBACK;
 }
 
 /* NULL when there are too many. */
@@ -131,7 +133,7 @@ static struct commands_waiter *commands_reload(struct commands *commands,
 			continue;
 		number = model_reload(model, cause);
 		if (waiter)
-			commands_add_goal(waiter, model, number);
+			commands_add_goal(waiter, model, cause, number);
 	}
 	return waiter;
 }
@@ -147,10 +149,14 @@ void commands_reload_all(struct commands *commands, enum model_cause cause)
 static void commands_note(struct commands_waiter *waiter, const struct receipt *receipt,
                           json_t *json)
 {
+	bool is_rollback =
+		strcmp(receipt->cause, model_cause_name(MODEL_CAUSE_ROLLBACK)) == 0;
+
 	for (size_t i = 0; i < CONFIG_MODELS_MAX; i++) {
 		struct commands_goal *goal = &waiter->goals[i];
 
 		if (goal->number == 0 || goal->number > receipt->number ||
+		    goal->is_rollback != is_rollback ||
 		    strcmp(goal->model, receipt->model) != 0)
 			continue;
 		goal->number = 0;
@@ -293,7 +299,7 @@ static void commands_on_rollback(void *context, struct control_call *call,
 	} else {
 		waiter = commands_new_waiter(commands);
 		if (waiter)
-			commands_add_goal(waiter, model, number);
+			commands_add_goal(waiter, model, MODEL_CAUSE_ROLLBACK, number);
 		commands_wait(call, args, waiter);
 	}
 }

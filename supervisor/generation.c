@@ -361,6 +361,11 @@ int generation_submit(struct generation *generation, struct request *request)
 	return 0;
 }
 
+void generation_hurry(struct generation *generation)
+{
+	lane_hurry(generation->lane);
+}
+
 /* Birth and death of the process */
 
 /* A SIGKILL that we did not send, while the kernel counted victims, was the kernel's. */

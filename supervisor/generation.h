@@ -165,6 +165,9 @@ void generation_free(struct generation *generation);
 /* Applies one of our own events: COMMIT, PROMOTE, RETIRE. */
 void generation_apply(struct generation *generation, enum generation_event event);
 
+/* Nobody serves any more: a candidate is to stand back for nobody. */
+void generation_hurry(struct generation *generation);
+
 /* Leases a request to it (ACTIVE only). 0 or LANE_E_FULL. A lane that turns out to be
  * corrupt is LANE_E_FULL too, and the loader is killed from the loop. */
 int generation_submit(struct generation *generation, struct request *request);

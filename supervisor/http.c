@@ -33,6 +33,23 @@
 
 /* The daemon on the loop */
 
+/* At the limit, and after it. */
+static void http_look_full(struct http *http)
+{
+	bool is_full = http->n_connections >= http->max_connections;
+
+	if (is_full && !http->is_full)
+		log_event(LOG_LEVEL_WARNING, "http_full",
+		          "connections=%u action=\"closing those without a request; more "
+		          "wait to be accepted\"",
+		          http->n_connections);
+	if (is_full)
+		http_deadline_make_room(http);
+	/* Said once until there is room again. */
+	if (is_full || http->n_connections < http->max_connections / 10 * 9)
+		http->is_full = is_full;
+}
+
 static void http_run(struct http *http)
 {
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
@@ -42,6 +59,7 @@ static void http_run(struct http *http)
 	http->now_ns = clock_now_ns();
 	http->n_runs++;
 	(void)MHD_run(http->daemon);
+	http_look_full(http);
 	/* It has no timeouts of its own, so this can only say: now. */
 	if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES)
 		http->must_run = true;
@@ -108,22 +126,6 @@ static void http_on_gone(struct ev_loop *loop, ev_io *io, int revents)
 
 /* Connections come and go */
 
-static void http_say_full(struct http *http)
-{
-	bool is_full = http->n_connections >= http->max_connections;
-
-	if (is_full && !http->is_full)
-		log_event(LOG_LEVEL_WARNING, "http_full",
-		          "connections=%u action=\"closing idle ones; more wait to be "
-		          "accepted\"",
-		          http->n_connections);
-	if (is_full)
-		http_deadline_make_room(http);
-	/* Said once until there is room again. */
-	if (is_full || http->n_connections < http->max_connections / 10 * 9)
-		http->is_full = is_full;
-}
-
 static void http_on_open(struct http *http, struct MHD_Connection *connection,
                          void **socket_context)
 {
@@ -147,7 +149,6 @@ static void http_on_open(struct http *http, struct MHD_Connection *connection,
 		          LOG_QUOTED(strerror(errno)));
 	http->n_accepted++;
 	http->n_connections++;
-	http_say_full(http);
 }
 
 static void http_on_connection(void *context, struct MHD_Connection *connection,
@@ -172,7 +173,6 @@ static void http_on_connection(void *context, struct MHD_Connection *connection,
 	free(conn->target);
 	free(conn);
 	http->n_connections--;
-	http_say_full(http);
 	/* Only its next run listens again when it was full. */
 	http->must_run = true;
 }

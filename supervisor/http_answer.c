@@ -100,9 +100,10 @@ void http_answer_raw(struct http_conn *conn, unsigned int status, const char *te
 		return;
 	bytes = asprintf(
 		&answer,
-		"HTTP/1.1 %u %s\r\nConnection: close\r\n"
+		"HTTP/1.1 %u %s\r\nConnection: close\r\n%s"
 		"Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-		status, MHD_get_reason_phrase_for(status), strlen(body), body);
+		status, MHD_get_reason_phrase_for(status),
+		status == 503 ? "Retry-After: 1\r\n" : "", strlen(body), body);
 	if (bytes < 0) {
 		answer = NULL;
 		return;

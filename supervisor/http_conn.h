@@ -45,6 +45,7 @@ struct http_conn {
 	uint64_t since_ns; /* in this phase */
 	bool is_suspended;
 	bool is_half_closed;
+	bool has_begun;     /* NEW: a part of the head has been seen to come */
 	bool has_answer;    /* a part of the answer, or its failure, has arrived */
 	bool has_continue;  /* the client waits for a 100 before it sends the body */
 	bool must_close;    /* after this answer */
@@ -89,7 +90,7 @@ struct http {
 	uint64_t n_accepted;
 	uint64_t n_by_class[6]; /* answers, by the first digit of the status */
 	uint64_t n_expired;     /* connections closed at a deadline */
-	uint64_t n_evicted;     /* idle ones closed to make room */
+	uint64_t n_evicted;     /* those closed to make room */
 	uint64_t n_runs;
 	char names[PROTO_HEAD_MAX]; /* header names in lower case, during one call */
 };
@@ -101,8 +102,10 @@ void http_deadline_init(struct http *http);
 void http_conn_enter(struct http_conn *conn, enum http_phase phase);
 /* The timeouts have changed: looks at all deadlines soon. */
 void http_deadline_touch(struct http *http);
-/* The limit is reached: closes the connections that have been idle longest, some at once,
- * and looks again soon. One over which something is on its way stays. */
+/* The limit is reached: closes connections over which no whole head has come, some at
+ * once, and looks again soon. First those that have been idle longest, then those whose
+ * head has been due for longest; one that has a request stays. Comes after MHD_run(): what
+ * had arrived was read. */
 void http_deadline_make_room(struct http *http);
 
 /* http_conn.c */

@@ -20,6 +20,8 @@
 #define HTTP_BEGUN_MS 20
 /* At the limit, connections over which nothing came for this long make room. */
 #define HTTP_EVICT_NS (100 * CLOCK_NS_PER_MS)
+/* Then those that have been sending a head for longer than a lost packet costs. */
+#define HTTP_EVICT_HEAD_NS (250 * CLOCK_NS_PER_MS)
 /* So many at once, as a part of all that may be. */
 #define HTTP_EVICT_PART 16
 
@@ -95,25 +97,56 @@ static void http_conn_expire(struct http_conn *conn, uint64_t now_ns)
 	http_conn_hang_up(conn);
 }
 
+/* Those of @phase that want nothing now. Returns what is left of @left. */
+static unsigned int http_evict_idle(struct http *http, enum http_phase phase,
+                                    unsigned int left)
+{
+	struct http_conn *conn = TAILQ_FIRST(&http->phases[phase]);
+
+	while (conn && left > 0 && conn->since_ns + HTTP_EVICT_NS <= http->now_ns) {
+		struct http_conn *next = TAILQ_NEXT(conn, link);
+
+		if (!conn->has_begun && !http_conn_has_begun(conn, http->now_ns)) {
+			http_conn_hang_up(conn);
+			http->n_evicted++;
+			left--;
+		} else if (phase == HTTP_PHASE_IDLE) {
+			/* The next head is on its way and gets its own time. */
+			http_conn_enter(conn, HTTP_PHASE_HEAD);
+		} else {
+			conn->has_begun = true;
+		}
+		conn = next;
+	}
+	return left;
+}
+
+/* The connection whose head has been due for longest; NULL: there is none. */
+static struct http_conn *http_slowest_head(const struct http *http)
+{
+	struct http_conn *first = TAILQ_FIRST(&http->phases[HTTP_PHASE_NEW]);
+	struct http_conn *next = TAILQ_FIRST(&http->phases[HTTP_PHASE_HEAD]);
+
+	if (!first || (next && next->since_ns < first->since_ns))
+		return next;
+	return first;
+}
+
 void http_deadline_make_room(struct http *http)
 {
-	static const enum http_phase phases[] = { HTTP_PHASE_IDLE, HTTP_PHASE_NEW };
 	unsigned int left = http->max_connections / HTTP_EVICT_PART + 1;
+	struct http_conn *conn;
 
-	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
-		struct http_conn *conn = TAILQ_FIRST(&http->phases[phases[i]]);
-
-		while (conn && left > 0 &&
-		       conn->since_ns + HTTP_EVICT_NS <= http->now_ns) {
-			struct http_conn *next = TAILQ_NEXT(conn, link);
-
-			if (!http_conn_has_begun(conn, http->now_ns)) {
-				http_conn_hang_up(conn);
-				http->n_evicted++;
-				left--;
-			}
-			conn = next;
-		}
+	left = http_evict_idle(http, HTTP_PHASE_IDLE, left);
+	left = http_evict_idle(http, HTTP_PHASE_NEW, left);
+	while (left > 0 && (conn = http_slowest_head(http)) &&
+	       conn->since_ns + HTTP_EVICT_HEAD_NS <= http->now_ns) {
+		http_answer_raw(conn, 503,
+		                "the request's headers took too long while all "
+		                "connections were taken (max_connections)");
+		http_conn_hang_up(conn);
+		http->n_evicted++;
+		left--;
 	}
 	http_deadline_arm(http, http->now_ns + HTTP_EVICT_NS, http->now_ns);
 }
@@ -128,7 +161,7 @@ static void http_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
 	http->now_ns = clock_now_ns();
 	http->sweep_ns = CLOCK_NEVER;
 	if (http->n_connections >= http->max_connections)
-		http_deadline_make_room(http);
+		http->must_run = true;
 	for (unsigned int phase = 0; phase < HTTP_PHASE_COUNT; phase++) {
 		struct http_conn *conn = TAILQ_FIRST(&http->phases[phase]);
 

@@ -318,6 +318,15 @@ bool lane_flush(struct lane *lane)
 	return ring_sleep(&lane->answer);
 }
 
+void lane_hurry(struct lane *lane)
+{
+	const uint64_t one = 1;
+
+	/* EAGAIN: the bell rings already. */
+	if (!lane->is_closed)
+		(void)!write(lane->loader_bell, &one, sizeof(one));
+}
+
 void lane_wake(struct lane *lane)
 {
 	ring_wake(&lane->answer);
@@ -351,6 +360,14 @@ void lane_close(struct lane *lane,
 	}
 	close_fd(&lane->loader_bell);
 	close_fd(&lane->supervisor_bell);
+}
+
+void lane_visit(const struct lane *lane,
+                void (*visit)(void *context, struct request *request), void *context)
+{
+	for (uint32_t i = 0; i < lane->leases; i++)
+		if (lane->slots[i].request)
+			visit(context, lane->slots[i].request);
 }
 
 uint32_t lane_leased(const struct lane *lane)

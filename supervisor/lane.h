@@ -51,6 +51,8 @@ int lane_collect(struct lane *lane, struct err *err);
 /* Before the loop blocks: rings the loader's bell when it sleeps and there is news for it.
  * True: no answer waits, so blocking is safe (the loader will ring). */
 bool lane_flush(struct lane *lane);
+/* Before READY: nobody serves, so the loader is to stand back no more. */
+void lane_hurry(struct lane *lane);
 /* After the loop woke up. */
 void lane_wake(struct lane *lane);
 
@@ -58,6 +60,10 @@ void lane_wake(struct lane *lane);
  * stops talking to it. */
 void lane_close(struct lane *lane,
                 void (*on_lease)(void *context, struct request *request), void *context);
+
+/* Shows each leased request to @visit, which ends no lease. */
+void lane_visit(const struct lane *lane,
+                void (*visit)(void *context, struct request *request), void *context);
 
 uint32_t lane_leased(const struct lane *lane);
 /* A suspect is leased: nothing else may be beside it. */

@@ -63,6 +63,25 @@ int model_new(struct model **ret_model, const struct model_context *context,
 	return 0;
 }
 
+/* The last word about its requests: at the end of every life, a forced one too. */
+static void model_log_end(const struct model *model)
+{
+	const struct request_counts *counts = &model->queue.counts;
+	char reasons[256] = "";
+	size_t used = 0;
+
+	for (unsigned int i = 0; i < REQUEST_FAILURE_COUNT; i++)
+		used += (size_t)snprintf(reasons + used, sizeof(reasons) - used,
+		                         " %s=%llu",
+		                         request_failure_name((enum request_failure)i),
+		                         (unsigned long long)counts->failures[i]);
+	log_event(LOG_LEVEL_NOTICE, "model_stopped",
+	          "model=%s accepted=%llu answered=%llu failed=%llu%s", model->name,
+	          (unsigned long long)counts->accepted,
+	          (unsigned long long)counts->answered,
+	          (unsigned long long)counts->failed, reasons);
+}
+
 void model_free(struct model *model)
 {
 	if (!model)
@@ -70,6 +89,7 @@ void model_free(struct model *model)
 	reload_fini(model);
 	recorder_end(model->queue.recorder, "the model is removed");
 	model_fail_held(model, "the model is removed");
+	model_log_end(model);
 	queue_fini(&model->queue);
 	config_unref(model->context.config);
 	free(model);

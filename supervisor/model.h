@@ -78,17 +78,21 @@ bool model_set_config(struct model *model, struct config *config,
                       const struct config_model *fresh);
 
 /* Asks for a reload, which starts in the next round of the loop. One is in flight at most
- * and one pending: more are the same one. Returns the number of the receipt (they count up
- * per model) that will answer it. */
+ * and one pending: more are the same one, but for a rollback, which comes before what else is
+ * pending. Receipts count up per model: the first from the number on that is returned, and
+ * that is not about a rollback, answers this. */
 uint64_t model_reload(struct model *model, enum model_cause cause);
-/* Asks for a reload to the inputs that served before the present ones. 0 with the number of
- * its receipt, or -ENOENT with a sentence. */
+/* Asks for a reload to the inputs that served before the present ones. 0 with the number from
+ * which on the first receipt about a rollback answers it, or -ENOENT with a sentence. */
 int model_rollback(struct model *model, uint64_t *ret_number, struct err *err);
 /* The strategy that a reload would take now, and why: a new reference. */
 json_t *model_explain(struct model *model);
 
 /* No new requests; drains and ends every generation; on_stopped follows, from the loop. */
 void model_stop(struct model *model);
+/* The time of the end is over: answers what is held or leased with 503, now. Comes before
+ * model_stop(), or after it. */
+void model_give_up(struct model *model);
 /* All of its processes are gone. */
 bool model_is_stopped(const struct model *model);
 /* No owner holds a request of it any more: model_free() is safe. */

@@ -148,8 +148,8 @@ static enum model_blame model_blame_of(const struct generation *dead)
 		return MODEL_BLAME_NOBODY;
 	/* Without having been asked to stop: a stall or a violation. And what makes a loader
 	 * run out of memory may well be the request. */
-	if (dead->entered_ns[GENERATION_KILLING] || dead->was_oom_victim ||
-	    !WIFSIGNALED(status))
+	if (dead->entered_ns[GENERATION_KILLING] || dead->entered_ns[GENERATION_FAILED] ||
+	    dead->was_oom_victim || !WIFSIGNALED(status))
 		return MODEL_BLAME_CRASH;
 	switch (WTERMSIG(status)) {
 	case SIGKILL:
@@ -160,6 +160,11 @@ static enum model_blame model_blame_of(const struct generation *dead)
 	default:
 		return MODEL_BLAME_CRASH;
 	}
+}
+
+bool model_was_killed(const struct generation *dead)
+{
+	return model_blame_of(dead) == MODEL_BLAME_KILL;
 }
 
 /* True when @request must not be tried any more; it may become a suspect. */
@@ -188,6 +193,7 @@ void model_on_lease_lost(void *context, struct generation *generation,
 	struct model *model = context;
 	bool is_guilty = !model->is_stopping && model_judge(generation, request);
 	bool is_lost = !request->has_owner || request->is_answering || model->is_stopping;
+	enum request_failure failure = REQUEST_FAILURE_CRASH;
 	char reason[ERR_TEXT_MAX];
 
 	if (is_guilty) {
@@ -197,10 +203,11 @@ void model_on_lease_lost(void *context, struct generation *generation,
 		(void)snprintf(reason, sizeof(reason),
 		               "the loader died with the request (%.400s)",
 		               generation->failure.text);
-		model_fail_request(request,
-		                   request->has_owner ? REQUEST_FAILURE_CRASH
-		                                      : REQUEST_FAILURE_LEFT,
-		                   500, reason);
+		if (request->is_expired)
+			failure = REQUEST_FAILURE_DEADLINE;
+		else if (!request->has_owner)
+			failure = REQUEST_FAILURE_LEFT;
+		model_fail_request(request, failure, 500, reason);
 	} else {
 		queue_hold(&model->queue, request);
 	}

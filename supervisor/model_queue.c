@@ -14,7 +14,8 @@
 #include "supervisor/parameters.h"
 
 /* A model that nothing but a new input will help: no time can be named. */
-#define MODEL_HELPLESS_NS (60 * CLOCK_NS_PER_SEC)
+#define MODEL_HELPLESS_NS    (60 * CLOCK_NS_PER_SEC)
+#define MODEL_GIVE_UP_REASON "moultd ends and waits no longer (shutdown_timeout)"
 
 static struct model *model_of(struct queue *queue)
 {
@@ -114,6 +115,33 @@ void model_fail_held(struct model *model, const char *reason)
 	}
 }
 
+/* Nobody waits for the answer of a leased @request any more. The loader still reads the
+ * arena: the lease ends when it says so. */
+static void model_expire(struct request *request, unsigned int status,
+                         unsigned int retry_after_s, const char *reason)
+{
+	lane_cancel(request->lane, request);
+	request->is_expired = true;
+	request_answer_error(request, status, retry_after_s, "%s", reason);
+}
+
+static void model_give_up_leased(void *context, struct request *request)
+{
+	(void)context;
+	if (request->has_owner && !request->is_expired)
+		model_expire(request, 503, 1, MODEL_GIVE_UP_REASON);
+}
+
+void model_give_up(struct model *model)
+{
+	const struct generation *all[] = { model->active, model->retiring };
+
+	model_fail_held(model, MODEL_GIVE_UP_REASON);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i])
+			lane_visit(all[i]->lane, model_give_up_leased, NULL);
+}
+
 static void model_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct request *request = timer->data;
@@ -130,13 +158,10 @@ static void model_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents
 		model_fail_request(request, REQUEST_FAILURE_DEADLINE, 504, reason);
 		return;
 	}
-	/* The loader still reads the arena: the lease ends when it says so. */
-	lane_cancel(request->lane, request);
-	request->is_expired = true;
-	request_answer_error(request, 504, 0,
-	                     "the model did not answer before the request's deadline "
-	                     "(%s)",
-	                     request->timeout_name);
+	(void)snprintf(reason, sizeof(reason),
+	               "the model did not answer before the request's deadline (%s)",
+	               request->timeout_name);
+	model_expire(request, 504, 0, reason);
 }
 
 /* Leasing */

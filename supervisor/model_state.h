@@ -25,6 +25,8 @@
 #define MODEL_STUCK 4
 
 #define RELOAD_CAUSE(cause) (1u << (unsigned int)(cause))
+/* Why a reload ends that nothing is wrong with. */
+#define RELOAD_STOPPING "the model is being stopped"
 /* Nobody changed anything: what is known to be bad need not be tried again. */
 #define RELOAD_RECOVERY                                                                  \
 	(RELOAD_CAUSE(MODEL_CAUSE_CRASH) | RELOAD_CAUSE(MODEL_CAUSE_REBUILD))
@@ -83,6 +85,13 @@ struct model {
 	unsigned int n_unsettled;            /* so often, one after the other */
 	struct err stale[MODEL_INPUT_COUNT]; /* why what is on disk is of no use, or "" */
 
+	/* reload_again.c */
+	ev_timer restart;          /* a loader died: back-off */
+	ev_timer again;            /* a reload failed for a reason that may pass */
+	unsigned int again_causes; /* of that reload */
+	unsigned int n_again;      /* in a row */
+	unsigned int n_pauses;     /* of those: so many cost a pause */
+
 	/* reload.c */
 	unsigned int pending; /* bits of enum model_cause */
 	ev_timer kick;        /* starts what is pending, once per round of the loop */
@@ -94,10 +103,6 @@ struct model {
 	struct inputs *refused; /* identity: not to be tried again unless somebody asks */
 	struct restart deaths;
 	struct model_trial trial;
-	ev_timer restart;           /* a loader died: back-off */
-	ev_timer again;             /* a reload failed for a reason that may pass */
-	unsigned int again_causes;  /* of that reload */
-	unsigned int n_again;       /* in a row */
 	uint64_t inactive_since_ns; /* no loader takes requests; 0: one does */
 	struct err last_error;      /* of the last failed reload; "" after a good one */
 	bool is_stopping;
@@ -124,6 +129,8 @@ void model_on_lease_lost(void *context, struct generation *generation,
 /* 0, or a refusal: @request's body is remembered. */
 int model_refuse_poison(struct model *model, const struct request *request,
                         struct request_refusal *refusal);
+/* Somebody else ended it, not the kernel for want of memory: that says nothing about it. */
+bool model_was_killed(const struct generation *dead);
 /* A generation that was built from anything new may cope with what the last one did not. */
 void model_forget_poison(struct model *model);
 /* For `moultctl status`: a new reference. */
@@ -167,18 +174,38 @@ void reload_try_start(struct model *model);
 void reload_stop(struct model *model);
 /* The generation whose memory a new one has to live beside, or NULL. */
 struct generation *reload_old(const struct model *model);
+/* @inputs are not to be tried again unless somebody asks. */
+void reload_refuse(struct model *model, const struct inputs *inputs);
 /* A generation will come, or is expected to soon: requests may be held for it. */
 bool reload_is_expected(const struct model *model);
 
 /* The reload in flight is over; the next one begins when something is pending. */
 void reload_finish(struct model *model, enum receipt_outcome outcome, const char *reason);
-/* The candidate did not make it. @is_permanent: the same inputs would fail again. */
-void reload_failed(struct model *model, const char *reason, bool is_permanent);
-/* Nobody serves: another loader is tried, when the back-off says so. */
-void reload_schedule_restart(struct model *model, enum restart_death death);
 /* The candidate is started; goes on from STAGED. */
 void reload_spawn(struct model *model);
+/* The candidate alone has a claim to all the memory that it is going to need. */
+void reload_claim_all(struct model *model);
 void reload_commit(struct model *model);
+
+/* reload_again.c: what follows a failure, and when */
+
+enum reload_failure {
+	RELOAD_MAY_PASS,   /* the same inputs may make it another time */
+	RELOAD_IS_FINAL,   /* they would fail again */
+	RELOAD_WAS_KILLED, /* by somebody else: says nothing about them */
+};
+
+void reload_again_init(struct model *model);
+/* Nothing is tried again by itself any more. */
+void reload_again_fini(struct model *model);
+/* The newest inputs serve. */
+void reload_again_stop(struct model *model);
+/* Somebody asks, or something changed: what failed before does not count. */
+void reload_again_forget(struct model *model);
+/* The candidate did not make it. */
+void reload_failed(struct model *model, const char *reason, enum reload_failure failure);
+/* Nobody serves: another loader is tried, when the back-off says so. */
+void reload_schedule_restart(struct model *model, enum restart_death death);
 
 /* reload_end.c: what the end of a generation means for the others */
 void reload_on_dead(struct model *model, struct generation *generation);

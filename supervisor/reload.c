@@ -12,8 +12,8 @@
  *	stop-first  retire the old one and wait until it is gone; spawn, ...
  *
  * Before the old one is retired, a candidate that fails changes nothing. After that, what
- * served last is rebuilt. Every reload ends with a receipt, when the old generation is
- * reaped and the new one serves, or when it failed.
+ * served last is rebuilt (reload_again.c). Every reload ends with a receipt, when the old
+ * generation is reaped and the new one serves, or when it failed.
  */
 
 #include <assert.h>
@@ -27,7 +27,15 @@
 #include "supervisor/model_state.h"
 #include "supervisor/numbers.h"
 
-#define RELOAD_AGAIN_DOUBLINGS 4
+static uint64_t reload_max(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint64_t reload_minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
 
 static void reload_set_inputs(struct inputs **slot, struct inputs *inputs)
 {
@@ -37,7 +45,7 @@ static void reload_set_inputs(struct inputs **slot, struct inputs *inputs)
 	inputs_unref(old);
 }
 
-static void reload_refuse(struct model *model, const struct inputs *inputs)
+void reload_refuse(struct model *model, const struct inputs *inputs)
 {
 	inputs_unref(model->refused);
 	model->refused = inputs_identity(inputs);
@@ -66,8 +74,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 		(void)err_set(&model->last_error, 0, "%s", reason);
 	} else if (model->reload.is_newest) {
 		model->last_error.text[0] = '\0';
-		model->n_again = 0;
-		ev_timer_stop(model->context.loop, &model->again);
+		reload_again_stop(model);
 	}
 	model->reload.in_flight = false;
 	reload_set_inputs(&model->reload.inputs, NULL);
@@ -85,120 +92,20 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	reload_try_start(model);
 }
 
-/* Failing and trying again */
-
-void reload_schedule_restart(struct model *model, enum restart_death death)
-{
-	const struct restart_policy policy = {
-		.limit = model->section->death_limit,
-		.window_ns = model->section->death_window_ns,
-	};
-	bool had_failed = model->deaths.is_failed;
-	uint64_t delay_ns;
-
-	if (model->is_stopping)
-		return;
-	delay_ns = restart_on_death(&model->deaths, &policy, death, clock_now_ns());
-	log_event(LOG_LEVEL_WARNING, "loader_restart",
-	          "model=%s deaths=%llu failed=%s delay_s=%.1f", model->name,
-	          (unsigned long long)model->deaths.n_deaths,
-	          model->deaths.is_failed ? "yes" : "no", (double)delay_ns / 1e9);
-	ev_timer_stop(model->context.loop, &model->restart);
-	ev_timer_set(&model->restart, (double)delay_ns / 1e9, 0.);
-	ev_timer_start(model->context.loop, &model->restart);
-	if (model->deaths.is_failed && !had_failed)
-		log_event(LOG_LEVEL_ERR, "model_failed",
-		          "model=%s deaths=%llu action=\"turning requests away, trying "
-		          "again "
-		          "now and then\"",
-		          model->name, (unsigned long long)model->deaths.n_deaths);
-	if (model->deaths.is_failed)
-		model_fail_held(model, model->last_error.text);
-}
-
-static void reload_on_restart(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	struct model *model = timer->data;
-
-	(void)loop;
-	(void)revents;
-	if (!model->active && !model->is_stopping)
-		(void)model_reload(model, MODEL_CAUSE_CRASH);
-}
-
-/* What served goes on; what changed on disk is tried again without anybody's asking. */
-static void reload_schedule_again(struct model *model)
-{
-	const unsigned int changes =
-		RELOAD_CAUSE(MODEL_CAUSE_START) | RELOAD_CAUSE(MODEL_CAUSE_SECRETS) |
-		RELOAD_CAUSE(MODEL_CAUSE_CONFIG) | RELOAD_CAUSE(MODEL_CAUSE_FILE);
-	double delay_s = (double)model->section->retry_delay_ns / 1e9 *
-	                 (double)(1u << model->n_again);
-
-	model->again_causes = model->reload.causes & changes;
-	if (delay_s <= 0 || !model->again_causes || !model->reload.is_newest)
-		return;
-	if (model->n_again < RELOAD_AGAIN_DOUBLINGS)
-		model->n_again++;
-	log_event(LOG_LEVEL_NOTICE, "reload_again", "model=%s delay_s=%.1f", model->name,
-	          delay_s);
-	ev_timer_stop(model->context.loop, &model->again);
-	ev_timer_set(&model->again, delay_s, 0.);
-	ev_timer_start(model->context.loop, &model->again);
-}
-
-static void reload_on_again(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	struct model *model = timer->data;
-
-	(void)loop;
-	(void)revents;
-	model->pending |= model->again_causes;
-	reload_try_start(model);
-}
-
-/* The candidate did not make it. @is_permanent: the same inputs would fail again. */
-void reload_failed(struct model *model, const char *reason, bool is_permanent)
-{
-	struct inputs *inputs = model->reload.inputs;
-	bool was_good = inputs && inputs == model->good;
-
-	(void)err_set(&model->last_error, 0, "%s", reason);
-	if (is_permanent && inputs && !was_good)
-		reload_refuse(model, inputs);
-	if (!model->good && !model->is_stopping)
-		reload_plan_remember(model);
-	if (model->is_stopping) {
-		/* Nothing is to follow. */
-	} else if (model->active) {
-		if (!is_permanent)
-			reload_schedule_again(model);
-	} else if (model->good && !was_good) {
-		model->pending |= RELOAD_CAUSE(MODEL_CAUSE_REBUILD);
-		/* What an earlier run kept is to serve for a while, not for ever. */
-		if (!is_permanent &&
-		    (model->reload.causes & RELOAD_CAUSE(MODEL_CAUSE_START)))
-			reload_schedule_again(model);
-	} else if (model->good || !is_permanent) {
-		reload_schedule_restart(model, RESTART_USELESS);
-	} else {
-		model_fail_held(model, reason);
-	}
-	reload_finish(model, RECEIPT_FAILED, reason);
-	if (was_good && !model->active)
-		trial_on_death(model, reason);
-}
-
 /* The old one takes no more requests; they wait. */
 static void reload_retire_active(struct model *model)
 {
+	uint64_t place_bytes = model->reload.decision.facts.need_bytes;
 	struct generation *old = model->active;
 
 	assert(!model->retiring);
-	/* It keeps the place of the one that follows: other models reload meanwhile. */
-	if (old->use.claim_bytes < model->reload.decision.facts.need_bytes &&
-	    !model->candidate)
-		old->use.claim_bytes = model->reload.decision.facts.need_bytes;
+	/* It keeps the place of the one that follows, but for what that one has claimed
+	 * itself: other models reload meanwhile. */
+	if (model->candidate)
+		place_bytes =
+			reload_minus(place_bytes, model->candidate->use.claim_bytes);
+	if (old->use.claim_bytes < place_bytes)
+		old->use.claim_bytes = place_bytes;
 	model->active = NULL;
 	model->retiring = old;
 	model->inactive_since_ns = clock_now_ns();
@@ -228,7 +135,7 @@ static void reload_begin(struct model *model)
 		break; /* else the old one's death leads on */
 	case STRATEGY_REFUSED:
 	case STRATEGY_COUNT:
-		reload_failed(model, reload->decision.why.text, false);
+		reload_failed(model, reload->decision.why.text, RELOAD_MAY_PASS);
 		break;
 	}
 }
@@ -270,7 +177,8 @@ void reload_try_start(struct model *model)
 	reload->inputs = inputs;
 	reload_receipt_open(model);
 	if (r)
-		reload_failed(model, err.text, r == INPUTS_E_REFUSED);
+		reload_failed(model, err.text,
+		              r == INPUTS_E_REFUSED ? RELOAD_IS_FINAL : RELOAD_MAY_PASS);
 	else
 		reload_begin(model);
 }
@@ -280,13 +188,12 @@ static uint64_t reload_claim(const struct model *model)
 {
 	const struct strategy_facts *facts = &model->reload.decision.facts;
 	const struct generation *old = reload_old(model);
-	uint64_t old_bytes = old ? old->use.now_bytes : 0;
 	uint64_t beside_bytes =
-		facts->need_bytes > old_bytes ? facts->need_bytes - old_bytes : 0;
+		reload_minus(facts->need_bytes, old ? old->use.now_bytes : 0);
 
 	if (model->reload.decision.strategy == STRATEGY_OVERLAP)
-		return facts->loading_bytes;
-	return beside_bytes > facts->staged_bytes ? beside_bytes : facts->staged_bytes;
+		return reload_max(facts->loading_bytes, facts->need_bytes);
+	return reload_max(beside_bytes, facts->staged_bytes);
 }
 
 void reload_spawn(struct model *model)
@@ -306,7 +213,7 @@ void reload_spawn(struct model *model)
 
 	if (generation_new(&model->candidate, model->context.loop, &start,
 	                   &model->listener, &err) < 0) {
-		reload_failed(model, err.text, false);
+		reload_failed(model, err.text, RELOAD_MAY_PASS);
 		return;
 	}
 	reload->receipt.to.generation = model->candidate->number;
@@ -318,6 +225,8 @@ uint64_t model_reload(struct model *model, enum model_cause cause)
 	uint64_t number = model->receipts + 1;
 
 	model->pending |= RELOAD_CAUSE(cause);
+	if (!(RELOAD_CAUSE(cause) & RELOAD_RECOVERY))
+		reload_again_forget(model);
 	if (!model->reload.in_flight && !ev_is_active(&model->kick))
 		ev_timer_start(model->context.loop, &model->kick);
 	return number;
@@ -386,14 +295,18 @@ static bool reload_is_overwritten(const struct generation *candidate)
 	       strcmp(inputs->weights_sha256, candidate->report.weights_sha256) != 0;
 }
 
-void reload_commit(struct model *model)
+void reload_claim_all(struct model *model)
 {
 	struct generation *candidate = model->candidate;
 
-	candidate->use.claim_bytes = candidate->is_lean
-	                                     ? model->reload.decision.facts.need_bytes
-	                                     : candidate->use.claim_bytes;
-	generation_apply(candidate, GENERATION_EV_COMMIT);
+	if (candidate->is_lean)
+		candidate->use.claim_bytes = model->reload.decision.facts.need_bytes;
+}
+
+void reload_commit(struct model *model)
+{
+	reload_claim_all(model);
+	generation_apply(model->candidate, GENERATION_EV_COMMIT);
 }
 
 static void reload_on_staged(struct model *model)
@@ -560,10 +473,13 @@ void reload_stop(struct model *model)
 	model->is_stopping = true;
 	model->pending = 0;
 	ev_timer_stop(model->context.loop, &model->kick);
-	ev_timer_stop(model->context.loop, &model->restart);
-	ev_timer_stop(model->context.loop, &model->again);
+	reload_again_fini(model);
 	model_watch_fini(model);
 	trial_fini(model);
+	/* With a candidate it ends when that one does. */
+	if (model->reload.in_flight && !model->candidate)
+		reload_finish(model, model->active ? RECEIPT_OK : RECEIPT_FAILED,
+		              RELOAD_STOPPING);
 	/* The active one becomes the retiring one, whose death is no crash. */
 	if (model->active && !model->retiring) {
 		model->retiring = model->active;
@@ -577,10 +493,7 @@ void reload_stop(struct model *model)
 
 void reload_init(struct model *model)
 {
-	ev_timer_init(&model->restart, reload_on_restart, 0., 0.);
-	model->restart.data = model;
-	ev_timer_init(&model->again, reload_on_again, 0., 0.);
-	model->again.data = model;
+	reload_again_init(model);
 	/* Zero delays: the next round, and unlike an idle watcher also under load. */
 	ev_timer_init(&model->bury, reload_on_bury, 0., 0.);
 	model->bury.data = model;
@@ -596,8 +509,7 @@ void reload_fini(struct model *model)
 		                    &model->rollback_to, &model->refused };
 
 	model->is_stopping = true;
-	ev_timer_stop(model->context.loop, &model->restart);
-	ev_timer_stop(model->context.loop, &model->again);
+	reload_again_fini(model);
 	ev_timer_stop(model->context.loop, &model->kick);
 	ev_timer_stop(model->context.loop, &model->bury);
 	model_watch_fini(model);

@@ -67,11 +67,14 @@ static void reload_on_candidate_dead(struct model *model, struct generation *can
 	reload_receipt_note_candidate(model, candidate);
 	model->candidate = NULL;
 	if (model->is_stopping)
-		reload_finish(model, RECEIPT_FAILED, "the model is being stopped");
+		reload_finish(model, RECEIPT_FAILED, RELOAD_STOPPING);
 	else if (candidate->failure.text[0] == '\0')
 		reload_on_needless_dead(model);
 	else
-		reload_failed(model, candidate->failure.text, candidate->is_permanent);
+		reload_failed(model, candidate->failure.text,
+		              candidate->is_permanent       ? RELOAD_IS_FINAL
+		              : model_was_killed(candidate) ? RELOAD_WAS_KILLED
+		                                            : RELOAD_MAY_PASS);
 }
 
 /* It served, answers or not. */
@@ -80,6 +83,18 @@ static bool reload_was_of_use(const struct generation *dead)
 	uint64_t served_ns = clock_now_ns() - dead->entered_ns[GENERATION_ACTIVE];
 
 	return dead->n_answered > 0 || served_ns >= RELOAD_SERVED_NS;
+}
+
+/* It lives beside nobody any more: what the dead one held is its to take, before another
+ * model counts on it, and there is nobody to stand back for. */
+static void reload_on_alone(struct model *model)
+{
+	struct generation *candidate = model->candidate;
+
+	if (candidate->state >= GENERATION_COMMITTING)
+		return;
+	reload_claim_all(model);
+	generation_hurry(candidate);
 }
 
 static void reload_on_crash(struct model *model, struct generation *dead)
@@ -93,9 +108,11 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 	if (model->reload.in_flight && !model->candidate)
 		reload_finish(model, RECEIPT_OK,
 		              "the new generation died before the old one");
+	if (model->candidate)
+		reload_on_alone(model);
 	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
-	/* One client with a bad body must not undo a reload. */
-	if (!dead->has_culprit)
+	/* Neither one client with a bad body nor somebody's kill -9 may undo a reload. */
+	if (!dead->has_culprit && !model_was_killed(dead))
 		trial_on_death(model, dead->failure.text);
 	if (!model->reload.in_flight)
 		reload_schedule_restart(model, dead->has_culprit ? RESTART_INNOCENT
@@ -153,7 +170,7 @@ static void reload_on_retired_stuck(struct model *model, const struct err *why)
 	if (model->active && !model->candidate) {
 		reload_finish(model, RECEIPT_OK, why->text);
 	} else if (!model->candidate) {
-		reload_failed(model, why->text, false);
+		reload_failed(model, why->text, RELOAD_MAY_PASS);
 	}
 }
 

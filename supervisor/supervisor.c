@@ -28,6 +28,8 @@
 
 /* How often a removed model is looked at until its last request has left. */
 #define SUPERVISOR_SWEEP_S 0.2
+/* For the last answers to be read, when shutdown_timeout is over. */
+#define SUPERVISOR_LAST_S 1.
 
 struct supervisor {
 	struct ev_loop *loop;
@@ -57,6 +59,8 @@ struct supervisor {
 	ev_signal signals[4];
 	ev_timer shutdown;
 	bool is_stopping;
+	bool is_idle; /* stopping: no connection is left */
+	bool is_late; /* stopping: shutdown_timeout is over */
 };
 
 /* Models */
@@ -266,7 +270,7 @@ static void supervisor_on_sweep(struct ev_loop *loop, ev_timer *timer, int reven
 		supervisor_add_missing(supervisor);
 	if (kept == 0)
 		ev_timer_stop(loop, timer);
-	if (supervisor->is_stopping && supervisor_is_empty(supervisor))
+	if (supervisor->is_idle && supervisor_is_empty(supervisor))
 		ev_break(loop, EVBREAK_ALL);
 }
 
@@ -274,7 +278,7 @@ static void supervisor_on_stopped(void *context, struct model *model)
 {
 	struct supervisor *supervisor = context;
 
-	log_event(LOG_LEVEL_NOTICE, "model_stopped", "model=%s", model_name(model));
+	(void)model;
 	ev_feed_event(supervisor->loop, &supervisor->sweep, EV_TIMER);
 }
 
@@ -416,15 +420,40 @@ static void supervisor_stop_models(struct supervisor *supervisor)
 
 static void supervisor_on_http_idle(void *context)
 {
-	supervisor_stop_models(context);
+	struct supervisor *supervisor = context;
+
+	supervisor->is_idle = true;
+	if (supervisor->is_late)
+		ev_break(supervisor->loop, EVBREAK_ALL);
+	else
+		supervisor_stop_models(supervisor);
+}
+
+/* Clients that still wait are told, and get a moment to read it. */
+static void supervisor_give_up(struct supervisor *supervisor)
+{
+	for (size_t i = 0; i < supervisor->n_models; i++)
+		model_give_up(supervisor->models[i]);
+	for (size_t i = 0; i < supervisor->n_leaving; i++)
+		model_give_up(supervisor->leaving[i]);
+	supervisor_stop_models(supervisor);
 }
 
 static void supervisor_on_shutdown(struct ev_loop *loop, ev_timer *timer, int revents)
 {
-	(void)timer;
+	struct supervisor *supervisor = timer->data;
+
 	(void)revents;
-	log_event(LOG_LEVEL_WARNING, "shutdown_deadline", "action=\"ending at once\"");
-	ev_break(loop, EVBREAK_ALL);
+	if (supervisor->is_late || supervisor->is_idle) {
+		ev_break(loop, EVBREAK_ALL);
+		return;
+	}
+	log_event(LOG_LEVEL_WARNING, "shutdown_deadline",
+	          "action=\"answering what is left with 503\"");
+	supervisor->is_late = true;
+	ev_timer_set(timer, SUPERVISOR_LAST_S, 0.);
+	ev_timer_start(loop, timer);
+	supervisor_give_up(supervisor);
 }
 
 static void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int revents)

@@ -25,9 +25,10 @@ static void trial_end(struct model *model, const char *verdict)
 
 static void trial_roll_back(struct model *model, const char *why)
 {
+	bool is_theirs = (model->pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) &&
+	                 !model->trial.has_asked;
 	struct err err = ERR_NULL;
 	uint64_t number;
-
 	int r = model_rollback(model, &number, &err);
 
 	trial_end(model, why);
@@ -36,7 +37,8 @@ static void trial_roll_back(struct model *model, const char *why)
 		          model->name, LOG_QUOTED(err.text));
 		return;
 	}
-	model->trial.has_asked = true;
+	/* Who waits for the one that is pending already gets it. */
+	model->trial.has_asked = !is_theirs;
 	(void)err_set(&model->last_error, 0, "rolled back: %.400s", why);
 	log_event(LOG_LEVEL_ERR, "rollback", "model=%s reason=%s", model->name,
 	          LOG_QUOTED(why));

@@ -7,11 +7,11 @@
 # fuzzers, and some system tests: in build/asan, without the torch engine.
 # MOULT_SANITIZE_SYSTEM names others, as a regular expression; those that judge what is
 # answered rather than how fast or in how much memory are
-# bad_input|candidates|clients|death|golden|hold|http|last_good|poison|protocol|trial
+# bad_input|beside|candidates|clients|death|golden|hold|http|last_good|poison|protocol|trial
 
 set -euo pipefail
 
-system=${MOULT_SANITIZE_SYSTEM:-death|last_good|protocol}
+system=${MOULT_SANITIZE_SYSTEM:-death|last_good|protocol|stop}
 cd "$(dirname "$0")/.."
 case "${1:-}" in
 build)

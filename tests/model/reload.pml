@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* From one generation to the next: reload.c, reload_plan.c. */
+/* From one generation to the next: reload.c and its parts. */
 
 #define RELOAD_OLD (model_active || model_retiring)
 
@@ -313,6 +313,10 @@ inline model_stop()
 	pending = false;
 	pending_crash = false;
 	pending_rebuild = false;
+	if
+	:: in_flight && !model_candidate -> reload_finish()
+	:: else
+	fi;
 	if
 	:: model_active && !model_retiring -> generation_move(ACTIVE, RETIRING)
 	:: else

@@ -179,6 +179,22 @@ class Moult:
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def fd_names(self):
+        names = []
+        for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            try:
+                names.append(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
+            except OSError:
+                pass  # closed meanwhile
+        return sorted(names)
+
+    def wait_fds(self, most):
+        try:
+            wait_for(f"back to {most} descriptors", lambda: self.fds() <= most, 10)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: there are {self.fd_names()}, there were "
+                                 f"{self.baseline_names}; {self.status()}") from error
+
     def wait_quiet(self):
         """No connection, no reload under way."""
         def is_quiet():
@@ -190,6 +206,7 @@ class Moult:
     def note_fds(self):
         self.wait_quiet()
         self.baseline_fds = self.fds()
+        self.baseline_names = self.fd_names()
 
     def check_conservation(self):
         for model in self.status()["models"]:
@@ -214,8 +231,7 @@ class Moult:
             if self.baseline_fds is not None:
                 # The inputs that a rollback would return to: secrets and model file.
                 kept = 2 * sum(m["can_roll_back"] for m in self.status()["models"])
-                wait_for(f"back to {self.baseline_fds} + {kept} descriptors",
-                         lambda: self.fds() <= self.baseline_fds + kept, 10)
+                self.wait_fds(self.baseline_fds + kept)
             # A writer of what served well may be about to be reaped.
             wait_for("no zombie", lambda: all(map(is_alive, children(self.pid))), 10)
             loaders = children(self.pid)

@@ -149,3 +149,88 @@ def test_a_change_that_met_a_shortage_is_tried_again(start, tmp_path):
                                  r["outcome"] == "ok" and r["from"])
     assert moult.status("echo")["last_error"] is None and receipt["number"] > 3
     load.stop_and_check()
+
+
+def start_short(start, tmp_path, strategy):
+    """Serves with one secret; with the next there is a shortage while a file is there."""
+    keys = {"engine": "fault", "secrets": tmp_path / "secrets", "retry_delay": "200ms",
+            "strategy": strategy, "option.fault": "refuse-device-on-commit",
+            "option.when": tmp_path / "short", "option.secret": "key",
+            "option.secret_is": "next"}
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "key").write_text("first")
+    (tmp_path / "short").write_text("")
+    return start(echo_section(**keys), supervisor=f"engine_dir = {BUILD}\n")
+
+
+def vain(moult):
+    return [r for r in moult.receipts("echo")
+            if r["outcome"] == "failed" and r["cause"] == "secrets"]
+
+
+@pytest.mark.parametrize("strategy", ["staged", "stop-first"])
+def test_a_shortage_after_the_old_one_is_gone(start, tmp_path, strategy):
+    """What served is rebuilt, and the change is made up for without anybody's asking."""
+    moult = start_short(start, tmp_path, strategy)
+    first = moult.status("echo")["secrets_digest"]
+    load = Load(moult.port, clients=2)
+    moult.write_secret(tmp_path / "secrets", "key", "next")
+    failed = moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    assert failed["strategy"] == strategy and "no device" in failed["reason"], failed
+    rebuilt = moult.wait_receipt("echo", lambda r: r["cause"] == "rebuild")
+    assert rebuilt["outcome"] == "ok" and rebuilt["number"] == failed["number"] + 1
+    (tmp_path / "short").unlink()
+    made_up = moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and
+                                 r["outcome"] == "ok" and r["from"])
+    assert made_up["number"] > rebuilt["number"]
+    status = moult.status("echo")
+    assert status["secrets_digest"] != first and status["last_error"] is None
+    load.wait_more(50)
+    load.stop_and_check()
+
+
+def test_tries_that_cost_a_pause_are_few(start, tmp_path):
+    """After three it waits for a change, which counts anew."""
+    moult = start_short(start, tmp_path, "staged")
+    first = moult.status("echo")["secrets_digest"]
+    load = Load(moult.port, clients=2)
+    moult.write_secret(tmp_path / "secrets", "key", "next")
+    wait_for("the end of it", lambda: "event=reload_given_up" in moult.log_text())
+    delays = re.findall(r"event=reload_again model=echo delay_s=([0-9.]+)", moult.log_text())
+    assert delays == ["0.2", "0.4", "0.8"]
+    assert len(vain(moult)) == 4
+    wait_for("what served", lambda: moult.status("echo")["state"] == "ready")
+    status = moult.status("echo")
+    assert status["secrets_digest"] == first and "no device" in status["last_error"]
+    # Nothing more comes by itself: the next receipt is that of somebody who asks.
+    n = status["receipts"]
+    load.wait_more(2000)
+    assert moult.reload("echo").returncode == 1
+    wait_for("what served", lambda: moult.status("echo")["state"] == "ready")
+    assert [r["cause"] for r in moult.receipts("echo")[n:]] == ["manual", "rebuild"]
+    moult.write_secret(tmp_path / "secrets", "other", "x")
+    wait_for("another try", lambda: len(vain(moult)) == 6)
+    (tmp_path / "short").unlink()
+    wait_for("the change", lambda: moult.status("echo")["last_error"] is None)
+    load.wait_more(50)
+    load.stop_and_check()
+
+
+def test_a_try_that_is_refused_beforehand_costs_nothing(start, tmp_path):
+    """There is no memory: the old one serves, and the tries go on until there is."""
+    keys = {"path": tmp_path / "weights.bin", "strategy": "stop-first",
+            "retry_delay": "100ms"}
+    (tmp_path / "weights.bin").write_bytes(bytes(8 << 20))
+    moult = start(echo_section(**keys), supervisor="[device host]\nbudget = 32M\n")
+    load = Load(moult.port, clients=2)
+    pid = moult.status("echo")["pid"]
+    (tmp_path / "fresh").write_bytes(bytes(48 << 20))
+    (tmp_path / "fresh").rename(tmp_path / "weights.bin")
+    wait_for("more tries than would cost a pause", lambda: sum(
+        r["strategy"] == "refused" for r in moult.receipts("echo")) >= 5)
+    assert moult.status("echo")["pid"] == pid
+    assert "event=reload_given_up" not in moult.log_text()
+    moult.config.write_text(moult.head + "[device host]\nbudget = 128M\n")
+    wait_for("the larger one", lambda: moult.status("echo")["pid"] not in (0, pid))
+    load.wait_more(50)
+    load.stop_and_check()

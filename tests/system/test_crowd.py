@@ -3,6 +3,7 @@
 health answers."""
 import os
 import resource
+import select
 import socket
 import struct
 import threading
@@ -106,6 +107,120 @@ def test_idle_ones_make_room(start, many_files):
     load.stop_and_check()
     assert moult.status()["supervisor"]["http"]["evicted_total"] > CROWD / 2
     for sock in crowd:
+        sock.close()
+
+
+class Nibblers:
+    """Clients that send one byte of a header and no more; a closed one comes again."""
+
+    def __init__(self, moult, n, first=b"P"):
+        self.moult, self.first = moult, first
+        self.crowd = [self.make() for _ in range(n)]
+        self.is_over = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.came_again = 0
+
+    def make(self):
+        sock = connect(self.moult)
+        sock.sendall(self.first)
+        sock.setblocking(False)
+        return sock
+
+    def run(self):
+        poll = select.poll()
+        by_fd = {sock.fileno(): sock for sock in self.crowd}
+        for fd in by_fd:
+            poll.register(fd, select.POLLIN)
+        while not self.is_over.is_set():
+            for fd, _ in poll.poll(50):
+                poll.unregister(fd)
+                by_fd.pop(fd).close()
+                sock = self.make()
+                by_fd[sock.fileno()] = sock
+                poll.register(sock.fileno(), select.POLLIN)
+                self.came_again += 1
+        self.crowd = list(by_fd.values())
+
+    def come_again(self):
+        self.thread.start()
+        return self
+
+    def close(self):
+        self.is_over.set()
+        if self.thread.is_alive():
+            self.thread.join()
+        for sock in self.crowd:
+            sock.close()
+
+
+def test_heads_under_way_make_room(start):
+    """Far more clients than connections, each with one byte of a header, which is allowed
+    to take ten minutes: they are let go of one after the other, and come again."""
+    moult = start(echo_section(), echo_section("slow", warmup_runs=0,
+                                               **{"option.delay_us": 2_000_000}),
+                  supervisor="max_connections = 64\nheader_timeout = 600s\n")
+    moult.note_fds()
+    # Has a request, and so it stays; its answer outlasts many rounds of the others.
+    patient = connect(moult)
+    patient.sendall(POST.replace(b"echo", b"slow") % len(BODY) + BODY)
+    wait_for("its lease", lambda: moult.status("slow")["requests"]["leased"] == 1)
+    crowd = Nibblers(moult, 300)
+
+    def http():
+        return moult.status()["supervisor"]["http"]
+    wait_for("all of them", lambda: http()["accepted_total"] > 300)
+
+    def ask(times):
+        """Over fresh connections. The slowest answer about health."""
+        slowest_s = 0.0
+        for _ in range(times):
+            begun = time.monotonic()
+            assert moult.get("/v2/health/live", timeout=30)[0] == 200
+            slowest_s = max(slowest_s, time.monotonic() - begun)
+            status, _, body = moult.infer("echo", BODY)
+            assert status == 200, body
+        return slowest_s * 1e3
+    slowest_ms = ask(20)
+    assert slowest_ms < 5000
+    crowd.come_again()
+    print(f"health: {slowest_ms:.1f} ms at worst behind them, {ask(4):.1f} ms while they "
+          "come again at once")
+    wait_for("some of them again", lambda: crowd.came_again > 64)
+    assert patient.recv(4096).startswith(b"HTTP/1.1 200")
+    patient.close()
+    crowd.close()
+    assert http()["expired_total"] == 0 and http()["evicted_total"] > 300
+    assert moult.log_text().count("event=http_full") >= 1
+
+
+def test_who_makes_room_first(start):
+    """Idle ones, though their headers are not late, before one whose header is on its way."""
+    moult = start(echo_section(), supervisor="max_connections = 16\n")
+    moult.note_fds()
+    head = connect(moult)
+    head.sendall(POST[:20])
+    idle = [connect(moult) for _ in range(14)]
+    for sock in idle:
+        sock.sendall(POST % len(BODY) + BODY)
+        assert sock.recv(4096).startswith(b"HTTP/1.1 200")
+
+    def evicted():
+        return moult.status()["supervisor"]["http"]["evicted_total"]
+    last = connect(moult)
+    wait_for("room", lambda: evicted() >= 2)
+    assert idle[0].recv(1) == b"" and idle[1].recv(1) == b""
+    # A whole head and half a body have a place, whatever their age.
+    for sock in idle[2:]:
+        sock.sendall(POST % len(BODY) + BODY[:5])
+    more = [connect(moult) for _ in range(3)]
+    late = [(sock.sendall(b"P"), sock)[1] for sock in more]
+    answer = head.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 503") and b"Retry-After: 1" in answer
+    assert b"max_connections" in answer and answer.endswith(b"}"), answer
+    for sock in idle[2:]:
+        sock.sendall(BODY[5:])
+        assert sock.recv(4096).startswith(b"HTTP/1.1 200")
+    for sock in [head, last, *idle, *late]:
         sock.close()
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests that wait: for how long, how many, in which order, and when it is no use."""
+import gzip
 import json
 import os
 import signal
@@ -164,6 +165,64 @@ def test_a_timeout_that_only_the_loader_sees(start):
     late = Request(moult, body).join()
     assert late.status == 504, late.body[:300]
     assert first.join().status == 200
+
+
+def large_json(**parameters):
+    """More JSON than the supervisor looks into."""
+    body = json.dumps({"inputs": [{"name": "x", "shape": [2000, 4], "datatype": "FP32",
+                                   "data": [0.5] * 8000}], "parameters": parameters})
+    assert len(body) > 16384
+    return body, {}
+
+
+def compressed_json(**parameters):
+    return (gzip.compress(body_with([1, 2, 3, 4], **parameters).encode()),
+            {"Content-Encoding": "gzip"})
+
+
+def large_binary(**parameters):
+    data = bytes(16 * 2000)
+    header = json.dumps({"inputs": [{"name": "x", "shape": [2000, 4], "datatype": "FP32",
+                                     "parameters": {"binary_data_size": len(data)}}],
+                         "parameters": parameters}).encode()
+    return header + data, {"Inference-Header-Content-Length": str(len(header))}
+
+
+def test_what_the_queue_sees_of_large_requests(start):
+    """Their priority and timeout, when binary data keeps the JSON small. Else the queue does
+    not know them, and only the header shortens how long they wait."""
+    moult = start(echo_section(leases=1, max_batch=2000, warmup_runs=1,
+                               **{"option.delay_us": 60_000}))
+    pid = moult.status("echo")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    requests = {}
+
+    def send(name, body, headers):
+        accepted = requests_of(moult)["accepted"]
+        requests[name] = Request(moult, body, headers)
+        wait_for(name, lambda: requests_of(moult)["accepted"] == accepted + 1)
+
+    send("first", echo_body([1, 2, 3, 4]), {})
+    send("plain", echo_body([1, 2, 3, 4]), {})
+    send("large", *large_json(priority=1))
+    send("compressed", *compressed_json(priority=1))
+    send("binary", *large_binary(priority=1))
+    send("late", *compressed_json(timeout=1000))
+    for make in (large_json, compressed_json):
+        body, headers = make(timeout=1000)
+        hasty = Request(moult, body, {**headers, "Moult-Timeout-Ms": "200"}).join()
+        assert hasty.status == 504 and b"Moult-Timeout-Ms" in hasty.body, hasty.body
+    binary = Request(moult, *large_binary(timeout=1000)).join()
+    assert binary.status == 504 and b"parameter timeout" in binary.body, binary.body
+    # Its time was over long ago; nobody but a loader knows.
+    assert requests_of(moult)["held"] == len(requests) - 1
+    os.kill(pid, signal.SIGKILL)
+    late = requests.pop("late").join()
+    assert late.status == 504, late.body
+    for name, request in requests.items():
+        assert request.join().status == 200, (name, request.body[:300])
+    came = sorted(requests, key=lambda name: requests[name].ended)
+    assert came == ["binary", "first", "plain", "large", "compressed"]
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "1.5", "", "99999999999999999999999"])

@@ -124,6 +124,25 @@ def test_out_of_memory_is_told_apart(start, cgroup):
     assert decision["available_bytes"] <= 64 * MIB
 
 
+def test_out_of_memory_leads_back(start, cgroup):
+    """Nobody's SIGKILL but the kernel's: new inputs that eat all memory are rolled back."""
+    group, limit = cgroup
+    arenas = {"request_arena": "1M", "max_body": "64K", "response_arena": "1M"}
+    moult = start(fault_section(**arenas), supervisor=ENGINES)
+    (moult.models / "0.conf").write_text(fault_section(
+        **arenas, **{"option.fault": "leak", "option.bytes": 4 * MIB}))
+    assert moult.wait_receipt("echo", lambda r: r["number"] == 2)["outcome"] == "ok"
+    (group / limit).write_text(str(64 * MIB))
+    (group / "cgroup.procs").write_text(str(moult.pid))
+    (group / "cgroup.procs").write_text(str(moult.status("echo")["pid"]))
+    load = Load(moult.port, clients=2)
+    moult.wait_receipt("echo", lambda r: r["cause"] == "rollback" and r["outcome"] == "ok")
+    assert "out of memory" in moult.status("echo")["last_error"]
+    load.wait_more(200)
+    load.stop()
+    assert load.wrong == 0
+
+
 def test_a_limit_of_the_control_group_counts(start, cgroup, tmp_path):
     """Preflight: a candidate that the control group cannot hold is refused with numbers."""
     group, limit = cgroup

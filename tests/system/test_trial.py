@@ -88,6 +88,46 @@ def test_deaths_before_they_serve_lead_back(start, tmp_path):
     load.stop_and_check()
 
 
+def test_kills_by_somebody_else_lead_nowhere(start):
+    """However many loaders an outsider ends within the window, serving or starting."""
+    moult = start(section(), supervisor=ENGINES)
+    load = Load(moult.port, clients=2)
+    load.wait_more(100)
+    receipt = switch(moult, version=2)
+    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL,
+                   signal.SIGKILL):
+        before = moult.status("echo")
+        os.kill(before["pid"], number)
+        wait_for("a successor", lambda: moult.status("echo")["generation"]
+                 > before["generation"])
+        load.wait_more(100)
+    assert all(r["cause"] == "crash" for r in moult.receipts("echo")
+               if r["number"] > receipt["number"])
+    assert "event=rollback " not in moult.log_text()
+    assert moult.status("echo")["can_roll_back"]
+    # Its own deaths still count.
+    switch(moult, version=3, **{"option.fault": "crash", "option.after": 300})
+    wait_for("the way back", lambda: "event=rollback " in moult.log_text())
+    load.wait_more(300)
+    load.stop()
+    assert load.wrong == 0
+
+
+def test_kills_while_they_start_lead_nowhere(start):
+    slow = {"option.fault": "slow-on-commit", "option.ms": 300}
+    moult = start(section(**slow), supervisor=ENGINES)
+    switch(moult, version=2, **slow)
+    os.kill(moult.status("echo")["pid"], signal.SIGKILL)
+    for _ in range(3):
+        candidate = wait_for("a candidate", lambda: moult.status("echo")["candidate"])
+        os.kill(candidate["pid"], signal.SIGKILL)
+        wait_for("its end", lambda: (moult.status("echo")["candidate"] or {}).get("pid")
+                 != candidate["pid"])
+    moult.wait_ready()
+    assert sum(r["outcome"] == "failed" for r in moult.receipts("echo")) == 3
+    assert "event=rollback " not in moult.log_text()
+
+
 def test_good_ones_stay(start):
     """A window without trouble closes; what it compares may be switched off."""
     moult = start(section(watch_window="1s"), supervisor=ENGINES)

@@ -15,76 +15,18 @@
 #include <jansson.h>
 
 #include "shared/cleanup.h"
-#include "supervisor/config.h"
 #include "supervisor/config_file.h"
-#include "supervisor/config_keys.h"
-#include "supervisor/config_value.h"
+#include "tests/unit/config_bench.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define SEC             UINT64_C(1000000000)
-
-/* The shortest model; what a case adds comes behind it. */
-#define MODEL                                                                            \
-	"[model m]\nengine = identity\ninput = a FP32 [-1,4]\noutput = b FP32 [-1,4]\n"
-
-static char folder[] = "/tmp/moult-config-XXXXXX";
-
-static char *path_of(const char *name)
-{
-	char *path;
-
-	assert_true(asprintf(&path, "%s/%s", folder, name) > 0);
-	return path;
-}
-
-static void write_bytes(const char *name, const char *text, size_t bytes)
-{
-	FREE char *path = path_of(name);
-	FILE *file = fopen(path, "we");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(text, 1, bytes, file), bytes);
-	assert_int_equal(fclose(file), 0);
-}
-
-static void write_file(const char *name, const char *text)
-{
-	write_bytes(name, text, strlen(text));
-}
-
-static void remove_file(const char *name)
-{
-	FREE char *path = path_of(name);
-
-	assert_int_equal(remove(path), 0);
-}
-
-static int load(const char *text, struct config **ret_config, struct err *err)
-{
-	FREE char *path = path_of("moult.conf");
-
-	write_file("moult.conf", text);
-	return config_load(ret_config, path, err);
-}
-
-static struct config *load_good(const char *text)
-{
-	struct config *config = NULL;
-	struct err err = ERR_NULL;
-	int r = load(text, &config, &err);
-
-	if (r != 0)
-		fail_msg("refused: %s\n%s", err.text, text);
-	return config;
-}
+#define SEC UINT64_C(1000000000)
 
 /* The sentence must have "moult.conf:LINE: " and @want. */
 static void assert_refused(const char *name, const char *text, const char *want)
 {
 	struct config *config = NULL;
 	struct err err = ERR_NULL;
-	FREE char *path = path_of("");
-	int r = load(text, &config, &err);
+	FREE char *path = config_bench_path("");
+	int r = config_bench_load(text, &config, &err);
 
 	if (r == 0)
 		fail_msg("%s: was accepted", name);
@@ -256,12 +198,12 @@ static void test_broken(void **state)
 static void test_nul_byte(void **state)
 {
 	static const char text[] = "[supervisor]\npoll = 1\0s\n";
-	FREE char *path = path_of("moult.conf");
+	FREE char *path = config_bench_path("moult.conf");
 	struct config *config = NULL;
 	struct err err = ERR_NULL;
 
 	(void)state;
-	write_bytes("moult.conf", text, sizeof(text) - 1);
+	config_bench_write_bytes("moult.conf", text, sizeof(text) - 1);
 	assert_int_equal(config_load(&config, path, &err), -EINVAL);
 	assert_non_null(strstr(err.text,
 	                       ":2: the line holds a control character (0x00)"));
@@ -279,7 +221,7 @@ static void test_long_line(void **state)
 	assert_refused("long line", text, ":2: the line is longer than 4096 bytes");
 	/* The path is checked apart, one byte earlier. */
 	text[longest - 8] = '\0';
-	config = load_good(text);
+	config = config_bench_load_good(text);
 	assert_int_equal(strlen(config->state_dir), longest - 8 - used + 1);
 	config_unref(config);
 }
@@ -339,36 +281,36 @@ static void test_no_file(void **state)
 {
 	struct config *config = NULL;
 	struct err err = ERR_NULL;
-	FREE char *path = path_of("none.conf");
+	FREE char *path = config_bench_path("none.conf");
 
 	(void)state;
 	assert_int_equal(config_load(&config, path, &err), -ENOENT);
 	assert_non_null(strstr(err.text, "none.conf: No such file or directory"));
-	assert_int_equal(config_load(&config, folder, &err), -EINVAL);
+	assert_int_equal(config_load(&config, config_bench_folder(), &err), -EINVAL);
 	assert_non_null(strstr(err.text, "is no regular file"));
 	/* A FIFO that nobody writes to must not be waited for. */
 	assert_int_equal(mkfifo(path, 0600), 0);
 	assert_int_equal(config_load(&config, path, &err), -EINVAL);
-	remove_file("none.conf");
+	config_bench_remove("none.conf");
 }
 
 static void test_too_large(void **state)
 {
-	FREE char *path = path_of("large.conf");
+	FREE char *path = config_bench_path("large.conf");
 	struct config *config = NULL;
 	struct err err = ERR_NULL;
 
 	(void)state;
-	write_file("large.conf", "");
+	config_bench_write("large.conf", "");
 	assert_int_equal(truncate(path, CONFIG_FILE_BYTES_MAX + 1), 0);
 	assert_int_equal(config_load(&config, path, &err), -EFBIG);
 	assert_non_null(strstr(err.text, "at most 1048576 are allowed"));
-	remove_file("large.conf");
+	config_bench_remove("large.conf");
 }
 
 static void test_defaults(void **state)
 {
-	struct config *config = load_good(MODEL);
+	struct config *config = config_bench_load_good(MODEL);
 	const struct config_model *model = config->models[0];
 
 	(void)state;
@@ -414,7 +356,7 @@ static void test_defaults(void **state)
 
 static void test_empty_is_good(void **state)
 {
-	struct config *config = load_good("# nothing\n\n; at all\n");
+	struct config *config = config_bench_load_good("# nothing\n\n; at all\n");
 
 	(void)state;
 	assert_int_equal(config->n_models, 0);
@@ -423,30 +365,31 @@ static void test_empty_is_good(void **state)
 
 static void test_all_keys(void **state)
 {
-	struct config *config = load_good("\xef\xbb\xbf[supervisor]\r\n"
-	                                  "listen: [::1]:0\r\n"
-	                                  "  control = run/ctl.sock  \r\n"
-	                                  "max_connections=7\r\n"
-	                                  "log_level = debug\r\n"
-	                                  "\t[model a.b-c_1]\r\n"
-	                                  "engine = torch\r\n"
-	                                  "path = ../m/digits.pt\r\n"
-	                                  "input = x FP32 [-1,64]\r\n"
-	                                  "input = y BYTES [-1]\r\n"
-	                                  "output = z INT64 [-1, 3]\r\n"
-	                                  "secrets = /etc/s\r\n"
-	                                  "required_secrets = token , other\r\n"
-	                                  "option.k = a = b # c\r\n"
-	                                  "option.empty =\r\n"
-	                                  "device = cuda:3\r\n"
-	                                  "max_batch = 64\r\n"
-	                                  "max_delay = 500us\r\n"
-	                                  "strategy = overlap\r\n"
-	                                  "disable_secrets_reload = on\r\n"
-	                                  "watch_model_file = false");
+	struct config *config =
+		config_bench_load_good("\xef\xbb\xbf[supervisor]\r\n"
+	                               "listen: [::1]:0\r\n"
+	                               "  control = run/ctl.sock  \r\n"
+	                               "max_connections=7\r\n"
+	                               "log_level = debug\r\n"
+	                               "\t[model a.b-c_1]\r\n"
+	                               "engine = torch\r\n"
+	                               "path = ../m/digits.pt\r\n"
+	                               "input = x FP32 [-1,64]\r\n"
+	                               "input = y BYTES [-1]\r\n"
+	                               "output = z INT64 [-1, 3]\r\n"
+	                               "secrets = /etc/s\r\n"
+	                               "required_secrets = token , other\r\n"
+	                               "option.k = a = b # c\r\n"
+	                               "option.empty =\r\n"
+	                               "device = cuda:3\r\n"
+	                               "max_batch = 64\r\n"
+	                               "max_delay = 500us\r\n"
+	                               "strategy = overlap\r\n"
+	                               "disable_secrets_reload = on\r\n"
+	                               "watch_model_file = false");
 	const struct config_model *model = config->models[0];
-	FREE char *control = path_of("run/ctl.sock");
-	FREE char *path = path_of("../m/digits.pt");
+	FREE char *control = config_bench_path("run/ctl.sock");
+	FREE char *path = config_bench_path("../m/digits.pt");
 
 	(void)state;
 	assert_string_equal(config->listen, "[::1]:0");
@@ -492,7 +435,7 @@ static void test_environment(void **state)
 		assert_int_equal(setenv("MOULT_DISABLE_SECRETS_RELOAD", cases[i].value,
 		                        1),
 		                 0);
-		config = load_good(MODEL);
+		config = config_bench_load_good(MODEL);
 		assert_int_equal(config->models[0]->disable_secrets_reload,
 		                 cases[i].want);
 		config_unref(config);
@@ -508,23 +451,23 @@ static void test_environment(void **state)
 static void test_models_dir(void **state)
 {
 	static const char main_text[] = "[supervisor]\nmodels_dir = d\n" MODEL;
-	FREE char *dir = path_of("d");
-	FREE char *sub = path_of("d/sub.conf");
-	FREE char *link = path_of("d/link.conf");
-	FREE char *weights = path_of("d/w.pt");
+	FREE char *dir = config_bench_path("d");
+	FREE char *sub = config_bench_path("d/sub.conf");
+	FREE char *link = config_bench_path("d/link.conf");
+	FREE char *weights = config_bench_path("d/w.pt");
 	struct config *config;
 
 	(void)state;
 	assert_int_equal(mkdir(dir, 0700), 0);
 	assert_int_equal(mkdir(sub, 0700), 0);
-	write_file("d/b.conf", DIR_MODEL("first"));
-	write_file("d/B.conf", DIR_MODEL("zeroth"));
-	write_file("d/.hidden.conf", "rubbish");
-	write_file("d/.conf", "rubbish");
-	write_file("d/b.conf~", "rubbish");
-	write_file("elsewhere", DIR_MODEL("linked"));
+	config_bench_write("d/b.conf", DIR_MODEL("first"));
+	config_bench_write("d/B.conf", DIR_MODEL("zeroth"));
+	config_bench_write("d/.hidden.conf", "rubbish");
+	config_bench_write("d/.conf", "rubbish");
+	config_bench_write("d/b.conf~", "rubbish");
+	config_bench_write("elsewhere", DIR_MODEL("linked"));
 	assert_int_equal(symlink("../elsewhere", link), 0);
-	config = load_good(main_text);
+	config = config_bench_load_good(main_text);
 	assert_int_equal(config->n_models, 4);
 	assert_string_equal(config->models[0]->name, "m");
 	assert_string_equal(config->models[1]->name, "zeroth");
@@ -533,29 +476,29 @@ static void test_models_dir(void **state)
 	assert_string_equal(config->models[3]->path, weights);
 	config_unref(config);
 
-	write_file("d/c.conf", "");
+	config_bench_write("d/c.conf", "");
 	assert_refused("empty file", main_text, "d/c.conf:1: the file holds no model");
-	write_file("d/c.conf", "# a\n[supervisor]\n");
+	config_bench_write("d/c.conf", "# a\n[supervisor]\n");
 	assert_refused("supervisor", main_text,
 	               "d/c.conf:2: [supervisor]: belongs into the");
-	write_file("d/c.conf", DIR_MODEL("x") DIR_MODEL("y"));
+	config_bench_write("d/c.conf", DIR_MODEL("x") DIR_MODEL("y"));
 	assert_refused("two models", main_text,
 	               "d/c.conf:6: [model y]: a file of models_dir");
-	write_file("d/c.conf", DIR_MODEL("m"));
+	config_bench_write("d/c.conf", DIR_MODEL("m"));
 	assert_refused("twin", main_text,
 	               "moult.conf:3 already: every model needs its own");
 	assert_int_equal(remove(link), 0);
 	assert_int_equal(symlink("../nowhere", link), 0);
-	remove_file("d/c.conf");
+	config_bench_remove("d/c.conf");
 	assert_refused("dangling", main_text, "d/link.conf: No such file or directory");
 
 	assert_int_equal(remove(link), 0);
-	remove_file("elsewhere");
-	remove_file("d/b.conf");
-	remove_file("d/B.conf");
-	remove_file("d/.hidden.conf");
-	remove_file("d/.conf");
-	remove_file("d/b.conf~");
+	config_bench_remove("elsewhere");
+	config_bench_remove("d/b.conf");
+	config_bench_remove("d/B.conf");
+	config_bench_remove("d/.hidden.conf");
+	config_bench_remove("d/.conf");
+	config_bench_remove("d/b.conf~");
 	assert_int_equal(rmdir(sub), 0);
 	assert_int_equal(rmdir(dir), 0);
 }
@@ -563,13 +506,13 @@ static void test_models_dir(void **state)
 static void test_relative_file(void **state)
 {
 	FREE char *before = getcwd(NULL, 0);
-	FREE char *want = path_of("moult.conf");
+	FREE char *want = config_bench_path("moult.conf");
 	struct config *config;
 	struct err err = ERR_NULL;
 
 	(void)state;
-	write_file("moult.conf", MODEL);
-	assert_int_equal(chdir(folder), 0);
+	config_bench_write("moult.conf", MODEL);
+	assert_int_equal(chdir(config_bench_folder()), 0);
 	assert_int_equal(config_load(&config, "moult.conf", &err), 0);
 	assert_string_equal(config->file, want);
 	config_unref(config);
@@ -577,321 +520,17 @@ static void test_relative_file(void **state)
 	assert_int_equal(chdir(before), 0);
 }
 
-/* One changed line, and what must follow from it. */
-static const struct {
-	const char *line;
-	bool is_new_generation;
-	const char *model_restart;
-} changes[] = {
-	{ "", false, "" },
-	{ "engine = torch\n", true, "" },
-	{ "platform = p\n", true, "" },
-	{ "path = p\n", true, "" },
-	{ "input = c FP32 [1]\n", true, "" },
-	{ "output = c FP32 [1]\n", true, "" },
-	{ "secrets = s\n", true, "" },
-	{ "option.a = b\n", true, "" },
-	{ "threads = 2\n", true, "" },
-	{ "max_delay = 1ms\n", true, "" },
-	{ "warmup_request = w\n", true, "" },
-	{ "golden = g\n", true, "" },
-	{ "leases = 16\n", true, "" },
-	{ "response_arena = 1M\n", true, "" },
-	{ "strategy = overlap\n", false, "" },
-	{ "disable_secrets_reload = yes\n", false, "" },
-	{ "max_held = 5\n", false, "" },
-	{ "drain_timeout = 5s\n", false, "" },
-	{ "max_body = 1M\n", false, "max_body" },
-	{ "max_body = 1M\nrequest_arena = 4M\n", false, "request_arena, max_body" },
-	{ "version = 2\nmax_body = 1M\n", true, "max_body" },
-};
-
-static void test_changes(void **state)
-{
-	static const char rest[] = "input = a FP32 [-1,4]\noutput = b FP32 [-1,4]\n";
-	static const char plain[] = "engine = identity\n";
-
-	(void)state;
-	for (size_t i = 0; i < COUNT_OF(changes); i++) {
-		bool has_engine = strncmp(changes[i].line, "engine", 6) == 0;
-		struct config *running = load_good(MODEL);
-		struct config *fresh;
-		FREE char *text = NULL;
-		char keys[128];
-
-		assert_true(asprintf(&text, "[model m]\n%s%s%s", has_engine ? "" : plain,
-		                     rest, changes[i].line) > 0);
-		fresh = load_good(text);
-		if (config_model_needs_generation(running->models[0], fresh->models[0]) !=
-		    changes[i].is_new_generation)
-			fail_msg("new generation: %s", changes[i].line);
-		(void)config_model_restart_keys(running->models[0], fresh->models[0],
-		                                keys, sizeof(keys));
-		assert_string_equal(keys, changes[i].model_restart);
-		config_unref(running);
-		config_unref(fresh);
-	}
-}
-
-static void test_changed_elements(void **state)
-{
-	static const char base[] =
-		MODEL "secrets=s\nrequired_secrets = a, b\noption.x = 1\n";
-	static const char *const others[] = {
-		MODEL "secrets=s\nrequired_secrets = a, c\noption.x = 1\n",
-		MODEL "secrets=s\nrequired_secrets = a\noption.x = 1\n",
-		MODEL "secrets=s\nrequired_secrets = a, b\noption.x = 2\n",
-		MODEL "secrets=s\nrequired_secrets = a, b\noption.y = 1\n",
-		"[model m]\nengine = identity\ninput = a FP32 [-1,5]\noutput = b FP32 "
-		"[-1,4]\n"
-		"secrets=s\nrequired_secrets = a, b\noption.x = 1\n",
-		"[model m]\nengine = identity\ninput = a FP64 [-1,4]\noutput = b FP32 "
-		"[-1,4]\n"
-		"secrets=s\nrequired_secrets = a, b\noption.x = 1\n",
-	};
-	struct config *running = load_good(base);
-	struct config *same = load_good(base);
-
-	(void)state;
-	assert_false(config_model_needs_generation(running->models[0], same->models[0]));
-	config_unref(same);
-	for (size_t i = 0; i < COUNT_OF(others); i++) {
-		struct config *fresh = load_good(others[i]);
-
-		assert_true(config_model_needs_generation(running->models[0],
-		                                          fresh->models[0]));
-		config_unref(fresh);
-	}
-	config_unref(running);
-}
-
-static void test_restart_keys(void **state)
-{
-	struct config *running = load_good("[supervisor]\npoll = 1s\n");
-	struct config *fresh = load_good("[supervisor]\nlisten = systemd\npoll = 2s\n"
-	                                 "control = c\nmax_connections = 5\n");
-	char text[64];
-	char small[8];
-
-	(void)state;
-	assert_int_equal(config_restart_keys(running, running, text, sizeof(text)), 0);
-	assert_string_equal(text, "");
-	assert_int_equal(config_restart_keys(running, fresh, text, sizeof(text)), 3);
-	assert_string_equal(text, "listen, control, max_connections");
-	assert_int_equal(config_restart_keys(running, fresh, small, sizeof(small)), 3);
-	assert_int_equal(config_keep_restart_keys(fresh, running), 0);
-	assert_int_equal(config_restart_keys(running, fresh, text, sizeof(text)), 0);
-	assert_string_equal(small, "listen,");
-	config_unref(running);
-	config_unref(fresh);
-}
-
-static void test_load_payload(void **state)
-{
-	struct config *config = load_good(
-		"[supervisor]\nengine_dir = /e\n[model digits]\nengine = torch\n"
-		"path = /d.pt\ninput = image FP32 [-1,64]\noutput = scores FP32 [-1,10]\n"
-		"secrets = /s\nrequired_secrets = token\noption.k = v\nmax_batch = 64\n"
-		"max_delay = 2ms\nwarmup_request = /w.json\ngolden = /g\n");
-	FREE char *proven =
-		config_model_to_json(config, config->models[0],
-	                             (struct config_manner){ .is_proven = true });
-	FREE char *text = config_model_to_json(config, config->models[0],
-	                                       (struct config_manner){ 0 });
-
-	(void)state;
-	assert_string_equal(
-		text,
-		"{\"model\":\"digits\",\"version\":\"1\",\"engine\":\"torch\","
-		"\"engine_dir\":\"/e\",\"path\":\"/"
-		"d.pt\",\"device\":\"cpu\",\"threads\":1,"
-		"\"max_batch\":64,\"max_delay_us\":2000,\"warmup_runs\":3,"
-		"\"warmup_request\":\"/w.json\",\"golden\":\"/"
-		"g\",\"required_secrets\":[\"token\"],"
-		"\"inputs\":[{\"name\":\"image\",\"datatype\":\"FP32\",\"shape\":[-1,64]}"
-		"],"
-		"\"outputs\":[{\"name\":\"scores\",\"datatype\":\"FP32\",\"shape\":[-1,"
-		"10]}],"
-		"\"options\":{\"k\":\"v\"},\"leases\":256,\"max_body_bytes\":67108864,"
-		"\"request_timeout_ms\":60000,\"lean\":false,"
-		"\"urgent\":false}");
-	assert_null(strstr(proven, "golden"));
-	config_unref(config);
-}
-
-/* Writes one object of config_to_json() as the lines it came from. */
-static void write_section(FILE *out, const char *label, json_t *object)
-{
-	const char *key;
-	json_t *value;
-
-	(void)fprintf(out, "[%s]\n", label);
-	json_object_foreach(object, key, value)
-	{
-		size_t i;
-		json_t *element;
-
-		if (json_is_null(value) || strcmp(key, "file") == 0)
-			continue;
-		if (json_is_array(value))
-			json_array_foreach(value, i, element)(void)
-				fprintf(out, "%s = %s\n", key,
-			                json_string_value(element));
-		else if (json_is_integer(value))
-			(void)fprintf(out, "%s = %lld\n", key,
-			              (long long)json_integer_value(value));
-		else if (json_is_boolean(value))
-			(void)fprintf(out, "%s = %s\n", key,
-			              json_is_true(value) ? "yes" : "no");
-		else
-			(void)fprintf(out, "%s = %s\n", key, json_string_value(value));
-	}
-}
-
-static char *to_ini(const struct config *config)
-{
-	FREE char *json = config_to_json(config);
-	json_t *root = json_loads(json, 0, NULL);
-	char *text = NULL;
-	size_t bytes = 0;
-	FILE *out = open_memstream(&text, &bytes);
-	const char *name;
-	json_t *model;
-
-	assert_non_null(root);
-	write_section(out, "supervisor", json_object_get(root, "supervisor"));
-	json_object_foreach(json_object_get(root, "models"), name, model)
-	{
-		char label[80];
-
-		(void)snprintf(label, sizeof(label), "model %s", name);
-		write_section(out, label, model);
-	}
-	assert_int_equal(fclose(out), 0);
-	json_decref(root);
-	return text;
-}
-
-/* Effective values, written back as a file, give the same configuration. */
-static void test_round_trip(void **state)
-{
-	static const char *const texts[] = {
-		MODEL,
-		"[supervisor]\npoll = 1500ms\nlisten = [::]:1\nlog_level = err\n"
-		"connection_memory = 9K\n" MODEL "max_delay = 1us\nmax_body = 1000000\n"
-		"request_timeout = 90m\nsecrets = s\nrequired_secrets = a, b\n"
-		"option.x = 1\noption.y = \noutput = s INT8 []\nwatch_model_file = no\n"
-		"strategy = overlap\n[model n]\nengine = e\ninput = x BOOL [1,2]\n"
-		"output = y FP16 [0]\n",
-	};
-
-	(void)state;
-	for (size_t i = 0; i < COUNT_OF(texts); i++) {
-		struct config *first = load_good(texts[i]);
-		FREE char *text = to_ini(first);
-		struct config *second = load_good(text);
-
-		for (size_t k = 0; k < config_supervisor_table.n_keys; k++)
-			assert_true(config_value_equal(&config_supervisor_table.keys[k],
-			                               first, second));
-		assert_int_equal(first->n_models, second->n_models);
-		for (size_t m = 0; m < first->n_models; m++)
-			for (size_t k = 0; k < config_model_table.n_keys; k++)
-				assert_true(config_value_equal(
-					&config_model_table.keys[k], first->models[m],
-					second->models[m]));
-		config_unref(first);
-		config_unref(second);
-	}
-}
-
-static void check_rows(const struct config_table *table)
-{
-	for (size_t i = 0; i < table->n_keys; i++) {
-		const struct config_key *key = &table->keys[i];
-
-		assert_non_null(key->help);
-		assert_ptr_equal(config_table_find(table, key->name), key);
-		assert_true(key->min <= key->max);
-		if (key->type == CONFIG_TYPE_UINT || key->type == CONFIG_TYPE_SIZE)
-			assert_true(key->bytes == 8 || key->max <= UINT32_MAX);
-		if (key->type == CONFIG_TYPE_DURATION)
-			assert_int_equal(key->bytes, 8);
-		if (key->type == CONFIG_TYPE_ENUM)
-			assert_int_equal(key->bytes, sizeof(int));
-		if (key->type == CONFIG_TYPE_STRING)
-			assert_non_null(key->value);
-		for (size_t j = 0; j < i; j++)
-			assert_string_not_equal(table->keys[j].name, key->name);
-	}
-}
-
-static void test_rows(void **state)
-{
-	(void)state;
-	check_rows(&config_supervisor_table);
-	check_rows(&config_model_table);
-}
-
-static void test_mdoc(void **state)
-{
-	FREE char *path = path_of("options.mdoc");
-	FREE char *text = calloc(1, 65536);
-	CLOSE_FD int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-
-	(void)state;
-	assert_true(fd >= 0);
-	assert_int_equal(config_print_mdoc(fd), 0);
-	assert_true(pread(fd, text, 65535, 0) > 1000);
-	assert_null(strstr(text, "\n\n"));
-	for (size_t i = 0; i < config_model_table.n_keys; i++) {
-		char item[80];
-
-		(void)snprintf(item, sizeof(item), "\n.It Ic %s ",
-		               config_model_table.keys[i].name);
-		assert_non_null(strstr(text, item));
-	}
-	remove_file("options.mdoc");
-	assert_int_equal(config_print_mdoc(-1), -EBADF);
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	remove_file("moult.conf");
-	return rmdir(folder);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_broken),
-		cmocka_unit_test(test_nul_byte),
-		cmocka_unit_test(test_long_line),
-		cmocka_unit_test(test_too_many),
-		cmocka_unit_test(test_payload),
-		cmocka_unit_test(test_no_file),
-		cmocka_unit_test(test_too_large),
-		cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_empty_is_good),
-		cmocka_unit_test(test_all_keys),
-		cmocka_unit_test(test_environment),
-		cmocka_unit_test(test_models_dir),
+		cmocka_unit_test(test_broken),        cmocka_unit_test(test_nul_byte),
+		cmocka_unit_test(test_long_line),     cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_payload),       cmocka_unit_test(test_no_file),
+		cmocka_unit_test(test_too_large),     cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_empty_is_good), cmocka_unit_test(test_all_keys),
+		cmocka_unit_test(test_environment),   cmocka_unit_test(test_models_dir),
 		cmocka_unit_test(test_relative_file),
-		cmocka_unit_test(test_changes),
-		cmocka_unit_test(test_changed_elements),
-		cmocka_unit_test(test_restart_keys),
-		cmocka_unit_test(test_load_payload),
-		cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_mdoc),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, config_bench_enter, config_bench_leave);
 }

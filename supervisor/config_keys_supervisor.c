@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The rows of [supervisor] and [device host]. */
+
+#include "supervisor/config_check.h"
+#include "supervisor/config_rows.h"
+
+static const struct config_word log_level_words[] = {
+	{ "err", LOG_LEVEL_ERR },       { "warning", LOG_LEVEL_WARNING },
+	{ "notice", LOG_LEVEL_NOTICE }, { "info", LOG_LEVEL_INFO },
+	{ "debug", LOG_LEVEL_DEBUG },   { NULL, 0 },
+};
+
+/* Sentences stay together. */
+/* clang-format off */
+
+static const struct config_key supervisor_keys[] = {
+	{
+		.name = "listen",
+		.type = CONFIG_TYPE_STRING,
+		.class = CONFIG_RESTART,
+		AT(config, listen),
+		.fallback = "127.0.0.1:8080",
+		.value = "ADDRESS:PORT, [ADDRESS]:PORT or systemd",
+		.check = config_check_listen,
+		.help = "Where HTTP is served.\n"
+			"Port 0 lets the kernel choose one, which the log then names.\n"
+			"With\n"
+			".Cm systemd ,\n"
+			"or whenever a socket unit passes a listener, that one is used.",
+	},
+	{
+		.name = "control",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_RESTART,
+		AT(config, control),
+		.fallback = "/run/moult/moultd.sock",
+		.check = config_check_socket,
+		.help = "The unix socket that\n"
+			".Xr moultctl 1\n"
+			"talks to.",
+	},
+	{
+		.name = "state_dir",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_RESTART,
+		AT(config, state_dir),
+		.fallback = "/var/lib/moult",
+		.help = "Where receipts, generation numbers and what served well outlive "
+			"a restart.",
+	},
+	{
+		.name = "loader",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_RESTART,
+		AT(config, loader),
+		.fallback_help = "the one beside\n"
+			".Xr moultd 8 ,\n"
+			"else the one that was installed with it.",
+		.help = "The\n"
+			".Xr moult-loader 8\n"
+			"program.",
+	},
+	{
+		.name = "engine_dir",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_RESTART,
+		AT(config, engine_dir),
+		.fallback_help = "the folder of\n"
+			".Xr moultd 8\n"
+			"when engines lie there, else where they were installed with it.",
+		.help = "Where the engines are, as\n"
+			".Pa moult-engine- Ns Ar NAME Ns Pa .so .",
+	},
+	{
+		.name = "max_connections",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_RESTART,
+		AT(config, max_connections),
+		.min = 1,
+		.max = 65536,
+		.fallback = "1024",
+		.unit = "connections",
+		.help = "HTTP connections at once.\n"
+			"At this limit the ones that have been idle longest are closed, "
+			"then those whose headers have been due for longest, with "
+			"status 503.\n"
+			"One that has sent the headers of a request is never closed for "
+			"another; when all have, more wait to be accepted.",
+	},
+	{
+		.name = "connection_memory",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_RESTART,
+		AT(config, connection_memory_bytes),
+		.min = 8 * KIB,
+		.max = 1 * MIB,
+		.fallback = "16K",
+		.help = "Memory per connection for request and response headers.\n"
+			"Larger headers are answered with status 431.",
+	},
+	{
+		.name = "models_dir",
+		.type = CONFIG_TYPE_PATH,
+		.class = CONFIG_LIVE,
+		AT(config, models_dir),
+		.help = "A directory whose\n"
+			".Pa *.conf\n"
+			"files hold one\n"
+			".Ic [model Ar NAME ]\n"
+			"section each.\n"
+			"They are read in the order of their names.\n"
+			"Names that begin with a dot, and what is no regular file, are "
+			"passed over.",
+	},
+	{
+		.name = "log_level",
+		.type = CONFIG_TYPE_ENUM,
+		.class = CONFIG_LIVE,
+		AT(config, log_level),
+		.fallback = "info",
+		.words = log_level_words,
+		.help = "The least important messages that are logged.",
+	},
+	{
+		.name = "idle_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, idle_timeout_ns),
+		.min = 100 * MS,
+		.max = 24 * HOUR,
+		.fallback = "75s",
+		.help = "How long a connection may stay open between requests.",
+	},
+	{
+		.name = "header_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, header_timeout_ns),
+		.min = 100 * MS,
+		.max = 1 * HOUR,
+		.fallback = "10s",
+		.help = "How long a client may take to send a request's headers.",
+	},
+	{
+		.name = "body_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, body_timeout_ns),
+		.min = 100 * MS,
+		.max = 24 * HOUR,
+		.fallback = "60s",
+		.help = "How long a client may take to send a request's body, or to "
+			"read an answer.",
+	},
+	{
+		.name = "settle",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, settle_ns),
+		.min = 1 * MS,
+		.max = 60 * SEC,
+		.fallback = "150ms",
+		.help = "A change on disk is looked at when nothing else has changed "
+			"for this long.",
+	},
+	{
+		.name = "settle_cap",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, settle_cap_ns),
+		.min = 1 * MS,
+		.max = 600 * SEC,
+		.fallback = "2s",
+		.help = "It is looked at after this long even if changes keep coming.\n"
+			"At least\n"
+			".Cm settle .",
+	},
+	{
+		.name = "poll",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, poll_ns),
+		.min = 100 * MS,
+		.max = 1 * HOUR,
+		.fallback = "10s",
+		.help = "How often watched files are looked at without being told, for "
+			"file systems that tell nothing.",
+	},
+	{
+		.name = "shutdown_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, shutdown_timeout_ns),
+		.min = 100 * MS,
+		.max = 1 * HOUR,
+		.fallback = "30s",
+		.help = "How long running requests may take to end when\n"
+			".Xr moultd 8\n"
+			"is told to stop.\n"
+			"What has no answer by then is answered with status 503.",
+	},
+};
+
+static const struct config_key device_keys[] = {
+	{
+		.name = "budget",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_LIVE,
+		AT(config_device, budget_bytes),
+		.min = 0,
+		.max = 1024 * GIB,
+		.fallback = "0",
+		.help = "Memory that all loaders together may hold.\n"
+			"With 0 it is what the machine and the control group leave.\n"
+			"A reload that would need more first lets the old generation "
+			"go, see\n"
+			".Cm strategy .",
+	},
+	{
+		.name = "reserve",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_LIVE,
+		AT(config_device, reserve_bytes),
+		.min = 0,
+		.max = 1024 * GIB,
+		.fallback = "64M",
+		.help = "Memory that is left free, except when nothing serves.",
+	},
+};
+
+/* clang-format on */
+
+_Static_assert(COUNT_OF(device_keys) <= CONFIG_KEYS_MAX, "tables of lines hold them");
+_Static_assert(COUNT_OF(supervisor_keys) <= CONFIG_KEYS_MAX, "tables of lines hold them");
+
+const struct config_table config_supervisor_table = {
+	.keys = supervisor_keys,
+	.n_keys = COUNT_OF(supervisor_keys),
+};
+
+const struct config_table config_device_table = {
+	.keys = device_keys,
+	.n_keys = COUNT_OF(device_keys),
+};

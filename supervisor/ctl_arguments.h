@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What moultctl is asked to do: its command line, and how it ends. */
+
+#include <stdbool.h>
+
+enum ctl_exit {
+	CTL_EXIT_OK = 0,
+	CTL_EXIT_FAILED = 1,
+	CTL_EXIT_USAGE = 2,
+	CTL_EXIT_UNREACHABLE = 3,
+};
+
+struct ctl_command {
+	const char *name;
+	const char *argument; /* the key that its argument goes by, or NULL: takes none */
+	bool needs_argument;
+	bool may_wait;
+};
+
+/* Text is borrowed from argv. */
+struct ctl_arguments {
+	const char *socket;
+	const struct ctl_command *row;
+	const char *command;  /* its name */
+	const char *argument; /* a model's name, or a level; or NULL */
+	bool is_json;
+	bool is_waiting;
+	bool is_explaining;
+	bool is_recording;
+	const char *directory; /* for golden requests; NULL: the model's */
+	long count;            /* of receipts or requests; 0: the default */
+	long timeout_s;        /* 0: the command's default */
+};
+
+/* Fills in what was said; the rest stays. CTL_EXIT_OK, or the exit code after a sentence;
+ * with *ret_is_done also when all is said. */
+enum ctl_exit ctl_arguments_read(struct ctl_arguments *arguments, int argc, char **argv,
+                                 bool *ret_is_done);
+
+/* Says @what is wrong with them, and with which @text (or NULL): CTL_EXIT_USAGE. */
+enum ctl_exit ctl_arguments_refuse(const char *what, const char *text);
