@@ -68,6 +68,12 @@ static bool keep_parse_name(const char *name, struct keep_entry *ret_entry)
 	return true;
 }
 
+/* The digits in the name of a manifest. */
+static const char *keep_sha256_of(const char *manifest)
+{
+	return strrchr(manifest, '-') + 1;
+}
+
 /* Folders */
 
 /* An fd of @name in @parent_fd when it is a folder of ours; @path is for people. */
@@ -302,7 +308,7 @@ json_t *keep_read_manifest(int dir_fd, const struct keep_entry *entry, struct er
 	text = keep_read_all(fd, &bytes);
 	if (text)
 		keep_digest(text, bytes, sha256);
-	if (text && strcmp(strrchr(entry->name, '-') + 1, sha256) == 0)
+	if (text && strcmp(keep_sha256_of(entry->name), sha256) == 0)
 		json = json_loadb(text, bytes, 0, NULL);
 	if (!json)
 		(void)err_set(err, -EBADMSG, "%s is damaged", entry->name);
@@ -334,7 +340,16 @@ static bool keep_names(json_t *json, const char *name)
 	return false;
 }
 
-/* The newest manifests that are whole, and their names. How many. */
+/* A manifest of the same content is among the @n @names. */
+static bool keep_is_known(char (*names)[KEEP_NAME_MAX], size_t n, const char *manifest)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(keep_sha256_of(names[i]), keep_sha256_of(manifest)) == 0)
+			return true;
+	return false;
+}
+
+/* The newest manifests that are whole and differ, and their names. How many. */
 static size_t keep_read_newest(int dir_fd, size_t n_wanted, char (*names)[KEEP_NAME_MAX],
                                json_t **manifests)
 {
@@ -343,6 +358,8 @@ static size_t keep_read_newest(int dir_fd, size_t n_wanted, char (*names)[KEEP_N
 	size_t n = 0;
 
 	for (size_t i = 0; i < n_entries && n < n_wanted; i++) {
+		if (keep_is_known(names, n, entries[i].name))
+			continue;
 		manifests[n] = keep_read_manifest(dir_fd, &entries[i], NULL);
 		if (manifests[n])
 			(void)strcpy(names[n++], entries[i].name);

@@ -66,7 +66,7 @@ int keep_open_file(int dir_fd, const char *name, bool is_secret);
 /* NULL with a sentence unless it is whole. */
 json_t *keep_read_manifest(int dir_fd, const struct keep_entry *entry, struct err *err);
 
-/* Removes all but the @n_kept newest manifests and what these name. */
+/* Removes all but the @n_kept newest manifests that differ, and what these name. */
 void keep_sweep(int dir_fd, size_t n_kept);
 /* Removes every folder for which @is_wanted is false; folders whose name begins with a dot
  * are passed over. */

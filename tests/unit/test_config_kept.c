@@ -206,8 +206,10 @@ static void test_names(void **state)
 	assert_int_equal(keep_list(fd, entries, KEEP_LIST_MAX), 3);
 	assert_int_equal(entries[0].number, 1000);
 	assert_int_equal(entries[2].number, 998);
+	assert_int_equal(keep_write_manifest(fd, "{\"a\": 1}", 1001), 0);
 	keep_sweep(fd, KEEP_MANIFESTS);
 	assert_int_equal(keep_list(fd, entries, KEEP_LIST_MAX), 2);
+	assert_int_equal(entries[0].number, 1001);
 	assert_int_equal(entries[1].number, 999);
 }
 
