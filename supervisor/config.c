@@ -134,18 +134,17 @@ static bool is_secrets_reload_disabled(void)
 	                strcasecmp(text, "yes") == 0);
 }
 
-static int load(struct config *config, struct err *err)
+int config_set_all_defaults(struct config *config, struct err *err)
 {
 	int r = config_set_defaults(&config_supervisor_table, config, err);
 
-	if (r == 0)
-		r = config_set_defaults(&config_device_table, &config->host, err);
-	if (r == 0)
-		r = config_file_read(config, config->file, CONFIG_FILE_MAIN, err);
-	if (r == 0)
-		r = fill_places(config);
-	if (r == 0 && config->models_dir)
-		r = read_models_dir(config, err);
+	return r < 0 ? r : config_set_defaults(&config_device_table, &config->host, err);
+}
+
+int config_complete(struct config *config, struct err *err)
+{
+	int r = fill_places(config);
+
 	for (size_t i = 0; r == 0 && i < config->n_models; i++) {
 		if (is_secrets_reload_disabled())
 			config->models[i]->disable_secrets_reload = true;
@@ -154,8 +153,18 @@ static int load(struct config *config, struct err *err)
 	return r;
 }
 
-/* Links stay links: where they lead may change before the next reading. */
-static int make_absolute(const char *file, char **ret_path)
+static int load(struct config *config, struct err *err)
+{
+	int r = config_set_all_defaults(config, err);
+
+	if (r == 0)
+		r = config_file_read(config, config->file, CONFIG_FILE_MAIN, err);
+	if (r == 0 && config->models_dir)
+		r = read_models_dir(config, err);
+	return r < 0 ? r : config_complete(config, err);
+}
+
+int config_make_absolute(const char *file, char **ret_path)
 {
 	FREE char *cwd = NULL;
 
@@ -180,7 +189,7 @@ int config_load(struct config **ret_config, const char *file, struct err *err)
 
 	if (config) {
 		config->refs = 1;
-		r = make_absolute(file, &config->file);
+		r = config_make_absolute(file, &config->file);
 	}
 	if (r == 0)
 		r = load(config, err);

@@ -191,6 +191,8 @@ char *config_to_json(const struct config *config);
 /* @model's section as it could stand in a file, every key with its value. The caller frees
  * the text. NULL: out of memory. */
 char *config_model_to_text(const struct config_model *model);
+/* The same of [supervisor] and [device host]. */
+char *config_head_to_text(const struct config *config);
 /* Reads such a text: a configuration of that one model, with loader and engines as @like
  * has them. 0 or -errno with a sentence. */
 int config_of_section(struct config **ret_config, const struct config *like,

@@ -469,8 +469,7 @@ static int parse(struct parser *parser)
 	return 0;
 }
 
-/* A regular file of a size that a person may have written; never waits on a FIFO. */
-static int open_file(const char *path, FILE **ret_stream, struct err *err)
+int config_file_open(const char *path, FILE **ret_stream, struct err *err)
 {
 	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat status;
@@ -503,7 +502,7 @@ int config_file_read(struct config *config, const char *path, enum config_file_k
 		return -ENOMEM;
 	*strrchr(dir, '/') = '\0';
 	parser.dir = dir;
-	r = open_file(path, &parser.stream, err);
+	r = config_file_open(path, &parser.stream, err);
 	if (r < 0)
 		return r;
 	r = parse(&parser);

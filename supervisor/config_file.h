@@ -6,6 +6,8 @@
  * the keys of one section. Knows nothing of other files.
  */
 
+#include <stdio.h>
+
 #include "shared/err.h"
 #include "supervisor/config.h"
 #include "supervisor/config_keys.h"
@@ -23,7 +25,23 @@ enum config_file_kind {
 int config_file_read(struct config *config, const char *path, enum config_file_kind kind,
                      struct err *err);
 
+/* The same of a @text that is in no file. */
+int config_read_text(struct config *config, const char *text, enum config_file_kind kind,
+                     struct err *err);
+/* A regular file of a size that a person may have written, without waiting on a FIFO. 0, or
+ * -errno with a sentence. */
+int config_file_open(const char *path, FILE **ret_stream, struct err *err);
+
 /* Sets every key of @table that has a default. 0 or -errno. */
 int config_set_defaults(const struct config_table *table, void *object, struct err *err);
+/* Those of [supervisor] and [device host]. */
+int config_set_all_defaults(struct config *config, struct err *err);
+/* What is left to do when everything is read: fills in what no file says and checks what
+ * belongs to no line. 0, or -errno with a sentence. */
+int config_complete(struct config *config, struct err *err);
+
+/* Links stay links: where they lead may change before the next reading. 0 or -errno; the
+ * caller frees *ret_path. */
+int config_make_absolute(const char *file, char **ret_path);
 
 void config_model_free(struct config_model *model);

@@ -436,7 +436,8 @@ static const struct config_key model_keys[] = {
 		.help = "Keep what serves well in\n"
 			".Cm state_dir :\n"
 			"the section as text and the model file as a hard link.\n"
-			"When moultd starts and what is on disk then is of no use, it "
+			"When moultd starts and what is on disk then is of no use, be "
+			"it the model, its secrets or the configuration itself, it "
 			"serves with that.\n"
 			"On another file system the model file itself must still be "
 			"there, unchanged.",
@@ -449,6 +450,7 @@ static const struct config_key model_keys[] = {
 		.fallback = "no",
 		.help = "Keep the secrets, too, in files that only moultd's user may "
 			"read.\n"
+			"Files that others can read are not used.\n"
 			"Without them the secrets of the moment are used.",
 	},
 	{

@@ -46,7 +46,8 @@ static const struct config_key supervisor_keys[] = {
 		.class = CONFIG_RESTART,
 		AT(config, state_dir),
 		.fallback = "/var/lib/moult",
-		.help = "Where receipts and generation numbers outlive a restart.",
+		.help = "Where receipts, generation numbers and what served well outlive "
+			"a restart.",
 	},
 	{
 		.name = "loader",

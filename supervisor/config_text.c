@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A model's section written out and read back, so that it outlives the file it came from. */
+/* Sections written out and read back, so that they outlive the files they came from. */
 
 #include <errno.h>
 #include <jansson.h>
@@ -41,18 +41,47 @@ static int print_key(FILE *out, const struct config_key *key, const void *object
 	return 0;
 }
 
+static int print_table(FILE *out, const struct config_table *table, const void *object)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < table->n_keys; i++)
+		r = print_key(out, &table->keys[i], object);
+	return r;
+}
+
+char *config_head_to_text(const struct config *config)
+{
+	FREE char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	int r;
+
+	if (!out)
+		return NULL;
+	(void)fprintf(out, "[supervisor]\n");
+	r = print_table(out, &config_supervisor_table, config);
+	(void)fprintf(out, "[device host]\n");
+	if (r == 0)
+		r = print_table(out, &config_device_table, &config->host);
+	if (ferror(out))
+		r = -ENOMEM;
+	if (fclose(out) != 0 || r < 0)
+		return NULL;
+	return take_ptr(&text);
+}
+
 char *config_model_to_text(const struct config_model *model)
 {
 	FREE char *text = NULL;
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
-	int r = 0;
+	int r;
 
 	if (!out)
 		return NULL;
 	(void)fprintf(out, "[model %s]\n", model->name);
-	for (size_t i = 0; r == 0 && i < config_model_table.n_keys; i++)
-		r = print_key(out, &config_model_table.keys[i], model);
+	r = print_table(out, &config_model_table, model);
 	for (size_t i = 0; i < model->n_options; i++)
 		(void)fprintf(out, "option.%s = %s\n", model->options[i].name,
 		              model->options[i].value);
@@ -63,7 +92,8 @@ char *config_model_to_text(const struct config_model *model)
 	return take_ptr(&text);
 }
 
-static int read_text(struct config *config, const char *text, struct err *err)
+int config_read_text(struct config *config, const char *text, enum config_file_kind kind,
+                     struct err *err)
 {
 	CLOSE_FD int fd = memfd_create_constant("moult-section", text, strlen(text));
 	char path[64];
@@ -71,7 +101,7 @@ static int read_text(struct config *config, const char *text, struct err *err)
 	if (fd < 0)
 		return fd;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return config_file_read(config, path, CONFIG_FILE_MODEL, err);
+	return config_file_read(config, path, kind, err);
 }
 
 int config_of_section(struct config **ret_config, const struct config *like,
@@ -87,7 +117,7 @@ int config_of_section(struct config **ret_config, const struct config *like,
 	config->loader = strdup(like->loader);
 	config->engine_dir = strdup(like->engine_dir);
 	if (config->file && config->loader && config->engine_dir)
-		r = read_text(config, text, err);
+		r = config_read_text(config, text, CONFIG_FILE_MODEL, err);
 	if (r < 0) {
 		config_unref(config);
 		return r == -ENOMEM ? err_set(err, r, "out of memory") : r;

@@ -136,7 +136,10 @@ void ctl_print_supervisor(FILE *out, json_t *supervisor)
 	(void)fputc('\n', out);
 	if (config_error) {
 		(void)fprintf(out,
-		              "configuration refused, the last good one is in use: ");
+		              "configuration refused, the last good one%s is in use: ",
+		              json_is_true(json_object_get(supervisor, "config_kept"))
+		                      ? " of an earlier run"
+		                      : "");
 		ctl_print_text(out, config_error);
 		(void)fputc('\n', out);
 	}

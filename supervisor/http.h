@@ -27,6 +27,8 @@ struct http_models {
 	struct model *(*find)(void *context, const char *name); /* NULL: none */
 	/* i-th model in configuration order, or NULL at the end. */
 	struct model *(*at)(void *context, size_t i);
+	/* What the configuration files say now is not in use. */
+	bool (*is_config_refused)(void *context);
 	void *context;
 };
 

@@ -94,6 +94,17 @@ static void http_metrics_states(FILE *stream, const struct http_models *models)
 		                      model_is_ready(model));
 }
 
+static void http_metrics_config(FILE *stream, const struct http_models *models)
+{
+	static const char name[] = "moult_config_refused";
+
+	http_metrics_head(stream, name, "gauge",
+	                  "1: the configuration files are refused, the last good one is "
+	                  "in use.");
+	(void)fprintf(stream, "%s %d\n", name,
+	              models->is_config_refused(models->context));
+}
+
 static void http_metrics_of_http(FILE *stream, const struct http *http)
 {
 	const struct {
@@ -142,6 +153,7 @@ char *http_metrics_print(const struct http_models *models, const struct http *ht
 		http_metrics_counts(stream, models, &http_metrics_of_models[i]);
 	http_metrics_failures(stream, models);
 	http_metrics_states(stream, models);
+	http_metrics_config(stream, models);
 	http_metrics_of_http(stream, http);
 	if (fclose(stream) != 0) {
 		free(text);

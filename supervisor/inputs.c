@@ -42,12 +42,13 @@ static bool inputs_has_last_secrets(const struct inputs *inputs,
 	       strcmp(last->section->secrets, inputs->section->secrets) == 0;
 }
 
-static int inputs_read_secrets(struct inputs *inputs, const struct inputs *last,
+static int inputs_read_secrets(struct inputs *inputs, const struct inputs_choice *choice,
                                struct err *refused, struct err *err)
 {
+	const struct inputs *last = choice->last;
 	int r = secrets_read(&inputs->secrets, inputs->section->secrets, err);
 
-	if (r == SECRETS_E_UNSETTLED)
+	if (r == SECRETS_E_UNSETTLED && !choice->is_last_try)
 		return INPUTS_E_UNSETTLED;
 	if (r == 0)
 		return 0;
@@ -60,7 +61,7 @@ static int inputs_read_secrets(struct inputs *inputs, const struct inputs *last,
 }
 
 int inputs_new(struct inputs **ret_inputs, struct config *config,
-               const struct config_model *section, const struct inputs *last,
+               const struct config_model *section, const struct inputs_choice *choice,
                struct inputs_found *ret_found, struct err *err)
 {
 	struct inputs *inputs = calloc(1, sizeof(*inputs));
@@ -77,7 +78,7 @@ int inputs_new(struct inputs **ret_inputs, struct config *config,
 		.secrets = SECRETS_NULL,
 		.weights_fd = -1,
 	};
-	r = inputs_read_secrets(inputs, last, &ret_found->secrets_refused, err);
+	r = inputs_read_secrets(inputs, choice, &ret_found->secrets_refused, err);
 	/* Both are looked at: whoever waits for one to change has to know the other. */
 	if (r != INPUTS_E_UNSETTLED)
 		r_file = inputs_open_file(inputs, &ret_found->file_refused);

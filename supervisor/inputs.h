@@ -55,12 +55,18 @@ struct inputs_found {
 	struct stat file;                        /* all zero: none */
 };
 
-/* Reads what is there now. Secrets that are refused are replaced with those that @last (may
- * be NULL) has from the same directory; without them it is INPUTS_E_REFUSED. A
+struct inputs_choice {
+	const struct inputs *last; /* may be NULL */
+	/* Secrets that change while being read are refused, too. */
+	bool is_last_try;
+};
+
+/* Reads what is there now. Secrets that are refused are replaced with those that
+ * @choice->last has from the same directory; without them it is INPUTS_E_REFUSED. A
  * machine that is short of descriptors, say, gives -errno: that is worth another try. @err
  * has a sentence on every failure. */
 int inputs_new(struct inputs **ret_inputs, struct config *config,
-               const struct config_model *section, const struct inputs *last,
+               const struct config_model *section, const struct inputs_choice *choice,
                struct inputs_found *ret_found, struct err *err);
 /* The same of things at hand: takes @secrets and @weights_fd (-1: none), on failure too. 0
  * or -errno. */

@@ -12,6 +12,7 @@
 #include "shared/log.h"
 #include "shared/proto.h"
 #include "supervisor/config.h"
+#include "supervisor/config_kept.h"
 #include "supervisor/supervisor.h"
 
 #define MAIN_EXIT_USAGE 2
@@ -85,11 +86,36 @@ static void main_raise_limits(void)
 	}
 }
 
+/* What the files say, or else what an earlier run served with: then @refused says why. */
+static int main_load(struct config **ret_config, const struct main_arguments *arguments,
+                     struct err *refused)
+{
+	struct err why = ERR_NULL;
+	int r = config_load(ret_config, arguments->file, refused);
+	int r_kept;
+
+	if (r == 0 || arguments->only_checks)
+		return r;
+	r_kept = config_kept_load(ret_config, arguments->file, &why);
+	if (r_kept < 0) {
+		if (r_kept != -ENOENT)
+			log_event(LOG_LEVEL_WARNING, "last_good_useless", "reason=%s",
+			          LOG_QUOTED(why.text));
+		return r;
+	}
+	log_event(LOG_LEVEL_ERR, "config_refused",
+	          "reason=%s action=\"serving with the configuration that was kept of an "
+	          "earlier run until it is corrected\"",
+	          LOG_QUOTED(refused->text));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct main_arguments arguments = { .file = "/etc/moult/moult.conf" };
 	struct supervisor *supervisor;
 	struct config *config;
+	struct err refused = ERR_NULL;
 	struct err err = ERR_NULL;
 	int r;
 
@@ -97,9 +123,9 @@ int main(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	log_init(LOG_LEVEL_INFO);
-	r = config_load(&config, arguments.file, &err);
+	r = main_load(&config, &arguments, &refused);
 	if (r < 0) {
-		(void)fprintf(stderr, "moultd: %s\n", err.text);
+		(void)fprintf(stderr, "moultd: %s\n", refused.text);
 		return 1;
 	}
 	if (arguments.only_checks) {
@@ -109,7 +135,7 @@ int main(int argc, char **argv)
 	}
 	log_set_level(config->log_level);
 	main_raise_limits();
-	r = supervisor_new(&supervisor, config, &err);
+	r = supervisor_new(&supervisor, config, *refused.text ? &refused : NULL, &err);
 	if (r < 0) {
 		log_event(LOG_LEVEL_ERR, "start_failed", "reason=%s",
 		          LOG_QUOTED(err.text));

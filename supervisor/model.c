@@ -139,6 +139,19 @@ const struct config_model *model_config(const struct model *model)
 	return model->active ? model->active->inputs->section : model->section;
 }
 
+const struct config_model *model_good_config(const struct model *model)
+{
+	const struct inputs *good = model->good;
+
+	/* What is on trial may have to go. */
+	if (trial_is_open(model) && model->previous)
+		good = model->previous;
+	/* Keys that make no generation are the newest at once. */
+	if (!good || !config_model_needs_generation(good->section, model->section))
+		return model->section;
+	return good->section;
+}
+
 const char *model_last_error(const struct model *model)
 {
 	return model->last_error.text;

@@ -47,6 +47,8 @@ struct model_listener {
 	/* A reload (or a start) is over, whatever became of it; @receipt is borrowed. */
 	void (*on_receipt)(void *context, struct model *model,
 	                   const struct receipt *receipt);
+	/* The model's newest inputs have served well. */
+	void (*on_good)(void *context, struct model *model);
 	/* The model became ready, or ceased to be. */
 	void (*on_ready)(void *context, struct model *model);
 	/* A removed model is gone and may be freed. */
@@ -61,6 +63,7 @@ struct model_context {
 	struct device *device; /* whose memory the model is to share */
 	struct store *store;   /* of weights, in that memory */
 	struct numbers *numbers; /* of generations, one counter for all models */
+	struct keeper *keeper;   /* of what served well */
 	const struct model_listener *listener;
 };
 
@@ -114,6 +117,8 @@ bool model_is_tried(const struct model *model);
 uint64_t model_generation(const struct model *model);
 /* The section that the serving generation was built from; without one, the newest. */
 const struct config_model *model_config(const struct model *model);
+/* The section of what has served well, or the newest as long as nothing has. */
+const struct config_model *model_good_config(const struct model *model);
 /* Why the last reload failed; "" after a good one. Borrowed. */
 const char *model_last_error(const struct model *model);
 const struct request_counts *model_counts(const struct model *model);

@@ -147,6 +147,9 @@ void model_watch_arm(struct model *model);
 void model_watch_note(struct model *model, const struct inputs_found *found);
 /* Secrets are changing: look again soon. @reason is for people when that does not end. */
 void model_watch_retry(struct model *model, const struct err *reason);
+/* Nobody serves, and the secrets have changed while being read for long enough: what is
+ * built next does without them. */
+bool model_watch_gives_up(const struct model *model);
 /* Why an input is of no use as it lies on disk; "": it is of use. */
 void model_watch_set_stale(struct model *model, enum model_input input,
                            const char *reason);
@@ -222,7 +225,7 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
  * of an earlier run, if that is something else. */
 void reload_plan_remember(struct model *model);
 /* model->good served well: it is kept for the next run. */
-void reload_plan_keep(const struct model *model);
+void reload_plan_keep(struct model *model);
 struct strategy_decision reload_plan_decide(const struct model *model,
                                             const struct inputs *inputs);
 

@@ -14,7 +14,7 @@
 
 /* Until secrets that changed while being read are read again. */
 #define MODEL_WATCH_UNSETTLED_S 0.2
-/* So often before somebody is told: 5 s. */
+/* So often before somebody is told, and a model that serves nobody does without: 5 s. */
 #define MODEL_WATCH_UNSETTLED_MAX 25
 
 void model_watch_set_stale(struct model *model, enum model_input input,
@@ -22,8 +22,6 @@ void model_watch_set_stale(struct model *model, enum model_input input,
 {
 	struct err *stale = &model->stale[input];
 
-	if (input == MODEL_INPUT_SECRETS)
-		model->n_unsettled = 0;
 	if (strcmp(stale->text, reason) == 0)
 		return;
 	(void)err_set(stale, 0, "%s", reason);
@@ -57,10 +55,17 @@ void model_watch_retry(struct model *model, const struct err *reason)
 {
 	if (ev_is_active(&model->unsettled))
 		return;
-	if (++model->n_unsettled >= MODEL_WATCH_UNSETTLED_MAX)
+	if (model->n_unsettled < MODEL_WATCH_UNSETTLED_MAX)
+		model->n_unsettled++;
+	if (model->n_unsettled == MODEL_WATCH_UNSETTLED_MAX)
 		model_watch_set_stale(model, MODEL_INPUT_SECRETS, reason->text);
 	ev_timer_set(&model->unsettled, MODEL_WATCH_UNSETTLED_S, 0.);
 	ev_timer_start(model->context.loop, &model->unsettled);
+}
+
+bool model_watch_gives_up(const struct model *model)
+{
+	return !model->active && model->n_unsettled == MODEL_WATCH_UNSETTLED_MAX;
 }
 
 static void model_watch_on_fresh_secrets(struct model *model, const struct secrets *fresh)
@@ -87,6 +92,9 @@ static void model_watch_check_secrets(struct model *model)
 	if (model->is_stopping)
 		return;
 	r = secrets_read(&fresh, model->section->secrets, &err);
+	/* As long as it goes on this is called again and again. */
+	if (r != SECRETS_E_UNSETTLED)
+		model->n_unsettled = 0;
 	if (r == SECRETS_E_UNSETTLED)
 		model_watch_retry(model, &err);
 	else if (r)

@@ -5,16 +5,35 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shared/cleanup.h"
 #include "shared/log.h"
 
-#define NUMBERS_PATH_MAX 4096
+#define NUMBERS_PATH_MAX      4096
+#define NUMBERS_LOCK_TRIES    50
+#define NUMBERS_LOCK_PAUSE_NS 20000000 /* 20 ms */
 /* Of one width, so that writing over a number leaves nothing of the last one. */
 #define NUMBERS_FORMAT "%020llu\n"
+
+/* What moultd forks closes this at once, but may have to wait for its first turn when moultd
+ * has just been killed. Only for the start: blocks for up to a second. */
+static bool numbers_lock(int fd)
+{
+	const struct timespec pause = { .tv_nsec = NUMBERS_LOCK_PAUSE_NS };
+
+	for (unsigned int i = 0; i < NUMBERS_LOCK_TRIES; i++) {
+		/* A file system without locks is no reason not to start. */
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+			return true;
+		(void)nanosleep(&pause, NULL);
+	}
+	return false;
+}
 
 int numbers_init(struct numbers *numbers, const char *state_dir, uint64_t at_least,
                  struct err *err)
@@ -35,7 +54,7 @@ int numbers_init(struct numbers *numbers, const char *state_dir, uint64_t at_lea
 		return 0;
 	}
 	/* Two of them would give their loaders the same numbers. */
-	if (flock(numbers->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+	if (!numbers_lock(numbers->fd)) {
 		close_fd(&numbers->fd);
 		return err_set(err, -EBUSY,
 		               "state_dir %s: another moultd uses it: give each its own",

@@ -2,9 +2,11 @@
 
 /* What the next generation is built from, and which way it comes in. */
 
+#include <stdio.h>
 #include <string.h>
 
 #include "shared/log.h"
+#include "supervisor/keeper.h"
 #include "supervisor/manifest.h"
 #include "supervisor/model_state.h"
 
@@ -26,14 +28,18 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 	struct inputs *known = reload_plan_known(model);
 	struct inputs *fresh = NULL;
 	struct inputs_found found;
+	const struct inputs_choice choice = {
+		.last = model->active ? model->active->inputs : model->good,
+		.is_last_try = model_watch_gives_up(model),
+	};
 	int r;
 
 	*ret_inputs = inputs_ref(known);
 	model->reload.is_newest = !known;
 	if (known)
 		return 0;
-	r = inputs_new(&fresh, model->context.config, model->section,
-	               model->active ? model->active->inputs : model->good, &found, err);
+	r = inputs_new(&fresh, model->context.config, model->section, &choice, &found,
+	               err);
 	if (r == INPUTS_E_UNSETTLED)
 		return r;
 	model_watch_note(model, &found);
@@ -122,12 +128,15 @@ json_t *model_explain(struct model *model)
 {
 	struct inputs *inputs;
 	struct inputs_found found;
+	const struct inputs_choice choice = {
+		.last = model->active ? model->active->inputs : model->good,
+	};
 	struct err err = ERR_NULL;
 	struct strategy_decision decision;
 	int r;
 
-	r = inputs_new(&inputs, model->context.config, model->section,
-	               model->active ? model->active->inputs : model->good, &found, &err);
+	r = inputs_new(&inputs, model->context.config, model->section, &choice, &found,
+	               &err);
 	if (r)
 		return json_pack("{s:s,s:{s:s,s:s}}", "model", model->name, "decision",
 		                 "strategy", strategy_name(STRATEGY_REFUSED), "why",
@@ -167,14 +176,28 @@ void reload_plan_remember(struct model *model)
 	model->good = kept;
 }
 
-void reload_plan_keep(const struct model *model)
+/* Runs in the writer. */
+static int reload_plan_save(const void *what, uint64_t number, struct err *err)
 {
-	struct err err = ERR_NULL;
+	const struct model *model = what;
 
-	if (!model->section->keep_good)
-		return;
-	if (manifest_save(model->context.config->state_dir, model->good,
-	                  model->section->keep_secrets, &err) < 0)
-		log_event(LOG_LEVEL_WARNING, "last_good_lost", "model=%s reason=%s",
-		          model->name, LOG_QUOTED(err.text));
+	return manifest_save(model->context.config->state_dir, model->good,
+	                     model->section->keep_secrets, number, err);
+}
+
+void reload_plan_keep(struct model *model)
+{
+	char of[sizeof("model=") + CONFIG_NAME_MAX];
+	const struct keeper_job job = {
+		.of = of,
+		.save = reload_plan_save,
+		.what = model,
+		.fds = { model->section->keep_secrets ? model->good->secrets.fd : -1,
+		         model->good->weights_fd },
+	};
+
+	(void)snprintf(of, sizeof(of), "model=%s", model->name);
+	if (model->section->keep_good)
+		keeper_start(model->context.keeper, &job);
+	model->context.listener->on_good(model->context.listener->context, model);
 }

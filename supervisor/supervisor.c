@@ -15,6 +15,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/commands.h"
+#include "supervisor/config_keeper.h"
 #include "supervisor/control.h"
 #include "supervisor/device.h"
 #include "supervisor/store.h"
@@ -53,6 +54,10 @@ struct supervisor {
 	bool is_started; /* every model was tried once, and systemd was told */
 	uint64_t started_ns;
 	struct err config_error; /* why the file on disk is not in use; "" when it is */
+	bool is_config_kept;     /* what is in use was kept of an earlier run */
+	ev_timer read_config;    /* watches report together */
+	struct keeper keeper;
+	struct config_keeper config_keeper;
 	ev_signal signals[4];
 	ev_timer shutdown;
 	bool is_stopping;
@@ -85,6 +90,13 @@ static struct model *supervisor_http_at(void *context, size_t i)
 	return supervisor_at(context, i);
 }
 
+static bool supervisor_http_is_config_refused(void *context)
+{
+	const struct supervisor *supervisor = context;
+
+	return *supervisor->config_error.text != '\0';
+}
+
 const struct config *supervisor_config(const struct supervisor *supervisor)
 {
 	return supervisor->config;
@@ -99,10 +111,11 @@ json_t *supervisor_to_json(const struct supervisor *supervisor)
 {
 	const char *error = supervisor->config_error.text;
 
-	return json_pack("{s:i,s:f,s:s,s:o,s:o}", "pid", (int)getpid(), "uptime_s",
+	return json_pack("{s:i,s:f,s:s,s:o,s:b,s:o}", "pid", (int)getpid(), "uptime_s",
 	                 (double)(clock_now_ns() - supervisor->started_ns) / 1e9,
 	                 "version", MOULT_VERSION, "config_error",
-	                 *error ? json_string(error) : json_null(), "http",
+	                 *error ? json_string(error) : json_null(), "config_kept",
+	                 supervisor->is_config_kept, "http",
 	                 supervisor->http ? http_to_json(supervisor->http) : json_null());
 }
 
@@ -152,6 +165,33 @@ static void supervisor_on_receipt(void *context, struct model *model,
 	supervisor_say_status(supervisor);
 }
 
+/* Each model's section is the one that has served: a start that needs them is to serve. */
+static void supervisor_collect(void *context, struct config_kept *ret_kept)
+{
+	const struct supervisor *supervisor = context;
+
+	*ret_kept = (struct config_kept){ .config = supervisor->config };
+	for (size_t i = 0; i < supervisor->n_models; i++) {
+		const struct model *model = supervisor->models[i];
+		const struct config_model *section =
+			config_find(supervisor->config, model_name(model));
+
+		if (section && section->keep_good)
+			ret_kept->sections[ret_kept->n_sections++] =
+				model_good_config(model);
+	}
+}
+
+static void supervisor_on_good(void *context, struct model *model)
+{
+	struct supervisor *supervisor = context;
+
+	/* One that leaves is no part of it any more. */
+	if (supervisor_find(supervisor, model_name(model)) != model)
+		return;
+	config_keeper_on_good(&supervisor->config_keeper);
+}
+
 static void supervisor_on_ready(void *context, struct model *model)
 {
 	(void)model;
@@ -173,6 +213,7 @@ static int supervisor_add(struct supervisor *supervisor, struct config *config,
 		.device = &supervisor->host,
 		.store = &supervisor->store,
 		.numbers = &supervisor->numbers,
+		.keeper = &supervisor->keeper,
 		.listener = &supervisor->listener,
 	};
 	struct model *model;
@@ -301,6 +342,7 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 		return r;
 	}
 	supervisor->config_error.text[0] = '\0';
+	supervisor->is_config_kept = false;
 	if (config_restart_keys(old, fresh, keys, sizeof(keys)) > 0)
 		log_event(LOG_LEVEL_WARNING, "restart_needed", "keys=%s",
 		          LOG_QUOTED(keys));
@@ -331,16 +373,26 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 	supervisor_watch_config(supervisor);
 	config_unref(old);
 	manifest_prune(fresh->state_dir, fresh);
+	config_keeper_on_change(&supervisor->config_keeper);
 	supervisor_say_status(supervisor);
 	return 0;
 }
 
-static void supervisor_on_config(void *context, const char *path)
+static void supervisor_on_read_config(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct err err = ERR_NULL;
 
+	(void)loop;
+	(void)revents;
+	(void)supervisor_reload_config(timer->data, &err);
+}
+
+static void supervisor_on_config(void *context, const char *path)
+{
+	struct supervisor *supervisor = context;
+
 	(void)path;
-	(void)supervisor_reload_config(context, &err);
+	ev_timer_start(supervisor->loop, &supervisor->read_config);
 }
 
 static void supervisor_watch_config(struct supervisor *supervisor)
@@ -421,6 +473,7 @@ static void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int reve
 		return;
 	}
 	supervisor->is_stopping = true;
+	config_keeper_flush(&supervisor->config_keeper);
 	log_event(LOG_LEVEL_NOTICE, "stopping", "signal=%d", signal->signum);
 	notify_stopping(&supervisor->notify);
 	ev_timer_set(&supervisor->shutdown,
@@ -506,6 +559,7 @@ static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *e
 	const struct http_models models = {
 		.find = supervisor_http_find,
 		.at = supervisor_http_at,
+		.is_config_refused = supervisor_http_is_config_refused,
 		.context = supervisor,
 	};
 	int fd = notify_take_listen_fd();
@@ -539,6 +593,7 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	                 supervisor_last_generation(config->state_dir), err);
 	if (r < 0)
 		return r;
+	keeper_init(&supervisor->keeper, supervisor->loop, config->state_dir);
 	manifest_prune(config->state_dir, config);
 	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
 	if (r == 0)
@@ -558,14 +613,12 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 		if (r < 0)
 			return r;
 	}
-	/* It may have changed between being read and being watched. When it is refused now,
-	 * what was read first goes on, and that is logged. */
-	(void)supervisor_reload_config(supervisor, err);
+	/* It may have changed between being read and being watched: watches report once. */
 	return 0;
 }
 
 int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
-                   struct err *err)
+                   const struct err *refused, struct err *err)
 {
 	struct supervisor *supervisor = calloc(1, sizeof(*supervisor));
 	int r;
@@ -575,6 +628,10 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	supervisor->config = config;
+	if (refused) {
+		supervisor->config_error = *refused;
+		supervisor->is_config_kept = true;
+	}
 	supervisor->numbers = (struct numbers)NUMBERS_NULL;
 	device_init(&supervisor->host, "host");
 	store_init(&supervisor->store, &supervisor->host);
@@ -582,6 +639,7 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	supervisor->started_ns = clock_now_ns();
 	supervisor->listener = (struct model_listener){
 		.on_receipt = supervisor_on_receipt,
+		.on_good = supervisor_on_good,
 		.on_ready = supervisor_on_ready,
 		.on_stopped = supervisor_on_stopped,
 		.context = supervisor,
@@ -594,6 +652,15 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	}
 	ev_timer_init(&supervisor->sweep, supervisor_on_sweep, 0., SUPERVISOR_SWEEP_S);
 	supervisor->sweep.data = supervisor;
+	supervisor->config_keeper = (struct config_keeper){
+		.loop = supervisor->loop,
+		.keeper = &supervisor->keeper,
+		.collect = supervisor_collect,
+		.context = supervisor,
+	};
+	config_keeper_init(&supervisor->config_keeper);
+	ev_timer_init(&supervisor->read_config, supervisor_on_read_config, 0., 0.);
+	supervisor->read_config.data = supervisor;
 	ev_timer_init(&supervisor->shutdown, supervisor_on_shutdown, 0., 0.);
 	supervisor->shutdown.data = supervisor;
 	notify_init(&supervisor->notify, supervisor->loop);
@@ -633,7 +700,10 @@ void supervisor_free(struct supervisor *supervisor)
 	watch_free(supervisor->watch);
 	if (supervisor->loop) {
 		notify_fini(&supervisor->notify);
+		keeper_fini(&supervisor->keeper);
 		ev_timer_stop(supervisor->loop, &supervisor->sweep);
+		config_keeper_fini(&supervisor->config_keeper);
+		ev_timer_stop(supervisor->loop, &supervisor->read_config);
 		ev_timer_stop(supervisor->loop, &supervisor->shutdown);
 		for (size_t i = 0; i < 4; i++)
 			ev_signal_stop(supervisor->loop, &supervisor->signals[i]);

@@ -15,9 +15,10 @@
 
 struct supervisor;
 
-/* Takes @config over. 0 or -errno with a sentence. */
+/* Takes @config over. @refused: NULL, or why it is what was kept of an earlier run and not
+ * what the files say. 0 or -errno with a sentence. */
 int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
-                   struct err *err);
+                   const struct err *refused, struct err *err);
 /* Runs until it is told to stop. 0, or -errno. */
 int supervisor_run(struct supervisor *supervisor);
 void supervisor_free(struct supervisor *supervisor);

@@ -15,6 +15,7 @@
 
 #include "shared/cleanup.h"
 #include "supervisor/config.h"
+#include "supervisor/config_file.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
 
@@ -33,6 +34,23 @@ static void check_section(const struct config *config, const struct config_model
 	config_unref(copy);
 }
 
+/* So are the other two. */
+static void check_head(const struct config *config)
+{
+	FREE char *text = config_head_to_text(config);
+	struct config *copy = calloc(1, sizeof(*copy));
+	char keys[256];
+	struct err err = ERR_NULL;
+
+	assert(text && copy);
+	copy->refs = 1;
+	assert(config_read_text(copy, text, CONFIG_FILE_MAIN, &err) == 0);
+	assert(config_restart_keys(config, copy, keys, sizeof(keys)) == 0);
+	assert(copy->host.budget_bytes == config->host.budget_bytes);
+	assert(copy->settle_ns == config->settle_ns);
+	config_unref(copy);
+}
+
 static void check(const struct config *config)
 {
 	FREE char *all = config_to_json(config);
@@ -40,6 +58,7 @@ static void check(const struct config *config)
 
 	assert(all);
 	assert(config_restart_keys(config, config, keys, sizeof(keys)) == 0);
+	check_head(config);
 	for (size_t i = 0; i < config->n_models; i++) {
 		const struct config_model *model = config->models[i];
 		FREE char *json =

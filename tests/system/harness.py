@@ -91,12 +91,17 @@ class Moult:
         self.config.write_text(self.head + supervisor)
         for i, section in enumerate(sections):
             (self.models / f"{i}.conf").write_text(section)
+        self.launch(environment)
+
+    def launch(self, environment=None):
+        """A run, or another one on what lies there now, with a log of its own."""
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [BUILD / "moultd", "-c", self.config], stderr=log, stdin=subprocess.DEVNULL,
                 env={**os.environ, **(environment or {})})
         self.pid = self.process.pid
         self.baseline_fds = None
+        return self
 
     # what it says
 
@@ -227,8 +232,9 @@ class Moult:
                 # The inputs that a rollback would return to: secrets and model file.
                 kept = 2 * sum(m["can_roll_back"] for m in self.status()["models"])
                 self.wait_fds(self.baseline_fds + kept)
+            # A writer of what served well may be about to be reaped.
+            wait_for("no zombie", lambda: all(map(is_alive, children(self.pid))), 10)
             loaders = children(self.pid)
-            assert all(is_alive(pid) for pid in loaders), "a zombie"
             self.process.send_signal(signal.SIGTERM)
             assert self.process.wait(40) == 0, self.log_text()[-3000:]
             assert not any(is_alive(pid) for pid in loaders)

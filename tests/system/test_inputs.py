@@ -2,6 +2,8 @@
 """Secrets and model files that move, vanish and come back under a running model."""
 import os
 import signal
+import threading
+import time
 
 from harness import Load, echo_section, is_alive, wait_for
 
@@ -155,5 +157,64 @@ def test_versions_behind_a_link(start, tmp_path):
         moult.wait_receipt("echo", lambda r: r["number"] > before["receipts"] and
                            r["cause"] == "model-file" and r["outcome"] == "ok")
         wait_for("the end of the old loader", lambda: not is_alive(before["pid"]))
+    load.wait_more()
+    load.stop_and_check()
+
+
+def unsettle(secrets, name="token"):
+    """The kernel's own files are shorter than they say, as if somebody were writing."""
+    os.symlink("/sys/kernel/uevent_seqnum", secrets / ".link")
+    os.rename(secrets / ".link", secrets / name)
+
+
+def test_a_crash_does_not_wait_for_secrets_that_never_settle(start, tmp_path):
+    """Somebody writes for ever: the last good ones serve after some seconds, and requests
+    only wait. The next crash finds that known."""
+    secrets = tmp_path / "secrets"
+    fill(secrets, token="one")
+    moult = start(echo_section(secrets=secrets))
+    before = moult.status("echo")
+    load = Load(moult.port)
+    load.wait_more()
+    unsettle(secrets)
+    for limit_s in (20, 3):
+        pid = moult.status("echo")["pid"]
+        begun = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        wait_for("another loader", lambda: moult.status("echo")["pid"] not in (0, pid))
+        assert time.monotonic() - begun < limit_s
+        assert moult.status("echo")["secrets_digest"] == before["secrets_digest"]
+        assert "changes while being read" in moult.status("echo")["stale"]
+        load.wait_more()
+    moult.write_secret(secrets, "token", "two")
+    moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and r["outcome"] == "ok")
+    wait_fresh(moult)
+    assert moult.status("echo")["secrets_digest"] != before["secrets_digest"]
+    load.stop_and_check()
+
+
+def test_crashes_while_a_volume_is_swapped_without_rest(start, tmp_path):
+    secrets = tmp_path / "secrets"
+    moult = start(ready=False)
+    moult.swap_secrets(secrets, {"token": "0", "more": "0"})
+    (moult.models / "0.conf").write_text(echo_section(secrets=secrets))
+    moult.wait_receipt("echo", lambda r: r["outcome"] == "ok")
+    load = Load(moult.port)
+    is_over = threading.Event()
+
+    def swap():
+        i = 0
+        while not is_over.is_set():
+            i += 1
+            moult.swap_secrets(secrets, {"token": str(i), "more": str(i)})
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    for _ in range(5):
+        pid = wait_for("a loader", lambda: moult.status("echo")["pid"])
+        os.kill(pid, signal.SIGKILL)
+        wait_for("another one", lambda: moult.status("echo")["pid"] not in (0, pid), 30)
+    is_over.set()
+    thread.join()
     load.wait_more()
     load.stop_and_check()

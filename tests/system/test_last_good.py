@@ -87,8 +87,7 @@ def test_bad_section(home):
     # A good start afterwards keeps the new section.
     moult = run(home, "third", section(home, max_batch=4)).wait_ready()
     moult.stop()
-    newest = max((home / "state" / "good" / "echo").glob("manifest-*"),
-                 key=lambda p: p.stat().st_mtime_ns)
+    newest = max((home / "state" / "good" / "echo").glob("manifest-*"))
     assert "max_batch = 4\n" in json.loads(newest.read_text())["section"]
 
 
@@ -137,13 +136,50 @@ def test_secrets_are_kept_on_request_only(home):
     moult.stop()
 
 
+def test_secrets_that_never_settle_at_the_start(home):
+    """The kept ones serve; what is read later is taken."""
+    serve_once(home, keep_secrets="yes")
+    (home / "secrets" / "key").unlink()
+    os.symlink("/sys/kernel/uevent_seqnum", home / "secrets" / "key")
+    moult = check_kept_serves(home, "second", section(home, keep_secrets="yes"),
+                              "changes while being read")
+    moult.write_secret(home / "secrets", "key", "another value")
+    receipt = moult.wait_receipt("echo", lambda r: r["cause"] == "secrets")
+    assert receipt["outcome"] == "ok"
+    moult.stop()
+
+
+def test_kept_secrets_are_ours_alone(home):
+    """Others could read them: they are no secrets any more."""
+    serve_once(home, keep_secrets="yes")
+    kept = next((home / "state" / "good" / "echo").glob("secrets-*"))
+    (home / "secrets" / "key").unlink()
+    kept.chmod(0o640)
+    text = section(home, keep_secrets="yes")
+    moult = run(home, "second", text).wait_control()
+    wait_for("the refusal", lambda: "others can read them" in moult.log_text())
+    assert not moult.status("echo")["pid"]
+    moult.stop()
+    kept.rename(home / "aside")
+    (home / "aside").chmod(0o600)
+    kept.symlink_to(home / "aside")
+    moult = run(home, "third", text).wait_control()
+    wait_for("the refusal", lambda: "the kept secrets: Too many levels" in moult.log_text())
+    assert not moult.status("echo")["pid"]
+    moult.stop()
+    (home / "secrets" / "key").write_text(SECRET)
+    run(home, "fourth", text).wait_ready().stop()
+    for path in (home / "state" / "good" / "echo").glob("secrets-*"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600 and not path.is_symlink()
+
+
 def test_damage_is_seen(home):
     """A torn manifest is passed over for the one before; other weights are refused."""
     serve_once(home)
     moult = run(home, "again", section(home, max_batch=4)).wait_ready()
     moult.stop()
     place = home / "state" / "good" / "echo"
-    newest = max(place.glob("manifest-*"), key=lambda p: p.stat().st_mtime_ns)
+    newest = max(place.glob("manifest-*"))
     os.truncate(newest, 100)
     os.unlink(home / "weights.bin")
     moult = check_kept_serves(home, "second", section(home), "cannot open model file")

@@ -208,6 +208,24 @@ def bad_configuration_is_refused(moult):
     assert code == 0, said
 
 
+def a_start_on_a_bad_configuration_serves(moult):
+    """With the one that served last, which a writer kept from inside of the sandbox; the
+    unit's status says so. Without that: the state directory is known from systemd alone."""
+    good = moult.box.run(f"cat {CONF}").stdout
+    before = moult.predict()
+    moult.box.write(CONF, good.replace("state_dir =", "state_dirr =")
+                    .replace("listen =", "lissten ="))
+    moult.box.run("systemctl restart moultd")
+    assert moult.predict() > before
+    assert moult.show("ActiveState", "NRestarts") == ["active", "0"]
+    status = moult.box.run("systemctl status -n 50 moultd; moultctl status").stdout
+    assert status.count("lissten") >= 3 and "of an earlier run is in use" in status, status
+    moult.box.write(CONF, good)
+    code, said = moult.reload()
+    assert code == 0, said
+    assert "refused" not in moult.show("StatusText"), moult.show("StatusText")
+
+
 def concurrent_reloads_both_answer(moult):
     """Two by systemctl and two by moultctl at once: all exit 0, all the same result."""
     before = moult.predict()
@@ -338,6 +356,7 @@ STEPS = (
     good_reload_serves_the_new_generation,
     bad_secret_is_refused,
     bad_configuration_is_refused,
+    a_start_on_a_bad_configuration_serves,
     concurrent_reloads_both_answer,
     sighup_reloads,
     reloads_leak_nothing,

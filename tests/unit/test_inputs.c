@@ -42,8 +42,8 @@ static int read_inputs(struct config *config, const char *model, struct err *err
 {
 	struct inputs_found found;
 	struct inputs *inputs = NULL;
-	int r = inputs_new(&inputs, config, config_find(config, model), NULL, &found,
-	                   err);
+	int r = inputs_new(&inputs, config, config_find(config, model),
+	                   &(struct inputs_choice){ 0 }, &found, err);
 
 	assert_int_equal(r == 0, inputs != NULL);
 	inputs_unref(inputs);

@@ -25,6 +25,7 @@
 /* Digits in place of a hash that a loader would have computed. */
 #define SHA256 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
+static uint64_t number;
 static char folder[] = "/tmp/moult-manifest-XXXXXX";
 
 static void in_folder(char *path, size_t size, const char *name)
@@ -75,8 +76,8 @@ static struct inputs *inputs_with(const char *more)
 	in_folder(path, sizeof(path), "moult.conf");
 	if (config_load(&config, path, &err) < 0)
 		fail_msg("%s", err.text);
-	assert_int_equal(inputs_new(&inputs, config, config->models[0], NULL, &found,
-	                            &err),
+	assert_int_equal(inputs_new(&inputs, config, config->models[0],
+	                            &(struct inputs_choice){ 0 }, &found, &err),
 	                 0);
 	config_unref(config);
 	memcpy(inputs->weights_sha256, SHA256, sizeof(SHA256));
@@ -92,7 +93,7 @@ static void save(const struct inputs *inputs, bool with_secrets)
 {
 	struct err err = ERR_NULL;
 
-	if (manifest_save(folder, inputs, with_secrets, &err) < 0)
+	if (manifest_save(folder, inputs, with_secrets, ++number, &err) < 0)
 		fail_msg("%s", err.text);
 }
 
@@ -239,7 +240,7 @@ static void test_refusals(void **state)
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		(void)snprintf(inputs->weights_sha256, sizeof(inputs->weights_sha256),
 		               "%s", names[i]);
-		assert_int_equal(manifest_save(folder, inputs, false, &err), -EBADMSG);
+		assert_int_equal(manifest_save(folder, inputs, false, 1, &err), -EBADMSG);
 	}
 	assert_int_equal(manifest_load(&kept, folder, "other", inputs->config, &err),
 	                 MANIFEST_E_NONE);
