@@ -230,11 +230,12 @@ int weights_unshare(struct weights *weights, bool is_lean, const char *path,
 	if (weights->data)
 		(void)munmap(weights->data, weights->bytes);
 	weights->data = NULL;
-	/* The supervisor has it open too: closing it would not give the memory back. */
+	/* The supervisor has it open too: closing it would not give the memory back. Only
+	 * whole pages go, hence beyond the end. */
 	if (weights->store_fd >= 0)
 		(void)fallocate(weights->store_fd,
 		                FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-		                (off_t)weights->bytes);
+		                (off_t)(weights->bytes + WEIGHTS_CHUNK_BYTES));
 	close_fd(&weights->store_fd);
 	weights->share = WEIGHTS_PRIVATE;
 	return is_lean ? 0 : weights_read_private(weights, path, err);

@@ -140,11 +140,10 @@ def overstate(source: Path, target: Path) -> None:
     with zipfile.ZipFile(source) as old:
         names = {item.filename: old.read(item) for item in old.infolist()}
     pickles = [name for name in names if name.endswith("/data.pkl")]
-    # The bias: 1 element, in a tuple (storage, FloatStorage, key, device, 1).
-    marked = names[pickles[0]]
-    at = marked.rindex(b"cpu")
-    one = marked.index(b"K\x01", at)
-    names[pickles[0]] = marked[:one] + b"J\xff\xff\xff\x0f" + marked[one + 2:]
+    # Of the weight: ("storage", FloatStorage, "0", "cpu", 2).
+    text = names[pickles[0]]
+    at = text.index(b"K\x02", text.index(b"cpu"))
+    names[pickles[0]] = text[:at] + b"J\xff\xff\xff\x0f" + text[at + 2:]
     with zipfile.ZipFile(target, "w") as new:
         for name, data in names.items():
             item = zipfile.ZipInfo(name)
