@@ -2,6 +2,7 @@
 #include "supervisor/commands.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -304,6 +305,25 @@ static void commands_on_rollback(void *context, struct control_call *call,
 	}
 }
 
+static void commands_on_scale(void *context, struct control_call *call,
+                              const json_t *args)
+{
+	json_int_t replicas = json_integer_value(json_object_get(args, "replicas"));
+	struct commands *commands = context;
+	struct model *model;
+	struct err err = ERR_NULL;
+
+	if (!commands_get_model(commands, call, args, &model))
+		return;
+	if (!model || replicas < 1 || replicas > INT_MAX)
+		control_fail(call,
+		             "scale needs the name of a model and a number of replicas");
+	else if (model_scale(model, (unsigned int)replicas, &err) < 0)
+		control_fail(call, "%s", err.text);
+	else
+		control_reply(call, json_pack("{s:b}", "ok", 1), true);
+}
+
 static void commands_on_status(void *context, struct control_call *call,
                                const json_t *args)
 {
@@ -444,6 +464,7 @@ static void commands_on_version(void *context, struct control_call *call,
 const struct control_command commands_table[] = {
 	{ "reload", commands_on_reload },
 	{ "rollback", commands_on_rollback },
+	{ "scale", commands_on_scale },
 	{ "status", commands_on_status },
 	{ "receipts", commands_on_receipts },
 	{ "record-golden", commands_on_record },

@@ -18,11 +18,12 @@
 #include "shared/log.h"
 #include "shared/tensor.h"
 
-#define CONFIG_MODELS_MAX  64
-#define CONFIG_TENSORS_MAX 32
-#define CONFIG_OPTIONS_MAX 32
-#define CONFIG_NAMES_MAX   32
-#define CONFIG_NAME_MAX    64
+#define CONFIG_MODELS_MAX   64
+#define CONFIG_TENSORS_MAX  32
+#define CONFIG_OPTIONS_MAX  32
+#define CONFIG_NAMES_MAX    32
+#define CONFIG_NAME_MAX     64
+#define CONFIG_REPLICAS_MAX 16
 
 /* What must happen before a changed key counts. */
 enum config_class {
@@ -84,6 +85,7 @@ struct config_model {
 	/* LIVE */
 	enum config_strategy strategy;
 	enum config_share share;
+	uint32_t replicas;
 	bool disable_secrets_reload;
 	bool watch_model_file;
 	bool keep_good;

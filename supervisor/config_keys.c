@@ -106,6 +106,24 @@ static const struct config_key model_keys[] = {
 		.help = "Threads that one inference may use.",
 	},
 	{
+		.name = "replicas",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_LIVE,
+		AT(config_model, replicas),
+		.min = 1,
+		.max = CONFIG_REPLICAS_MAX,
+		.fallback = "1",
+		.unit = "loaders",
+		.help = "How many loaders serve the model, from one queue and (see\n"
+			".Cm share )\n"
+			"with one copy of its weights.\n"
+			"After a reload the first takes all the traffic until the others "
+			"have followed, one at a time and as memory allows.\n"
+			"A loader that dies costs no pause while another one serves.\n"
+			".Ic moultctl scale\n"
+			"changes the number until the one in the file changes.",
+	},
+	{
 		.name = "max_batch",
 		.type = CONFIG_TYPE_UINT,
 		.class = CONFIG_NEW_GENERATION,

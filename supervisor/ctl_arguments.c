@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,10 @@ static const struct ctl_command ctl_commands[] = {
 	  .argument = "model",
 	  .needs_argument = true,
 	  .may_wait = true },
+	{ .name = "scale",
+	  .argument = "model",
+	  .number = "replicas",
+	  .needs_argument = true },
 	{ .name = "receipts", .argument = "model" },
 	{ .name = "record-golden", .argument = "model", .needs_argument = true },
 	{ .name = "show-config" },
@@ -42,6 +47,8 @@ static void print_usage(FILE *out)
 		"  reload [MODEL] --explain the way it would take and why; nothing is "
 		"done\n"
 		"  rollback MODEL [--wait]  back to what served before\n"
+		"  scale MODEL N            so many loaders, until the configuration "
+	        "changes\n"
 		"  receipts [MODEL] [-n N]  how the last reloads went\n"
 		"  record-golden MODEL [-n N] [--directory D]\n"
 		"                           the next requests and answers as golden "
@@ -95,11 +102,15 @@ static enum ctl_exit read_words(struct ctl_arguments *arguments, int n_words,
 	if (!command)
 		return ctl_arguments_refuse("no such command", words[0]);
 	is_recording = strcmp(words[0], "record-golden") == 0;
-	max = command->argument ? 2 : 1;
+	max = command->number ? 3 : command->argument ? 2 : 1;
 	if (n_words > max)
 		return ctl_arguments_refuse("not expected", words[max]);
 	if (command->needs_argument && n_words == 1)
 		return ctl_arguments_refuse("it needs a", command->argument);
+	if (command->number && n_words == 2)
+		return ctl_arguments_refuse("it needs a number of", command->number);
+	if (command->number && !read_number(words[2], INT_MAX, &arguments->number))
+		return ctl_arguments_refuse("no number that makes sense", words[2]);
 	if (arguments->is_waiting && !command->may_wait)
 		return ctl_arguments_refuse("--wait is for reload and rollback", NULL);
 	if (arguments->is_explaining &&

@@ -15,6 +15,7 @@ enum ctl_exit {
 struct ctl_command {
 	const char *name;
 	const char *argument; /* the key that its argument goes by, or NULL: takes none */
+	const char *number; /* the key of the number behind it, or NULL: there is none */
 	bool needs_argument;
 	bool may_wait;
 };
@@ -25,6 +26,7 @@ struct ctl_arguments {
 	const struct ctl_command *row;
 	const char *command;  /* its name */
 	const char *argument; /* a model's name, or a level; or NULL */
+	long number;          /* behind it; 0: there is none */
 	bool is_json;
 	bool is_waiting;
 	bool is_explaining;

@@ -174,6 +174,21 @@ static void print_other(FILE *out, json_t *model, const char *key, const json_t 
 	(void)fputc('\n', out);
 }
 
+/* "digits: 2 of 3 loaders serve", where more than one is wanted. */
+static void print_replicas(FILE *out, json_t *model)
+{
+	const json_t *replicas = json_object_get(model, "replicas");
+	json_int_t wanted = json_integer_value(json_object_get(replicas, "wanted"));
+	json_int_t serving = json_integer_value(json_object_get(replicas, "serving"));
+	const char *name = text_of(model, "name");
+
+	if (wanted < 2 && serving < 2)
+		return;
+	ctl_print_text(out, name ? name : "?");
+	(void)fprintf(out, ": %lld of %lld loaders serve\n", (long long)serving,
+	              (long long)wanted);
+}
+
 static void print_poison(FILE *out, json_t *model)
 {
 	json_t *failures =
@@ -241,6 +256,7 @@ void ctl_print_status(FILE *out, json_t *answer)
 		json_t *stuck;
 		size_t j;
 
+		print_replicas(out, model);
 		print_other(out, model, "candidate", json_object_get(model, "candidate"));
 		print_other(out, model, "retiring", json_object_get(model, "retiring"));
 		json_array_foreach(json_object_get(model, "stuck"), j, stuck)

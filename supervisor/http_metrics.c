@@ -92,6 +92,10 @@ static void http_metrics_states(FILE *stream, const struct http_models *models)
 	for (size_t i = 0; (model = models->at(models->context, i)); i++)
 		http_metrics_of_model(stream, "moult_ready", model,
 		                      model_is_ready(model));
+	http_metrics_head(stream, "moult_loaders", "gauge", "Loaders that serve.");
+	for (size_t i = 0; (model = models->at(models->context, i)); i++)
+		http_metrics_of_model(stream, "moult_loaders", model,
+		                      model_loaders(model));
 }
 
 static void http_metrics_config(FILE *stream, const struct http_models *models)

@@ -189,7 +189,7 @@ static json_t *model_text_or_null(const char *text)
 	return text && *text ? json_string(text) : json_null();
 }
 
-static json_t *model_generation_to_json(const struct generation *generation)
+json_t *model_generation_to_json(const struct generation *generation)
 {
 	if (!generation)
 		return json_null();
@@ -227,32 +227,30 @@ json_t *model_to_json(struct model *model)
 	const struct generation *active = model->active;
 	const struct request_counts *counts = &model->queue.counts;
 
-	return json_pack("{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
-	                 "s:b,s:o,s:o,s:{s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
-	                 "name", model->name, "state", model_state_text(model),
-	                 "generation", (json_int_t)(active ? active->number : 0), "pid",
-	                 active ? (int)active->pid : 0, "since_ms",
-	                 active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0.,
-	                 "candidate", model_generation_to_json(model->candidate),
-	                 "retiring", model_generation_to_json(model->retiring), "stuck",
-	                 model_stuck_to_json(model), "stale",
-	                 model_text_or_null(model_watch_stale(model)), "last_error",
-	                 model_text_or_null(model->last_error.text), "secrets_digest",
-	                 model_text_or_null(active ? active->inputs->secrets.digest
-	                                           : NULL),
-	                 "weights_sha256",
-	                 model_text_or_null(active ? active->report.weights_sha256
-	                                           : NULL),
-	                 "weights", reload_weights_to_json(model), "receipts",
-	                 (json_int_t)model->receipts, "request_arena_used_bytes",
-	                 (json_int_t)model->queue.arena.used_bytes, "can_roll_back",
-	                 model->previous != NULL, "hold", model_hold_to_json(model),
-	                 "poison", model_poison_to_json(model), "requests", "accepted",
-	                 (json_int_t)counts->accepted, "answered",
-	                 (json_int_t)counts->answered, "failed",
-	                 (json_int_t)counts->failed, "failures",
-	                 model_failures_to_json(counts), "held", (json_int_t)counts->held,
-	                 "leased", (json_int_t)counts->leased, "replayed",
-	                 (json_int_t)counts->replayed, "held_bytes",
-	                 (json_int_t)counts->held_bytes);
+	return json_pack(
+		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
+		"s:b,s:o,s:o,s:{s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
+		"name", model->name, "state", model_state_text(model), "generation",
+		(json_int_t)(active ? active->number : 0), "pid",
+		active ? (int)active->pid : 0, "since_ms",
+		active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0., "candidate",
+		model_generation_to_json(model->candidate), "retiring",
+		model_generation_to_json(model->retiring), "stuck",
+		model_stuck_to_json(model), "replicas", replicas_to_json(model), "stale",
+		model_text_or_null(model_watch_stale(model)), "last_error",
+		model_text_or_null(model->last_error.text), "secrets_digest",
+		model_text_or_null(active ? active->inputs->secrets.digest : NULL),
+		"weights_sha256",
+		model_text_or_null(active ? active->report.weights_sha256 : NULL),
+		"weights", reload_weights_to_json(model), "receipts",
+		(json_int_t)model->receipts, "request_arena_used_bytes",
+		(json_int_t)model->queue.arena.used_bytes, "can_roll_back",
+		model->previous != NULL, "hold", model_hold_to_json(model), "poison",
+		model_poison_to_json(model), "requests", "accepted",
+		(json_int_t)counts->accepted, "answered", (json_int_t)counts->answered,
+		"failed", (json_int_t)counts->failed, "failures",
+		model_failures_to_json(counts), "held", (json_int_t)counts->held,
+		"leased", (json_int_t)counts->leased, "replayed",
+		(json_int_t)counts->replayed, "held_bytes",
+		(json_int_t)counts->held_bytes);
 }

@@ -79,6 +79,12 @@ void model_free(struct model *model);
 bool model_set_config(struct model *model, struct config *config,
                       const struct config_model *fresh);
 
+/* Loaders that serve. */
+unsigned int model_loaders(const struct model *model);
+/* So many loaders from now on, until the configuration says something else. 0, or -ERANGE
+ * with a sentence. */
+int model_scale(struct model *model, unsigned int replicas, struct err *err);
+
 /* Asks for a reload, which starts in the next round of the loop. One is in flight at most
  * and one pending: more are the same one, but for a rollback, which comes before what else is
  * pending. Receipts count up per model: the first from the number on that is returned, and

@@ -140,6 +140,9 @@ void model_give_up(struct model *model)
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (all[i])
 			lane_visit(all[i]->lane, model_give_up_leased, NULL);
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (model->replicas[i])
+			lane_visit(model->replicas[i]->lane, model_give_up_leased, NULL);
 }
 
 static void model_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -166,27 +169,24 @@ static void model_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents
 
 /* Leasing */
 
-/* What may be leased now, or NULL. */
-static struct request *model_next(struct model *model)
+/* What @loader may be leased now, or NULL. */
+static struct request *model_next(struct model *model, const struct generation *loader)
 {
-	const struct lane *lane = model->active->lane;
-	struct request *suspect;
+	struct request *suspect = queue_first_suspect(&model->queue);
 
-	if (lane_has_suspect(lane))
-		return NULL;
-	suspect = queue_first_suspect(&model->queue);
 	if (suspect)
-		return lane_leased(lane) == 0 ? suspect : NULL;
+		return lane_leased(loader->lane) == 0 ? suspect : NULL;
 	return queue_first(&model->queue);
 }
 
 void model_dispatch(struct model *model)
 {
+	struct generation *loader;
 	struct request *request;
 
 	model_note_active(model);
-	while (model->active && (request = model_next(model))) {
-		if (generation_submit(model->active, request) != 0)
+	while ((loader = replicas_pick(model)) && (request = model_next(model, loader))) {
+		if (generation_submit(loader, request) != 0)
 			return;
 		queue_take(&model->queue, request);
 	}
@@ -270,13 +270,13 @@ static void model_shorten(struct request *request, uint64_t timeout_ns, const ch
 }
 
 /* Without going through the queue. */
-static bool model_may_lease(const struct model *model, const struct request *request)
+static bool model_lease(const struct model *model, struct request *request)
 {
-	const struct generation *active = model->active;
+	struct generation *loader = replicas_pick(model);
 
-	return active && queue_is_empty(&model->queue) &&
-	       !lane_has_suspect(active->lane) &&
-	       (!request->is_suspect || lane_leased(active->lane) == 0);
+	return loader && queue_is_empty(&model->queue) &&
+	       (!request->is_suspect || lane_leased(loader->lane) == 0) &&
+	       generation_submit(loader, request) == 0;
 }
 
 /* The earliest of what the head, the body and the configuration ask for. */
@@ -309,8 +309,7 @@ int model_submit(struct request *request, struct request_refusal *refusal)
 	if (r)
 		return r;
 	request->is_suspect = queue_is_suspicious(queue, request);
-	if (!model_may_lease(model, request) ||
-	    generation_submit(model->active, request) != 0) {
+	if (!model_lease(model, request)) {
 		r = model_may_hold(model, request, refusal);
 		if (r)
 			return r;

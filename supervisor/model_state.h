@@ -21,7 +21,11 @@
 #include "supervisor/watch.h"
 
 /* Dead generations that wait for the loop to come round before they are freed. */
-#define MODEL_GRAVES 8
+#define MODEL_GRAVES 24
+/* Loaders beside the active one. */
+#define MODEL_REPLICAS (CONFIG_REPLICAS_MAX - 1)
+/* Until a replica that found no room is tried again. */
+#define MODEL_REPLICA_RETRY_S 5.
 /* Generations that survive SIGKILL and are not waited for; one more is. */
 #define MODEL_STUCK 4
 
@@ -78,6 +82,13 @@ struct model {
 	struct generation *graves[MODEL_GRAVES];
 	ev_timer bury;
 
+	/* replicas.c */
+	struct generation *replicas[MODEL_REPLICAS]; /* in any order, with holes */
+	struct generation_listener replica_listener;
+	unsigned int scale; /* `moultctl scale`; 0: as configured */
+	struct restart replica_deaths;
+	ev_timer grow; /* the next replica is tried later */
+
 	/* model_watch.c */
 	struct watch_path *secrets_watch;
 	struct watch_path *file_watch;
@@ -122,7 +133,8 @@ void model_on_answers(void *context, struct generation *generation);
 /* Hands the news on to reload_on_state() and sees what came of it. */
 void model_on_state(void *context, struct generation *generation,
                     enum generation_state from);
-/* For `moultctl status`: a new reference. */
+/* For `moultctl status`: a new reference; null for NULL. */
+json_t *model_generation_to_json(const struct generation *generation);
 json_t *model_hold_to_json(struct model *model);
 
 /* model_poison.c: judges the requests of a dead loader, holds or fails them. */
@@ -155,6 +167,30 @@ void model_watch_set_stale(struct model *model, enum model_input input,
                            const char *reason);
 /* The first such reason, or "". */
 const char *model_watch_stale(const struct model *model);
+
+/* replicas.c */
+void replicas_init(struct model *model);
+void replicas_fini(struct model *model);
+/* As many as are wanted, of the generation that serves. */
+void replicas_adjust(struct model *model);
+/* All of them end. */
+void replicas_retire(struct model *model);
+/* Of the generation that serves, beside the active one; those that serve, or all. */
+unsigned int replicas_count(const struct model *model, bool only_serving);
+/* One of a generation that does not serve any more, or that is ending; NULL: none. */
+struct generation *replicas_old(const struct model *model);
+/* The serving loader with the fewest leases and no suspect, the active one among them. */
+struct generation *replicas_pick(const struct model *model);
+/* The active one died: another one of its generation becomes it, if one serves. */
+bool replicas_take_over(struct model *model);
+/* One that served died, the active one or another. */
+void replicas_on_death(struct model *model, const struct generation *dead);
+/* Adds what they hold. */
+void replicas_add_memory(const struct model *model, struct memory_sample *sample);
+/* Memory that they hold, as last measured. */
+uint64_t replicas_bytes(const struct model *model);
+/* For `moultctl status`: a new reference. */
+json_t *replicas_to_json(const struct model *model);
 
 /* trial.c: the watch window */
 void trial_init(struct model *model);
@@ -212,6 +248,14 @@ void reload_schedule_restart(struct model *model, enum restart_death death);
 /* reload_end.c: what the end of a generation means for the others */
 void reload_on_dead(struct model *model, struct generation *generation);
 void reload_on_unkillable(struct model *model, struct generation *generation);
+/* The next step of a reload that waits for old generations, when the last is gone. */
+void reload_go_on(struct model *model);
+/* What @dead, which served or was to, says of its inputs. */
+enum restart_death reload_judge(const struct generation *dead);
+/* @generation is dead and freed soon. True: it was among those put aside. */
+bool reload_bury(struct model *model, struct generation *generation);
+/* It survives SIGKILL. False: too many do, and it is waited for. */
+bool reload_put_aside(struct model *model, struct generation *generation);
 /* Frees the dead, once per round of the loop. */
 void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents);
 

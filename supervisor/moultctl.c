@@ -94,6 +94,9 @@ static json_t *make_request(const struct ctl *ctl)
 	if (ctl->arguments.argument)
 		failed |= json_object_set_new(request, ctl->arguments.row->argument,
 		                              json_string(ctl->arguments.argument));
+	if (ctl->arguments.number)
+		failed |= json_object_set_new(request, ctl->arguments.row->number,
+		                              json_integer(ctl->arguments.number));
 	if (ctl->arguments.count)
 		failed |= json_object_set_new(request, "n",
 		                              json_integer(ctl->arguments.count));

@@ -53,7 +53,9 @@ void reload_refuse(struct model *model, const struct inputs *inputs)
 
 struct generation *reload_old(const struct model *model)
 {
-	return model->active ? model->active : model->retiring;
+	if (model->active)
+		return model->active;
+	return model->retiring ? model->retiring : replicas_old(model);
 }
 
 void reload_finish(struct model *model, enum receipt_outcome outcome, const char *reason)
@@ -68,6 +70,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	if (model->active) {
 		memory_add_process(&receipt->after, model->active->pid);
 		receipt->after.loader_pss_bytes = model->active->report.pss_bytes;
+		replicas_add_memory(model, &receipt->after);
 	}
 	receipt->requests = model->queue.counts;
 	/* What is on disk stays refused while the last good inputs serve instead. */
@@ -91,6 +94,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	model->context.listener->on_receipt(model->context.listener->context, model,
 	                                    receipt);
 	reload_try_start(model);
+	replicas_adjust(model);
 }
 
 /* The old one takes no more requests; they wait. */
@@ -112,6 +116,7 @@ static void reload_retire_active(struct model *model)
 	model->active = NULL;
 	model->retiring = old;
 	model->inactive_since_ns = clock_now_ns();
+	replicas_retire(model);
 	generation_apply(old, GENERATION_EV_RETIRE);
 }
 
@@ -134,7 +139,7 @@ static void reload_begin(struct model *model)
 	case STRATEGY_STOP_FIRST:
 		if (model->active)
 			reload_retire_active(model);
-		else if (!model->retiring)
+		else if (!reload_old(model))
 			reload_spawn(model);
 		break; /* else the old one's death leads on */
 	case STRATEGY_REFUSED:
@@ -426,10 +431,11 @@ static void reload_swap(struct model *model, struct generation *fresh)
 	if (old)
 		model->retiring = old;
 	reload_receipt_note_peak(model);
+	replicas_adjust(model);
 	if (old)
 		generation_apply(old, GENERATION_EV_RETIRE);
-	else if (!model->retiring)
-		reload_finish(model, RECEIPT_OK, "");
+	else
+		reload_go_on(model);
 }
 
 void reload_on_state(void *context, struct generation *generation,
@@ -480,10 +486,13 @@ bool model_set_config(struct model *model, struct config *config,
 	if (config_model_restart_keys(model->section, fresh, keys, sizeof(keys)) > 0)
 		log_event(LOG_LEVEL_WARNING, "restart_needed", "model=%s keys=%s",
 		          model->name, LOG_QUOTED(keys));
+	if (model->section->replicas != fresh->replicas)
+		model->scale = 0;
 	model->context.config = config_ref(config);
 	model->section = fresh;
 	config_unref(old);
 	model_watch_arm(model);
+	replicas_adjust(model);
 	if (needs)
 		(void)model_reload(model, MODEL_CAUSE_CONFIG);
 	return needs;
@@ -511,6 +520,8 @@ void reload_stop(struct model *model)
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (all[i])
 			generation_apply(all[i], GENERATION_EV_RETIRE);
+	ev_timer_stop(model->context.loop, &model->grow);
+	replicas_retire(model);
 	ev_timer_start(model->context.loop, &model->bury);
 }
 
@@ -524,6 +535,7 @@ void reload_init(struct model *model)
 	model->kick.data = model;
 	model_watch_init(model);
 	trial_init(model);
+	replicas_init(model);
 }
 
 void reload_fini(struct model *model)
@@ -540,6 +552,7 @@ void reload_fini(struct model *model)
 	generation_free(model->candidate);
 	generation_free(model->retiring);
 	generation_free(model->active);
+	replicas_fini(model);
 	for (size_t i = 0; i < MODEL_STUCK; i++)
 		generation_free(model->stuck[i]);
 	for (size_t i = 0; i < MODEL_GRAVES; i++)

@@ -24,23 +24,11 @@ void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents)
 		model->graves[i] = NULL;
 	}
 	if (model->is_stopping && !model->active && !model->candidate &&
-	    !model->retiring && !model->is_stopped) {
+	    !model->retiring && !replicas_old(model) && !model->is_stopped) {
 		model->is_stopped = true;
 		model->context.listener->on_stopped(model->context.listener->context,
 		                                    model);
 	}
-}
-
-static void reload_bury(struct model *model, struct generation *generation)
-{
-	for (size_t i = 0; i < MODEL_GRAVES; i++) {
-		if (!model->graves[i]) {
-			model->graves[i] = generation;
-			ev_timer_start(model->context.loop, &model->bury);
-			return;
-		}
-	}
-	assert(false); /* at most three generations live at once, and those that are stuck */
 }
 
 /* The place of @generation among those put aside, of a free one for NULL; or NULL. */
@@ -51,6 +39,21 @@ static struct generation **reload_find_stuck(struct model *model,
 		if (model->stuck[i] == generation)
 			return &model->stuck[i];
 	return NULL;
+}
+
+bool reload_bury(struct model *model, struct generation *generation)
+{
+	struct generation **stuck = reload_find_stuck(model, generation);
+	size_t i = 0;
+
+	if (stuck)
+		*stuck = NULL;
+	while (i < MODEL_GRAVES && model->graves[i])
+		i++;
+	assert(i < MODEL_GRAVES); /* more than live at once */
+	model->graves[i] = generation;
+	ev_timer_start(model->context.loop, &model->bury);
+	return stuck != NULL;
 }
 
 /* The one that made it needless may have died meanwhile, and waited for this. */
@@ -97,11 +100,23 @@ static void reload_on_alone(struct model *model)
 	generation_hurry(candidate);
 }
 
+enum restart_death reload_judge(const struct generation *dead)
+{
+	if (dead->has_culprit)
+		return RESTART_INNOCENT;
+	return dead->entered_ns[GENERATION_ACTIVE] && reload_was_of_use(dead)
+	               ? RESTART_USEFUL
+	               : RESTART_USELESS;
+}
+
 static void reload_on_crash(struct model *model, struct generation *dead)
 {
-	bool was_of_use = reload_was_of_use(dead);
-
+	if (replicas_take_over(model)) {
+		replicas_on_death(model, dead);
+		return;
+	}
 	model->active = NULL;
+	replicas_retire(model);
 	model->inactive_since_ns = clock_now_ns();
 	model->context.listener->on_ready(model->context.listener->context, model);
 	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
@@ -115,18 +130,13 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 	if (!dead->has_culprit && !model_was_killed(dead))
 		trial_on_death(model, dead->failure.text);
 	if (!model->reload.in_flight)
-		reload_schedule_restart(model, dead->has_culprit ? RESTART_INNOCENT
-		                               : was_of_use      ? RESTART_USEFUL
-		                                                 : RESTART_USELESS);
+		reload_schedule_restart(model, reload_judge(dead));
 }
 
-static void reload_on_retired_dead(struct model *model, struct generation *retired)
+void reload_go_on(struct model *model)
 {
-	model->retiring = NULL;
-	reload_receipt_note_retired(model, retired);
-	if (reload_was_of_use(retired))
-		restart_on_use(&model->deaths);
-	if (!model->reload.in_flight || model->is_stopping)
+	if (!model->reload.in_flight || model->is_stopping || model->retiring ||
+	    replicas_old(model))
 		return;
 	if (model->candidate && model->candidate->state == GENERATION_STAGED)
 		reload_commit(model);
@@ -136,17 +146,24 @@ static void reload_on_retired_dead(struct model *model, struct generation *retir
 		reload_spawn(model);
 }
 
+static void reload_on_retired_dead(struct model *model, struct generation *retired)
+{
+	model->retiring = NULL;
+	reload_receipt_note_retired(model, retired);
+	if (reload_was_of_use(retired))
+		restart_on_use(&model->deaths);
+	reload_go_on(model);
+}
+
 void reload_on_dead(struct model *model, struct generation *generation)
 {
 	struct inputs_footprint *footprint = &generation->inputs->footprint;
-	struct generation **stuck = reload_find_stuck(model, generation);
 
 	if (generation->use.peak_bytes > footprint->peak_bytes &&
 	    generation->entered_ns[GENERATION_ACTIVE])
 		footprint->peak_bytes = generation->use.peak_bytes;
-	reload_bury(model, generation);
-	if (stuck) {
-		*stuck = NULL;
+	if (reload_bury(model, generation)) {
+		/* Nothing waited for it. */
 	} else if (generation == model->candidate) {
 		reload_on_candidate_dead(model, generation);
 	} else if (generation == model->active) {
@@ -186,15 +203,15 @@ static void reload_give_up_lean(struct model *model, const struct err *why)
 	generation_apply(candidate, GENERATION_EV_RETIRE);
 }
 
-/* Puts it aside: nothing waits for it any more, and its memory counts until it is gone.
- * With too many of them everything waits: whatever does that, another loader is no help. */
-void reload_on_unkillable(struct model *model, struct generation *generation)
+/* Nothing waits for it any more, and its memory counts until it is gone. With too many of
+ * them everything waits: whatever does that, another loader is no help. */
+bool reload_put_aside(struct model *model, struct generation *generation)
 {
 	struct generation **stuck = reload_find_stuck(model, NULL);
 	struct err *why = &generation->failure;
 
 	if (!stuck)
-		return;
+		return false;
 	*stuck = generation;
 	(void)err_set(
 		why, 0,
@@ -204,6 +221,15 @@ void reload_on_unkillable(struct model *model, struct generation *generation)
 		(double)generation->use.now_bytes / 1048576.0);
 	/* Its end may be what a model that is being stopped waits for. */
 	ev_timer_start(model->context.loop, &model->bury);
+	return true;
+}
+
+void reload_on_unkillable(struct model *model, struct generation *generation)
+{
+	const struct err *why = &generation->failure;
+
+	if (!reload_put_aside(model, generation))
+		return;
 	if (generation != model->candidate)
 		reload_give_up_lean(model, why);
 	if (generation == model->candidate)

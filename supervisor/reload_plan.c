@@ -116,7 +116,9 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 	};
 
 	if (old) {
-		facts.old_bytes = old->use.now_bytes;
+		facts.old_bytes = replicas_bytes(model);
+		if (old == model->active || old == model->retiring)
+			facts.old_bytes += old->use.now_bytes;
 		facts.headroom_bytes = old->use.peak_bytes - old->use.now_bytes;
 	}
 	reload_weights_note(model, inputs, &facts);

@@ -31,6 +31,7 @@ void reload_receipt_open(struct model *model)
 		receipt->from.pid = model->active->pid;
 		memory_add_process(&receipt->before, model->active->pid);
 		receipt->before.loader_pss_bytes = model->active->report.pss_bytes;
+		replicas_add_memory(model, &receipt->before);
 	}
 }
 
@@ -67,6 +68,7 @@ void reload_receipt_note_peak(struct model *model)
 	receipt->peak = memory_read();
 	memory_add_process(&receipt->peak, fresh->pid);
 	receipt->peak.loader_pss_bytes = fresh->report.pss_bytes;
+	replicas_add_memory(model, &receipt->peak);
 	receipt->peak.shared_bytes = reload_weights_bytes(model);
 	if (old) {
 		memory_add_process(&receipt->peak, old->pid);

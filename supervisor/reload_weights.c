@@ -8,7 +8,7 @@
 
 #include "supervisor/model_state.h"
 
-#define RELOAD_WEIGHTS_MAX 4
+#define RELOAD_WEIGHTS_MAX (4 + MODEL_REPLICAS)
 
 static const struct inputs *reload_weights_last(const struct model *model)
 {
@@ -36,7 +36,7 @@ enum config_share reload_weights_share(const struct model *model,
 static size_t reload_weights_list(const struct model *model,
                                   const struct store_copy **ret_list)
 {
-	const struct store_copy *all[] = {
+	const struct store_copy *all[RELOAD_WEIGHTS_MAX] = {
 		model->copy,
 		model->active ? model->active->copy : NULL,
 		model->retiring ? model->retiring->copy : NULL,
@@ -44,6 +44,8 @@ static size_t reload_weights_list(const struct model *model,
 	};
 	size_t count = 0;
 
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		all[4 + i] = model->replicas[i] ? model->replicas[i]->copy : NULL;
 	for (size_t i = 0; i < RELOAD_WEIGHTS_MAX; i++) {
 		bool is_new = all[i] != NULL;
 
@@ -76,6 +78,8 @@ static uint64_t reload_weights_own_bytes(const struct model *model)
 
 	for (size_t i = 0; i < sizeof(mine) / sizeof(mine[0]); i++)
 		refs += mine[i] && mine[i]->copy == model->copy;
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		refs += model->replicas[i] && model->replicas[i]->copy == model->copy;
 	return model->copy && model->copy->refs <= refs ? store_copy_bytes(model->copy)
 	                                                : 0;
 }

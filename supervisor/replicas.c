@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * More loaders of the generation that serves: they share its weights, its queue and its
+ * number, and differ in nothing. One of them is model->active, through which reloads go; the
+ * others are here. They follow when it serves, one after the other, and go when it does.
+ * When the active one dies and another of its generation serves, that one takes its place:
+ * there is no pause then.
+ */
+
+#include <errno.h>
+
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/model_state.h"
+
+static bool replicas_is_rising(const struct generation *replica)
+{
+	return replica->state < GENERATION_ACTIVE;
+}
+
+static bool replicas_is_current(const struct model *model,
+                                const struct generation *replica)
+{
+	return model->active && replica->number == model->active->number &&
+	       replica->state <= GENERATION_ACTIVE;
+}
+
+static unsigned int replicas_wanted(const struct model *model)
+{
+	return model->scale ? model->scale : model->section->replicas;
+}
+
+unsigned int replicas_count(const struct model *model, bool only_serving)
+{
+	unsigned int count = 0;
+
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		count += model->replicas[i] &&
+		         replicas_is_current(model, model->replicas[i]) &&
+		         !(only_serving && replicas_is_rising(model->replicas[i]));
+	return count;
+}
+
+struct generation *replicas_old(const struct model *model)
+{
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (model->replicas[i] && !replicas_is_current(model, model->replicas[i]))
+			return model->replicas[i];
+	return NULL;
+}
+
+struct generation *replicas_pick(const struct model *model)
+{
+	struct generation *best = model->active;
+
+	if (best && (best->state != GENERATION_ACTIVE || lane_has_suspect(best->lane)))
+		best = NULL;
+	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
+		struct generation *replica = model->replicas[i];
+
+		if (!replica || replica->state != GENERATION_ACTIVE ||
+		    lane_has_suspect(replica->lane))
+			continue;
+		if (!best || lane_leased(replica->lane) < lane_leased(best->lane))
+			best = replica;
+	}
+	return best;
+}
+
+/* Going */
+
+/* What is being built goes first, then the youngest: it has the least to lose. */
+static void replicas_shrink(struct model *model, unsigned int wanted)
+{
+	for (int is_rising = 1; is_rising >= 0; is_rising--) {
+		for (size_t i = MODEL_REPLICAS; i-- > 0;) {
+			struct generation *replica = model->replicas[i];
+
+			if (replicas_count(model, false) <= wanted)
+				return;
+			if (replica && replicas_is_current(model, replica) &&
+			    replicas_is_rising(replica) == is_rising)
+				generation_apply(replica, GENERATION_EV_RETIRE);
+		}
+	}
+}
+
+void replicas_retire(struct model *model)
+{
+	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
+		struct generation *replica = model->replicas[i];
+
+		if (replica && replica->state <= GENERATION_ACTIVE)
+			generation_apply(replica, GENERATION_EV_RETIRE);
+	}
+}
+
+/* Those of other generations than the one that serves. */
+static void replicas_retire_old(struct model *model)
+{
+	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
+		struct generation *replica = model->replicas[i];
+
+		if (replica && replica->state <= GENERATION_ACTIVE &&
+		    !replicas_is_current(model, replica))
+			generation_apply(replica, GENERATION_EV_RETIRE);
+	}
+}
+
+/* Coming */
+
+static void replicas_try_later(struct model *model, double delay_s)
+{
+	ev_timer_stop(model->context.loop, &model->grow);
+	ev_timer_set(&model->grow, delay_s, 0.);
+	ev_timer_start(model->context.loop, &model->grow);
+}
+
+/* Each holds for itself what the active one does. */
+static bool replicas_has_room(struct model *model, uint64_t need_bytes)
+{
+	struct device_room room = device_room(model->context.device);
+	uint64_t free_bytes = room.budget_bytes > room.used_bytes
+	                              ? room.budget_bytes - room.used_bytes
+	                              : 0;
+
+	if (room.available_bytes < free_bytes)
+		free_bytes = room.available_bytes;
+	return free_bytes >= need_bytes && free_bytes - need_bytes >= room.reserve_bytes;
+}
+
+static int replicas_spawn(struct model *model, struct generation **slot,
+                          uint64_t need_bytes, struct err *err)
+{
+	struct generation_start start = {
+		.number = model->active->number,
+		.model = model->name,
+		.inputs = model->active->inputs,
+		.device = model->context.device,
+		.claim_bytes = need_bytes,
+		.queue = &model->queue,
+	};
+	int r;
+
+	if (!replicas_has_room(model, need_bytes))
+		return err_set(err, -ENOMEM,
+		               "another loader needs %.1f MiB, and that is not free: "
+		               "raise budget in [device host], free memory, or set "
+		               "fewer replicas",
+		               (double)need_bytes / 1048576.0);
+	r = reload_weights_begin(model, &start, err);
+	if (r == 0)
+		r = generation_new(slot, model->context.loop, &start,
+		                   &model->replica_listener, err);
+	store_copy_unref(start.copy);
+	return r;
+}
+
+static struct generation **replicas_free_slot(struct model *model)
+{
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (!model->replicas[i])
+			return &model->replicas[i];
+	return NULL;
+}
+
+/* One at a time, and none beside a reload: that one comes first. */
+static void replicas_grow(struct model *model)
+{
+	const struct generation *active = model->active;
+	struct generation **slot = replicas_free_slot(model);
+	struct err err = ERR_NULL;
+	uint64_t need_bytes;
+
+	if (model->reload.in_flight || ev_is_active(&model->grow) || !slot ||
+	    replicas_count(model, false) > replicas_count(model, true))
+		return;
+	need_bytes = active->use.peak_bytes > active->inputs->footprint.loading_bytes
+	                     ? active->use.peak_bytes
+	                     : active->inputs->footprint.loading_bytes;
+	if (replicas_spawn(model, slot, need_bytes, &err) == 0)
+		return;
+	log_event(LOG_LEVEL_WARNING, "replica_refused",
+	          "model=%s replicas=%u wanted=%u reason=%s", model->name,
+	          replicas_count(model, true) + 1, replicas_wanted(model),
+	          LOG_QUOTED(err.text));
+	replicas_try_later(model, MODEL_REPLICA_RETRY_S);
+}
+
+void replicas_adjust(struct model *model)
+{
+	unsigned int wanted = replicas_wanted(model) - 1;
+
+	if (model->is_stopping || !model->active)
+		return;
+	replicas_retire_old(model);
+	if (replicas_count(model, false) > wanted)
+		replicas_shrink(model, wanted);
+	else if (replicas_count(model, false) < wanted)
+		replicas_grow(model);
+}
+
+static void replicas_on_grow(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)loop;
+	(void)revents;
+	replicas_adjust(timer->data);
+}
+
+unsigned int model_loaders(const struct model *model)
+{
+	return model->active ? replicas_count(model, true) + 1 : 0;
+}
+
+int model_scale(struct model *model, unsigned int replicas, struct err *err)
+{
+	if (replicas < 1 || replicas > MODEL_REPLICAS + 1)
+		return err_set(err, -ERANGE, "replicas must be 1 to %d, not %u",
+		               MODEL_REPLICAS + 1, replicas);
+	log_event(LOG_LEVEL_NOTICE, "scale", "model=%s from=%u to=%u", model->name,
+	          replicas_wanted(model), replicas);
+	model->scale = replicas;
+	ev_timer_stop(model->context.loop, &model->grow);
+	replicas_adjust(model);
+	return 0;
+}
+
+/* What becomes of them */
+
+bool replicas_take_over(struct model *model)
+{
+	const struct generation *dead = model->active;
+
+	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
+		struct generation *replica = model->replicas[i];
+
+		if (!replica || replica->state != GENERATION_ACTIVE ||
+		    replica->number != dead->number)
+			continue;
+		model->replicas[i] = NULL;
+		replica->listener = &model->listener;
+		model->active = replica;
+		log_event(LOG_LEVEL_NOTICE, "replica_leads", "model=%s gen=%llu pid=%d",
+		          model->name, (unsigned long long)replica->number,
+		          (int)replica->pid);
+		return true;
+	}
+	return false;
+}
+
+void replicas_on_death(struct model *model, const struct generation *dead)
+{
+	const struct restart_policy policy = {
+		.limit = model->section->death_limit,
+		.window_ns = model->section->death_window_ns,
+	};
+	uint64_t delay_ns = restart_on_death(&model->replica_deaths, &policy,
+	                                     reload_judge(dead), clock_now_ns());
+
+	if (dead->entered_ns[GENERATION_ACTIVE] && !dead->has_culprit &&
+	    !model_was_killed(dead))
+		trial_on_death(model, dead->failure.text);
+	replicas_try_later(model, (double)delay_ns / 1e9);
+}
+
+static void replicas_on_gone(struct model *model, struct generation *replica)
+{
+	bool has_failed = replica->failure.text[0] != '\0' && model->active &&
+	                  replica->number == model->active->number;
+
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (model->replicas[i] == replica)
+			model->replicas[i] = NULL;
+	if (model->is_stopping)
+		return;
+	if (has_failed)
+		replicas_on_death(model, replica);
+	reload_go_on(model);
+	replicas_adjust(model);
+}
+
+static void replicas_on_state(void *context, struct generation *replica,
+                              enum generation_state from)
+{
+	struct model *model = context;
+
+	(void)from;
+	switch (replica->state) {
+	case GENERATION_STAGED:
+		generation_apply(replica, GENERATION_EV_COMMIT);
+		break;
+	case GENERATION_READY:
+		generation_apply(replica, replicas_is_current(model, replica)
+		                                  ? GENERATION_EV_PROMOTE
+		                                  : GENERATION_EV_RETIRE);
+		break;
+	case GENERATION_ACTIVE:
+		restart_on_ready(&model->replica_deaths);
+		replicas_adjust(model);
+		break;
+	case GENERATION_UNKILLABLE:
+		if (reload_put_aside(model, replica))
+			replicas_on_gone(model, replica);
+		break;
+	case GENERATION_DEAD:
+		if (!reload_bury(model, replica))
+			replicas_on_gone(model, replica);
+		break;
+	case GENERATION_NONE:
+	case GENERATION_SPAWNED:
+	case GENERATION_STAGING:
+	case GENERATION_COMMITTING:
+	case GENERATION_WARMING:
+	case GENERATION_DRAINING:
+	case GENERATION_STOPPING:
+	case GENERATION_TERMINATING:
+	case GENERATION_KILLING:
+	case GENERATION_FAILED:
+	case GENERATION_RECLAIMING:
+	case GENERATION_STATE_COUNT:
+		break;
+	}
+	model_dispatch(model);
+}
+
+void replicas_add_memory(const struct model *model, struct memory_sample *sample)
+{
+	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
+		if (!model->replicas[i])
+			continue;
+		memory_add_process(sample, model->replicas[i]->pid);
+		sample->loader_pss_bytes += model->replicas[i]->report.pss_bytes;
+	}
+}
+
+uint64_t replicas_bytes(const struct model *model)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		bytes += model->replicas[i] ? model->replicas[i]->use.now_bytes : 0;
+	return bytes;
+}
+
+json_t *replicas_to_json(const struct model *model)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (model->replicas[i])
+			(void)json_array_append_new(
+				array, model_generation_to_json(model->replicas[i]));
+	return json_pack("{s:i,s:i,s:o}", "wanted", (int)replicas_wanted(model),
+	                 "serving", (int)model_loaders(model), "others", array);
+}
+
+void replicas_init(struct model *model)
+{
+	model->replica_listener = model->listener;
+	model->replica_listener.on_state = replicas_on_state;
+	ev_timer_init(&model->grow, replicas_on_grow, 0., 0.);
+	model->grow.data = model;
+}
+
+void replicas_fini(struct model *model)
+{
+	ev_timer_stop(model->context.loop, &model->grow);
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		generation_free(model->replicas[i]);
+}
