@@ -18,7 +18,11 @@ from test_strategy import COPY, MIB, RELOADS, Sampler, begin, device, rotate, wr
 def copies(pid):
     """Shared copies of weights: {inode: bytes in memory}."""
     found = {}
-    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+    try:
+        fds = list(pathlib.Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return found
+    for fd in fds:
         try:
             if "memfd:moult-weights" in os.readlink(fd):
                 status = os.stat(fd)
