@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@
 
 struct arguments {
 	uint64_t parent;
-	uint64_t generation;
+	struct loader_start start;
 };
 
 static int read_number(const char *text, uint64_t *ret_number)
@@ -46,6 +47,8 @@ static int usage(FILE *stream)
 {
 	(void)fprintf(stream, "usage: moult-loader --parent=PID --generation=NUMBER "
 	                      "[--model=NAME]\n"
+	                      "       moult-loader --parent=PID --spare=ENGINE "
+	                      "--engine-dir=DIRECTORY\n"
 	                      "moultd starts it; see moult-loader(8).\n");
 	return stream == stdout ? PROTO_EXIT_OK : PROTO_EXIT_CONFIG;
 }
@@ -57,10 +60,13 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
 		{ "parent", required_argument, NULL, 'p' },
 		{ "generation", required_argument, NULL, 'g' },
 		{ "model", required_argument, NULL, 'm' },
+		{ "spare", required_argument, NULL, 's' },
+		{ "engine-dir", required_argument, NULL, 'd' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
+	bool is_spare;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
@@ -73,10 +79,17 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
 		}
 		if (option == '?' ||
 		    (option == 'p' && read_number(optarg, &arguments->parent) < 0) ||
-		    (option == 'g' && read_number(optarg, &arguments->generation) < 0))
+		    (option == 'g' &&
+		     read_number(optarg, &arguments->start.generation) < 0))
 			return usage(stderr);
+		if (option == 's')
+			arguments->start.engine = optarg;
+		if (option == 'd')
+			arguments->start.engine_dir = optarg;
 	}
-	if (optind != argc || arguments->parent == 0 || arguments->generation == 0)
+	is_spare = arguments->start.engine && arguments->start.engine_dir;
+	if (optind != argc || arguments->parent == 0 ||
+	    (arguments->start.generation == 0) != is_spare)
 		return usage(stderr);
 	return -1;
 }
@@ -134,5 +147,5 @@ int main(int argc, char **argv)
 	}
 	/* No destructors: a framework's own may hang or crash, and the process is the
 	 * cleanup. */
-	_exit(loader_run(PROTO_CONTROL_FD, arguments.generation));
+	_exit(loader_run(PROTO_CONTROL_FD, &arguments.start));
 }

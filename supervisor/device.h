@@ -22,6 +22,7 @@ struct device_use {
 	struct device *device; /* NULL: not registered */
 	pid_t pid;             /* 0: memory without a process */
 	int fd;                /* that memory's, borrowed */
+	bool is_leaving;       /* killed: what it holds counts as free already */
 	uint64_t claim_bytes;  /* 0: it holds what it will hold */
 	uint64_t now_bytes;    /* as of the last device_measure() */
 	uint64_t peak_bytes;   /* most that was ever measured */
