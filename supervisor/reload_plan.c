@@ -126,6 +126,8 @@ struct strategy_decision reload_plan_decide(const struct model *model,
                                             bool *ret_wants_spares_room)
 {
 	const struct spares *spares = model->context.spares;
+	uint64_t spare_bytes = spares_bytes(spares, NULL);
+	uint64_t own_bytes = 0;
 	struct strategy_decision with;
 	struct strategy_decision without;
 	const struct generation *old = reload_old(model);
@@ -145,13 +147,12 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 	reload_plan_predict(model, inputs, &facts);
 	/* The one that becomes the candidate is a part of what that needs. */
 	if (reload_may_take_spare(model))
-		reload_plan_give(&facts.room,
-		                 spares_bytes(spares, inputs->section->engine));
+		own_bytes = spares_bytes(spares, inputs->section->engine);
+	reload_plan_give(&facts.room, own_bytes);
 	with = strategy_decide(&facts);
-	reload_plan_give(&facts.room, spares_bytes(spares, NULL));
+	reload_plan_give(&facts.room, spare_bytes - own_bytes);
 	without = strategy_decide(&facts);
-	*ret_wants_spares_room =
-		spares_bytes(spares, NULL) > 0 && reload_plan_prefers(&without, &with);
+	*ret_wants_spares_room = spare_bytes > 0 && reload_plan_prefers(&without, &with);
 	return *ret_wants_spares_room ? without : with;
 }
 
