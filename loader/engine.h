@@ -39,7 +39,7 @@ extern "C" {
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define ENGINE_ABI         3
+#define ENGINE_ABI         4
 #define ENGINE_TENSORS_MAX 32
 
 enum engine_outcome {
@@ -118,6 +118,10 @@ struct engine_api {
 	             struct engine_tensor *outputs, struct err *err);
 	/* Waits for the device and frees everything. Accepts NULL. */
 	void (*close)(struct engine *engine);
+	/* Optional: for a process that was started before it is known for what. What the
+	 * first stage and the first computations would have to wait for: caches, tables, a
+	 * compiler's start. No device, no thread that stays. Comes before anything else. */
+	void (*prepare)(void);
 };
 
 /* The one exported symbol. Never fails; the caller checks abi. */

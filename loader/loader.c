@@ -11,6 +11,7 @@
 #include "loader/engine_host.h"
 #include "loader/golden.h"
 #include "loader/lane.h"
+#include "loader/libraries.h"
 #include "loader/memory.h"
 #include "loader/model_config.h"
 #include "loader/priority.h"
@@ -26,6 +27,8 @@
 /* On a machine with idle processors staging is over by then; on a saturated one an idle
  * process stands still, and a reload must not. */
 #define LOADER_IDLE_NS (CLOCK_NS_PER_SEC / 2)
+/* Nobody waits for a spare. */
+#define LOADER_SPARE_IDLE_NS (30 * CLOCK_NS_PER_SEC)
 
 /* Not an exit code: go on. */
 #define LOADER_GO_ON (-1)
@@ -502,17 +505,33 @@ static int loader_hello(struct loader *loader)
 	                             (int)getpid()));
 }
 
-/* Does ahead what needs neither model nor device nor secret, at idle priority, and then
- * waits to be taken. */
+/* What needs neither model nor device nor secret, at idle priority. 0 or an outcome. */
+static int loader_get_ready(struct loader *loader, const struct loader_start *start,
+                            struct libraries *libraries, struct err *err)
+{
+	struct priority priority;
+	int r;
+
+	priority_lower(&priority, LOADER_SPARE_IDLE_NS, loader->chan.fd);
+	r = engine_host_open(&loader->api, start->engine_dir, start->engine, err);
+	if (r == 0 && loader->api->prepare)
+		loader->api->prepare();
+	if (r == 0 && libraries_init(libraries) < 0)
+		r = err_set(err, ENGINE_E_FAILED, "out of memory");
+	priority_restore(&priority);
+	return r;
+}
+
+/* Gets ready and waits to be taken; what it is then has to be what would be started. */
 static int loader_be_spare(struct loader *loader, const struct loader_start *start)
 {
+	struct libraries libraries = { 0 };
 	struct err err = ERR_NULL;
+	const char *replaced;
 	int r;
 
 	loader->spare_of = start->engine;
-	priority_lower_alone();
-	r = engine_host_open(&loader->api, start->engine_dir, start->engine, &err);
-	priority_restore_alone();
+	r = loader_get_ready(loader, start, &libraries, &err);
 	if (r)
 		return loader_refuse(loader, r, &err);
 	r = loader_hello(loader);
@@ -525,6 +544,11 @@ static int loader_be_spare(struct loader *loader, const struct loader_start *sta
 	if (loader->message->header.type != PROTO_TAKE ||
 	    loader->message->header.generation == 0)
 		return loader_fail("control channel", "a message comes out of turn");
+	replaced = libraries_find_replaced(&libraries);
+	if (replaced)
+		return loader_fail("a library was replaced", replaced);
+	libraries_fini(&libraries);
+	memory_offer(MEMORY_OFFER_LOADER);
 	loader->generation = loader->message->header.generation;
 	return LOADER_GO_ON;
 }

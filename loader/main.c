@@ -12,18 +12,14 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "loader/loader.h"
-#include "shared/cleanup.h"
+#include "loader/memory.h"
 #include "shared/log.h"
 #include "shared/proto.h"
-
-/* Under memory pressure a loader goes before the supervisor, which can build it again. */
-#define MAIN_OOM_SCORE_ADJ "500"
 
 struct arguments {
 	uint64_t parent;
@@ -106,15 +102,6 @@ static void reset_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void offer_to_oom_killer(void)
-{
-	CLOSE_FD int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-
-	/* Best effort: without it only the order of dying is worse. */
-	if (fd >= 0 && write(fd, MAIN_OOM_SCORE_ADJ, strlen(MAIN_OOM_SCORE_ADJ)) < 0)
-		return;
-}
-
 static bool is_control_channel(int fd)
 {
 	int type = 0;
@@ -137,7 +124,7 @@ int main(int argc, char **argv)
 		return PROTO_EXIT_ORPHAN;
 	(void)close_range(PROTO_CONTROL_FD + 1, ~0U, 0);
 	reset_signals();
-	offer_to_oom_killer();
+	memory_offer(arguments.start.engine ? MEMORY_OFFER_SPARE : MEMORY_OFFER_LOADER);
 	log_init(LOG_LEVEL_NOTICE);
 	if (!is_control_channel(PROTO_CONTROL_FD)) {
 		log_event(LOG_LEVEL_ERR, "no_control_channel",

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -45,33 +44,6 @@ static void priority_restore_all(void)
 			(void)priority_set(thread, SCHED_OTHER);
 	}
 	(void)closedir(tasks);
-}
-
-static void *priority_probe(void *context)
-{
-	bool *can_return = context;
-
-	*can_return =
-		priority_set(0, SCHED_IDLE) == 0 && priority_set(0, SCHED_OTHER) == 0;
-	return NULL;
-}
-
-void priority_lower_alone(void)
-{
-	bool can_return = false;
-	pthread_t thread;
-
-	/* A thread of its own tries the way back: it may stay idle for ever. */
-	if (pthread_create(&thread, NULL, priority_probe, &can_return) != 0)
-		return;
-	(void)pthread_join(thread, NULL);
-	if (can_return)
-		(void)priority_set(0, SCHED_IDLE);
-}
-
-void priority_restore_alone(void)
-{
-	priority_restore_all();
 }
 
 static void *priority_watch(void *context)

@@ -25,8 +25,3 @@ void priority_lower(struct priority *priority, uint64_t limit_ns, int hurry_fd);
 /* Every thread of the process gets ordinary priority. Never waits for the helper: the
  * probe may have left that one idle for ever. */
 void priority_restore(struct priority *priority);
-
-/* Idle without a limit, for the calling thread of a process that nobody waits for yet. Best
- * effort, as above. */
-void priority_lower_alone(void);
-void priority_restore_alone(void);

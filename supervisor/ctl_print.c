@@ -529,6 +529,8 @@ void ctl_print_receipt(FILE *out, json_t *receipt)
 		print_field(out, "  reason    ", receipt, "reason");
 		(void)fputc('\n', out);
 	}
+	if (json_is_true(json_object_get(receipt, "spare")))
+		(void)fputs("  spare     the loader had been started ahead\n", out);
 	if (golden > 0)
 		(void)fprintf(out, "  golden    %lld requests answered as expected\n",
 		              (long long)golden);

@@ -104,3 +104,17 @@ struct device_room device_room(struct device *device)
 		                                : room.available_bytes;
 	return room;
 }
+
+bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes)
+{
+	struct device_room room = device_room(device);
+	uint64_t used_bytes =
+		room.used_bytes > coming_bytes ? room.used_bytes - coming_bytes : 0;
+	uint64_t free_bytes =
+		room.budget_bytes > used_bytes ? room.budget_bytes - used_bytes : 0;
+
+	if (room.available_bytes != UINT64_MAX &&
+	    room.available_bytes + coming_bytes < free_bytes)
+		free_bytes = room.available_bytes + coming_bytes;
+	return free_bytes >= need_bytes && free_bytes - need_bytes >= room.reserve_bytes;
+}

@@ -59,3 +59,5 @@ void device_remove(struct device_use *use);
 void device_measure(struct device *device);
 /* The same and sums up. */
 struct device_room device_room(struct device *device);
+/* Room for @need_bytes more, once @coming_bytes are given back; the reserve stays free. */
+bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes);

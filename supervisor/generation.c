@@ -554,9 +554,9 @@ static int generation_spawn(struct generation *generation, struct err *err)
 
 static bool generation_take_spare(struct generation *generation, struct spares *spares)
 {
-	if (!spares || !spares_take(spares, generation->inputs->section->engine,
-	                            generation->number, &generation->child,
-	                            &generation->child_listener, &generation->chan))
+	if (!spares || !spares_take(spares, generation->inputs, generation->number,
+	                            &generation->child, &generation->child_listener,
+	                            &generation->chan))
 		return false;
 	generation->spares = spares;
 	log_event(LOG_LEVEL_INFO, "spare_taken", "model=%s gen=%llu pid=%d",

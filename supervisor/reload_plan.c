@@ -126,7 +126,7 @@ struct strategy_decision reload_plan_decide(const struct model *model,
                                             bool *ret_wants_spares_room)
 {
 	const struct spares *spares = model->context.spares;
-	uint64_t spare_bytes = spares_bytes(spares, NULL);
+	uint64_t spare_bytes;
 	uint64_t own_bytes = 0;
 	struct strategy_decision with;
 	struct strategy_decision without;
@@ -145,9 +145,10 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 	}
 	reload_weights_note(model, inputs, &facts);
 	reload_plan_predict(model, inputs, &facts);
+	spare_bytes = spares_bytes(spares); /* as they were just measured */
 	/* The one that becomes the candidate is a part of what that needs. */
 	if (reload_may_take_spare(model))
-		own_bytes = spares_bytes(spares, inputs->section->engine);
+		own_bytes = spares_bytes_to_take(spares, inputs->section->engine);
 	reload_plan_give(&facts.room, own_bytes);
 	with = strategy_decide(&facts);
 	reload_plan_give(&facts.room, spare_bytes - own_bytes);

@@ -40,7 +40,6 @@ enum spare_state {
 struct spare {
 	struct spares *spares;
 	char *engine;
-	bool is_wanted;
 	enum spare_state state;
 	struct child child;
 	struct child_listener listener;
@@ -207,10 +206,24 @@ static void spare_look_at_files(const struct spare *spare, struct stat *ret_load
 	(void)stat(path, ret_engine);
 }
 
-/* Code that it has mapped is gone from disk: a library was replaced. */
-static bool spare_has_old_code(const struct spare *spare)
+/* @line of /proc/PID/maps is of code in a file that is gone from disk. What never was on
+ * disk says the same of itself: engines compile into such memory. */
+static bool spare_is_gone(const char *line)
 {
 	static const char gone[] = " (deleted)\n";
+	const char *access = strchr(line, ' ');
+	const char *path = strchr(line, '/');
+	size_t bytes = strlen(line);
+
+	return access && path && bytes > sizeof(gone) && access[3] == 'x' &&
+	       strncmp(path, "/memfd:", strlen("/memfd:")) != 0 &&
+	       strncmp(path, "/dev/zero ", strlen("/dev/zero ")) != 0 &&
+	       strcmp(line + bytes - (sizeof(gone) - 1), gone) == 0;
+}
+
+/* A library that it has mapped was replaced. */
+static bool spare_has_old_code(const struct spare *spare)
+{
 	char path[64];
 	char line[SPARE_MAPS_LINE_MAX];
 	bool is_old = false;
@@ -220,13 +233,8 @@ static bool spare_has_old_code(const struct spare *spare)
 	maps = fopen(path, "re");
 	if (!maps)
 		return false;
-	while (!is_old && fgets(line, sizeof(line), maps)) {
-		const char *access = strchr(line, ' ');
-		size_t bytes = strlen(line);
-
-		is_old = access && bytes > sizeof(gone) && access[3] == 'x' &&
-		         strcmp(line + bytes - (sizeof(gone) - 1), gone) == 0;
-	}
+	while (!is_old && fgets(line, sizeof(line), maps))
+		is_old = spare_is_gone(line);
 	(void)fclose(maps);
 	return is_old;
 }
@@ -341,20 +349,6 @@ static void spare_on_chan(struct ev_loop *loop, ev_io *io, int revents)
 	}
 }
 
-/* It takes what nobody else needs. */
-static bool spare_has_room(const struct spare *spare)
-{
-	struct device_room room = device_room(spare->spares->device);
-	uint64_t free_bytes = room.budget_bytes > room.used_bytes
-	                              ? room.budget_bytes - room.used_bytes
-	                              : 0;
-
-	if (room.available_bytes < free_bytes)
-		free_bytes = room.available_bytes;
-	return free_bytes >= spare->claim_bytes &&
-	       free_bytes - spare->claim_bytes >= room.reserve_bytes;
-}
-
 /* 0 or -errno with a sentence. */
 static int spare_spawn(struct spare *spare, struct err *err)
 {
@@ -389,11 +383,13 @@ static void spare_start(struct spare *spare)
 	struct err err = ERR_NULL;
 	int r;
 
-	if (!spare_has_room(spare)) {
+	/* It takes what nobody else needs. */
+	if (!device_has_room(spare->spares->device, spare->claim_bytes, 0)) {
 		spare_set_timer(spare, SPARE_NO_ROOM_S);
 		return;
 	}
 	spare_look_at_files(spare, &spare->loader_file, &spare->engine_file);
+	spare->use.pid = 0;
 	r = spare_spawn(spare, &err);
 	if (r < 0) {
 		spare_set_timer(spare, spare_back_off(spare, err.text));
@@ -444,7 +440,6 @@ static void spares_add(struct spares *spares, const char *engine)
 	*spare = (struct spare){
 		.spares = spares,
 		.engine = name,
-		.is_wanted = true,
 		.child = { .pidfd = -1, .log_fd = -1 },
 		.listener = { .on_exit = spare_on_exit,
 		              .on_line = spare_on_line,
@@ -471,28 +466,30 @@ static void spares_remove(struct spares *spares, size_t i)
 	spares->rows[i] = spares->rows[--spares->n_rows];
 }
 
+static bool spares_is_wanted(const struct config *config, const char *engine)
+{
+	for (size_t i = 0; i < config->n_models; i++)
+		if (config->models[i]->spare &&
+		    strcmp(config->models[i]->engine, engine) == 0)
+			return true;
+	return false;
+}
+
 void spares_set_config(struct spares *spares, const struct config *config)
 {
 	double look_s = (double)config->poll_ns / 1e9;
 
 	spares->config = config;
-	for (size_t i = 0; i < spares->n_rows; i++)
-		spares->rows[i]->is_wanted = false;
+	/* Those that go make room in rows[], which has one for each model. */
+	for (size_t i = spares->n_rows; i-- > 0;)
+		if (!spares_is_wanted(config, spares->rows[i]->engine))
+			spares_remove(spares, i);
 	for (size_t i = 0; i < config->n_models; i++) {
 		const struct config_model *section = config->models[i];
-		struct spare *spare;
 
-		if (!section->spare)
-			continue;
-		spare = spares_find(spares, section->engine);
-		if (spare)
-			spare->is_wanted = true;
-		else
+		if (section->spare && !spares_find(spares, section->engine))
 			spares_add(spares, section->engine);
 	}
-	for (size_t i = spares->n_rows; i-- > 0;)
-		if (!spares->rows[i]->is_wanted)
-			spares_remove(spares, i);
 	ev_timer_stop(spares->loop, &spares->look);
 	if (spares->n_rows == 0)
 		return;
@@ -509,14 +506,22 @@ void spares_stop(struct spares *spares)
 
 /* Use */
 
-bool spares_take(struct spares *spares, const char *engine, uint64_t number,
+/* What was kept of an earlier configuration may name other files. */
+static bool spares_are_of(const struct spares *spares, const struct config *config)
+{
+	return strcmp(spares->config->loader, config->loader) == 0 &&
+	       strcmp(spares->config->engine_dir, config->engine_dir) == 0;
+}
+
+bool spares_take(struct spares *spares, const struct inputs *inputs, uint64_t number,
                  struct child *ret_child, const struct child_listener *listener,
                  struct chan *ret_chan)
 {
-	struct spare *spare = spares_find(spares, engine);
+	struct spare *spare = spares_find(spares, inputs->section->engine);
 	int r;
 
-	if (!spare || spare->state != SPARE_READY || spare_end_if_old(spare))
+	if (!spare || spare->state != SPARE_READY ||
+	    !spares_are_of(spares, inputs->config) || spare_end_if_old(spare))
 		return false;
 	r = chan_send(&spare->chan, PROTO_TAKE, number, NULL, NULL, 0);
 	if (r < 0) {
@@ -547,20 +552,29 @@ void spares_return(struct spares *spares, const char *engine, struct child *chil
 	spares_bury(spares, child);
 }
 
-uint64_t spares_bytes(const struct spares *spares, const char *engine)
+static uint64_t spare_bytes(const struct spare *spare)
+{
+	const struct device_use *use = &spare->use;
+
+	if (spare->state == SPARE_NONE)
+		return 0;
+	return use->now_bytes > use->claim_bytes ? use->now_bytes : use->claim_bytes;
+}
+
+uint64_t spares_bytes(const struct spares *spares)
 {
 	uint64_t bytes = 0;
 
-	for (size_t i = 0; i < spares->n_rows; i++) {
-		const struct spare *spare = spares->rows[i];
-		const struct device_use *use = &spare->use;
-
-		if (spare->state != SPARE_NONE &&
-		    (!engine || strcmp(spare->engine, engine) == 0))
-			bytes += use->now_bytes > use->claim_bytes ? use->now_bytes
-			                                           : use->claim_bytes;
-	}
+	for (size_t i = 0; i < spares->n_rows; i++)
+		bytes += spare_bytes(spares->rows[i]);
 	return bytes;
+}
+
+uint64_t spares_bytes_to_take(const struct spares *spares, const char *engine)
+{
+	const struct spare *spare = spares_find(spares, engine);
+
+	return spare && spare->state == SPARE_READY ? spare_bytes(spare) : 0;
 }
 
 void spares_make_room(struct spares *spares, const char *why)

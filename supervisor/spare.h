@@ -19,6 +19,7 @@
 #include "supervisor/child.h"
 #include "supervisor/config.h"
 #include "supervisor/device.h"
+#include "supervisor/inputs.h"
 
 struct spares;
 
@@ -41,18 +42,20 @@ void spares_set_config(struct spares *spares, const struct config *config);
 /* None any more. */
 void spares_stop(struct spares *spares);
 
-/* Hands the spare of @engine over, as a process and a channel that are the caller's from
+/* Hands the spare of the engine of @inputs over, as a process and a channel that are the caller's from
  * now on: it has been sent TAKE for generation @number, and its next message is HELLO. False:
  * there is none that could be of use. */
-bool spares_take(struct spares *spares, const char *engine, uint64_t number,
+bool spares_take(struct spares *spares, const struct inputs *inputs, uint64_t number,
                  struct child *ret_child, const struct child_listener *listener,
                  struct chan *ret_chan);
 /* One that was taken and did not answer comes back to be killed and reaped here. @child has
  * no process any more then; one that is dead already counts as lost all the same. */
 void spares_return(struct spares *spares, const char *engine, struct child *child);
 
-/* Memory that would come free if they went; for @engine's alone, or of all (NULL). */
-uint64_t spares_bytes(const struct spares *spares, const char *engine);
+/* Memory that would come free if they went, as of the last device_measure(). */
+uint64_t spares_bytes(const struct spares *spares);
+/* The same of the one that spares_take() would hand over for @engine. */
+uint64_t spares_bytes_to_take(const struct spares *spares, const char *engine);
 /* They make room, and are not started again for a while. */
 void spares_make_room(struct spares *spares, const char *why);
 

@@ -22,6 +22,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -553,12 +554,42 @@ void close(struct engine *engine) noexcept
 	});
 }
 
+/* A model as small as can be goes the way of a real one: written, read, compiled, computed
+ * until it is optimised. What libtorch builds once per process is there then. */
+void rehearse()
+{
+	c10::InferenceMode inference;
+	torch::jit::Module small("small");
+	std::stringstream file;
+
+	small.register_parameter("w", torch::ones({ 4, 4 }), false);
+	small.define("def forward(self, x: Tensor):\n"
+	             "    y = torch.relu(torch.linear(x, self.w)) + x\n"
+	             "    y = torch.matmul(y, self.w.t()) * 2 - torch.sigmoid(y)\n"
+	             "    return torch.softmax(y.reshape(-1, 4), 1)[:, :4]\n");
+	small.save(file);
+	torch::jit::Module read = torch::jit::load(file, c10::Device(c10::kCPU));
+	read.eval();
+	for (int i = 0; i < 4; i++)
+		(void)read.forward({ torch::ones({ 1, 4 }) });
+}
+
+void prepare() noexcept
+{
+	/* One thread: a pool is for a model to ask for. */
+	(void)guard(nullptr, ENGINE_E_FAILED, ENGINE_E_FAILED, [&] {
+		at::set_num_threads(1);
+		rehearse();
+		return 0;
+	});
+}
+
 } /* namespace */
 
 const struct engine_api *moult_engine(void)
 {
 	static const struct engine_api api = {
-		ENGINE_ABI, "torch", TORCH_VERSION, stage, commit, infer, close,
+		ENGINE_ABI, "torch", TORCH_VERSION, stage, commit, infer, close, prepare,
 	};
 
 	return &api;

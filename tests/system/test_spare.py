@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -13,8 +14,10 @@ import pytest
 
 from harness import (BUILD, DIGITS, Load, digits_section, echo_body, echo_section, is_alive,
                      wait_for)
+from hostile import Stream, status, wait_settled
 
 TOKEN = "a-secret-that-no-spare-may-hold"
+STORM_S = float(os.environ.get("MOULT_STORM_S", "5"))
 
 
 def spare(moult, engine="identity"):
@@ -39,14 +42,14 @@ def kill_loader(moult, model="echo"):
 
 def successor(moult, pid, model="echo"):
     def other():
-        status = moult.status(model)
-        return status["state"] == "ready" and status["pid"] not in (0, pid) and status["pid"]
+        state = moult.status(model)
+        return state["state"] == "ready" and state["pid"] not in (0, pid) and state["pid"]
     return wait_for("another loader", other)
 
 
 def answers(moult, model="echo"):
-    status, _, body = moult.infer(model, echo_body([1.0, 2.0, 3.0, 4.0]))
-    assert status == 200, body
+    code, _, body = moult.infer(model, echo_body([1.0, 2.0, 3.0, 4.0]))
+    assert code == 200, body
     return json.loads(body)["outputs"][0]["data"] == [1.0, 2.0, 3.0, 4.0]
 
 
@@ -109,10 +112,15 @@ def test_takes_the_place_of_a_dead_one(start):
     metrics = moult.get("/metrics")[1].decode()
     assert 'moult_spare_ready{engine="identity"} 1' in metrics
     assert 'moult_spares_taken_total{engine="identity"} 3' in metrics
-    assert moult.receipts("echo", 1)[-1]["to"]["pid"] == moult.status("echo")["pid"]
+    receipt = moult.receipts("echo", 1)[-1]
+    assert receipt["to"]["pid"] == moult.status("echo")["pid"] and receipt["spare"] is True
+    assert moult.receipts("echo")[0]["spare"] is False
     text = subprocess.run([BUILD / "moultctl", "-s", moult.socket, "status"],
                           capture_output=True, text=True).stdout
     assert re.search(rf"spare loader of engine identity: ready, pid {pid}, .* taken 3", text)
+    text = subprocess.run([BUILD / "moultctl", "-s", moult.socket, "receipts", "echo"],
+                          capture_output=True, text=True).stdout
+    assert text.count("spare     the loader had been started ahead") == 3, text
 
 
 def test_reloads_leave_it_alone(start, tmp_path):
@@ -146,8 +154,9 @@ def check_descriptors(pid):
     assert fds[0] == "/dev/null" and fds[3].startswith("socket:"), fds
     assert not re.search(r" /dev/(nvidia|dri)", pathlib.Path(f"/proc/{pid}/maps").read_text())
     # It waits without a thread that something could be left to, and at ordinary priority.
-    for task in os.listdir(f"/proc/{pid}/task"):
-        assert os.sched_getscheduler(int(task)) == os.SCHED_OTHER
+    wait_for("one thread", lambda: os.listdir(f"/proc/{pid}/task") == [str(pid)])
+    assert os.sched_getscheduler(pid) == os.SCHED_OTHER
+    assert pathlib.Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
 
 
 def test_its_own_death_is_backed_off_from(start):
@@ -196,6 +205,7 @@ def test_a_stopped_one_does_not_hold_up_a_restart(start):
     assert "event=spare_useless" in moult.log_text()
     receipt = moult.wait_receipt("echo", lambda r: r["cause"] == "crash")
     assert receipt["outcome"] == "ok" and receipt["to"]["pid"] == fresh, receipt
+    assert receipt["spare"] is False
     assert ready_spare(moult, other_than=pid)
     assert spare(moult)["lost"] == 1
 
@@ -235,6 +245,106 @@ def test_thrown_away_when_its_files_change(start, tmp_path, what):
     assert re.search(r"event=spare_ended .*was replaced", moult.log_text())
     fresh = ready_spare(moult, other_than=pid)
     assert kill_loader(moult) == fresh
+
+
+def kill_candidate(moult, served, state):
+    """The pid of the candidate after @served, killed once it is in @state."""
+    def candidate():
+        echo = moult.status("echo")
+        assert echo["pid"] in (0, served), "it was not slow"
+        found = echo["candidate"]
+        return found and found["state"] == state and found["pid"]
+    pid = wait_for(f"a candidate {state}", candidate)
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+@pytest.mark.parametrize("phase, state", (("stage", "staging"), ("commit", "committing"),
+                                          ("warmup", "warming")))
+def test_killed_after_it_was_taken(start, tmp_path, phase, state):
+    """From there on it is a loader like any other, which somebody killed."""
+    when = tmp_path / "when"
+    moult = start(echo_section(**{"spare": "yes", "engine": "fault",
+                                  "option.fault": f"slow-on-{phase}", "option.ms": 400,
+                                  "option.when": when}))
+    pid = ready_spare(moult, "fault")
+    load = Load(moult.port)
+    load.wait_more()
+    when.touch()
+    served = moult.status("echo")["pid"]
+    os.kill(served, signal.SIGKILL)
+    assert kill_candidate(moult, served, state) == pid
+    when.unlink()
+    assert successor(moult, pid) != pid
+    load.wait_more()
+    load.stop_and_check()
+    assert spare(moult, "fault")["taken"] >= 1
+    assert ready_spare(moult, "fault", other_than=pid)
+
+
+def test_a_library_behind_a_link(start, tmp_path):
+    """Nothing is gone from disk: the name leads to another file."""
+    maps = subprocess.run(["ldd", BUILD / "moult-loader"], capture_output=True, text=True).stdout
+    name, path = re.search(r"(libjansson\S+) => (\S+)", maps).groups()
+    for version in ("old", "new"):
+        (tmp_path / version).mkdir()
+        shutil.copy2(path, tmp_path / version / name)
+    link = tmp_path / "current"
+    link.symlink_to("old")
+    moult = start(echo_section(spare="yes"), environment={"LD_LIBRARY_PATH": str(link)})
+    pid = ready_spare(moult)
+    assert "/old/libjansson" in pathlib.Path(f"/proc/{pid}/maps").read_text()
+    (tmp_path / "next").symlink_to("new")
+    os.rename(tmp_path / "next", link)
+    fresh = kill_loader(moult)
+    assert fresh != pid and spare(moult)["pid"] != pid
+    assert re.search(r"event=spare_useless .*exit code 70", moult.log_text())
+    assert "/new/libjansson" in pathlib.Path(f"/proc/{fresh}/maps").read_text()
+    wait_for("its end", lambda: not is_alive(pid))
+    pid = ready_spare(moult)
+    assert kill_loader(moult) == pid
+
+
+def test_another_engine(start):
+    """A reload of the configuration takes the models to another engine, and the spare too."""
+    moult = start(echo_section(spare="yes"))
+    pid = ready_spare(moult)
+    load = Load(moult.port)
+    load.wait_more()
+    (moult.models / "0.conf").write_text(echo_section(spare="yes", engine="fault"))
+    wait_for("the end of the old", lambda: spare(moult) is None and not is_alive(pid))
+    fresh = ready_spare(moult, "fault")
+    wait_for("the reload", lambda: moult.receipts("echo")[-1]["cause"] == "config")
+    assert kill_loader(moult) == fresh
+    # Back to the inputs of before: their engine has no spare now.
+    assert moult.ctl("rollback", "echo", "--wait").returncode == 0
+    load.wait_more()
+    load.stop_and_check()
+    assert answers(moult)
+
+
+def test_makes_room_for_a_replica(start):
+    moult = start(echo_section(spare="yes"))
+    pid = ready_spare(moult)
+    decision = moult.explain("echo")
+    need = max(decision["need_bytes"], decision["loading_bytes"])
+    budget = decision["used_bytes"] + need // 2 + spare(moult)["anon_bytes"] // 2
+    moult.config.write_text(moult.head + f"[device host]\nbudget = {budget}\nreserve = 0\n")
+    wait_for("the budget", lambda: moult.explain("echo")["budget_bytes"] == budget)
+    assert moult.ctl("scale", "echo", "2").returncode == 0
+    wait_for("two loaders", lambda: moult.status("echo")["replicas"]["serving"] == 2)
+    assert not is_alive(pid)
+    assert 'reason="a replica needs its memory"' in moult.log_text()
+
+
+def test_not_for_a_replica(start):
+    """While another one serves there is time."""
+    moult = start(echo_section(spare="yes", replicas=2))
+    pid = ready_spare(moult)
+    wait_for("two loaders", lambda: moult.status("echo")["replicas"]["serving"] == 2)
+    assert kill_loader(moult) != pid
+    wait_for("two loaders", lambda: moult.status("echo")["replicas"]["serving"] == 2)
+    assert spare(moult)["pid"] == pid
 
 
 def test_goes_when_no_model_asks(start):
@@ -296,12 +406,48 @@ def test_a_storm_of_deaths(start):
     ready_spare(moult)
 
 
+def strike(moult):
+    """The loader that serves or is about to, or the spare, or both; spares also stop."""
+    state, found = status(moult, "echo"), spare(moult)
+    loader = state["pid"] or (state["candidate"] or {}).get("pid")
+    victims = {loader: signal.SIGKILL,
+               found["pid"]: random.choice((signal.SIGKILL, signal.SIGSTOP))}
+    for pid, number in victims.items():
+        if pid and random.random() < 0.6:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+
+
+def test_a_storm_of_kills(start):
+    random.seed(20)
+    moult = start(echo_section(spare="yes", watch_window=0))
+    ready_spare(moult)
+    moult.note_fds()
+    stream = Stream(moult.port, "echo", clients=16, pause_us=1000)
+    stream.wait_more(100)
+    end = time.monotonic() + STORM_S
+    while time.monotonic() < end:
+        strike(moult)
+        time.sleep(random.choice((0.0, 0.02, 0.3, 1.2)))
+    wait_settled(moult, "echo")
+    stream.wait_more(100)
+    found = spare(moult)
+    totals = stream.stop()
+    print(found, totals)
+    assert totals["lost"] == 0 and totals["wrong"] == 0 and totals["failed"] == 0, totals
+    assert found["taken"] > 0 and found["lost"] > 0, found
+    # One that was stopped and not needed yet looks as ready as any.
+    os.kill(ready_spare(moult), signal.SIGCONT)
+
+
 def first_answer_ms(moult, model, body):
     pid = moult.status(model)["pid"]
     os.kill(pid, signal.SIGKILL)
     begun = time.monotonic()
-    status, _, answer = moult.infer(model, body)
-    assert status == 200, answer
+    code, _, answer = moult.infer(model, body)
+    assert code == 200, answer
     return (time.monotonic() - begun) * 1e3, json.loads(answer)["outputs"]
 
 
@@ -325,6 +471,26 @@ def test_with_torch(start, tmp_path):
         assert (moult.status("digits")["pid"] == pid) == with_spare
     print("from death to the first answer, ms:",
           {"with" if k else "without": [round(t) for t in v] for k, v in times.items()})
+
+
+def test_stopped_while_it_starts(start):
+    """Nobody waits for one that is not ready; half a second is long for libtorch."""
+    body = (DIGITS / "heldout.jsonl").read_text().splitlines()[0]
+    moult = start(digits_section(spare="yes"))
+    def starting():
+        found = spare(moult, "torch")
+        return found["state"] == "starting" and found["pid"]
+    pid = ready_spare(moult, "torch")
+    os.kill(pid, signal.SIGKILL)
+    pid = wait_for("another one", starting)
+    os.kill(pid, signal.SIGSTOP)
+    serving = moult.status("digits")["pid"]
+    os.kill(serving, signal.SIGKILL)
+    assert moult.infer("digits", body)[0] == 200
+    assert successor(moult, serving, "digits") != pid and spare(moult, "torch")["pid"] == pid
+    os.kill(pid, signal.SIGCONT)
+    assert ready_spare(moult, "torch") == pid
+    assert moult.receipts("digits")[-1]["spare"] is False
 
 
 def test_ends_with_moultd(start):
