@@ -210,6 +210,14 @@ static void supervisor_on_ready(void *context, struct model *model)
 	supervisor_say_status(context);
 }
 
+static void supervisor_on_store(void *context)
+{
+	const struct supervisor *supervisor = context;
+
+	for (size_t i = 0; i < supervisor->n_models; i++)
+		model_on_store(supervisor->models[i]);
+}
+
 static bool supervisor_is_empty(const struct supervisor *supervisor)
 {
 	return supervisor->n_models == 0 && supervisor->n_leaving == 0;
@@ -654,6 +662,8 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	supervisor->numbers = (struct numbers)NUMBERS_NULL;
 	device_init(&supervisor->host, "host");
 	store_init(&supervisor->store, &supervisor->host);
+	supervisor->store.on_change = supervisor_on_store;
+	supervisor->store.context = supervisor;
 	supervisor->host.config = config->host;
 	supervisor->started_ns = clock_now_ns();
 	supervisor->listener = (struct model_listener){
@@ -707,6 +717,7 @@ void supervisor_free(struct supervisor *supervisor)
 		return;
 	if (supervisor->http)
 		http_free(supervisor->http);
+	supervisor->store.on_change = NULL;
 	for (size_t i = 0; i < supervisor->n_models; i++)
 		model_free(supervisor->models[i]);
 	for (size_t i = 0; i < supervisor->n_leaving; i++)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A loader that was started ahead takes the place of one that died."""
+import contextlib
 import json
 import os
 import pathlib
@@ -31,6 +32,13 @@ def ready_spare(moult, engine="identity", other_than=0):
         return found if found and found["state"] == "ready" and \
             found["pid"] != other_than else None
     return wait_for("a spare loader", is_there)["pid"]
+
+
+def kill(pid, number=signal.SIGKILL):
+    """Where there is one, and it has not died just now."""
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def kill_loader(moult, model="echo"):
@@ -396,9 +404,7 @@ def test_a_storm_of_deaths(start):
     load = Load(moult.port)
     for i in range(12):
         load.wait_more(50)
-        pid = moult.status("echo")["pid"]
-        if pid:
-            os.kill(pid, signal.SIGKILL)
+        kill(moult.status("echo")["pid"])
         if i % 3 == 0:
             moult.ctl("reload", "echo")
     load.wait_more()
@@ -413,11 +419,8 @@ def strike(moult):
     victims = {loader: signal.SIGKILL,
                found["pid"]: random.choice((signal.SIGKILL, signal.SIGSTOP))}
     for pid, number in victims.items():
-        if pid and random.random() < 0.6:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                pass
+        if random.random() < 0.6:
+            kill(pid, number)
 
 
 def test_a_storm_of_kills(start):
