@@ -554,8 +554,8 @@ void close(struct engine *engine) noexcept
 	});
 }
 
-/* A model as small as can be goes the way of a real one: written, read, compiled, computed
- * until it is optimised. What libtorch builds once per process is there then. */
+/* A model as small as can be goes the way of a real one: written, read, compiled, computed.
+ * What libtorch builds once per process is there then. */
 void rehearse()
 {
 	c10::InferenceMode inference;
@@ -570,15 +570,18 @@ void rehearse()
 	small.save(file);
 	torch::jit::Module read = torch::jit::load(file, c10::Device(c10::kCPU));
 	read.eval();
-	for (int i = 0; i < 4; i++)
-		(void)read.forward({ torch::ones({ 1, 4 }) });
+	(void)read.forward({ torch::ones({ 1, 4 }) });
 }
 
 void prepare() noexcept
 {
-	/* One thread: a pool is for a model to ask for. */
 	(void)guard(nullptr, ENGINE_E_FAILED, ENGINE_E_FAILED, [&] {
+		/* One thread: a pool is for a model to ask for. */
 		at::set_num_threads(1);
+		/* Those that optimise ask which devices there are, and what is said then
+		 * is said for ever: see open_devices(). */
+		torch::jit::getProfilingMode() = false;
+		torch::jit::GraphOptimizerEnabledGuard unoptimised(false);
 		rehearse();
 		return 0;
 	});
