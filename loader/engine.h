@@ -120,7 +120,8 @@ struct engine_api {
 	void (*close)(struct engine *engine);
 	/* Optional: for a process that was started before it is known for what. What the
 	 * first stage and the first computations would have to wait for: caches, tables, a
-	 * compiler's start. No device, no thread that stays. Comes before anything else. */
+	 * compiler's start. No device, not even a look which there are, and no thread that
+	 * stays. Comes before anything else. */
 	void (*prepare)(void);
 };
 
