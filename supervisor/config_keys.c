@@ -472,6 +472,27 @@ static const struct config_key model_keys[] = {
 			".Cm death_limit .",
 	},
 	{
+		.name = "spare",
+		.type = CONFIG_TYPE_BOOL,
+		.class = CONFIG_LIVE,
+		AT(config_model, spare),
+		.fallback = "no",
+		.help = "Keep a loader ready that has opened the engine's libraries, and "
+			"use it when nobody serves this model: a loader that died is "
+			"replaced sooner by the time that opening them takes.\n"
+			"There is one for each engine, shared by all models that ask for "
+			"it; another one is started a second after it was used, at idle "
+			"priority.\n"
+			"It holds no model, no secret and no device.\n"
+			"It counts on the memory of\n"
+			".Cm [device host] ,\n"
+			"and makes room for a reload that needs it.\n"
+			"Libraries that read the environment when they are opened do not "
+			"see what\n"
+			".Cm option.secrets_env\n"
+			"puts there.",
+	},
+	{
 		.name = "keep_good",
 		.type = CONFIG_TYPE_BOOL,
 		.class = CONFIG_LIVE,
