@@ -22,8 +22,9 @@
 /* After SIGTERM, and for a refused loader to exit by itself. */
 #define GENERATION_TERM_NS (2 * CLOCK_NS_PER_SEC)
 /* A process that outlives SIGKILL this long is stuck in the kernel. */
-#define GENERATION_KILL_NS    (10 * CLOCK_NS_PER_SEC)
-#define GENERATION_RECLAIM_NS (10 * CLOCK_NS_PER_SEC)
+#define GENERATION_KILL_NS (10 * CLOCK_NS_PER_SEC)
+/* Beyond the model's reclaim_timeout, which ends it. */
+#define GENERATION_RECLAIM_NS (5 * CLOCK_NS_PER_SEC)
 /* How often leases are looked at for progress, per stall timeout. */
 #define GENERATION_STALL_LOOKS 4
 
@@ -107,7 +108,7 @@ static void generation_drop_copy(struct generation *generation)
 	generation->copy = NULL;
 }
 
-/* The process is gone, and its memory with it. */
+/* The process is gone, and its main memory with it. */
 static void generation_bury(struct generation *generation)
 {
 	generation_close(generation);
@@ -124,6 +125,7 @@ static enum generation_event generation_enter(struct generation *generation,
 		generation_send_load(generation);
 		break;
 	case GENERATION_COMMITTING:
+		device_note_placing(&generation->gpu_use);
 		generation_send(generation, PROTO_COMMIT, NULL, NULL, 0);
 		break;
 	case GENERATION_ACTIVE:
@@ -131,6 +133,7 @@ static enum generation_event generation_enter(struct generation *generation,
 		generation->use.claim_bytes = 0;
 		generation->use.peak_bytes = generation->use.now_bytes =
 			generation->report.anon_bytes;
+		device_note_placed(&generation->gpu_use);
 		break;
 	case GENERATION_DRAINING:
 		if (lane_leased(generation->lane) == 0)
@@ -159,14 +162,17 @@ static enum generation_event generation_enter(struct generation *generation,
 		break;
 	case GENERATION_RECLAIMING:
 		generation_bury(generation);
-		/* Host memory is back when the process is reaped. */
-		return GENERATION_EV_RECLAIMED;
+		if (generation_reclaim_begin(generation))
+			return GENERATION_EV_RECLAIMED;
+		break;
+	case GENERATION_DEAD:
+		generation_reclaim_fini(generation);
+		break;
 	case GENERATION_NONE:
 	case GENERATION_SPAWNED:
 	case GENERATION_STAGED:
 	case GENERATION_WARMING:
 	case GENERATION_READY:
-	case GENERATION_DEAD:
 	case GENERATION_STATE_COUNT:
 		break;
 	}
@@ -481,7 +487,8 @@ static void generation_set_deadlines(struct generation *generation,
 	/* A staged candidate waits until the old generation is gone. */
 	ns[GENERATION_STAGED] = section->stage_timeout_ns + section->drain_timeout_ns +
 	                        section->stop_timeout_ns + GENERATION_TERM_NS +
-	                        GENERATION_KILL_NS + GENERATION_RECLAIM_NS;
+	                        GENERATION_KILL_NS + section->reclaim_timeout_ns +
+	                        GENERATION_RECLAIM_NS;
 	ns[GENERATION_COMMITTING] = section->commit_timeout_ns;
 	ns[GENERATION_WARMING] = section->warmup_timeout_ns;
 	ns[GENERATION_DRAINING] = section->drain_timeout_ns;
@@ -489,7 +496,8 @@ static void generation_set_deadlines(struct generation *generation,
 	ns[GENERATION_TERMINATING] = GENERATION_TERM_NS;
 	ns[GENERATION_KILLING] = GENERATION_KILL_NS;
 	ns[GENERATION_FAILED] = GENERATION_TERM_NS;
-	ns[GENERATION_RECLAIMING] = GENERATION_RECLAIM_NS;
+	ns[GENERATION_RECLAIMING] = section->reclaim_timeout_ns + GENERATION_RECLAIM_NS;
+	generation->reclaim_timeout_ns = section->reclaim_timeout_ns;
 	generation->stall_timeout_ns = section->stall_timeout_ns;
 }
 
@@ -553,6 +561,8 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	int r;
 
 	manner.is_proven = start->inputs->is_proven;
+	if (start->gpu && start->gpu->uuid[0])
+		manner.gpu = start->gpu->uuid;
 	generation = calloc(1, sizeof(*generation));
 	if (!generation)
 		return err_set(err, -ENOMEM, "out of memory");
@@ -569,6 +579,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->deadline.data = generation;
 	ev_timer_init(&generation->stall, generation_on_stall, 0., 0.);
 	generation->stall.data = generation;
+	generation_reclaim_init(generation);
 	generation->load_payload =
 		config_model_to_json(start->inputs->config, section, manner);
 	r = generation->load_payload ? 0 : -ENOMEM;
@@ -586,6 +597,9 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->pid = generation->child.pid;
 	generation->oom_kills = cgroup_memory_read().oom_kills;
 	device_add(start->device, &generation->use, generation->pid, start->claim_bytes);
+	if (start->gpu)
+		device_add(start->gpu, &generation->gpu_use, generation->pid,
+		           start->gpu_claim_bytes);
 	generation->state = GENERATION_SPAWNED;
 	generation->entered_ns[GENERATION_SPAWNED] = clock_now_ns();
 	generation_set_deadline(generation);
@@ -601,6 +615,7 @@ void generation_free(struct generation *generation)
 	ev_timer_stop(generation->loop, &generation->deadline);
 	if (generation->state != GENERATION_NONE && generation->state != GENERATION_DEAD)
 		generation_bury(generation);
+	generation_reclaim_fini(generation);
 	child_fini(&generation->child);
 	chan_fini(&generation->chan);
 	lane_unref(generation->lane);

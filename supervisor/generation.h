@@ -20,6 +20,7 @@
 #include "shared/err.h"
 #include "supervisor/child.h"
 #include "supervisor/device.h"
+#include "supervisor/generation_reclaim.h"
 #include "supervisor/inputs.h"
 #include "supervisor/lane.h"
 
@@ -133,10 +134,13 @@ struct generation {
 	uint64_t entered_ns[GENERATION_STATE_COUNT]; /* 0: never */
 	char *load_payload;                          /* until LOAD is sent */
 	struct inputs *inputs;                       /* a reference */
-	struct store_copy *copy; /* of the weights: a reference; NULL: it has its own */
-	bool is_lean;            /* holds no copy of the model before COMMIT */
-	struct device_use use;   /* until DEAD */
-	pid_t pid;               /* kept after death, for records */
+	struct store_copy *copy;   /* of the weights: a reference; NULL: it has its own */
+	bool is_lean;              /* holds no copy of the model before COMMIT */
+	struct device_use use;     /* of main memory, until it is reaped */
+	struct device_use gpu_use; /* of its GPU, until DEAD */
+	struct generation_reclaim reclaim;
+	uint64_t reclaim_timeout_ns;
+	pid_t pid; /* kept after death, for records */
 	int exit_status;
 	uint64_t n_answered; /* leases that ended, a hint of use */
 	uint64_t oom_kills;  /* the kernel's count when it was spawned */
@@ -156,6 +160,8 @@ struct generation_start {
 	struct device *device;
 	struct store_copy *copy; /* of the weights: another reference is taken; or NULL */
 	uint64_t claim_bytes;    /* of @device, until it is ACTIVE */
+	struct device *gpu;      /* that the model computes on; or NULL */
+	uint64_t gpu_claim_bytes;
 	struct queue *queue;
 };
 

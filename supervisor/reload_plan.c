@@ -106,10 +106,13 @@ static void reload_plan_predict(const struct model *model, const struct inputs *
 }
 
 struct strategy_decision reload_plan_decide(const struct model *model,
-                                            const struct inputs *inputs)
+                                            const struct inputs *inputs,
+                                            struct strategy_decision *ret_gpu)
 {
 	const struct generation *old = reload_old(model);
+	struct strategy_decision decision;
 	struct strategy_facts facts = {
+		.device = model->context.device->name,
 		.wanted = model->section->strategy,
 		.has_old = old != NULL,
 		.room = device_room(model->context.device),
@@ -123,7 +126,11 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 	}
 	reload_weights_note(model, inputs, &facts);
 	reload_plan_predict(model, inputs, &facts);
-	return strategy_decide(&facts);
+	decision = strategy_decide(&facts);
+	*ret_gpu = reload_gpu_decide(model, inputs);
+	if (ret_gpu->facts.device)
+		strategy_join(&decision, ret_gpu);
+	return decision;
 }
 
 json_t *model_explain(struct model *model)
@@ -135,6 +142,7 @@ json_t *model_explain(struct model *model)
 	};
 	struct err err = ERR_NULL;
 	struct strategy_decision decision;
+	struct strategy_decision gpu;
 	int r;
 
 	r = inputs_new(&inputs, model->context.config, model->section, &choice, &found,
@@ -144,10 +152,11 @@ json_t *model_explain(struct model *model)
 		                 "strategy", strategy_name(STRATEGY_REFUSED), "why",
 		                 r == INPUTS_E_UNSETTLED ? "the secrets are changing now"
 		                                         : err.text);
-	decision = reload_plan_decide(model, inputs);
+	decision = reload_plan_decide(model, inputs, &gpu);
 	inputs_unref(inputs);
-	return json_pack("{s:s,s:o}", "model", model->name, "decision",
-	                 strategy_to_json(&decision));
+	return json_pack("{s:s,s:o,s:o}", "model", model->name, "decision",
+	                 strategy_to_json(&decision), "gpu_decision",
+	                 gpu.facts.device ? strategy_to_json(&gpu) : json_null());
 }
 
 void reload_plan_remember(struct model *model)

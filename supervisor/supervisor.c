@@ -17,7 +17,7 @@
 #include "supervisor/commands.h"
 #include "supervisor/config_keeper.h"
 #include "supervisor/control.h"
-#include "supervisor/device.h"
+#include "supervisor/devices.h"
 #include "supervisor/store.h"
 #include "supervisor/http.h"
 #include "supervisor/listen.h"
@@ -35,7 +35,7 @@
 struct supervisor {
 	struct ev_loop *loop;
 	struct config *config;
-	struct device host;
+	struct devices devices;
 	struct store store;
 	struct watch *watch;
 	struct watch_path *config_watch;
@@ -107,15 +107,17 @@ struct notify *supervisor_notify(struct supervisor *supervisor)
 	return &supervisor->notify;
 }
 
-json_t *supervisor_to_json(const struct supervisor *supervisor)
+json_t *supervisor_to_json(struct supervisor *supervisor)
 {
 	const char *error = supervisor->config_error.text;
 
-	return json_pack("{s:i,s:f,s:s,s:o,s:b,s:o}", "pid", (int)getpid(), "uptime_s",
+	return json_pack("{s:i,s:f,s:s,s:o,s:b,s:o,s:o}", "pid", (int)getpid(),
+	                 "uptime_s",
 	                 (double)(clock_now_ns() - supervisor->started_ns) / 1e9,
 	                 "version", MOULT_VERSION, "config_error",
 	                 *error ? json_string(error) : json_null(), "config_kept",
-	                 supervisor->is_config_kept, "http",
+	                 supervisor->is_config_kept, "devices",
+	                 devices_to_json(&supervisor->devices), "http",
 	                 supervisor->http ? http_to_json(supervisor->http) : json_null());
 }
 
@@ -210,7 +212,8 @@ static int supervisor_add(struct supervisor *supervisor, struct config *config,
 		.loop = supervisor->loop,
 		.watch = supervisor->watch,
 		.config = config,
-		.device = &supervisor->host,
+		.device = &supervisor->devices.host,
+		.devices = &supervisor->devices,
 		.store = &supervisor->store,
 		.numbers = &supervisor->numbers,
 		.keeper = &supervisor->keeper,
@@ -352,7 +355,7 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 		return err_set(err, r, "out of memory");
 	}
 	supervisor->config = fresh;
-	supervisor->host.config = fresh->host;
+	devices_set_config(&supervisor->devices, fresh);
 	supervisor_apply_models(supervisor, fresh);
 	/* Models said which of theirs differ; nothing has been built from them yet. */
 	for (size_t i = 0; i < fresh->n_models; i++) {
@@ -608,6 +611,8 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	if (r < 0)
 		return r;
 	supervisor_watch_config(supervisor);
+	devices_set_config(&supervisor->devices, config);
+	devices_wait(&supervisor->devices);
 	for (size_t i = 0; i < config->n_models; i++) {
 		r = supervisor_add(supervisor, config, config->models[i], err);
 		if (r < 0)
@@ -633,9 +638,6 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		supervisor->is_config_kept = true;
 	}
 	supervisor->numbers = (struct numbers)NUMBERS_NULL;
-	device_init(&supervisor->host, "host");
-	store_init(&supervisor->store, &supervisor->host);
-	supervisor->host.config = config->host;
 	supervisor->started_ns = clock_now_ns();
 	supervisor->listener = (struct model_listener){
 		.on_receipt = supervisor_on_receipt,
@@ -646,6 +648,8 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	};
 	/* Not the default loop: that one would reap our children. */
 	supervisor->loop = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
+	devices_init(&supervisor->devices, supervisor->loop);
+	store_init(&supervisor->store, &supervisor->devices.host);
 	if (!supervisor->loop) {
 		supervisor_free(supervisor);
 		return err_set(err, -EIO, "no event loop: %s", strerror(errno));
@@ -707,10 +711,10 @@ void supervisor_free(struct supervisor *supervisor)
 		ev_timer_stop(supervisor->loop, &supervisor->shutdown);
 		for (size_t i = 0; i < 4; i++)
 			ev_signal_stop(supervisor->loop, &supervisor->signals[i]);
+		store_fini(&supervisor->store);
+		devices_fini(&supervisor->devices);
 		ev_loop_destroy(supervisor->loop);
 	}
-	store_fini(&supervisor->store);
-	device_fini(&supervisor->host);
 	numbers_fini(&supervisor->numbers);
 	config_unref(supervisor->config);
 	free(supervisor);

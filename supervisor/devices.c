@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/devices.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/log.h"
+
+#define DEVICES_PREFIX "cuda:"
+
+static const char *devices_uuid_part(const char *name)
+{
+	size_t bytes = strlen(DEVICES_PREFIX);
+
+	return strncmp(name, DEVICES_PREFIX "GPU-", bytes + 4) == 0 ? name + bytes : NULL;
+}
+
+static bool devices_is_gpu(const char *name)
+{
+	return strcmp(name, "cuda") == 0 ||
+	       strncmp(name, DEVICES_PREFIX, strlen(DEVICES_PREFIX)) == 0;
+}
+
+/* The @index-th entry of CUDA_VISIBLE_DEVICES, when moultd was given one: CUDA counts in it,
+ * and ends at the first that it cannot use. */
+static const char *devices_visible_entry(const struct nvml *nvml, unsigned int index)
+{
+	static char entry[NVML_UUID_BYTES];
+	const char *list = getenv("CUDA_VISIBLE_DEVICES");
+	char *end;
+	unsigned long number;
+
+	if (!list)
+		return nvml_uuid(nvml, index);
+	while (index-- > 0) {
+		list = strchr(list, ',');
+		if (!list)
+			return NULL;
+		list++;
+	}
+	(void)snprintf(entry, sizeof(entry), "%.*s", (int)strcspn(list, ","), list);
+	if (strncmp(entry, "GPU-", 4) == 0)
+		return entry;
+	number = strtoul(entry, &end, 10);
+	return end != entry && *end == '\0' && number < NVML_CARDS_MAX
+	               ? nvml_uuid(nvml, (unsigned int)number)
+	               : NULL;
+}
+
+/* The card that @name means, or NULL. Good until the next call. */
+static const char *devices_resolve(const struct devices *devices, const char *name)
+{
+	const char *uuid = devices_uuid_part(name);
+	unsigned long index = 0;
+
+	if (uuid)
+		return uuid;
+	if (strncmp(name, DEVICES_PREFIX, strlen(DEVICES_PREFIX)) == 0)
+		index = strtoul(name + strlen(DEVICES_PREFIX), NULL, 10);
+	return devices_visible_entry(&devices->nvml, (unsigned int)index);
+}
+
+static struct device *devices_find(struct devices *devices, const char *name,
+                                   const char *uuid)
+{
+	for (size_t i = 0; uuid && i < devices->n_gpus; i++)
+		if (strcmp(devices->gpus[i].uuid, uuid) == 0)
+			return &devices->gpus[i];
+	for (size_t i = 0; i < devices->n_gpus; i++)
+		if (strcmp(devices->gpus[i].name, name) == 0)
+			return &devices->gpus[i];
+	return NULL;
+}
+
+/* Its section may call it by another name. */
+static void devices_configure(struct devices *devices, struct device *gpu)
+{
+	const struct config *config = devices->config;
+
+	gpu->config = config->gpu_fallback;
+	for (size_t i = 0; i < config->n_gpus; i++) {
+		const char *name = config->gpus[i].name;
+		const char *uuid = devices_resolve(devices, name);
+
+		if (strcmp(name, gpu->name) == 0 ||
+		    (uuid && strcmp(uuid, gpu->uuid) == 0))
+			gpu->config = config->gpus[i].device;
+	}
+}
+
+struct device *devices_gpu(struct devices *devices, const char *device)
+{
+	const char *name = strcmp(device, "cuda") == 0 ? "cuda:0" : device;
+	const char *uuid;
+	struct device *gpu;
+
+	if (!devices_is_gpu(device))
+		return NULL;
+	uuid = devices_resolve(devices, name);
+	gpu = devices_find(devices, name, uuid);
+	if (!gpu && devices->n_gpus < DEVICES_GPUS_MAX) {
+		gpu = &devices->gpus[devices->n_gpus++];
+		device_init_nvml(gpu, name, &devices->nvml);
+	}
+	if (gpu && gpu->uuid[0] == '\0' && uuid) {
+		(void)snprintf(gpu->uuid, sizeof(gpu->uuid), "%s", uuid);
+		log_event(LOG_LEVEL_INFO, "gpu_found", "device=%s uuid=%s", name, uuid);
+	}
+	if (gpu)
+		devices_configure(devices, gpu);
+	return gpu;
+}
+
+const char *devices_visible(struct devices *devices, const char *device)
+{
+	const struct device *gpu = devices_gpu(devices, device);
+
+	return gpu && gpu->uuid[0] ? gpu->uuid : NULL;
+}
+
+static bool devices_are_needed(const struct config *config)
+{
+	if (config->n_gpus > 0)
+		return true;
+	for (size_t i = 0; i < config->n_models; i++)
+		if (devices_is_gpu(config->models[i]->device))
+			return true;
+	return false;
+}
+
+void devices_init(struct devices *devices, struct ev_loop *loop)
+{
+	*devices = (struct devices){ 0 };
+	device_init(&devices->host, "host");
+	nvml_init(&devices->nvml, loop, NULL);
+}
+
+void devices_fini(struct devices *devices)
+{
+	nvml_fini(&devices->nvml);
+	for (size_t i = 0; i < devices->n_gpus; i++)
+		device_fini(&devices->gpus[i]);
+	device_fini(&devices->host);
+	free(devices->helper);
+}
+
+void devices_set_config(struct devices *devices, const struct config *config)
+{
+	devices->config = config;
+	devices->host.config = config->host;
+	for (size_t i = 0; i < devices->n_gpus; i++)
+		devices_configure(devices, &devices->gpus[i]);
+	if (devices->helper || !devices_are_needed(config))
+		return;
+	if (config_find_helper(NVML_HELPER, &devices->helper) < 0)
+		return; /* no memory: the next configuration tries again */
+	devices->nvml.program = devices->helper;
+	nvml_start(&devices->nvml);
+}
+
+void devices_wait(struct devices *devices)
+{
+	nvml_wait_start(&devices->nvml);
+}
+
+static json_t *devices_bytes(bool is_known, uint64_t bytes)
+{
+	return is_known && bytes <= INT64_MAX ? json_integer((json_int_t)bytes)
+	                                      : json_null();
+}
+
+json_t *devices_to_json(struct devices *devices)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < devices->n_gpus; i++) {
+		struct device *gpu = &devices->gpus[i];
+		struct device_room room = device_room(gpu);
+		struct device_figures figures = device_figures(gpu);
+
+		(void)json_array_append_new(
+			array,
+			json_pack("{s:s,s:s?,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "name",
+		                  gpu->name, "uuid", gpu->uuid[0] ? gpu->uuid : NULL,
+		                  "known", (int)figures.is_known, "total_bytes",
+		                  devices_bytes(figures.is_known, figures.total_bytes),
+		                  "used_bytes",
+		                  devices_bytes(figures.is_known, figures.used_bytes),
+		                  "free_bytes",
+		                  devices_bytes(figures.is_known, figures.free_bytes),
+		                  "loaders_bytes", devices_bytes(true, room.used_bytes),
+		                  "budget_bytes", devices_bytes(true, room.budget_bytes),
+		                  "reserve_bytes",
+		                  devices_bytes(true, room.reserve_bytes)));
+	}
+	return array;
+}

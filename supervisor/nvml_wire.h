@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What moultd and its helper moult-nvml say to each other, over one SOCK_SEQPACKET pair of
+ * one machine and one build: structures as they lie in memory, one per packet.
+ *
+ * The helper sends a report numbered 0 when it has opened the driver's library, or has found
+ * that it cannot; then one for each question.
+ */
+
+#include <stdint.h>
+
+/* More than any machine has that one moultd is for. */
+#define NVML_CARDS_MAX     16
+#define NVML_PROCESSES_MAX 64
+#define NVML_UUID_BYTES    96
+#define NVML_WHY_BYTES     200
+/* A figure that the driver does not give. */
+#define NVML_UNKNOWN UINT64_MAX
+
+struct nvml_question {
+	uint64_t number; /* from 1 */
+};
+
+struct nvml_process {
+	int32_t pid;
+	uint32_t unused;
+	uint64_t bytes; /* a hint: NVML_UNKNOWN, or 0 in some containers */
+};
+
+struct nvml_card {
+	char uuid[NVML_UUID_BYTES]; /* "GPU-..." */
+	uint32_t is_lost;           /* the figures below could not be had */
+	uint32_t n_processes;       /* of those below */
+	uint64_t total_bytes;
+	uint64_t used_bytes; /* by everybody, the driver's own included */
+	uint64_t free_bytes;
+	struct nvml_process processes[NVML_PROCESSES_MAX];
+};
+
+struct nvml_report {
+	uint64_t number;  /* of the question */
+	uint64_t took_ns; /* in the driver */
+	uint32_t is_open; /* the library is there, and at least one card */
+	uint32_t n_cards; /* in the driver's order */
+	char driver[80];
+	char why[NVML_WHY_BYTES]; /* it is not open, or a card is lost; "" */
+	struct nvml_card cards[NVML_CARDS_MAX];
+};

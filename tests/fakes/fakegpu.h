@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * GPU memory for tests: memfds of this name, so that who holds how much, and what kill -9
+ * gives back, is the kernel's own account. An allocation counts once, however many processes
+ * have it open or mapped.
+ */
+
+#include <stdint.h>
+
+/* "fakegpu-0" is memory of the first card, and so on. */
+#define FAKEGPU_NAME     "fakegpu-"
+#define FAKEGPU_HELD_MAX 256
+
+struct fakegpu_held {
+	int pid;
+	uint64_t bytes;
+};
+
+struct fakegpu_use {
+	uint64_t bytes; /* of all of them */
+	struct fakegpu_held held[FAKEGPU_HELD_MAX];
+	unsigned int n_held;
+};
+
+/* Looks through all processes. */
+void fakegpu_count(unsigned int card, struct fakegpu_use *ret_use);
