@@ -5,14 +5,20 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "shared/clock.h"
 #include "supervisor/device.h"
 
 /* Processes that a sentence names. */
 #define DEVICE_NVML_NAMED_MAX 4
+/* A driver that does not answer is no witness. */
+#define DEVICE_NVML_STALE_NS CLOCK_NS_PER_SEC
 
+/* The card as it is now, or was a moment ago. */
 static const struct nvml_card *device_nvml_card(const struct device *device)
 {
-	return device->nvml ? nvml_card(device->nvml, device->uuid, 0) : NULL;
+	return device->nvml ? nvml_card(device->nvml, device->uuid,
+	                                clock_now_ns() - DEVICE_NVML_STALE_NS)
+	                    : NULL;
 }
 
 static void device_nvml_refresh(struct device *device)

@@ -65,8 +65,8 @@ static void fakegpu_leave(const char *path)
 			char link[32];
 
 			(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-			(void)readlink(link, target, sizeof(target) - 1);
-			if (!strstr(target, FAKEGPU_NAME))
+			if (readlink(link, target, sizeof(target) - 1) < 0 ||
+			    !strstr(target, FAKEGPU_NAME))
 				(void)close(fd);
 		}
 		for (;;)
@@ -81,7 +81,7 @@ static int fakegpu_commit(struct engine *engine, struct err *err)
 	const char *visible = getenv("CUDA_VISIBLE_DEVICES");
 	struct fakegpu_use use;
 	unsigned int card = 0;
-	char name[32];
+	char name[40];
 	const char *mib = getenv("NVIDIA_FAKE_MIB");
 
 	if (visible && *visible)
@@ -91,7 +91,7 @@ static int fakegpu_commit(struct engine *engine, struct err *err)
 	if (use.bytes + engine->bytes > ((mib ? strtoull(mib, NULL, 10) : 1024) - 256)
 	                                        << 20)
 		return err_set(err, ENGINE_E_DEVICE, "the card is out of memory");
-	(void)snprintf(name, sizeof(name), FAKEGPU_NAME "%u", card);
+	fakegpu_name(card, name, sizeof(name));
 	engine->memory_fd = memfd_create(name, MFD_CLOEXEC);
 	if (engine->memory_fd < 0 ||
 	    ftruncate(engine->memory_fd, (off_t)engine->bytes) < 0)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/fakes/fakegpu.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -52,16 +51,18 @@ static void fakegpu_look(const char *path, const char *name, struct fakegpu_seen
 		seen->all[seen->n_all++] = status.st_ino;
 }
 
-static uint64_t fakegpu_look_in(const char *directory, const char *name,
-                                struct fakegpu_seen *seen, struct fakegpu_use *use)
+static uint64_t fakegpu_look_at_fds(int pid, const char *name, struct fakegpu_seen *seen,
+                                    struct fakegpu_use *use)
 {
-	DIR *entries = opendir(directory);
+	char path[300];
 	uint64_t bytes = 0;
+	DIR *entries;
 	struct dirent *entry;
-	char path[512];
 
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	entries = opendir(path);
 	while (entries && (entry = readdir(entries))) {
-		(void)snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
+		(void)snprintf(path, sizeof(path), "/proc/%d/fd/%s", pid, entry->d_name);
 		fakegpu_look(path, name, seen, use, &bytes);
 	}
 	if (entries)
@@ -69,22 +70,64 @@ static uint64_t fakegpu_look_in(const char *directory, const char *name,
 	return bytes;
 }
 
+/* Memory that is mapped and has no descriptor left. */
+static uint64_t fakegpu_look_at_maps(int pid, const char *name, struct fakegpu_seen *seen,
+                                     struct fakegpu_use *use)
+{
+	char path[128];
+	char line[512];
+	uint64_t bytes = 0;
+	FILE *maps;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	maps = fopen(path, "re");
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (!strstr(line, name))
+			continue;
+		(void)snprintf(path, sizeof(path), "/proc/%d/map_files/%.*s", pid,
+		               (int)strcspn(line, " "), line);
+		fakegpu_look(path, name, seen, use, &bytes);
+	}
+	if (maps)
+		(void)fclose(maps);
+	return bytes;
+}
+
 static void fakegpu_look_at(int pid, const char *name, struct fakegpu_seen *seen,
                             struct fakegpu_use *use)
 {
-	static const char *const places[] = { "fd", "map_files" };
-	uint64_t bytes = 0;
-	char directory[64];
+	uint64_t bytes;
 
 	seen->n_before = seen->n_all;
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		(void)snprintf(directory, sizeof(directory), "/proc/%d/%s", pid,
-		               places[i]);
-		bytes += fakegpu_look_in(directory, name, seen, use);
-	}
+	bytes = fakegpu_look_at_fds(pid, name, seen, use);
+	bytes += fakegpu_look_at_maps(pid, name, seen, use);
 	if (bytes > 0 && use->n_held < FAKEGPU_HELD_MAX)
 		use->held[use->n_held++] =
 			(struct fakegpu_held){ .pid = pid, .bytes = bytes };
+}
+
+static bool fakegpu_is_moult(int pid)
+{
+	char path[64];
+	char name[16] = "";
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (!fgets(name, sizeof(name), file))
+		name[0] = '\0';
+	(void)fclose(file);
+	return strncmp(name, "moult", 5) == 0;
+}
+
+void fakegpu_name(unsigned int card, char *ret_name, size_t size)
+{
+	const char *machine = getenv("NVIDIA_FAKE_MACHINE");
+
+	(void)snprintf(ret_name, size, FAKEGPU_NAME "%.16s-%u", machine ? machine : "0",
+	               card);
 }
 
 void fakegpu_count(unsigned int card, struct fakegpu_use *ret_use)
@@ -92,14 +135,18 @@ void fakegpu_count(unsigned int card, struct fakegpu_use *ret_use)
 	struct fakegpu_seen seen = { 0 };
 	DIR *processes = opendir("/proc");
 	struct dirent *entry;
-	char name[40];
+	char memory[40];
+	char name[64];
 
 	*ret_use = (struct fakegpu_use){ 0 };
-	(void)snprintf(name, sizeof(name), "/memfd:" FAKEGPU_NAME "%u ", card);
-	while (processes && (entry = readdir(processes)))
-		if (isdigit((unsigned char)entry->d_name[0]))
-			fakegpu_look_at((int)strtol(entry->d_name, NULL, 10), name, &seen,
-			                ret_use);
+	fakegpu_name(card, memory, sizeof(memory));
+	(void)snprintf(name, sizeof(name), "/memfd:%s ", memory);
+	while (processes && (entry = readdir(processes))) {
+		int pid = (int)strtol(entry->d_name, NULL, 10);
+
+		if (pid > 0 && fakegpu_is_moult(pid))
+			fakegpu_look_at(pid, name, &seen, ret_use);
+	}
 	if (processes)
 		(void)closedir(processes);
 }

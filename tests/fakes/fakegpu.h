@@ -7,9 +7,9 @@
  * have it open or mapped.
  */
 
+#include <stddef.h>
 #include <stdint.h>
 
-/* "fakegpu-0" is memory of the first card, and so on. */
 #define FAKEGPU_NAME     "fakegpu-"
 #define FAKEGPU_HELD_MAX 256
 
@@ -24,5 +24,10 @@ struct fakegpu_use {
 	unsigned int n_held;
 };
 
-/* Looks through all processes. */
+/* The name of @card's memory: "fakegpu-MACHINE-CARD". NVIDIA_FAKE_MACHINE tells tests apart
+ * that run side by side. */
+void fakegpu_name(unsigned int card, char *ret_name, size_t size);
+
+/* Looks through all processes that are moult's by name: a look into every one of a machine
+ * would take longer than what is to be measured. */
 void fakegpu_count(unsigned int card, struct fakegpu_use *ret_use);

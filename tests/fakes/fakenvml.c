@@ -4,7 +4,7 @@
  * A libnvidia-ml.so.1 whose cards' memory is that of fakegpu.h. What the driver itself would
  * hold is 256 MiB of each.
  *
- * NVIDIA_FAKE_MIB = N: what a card has, 1024 without it. NVIDIA_FAKE_CARDS = N: 2 without
+ * NVIDIA_FAKE_MIB = N: what a card has, 1024 without it. NVIDIA_FAKE_CARDS = N: 1 without
  * it. NVIDIA_FAKE_CONTROL = PATH: a file that is read at each call, with a fault per line:
  *
  *	ghost PID MIB      a process that stays on the list of the first card, and its memory
@@ -148,7 +148,7 @@ int nvmlSystemGetDriverVersion(char *version, unsigned int bytes)
 
 int nvmlDeviceGetCount_v2(unsigned int *count)
 {
-	*count = (unsigned int)fakenvml_number("NVIDIA_FAKE_CARDS", 2);
+	*count = (unsigned int)fakenvml_number("NVIDIA_FAKE_CARDS", 1);
 	return NVML_SUCCESS;
 }
 

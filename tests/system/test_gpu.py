@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reloads on a GPU, or on what tests/fakes makes of memfds: which way is taken, and that the
+memory of a loader that is gone is proven to be back.
+
+The fake's memory is the kernel's own account, so kill -9 gives back exactly what it does.
+"""
+import itertools
+import os
+import pathlib
+import signal
+import time
+
+import pytest
+
+from harness import BUILD, Load, children, echo_section, is_alive, wait_for
+
+MIB = 1 << 20
+WEIGHTS = 64  # MiB, of engine fakegpu
+DRIVER = 256  # MiB that the fake's driver holds of a card
+UUIDS = [f"GPU-00000000-0000-4000-8000-00000000000{i}" for i in range(2)]
+MACHINES = itertools.count()
+RELOADS = int(os.environ.get("MOULT_GPU_RELOADS", "100"))
+
+
+class Card:
+    """The fake driver's settings for one moultd."""
+
+    def __init__(self, tmp_path, mib, library="fakegpu", cards=1):
+        self.control = tmp_path / "gpu-faults"
+        self.environment = {"LD_LIBRARY_PATH": str(BUILD / library),
+                            "NVIDIA_FAKE_MACHINE": f"{os.getpid()}.{next(MACHINES)}",
+                            "NVIDIA_FAKE_CARDS": str(cards),
+                            "NVIDIA_FAKE_MIB": str(mib + DRIVER),
+                            "NVIDIA_FAKE_CONTROL": str(self.control)}
+
+    def faults(self, *lines):
+        fresh = self.control.with_suffix(".new")
+        fresh.write_text("".join(line + "\n" for line in lines))
+        os.rename(fresh, self.control)
+
+
+def section(name="echo", device="cuda:0", mib=WEIGHTS, **keys):
+    return echo_section(name, engine="fakegpu", device=device,
+                        **{"option.mib": mib, "reclaim_timeout": "5s", **keys})
+
+
+def begin(start, tmp_path, mib, *sections, reserve=0, library="fakegpu", head="", cards=1,
+          **keys):
+    card = Card(tmp_path, mib, library, cards)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "token").write_text("0")
+    supervisor = head or f"[device cuda:0]\nreserve = {reserve}M\n"
+    sections = sections or [section(secrets=tmp_path / "secrets", **keys)]
+    moult = start(*sections, supervisor=supervisor, environment=card.environment)
+    return moult, card
+
+
+def gpu(moult, i=0):
+    return moult.status()["supervisor"]["devices"][i]
+
+
+def helper(moult):
+    """The pid of moult-nvml."""
+    return next((pid for pid in children(moult.pid) if pathlib.Path(
+        f"/proc/{pid}/comm").read_text().strip() == "moult-nvml"), None)
+
+
+def rotate(moult, tmp_path, value):
+    before = len(moult.receipts("echo"))
+    moult.write_secret(tmp_path / "secrets", "token", str(value))
+    return wait_for("a receipt", lambda: moult.receipts("echo")[before:])[0]
+
+
+@pytest.mark.parametrize("mib, wanted, strategy", [
+    (3 * WEIGHTS, "auto", "overlap"),
+    (WEIGHTS * 3 // 2, "auto", "staged"),
+    (WEIGHTS * 3 // 2, "staged", "staged"),
+    (WEIGHTS * 3 // 2, "stop-first", "stop-first"),
+])
+def test_the_card_decides(start, tmp_path, mib, wanted, strategy):
+    moult, _ = begin(start, tmp_path, mib, strategy=wanted)
+    moult.note_fds()
+    load = Load(moult.port)
+    first = gpu(moult)
+    assert first["uuid"] == UUIDS[0] and first["known"], first
+    assert first["used_bytes"] == (DRIVER + WEIGHTS) * MIB
+    assert first["loaders_bytes"] == WEIGHTS * MIB
+    for i in range(5):
+        receipt = rotate(moult, tmp_path, i + 1)
+        assert receipt["outcome"] == "ok" and receipt["strategy"] == strategy, receipt
+        card = receipt["gpu"]
+        assert card["uuid"] == UUIDS[0]
+        assert card["before_bytes"] == card["after_bytes"] == (DRIVER + WEIGHTS) * MIB, card
+        copies = 2 if strategy == "overlap" else 1
+        assert card["peak_bytes"] == (DRIVER + copies * WEIGHTS) * MIB, card
+        assert card["reclaim"]["verdict"] == "freed", card
+        assert 0 <= card["reclaim"]["unlisted_ms"] <= card["reclaim"]["freed_ms"] < 5000
+    load.stop_and_check()
+
+
+def test_overlap_is_refused_where_two_do_not_fit(start, tmp_path):
+    moult, _ = begin(start, tmp_path, WEIGHTS * 3 // 2, strategy="overlap")
+    generation = moult.status("echo")["generation"]
+    receipt = rotate(moult, tmp_path, 1)
+    assert receipt["outcome"] == "failed" and receipt["strategy"] == "refused"
+    assert "raise budget in [device cuda:0]" in receipt["reason"], receipt
+    assert moult.status("echo")["generation"] == generation
+
+
+def test_the_budget_of_a_card_counts(start, tmp_path):
+    moult, _ = begin(start, tmp_path, 1024,
+                     head=f"[device cuda:{UUIDS[0]}]\nbudget = {WEIGHTS * 3 // 2}M\n"
+                          "reserve = 0\n")
+    assert gpu(moult)["budget_bytes"] == WEIGHTS * 3 // 2 * MIB
+    assert rotate(moult, tmp_path, 1)["strategy"] == "staged"
+
+
+def test_handoff_of_the_host_is_an_overlap_on_the_card(start, tmp_path):
+    """Weights are shared in main memory only."""
+    (tmp_path / "weights.bin").write_bytes(b"w" * MIB)
+    moult, _ = begin(start, tmp_path, 3 * WEIGHTS, path=tmp_path / "weights.bin")
+    receipt = rotate(moult, tmp_path, 1)
+    assert receipt["strategy"] == "overlap", receipt
+    assert receipt["gpu"]["decision"]["strategy"] == "overlap"
+
+
+def test_cards_are_known_by_uuid(start, tmp_path):
+    """Two names of one card, and a loader sees no other."""
+    moult, _ = begin(start, tmp_path, 512, section("a", device="cuda:1"),
+                     section("b", device=f"cuda:{UUIDS[1]}"), head="[device host]\n", cards=2)
+    devices = moult.status()["supervisor"]["devices"]
+    assert [d["uuid"] for d in devices] == [UUIDS[1]], devices
+    assert devices[0]["loaders_bytes"] == 2 * WEIGHTS * MIB
+    assert devices[0]["used_bytes"] == (DRIVER + 2 * WEIGHTS) * MIB
+
+
+def test_a_slow_card_is_waited_for(start, tmp_path):
+    """The process is gone at once, its memory is not: nothing is built on it before."""
+    moult, card = begin(start, tmp_path, WEIGHTS * 3 // 2)
+    card.faults("slow 400")
+    load = Load(moult.port)
+    for i in range(3):
+        receipt = rotate(moult, tmp_path, i + 1)
+        assert receipt["outcome"] == "ok" and receipt["strategy"] == "staged", receipt
+        reclaim = receipt["gpu"]["reclaim"]
+        assert reclaim["verdict"] == "freed", reclaim
+        assert reclaim["unlisted_ms"] < 300 < 380 < reclaim["freed_ms"] < 2000, reclaim
+    load.stop_and_check()
+
+
+def test_a_pid_that_stays_on_the_list(start, tmp_path):
+    moult, card = begin(start, tmp_path, 3 * WEIGHTS, reclaim_timeout="300ms")
+    card.faults("stick")
+    gpu(moult)  # it is noted as being there
+    pid = moult.status("echo")["pid"]
+    receipt = rotate(moult, tmp_path, 1)
+    reclaim = receipt["gpu"]["reclaim"]
+    # The candidate serves already: it goes on.
+    assert receipt["outcome"] == "ok" and reclaim["verdict"] == "residual", receipt
+    assert reclaim["unlisted_ms"] is None and reclaim["freed_ms"] is None, reclaim
+    assert f"process {pid} holds 64.0 MiB" in reclaim["residue"], reclaim
+    card.faults()
+
+
+def test_what_is_left_behind_is_named_and_refused(start, tmp_path):
+    """Somebody else keeps the memory: the candidate that needs it is not let to try."""
+    leave = tmp_path / "leave"
+    leave.write_text("")
+    moult, _ = begin(start, tmp_path, WEIGHTS * 3 // 2, reclaim_timeout="300ms",
+                     retry_delay="100ms", **{"option.leave": leave})
+    holder = int(wait_for("the holder", leave.read_text))
+    leave.unlink()
+    try:
+        receipt = rotate(moult, tmp_path, 1)
+        assert receipt["outcome"] == "failed" and receipt["strategy"] == "staged", receipt
+        reclaim = receipt["gpu"]["reclaim"]
+        assert reclaim["verdict"] == "residual", receipt
+        assert reclaim["residual_bytes"] == WEIGHTS * MIB
+        assert reclaim["unlisted_ms"] is not None and reclaim["freed_ms"] is None
+        assert f"process {holder} holds 64.0 MiB" in receipt["reason"], receipt
+    finally:
+        os.kill(holder, signal.SIGKILL)
+    # As soon as it is gone the model serves again, by itself.
+    wait_for("a generation", lambda: moult.status("echo")["generation"])
+    assert gpu(moult)["used_bytes"] == (DRIVER + WEIGHTS) * MIB
+
+
+@pytest.mark.parametrize("fault", ["none", "slow 50", "blind"])
+def test_killed_at_any_moment(start, tmp_path, fault):
+    moult, card = begin(start, tmp_path, WEIGHTS * 3 // 2)
+    if fault != "none":
+        card.faults(fault)
+    moult.note_fds()
+    load = Load(moult.port)
+    for i in range(20):
+        moult.write_secret(tmp_path / "secrets", "token", f"kill-{i}")
+        deadline = time.monotonic() + (i % 10) * 0.01
+        while time.monotonic() < deadline:
+            time.sleep(0.001)
+        for pid in children(moult.pid):
+            if pid != helper(moult):
+                try:
+                    os.kill(pid, 9)
+                except ProcessLookupError:
+                    pass
+        load.wait_more(20)
+    load.stop_and_check()
+    moult.wait_quiet()
+    wait_for("one copy", lambda: gpu(moult)["used_bytes"] == (DRIVER + WEIGHTS) * MIB)
+
+
+def test_nothing_is_left_after_many_reloads(start, tmp_path):
+    moult, _ = begin(start, tmp_path, WEIGHTS * 5 // 2)
+    moult.note_fds()
+    load = Load(moult.port, clients=2)
+    reclaims = []
+    for i in range(RELOADS):
+        receipt = rotate(moult, tmp_path, i + 1)
+        assert receipt["outcome"] == "ok", receipt
+        assert receipt["gpu"]["before_bytes"] == receipt["gpu"]["after_bytes"]
+        reclaims.append(receipt["gpu"]["reclaim"]["freed_ms"])
+    assert gpu(moult)["used_bytes"] == (DRIVER + WEIGHTS) * MIB
+    load.stop_and_check()
+    print(f"{RELOADS} reloads, reclaim median {sorted(reclaims)[RELOADS // 2]:.1f} ms, "
+          f"longest {max(reclaims):.1f} ms")
+
+
+def test_an_old_driver(start, tmp_path):
+    moult, _ = begin(start, tmp_path, WEIGHTS * 3 // 2, library="fakegpu-old")
+    assert gpu(moult)["used_bytes"] == (DRIVER + WEIGHTS) * MIB
+    receipt = rotate(moult, tmp_path, 1)
+    assert receipt["strategy"] == "staged"
+    assert receipt["gpu"]["reclaim"]["verdict"] == "freed", receipt
+
+
+def test_without_a_driver(start, tmp_path):
+    """Budgets count as ever; what nobody knows is null, and it is said once."""
+    moult, _ = begin(start, tmp_path, 1024, library="nowhere",
+                     head=f"[device cuda:0]\nbudget = {WEIGHTS * 3 // 2}M\nreserve = 0\n")
+    card = gpu(moult)
+    assert not card["known"] and card["used_bytes"] is None and card["uuid"] is None
+    for i in range(3):
+        receipt = rotate(moult, tmp_path, i + 1)
+        assert receipt["outcome"] == "ok", receipt
+        assert receipt["gpu"]["reclaim"]["verdict"] == "unknown", receipt
+    assert moult.log_text().count("event=gpu_unknown") == 1
+    assert helper(moult) is None
+
+
+def test_models_of_the_host_need_no_driver(start):
+    moult = start(echo_section())
+    assert moult.status()["supervisor"]["devices"] == []
+    assert helper(moult) is None and "gpu" not in moult.log_text()
+
+
+def test_the_driver_goes_and_comes(start, tmp_path):
+    """A helper that dies, or calls that fail: reloads go on, on less knowledge."""
+    moult, card = begin(start, tmp_path, 3 * WEIGHTS, reclaim_timeout="200ms")
+    load = Load(moult.port, clients=2)
+    card.faults("fail")
+    receipt = rotate(moult, tmp_path, "fail")
+    assert receipt["outcome"] == "ok", receipt
+    assert receipt["gpu"]["after_bytes"] is None
+    assert receipt["gpu"]["reclaim"]["verdict"] == "unknown", receipt
+    card.faults()
+    wait_for("figures", lambda: gpu(moult)["known"])
+    first = helper(moult)
+    os.kill(first, signal.SIGKILL)
+    wait_for("its end", lambda: not is_alive(first))
+    assert rotate(moult, tmp_path, "die")["outcome"] == "ok"
+    wait_for("another helper", lambda: helper(moult))
+    wait_for("figures", lambda: gpu(moult)["known"])
+    assert rotate(moult, tmp_path, "back")["outcome"] == "ok"
+    load.stop_and_check()
+
+
+def test_a_driver_that_hangs_stops_nobody(start, tmp_path):
+    moult, card = begin(start, tmp_path, 3 * WEIGHTS, reclaim_timeout="200ms")
+    load = Load(moult.port, clients=2)
+    card.faults("silent 5000")
+    begun = time.monotonic()
+    receipt = rotate(moult, tmp_path, "silent")
+    assert receipt["outcome"] == "ok", receipt
+    assert time.monotonic() - begun < 4
+    # Each look of a decision waits 50 ms at most, and none does once it is known.
+    wait_for("the word", lambda: gpu(moult) and "event=gpu_silent" in moult.log_text())
+    longest = 0
+    for _ in range(20):
+        begun = time.monotonic()
+        moult.get("/v2/health/live")
+        longest = max(longest, time.monotonic() - begun)
+    assert longest < 1, longest
+    load.stop_and_check()
+    card.faults()
+    wait_for("answers", lambda: gpu(moult) and "event=gpu_answers" in moult.log_text())
+
+
+def test_moultd_opens_no_card_itself(start, tmp_path):
+    moult, _ = begin(start, tmp_path, 1024)
+    maps = pathlib.Path(f"/proc/{moult.pid}/maps").read_text()
+    assert "nvidia" not in maps and "cuda" not in maps
+    assert "libnvidia-ml" in pathlib.Path(f"/proc/{helper(moult)}/maps").read_text()
