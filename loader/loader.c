@@ -41,6 +41,9 @@ struct loader {
 	int store_fd;           /* likewise */
 	struct err why_private; /* weights that were to be shared are not; "" else */
 	uint64_t loading_bytes;
+	double weights_ms; /* parts of staging: read, hash, map */
+	double engine_ms;  /* the engine's libraries */
+	double module_ms;  /* what the engine makes of the weights */
 	struct lane lane;
 	struct engine_config engine_config; /* the engine keeps a pointer to it */
 	const struct engine_api *api;
@@ -291,9 +294,6 @@ static int loader_unshare(struct loader *loader, struct err *err)
 {
 	loader->why_private = *err;
 	err->text[0] = '\0';
-	log_event(LOG_LEVEL_NOTICE, "weights_private", "model=%s gen=%llu reason=%s",
-	          loader->config.model, (unsigned long long)loader->generation,
-	          LOG_QUOTED(loader->why_private.text));
 	loader->api->close(loader->engine);
 	loader->engine = NULL;
 	return loader_weights_outcome(weights_unshare(&loader->weights,
@@ -363,14 +363,26 @@ static json_t *loader_why_private(const struct loader *loader)
 	                                 : json_null();
 }
 
+static double loader_lap_ms(uint64_t *since_ns)
+{
+	uint64_t now_ns = clock_now_ns();
+	double ms = clock_ns_to_ms(now_ns - *since_ns);
+
+	*since_ns = now_ns;
+	return ms;
+}
+
 /* Everything up to STAGED. */
 static int loader_build(struct loader *loader, struct err *err)
 {
+	uint64_t since_ns = clock_now_ns();
 	int r;
 
 	r = loader_read_weights(loader, err);
+	loader->weights_ms = loader_lap_ms(&since_ns);
 	if (r == 0)
 		r = loader_open_engine(loader, err);
+	loader->engine_ms = loader_lap_ms(&since_ns);
 	if (r)
 		return r;
 	r = loader_stage_engine(loader, err);
@@ -378,13 +390,13 @@ static int loader_build(struct loader *loader, struct err *err)
 		(void)err_prefix(err, r, "model file '%s'", loader->config.path);
 	if (r)
 		return r;
+	loader->module_ms = loader_lap_ms(&since_ns);
 	loader_note_loading(loader);
 	return loader->config.is_lean ? 0 : loader_settle_weights(loader, err);
 }
 
 static int loader_stage(struct loader *loader)
 {
-	uint64_t start_ns = clock_now_ns();
 	struct priority priority;
 	struct err err = ERR_NULL;
 	int r;
@@ -401,13 +413,15 @@ static int loader_stage(struct loader *loader)
 	if (r)
 		return loader_refuse(loader, r, &err);
 	return loader_send(loader, PROTO_STAGED,
-	                   json_pack("{s:s, s:I, s:o, s:I, s:s, s:f}", "weights_sha256",
-	                             loader->weights.sha256, "weights_bytes",
-	                             (json_int_t)loader->weights.bytes, "private",
-	                             loader_why_private(loader), "loading_anon_bytes",
+	                   json_pack("{s:s, s:I, s:o, s:I, s:s, s:f, s:f, s:f}",
+	                             "weights_sha256", loader->weights.sha256,
+	                             "weights_bytes", (json_int_t)loader->weights.bytes,
+	                             "private", loader_why_private(loader),
+	                             "loading_anon_bytes",
 	                             (json_int_t)loader->loading_bytes, "engine_version",
-	                             loader->api->version, "stage_ms",
-	                             clock_ns_to_ms(clock_now_ns() - start_ns)));
+	                             loader->api->version, "weights_ms",
+	                             loader->weights_ms, "engine_ms", loader->engine_ms,
+	                             "module_ms", loader->module_ms));
 }
 
 static int loader_commit(struct loader *loader)

@@ -48,7 +48,7 @@ static void print_usage(FILE *out)
 		"done\n"
 		"  rollback MODEL [--wait]  back to what served before\n"
 		"  scale MODEL N            so many loaders, until the configuration "
-	        "changes\n"
+		"changes\n"
 		"  receipts [MODEL] [-n N]  how the last reloads went\n"
 		"  record-golden MODEL [-n N] [--directory D]\n"
 		"                           the next requests and answers as golden "

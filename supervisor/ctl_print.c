@@ -189,6 +189,27 @@ static void print_replicas(FILE *out, json_t *model)
 	              (long long)wanted);
 }
 
+/* "digits: 20.6 MiB of weights, shared by its loaders", or why they are not. */
+static void print_weights(FILE *out, json_t *model)
+{
+	json_t *weights = json_object_get(model, "weights");
+	double bytes = json_number_value(json_object_get(weights, "shared_bytes"));
+	const char *why_private = text_of(weights, "why_private");
+	const char *name = text_of(model, "name");
+	char text[CELL_MAX];
+
+	if (why_private) {
+		ctl_print_text(out, name ? name : "?");
+		(void)fputs(": weights are private to each loader: ", out);
+		ctl_print_text(out, why_private);
+		(void)fputc('\n', out);
+	} else if (bytes > 0) {
+		print_bytes(text, sizeof(text), bytes);
+		ctl_print_text(out, name ? name : "?");
+		(void)fprintf(out, ": %s of weights, shared by its loaders\n", text);
+	}
+}
+
 static void print_poison(FILE *out, json_t *model)
 {
 	json_t *failures =
@@ -257,6 +278,7 @@ void ctl_print_status(FILE *out, json_t *answer)
 		size_t j;
 
 		print_replicas(out, model);
+		print_weights(out, model);
 		print_other(out, model, "candidate", json_object_get(model, "candidate"));
 		print_other(out, model, "retiring", json_object_get(model, "retiring"));
 		json_array_foreach(json_object_get(model, "stuck"), j, stuck)

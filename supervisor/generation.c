@@ -262,6 +262,10 @@ static bool generation_settle_copy(struct generation *generation,
 	if (!generation->copy)
 		return true;
 	if (*report->why_private.text) {
+		log_event(LOG_LEVEL_NOTICE, "weights_private",
+		          "model=%s gen=%llu reason=%s", generation->model,
+		          (unsigned long long)generation->number,
+		          LOG_QUOTED(report->why_private.text));
 		generation_drop_copy(generation);
 		return true;
 	}
@@ -287,6 +291,13 @@ static void generation_on_message(struct generation *generation,
 		generation_fail(generation, event, err.text);
 		return;
 	}
+	if (event == GENERATION_EV_STAGED)
+		log_event(LOG_LEVEL_INFO, "loader_staged",
+		          "model=%s gen=%llu weights_ms=%.1f engine_ms=%.1f "
+		          "module_ms=%.1f",
+		          generation->model, (unsigned long long)generation->number,
+		          generation->report.weights_ms, generation->report.engine_ms,
+		          generation->report.module_ms);
 	if (!generation_settle_copy(generation, event)) {
 		generation_fail(generation, GENERATION_EV_VIOLATION,
 		                "the loader did not seal the shared copy of the weights");

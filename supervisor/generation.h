@@ -98,6 +98,9 @@ struct generation_report {
 	uint64_t anon_bytes;
 	uint64_t pss_bytes;
 	uint64_t loading_bytes; /* anonymous, at most until STAGED */
+	double weights_ms;      /* parts of staging: weights read, hashed, mapped; */
+	double engine_ms;       /* the engine's libraries opened; */
+	double module_ms;       /* the model built */
 	uint64_t golden;        /* requests that it answered as expected */
 	bool refuses_input;     /* REFUSED: the same input would be refused again */
 };

@@ -16,6 +16,11 @@ static uint64_t message_get_bytes(const json_t *object, const char *key)
 	return value > 0 ? (uint64_t)value : 0;
 }
 
+static double message_get_ms(const json_t *object, const char *key)
+{
+	return json_number_value(json_object_get(object, key));
+}
+
 static void message_get_text(const json_t *object, const char *key, char *text,
                              size_t size)
 {
@@ -35,6 +40,11 @@ static void message_read_report(struct generation_report *report, const json_t *
 	                 sizeof(report->engine_version));
 	message_get_text(object, "private", report->why_private.text,
 	                 sizeof(report->why_private.text));
+	if (json_object_get(object, "module_ms")) {
+		report->weights_ms = message_get_ms(object, "weights_ms");
+		report->engine_ms = message_get_ms(object, "engine_ms");
+		report->module_ms = message_get_ms(object, "module_ms");
+	}
 	if (json_object_get(object, "weights_bytes"))
 		report->weights_bytes = message_get_bytes(object, "weights_bytes");
 	if (json_object_get(object, "loading_anon_bytes"))

@@ -10,7 +10,7 @@
 
 set -euo pipefail
 
-tests='^(loader-torch-models|loader-torch|system-digits)$'
+tests='^(loader-torch-models|loader-torch|system-digits|system-share_torch)$'
 build=$1
 prefix=${2:-${MOULT_TORCH2_PREFIX:-}}
 source=$(cd "$(dirname "$0")/.." && pwd)
