@@ -409,6 +409,43 @@ static void print_memory(FILE *out, const json_t *memory)
 		print_measure(out, memory, key);
 }
 
+static void print_field(FILE *out, const char *label, json_t *object, const char *key)
+{
+	const char *text = text_of(object, key);
+
+	if (!text)
+		return;
+	(void)fputs(label, out);
+	ctl_print_text(out, text);
+}
+
+/* "  gpu       cuda:0 4.0 GiB in use before, ..." and what became of the memory. */
+static void print_gpu(FILE *out, json_t *gpu)
+{
+	json_t *reclaim = json_object_get(gpu, "reclaim");
+	const char *device = text_of(gpu, "device");
+	char text[CELL_MAX];
+
+	if (!device)
+		return;
+	(void)fputs("  gpu       ", out);
+	ctl_print_text(out, device);
+	print_bytes(text, sizeof(text),
+	            json_number_value(json_object_get(gpu, "before_bytes")));
+	(void)fprintf(out, " %s in use before", text);
+	print_bytes(text, sizeof(text),
+	            json_number_value(json_object_get(gpu, "after_bytes")));
+	(void)fprintf(out, ", %s after", text);
+	print_field(out, "; reclaim ", reclaim, "verdict");
+	if (json_is_number(json_object_get(reclaim, "freed_ms"))) {
+		print_duration(text, sizeof(text),
+		               json_number_value(json_object_get(reclaim, "freed_ms")));
+		(void)fprintf(out, " after %s", text);
+	}
+	print_field(out, ": ", reclaim, "residue");
+	(void)fputc('\n', out);
+}
+
 static void print_requests(FILE *out, json_t *requests)
 {
 	const char *join = "  requests  ";
@@ -423,16 +460,6 @@ static void print_requests(FILE *out, json_t *requests)
 	}
 	if (strcmp(join, ", ") == 0)
 		(void)fputc('\n', out);
-}
-
-static void print_field(FILE *out, const char *label, json_t *object, const char *key)
-{
-	const char *text = text_of(object, key);
-
-	if (!text)
-		return;
-	(void)fputs(label, out);
-	ctl_print_text(out, text);
 }
 
 /* "  memory    need 64 MiB, old 64 MiB": every size of @decision that is known. */
@@ -501,6 +528,7 @@ void ctl_print_receipt(FILE *out, json_t *receipt)
 		              (long long)golden);
 	print_phases(out, phases);
 	print_memory(out, json_object_get(receipt, "memory"));
+	print_gpu(out, json_object_get(receipt, "gpu"));
 	print_requests(out, json_object_get(receipt, "requests"));
 }
 

@@ -112,13 +112,6 @@ struct device *devices_gpu(struct devices *devices, const char *device)
 	return gpu;
 }
 
-const char *devices_visible(struct devices *devices, const char *device)
-{
-	const struct device *gpu = devices_gpu(devices, device);
-
-	return gpu && gpu->uuid[0] ? gpu->uuid : NULL;
-}
-
 static bool devices_are_needed(const struct config *config)
 {
 	if (config->n_gpus > 0)

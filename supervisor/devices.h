@@ -35,9 +35,5 @@ void devices_wait(struct devices *devices);
 
 /* The GPU that a model's @device means; NULL: it means none, or there are too many. */
 struct device *devices_gpu(struct devices *devices, const char *device);
-/* What a loader is to be told to see, in the words of CUDA_VISIBLE_DEVICES: a UUID. NULL: it
- * sees what moultd does. */
-const char *devices_visible(struct devices *devices, const char *device);
-
 /* For `moultctl status`: a new reference. */
 json_t *devices_to_json(struct devices *devices);

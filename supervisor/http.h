@@ -18,6 +18,7 @@
 
 #include "shared/err.h"
 #include "supervisor/config.h"
+#include "supervisor/devices.h"
 #include "supervisor/model.h"
 
 struct http;
@@ -29,6 +30,7 @@ struct http_models {
 	struct model *(*at)(void *context, size_t i);
 	/* What the configuration files say now is not in use. */
 	bool (*is_config_refused)(void *context);
+	struct devices *devices; /* that they share */
 	void *context;
 };
 

@@ -98,6 +98,42 @@ static void http_metrics_states(FILE *stream, const struct http_models *models)
 		                      model_loaders(model));
 }
 
+static void http_metrics_devices(FILE *stream, const struct http_models *models)
+{
+	static const struct {
+		const char *name;
+		const char *help;
+		size_t offset; /* in struct device_figures */
+	} rows[] = {
+		{ "moult_device_total_bytes", "Memory of a GPU.",
+		  offsetof(struct device_figures, total_bytes) },
+		{ "moult_device_used_bytes", "Of it in use, by everybody.",
+		  offsetof(struct device_figures, used_bytes) },
+		{ "moult_device_free_bytes", "Of it free.",
+		  offsetof(struct device_figures, free_bytes) },
+	};
+	struct devices *devices = models->devices;
+
+	for (size_t j = 0; j < devices->n_gpus; j++)
+		device_measure(&devices->gpus[j]);
+	for (size_t i = 0; devices->n_gpus > 0 && i < sizeof(rows) / sizeof(rows[0]);
+	     i++) {
+		http_metrics_head(stream, rows[i].name, "gauge", rows[i].help);
+		for (size_t j = 0; j < devices->n_gpus; j++) {
+			const struct device *gpu = &devices->gpus[j];
+			struct device_figures figures = device_figures(gpu);
+
+			if (figures.is_known)
+				(void)fprintf(
+					stream, "%s{device=\"%s\",uuid=\"%s\"} %llu\n",
+					rows[i].name, gpu->name, gpu->uuid,
+					(unsigned long long)*(
+						const uint64_t *)((const char *)&figures +
+				                                  rows[i].offset));
+		}
+	}
+}
+
 static void http_metrics_config(FILE *stream, const struct http_models *models)
 {
 	static const char name[] = "moult_config_refused";
@@ -157,6 +193,7 @@ char *http_metrics_print(const struct http_models *models, const struct http *ht
 		http_metrics_counts(stream, models, &http_metrics_of_models[i]);
 	http_metrics_failures(stream, models);
 	http_metrics_states(stream, models);
+	http_metrics_devices(stream, models);
 	http_metrics_config(stream, models);
 	http_metrics_of_http(stream, http);
 	if (fclose(stream) != 0) {

@@ -563,6 +563,7 @@ static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *e
 		.find = supervisor_http_find,
 		.at = supervisor_http_at,
 		.is_config_refused = supervisor_http_is_config_refused,
+		.devices = &supervisor->devices,
 		.context = supervisor,
 	};
 	int fd = notify_take_listen_fd();

@@ -5,9 +5,11 @@ memory of a loader that is gone is proven to be back.
 The fake's memory is the kernel's own account, so kill -9 gives back exactly what it does.
 """
 import itertools
+import json
 import os
 import pathlib
 import signal
+import subprocess
 import time
 
 import pytest
@@ -98,6 +100,21 @@ def test_the_card_decides(start, tmp_path, mib, wanted, strategy):
     load.stop_and_check()
 
 
+def test_what_people_see(start, tmp_path):
+    moult, _ = begin(start, tmp_path, 3 * WEIGHTS)
+    rotate(moult, tmp_path, 1)
+    metrics = moult.get("/metrics")[1].decode()
+    label = f'{{device="cuda:0",uuid="{UUIDS[0]}"}}'
+    assert f"moult_device_total_bytes{label} {(DRIVER + 3 * WEIGHTS) * MIB}\n" in metrics
+    assert f"moult_device_used_bytes{label} {(DRIVER + WEIGHTS) * MIB}\n" in metrics
+    text = subprocess.run([BUILD / "moultctl", "-s", moult.socket, "receipts", "-n", "1"],
+                          capture_output=True, text=True, check=True).stdout
+    assert "  gpu       cuda:0 320.0 MiB in use before, 320.0 MiB after; reclaim freed" in text, \
+        text
+    explained = json.loads(moult.ctl("reload", "echo", "--explain").stdout.splitlines()[0])
+    assert explained["gpu_decision"]["need_bytes"] == WEIGHTS * MIB, explained
+
+
 def test_overlap_is_refused_where_two_do_not_fit(start, tmp_path):
     moult, _ = begin(start, tmp_path, WEIGHTS * 3 // 2, strategy="overlap")
     generation = moult.status("echo")["generation"]
@@ -132,6 +149,18 @@ def test_cards_are_known_by_uuid(start, tmp_path):
     assert [d["uuid"] for d in devices] == [UUIDS[1]], devices
     assert devices[0]["loaders_bytes"] == 2 * WEIGHTS * MIB
     assert devices[0]["used_bytes"] == (DRIVER + 2 * WEIGHTS) * MIB
+
+
+def test_replicas_need_room_on_the_card(start, tmp_path):
+    moult, _ = begin(start, tmp_path, WEIGHTS * 5 // 2, replicas=3)
+    wait_for("a second", lambda: moult.status("echo")["replicas"]["serving"] == 2)
+    wait_for("a refusal", lambda: "event=replica_refused" in moult.log_text())
+    assert "64.0 MiB of cuda:0" in moult.log_text()
+    assert gpu(moult)["used_bytes"] == (DRIVER + 2 * WEIGHTS) * MIB
+    # All of the old ones go before the one that needs their place.
+    receipt = rotate(moult, tmp_path, 1)
+    assert receipt["outcome"] == "ok" and receipt["strategy"] == "staged", receipt
+    wait_for("a second", lambda: moult.status("echo")["replicas"]["serving"] == 2)
 
 
 def test_a_slow_card_is_waited_for(start, tmp_path):
