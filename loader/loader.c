@@ -290,15 +290,17 @@ static void loader_show_weights(struct loader *loader)
 		loader->config.is_lean && !is_shared ? weights->fd : -1;
 }
 
-static int loader_unshare(struct loader *loader, struct err *err)
+static void loader_unshare(struct loader *loader, struct err *err)
 {
 	loader->why_private = *err;
 	err->text[0] = '\0';
 	loader->api->close(loader->engine);
 	loader->engine = NULL;
-	return loader_weights_outcome(weights_unshare(&loader->weights,
-	                                              loader->config.is_lean,
-	                                              loader->config.path, err));
+	weights_unshare(&loader->weights);
+	/* Room was counted for one copy: from here on it goes as a lean one does, whose
+	 * engine reads the file itself. */
+	loader->config.is_lean = loader->engine_config.is_lean = true;
+	loader_show_weights(loader);
 }
 
 static int loader_stage_engine(struct loader *loader, struct err *err)
@@ -309,10 +311,7 @@ static int loader_stage_engine(struct loader *loader, struct err *err)
 	r = loader->api->stage(&loader->engine_config, &loader->engine, err);
 	if (r != ENGINE_E_PRIVATE || !loader->engine_config.is_shared)
 		return r;
-	r = loader_unshare(loader, err);
-	if (r)
-		return r;
-	loader_show_weights(loader);
+	loader_unshare(loader, err);
 	return loader->api->stage(&loader->engine_config, &loader->engine, err);
 }
 
@@ -331,9 +330,8 @@ static int loader_commit_engine(struct loader *loader, struct err *err)
 		loader_show_weights(loader);
 	r = loader->api->commit(loader->engine, err);
 	if (r == ENGINE_E_PRIVATE && places && loader->engine_config.is_shared) {
-		r = loader_unshare(loader, err);
-		if (r == 0)
-			r = loader_stage_engine(loader, err);
+		loader_unshare(loader, err);
+		r = loader_stage_engine(loader, err);
 		if (r == 0)
 			r = loader->api->commit(loader->engine, err);
 	}

@@ -224,8 +224,7 @@ int weights_seal(struct weights *weights, const char *path, struct err *err)
 	return 0;
 }
 
-int weights_unshare(struct weights *weights, bool is_lean, const char *path,
-                    struct err *err)
+void weights_unshare(struct weights *weights)
 {
 	if (weights->data)
 		(void)munmap(weights->data, weights->bytes);
@@ -238,7 +237,6 @@ int weights_unshare(struct weights *weights, bool is_lean, const char *path,
 		                (off_t)(weights->bytes + WEIGHTS_CHUNK_BYTES));
 	close_fd(&weights->store_fd);
 	weights->share = WEIGHTS_PRIVATE;
-	return is_lean ? 0 : weights_read_private(weights, path, err);
 }
 
 int weights_check(const struct weights *weights, const char *path, struct err *err)

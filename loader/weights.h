@@ -60,9 +60,9 @@ int weights_init(struct weights *weights, const struct weights_source *source,
 int weights_place(struct weights *weights, const char *path, struct err *err);
 /* What was filled is right, and never changes again. 0, or -errno with a sentence. */
 int weights_seal(struct weights *weights, const char *path, struct err *err);
-/* Gives back what was shared, and reads anew. Like weights_init(). */
-int weights_unshare(struct weights *weights, bool is_lean, const char *path,
-                    struct err *err);
+/* Gives back what was shared, and what was filled. Only the descriptor of the file is left,
+ * as after a lean reading. */
+void weights_unshare(struct weights *weights);
 /* 0, or WEIGHTS_E_REFUSED with a sentence: the file changed since it was hashed. */
 int weights_check(const struct weights *weights, const char *path, struct err *err);
 /* Gives the memory and the descriptors back and keeps size and hash. */

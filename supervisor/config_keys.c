@@ -263,7 +263,9 @@ static const struct config_key model_keys[] = {
 			"quantised models; other devices than cpu) each loader has its "
 			"own too, and\n"
 			".Ic moultctl status\n"
-			"says why.",
+			"says why.\n"
+			"Models of one file that are to leave it for another need room "
+			"for both copies: neither can let go of the old one alone.",
 	},
 	{
 		.name = "strategy",

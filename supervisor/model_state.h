@@ -313,8 +313,8 @@ void reload_weights_note(const struct model *model, const struct inputs *inputs,
  * 0 or -errno with a sentence. */
 int reload_weights_begin(struct model *model, struct generation_start *start,
                          struct err *err);
-/* The old generation is gone, and its weights go too when the candidate has no use for
- * them. */
+/* The old generation is gone, and its shared weights go too unless generations of @inputs
+ * map that very copy. */
 void reload_weights_make_room(struct model *model, const struct inputs *inputs);
 /* What @fresh, which is about to serve, taught of how it has its weights. */
 void reload_weights_learn(const struct model *model, const struct generation *fresh);

@@ -368,15 +368,21 @@ static void reload_learn(struct model *model, struct generation *fresh)
 {
 	struct inputs_footprint *footprint = &fresh->inputs->footprint;
 	const struct generation_report *report = &fresh->report;
+	bool was_private;
 
 	if (model->good && footprint->peak_bytes == 0)
 		*footprint = model->good->footprint;
-	if (fresh->is_lean)
+	was_private = footprint->is_private;
+	reload_weights_learn(model, fresh);
+	/* What was measured of the other way of having weights says nothing of this. */
+	if (footprint->is_private != was_private)
+		footprint->staged_bytes = footprint->loading_bytes = 0;
+	/* One that turned out not to share went on as a lean one. */
+	if (fresh->is_lean || *report->why_private.text)
 		footprint->staged_bytes = report->loading_bytes;
 	else
 		footprint->loading_bytes = report->loading_bytes;
 	footprint->peak_bytes = report->anon_bytes;
-	reload_weights_learn(model, fresh);
 	reload_gpu_learn(fresh);
 	(void)snprintf(fresh->inputs->weights_sha256,
 	               sizeof(fresh->inputs->weights_sha256), "%s",

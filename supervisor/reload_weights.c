@@ -173,7 +173,12 @@ json_t *reload_weights_to_json(const struct model *model)
 
 void reload_weights_make_room(struct model *model, const struct inputs *inputs)
 {
-	if (model->copy && !inputs_is_same_file(&model->copy->file, &inputs->file)) {
+	const struct store_copy *next = NULL;
+
+	/* As it was reckoned with: see reload_weights_note(). */
+	if (reload_weights_share(model, inputs) == CONFIG_SHARE_MEMORY)
+		next = store_find(model->context.store, &inputs->file);
+	if (model->copy != next) {
 		store_copy_unref(model->copy);
 		model->copy = NULL;
 	}

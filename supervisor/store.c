@@ -104,10 +104,13 @@ uint64_t store_copy_bytes(const struct store_copy *copy)
 int store_copy_publish(struct store_copy *copy, const char *sha256)
 {
 	struct stat now;
+	int seals;
 
 	if (copy->is_full)
 		return 0;
-	if (fcntl(copy->fd, F_GET_SEALS) != STORE_ALL_SEALS ||
+	/* Others do no harm: vm.memfd_noexec has the kernel add F_SEAL_EXEC. */
+	seals = fcntl(copy->fd, F_GET_SEALS);
+	if (seals < 0 || (seals & STORE_ALL_SEALS) != STORE_ALL_SEALS ||
 	    fstat(copy->fd, &now) < 0 || now.st_size != copy->file.st_size ||
 	    strlen(sha256) != sizeof(copy->sha256) - 1)
 		return -EBADMSG;

@@ -18,7 +18,11 @@ from test_strategy import COPY, MIB, RELOADS, Sampler, begin, device, rotate, wr
 def copies(pid):
     """Shared copies of weights: {inode: bytes in memory}."""
     found = {}
-    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+    try:
+        fds = list(pathlib.Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return found
+    for fd in fds:
         try:
             if "memfd:moult-weights" in os.readlink(fd):
                 status = os.stat(fd)
@@ -166,3 +170,20 @@ def test_sharing_is_switched_off_and_on(start, tmp_path):
         assert len(copies(moult.pid)) == count
         assert moult.status("echo")["weights"]["share"] == share
     load.stop_and_check()
+
+
+@pytest.mark.parametrize("wanted", ["auto", "staged", "stop-first"])
+def test_what_is_shared_no_more_makes_room(start, tmp_path, wanted):
+    moult = share_begin(start, tmp_path, device(COPY * 13 // 10 // MIB), strategy=wanted)
+    load = Load(moult.port)
+    sampler = SharedSampler(moult.pid)
+    rewrite(moult, echo_section(path=tmp_path / "weights.bin", share="off",
+                                secrets=tmp_path / "secrets", strategy=wanted))
+    receipt = wait_for("a receipt", lambda: moult.receipts()[1:])[0]
+    assert receipt["outcome"] == "ok", receipt
+    assert receipt["strategy"] == ("staged" if wanted == "auto" else wanted), receipt
+    load.wait_more()
+    peak = sampler.stop()
+    load.stop_and_check()
+    assert COPY <= peak < COPY * 1.3, peak
+    assert copies(moult.pid) == {}

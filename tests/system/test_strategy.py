@@ -47,10 +47,11 @@ class Sampler:
             # others were looked at. One look each would add the old one's last moment to
             # the new one's first when this thread is held up between the two.
             pids = children(self.pid)
+            extra = self.extra()
             there = {pid: anon_bytes(pid) for pid in pids}
             back = {pid: anon_bytes(pid) for pid in reversed(pids)}
             held = sum(min(there[pid], back[pid]) for pid in pids)
-            self.peak = max(self.peak, held + self.extra())
+            self.peak = max(self.peak, held + min(extra, self.extra()))
             self.samples += 1
             time.sleep(0.001)
 

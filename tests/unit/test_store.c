@@ -152,12 +152,30 @@ static void test_what_is_not_sealed_is_not_shared(void **state)
 	bench_fini(&bench);
 }
 
+/* A kernel that is told to (vm.memfd_noexec) adds one of its own. */
+static void test_more_seals_do_no_harm(void **state)
+{
+	struct bench bench;
+	struct store_copy *copy;
+
+	(void)state;
+	bench_init(&bench);
+	copy = take(&bench, 1);
+	fill(copy);
+	assert_int_equal(fcntl(copy->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+	seal(copy);
+	assert_int_equal(store_copy_publish(copy, SHA), 0);
+	store_copy_unref(copy);
+	bench_fini(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_only_full_ones_are_found),
 		cmocka_unit_test(test_memory_counts_once),
 		cmocka_unit_test(test_what_is_not_sealed_is_not_shared),
+		cmocka_unit_test(test_more_seals_do_no_harm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

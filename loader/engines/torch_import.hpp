@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Of engine torch: the model file as libtorch reads it, and modules whose tensors lie in it.
+ */
+
+#include <caffe2/serialize/inline_container.h>
+#include <caffe2/serialize/read_adapter_interface.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/csrc/jit/serialization/import_source.h>
+#include <torch/csrc/jit/serialization/storage_context.h>
+#include <torch/csrc/jit/serialization/unpickler.h>
+#include <torch/script.h>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "loader/engine.h"
+
+namespace
+{
+
+/* The model file: in memory, or (lean, private) where it lies, one record at a time. */
+class weights_adapter : public caffe2::serialize::ReadAdapterInterface
+{
+      public:
+	explicit weights_adapter(const struct engine_config *config)
+	    : data_(static_cast<const char *>(config->weights)),
+	      bytes_(config->weights_bytes), fd_(config->weights_fd)
+	{
+	}
+
+	size_t size() const override
+	{
+		return bytes_;
+	}
+
+	size_t read(uint64_t at, void *buffer, size_t n, const char *) const override
+	{
+		last_at_ = at;
+		if (at >= bytes_)
+			return 0;
+		n = std::min(n, bytes_ - static_cast<size_t>(at));
+		if (!data_)
+			return read_file(at, static_cast<char *>(buffer), n);
+		std::memcpy(buffer, data_ + at, n);
+		return n;
+	}
+
+	/* Where the last read began. */
+	uint64_t last_at() const
+	{
+		return last_at_;
+	}
+
+	const char *data() const
+	{
+		return data_;
+	}
+
+      private:
+	/* Short when the file is: libtorch says so then. */
+	size_t read_file(uint64_t at, char *buffer, size_t n) const
+	{
+		size_t done = 0;
+
+		while (done < n) {
+			ssize_t got = pread(fd_, buffer + done, n - done,
+			                    static_cast<off_t>(at + done));
+
+			if (got < 0 && errno == EINTR)
+				continue;
+			if (got <= 0)
+				break;
+			done += static_cast<size_t>(got);
+		}
+		return done;
+	}
+
+	const char *data_;
+	size_t bytes_;
+	int fd_;
+	mutable uint64_t last_at_ = 0;
+};
+
+/* Why a module cannot lie in the mapping. */
+class unshareable : public std::runtime_error
+{
+	using std::runtime_error::runtime_error;
+};
+
+/*
+ * Builds a module whose tensors lie in the mapped file: nothing is read, copied or allocated
+ * for them. Ties and strides are kept, because the pickle names storages and not tensors.
+ *
+ * It stands on libtorch's own unpickler, which asks its caller where a storage lies; that
+ * is exported and the same from 1.13 to 2.x, though not meant for everybody. Whatever does
+ * not hold leads back to torch::jit::load(): the caller catches.
+ */
+class shared_import
+{
+      public:
+	explicit shared_import(const struct engine_config *config)
+	    : adapter_(std::make_shared<weights_adapter>(config)), reader_(adapter_),
+	      unit_(std::make_shared<torch::jit::CompilationUnit>()),
+	      importer_(
+		      unit_, &constants_,
+		      [this](const std::string &name) { return find_source(name); },
+		      reader_.version())
+	{
+	}
+
+	torch::jit::Module run()
+	{
+		check_archive();
+		constants_ = unpickle("constants").toTupleRef().elements().vec();
+		c10::IValue root = unpickle("data");
+		if (!root.isObject())
+			throw unshareable("the archive holds no module");
+		torch::jit::Module module(root.toObject());
+		root = c10::IValue();
+		storages_.reset();
+		check_share(module);
+		return module;
+	}
+
+      private:
+	/* Of a storage that lies in the file: gone when the storage is. */
+	struct tenant {
+		size_t at;
+		size_t bytes;
+		std::shared_ptr<size_t> alive_bytes;
+	};
+
+	/* Formats that end with 1.4, and machines of the other byte order. */
+	void check_archive()
+	{
+		if (reader_.hasRecord("model.json") ||
+		    !reader_.hasRecord("constants.pkl"))
+			throw unshareable("the archive is of an old format");
+		if (!reader_.hasRecord("byteorder"))
+			return;
+		auto record = reader_.getRecord("byteorder");
+		std::string order(static_cast<const char *>(std::get<0>(record).get()),
+		                  std::get<1>(record));
+		if (order != "little")
+			throw unshareable(
+				"the archive's byte order is not this machine's");
+	}
+
+	std::shared_ptr<torch::jit::Source> find_source(const std::string &qualifier)
+	{
+		std::string path = qualifier;
+
+		std::replace(path.begin(), path.end(), '.', '/');
+		path = "code/" + path + ".py";
+		if (!reader_.hasRecord(path))
+			return nullptr;
+		auto record = reader_.getRecord(path);
+		return std::make_shared<torch::jit::Source>(
+			std::string(static_cast<const char *>(std::get<0>(record).get()),
+		                    std::get<1>(record)),
+			path, 1);
+	}
+
+	c10::IValue unpickle(const std::string &archive)
+	{
+		auto record = reader_.getRecord(archive + ".pkl");
+		const char *text = static_cast<const char *>(std::get<0>(record).get());
+		size_t bytes = std::get<1>(record);
+		size_t done = 0;
+		std::vector<std::string> keys;
+
+		storages_ = std::make_shared<torch::jit::DeserializationStorageContext>();
+		torch::jit::Unpickler unpickler(
+			[&](char *buffer, size_t n) {
+				n = std::min(n, bytes - done);
+				std::memcpy(buffer, text + done, n);
+				done += n;
+				return n;
+			},
+			[this](const c10::QualifiedName &name) {
+				return c10::StrongTypePtr(unit_,
+			                                  importer_.loadType(name));
+			},
+			[](const c10::StrongTypePtr &type, c10::IValue state) {
+				return make_object(type, std::move(state));
+			},
+			[&](const std::string &key) {
+				keys.push_back(key);
+				return place(archive + "/" + key);
+			},
+			{}, true, torch::jit::Unpickler::defaultTypeParser, storages_);
+		unpickler.set_version(reader_.version());
+		c10::IValue value = unpickler.parse_ivalue();
+		for (const std::string &key : keys)
+			check_storage(archive + "/" + key, storages_->getStorage(key));
+		return value;
+	}
+
+	static c10::intrusive_ptr<c10::ivalue::Object>
+	make_object(const c10::StrongTypePtr &type, c10::IValue state)
+	{
+		auto of = type.type_->expect<c10::ClassType>();
+		auto object = c10::ivalue::Object::create(type, of->numAttributes());
+
+		if (of->findMethod("__setstate__")) {
+			/* What it is run with is not what it will serve with. */
+			torch::jit::GraphOptimizerEnabledGuard as_written(false);
+
+			of->getMethod("__setstate__")({ object, std::move(state) });
+			return object;
+		}
+		auto slots = std::move(state).toGenericDict();
+		for (size_t i = 0; i < of->numAttributes(); i++)
+			object->setSlot(i, slots.at(of->getAttributeName(i)));
+		return object;
+	}
+
+	/* Asking for the place of a record makes the reader look at its local header, so
+	 * that the last read tells where that lies: u32 signature, u16 version, u16 flags,
+	 * u16 method, which is 0 for bytes as they are. */
+	at::DataPtr place(const std::string &name)
+	{
+		static const char stored[] = { 'P', 'K', 3, 4 };
+		size_t at = reader_.getRecordOffset(name);
+		uint64_t header = adapter_->last_at();
+		const char *data = adapter_->data();
+
+		if (at % 64 != 0 || header + 30 > at || at > adapter_->size() ||
+		    std::memcmp(data + header, stored, sizeof(stored)) != 0 ||
+		    data[header + 8] != 0 || data[header + 9] != 0)
+			throw unshareable("the archive is compressed or not aligned");
+		auto *tenant_of = new tenant{ at, 0, alive_bytes_ };
+		tenants_[name] = tenant_of;
+		return { const_cast<char *>(data) + at, tenant_of,
+			 [](void *context) {
+				 auto *gone = static_cast<tenant *>(context);
+
+				 *gone->alive_bytes -= gone->bytes;
+				 delete gone;
+			 },
+			 c10::Device(c10::kCPU) };
+	}
+
+	/* The sizes come from the pickle: a storage must not reach beyond the file. */
+	void check_storage(const std::string &name, const c10::Storage &storage)
+	{
+		tenant *of = tenants_.at(name);
+
+		if (storage.nbytes() > adapter_->size() - of->at)
+			throw unshareable("a tensor reaches beyond the end of the file");
+		of->bytes = storage.nbytes();
+		*alive_bytes_ += storage.nbytes();
+		all_bytes_ += storage.nbytes();
+	}
+
+	/* What the module packs, on its way in or at its first run, is private to it, and
+	 * the mapping would be held for nothing. */
+	void check_share(const torch::jit::Module &module) const
+	{
+		bool packs = *alive_bytes_ < all_bytes_ / 2;
+
+		for (const c10::IValue &value : module.attributes(true))
+			packs = packs || (value.isCustomClass() &&
+			                  value.type()->str().find("quantized") !=
+			                          std::string::npos);
+		if (packs)
+			throw unshareable("the model packs its weights, as quantised "
+			                  "ones do");
+	}
+
+	std::shared_ptr<weights_adapter> adapter_;
+	caffe2::serialize::PyTorchStreamReader reader_;
+	std::shared_ptr<torch::jit::CompilationUnit> unit_;
+	std::vector<c10::IValue> constants_;
+	torch::jit::SourceImporter importer_;
+	std::shared_ptr<torch::jit::DeserializationStorageContext> storages_;
+	std::map<std::string, tenant *> tenants_; /* good while storages_ is */
+	std::shared_ptr<size_t> alive_bytes_ = std::make_shared<size_t>(0);
+	size_t all_bytes_ = 0;
+};
+
+} /* namespace */
