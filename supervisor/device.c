@@ -26,16 +26,17 @@ void device_remove(struct device_use *use)
 	use->now_bytes = use->claim_bytes = 0;
 }
 
-void device_measure(struct device *device)
+bool device_measure(struct device *device)
 {
+	bool is_fresh = device->ops->refresh(device);
 	struct device_use *use;
 
-	device->ops->refresh(device);
 	LIST_FOREACH (use, &device->uses, link) {
 		use->now_bytes = device->ops->held(use);
 		if (use->now_bytes > use->peak_bytes)
 			use->peak_bytes = use->now_bytes;
 	}
+	return is_fresh;
 }
 
 struct device_room device_room(struct device *device)
@@ -48,7 +49,7 @@ struct device_room device_room(struct device *device)
 	struct device_use *use;
 	uint64_t claimed_bytes = 0;
 
-	device_measure(device);
+	(void)device_measure(device);
 	room.available_bytes = device->ops->available(device);
 	LIST_FOREACH (use, &device->uses, link) {
 		uint64_t missing = use->claim_bytes > use->now_bytes

@@ -44,8 +44,8 @@ struct device;
 
 struct device_ops {
 	const char *kind;
-	/* Brings in what there is to know now; a bounded wait. */
-	void (*refresh)(struct device *device);
+	/* Brings in what there is to know now; a bounded wait. False: it is not of now. */
+	bool (*refresh)(struct device *device);
 	/* Of @use, as of then. */
 	uint64_t (*held)(const struct device_use *use);
 	/* What anybody could still have; UINT64_MAX: not known. */
@@ -106,8 +106,9 @@ void device_remove(struct device_use *use);
 void device_note_placing(struct device_use *use);
 void device_note_placed(struct device_use *use);
 
-/* Looks at what each loader holds now: microseconds for each; a GPU NVML_WAIT_MS at most. */
-void device_measure(struct device *device);
+/* Looks at what each loader holds now: microseconds for each; a GPU NVML_WAIT_MS at most.
+ * False: its driver did not answer by then, and the figures are those of a moment ago. */
+bool device_measure(struct device *device);
 /* The same and sums up. */
 struct device_room device_room(struct device *device);
 struct device_figures device_figures(const struct device *device);

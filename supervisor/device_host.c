@@ -8,9 +8,10 @@
 #include "supervisor/device.h"
 #include "supervisor/memory.h"
 
-static void device_host_refresh(struct device *device)
+static bool device_host_refresh(struct device *device)
 {
 	(void)device; /* the kernel is asked for each figure */
+	return true;
 }
 
 static uint64_t device_host_held(const struct device_use *use)

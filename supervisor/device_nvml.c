@@ -21,9 +21,9 @@ static const struct nvml_card *device_nvml_card(const struct device *device)
 	                    : NULL;
 }
 
-static void device_nvml_refresh(struct device *device)
+static bool device_nvml_refresh(struct device *device)
 {
-	(void)nvml_refresh(device->nvml);
+	return nvml_refresh(device->nvml);
 }
 
 /* What one process is charged for says nothing in some containers: 0, or no such process. */
@@ -74,10 +74,17 @@ static uint64_t device_nvml_foreign(const struct device *device,
 	return card->used_bytes > ours_bytes ? card->used_bytes - ours_bytes : 0;
 }
 
+/* The card as it is now; NULL: not known, for a figure that is to be compared with later. */
+static const struct nvml_card *device_nvml_look(struct device *device)
+{
+	return device && device->nvml && device_measure(device) ? device_nvml_card(device)
+	                                                        : NULL;
+}
+
 void device_add(struct device *device, struct device_use *use, pid_t pid,
                 uint64_t claim_bytes)
 {
-	const struct nvml_card *card;
+	const struct nvml_card *card = device_nvml_look(device);
 
 	*use = (struct device_use){
 		.device = device,
@@ -85,9 +92,6 @@ void device_add(struct device *device, struct device_use *use, pid_t pid,
 		.fd = -1,
 		.claim_bytes = claim_bytes,
 	};
-	if (device->nvml)
-		device_measure(device);
-	card = device_nvml_card(device);
 	if (card) {
 		use->baseline_bytes = device_nvml_foreign(device, card, NULL);
 		use->has_baseline = true;
@@ -97,24 +101,24 @@ void device_add(struct device *device, struct device_use *use, pid_t pid,
 
 void device_note_placing(struct device_use *use)
 {
-	const struct nvml_card *card;
+	const struct nvml_card *card = device_nvml_look(use->device);
 
-	if (!use->device || !use->device->nvml)
-		return;
-	device_measure(use->device);
-	card = device_nvml_card(use->device);
 	use->before_bytes = card ? card->used_bytes : 0;
+	/* It holds nothing yet: what could not be had when it came can be now. */
+	if (card && !use->has_baseline) {
+		use->baseline_bytes = device_nvml_foreign(use->device, card, use);
+		use->has_baseline = true;
+	}
 }
 
 void device_note_placed(struct device_use *use)
 {
 	const struct nvml_card *card;
 
-	if (!use->device || !use->device->nvml)
+	if (!use->device)
 		return;
 	use->claim_bytes = 0;
-	device_measure(use->device);
-	card = device_nvml_card(use->device);
+	card = device_nvml_look(use->device);
 	if (card && use->before_bytes && card->used_bytes > use->before_bytes)
 		use->placed_bytes = card->used_bytes - use->before_bytes;
 	/* From here on its peak is that of serving. */

@@ -115,7 +115,7 @@ static void http_metrics_devices(FILE *stream, const struct http_models *models)
 	struct devices *devices = models->devices;
 
 	for (size_t j = 0; j < devices->n_gpus; j++)
-		device_measure(&devices->gpus[j]);
+		(void)device_measure(&devices->gpus[j]);
 	for (size_t i = 0; devices->n_gpus > 0 && i < sizeof(rows) / sizeof(rows[0]);
 	     i++) {
 		http_metrics_head(stream, rows[i].name, "gauge", rows[i].help);

@@ -167,14 +167,15 @@ void reload_gpu_note(struct model *model, uint64_t *ret_bytes)
 	const struct inputs *inputs = model->reload.inputs;
 	struct device *gpu = inputs ? reload_gpu(model, inputs) : NULL;
 	struct device_figures figures;
+	bool is_fresh;
 
 	if (!gpu)
 		return;
-	device_measure(gpu);
+	is_fresh = device_measure(gpu);
 	figures = device_figures(gpu);
 	receipt->device = gpu->name;
 	receipt->uuid = gpu->uuid;
-	*ret_bytes = figures.is_known ? figures.used_bytes : UINT64_MAX;
+	*ret_bytes = is_fresh && figures.is_known ? figures.used_bytes : UINT64_MAX;
 }
 
 void reload_gpu_note_reclaim(struct model *model, const struct generation *dead)

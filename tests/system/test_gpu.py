@@ -67,6 +67,11 @@ def helper(moult):
         f"/proc/{pid}/comm").read_text().strip() == "moult-nvml"), None)
 
 
+def is_so(figure, mib):
+    """A helper that does not get to run leaves figures out, and says no wrong ones."""
+    return figure is None or figure == mib * MIB
+
+
 def rotate(moult, tmp_path, value):
     before = len(moult.receipts("echo"))
     moult.write_secret(tmp_path / "secrets", "token", str(value))
@@ -87,16 +92,22 @@ def test_the_card_decides(start, tmp_path, mib, wanted, strategy):
     assert first["uuid"] == UUIDS[0] and first["known"], first
     assert first["used_bytes"] == (DRIVER + WEIGHTS) * MIB
     assert first["loaders_bytes"] == WEIGHTS * MIB
+    n_known = n_freed = 0
     for i in range(5):
         receipt = rotate(moult, tmp_path, i + 1)
         assert receipt["outcome"] == "ok" and receipt["strategy"] == strategy, receipt
         card = receipt["gpu"]
         assert card["uuid"] == UUIDS[0]
-        assert card["before_bytes"] == card["after_bytes"] == (DRIVER + WEIGHTS) * MIB, card
         copies = 2 if strategy == "overlap" else 1
-        assert card["peak_bytes"] == (DRIVER + copies * WEIGHTS) * MIB, card
-        assert card["reclaim"]["verdict"] == "freed", card
-        assert 0 <= card["reclaim"]["unlisted_ms"] <= card["reclaim"]["freed_ms"] < 5000
+        assert is_so(card["before_bytes"], DRIVER + WEIGHTS), card
+        assert is_so(card["peak_bytes"], DRIVER + copies * WEIGHTS), card
+        assert is_so(card["after_bytes"], DRIVER + WEIGHTS), card
+        n_known += card["peak_bytes"] is not None
+        assert card["reclaim"]["verdict"] in ("freed", "unknown"), card
+        if card["reclaim"]["verdict"] == "freed":
+            assert 0 <= card["reclaim"]["unlisted_ms"] <= card["reclaim"]["freed_ms"] < 5000
+            n_freed += 1
+    assert n_known > 0 and n_freed > 0
     load.stop_and_check()
 
 
@@ -246,11 +257,18 @@ def test_nothing_is_left_after_many_reloads(start, tmp_path):
     for i in range(RELOADS):
         receipt = rotate(moult, tmp_path, i + 1)
         assert receipt["outcome"] == "ok", receipt
-        assert receipt["gpu"]["before_bytes"] == receipt["gpu"]["after_bytes"]
-        reclaims.append(receipt["gpu"]["reclaim"]["freed_ms"])
+        assert is_so(receipt["gpu"]["after_bytes"], DRIVER + WEIGHTS), receipt
+        reclaim = receipt["gpu"]["reclaim"]
+        if reclaim["verdict"] == "freed":
+            reclaims.append(reclaim["freed_ms"])
+        else:
+            assert reclaim["verdict"] == "unknown", receipt
     assert gpu(moult)["used_bytes"] == (DRIVER + WEIGHTS) * MIB
     load.stop_and_check()
-    print(f"{RELOADS} reloads, reclaim median {sorted(reclaims)[RELOADS // 2]:.1f} ms, "
+    # The rest had no figure to begin with: the helper did not get to run in time.
+    assert len(reclaims) >= RELOADS * 3 // 4, len(reclaims)
+    print(f"{RELOADS} reloads, {len(reclaims)} proven, "
+          f"reclaim median {sorted(reclaims)[len(reclaims) // 2]:.1f} ms, "
           f"longest {max(reclaims):.1f} ms")
 
 
