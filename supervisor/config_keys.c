@@ -457,7 +457,8 @@ static const struct config_key model_keys[] = {
 			"are turned away at once, and a loader is tried once a minute "
 			"and when an input changes.\n"
 			"A loader that answered a request, or served for a second, was "
-			"of use; it is replaced at once, however often that happens.",
+			"of use; it is replaced at once, however often that happens.\n"
+			"So is one that somebody's signal ended.",
 	},
 	{
 		.name = "death_window",

@@ -212,8 +212,8 @@ static uint64_t reload_claim(const struct model *model)
 
 	/* What is to be shared has a claim of its own. */
 	if (!reload_is_lean(model))
-		return reload_max(facts->loading_bytes, facts->need_bytes) -
-		       facts->copy_bytes;
+		return reload_minus(reload_max(facts->loading_bytes, facts->need_bytes),
+		                    facts->copy_bytes);
 	return reload_max(beside_bytes, facts->staged_bytes);
 }
 
@@ -331,7 +331,7 @@ void reload_claim_all(struct model *model)
 	if (!candidate->is_lean)
 		return;
 	reload_weights_make_room(model, candidate->inputs);
-	candidate->use.claim_bytes = facts->need_bytes - facts->copy_bytes;
+	candidate->use.claim_bytes = reload_minus(facts->need_bytes, facts->copy_bytes);
 	if (candidate->copy)
 		candidate->copy->use.claim_bytes = facts->copy_bytes;
 }

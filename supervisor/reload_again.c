@@ -114,15 +114,20 @@ void reload_again_stop(struct model *model)
 
 /* Nobody serves: what did is next, or the same once more. */
 static void reload_recover(struct model *model, const char *reason, bool was_good,
-                           bool is_final)
+                           enum reload_failure failure)
 {
+	bool is_final = failure == RELOAD_IS_FINAL;
+
 	if (model->good && !was_good) {
 		model->pending |= RELOAD_CAUSE(MODEL_CAUSE_REBUILD);
 		/* That is to serve for a while, not for ever. */
 		if (!is_final)
 			reload_schedule_again(model);
 	} else if (model->good || !is_final) {
-		reload_schedule_restart(model, RESTART_USELESS);
+		/* Somebody's kill -9 says nothing about what was being built. */
+		reload_schedule_restart(model, failure == RELOAD_WAS_KILLED
+		                                       ? RESTART_INNOCENT
+		                                       : RESTART_USELESS);
 	} else {
 		model_fail_held(model, reason);
 	}
@@ -140,7 +145,7 @@ void reload_failed(struct model *model, const char *reason, enum reload_failure 
 	if (!model->good && !model->is_stopping)
 		reload_plan_remember(model);
 	if (!model->is_stopping && !model->active)
-		reload_recover(model, reason, was_good, is_final);
+		reload_recover(model, reason, was_good, failure);
 	else if (!model->is_stopping && !is_final)
 		reload_schedule_again(model);
 	reload_finish(model, RECEIPT_FAILED, reason);

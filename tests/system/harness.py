@@ -237,7 +237,9 @@ class Moult:
             loaders = children(self.pid)
             self.process.send_signal(signal.SIGTERM)
             assert self.process.wait(40) == 0, self.log_text()[-3000:]
-            assert not any(is_alive(pid) for pid in loaders)
+            # Loaders are gone by then; a writer of what served may take a moment more.
+            wait_for("the end of all children",
+                     lambda: not any(is_alive(pid) for pid in loaders), 10)
             for report in ("AddressSanitizer", "runtime error", "LeakSanitizer",
                            "http_panic", "Assertion"):
                 assert report not in self.log_text(), self.log_text()[-5000:]
