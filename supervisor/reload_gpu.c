@@ -57,7 +57,13 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 	struct device *gpu = reload_gpu(model, inputs);
 	struct strategy_facts facts = { .wanted = model->section->strategy,
 		                        .has_old = old != NULL };
+	struct strategy_decision refusal = { .strategy = STRATEGY_REFUSED };
 
+	if (devices_check(model->context.devices, inputs->section->device, &refusal.why) <
+	    0) {
+		refusal.facts.device = inputs->section->device;
+		return refusal;
+	}
 	if (!gpu)
 		return (struct strategy_decision){ 0 };
 	facts.device = gpu->name;
@@ -139,6 +145,11 @@ int reload_gpu_begin_replica(const struct model *model, struct generation_start 
 	uint64_t need_bytes = model->active->gpu_use.peak_bytes;
 	struct device_room room;
 
+	int r = devices_check(model->context.devices, start->inputs->section->device,
+	                      err);
+
+	if (r < 0)
+		return r;
 	start->gpu = reload_gpu(model, start->inputs);
 	start->gpu_claim_bytes = need_bytes;
 	if (!start->gpu)
@@ -199,4 +210,5 @@ void reload_gpu_note_reclaim(struct model *model, const struct generation *dead)
 				  : -1;
 	receipt->residual_bytes = reclaim->residual_bytes;
 	receipt->residue = reclaim->residue;
+	receipt->xid = reclaim->xid;
 }

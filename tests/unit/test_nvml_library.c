@@ -29,6 +29,10 @@ _Static_assert(sizeof(nvmlProcessInfo_t) == sizeof(struct nvml_process_v2),
 _Static_assert(offsetof(nvmlProcessInfo_t, usedGpuMemory) ==
                        offsetof(struct nvml_process_v2, used_bytes),
                "nvmlProcessInfo_t");
+_Static_assert(sizeof(nvmlEventData_t) == sizeof(struct nvml_event), "nvmlEventData_t");
+_Static_assert(offsetof(nvmlEventData_t, eventData) == offsetof(struct nvml_event, data),
+               "nvmlEventData_t");
+_Static_assert(nvmlEventTypeXidCriticalError == NVML_EVENT_XID, "Xid");
 #endif
 
 #define MIB (UINT64_C(1) << 20)
@@ -69,6 +73,7 @@ static void test_reads(void **state)
 			assert_int_equal(report.cards[j].used_bytes, 256 * MIB);
 			assert_int_equal(report.cards[j].free_bytes, 744 * MIB);
 			assert_int_equal(report.cards[j].n_processes, 0);
+			assert_true(report.cards[j].has_list);
 		}
 		assert_string_not_equal(report.cards[0].uuid, report.cards[1].uuid);
 		nvml_library_close(&library);
@@ -99,6 +104,32 @@ static void test_a_lost_card_keeps_its_place(void **state)
 	nvml_library_close(&library);
 }
 
+static void test_an_error_is_told_once(void **state)
+{
+	static const char path[] = "nvml-faults";
+	struct nvml_library library;
+	struct nvml_report report;
+	FILE *file;
+
+	(void)state;
+	assert_int_equal(setenv("NVIDIA_FAKE_CONTROL", path, 1), 0);
+	open_fake(&library, "fakegpu");
+	nvml_library_read(&library, &report);
+	assert_int_equal(report.n_xids, 0);
+	file = fopen(path, "we");
+	assert_non_null(file);
+	(void)fputs("xid 79 1\n", file);
+	assert_int_equal(fclose(file), 0);
+	nvml_library_read(&library, &report);
+	assert_int_equal(report.n_xids, 1);
+	assert_int_equal(report.xids[0].card, 0);
+	assert_int_equal(report.xids[0].xid, 79);
+	nvml_library_read(&library, &report);
+	assert_int_equal(report.n_xids, 0);
+	(void)unlink(path);
+	nvml_library_close(&library);
+}
+
 static void test_what_is_missing_is_named(void **state)
 {
 	struct nvml_library library;
@@ -125,6 +156,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reads),
 		cmocka_unit_test(test_a_lost_card_keeps_its_place),
+		cmocka_unit_test(test_an_error_is_told_once),
 		cmocka_unit_test(test_what_is_missing_is_named),
 	};
 
