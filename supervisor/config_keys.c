@@ -72,10 +72,15 @@ static const struct config_key model_keys[] = {
 		.check = config_check_device,
 		.help = "Where the model computes.\n"
 			".Cm cuda:N\n"
-			"is the card of that number among those that\n"
+			"is the card of that number as\n"
+			".Ql nvidia-smi -L\n"
+			"counts, or in\n"
+			".Ev CUDA_VISIBLE_DEVICES\n"
+			"when\n"
 			".Xr moultd 8\n"
-			"may see; it is known by its UUID from then on, and the loader "
+			"has that; it is known by its UUID from then on, and the loader "
 			"sees that card alone.\n"
+			"A card that is not there is refused.\n"
 			"The memory of a GPU counts like that of the host: the stricter "
 			"of the two decides how a reload goes.",
 	},
