@@ -463,7 +463,10 @@ static const struct config_key model_keys[] = {
 			"and when an input changes.\n"
 			"A loader that answered a request, or served for a second, was "
 			"of use; it is replaced at once, however often that happens.\n"
-			"So is one that somebody's signal ended.",
+			"So is one that somebody's signal ended.\n"
+			"So many reloads in a row that are refused for want of memory "
+			"while nothing serves make it failed as well; memory is then "
+			"looked for every 5 seconds.",
 	},
 	{
 		.name = "death_window",

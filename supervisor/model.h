@@ -92,6 +92,8 @@ int model_scale(struct model *model, unsigned int replicas, struct err *err);
  * pending. Receipts count up per model: the first from the number on that is returned, and
  * that is not about a rollback, answers this. */
 uint64_t model_reload(struct model *model, enum model_cause cause);
+/* A copy of weights is full, or will never be: a reload that waits for that goes on. */
+void model_on_store(struct model *model);
 /* Asks for a reload to the inputs that served before the present ones. 0 with the number from
  * which on the first receipt about a rollback answers it, or -ENOENT with a sentence. */
 int model_rollback(struct model *model, uint64_t *ret_number, struct err *err);

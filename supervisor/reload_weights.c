@@ -6,9 +6,12 @@
  * that dies; what is to serve no more is let go before anything takes its place.
  */
 
+#include "shared/log.h"
 #include "supervisor/model_state.h"
 
 #define RELOAD_WEIGHTS_MAX (4 + MODEL_REPLICAS)
+/* So many loaders in a row were of no use over one copy: it may be what is wrong. */
+#define RELOAD_WEIGHTS_DOUBT 2
 
 static const struct inputs *reload_weights_last(const struct model *model)
 {
@@ -84,6 +87,26 @@ static uint64_t reload_weights_own_bytes(const struct model *model)
 	                                                : 0;
 }
 
+void reload_weights_doubt(struct model *model)
+{
+	if (!model->copy || reload_old(model) ||
+	    model->deaths.n_deaths < RELOAD_WEIGHTS_DOUBT ||
+	    reload_weights_own_bytes(model) == 0)
+		return;
+	log_event(LOG_LEVEL_WARNING, "weights_doubted",
+	          "model=%s weights_sha256=%.16s action=\"reading the model file again\"",
+	          model->name, model->copy->sha256);
+	store_copy_unref(model->copy);
+	model->copy = NULL;
+}
+
+bool reload_weights_wait(const struct model *model, const struct inputs *inputs)
+{
+	return reload_weights_share(model, inputs) == CONFIG_SHARE_MEMORY &&
+	       !store_find(model->context.store, &inputs->file) &&
+	       store_is_coming(model->context.store, &inputs->file, !model->active);
+}
+
 void reload_weights_note(const struct model *model, const struct inputs *inputs,
                          struct strategy_facts *facts)
 {
@@ -121,7 +144,11 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 {
 	const struct inputs *inputs = start->inputs;
 	enum config_share share = reload_weights_share(model, inputs);
-	uint64_t claim_bytes = start->manner.is_lean ? 0 : (uint64_t)inputs->file.st_size;
+	const struct store_wish wish = {
+		.file = &inputs->file,
+		.claim_bytes = start->manner.is_lean ? 0 : (uint64_t)inputs->file.st_size,
+		.is_urgent = start->manner.is_urgent,
+	};
 	int r;
 
 	if (!reload_old(model) && start->manner.is_lean)
@@ -132,8 +159,7 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 	}
 	if (share != CONFIG_SHARE_MEMORY)
 		return 0;
-	r = store_take(model->context.store, &inputs->file, claim_bytes, &start->copy,
-	               err);
+	r = store_take(model->context.store, &wish, &start->copy, err);
 	if (r < 0)
 		return r;
 	start->manner.weights = start->copy->is_full ? "map" : "fill";

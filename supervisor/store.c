@@ -19,12 +19,19 @@ void store_init(struct store *store, struct device *device)
 {
 	*store = (struct store){ .device = device };
 	LIST_INIT(&store->copies);
+	LIST_INIT(&store->filling);
 }
 
 void store_fini(struct store *store)
 {
-	assert(LIST_EMPTY(&store->copies));
+	assert(LIST_EMPTY(&store->copies) && LIST_EMPTY(&store->filling));
 	(void)store;
+}
+
+static void store_say_change(const struct store *store)
+{
+	if (store->on_change)
+		store->on_change(store->context);
 }
 
 struct store_copy *store_find(const struct store *store, const struct stat *file)
@@ -35,6 +42,17 @@ struct store_copy *store_find(const struct store *store, const struct stat *file
 		if (inputs_is_same_file(&copy->file, file))
 			return copy;
 	return NULL;
+}
+
+bool store_is_coming(const struct store *store, const struct stat *file, bool is_urgent)
+{
+	const struct store_copy *copy;
+
+	LIST_FOREACH (copy, &store->filling, link)
+		if (inputs_is_same_file(&copy->file, file) &&
+		    (copy->is_urgent || !is_urgent))
+			return true;
+	return false;
 }
 
 /* Its size is sealed from the start: a mapping of it never ends early. */
@@ -53,17 +71,17 @@ static int store_open(off_t bytes)
 	return fd;
 }
 
-int store_take(struct store *store, const struct stat *file, uint64_t claim_bytes,
+int store_take(struct store *store, const struct store_wish *wish,
                struct store_copy **ret_copy, struct err *err)
 {
-	struct store_copy *copy = store_find(store, file);
+	struct store_copy *copy = store_find(store, wish->file);
 	int fd;
 
 	if (copy) {
 		*ret_copy = store_copy_ref(copy);
 		return 0;
 	}
-	fd = store_open(file->st_size);
+	fd = store_open(wish->file->st_size);
 	copy = fd < 0 ? NULL : calloc(1, sizeof(*copy));
 	if (!copy) {
 		int r = fd < 0 ? fd : -ENOMEM;
@@ -72,8 +90,16 @@ int store_take(struct store *store, const struct stat *file, uint64_t claim_byte
 		return err_set(err, r, "no shared memory for the model: %s",
 		               strerror(-r));
 	}
-	*copy = (struct store_copy){ .store = store, .refs = 1, .fd = fd, .file = *file };
-	device_add_memory(store->device, &copy->use, fd, claim_bytes);
+	*copy = (struct store_copy){
+		.store = store,
+		.refs = 1,
+		.fd = fd,
+		.is_urgent = wish->is_urgent,
+		.is_listed = true,
+		.file = *wish->file,
+	};
+	LIST_INSERT_HEAD(&store->filling, copy, link);
+	device_add_memory(store->device, &copy->use, fd, wish->claim_bytes);
 	*ret_copy = copy;
 	return 0;
 }
@@ -87,13 +113,27 @@ struct store_copy *store_copy_ref(struct store_copy *copy)
 
 void store_copy_unref(struct store_copy *copy)
 {
+	bool was_coming;
+
 	if (!copy || --copy->refs > 0)
 		return;
-	if (copy->is_full)
+	was_coming = copy->is_listed && !copy->is_full;
+	if (copy->is_listed)
 		LIST_REMOVE(copy, link);
 	device_remove(&copy->use);
 	close_fd(&copy->fd);
+	if (was_coming)
+		store_say_change(copy->store);
 	free(copy);
+}
+
+void store_copy_abandon(struct store_copy *copy)
+{
+	if (!copy || copy->is_full || !copy->is_listed)
+		return;
+	copy->is_listed = false;
+	LIST_REMOVE(copy, link);
+	store_say_change(copy->store);
 }
 
 uint64_t store_copy_bytes(const struct store_copy *copy)
@@ -117,7 +157,11 @@ int store_copy_publish(struct store_copy *copy, const char *sha256)
 	(void)snprintf(copy->sha256, sizeof(copy->sha256), "%s", sha256);
 	copy->is_full = true;
 	copy->use.claim_bytes = 0;
-	/* Two loaders may have filled one each: later ones take either. */
+	if (copy->is_listed)
+		LIST_REMOVE(copy, link);
+	copy->is_listed = true;
+	/* An urgent loader may have filled another one: later ones take either. */
 	LIST_INSERT_HEAD(&copy->store->copies, copy, link);
+	store_say_change(copy->store);
 	return 0;
 }

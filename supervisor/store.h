@@ -4,7 +4,8 @@
 /*
  * Weights that outlive processes: one sealed copy of each model file in main memory, which
  * every loader that needs it maps. The first loader fills it; only one that was filled and
- * sealed is found by others. The memory is there as long as somebody refers to the copy.
+ * sealed is found by others, who wait for that rather than fill one more. The memory is there
+ * as long as somebody refers to the copy.
  */
 
 #include <stdbool.h>
@@ -17,11 +18,13 @@
 #include "supervisor/inputs.h"
 
 struct store_copy {
-	LIST_ENTRY(store_copy) link; /* while it is full */
+	LIST_ENTRY(store_copy) link; /* of the full ones, or of those being filled */
 	struct store *store;
 	unsigned int refs;
 	int fd; /* memfd */
 	bool is_full;
+	bool is_listed;   /* not when it was abandoned */
+	bool is_urgent;   /* its loader does not stand back for others */
 	struct stat file; /* what it is a copy of */
 	char sha256[INPUTS_SHA256_HEX];
 	struct device_use use;
@@ -29,7 +32,12 @@ struct store_copy {
 
 struct store {
 	LIST_HEAD(store_copies, store_copy) copies;
+	struct store_copies filling;
 	struct device *device; /* in whose memory they are */
+	/* One that was being filled is full, or will never be: set by the owner, or NULL.
+	 * Calls nothing here. */
+	void (*on_change)(void *context);
+	void *context;
 };
 
 void store_init(struct store *store, struct device *device);
@@ -38,10 +46,21 @@ void store_fini(struct store *store);
 
 /* The full copy of @file, borrowed, or NULL. */
 struct store_copy *store_find(const struct store *store, const struct stat *file);
-/* A new reference to that, or to a new one that is to be filled and counts on @claim_bytes
- * of the device at once. 0 or -errno with a sentence. */
-int store_take(struct store *store, const struct stat *file, uint64_t claim_bytes,
+/* Somebody fills a copy of @file, as fast as the caller would: on_change() tells the end. */
+bool store_is_coming(const struct store *store, const struct stat *file, bool is_urgent);
+
+struct store_wish {
+	const struct stat *file;
+	uint64_t claim_bytes; /* of the device, at once, if it is to be filled */
+	bool is_urgent;
+};
+
+/* A new reference to the full copy, or to a new one that is to be filled.
+ * 0 or -errno with a sentence. */
+int store_take(struct store *store, const struct store_wish *wish,
                struct store_copy **ret_copy, struct err *err);
+/* Nobody is to wait for it: who fills it may not end. */
+void store_copy_abandon(struct store_copy *copy);           /* accepts NULL */
 struct store_copy *store_copy_ref(struct store_copy *copy); /* accepts NULL */
 void store_copy_unref(struct store_copy *copy);             /* likewise */
 
