@@ -23,12 +23,30 @@ static bool devices_is_gpu(const char *name)
 	       strncmp(name, DEVICES_PREFIX, strlen(DEVICES_PREFIX)) == 0;
 }
 
-/* The @index-th entry of CUDA_VISIBLE_DEVICES, when moultd was given one: CUDA counts in it,
- * and ends at the first that it cannot use. */
+/* The only card whose UUID begins with @part, as CUDA takes one that is cut short; NULL:
+ * none, or several. */
+static const char *devices_complete(const struct nvml *nvml, const char *part)
+{
+	const char *found = NULL;
+
+	for (unsigned int i = 0; i < NVML_CARDS_MAX; i++) {
+		const char *uuid = nvml_uuid(nvml, i);
+
+		if (!uuid || strncmp(uuid, part, strlen(part)) != 0)
+			continue;
+		if (found)
+			return NULL;
+		found = uuid;
+	}
+	return found;
+}
+
+/* The @index-th entry of CUDA_VISIBLE_DEVICES, when moultd was given one: CUDA counts in it.
+ * NULL: not known, as of a part of a card. */
 static const char *devices_visible_entry(const struct nvml *nvml, unsigned int index)
 {
-	static char entry[NVML_UUID_BYTES];
 	const char *list = getenv("CUDA_VISIBLE_DEVICES");
+	char entry[NVML_UUID_BYTES];
 	char *end;
 	unsigned long number;
 
@@ -42,14 +60,14 @@ static const char *devices_visible_entry(const struct nvml *nvml, unsigned int i
 	}
 	(void)snprintf(entry, sizeof(entry), "%.*s", (int)strcspn(list, ","), list);
 	if (strncmp(entry, "GPU-", 4) == 0)
-		return entry;
+		return devices_complete(nvml, entry);
 	number = strtoul(entry, &end, 10);
 	return end != entry && *end == '\0' && number < NVML_CARDS_MAX
 	               ? nvml_uuid(nvml, (unsigned int)number)
 	               : NULL;
 }
 
-/* The card that @name means, or NULL. Good until the next call. */
+/* The card that @name means, or NULL. Good until the next report. */
 static const char *devices_resolve(const struct devices *devices, const char *name)
 {
 	const char *uuid = devices_uuid_part(name);
@@ -113,19 +131,16 @@ int devices_check(const struct devices *devices, const char *device, struct err 
 	const char *name = strcmp(device, "cuda") == 0 ? "cuda:0" : device;
 	char list[300];
 
+	/* What CUDA_VISIBLE_DEVICES shows may be a part of a card, which is in no list. */
 	if (!devices_is_gpu(device) || devices->nvml.as_of_ns == 0 ||
+	    (getenv("CUDA_VISIBLE_DEVICES") && !devices_uuid_part(name)) ||
 	    devices_is_known(devices, name, devices_resolve(devices, name)))
 		return 0;
 	devices_list(&devices->nvml, list, sizeof(list));
-	return err_set(
-		err, -ENODEV,
-		"%s: there is no such GPU%s: set device to one of those that there "
-		"are (%s)",
-		device,
-		getenv("CUDA_VISIBLE_DEVICES") && !devices_uuid_part(name)
-			? " in CUDA_VISIBLE_DEVICES"
-			: "",
-		list);
+	return err_set(err, -ENODEV,
+	               "%s: there is no such GPU: set device to one of those that there "
+	               "are (%s)",
+	               device, list);
 }
 
 /* Its section may call it by another name. */

@@ -33,7 +33,7 @@ static void generation_reclaim_end(struct generation *generation,
 	reclaim->xid = device_xid(generation->gpu_use.device,
 	                          reclaim->reaped_ns - RECLAIM_XID_NS);
 	ev_timer_stop(generation->loop, &reclaim->poll);
-	log_event(verdict == RECLAIM_FREED ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+	log_event(verdict == RECLAIM_RESIDUAL ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
 	          "reclaim",
 	          "model=%s gen=%llu pid=%d device=%s verdict=%s took_ms=%.1f "
 	          "residual_bytes=%llu xid=%u reason=%s",

@@ -17,7 +17,9 @@
 
 #define NVML_AGAIN_S     1.
 #define NVML_AGAIN_MAX_S 60.
-#define NVML_GLANCE_NS   (100 * CLOCK_NS_PER_MS)
+/* One that has lasted so long did not die of its start. */
+#define NVML_LASTING_NS (60 * CLOCK_NS_PER_SEC)
+#define NVML_GLANCE_NS  (100 * CLOCK_NS_PER_MS)
 /* A question without an answer: said after the first, the helper is replaced after the
  * second. One in the kernel for good stays there, and no other is started. Its own start may
  * take longer: the driver starts cards that nobody else has open. */
@@ -119,7 +121,8 @@ static void nvml_on_report(struct nvml *nvml)
 		nvml->as_of_ns = nvml->asked_ns;
 	else
 		nvml->state = NVML_ABSENT;
-	if (nvml_sees_a_card(nvml->report))
+	if (nvml_sees_a_card(nvml->report) &&
+	    clock_now_ns() - nvml->spawned_ns >= NVML_LASTING_NS)
 		nvml->again_s = NVML_AGAIN_S;
 	if (nvml->is_silent)
 		log_event(LOG_LEVEL_NOTICE, "gpu_answers", "after_ms=%.0f",
@@ -244,7 +247,7 @@ static void nvml_spawn_or_later(struct nvml *nvml)
 	nvml->is_asking = true;
 	nvml->is_late = nvml->is_silent = false;
 	nvml->awaited = 0;
-	nvml->asked_ns = clock_now_ns();
+	nvml->spawned_ns = nvml->asked_ns = clock_now_ns();
 	ev_timer_again(nvml->loop, &nvml->tick);
 	ev_io_init(&nvml->io, nvml_on_io, nvml->fd, EV_READ);
 	nvml->io.data = nvml;
@@ -312,6 +315,11 @@ static void nvml_look_for_silence(struct nvml *nvml)
 	uint64_t silent_ns = clock_now_ns() - nvml->asked_ns;
 	bool is_starting = nvml->awaited == 0;
 
+	/* It may have been moultd that was stopped. */
+	if (silent_ns >= NVML_SILENT_NS)
+		nvml_read(nvml);
+	if (!nvml->is_asking)
+		return;
 	if (silent_ns >= (is_starting ? NVML_START_STUCK_NS : NVML_STUCK_NS))
 		child_signal(&nvml->child, SIGKILL);
 	if (silent_ns < (is_starting ? NVML_START_SILENT_NS : NVML_SILENT_NS) ||

@@ -49,9 +49,10 @@ struct nvml {
 	struct child_listener listener;
 	int fd;
 	ev_io io;
-	ev_timer again;             /* starts another helper */
-	ev_timer tick;              /* asks although nobody wants to know */
-	double again_s;             /* the next time that takes so long */
+	ev_timer again; /* starts another helper */
+	ev_timer tick;  /* asks although nobody wants to know */
+	double again_s; /* the next time that takes so long */
+	uint64_t spawned_ns;
 	uint64_t n_asked;           /* number of the last question to any helper */
 	uint64_t awaited;           /* number of the report that comes next */
 	uint64_t asked_ns;          /* when the last question was sent */

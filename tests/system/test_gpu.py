@@ -48,8 +48,10 @@ def section(name="echo", device="cuda:0", mib=WEIGHTS, **keys):
 
 
 def begin(start, tmp_path, mib, *sections, reserve=0, library="fakegpu", head="", cards=1,
-          **keys):
+          visible=None, **keys):
     card = Card(tmp_path, mib, library, cards)
+    if visible is not None:
+        card.environment["CUDA_VISIBLE_DEVICES"] = visible
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "token").write_text("0")
     supervisor = head or f"[device cuda:0]\nreserve = {reserve}M\n"
@@ -188,8 +190,23 @@ def test_cards_are_known_by_uuid(start, tmp_path):
                      section("b", device=f"cuda:{UUIDS[1]}"), head="[device host]\n", cards=2)
     devices = moult.status()["supervisor"]["devices"]
     assert [d["uuid"] for d in devices] == [UUIDS[1]], devices
-    assert devices[0]["loaders_bytes"] == 2 * WEIGHTS * MIB
-    assert devices[0]["used_bytes"] == (DRIVER + 2 * WEIGHTS) * MIB
+    card = gpu(moult)
+    assert card["loaders_bytes"] == 2 * WEIGHTS * MIB
+    assert card["used_bytes"] == (DRIVER + 2 * WEIGHTS) * MIB
+
+
+@pytest.mark.parametrize("visible, uuid", [
+    ("1,0", UUIDS[1]),
+    (UUIDS[1], UUIDS[1]),
+    ("GPU-00000000", None),  # both of them
+    ("MIG-5c89852c-d268-5c3f-1b07-005d5ae1dc3f", None),
+])
+def test_numbers_count_in_what_is_visible(start, tmp_path, visible, uuid):
+    """What CUDA alone can tell is left to it: such a model has its budget only."""
+    moult, _ = begin(start, tmp_path, 512, visible=visible, cards=2)
+    assert glance(moult)["uuid"] == uuid
+    receipt = rotate(moult, tmp_path, 1)
+    assert receipt["outcome"] == "ok" and receipt["strategy"] == "overlap", receipt
 
 
 def test_replicas_need_room_on_the_card(start, tmp_path):
