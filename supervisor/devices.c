@@ -175,6 +175,7 @@ struct device *devices_gpu(struct devices *devices, const char *device)
 	}
 	if (gpu && gpu->uuid[0] == '\0' && uuid) {
 		(void)snprintf(gpu->uuid, sizeof(gpu->uuid), "%s", uuid);
+		nvml_want(&devices->nvml, uuid);
 		log_event(LOG_LEVEL_INFO, "gpu_found", "device=%s uuid=%s", name, uuid);
 	}
 	if (gpu)

@@ -331,6 +331,32 @@ static void nvml_look_for_silence(struct nvml *nvml)
 	          clock_ns_to_ms(silent_ns));
 }
 
+void nvml_want(struct nvml *nvml, const char *uuid)
+{
+	size_t i = 0;
+
+	while (i < NVML_CARDS_MAX && nvml->wanted[i][0] &&
+	       strcmp(nvml->wanted[i], uuid) != 0)
+		i++;
+	if (i == NVML_CARDS_MAX || nvml->wanted[i][0])
+		return;
+	(void)snprintf(nvml->wanted[i], sizeof(nvml->wanted[i]), "%s", uuid);
+	/* What is known was asked for without it. */
+	nvml->fresh_iteration = 0;
+}
+
+/* The places of the cards that are wanted. */
+static uint64_t nvml_wanted_cards(const struct nvml *nvml)
+{
+	uint64_t cards = 0;
+
+	for (unsigned int i = 0; i < nvml->report->n_cards; i++)
+		for (size_t j = 0; j < NVML_CARDS_MAX && nvml->wanted[j][0]; j++)
+			if (strcmp(nvml->report->cards[i].uuid, nvml->wanted[j]) == 0)
+				cards |= UINT64_C(1) << i;
+	return cards;
+}
+
 void nvml_ask(struct nvml *nvml)
 {
 	struct nvml_question question = { .number = nvml->n_asked + 1 };
@@ -342,6 +368,7 @@ void nvml_ask(struct nvml *nvml)
 		nvml_look_for_silence(nvml);
 		return;
 	}
+	question.cards = nvml_wanted_cards(nvml);
 	/* From before it is sent: what is reported is no older. */
 	asked_ns = clock_now_ns();
 	if (send(nvml->fd, &question, sizeof(question), MSG_DONTWAIT | MSG_NOSIGNAL) !=
@@ -387,7 +414,13 @@ void nvml_wait_start(struct nvml *nvml)
 
 bool nvml_refresh(struct nvml *nvml)
 {
-	return nvml_wait(nvml, clock_now_ns(), NVML_WAIT_MS);
+	/* What one round of the loop does counts as one moment. */
+	if (nvml->as_of_ns != 0 && nvml->fresh_iteration == ev_iteration(nvml->loop) + 1)
+		return true;
+	if (!nvml_wait(nvml, clock_now_ns(), NVML_WAIT_MS))
+		return false;
+	nvml->fresh_iteration = ev_iteration(nvml->loop) + 1;
+	return true;
 }
 
 const struct nvml_card *nvml_card(const struct nvml *nvml, const char *uuid,

@@ -64,6 +64,8 @@ struct nvml {
 	struct nvml_report *report; /* with those below NULL until one is needed */
 	struct nvml_report *incoming;
 	struct nvml_errors errors[NVML_CARDS_MAX];
+	char wanted[NVML_CARDS_MAX][NVML_UUID_BYTES]; /* cards that questions are about */
+	unsigned int fresh_iteration; /* of the loop, when somebody waited with success */
 };
 
 void nvml_init(struct nvml *nvml, struct ev_loop *loop, const char *program);
@@ -75,12 +77,16 @@ int nvml_start(struct nvml *nvml);
 /* Waits for the first report, NVML_START_MS at most: before anybody is served. */
 void nvml_wait_start(struct nvml *nvml);
 
+/* From now on questions are about the card @uuid as well: one costs the driver time for each
+ * card. */
+void nvml_want(struct nvml *nvml, const char *uuid);
 /* Sends a question unless one is under way. Never blocks. */
 void nvml_ask(struct nvml *nvml);
 /* The same for somebody who looks on: no more often than ten times a second. */
 void nvml_glance(struct nvml *nvml);
 /* Asks and waits for a report of now: NVML_WAIT_MS at most, and not at all once somebody has
- * waited so long for the one that is under way. False: none came. */
+ * waited so long for the one that is under way, nor for a second one in a round of the loop.
+ * False: none came. */
 bool nvml_refresh(struct nvml *nvml);
 
 /* The card @uuid in the last report; NULL: nothing is known of it that is newer than

@@ -258,7 +258,8 @@ static void nvml_library_read_events(struct nvml_library *library,
 	}
 }
 
-void nvml_library_read(struct nvml_library *library, struct nvml_report *ret_report)
+void nvml_library_read(struct nvml_library *library, uint64_t cards,
+                       struct nvml_report *ret_report)
 {
 	uint64_t begun_ns = clock_now_ns();
 
@@ -266,9 +267,13 @@ void nvml_library_read(struct nvml_library *library, struct nvml_report *ret_rep
 	memcpy(ret_report->driver, library->driver, sizeof(ret_report->driver));
 	for (unsigned int i = 0; i < library->n_cards; i++) {
 		struct nvml_card *card = &ret_report->cards[i];
-		int code = nvml_library_read_card(library, i, card);
+		int code;
 
 		memcpy(card->uuid, library->uuids[i], sizeof(card->uuid));
+		card->is_lost = true;
+		if (!(cards & UINT64_C(1) << i))
+			continue;
+		code = nvml_library_read_card(library, i, card);
 		if (code != NVML_SUCCESS)
 			(void)snprintf(ret_report->why, sizeof(ret_report->why), "%s: %s",
 			               card->uuid, library->error(code));

@@ -103,5 +103,7 @@ struct nvml_library {
 int nvml_library_open(struct nvml_library *library, const char *name, struct err *err);
 void nvml_library_close(struct nvml_library *library);
 
-/* Fills everything but the number. A card that was lost is looked for again. */
-void nvml_library_read(struct nvml_library *library, struct nvml_report *ret_report);
+/* Fills everything but the number, and of the cards those in the set @cards. One that was
+ * lost is looked for again. */
+void nvml_library_read(struct nvml_library *library, uint64_t cards,
+                       struct nvml_report *ret_report);

@@ -49,16 +49,20 @@ struct nvml_main_lost {
 
 /* True: no card has been seen for so long that another process may see more. */
 static bool nvml_main_is_lost(struct nvml_main_lost *lost,
-                              const struct nvml_report *report)
+                              const struct nvml_report *report, uint64_t cards)
 {
 	uint64_t now_ns = clock_now_ns();
+	bool has_looked = false;
 
 	for (unsigned int i = 0; i < report->n_cards; i++) {
+		has_looked |= cards >> i & 1;
 		if (!report->cards[i].is_lost) {
 			lost->n_reports = 0;
 			return false;
 		}
 	}
+	if (!has_looked)
+		return false;
 	if (lost->n_reports++ == 0)
 		lost->since_ns = now_ns;
 	return lost->n_reports >= NVML_MAIN_LOST_MIN &&
@@ -70,7 +74,7 @@ int main(void)
 	/* Too large for a stack that the driver's library shares. */
 	static struct nvml_report report;
 	static struct nvml_library library;
-	struct nvml_question question = { 0 };
+	struct nvml_question question = { .cards = NVML_ALL_CARDS };
 	struct nvml_main_lost lost = { 0 };
 	struct err err = ERR_NULL;
 	int r = nvml_library_open(&library, NVML_LIBRARY, &err);
@@ -80,14 +84,16 @@ int main(void)
 		return nvml_main_send(&report) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	}
 	for (;;) {
-		nvml_library_read(&library, &report);
+		nvml_library_read(&library, question.cards, &report);
 		report.number = question.number;
-		if (nvml_main_send(&report) < 0 || nvml_main_receive(&question) < 0)
+		if (nvml_main_send(&report) < 0)
 			break;
-		if (nvml_main_is_lost(&lost, &report)) {
+		if (nvml_main_is_lost(&lost, &report, question.cards)) {
 			(void)fprintf(stderr, "no card answers: %s\n", report.why);
 			break;
 		}
+		if (nvml_main_receive(&question) < 0)
+			break;
 	}
 	nvml_library_close(&library);
 	return lost.n_reports > 0 ? EXIT_FAILURE : EXIT_SUCCESS;

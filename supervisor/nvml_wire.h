@@ -22,8 +22,12 @@
 /* A figure that the driver does not give. */
 #define NVML_UNKNOWN UINT64_MAX
 
+/* All cards, as the first report has them. */
+#define NVML_ALL_CARDS UINT64_MAX
+
 struct nvml_question {
 	uint64_t number; /* from 1 */
+	uint64_t cards;  /* a bit for each that is to be looked at, by its place */
 };
 
 struct nvml_process {
@@ -34,9 +38,9 @@ struct nvml_process {
 
 struct nvml_card {
 	char uuid[NVML_UUID_BYTES]; /* "GPU-..." */
-	uint32_t is_lost;           /* the figures below could not be had */
-	uint32_t has_list;          /* of all processes: who is not below is not on it */
-	uint32_t n_processes;       /* of those below */
+	uint32_t is_lost;  /* the figures below could not be had, or were not asked for */
+	uint32_t has_list; /* of all processes: who is not below is not on it */
+	uint32_t n_processes; /* of those below */
 	uint32_t unused;
 	uint64_t total_bytes;
 	uint64_t used_bytes; /* by everybody, the driver's own included */

@@ -135,7 +135,10 @@ def test_the_card_decides(start, tmp_path, mib, wanted, strategy):
 
 def test_what_people_see(start, tmp_path):
     moult, _ = begin(start, tmp_path, 3 * WEIGHTS)
-    rotate(moult, tmp_path, 1)
+    # Each of the four was had in time: on a busy machine one may be missing.
+    assert any(card["reclaim"]["verdict"] == "freed" and
+               None not in (card["before_bytes"], card["peak_bytes"], card["after_bytes"])
+               for card in (rotate(moult, tmp_path, i)["gpu"] for i in range(1, 9)))
     gpu(moult)
     metrics = moult.get("/metrics")[1].decode()
     label = f'{{device="cuda:0",uuid="{UUIDS[0]}"}}'

@@ -61,7 +61,7 @@ static void test_reads(void **state)
 		struct nvml_report report;
 
 		open_fake(&library, folders[i]);
-		nvml_library_read(&library, &report);
+		nvml_library_read(&library, NVML_ALL_CARDS, &report);
 		assert_int_equal(report.is_open, 1);
 		assert_int_equal(report.n_cards, 2);
 		assert_string_equal(report.driver, "999.9");
@@ -76,6 +76,10 @@ static void test_reads(void **state)
 			assert_true(report.cards[j].has_list);
 		}
 		assert_string_not_equal(report.cards[0].uuid, report.cards[1].uuid);
+		nvml_library_read(&library, 2, &report);
+		assert_true(report.cards[0].is_lost);
+		assert_false(report.cards[1].is_lost);
+		assert_int_equal(report.cards[1].total_bytes, 1000 * MIB);
 		nvml_library_close(&library);
 	}
 }
@@ -94,12 +98,12 @@ static void test_a_lost_card_keeps_its_place(void **state)
 	(void)fputs("fail\n", file);
 	assert_int_equal(fclose(file), 0);
 	assert_int_equal(setenv("NVIDIA_FAKE_CONTROL", path, 1), 0);
-	nvml_library_read(&library, &report);
+	nvml_library_read(&library, NVML_ALL_CARDS, &report);
 	(void)unlink(path);
 	assert_int_equal(report.n_cards, 2);
 	assert_true(report.cards[0].is_lost && report.cards[1].is_lost);
 	assert_non_null(strstr(report.why, "GPU is lost"));
-	nvml_library_read(&library, &report);
+	nvml_library_read(&library, NVML_ALL_CARDS, &report);
 	assert_false(report.cards[0].is_lost);
 	nvml_library_close(&library);
 }
@@ -114,17 +118,17 @@ static void test_an_error_is_told_once(void **state)
 	(void)state;
 	assert_int_equal(setenv("NVIDIA_FAKE_CONTROL", path, 1), 0);
 	open_fake(&library, "fakegpu");
-	nvml_library_read(&library, &report);
+	nvml_library_read(&library, NVML_ALL_CARDS, &report);
 	assert_int_equal(report.n_xids, 0);
 	file = fopen(path, "we");
 	assert_non_null(file);
 	(void)fputs("xid 79 1\n", file);
 	assert_int_equal(fclose(file), 0);
-	nvml_library_read(&library, &report);
+	nvml_library_read(&library, NVML_ALL_CARDS, &report);
 	assert_int_equal(report.n_xids, 1);
 	assert_int_equal(report.xids[0].card, 0);
 	assert_int_equal(report.xids[0].xid, 79);
-	nvml_library_read(&library, &report);
+	nvml_library_read(&library, NVML_ALL_CARDS, &report);
 	assert_int_equal(report.n_xids, 0);
 	(void)unlink(path);
 	nvml_library_close(&library);
