@@ -34,6 +34,7 @@ struct device_use {
 	uint64_t now_bytes;    /* as of the last device_measure() */
 	uint64_t peak_bytes;   /* most that was ever measured */
 	/* nvml */
+	uint64_t added_ns;
 	bool has_baseline;
 	bool is_dead;            /* reaped: what it held may or may not be back */
 	uint64_t baseline_bytes; /* held by others than loaders when this one was added */

@@ -114,6 +114,7 @@ void device_add(struct device *device, struct device_use *use, pid_t pid,
 		.pid = pid,
 		.fd = -1,
 		.claim_bytes = claim_bytes,
+		.added_ns = clock_now_ns(),
 	};
 	device_nvml_take_baseline(use, card, NULL);
 	LIST_INSERT_HEAD(&device->uses, use, link);
@@ -124,7 +125,9 @@ void device_note_placing(struct device_use *use)
 	const struct nvml_card *card = device_nvml_look(use->device);
 
 	use->before_bytes = card ? card->used_bytes : 0;
-	/* It holds nothing yet. */
+	/* It holds nothing yet: any report since it came is as good as one of then. */
+	if (!card && use->device && use->device->nvml)
+		card = nvml_card(use->device->nvml, use->device->uuid, use->added_ns);
 	device_nvml_take_baseline(use, card, use);
 }
 
