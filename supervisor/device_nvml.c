@@ -129,6 +129,8 @@ void device_note_placing(struct device_use *use)
 	if (!card && use->device && use->device->nvml)
 		card = nvml_card(use->device->nvml, use->device->uuid, use->added_ns);
 	device_nvml_take_baseline(use, card, use);
+	if (use->device && use->device->nvml)
+		nvml_note_change(use->device->nvml);
 }
 
 void device_note_placed(struct device_use *use)
@@ -188,6 +190,7 @@ enum device_reclaim device_reclaim(struct device_use *use, uint64_t reaped_ns)
 	if (!device || !device->nvml)
 		return DEVICE_RECLAIM_DONE;
 	use->is_dead = true;
+	nvml_note_change(device->nvml);
 	if (!use->has_baseline || device->nvml->state != NVML_UP)
 		return DEVICE_RECLAIM_UNKNOWN;
 	nvml_ask(device->nvml);

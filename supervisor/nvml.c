@@ -342,7 +342,7 @@ void nvml_want(struct nvml *nvml, const char *uuid)
 		return;
 	(void)snprintf(nvml->wanted[i], sizeof(nvml->wanted[i]), "%s", uuid);
 	/* What is known was asked for without it. */
-	nvml->fresh_iteration = 0;
+	nvml_note_change(nvml);
 }
 
 /* The places of the cards that are wanted. */
@@ -362,12 +362,10 @@ void nvml_ask(struct nvml *nvml)
 	struct nvml_question question = { .number = nvml->n_asked + 1 };
 	uint64_t asked_ns;
 
-	if (nvml->state != NVML_UP || nvml->fd < 0)
-		return;
-	if (nvml->is_asking) {
+	if (nvml->state == NVML_UP && nvml->is_asking)
 		nvml_look_for_silence(nvml);
+	if (nvml->state != NVML_UP || nvml->fd < 0 || nvml->is_asking)
 		return;
-	}
 	question.cards = nvml_wanted_cards(nvml);
 	/* From before it is sent: what is reported is no older. */
 	asked_ns = clock_now_ns();
@@ -396,7 +394,8 @@ static bool nvml_wait(struct nvml *nvml, uint64_t since_ns, unsigned int wait_ms
 		uint64_t now_ns = clock_now_ns();
 
 		nvml_ask(nvml);
-		if (now_ns >= end_ns || nvml->is_silent || nvml->is_late) {
+		if (now_ns >= end_ns || nvml->fd < 0 || nvml->is_silent ||
+		    nvml->is_late) {
 			nvml->is_late = true;
 			return false;
 		}
@@ -412,9 +411,15 @@ void nvml_wait_start(struct nvml *nvml)
 		(void)nvml_wait(nvml, 0, NVML_START_MS);
 }
 
+void nvml_note_change(struct nvml *nvml)
+{
+	nvml->fresh_iteration = 0;
+}
+
 bool nvml_refresh(struct nvml *nvml)
 {
-	/* What one round of the loop does counts as one moment. */
+	/* A round of the loop is one moment, but for what nvml_note_change() was told of: a
+	 * loader may go a long way in one. */
 	if (nvml->as_of_ns != 0 && nvml->fresh_iteration == ev_iteration(nvml->loop) + 1)
 		return true;
 	if (!nvml_wait(nvml, clock_now_ns(), NVML_WAIT_MS))

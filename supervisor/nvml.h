@@ -84,9 +84,11 @@ void nvml_want(struct nvml *nvml, const char *uuid);
 void nvml_ask(struct nvml *nvml);
 /* The same for somebody who looks on: no more often than ten times a second. */
 void nvml_glance(struct nvml *nvml);
+/* A loader is about to take memory, or has given it back: what is known is not of now. */
+void nvml_note_change(struct nvml *nvml);
 /* Asks and waits for a report of now: NVML_WAIT_MS at most, and not at all once somebody has
- * waited so long for the one that is under way, nor for a second one in a round of the loop.
- * False: none came. */
+ * waited so long for the one that is under way, nor for a second one in a round of the loop
+ * without a change. False: none came. */
 bool nvml_refresh(struct nvml *nvml);
 
 /* The card @uuid in the last report; NULL: nothing is known of it that is newer than

@@ -3,7 +3,7 @@
 /*
  * A moult-nvml that breaks its protocol: NVIDIA_FAKE_HELPER says how. Its first report is as
  * the word demands, and so is the answer to each question, unless the word is "later-...":
- * then the first report is sound. It lives until it is killed.
+ * then the first report is sound. It lives until it is killed, for a minute at most.
  */
 
 #include <stdio.h>
@@ -97,6 +97,7 @@ int main(void)
 	const char *how = getenv("NVIDIA_FAKE_HELPER");
 	struct nvml_question question = { 0 };
 
+	(void)alarm(60);
 	if (!how)
 		how = "";
 	hostile_fill(&packet, 0);
