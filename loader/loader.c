@@ -265,6 +265,7 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 		.weights_bytes = loader->weights.bytes,
 		.is_lean = config->is_lean,
 		.threads = config->threads,
+		.working_bytes = config->working_bytes,
 		.max_batch = config->max_batch,
 		.inputs = config->inputs,
 		.n_inputs = config->n_inputs,

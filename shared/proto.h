@@ -41,7 +41,7 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 3
+#define PROTO_VERSION 4
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
@@ -156,7 +156,9 @@ struct proto_answer {
 	uint64_t head_offset;
 	uint64_t body_offset;
 	uint64_t body_bytes;
-	uint64_t compute_ns; /* spent inside the engine for this request's batch */
+	/* Of this request's batch, inside the engine. */
+	uint32_t compute_us;
+	uint32_t peak_kib; /* memory that it took there; 0: not known */
 };
 
 /* Supervisor to loader: the part that carried this token may be overwritten. Every part is

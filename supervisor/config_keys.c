@@ -118,6 +118,26 @@ static const struct config_key model_keys[] = {
 		.help = "Threads that one inference may use.",
 	},
 	{
+		.name = "working_memory",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, working_memory_bytes),
+		.min = 0,
+		.max = 1024 * GIB,
+		.fallback = "0",
+		.help = "Memory that computing one batch may take beside the weights, so "
+			"that no request takes what others need; 0 sets no limit.\n"
+			"A request that needs more is answered with status 413, which "
+			"says how much it needs, and the loader serves on; what is as "
+			"large in every dimension is refused for a minute without being "
+			"tried, and requests that do not fit together are computed one "
+			"by one.\n"
+			"For engine\n"
+			".Cm torch\n"
+			"on the device\n"
+			".Cm cpu .",
+	},
+	{
 		.name = "replicas",
 		.type = CONFIG_TYPE_UINT,
 		.class = CONFIG_LIVE,

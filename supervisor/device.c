@@ -34,6 +34,9 @@ static void device_note(struct device *device)
 		use->now_bytes = device->ops->held(use);
 		if (use->now_bytes > use->peak_bytes)
 			use->peak_bytes = use->now_bytes;
+		/* Until then its claim stood for it. */
+		if (use->unseen_ns && device->nvml->as_of_ns >= use->unseen_ns)
+			use->claim_bytes = use->unseen_ns = 0;
 	}
 }
 

@@ -35,6 +35,7 @@ struct device_use {
 	uint64_t peak_bytes;   /* most that was ever measured */
 	/* nvml */
 	uint64_t added_ns;
+	uint64_t unseen_ns; /* has placed its weights then, in no report yet; 0: seen */
 	bool has_baseline;
 	bool is_dead;            /* reaped: what it held may or may not be back */
 	uint64_t baseline_bytes; /* held by others than loaders when this one was added */

@@ -140,8 +140,12 @@ void device_note_placed(struct device_use *use)
 
 	if (!use->device)
 		return;
-	use->claim_bytes = 0;
 	card = device_nvml_look(use->device);
+	/* Its claim stands for it until a report has it, if there is to be one. */
+	if (!card && use->device->nvml && use->device->nvml->state == NVML_UP)
+		use->unseen_ns = clock_now_ns();
+	else
+		use->claim_bytes = 0;
 	if (card && use->before_bytes && card->used_bytes > use->before_bytes)
 		use->placed_bytes = card->used_bytes - use->before_bytes;
 	/* What it holds can be taken out where the driver says how much that is. */

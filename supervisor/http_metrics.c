@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "supervisor/http_conn.h"
+#include "supervisor/histogram.h"
 #include "supervisor/http_meta.h"
 
 struct metric {
@@ -149,6 +150,38 @@ static void http_metrics_devices(FILE *stream, const struct http_models *models)
 		                    device_figures(&devices->gpus[j]).xids);
 }
 
+static void http_metrics_memory(FILE *stream, const struct http_models *models)
+{
+	static const char name[] = "moult_request_memory_bytes";
+	const struct model *model;
+
+	http_metrics_head(
+		stream, name, "histogram",
+		"Memory of the device that computing took beside the weights, of "
+		"the batch that a request was in.");
+	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
+		const struct histogram *memory = model_memory(model);
+		uint64_t below = 0;
+
+		for (unsigned int j = 0; j < HISTOGRAM_BUCKETS; j++) {
+			below += memory->counts[j];
+			(void)fprintf(stream,
+			              "%s_bucket{model=\"%s\",le=\"%llu\"} %llu\n", name,
+			              model_name(model),
+			              (unsigned long long)histogram_bound(j),
+			              (unsigned long long)below);
+		}
+		(void)fprintf(stream,
+		              "%s_bucket{model=\"%s\",le=\"+Inf\"} %llu\n"
+		              "%s_sum{model=\"%s\"} %llu\n"
+		              "%s_count{model=\"%s\"} %llu\n",
+		              name, model_name(model), (unsigned long long)memory->count,
+		              name, model_name(model),
+		              (unsigned long long)memory->sum_bytes, name,
+		              model_name(model), (unsigned long long)memory->count);
+	}
+}
+
 static void http_metrics_config(FILE *stream, const struct http_models *models)
 {
 	static const char name[] = "moult_config_refused";
@@ -209,6 +242,7 @@ char *http_metrics_print(const struct http_models *models, const struct http *ht
 	http_metrics_failures(stream, models);
 	http_metrics_states(stream, models);
 	http_metrics_devices(stream, models);
+	http_metrics_memory(stream, models);
 	http_metrics_config(stream, models);
 	http_metrics_of_http(stream, http);
 	if (fclose(stream) != 0) {

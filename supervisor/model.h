@@ -22,6 +22,7 @@
 struct control_call;
 struct device;
 struct devices;
+struct histogram;
 struct model;
 struct numbers;
 struct receipt;
@@ -132,6 +133,8 @@ const struct config_model *model_good_config(const struct model *model);
 /* Why the last reload failed; "" after a good one. Borrowed. */
 const char *model_last_error(const struct model *model);
 const struct request_counts *model_counts(const struct model *model);
+/* Of the memory that computing took. */
+const struct histogram *model_memory(const struct model *model);
 /* See recorder_start(). model_stop() ends it. */
 int model_record(struct model *model, struct control_call *call, unsigned int count,
                  uint64_t timeout_ns, struct err *err);

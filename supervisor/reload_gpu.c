@@ -72,7 +72,11 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 		facts.old_bytes = reload_gpu_replicas_bytes(model, gpu);
 		if (old->gpu_use.device == gpu &&
 		    (old == model->active || old == model->retiring)) {
-			facts.old_bytes += old->gpu_use.now_bytes;
+			facts.old_bytes +=
+				old->gpu_use.unseen_ns && old->gpu_use.claim_bytes >
+								  old->gpu_use.now_bytes
+					? old->gpu_use.claim_bytes
+					: old->gpu_use.now_bytes;
 			facts.headroom_bytes = reload_gpu_minus(old->gpu_use.peak_bytes,
 			                                        old->gpu_use.now_bytes);
 		}
@@ -106,6 +110,7 @@ void reload_gpu_keep_place(const struct model *model, struct generation *old)
 	if (model->candidate)
 		place_bytes = reload_gpu_minus(place_bytes,
 		                               model->candidate->gpu_use.claim_bytes);
+	old->gpu_use.unseen_ns = 0;
 	if (old->gpu_use.claim_bytes < place_bytes)
 		old->gpu_use.claim_bytes = place_bytes;
 }
