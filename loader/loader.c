@@ -266,6 +266,9 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 	const struct model_config *config = &loader->config;
 	int r = 0;
 
+	/* Before any library looks: the driver counts its cards once. */
+	if (config->gpu && setenv("CUDA_VISIBLE_DEVICES", config->gpu, 1) < 0)
+		return err_set(err, ENGINE_E_FAILED, "out of memory");
 	if (!loader->api)
 		r = engine_host_open(&loader->api, config->engine_dir, config->engine,
 		                     err);

@@ -141,6 +141,7 @@ static int model_config_texts(struct model_config *config, struct err *err)
 		{ "engine_dir", &config->engine_dir, true },
 		{ "path", &config->path, false },
 		{ "device", &config->device, true },
+		{ "gpu", &config->gpu, false },
 		{ "warmup_request", &config->warmup_request, false },
 		{ "golden", &config->golden, false },
 		{ "weights_sha256", &config->weights_sha256, false },

@@ -25,6 +25,7 @@ struct model_config {
 	const char *engine_dir;
 	const char *path; /* NULL: no model file */
 	const char *device;
+	const char *gpu;            /* UUID of the only card to see, or NULL */
 	const char *warmup_request; /* NULL: zeros */
 	const char *golden;         /* directory; NULL: none */
 	const char *secrets_env;    /* taken out of the options; NULL: none */

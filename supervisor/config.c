@@ -47,6 +47,17 @@ static int find_beside(const char *name, bool is_dir, const char *fallback,
 	return *ret_path ? 0 : -ENOMEM;
 }
 
+int config_find_helper(const char *name, char **ret_path)
+{
+	FREE char *installed = NULL;
+
+	if (asprintf(&installed, "%s/%s", MOULT_HELPER_DIR, name) < 0) {
+		installed = NULL;
+		return -ENOMEM;
+	}
+	return find_beside(name, false, installed, ret_path);
+}
+
 static int fill_places(struct config *config)
 {
 	int r = 0;
@@ -138,7 +149,11 @@ int config_set_all_defaults(struct config *config, struct err *err)
 {
 	int r = config_set_defaults(&config_supervisor_table, config, err);
 
-	return r < 0 ? r : config_set_defaults(&config_device_table, &config->host, err);
+	if (r == 0)
+		r = config_set_defaults(&config_device_table, &config->host, err);
+	if (r == 0)
+		r = config_set_defaults(&config_device_table, &config->gpu_fallback, err);
+	return r;
 }
 
 int config_complete(struct config *config, struct err *err)

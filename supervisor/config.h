@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * What the operator asked for: [supervisor], [device host] and one [model NAME] per model,
+ * What the operator asked for: [supervisor], [device NAME] and one [model NAME] per model,
  * from moult.conf and models.d/ *.conf.
  *
  * A configuration is read whole into a fresh struct, checked whole, and then used or
@@ -23,6 +23,8 @@
 #define CONFIG_OPTIONS_MAX  32
 #define CONFIG_NAMES_MAX    32
 #define CONFIG_NAME_MAX     64
+#define CONFIG_GPUS_MAX     16
+#define CONFIG_DEVICE_MAX   64 /* bytes of a device's name, terminated */
 #define CONFIG_REPLICAS_MAX 16
 
 /* What must happen before a changed key counts. */
@@ -45,6 +47,12 @@ enum config_strategy {
 struct config_device {
 	uint64_t budget_bytes;  /* 0: as much as there is */
 	uint64_t reserve_bytes; /* is left free */
+};
+
+struct config_gpu {
+	char name[CONFIG_DEVICE_MAX]; /* "cuda:0", "cuda:GPU-..." */
+	unsigned int line;
+	struct config_device device;
 };
 
 struct config_option {
@@ -100,9 +108,10 @@ struct config_model {
 	uint64_t commit_timeout_ns;
 	uint64_t warmup_timeout_ns;
 	uint64_t drain_timeout_ns;
-	uint64_t stop_timeout_ns;  /* from the question to SIGTERM */
-	uint64_t stall_timeout_ns; /* leases held without any progress */
-	uint32_t death_limit;      /* useless loaders within death_window: FAILED */
+	uint64_t stop_timeout_ns;    /* from the question to SIGTERM */
+	uint64_t reclaim_timeout_ns; /* from the end to its memory being back */
+	uint64_t stall_timeout_ns;   /* leases held without any progress */
+	uint32_t death_limit;        /* useless loaders within death_window: FAILED */
 	uint64_t death_window_ns;
 	uint64_t retry_delay_ns;  /* 0: never */
 	uint64_t watch_window_ns; /* 0: none */
@@ -138,6 +147,9 @@ struct config {
 	uint64_t shutdown_timeout_ns;
 
 	struct config_device host;
+	struct config_device gpu_fallback; /* of GPUs without a section */
+	struct config_gpu gpus[CONFIG_GPUS_MAX];
+	size_t n_gpus;
 
 	struct config_model *models[CONFIG_MODELS_MAX];
 	size_t n_models;
@@ -170,6 +182,10 @@ int config_keep_restart_keys(struct config *fresh, const struct config *running)
 int config_model_keep_restart_keys(struct config_model *fresh,
                                    const struct config_model *running);
 
+/* Where the program @name of moult's is: beside moultd, or where it is installed. The caller
+ * frees *ret_path. 0 or -ENOMEM. */
+int config_find_helper(const char *name, char **ret_path);
+
 /* True when a key of class NEW_GENERATION differs. */
 bool config_model_needs_generation(const struct config_model *running,
                                    const struct config_model *fresh);
@@ -182,6 +198,7 @@ struct config_manner {
 	/* How it comes by its weights, in the words of shared/proto.h. */
 	const char *weights;        /* NULL: private */
 	const char *weights_sha256; /* NULL: not known */
+	const char *gpu; /* UUID of the one card that it sees; NULL: as moultd does */
 };
 
 /* The LOAD payload for a loader (shared/proto.h): only NEW_GENERATION keys and what the
@@ -195,7 +212,7 @@ char *config_to_json(const struct config *config);
 /* @model's section as it could stand in a file, every key with its value. The caller frees
  * the text. NULL: out of memory. */
 char *config_model_to_text(const struct config_model *model);
-/* The same of [supervisor] and [device host]. */
+/* The same of [supervisor] and every [device NAME]. */
 char *config_head_to_text(const struct config *config);
 /* Reads such a text: a configuration of that one model, with loader and engines as @like
  * has them. 0 or -errno with a sentence. */

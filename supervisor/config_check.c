@@ -40,16 +40,32 @@ static bool is_number_up_to(const char *text, unsigned long max)
 	       strtoul(text, NULL, 10) <= max;
 }
 
+/* "cuda:GPU-" and 8-4-4-4-12 hexadecimal digits. */
+static bool is_gpu_uuid(const char *text)
+{
+	static const char pattern[] = "cuda:GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+
+	if (strlen(text) != sizeof(pattern) - 1)
+		return false;
+	for (size_t i = 0; pattern[i]; i++)
+		if (pattern[i] == 'x' ? !strchr("0123456789abcdef", text[i])
+		                      : text[i] != pattern[i])
+			return false;
+	return true;
+}
+
 int config_check_device(const char *text, struct err *err)
 {
 	if (strcmp(text, "cpu") == 0 || strcmp(text, "cuda") == 0)
 		return 0;
 	if (strncmp(text, "cuda:", 5) == 0 && is_number_up_to(text + 5, 63))
 		return 0;
-	return err_set(
-		err, -EINVAL,
-		"'%.80s' is no device: allowed are cpu, cuda and cuda:0 to cuda:63",
-		text);
+	if (is_gpu_uuid(text))
+		return 0;
+	return err_set(err, -EINVAL,
+	               "'%.80s' is no device: allowed are cpu, cuda, cuda:0 to cuda:63 "
+	               "and cuda:GPU-UUID as nvidia-smi -L prints it",
+	               text);
 }
 
 int config_check_socket(const char *text, struct err *err)

@@ -201,26 +201,58 @@ static int open_supervisor(struct parser *parser)
 	return 0;
 }
 
+/* The settings of the device @name; NULL after a refusal. */
+static struct config_device *find_device(struct parser *parser, const char *name)
+{
+	struct config *config = parser->config;
+	struct config_gpu *gpu = &config->gpus[config->n_gpus];
+	struct err why;
+
+	if (strcmp(name, "host") == 0) {
+		if (parser->host_line)
+			(void)fail(parser, parser->line, -EINVAL,
+			           "%s: stands on line %u already: keep one",
+			           parser->label, parser->host_line);
+		parser->host_line = parser->line;
+		return parser->result < 0 ? NULL : &config->host;
+	}
+	if (strncmp(name, "cuda:", 5) != 0 || config_check_device(name, &why) < 0) {
+		(void)fail(parser, parser->line, -EINVAL,
+		           "%s: is no device that has settings: allowed are [device "
+		           "host], [device cuda:N] and [device cuda:GPU-UUID]",
+		           parser->label);
+		return NULL;
+	}
+	for (size_t i = 0; i < config->n_gpus; i++)
+		if (strcmp(config->gpus[i].name, name) == 0)
+			(void)fail(parser, parser->line, -EINVAL,
+			           "%s: stands on line %u already: keep one",
+			           parser->label, config->gpus[i].line);
+	if (config->n_gpus == CONFIG_GPUS_MAX)
+		(void)fail(parser, parser->line, -EINVAL,
+		           "%s: is one more than the %d GPUs that one moultd knows",
+		           parser->label, CONFIG_GPUS_MAX);
+	if (parser->result < 0)
+		return NULL;
+	*gpu = (struct config_gpu){ .line = parser->line,
+		                    .device = config->gpu_fallback };
+	(void)snprintf(gpu->name, sizeof(gpu->name), "%s", name);
+	config->n_gpus++;
+	return &gpu->device;
+}
+
 static int open_device(struct parser *parser, const char *name)
 {
-	if (strcmp(name, "host") != 0)
-		return fail(
-			parser, parser->line, -EINVAL,
-			"%s: is no device that has settings: allowed is [device host]",
-			parser->label);
 	if (parser->kind == CONFIG_FILE_MODEL)
 		return fail(
 			parser, parser->line, -EINVAL,
 			"%s: belongs into the main file; a file of models_dir holds one "
 			"[model NAME]",
 			parser->label);
-	if (parser->host_line)
-		return fail(parser, parser->line, -EINVAL,
-		            "%s: stands on line %u already: keep one", parser->label,
-		            parser->host_line);
-	parser->host_line = parser->line;
+	parser->object = find_device(parser, name);
+	if (!parser->object)
+		return parser->result;
 	parser->table = &config_device_table;
-	parser->object = &parser->config->host;
 	return 0;
 }
 
@@ -293,7 +325,7 @@ static int open_section(struct parser *parser, char *text)
 	if (strncmp(text, "device", 6) == 0 && (text[6] == ' ' || text[6] == '\t'))
 		return open_device(parser, text + 6 + strspn(text + 6, " \t"));
 	return fail(parser, parser->line, -EINVAL,
-	            "%s: is no section: allowed are [supervisor], [device host] and "
+	            "%s: is no section: allowed are [supervisor], [device NAME] and "
 	            "[model NAME]",
 	            parser->label);
 }
@@ -305,7 +337,7 @@ static int fail_unknown(struct parser *parser, const char *name)
 		const char *label;
 	} others[] = {
 		{ &config_supervisor_table, "[supervisor]" },
-		{ &config_device_table, "[device host]" },
+		{ &config_device_table, "a [device NAME] section" },
 		{ &config_model_table, "a [model NAME] section" },
 	};
 	const struct config_key *nearest = config_table_nearest(parser->table, name);

@@ -91,7 +91,9 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_text(json, "engine", model->engine);
 	failed |= set_text(json, "engine_dir", config->engine_dir);
 	failed |= set_text(json, "path", model->path);
-	failed |= set_text(json, "device", model->device);
+	/* The one card that it sees is its first. */
+	failed |= set_text(json, "device", manner.gpu ? "cuda:0" : model->device);
+	failed |= set_text(json, "gpu", manner.gpu);
 	failed |= set_number(json, "threads", model->threads);
 	failed |= set_number(json, "working_bytes", model->working_memory_bytes);
 	failed |= set_number(json, "max_batch", model->max_batch);
@@ -150,6 +152,7 @@ char *config_to_json(const struct config *config)
 {
 	json_t *json = json_object();
 	json_t *supervisor = json_object();
+	json_t *devices = json_object();
 	json_t *host = json_object();
 	json_t *models = json_object();
 	int failed = 0;
@@ -169,7 +172,14 @@ char *config_to_json(const struct config *config)
 		failed |= json_object_set_new(models, model->name, object);
 	}
 	failed |= json_object_set_new(json, "supervisor", supervisor);
-	failed |= json_object_set_new(json, "devices", json_pack("{s:o}", "host", host));
+	failed |= json_object_set_new(devices, "host", host);
+	for (size_t i = 0; i < config->n_gpus; i++) {
+		json_t *gpu = json_object();
+
+		failed |= set_keys(gpu, &config_device_table, &config->gpus[i].device);
+		failed |= json_object_set_new(devices, config->gpus[i].name, gpu);
+	}
+	failed |= json_object_set_new(json, "devices", devices);
 	failed |= json_object_set_new(json, "models", models);
 	return print_and_drop(json, failed);
 }

@@ -68,9 +68,21 @@ static const struct config_key model_keys[] = {
 		.class = CONFIG_NEW_GENERATION,
 		AT(config_model, device),
 		.fallback = "cpu",
-		.value = "cpu, cuda or cuda:N",
+		.value = "cpu, cuda, cuda:N or cuda:GPU-UUID",
 		.check = config_check_device,
-		.help = "Where the model computes.",
+		.help = "Where the model computes.\n"
+			".Cm cuda:N\n"
+			"is the card of that number as\n"
+			".Ql nvidia-smi -L\n"
+			"counts, or in\n"
+			".Ev CUDA_VISIBLE_DEVICES\n"
+			"when\n"
+			".Xr moultd 8\n"
+			"has that; it is known by its UUID from then on, and the loader "
+			"sees that card alone.\n"
+			"A card that is not there is refused.\n"
+			"The memory of a GPU counts like that of the host: the stricter "
+			"of the two decides how a reload goes.",
 	},
 	{
 		.name = "input",
@@ -427,6 +439,22 @@ static const struct config_key model_keys[] = {
 		.fallback = "10s",
 		.help = "How long a loader that was asked to end may take before it is "
 			"terminated.",
+	},
+	{
+		.name = "reclaim_timeout",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config_model, reclaim_timeout_ns),
+		.min = 10 * MS,
+		.max = 1 * HOUR,
+		.fallback = "10s",
+		.help = "How long the memory of a loader that is gone may take to be back "
+			"on its GPU.\n"
+			"The loader must have left the driver's list and the bytes in use "
+			"must be back where they were when it came.\n"
+			"What is not back by then is named in the receipt, and a reload "
+			"that needs it is refused.\n"
+			"Without a GPU nothing is waited for.",
 	},
 	{
 		.name = "stall_timeout",

@@ -212,7 +212,8 @@ static const struct config_key device_keys[] = {
 		.max = 1024 * GIB,
 		.fallback = "0",
 		.help = "Memory that all loaders together may hold.\n"
-			"With 0 it is what the machine and the control group leave.\n"
+			"With 0 it is what the machine and the control group, or the GPU, "
+			"leave.\n"
 			"A reload that would need more first lets the old generation "
 			"go, see\n"
 			".Cm strategy .",

@@ -64,6 +64,10 @@ char *config_head_to_text(const struct config *config)
 	(void)fprintf(out, "[device host]\n");
 	if (r == 0)
 		r = print_table(out, &config_device_table, &config->host);
+	for (size_t i = 0; r == 0 && i < config->n_gpus; i++) {
+		(void)fprintf(out, "[device %s]\n", config->gpus[i].name);
+		r = print_table(out, &config_device_table, &config->gpus[i].device);
+	}
 	if (ferror(out))
 		r = -ENOMEM;
 	if (fclose(out) != 0 || r < 0)

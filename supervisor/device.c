@@ -2,32 +2,12 @@
 #include "supervisor/device.h"
 
 #include <assert.h>
-#include <sys/stat.h>
-
-#include "supervisor/memory.h"
-
-void device_init(struct device *device, const char *name)
-{
-	*device = (struct device){ .name = name };
-	LIST_INIT(&device->uses);
-}
+#include <stdio.h>
 
 void device_fini(struct device *device)
 {
 	assert(LIST_EMPTY(&device->uses));
 	(void)device;
-}
-
-void device_add(struct device *device, struct device_use *use, pid_t pid,
-                uint64_t claim_bytes)
-{
-	*use = (struct device_use){
-		.device = device,
-		.pid = pid,
-		.fd = -1,
-		.claim_bytes = claim_bytes,
-	};
-	LIST_INSERT_HEAD(&device->uses, use, link);
 }
 
 void device_add_memory(struct device *device, struct device_use *use, int fd,
@@ -46,43 +26,41 @@ void device_remove(struct device_use *use)
 	use->now_bytes = use->claim_bytes = 0;
 }
 
-static uint64_t device_measure_use(const struct device_use *use)
-{
-	struct memory_sample sample = { 0 };
-	struct stat memory;
-
-	if (use->pid == 0)
-		return fstat(use->fd, &memory) < 0 ? 0 : (uint64_t)memory.st_blocks * 512;
-	memory_add_process(&sample, use->pid);
-	return sample.loader_anon_bytes;
-}
-
-void device_measure(struct device *device)
+static void device_note(struct device *device)
 {
 	struct device_use *use;
 
 	LIST_FOREACH (use, &device->uses, link) {
-		use->now_bytes = device_measure_use(use);
+		use->now_bytes = device->ops->held(use);
 		if (use->now_bytes > use->peak_bytes)
 			use->peak_bytes = use->now_bytes;
+		/* Until then its claim stood for it. */
+		if (use->unseen_ns && device->nvml->as_of_ns >= use->unseen_ns)
+			use->claim_bytes = use->unseen_ns = 0;
 	}
 }
 
-struct device_room device_room(struct device *device)
+bool device_measure(struct device *device)
 {
-	struct memory_sample machine = memory_read();
+	bool is_fresh = device->ops->refresh(device);
+
+	device_note(device);
+	return is_fresh;
+}
+
+struct device_room device_room_seen(struct device *device)
+{
 	struct device_room room = {
 		.budget_bytes = device->config.budget_bytes ? device->config.budget_bytes
 		                                            : UINT64_MAX,
 		.reserve_bytes = device->config.reserve_bytes,
-		.available_bytes =
-			machine.available_bytes ? machine.available_bytes : UINT64_MAX,
 	};
 	struct device_use *use;
 	uint64_t claimed_bytes = 0;
 	uint64_t leaving_bytes = 0;
 
-	device_measure(device);
+	device_note(device);
+	room.available_bytes = device->ops->available(device);
 	LIST_FOREACH (use, &device->uses, link) {
 		uint64_t missing = use->claim_bytes > use->now_bytes
 		                           ? use->claim_bytes - use->now_bytes
@@ -103,6 +81,12 @@ struct device_room device_room(struct device *device)
 		                                ? claimed_bytes
 		                                : room.available_bytes;
 	return room;
+}
+
+struct device_room device_room(struct device *device)
+{
+	(void)device_measure(device);
+	return device_room_seen(device);
 }
 
 bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes)

@@ -25,8 +25,9 @@
 /* After SIGTERM, and for a refused loader to exit by itself. */
 #define GENERATION_TERM_NS (2 * CLOCK_NS_PER_SEC)
 /* A process that outlives SIGKILL this long is stuck in the kernel. */
-#define GENERATION_KILL_NS    (10 * CLOCK_NS_PER_SEC)
-#define GENERATION_RECLAIM_NS (10 * CLOCK_NS_PER_SEC)
+#define GENERATION_KILL_NS (10 * CLOCK_NS_PER_SEC)
+/* Beyond the model's reclaim_timeout, which ends it. */
+#define GENERATION_RECLAIM_NS (5 * CLOCK_NS_PER_SEC)
 /* How often leases are looked at for progress, per stall timeout. */
 #define GENERATION_STALL_LOOKS 4
 
@@ -124,7 +125,7 @@ static void generation_drop_copy(struct generation *generation)
 	generation->copy = NULL;
 }
 
-/* The process is gone, and its memory with it. */
+/* The process is gone, and its main memory with it. */
 static void generation_bury(struct generation *generation)
 {
 	generation_close(generation);
@@ -141,6 +142,7 @@ static enum generation_event generation_enter(struct generation *generation,
 		generation_send_load(generation);
 		break;
 	case GENERATION_COMMITTING:
+		device_note_placing(&generation->gpu_use);
 		generation_send(generation, PROTO_COMMIT, NULL, NULL, 0);
 		break;
 	case GENERATION_ACTIVE:
@@ -148,6 +150,7 @@ static enum generation_event generation_enter(struct generation *generation,
 		generation->use.claim_bytes = 0;
 		generation->use.peak_bytes = generation->use.now_bytes =
 			generation->report.anon_bytes;
+		device_note_placed(&generation->gpu_use);
 		break;
 	case GENERATION_DRAINING:
 		if (lane_leased(generation->lane) == 0)
@@ -176,14 +179,17 @@ static enum generation_event generation_enter(struct generation *generation,
 		break;
 	case GENERATION_RECLAIMING:
 		generation_bury(generation);
-		/* Host memory is back when the process is reaped. */
-		return GENERATION_EV_RECLAIMED;
+		if (generation_reclaim_begin(generation))
+			return GENERATION_EV_RECLAIMED;
+		break;
+	case GENERATION_DEAD:
+		generation_reclaim_fini(generation);
+		break;
 	case GENERATION_NONE:
 	case GENERATION_SPAWNED:
 	case GENERATION_STAGED:
 	case GENERATION_WARMING:
 	case GENERATION_READY:
-	case GENERATION_DEAD:
 	case GENERATION_STATE_COUNT:
 		break;
 	}
@@ -519,7 +525,8 @@ static void generation_set_deadlines(struct generation *generation,
 	/* A staged candidate waits until the old generation is gone. */
 	ns[GENERATION_STAGED] = section->stage_timeout_ns + section->drain_timeout_ns +
 	                        section->stop_timeout_ns + GENERATION_TERM_NS +
-	                        GENERATION_KILL_NS + GENERATION_RECLAIM_NS;
+	                        GENERATION_KILL_NS + section->reclaim_timeout_ns +
+	                        GENERATION_RECLAIM_NS;
 	ns[GENERATION_COMMITTING] = section->commit_timeout_ns;
 	ns[GENERATION_WARMING] = section->warmup_timeout_ns;
 	ns[GENERATION_DRAINING] = section->drain_timeout_ns;
@@ -527,7 +534,8 @@ static void generation_set_deadlines(struct generation *generation,
 	ns[GENERATION_TERMINATING] = GENERATION_TERM_NS;
 	ns[GENERATION_KILLING] = GENERATION_KILL_NS;
 	ns[GENERATION_FAILED] = GENERATION_TERM_NS;
-	ns[GENERATION_RECLAIMING] = GENERATION_RECLAIM_NS;
+	ns[GENERATION_RECLAIMING] = section->reclaim_timeout_ns + GENERATION_RECLAIM_NS;
+	generation->reclaim_timeout_ns = section->reclaim_timeout_ns;
 	generation->stall_timeout_ns = section->stall_timeout_ns;
 }
 
@@ -565,12 +573,23 @@ static bool generation_take_spare(struct generation *generation, struct spares *
 	return true;
 }
 
+/* Where its process counts, and with what before that is there. */
+struct generation_place {
+	struct device *device;
+	uint64_t claim_bytes;
+	struct device *gpu; /* or NULL */
+	uint64_t gpu_claim_bytes;
+};
+
 /* There is a process: it counts, is listened to, and has a deadline. */
-static void generation_begin(struct generation *generation, struct device *device,
-                             uint64_t claim_bytes)
+static void generation_begin(struct generation *generation,
+                             const struct generation_place *place)
 {
 	generation->pid = generation->child.pid;
-	device_add(device, &generation->use, generation->pid, claim_bytes);
+	device_add(place->device, &generation->use, generation->pid, place->claim_bytes);
+	if (place->gpu)
+		device_add(place->gpu, &generation->gpu_use, generation->pid,
+		           place->gpu_claim_bytes);
 	ev_io_init(&generation->chan_io, generation_on_chan, generation->chan.fd,
 	           EV_READ);
 	generation->chan_io.data = generation;
@@ -582,8 +601,12 @@ static void generation_begin(struct generation *generation, struct device *devic
  * an ordinary loader takes to start. */
 static void generation_replace_spare(struct generation *generation, const char *why)
 {
-	struct device *device = generation->use.device;
-	uint64_t claim_bytes = generation->use.claim_bytes;
+	const struct generation_place place = {
+		.device = generation->use.device,
+		.claim_bytes = generation->use.claim_bytes,
+		.gpu = generation->gpu_use.device,
+		.gpu_claim_bytes = generation->gpu_use.claim_bytes,
+	};
 	struct spares *spares = generation->spares;
 	struct err err = ERR_NULL;
 
@@ -594,10 +617,11 @@ static void generation_replace_spare(struct generation *generation, const char *
 	ev_io_stop(generation->loop, &generation->chan_io);
 	chan_fini(&generation->chan);
 	device_remove(&generation->use);
+	device_remove(&generation->gpu_use);
 	generation->spares = NULL;
 	spares_return(spares, generation->inputs->section->engine, &generation->child);
 	if (generation_spawn(generation, &err) == 0)
-		generation_begin(generation, device, claim_bytes);
+		generation_begin(generation, &place);
 	else
 		generation_fail(generation, GENERATION_EV_EXITED, err.text);
 }
@@ -624,11 +648,19 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
                    const struct generation_listener *listener, struct err *err)
 {
 	const struct config_model *section = start->inputs->section;
+	const struct generation_place place = {
+		.device = start->device,
+		.claim_bytes = start->claim_bytes,
+		.gpu = start->gpu,
+		.gpu_claim_bytes = start->gpu_claim_bytes,
+	};
 	struct config_manner manner = start->manner;
 	struct generation *generation;
 	int r;
 
 	manner.is_proven = start->inputs->is_proven;
+	if (start->gpu && start->gpu->uuid[0])
+		manner.gpu = start->gpu->uuid;
 	generation = calloc(1, sizeof(*generation));
 	if (!generation)
 		return err_set(err, -ENOMEM, "out of memory");
@@ -650,6 +682,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->deadline.data = generation;
 	ev_timer_init(&generation->stall, generation_on_stall, 0., 0.);
 	generation->stall.data = generation;
+	generation_reclaim_init(generation);
 	generation->load_payload =
 		config_model_to_json(start->inputs->config, section, manner);
 	r = generation->load_payload ? 0 : -ENOMEM;
@@ -667,7 +700,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->oom_kills = cgroup_memory_read().oom_kills;
 	generation->state = GENERATION_SPAWNED;
 	generation->entered_ns[GENERATION_SPAWNED] = clock_now_ns();
-	generation_begin(generation, start->device, start->claim_bytes);
+	generation_begin(generation, &place);
 	generation_watch(generation);
 	*ret_generation = generation;
 	return 0;
@@ -680,6 +713,7 @@ void generation_free(struct generation *generation)
 	ev_timer_stop(generation->loop, &generation->deadline);
 	if (generation->state != GENERATION_NONE && generation->state != GENERATION_DEAD)
 		generation_bury(generation);
+	generation_reclaim_fini(generation);
 	child_fini(&generation->child);
 	chan_fini(&generation->chan);
 	lane_unref(generation->lane);

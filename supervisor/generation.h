@@ -20,6 +20,7 @@
 #include "shared/err.h"
 #include "supervisor/child.h"
 #include "supervisor/device.h"
+#include "supervisor/generation_reclaim.h"
 #include "supervisor/inputs.h"
 #include "supervisor/lane.h"
 
@@ -137,11 +138,14 @@ struct generation {
 	uint64_t entered_ns[GENERATION_STATE_COUNT]; /* 0: never */
 	char *load_payload;                          /* until LOAD is sent */
 	struct inputs *inputs;                       /* a reference */
-	struct store_copy *copy; /* of the weights: a reference; NULL: it has its own */
-	struct spares *spares;   /* where its loader came from; NULL: started for it */
-	bool is_lean;            /* holds no copy of the model before COMMIT */
-	struct device_use use;   /* until DEAD */
-	pid_t pid;               /* kept after death, for records */
+	struct store_copy *copy;   /* of the weights: a reference; NULL: it has its own */
+	struct spares *spares;     /* where its loader came from; NULL: started for it */
+	bool is_lean;              /* holds no copy of the model before COMMIT */
+	struct device_use use;     /* of main memory, until it is reaped */
+	struct device_use gpu_use; /* of its GPU, until DEAD */
+	struct generation_reclaim reclaim;
+	uint64_t reclaim_timeout_ns;
+	pid_t pid; /* kept after death, for records */
 	int exit_status;
 	uint64_t n_answered; /* leases that ended, a hint of use */
 	uint64_t oom_kills;  /* the kernel's count when it was spawned */
@@ -162,6 +166,8 @@ struct generation_start {
 	struct store_copy *copy; /* of the weights: another reference is taken; or NULL */
 	uint64_t claim_bytes;    /* of @device, until it is ACTIVE */
 	struct spares *spares;   /* one of them may be taken; NULL: none may */
+	struct device *gpu;      /* that the model computes on; or NULL */
+	uint64_t gpu_claim_bytes;
 	struct queue *queue;
 };
 

@@ -18,6 +18,7 @@
 
 #include "shared/err.h"
 #include "supervisor/config.h"
+#include "supervisor/devices.h"
 #include "supervisor/model.h"
 
 struct http;
@@ -32,6 +33,7 @@ struct http_models {
 	bool (*is_config_refused)(void *context);
 	/* i-th kind of spare loader, or false at the end. */
 	bool (*spare_at)(void *context, size_t i, struct spare_counts *ret_counts);
+	struct devices *devices; /* that they share */
 	void *context;
 };
 

@@ -100,6 +100,57 @@ static void http_metrics_states(FILE *stream, const struct http_models *models)
 		                      model_loaders(model));
 }
 
+static void http_metrics_of_gpu(FILE *stream, const char *name, const struct device *gpu,
+                                uint64_t value)
+{
+	(void)fprintf(stream, "%s{device=\"%s\",uuid=\"%s\"} %llu\n", name, gpu->name,
+	              gpu->uuid, (unsigned long long)value);
+}
+
+static void http_metrics_devices(FILE *stream, const struct http_models *models)
+{
+	static const struct {
+		const char *name;
+		const char *help;
+		size_t offset; /* in struct device_figures */
+	} rows[] = {
+		{ "moult_device_total_bytes", "Memory of a GPU.",
+		  offsetof(struct device_figures, total_bytes) },
+		{ "moult_device_used_bytes", "Of it in use, by everybody.",
+		  offsetof(struct device_figures, used_bytes) },
+		{ "moult_device_free_bytes", "Of it free.",
+		  offsetof(struct device_figures, free_bytes) },
+	};
+	struct devices *devices = models->devices;
+
+	if (devices->n_gpus == 0)
+		return;
+	nvml_glance(&devices->nvml);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		http_metrics_head(stream, rows[i].name, "gauge", rows[i].help);
+		for (size_t j = 0; j < devices->n_gpus; j++) {
+			const struct device *gpu = &devices->gpus[j];
+			struct device_figures figures = device_figures(gpu);
+			const void *bytes = (const char *)&figures + rows[i].offset;
+
+			if (figures.is_known)
+				http_metrics_of_gpu(stream, rows[i].name, gpu,
+				                    *(const uint64_t *)bytes);
+		}
+	}
+	http_metrics_head(stream, "moult_device_loaders_bytes", "gauge",
+	                  "Of it held by loaders, or claimed by those that are built.");
+	for (size_t j = 0; j < devices->n_gpus; j++)
+		http_metrics_of_gpu(stream, "moult_device_loaders_bytes",
+		                    &devices->gpus[j],
+		                    device_room_seen(&devices->gpus[j]).used_bytes);
+	http_metrics_head(stream, "moult_device_xids_total", "counter",
+	                  "Critical errors of a GPU (Xid) that its driver reported.");
+	for (size_t j = 0; j < devices->n_gpus; j++)
+		http_metrics_of_gpu(stream, "moult_device_xids_total", &devices->gpus[j],
+		                    device_figures(&devices->gpus[j]).xids);
+}
+
 static void http_metrics_memory(FILE *stream, const struct http_models *models)
 {
 	static const char name[] = "moult_request_memory_bytes";
@@ -230,6 +281,7 @@ char *http_metrics_print(const struct http_models *models, const struct http *ht
 		http_metrics_counts(stream, models, &http_metrics_of_models[i]);
 	http_metrics_failures(stream, models);
 	http_metrics_states(stream, models);
+	http_metrics_devices(stream, models);
 	http_metrics_memory(stream, models);
 	http_metrics_config(stream, models);
 	http_metrics_spares(stream, models);

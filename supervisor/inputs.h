@@ -16,11 +16,12 @@
 
 #define INPUTS_SHA256_HEX 65
 
-/* Bytes of main memory that a loader has taken for itself (RssAnon). 0: never measured.
- * Shared weights are not among them. */
+/* Bytes of main memory that a loader has taken for itself (RssAnon), and of its GPU. 0: never
+ * measured. Shared weights are not among them. */
 struct inputs_footprint {
-	bool is_private;        /* its weights among them */
-	uint64_t peak_bytes;    /* at most, while it served */
+	bool is_private;     /* its weights among them */
+	uint64_t peak_bytes; /* at most, while it served */
+	uint64_t gpu_peak_bytes;
 	uint64_t loading_bytes; /* at most, while it was loaded beside others */
 	uint64_t
 		staged_bytes; /* by a lean one at STAGED: all but its copy of the model */

@@ -21,6 +21,7 @@
 
 struct control_call;
 struct device;
+struct devices;
 struct histogram;
 struct model;
 struct numbers;
@@ -62,8 +63,9 @@ struct model_context {
 	struct ev_loop *loop;
 	struct watch *watch;
 	struct config *config; /* replaced by model_set_config(); a reference is taken */
-	struct device *device; /* whose memory the model is to share */
-	struct store *store;   /* of weights, in that memory */
+	struct device *device; /* main memory, which the model is to share */
+	struct devices *devices; /* its GPU is one of them */
+	struct store *store;     /* of weights, in that memory */
 	struct numbers *numbers; /* of generations, one counter for all models */
 	struct keeper *keeper;   /* of what served well */
 	struct spares *spares;   /* loaders that were started ahead */

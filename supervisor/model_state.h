@@ -9,6 +9,7 @@
 
 #include <sys/stat.h>
 
+#include "supervisor/devices.h"
 #include "supervisor/generation.h"
 #include "supervisor/hold.h"
 #include "supervisor/model.h"
@@ -42,7 +43,8 @@ struct model_reload {
 	unsigned int causes;
 	struct inputs
 		*inputs; /* of the candidate: a reference; NULL: none could be read */
-	struct strategy_decision decision;
+	struct strategy_decision decision;     /* by main memory, then by both */
+	struct strategy_decision gpu_decision; /* facts.device NULL: no GPU */
 	struct receipt receipt;
 	bool is_newest; /* inputs are what was on disk, and not known ones */
 	uint64_t started_ns;
@@ -273,10 +275,36 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 void reload_plan_remember(struct model *model);
 /* model->good served well: it is kept for the next run. */
 void reload_plan_keep(struct model *model);
-/* *ret_wants_spares_room: the decision counts on the memory of the spare loaders, too. */
+/* By main memory, then joined with that by the GPU in *ret_gpu. *ret_wants_spares_room: it
+ * counts on the memory of the spare loaders, too. */
 struct strategy_decision reload_plan_decide(const struct model *model,
                                             const struct inputs *inputs,
+                                            struct strategy_decision *ret_gpu,
                                             bool *ret_wants_spares_room);
+
+/* reload_gpu.c: the memory of the GPU that a model computes on */
+
+/* facts.device is NULL when it computes on none. */
+struct strategy_decision reload_gpu_decide(const struct model *model,
+                                           const struct inputs *inputs);
+/* Where the candidate is to compute, and what it claims there beside the old generation. */
+void reload_gpu_begin(const struct model *model, struct generation_start *start);
+/* Alone, it claims all that it needs. */
+void reload_gpu_claim_all(const struct model *model, struct generation *candidate);
+/* @old ends, and is to keep the place of the one that follows. */
+void reload_gpu_keep_place(const struct model *model, struct generation *old);
+/* @retired left memory behind that the reload needs. True with a sentence. */
+bool reload_gpu_is_refused(const struct model *model, const struct generation *retired,
+                           struct err *ret_why);
+/* Another loader of what serves; 0 or -ENOMEM with a sentence. */
+int reload_gpu_begin_replica(const struct model *model, struct generation_start *start,
+                             struct err *err);
+/* What @generation took there taught of its inputs. */
+void reload_gpu_learn(struct generation *generation);
+/* The receipt's GPU, and in *ret_bytes what it has in use now. */
+void reload_gpu_note(struct model *model, uint64_t *ret_bytes);
+/* How the memory of @dead came back. */
+void reload_gpu_note_reclaim(struct model *model, const struct generation *dead);
 
 /* reload_weights.c: where the weights of a generation lie */
 

@@ -56,10 +56,40 @@ static json_t *receipt_requests_to_json(const struct request_counts *counts)
 	                 (json_int_t)counts->replayed, "lost", lost);
 }
 
+static json_t *receipt_ms(double ms)
+{
+	return ms < 0 ? json_null() : json_real(ms);
+}
+
+static json_t *receipt_bytes(uint64_t bytes)
+{
+	return bytes > INT64_MAX ? json_null() : json_integer((json_int_t)bytes);
+}
+
+static json_t *receipt_gpu_to_json(const struct receipt *receipt)
+{
+	const struct receipt_gpu *gpu = &receipt->gpu;
+
+	if (!gpu->device)
+		return json_null();
+	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:{s:s,s:f,s:o,s:o,s:o,s:s,s:o}}",
+	                 "device", gpu->device, "uuid", gpu->uuid, "decision",
+	                 strategy_to_json(&receipt->gpu_decision), "before_bytes",
+	                 receipt_bytes(gpu->before_bytes), "peak_bytes",
+	                 receipt_bytes(gpu->peak_bytes), "after_bytes",
+	                 receipt_bytes(gpu->after_bytes), "reclaim", "verdict",
+	                 reclaim_verdict_name(gpu->verdict), "reaped_ms", gpu->reaped_ms,
+	                 "unlisted_ms", receipt_ms(gpu->unlisted_ms), "freed_ms",
+	                 receipt_ms(gpu->freed_ms), "residual_bytes",
+	                 receipt_bytes(gpu->residual_bytes), "residue", gpu->residue.text,
+	                 "xid",
+	                 gpu->xid ? json_integer((json_int_t)gpu->xid) : json_null());
+}
+
 json_t *receipt_to_json(const struct receipt *receipt)
 {
 	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:o,s:s,s:s,s:b,s:I,s:o,s:o,s:o,s:{s:o,s:"
-	                 "o,s:o},s:o}",
+	                 "o,s:o},s:o,s:o}",
 	                 "number", (json_int_t)receipt->number, "time_ms",
 	                 (json_int_t)receipt->time_ms, "model", receipt->model, "cause",
 	                 receipt->cause, "strategy",
@@ -73,7 +103,8 @@ json_t *receipt_to_json(const struct receipt *receipt)
 	                 receipt_phases_to_json(receipt), "memory", "before",
 	                 memory_to_json(&receipt->before), "peak",
 	                 memory_to_json(&receipt->peak), "after",
-	                 memory_to_json(&receipt->after), "requests",
+	                 memory_to_json(&receipt->after), "gpu",
+	                 receipt_gpu_to_json(receipt), "requests",
 	                 receipt_requests_to_json(&receipt->requests));
 }
 

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "shared/err.h"
+#include "supervisor/generation_reclaim.h"
 #include "supervisor/memory.h"
 #include "supervisor/request.h"
 #include "supervisor/strategy.h"
@@ -28,12 +29,31 @@ struct receipt_side {
 	pid_t pid;
 };
 
+/* Of the GPU that the model computes on. UINT64_MAX: not known. */
+struct receipt_gpu {
+	const char *device; /* NULL: none */
+	const char *uuid;
+	uint64_t before_bytes; /* in use, by everybody */
+	uint64_t peak_bytes;
+	uint64_t after_bytes;
+	/* How the memory of the loader that went came back. */
+	enum reclaim_verdict verdict;
+	double reaped_ms;   /* from being told to go */
+	double unlisted_ms; /* from there until the driver had forgotten it; < 0: never */
+	double freed_ms;    /* and until its bytes were back */
+	uint64_t residual_bytes;
+	struct err residue; /* who holds them */
+	unsigned int xid;   /* critical error of the card before that; 0: none */
+};
+
 struct receipt {
 	uint64_t number;  /* counts up per model */
 	uint64_t time_ms; /* since the epoch, at the start */
 	const char *model;
 	const char *cause;
 	struct strategy_decision decision;
+	struct strategy_decision gpu_decision;
+	struct receipt_gpu gpu;
 	enum receipt_outcome outcome;
 	struct err reason; /* "" when all went well */
 	bool took_spare;   /* the candidate's loader had been started ahead */

@@ -68,6 +68,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	receipt->total_ms = clock_ns_to_ms(clock_now_ns() - model->reload.started_ns);
 	receipt->after = memory_read();
 	receipt->after.shared_bytes = reload_weights_bytes(model);
+	reload_gpu_note(model, &receipt->gpu.after_bytes);
 	if (model->active) {
 		memory_add_process(&receipt->after, model->active->pid);
 		receipt->after.loader_pss_bytes = model->active->report.pss_bytes;
@@ -114,6 +115,7 @@ static void reload_retire_active(struct model *model)
 			reload_minus(place_bytes, model->candidate->use.claim_bytes);
 	if (old->use.claim_bytes < place_bytes)
 		old->use.claim_bytes = place_bytes;
+	reload_gpu_keep_place(model, old);
 	model->active = NULL;
 	model->retiring = old;
 	model->inactive_since_ns = clock_now_ns();
@@ -127,9 +129,12 @@ static void reload_begin(struct model *model)
 	bool wants_spares_room;
 
 	reload_weights_doubt(model);
-	reload->decision = reload_plan_decide(model, reload->inputs, &wants_spares_room);
+	reload->decision = reload_plan_decide(model, reload->inputs,
+	                                      &reload->gpu_decision, &wants_spares_room);
 	if (wants_spares_room)
 		spares_make_room(model->context.spares, "a reload needs its memory");
+	reload->receipt.gpu_decision = reload->gpu_decision;
+	reload_gpu_note(model, &reload->receipt.gpu.before_bytes);
 	reload->receipt.decision = reload->decision;
 	log_event(LOG_LEVEL_NOTICE, "reload_begin",
 	          "model=%s cause=%s strategy=%s why=%s", model->name,
@@ -249,6 +254,7 @@ void reload_spawn(struct model *model)
 	struct err err = ERR_NULL;
 	int r;
 
+	reload_gpu_begin(model, &start);
 	r = reload_weights_begin(model, &start, &err);
 	if (r == 0)
 		r = generation_new(&model->candidate, model->context.loop, &start,
@@ -349,6 +355,7 @@ void reload_claim_all(struct model *model)
 	struct generation *candidate = model->candidate;
 	const struct strategy_facts *facts = &model->reload.decision.facts;
 
+	reload_gpu_claim_all(model, candidate);
 	if (!candidate->is_lean)
 		return;
 	reload_weights_make_room(model, candidate->inputs);
@@ -404,6 +411,7 @@ static void reload_learn(struct model *model, struct generation *fresh)
 	else
 		footprint->loading_bytes = report->loading_bytes;
 	footprint->peak_bytes = report->anon_bytes;
+	reload_gpu_learn(fresh);
 	(void)snprintf(fresh->inputs->weights_sha256,
 	               sizeof(fresh->inputs->weights_sha256), "%s",
 	               report->weights_sha256);

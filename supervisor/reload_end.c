@@ -68,6 +68,7 @@ static void reload_on_needless_dead(struct model *model)
 static void reload_on_candidate_dead(struct model *model, struct generation *candidate)
 {
 	reload_receipt_note_candidate(model, candidate);
+	reload_gpu_note_reclaim(model, candidate);
 	model->candidate = NULL;
 	if (model->is_stopping)
 		reload_finish(model, RECEIPT_FAILED, RELOAD_STOPPING);
@@ -146,13 +147,32 @@ void reload_go_on(struct model *model)
 		reload_spawn(model);
 }
 
+/* The memory that it was to have is not there. */
+static void reload_refuse_room(struct model *model, const struct err *why)
+{
+	struct generation *candidate = model->candidate;
+
+	if (!candidate) {
+		reload_failed(model, why->text, RELOAD_MAY_PASS);
+	} else if (candidate->state < GENERATION_COMMITTING) {
+		candidate->failure = *why;
+		generation_apply(candidate, GENERATION_EV_RETIRE);
+	}
+}
+
 static void reload_on_retired_dead(struct model *model, struct generation *retired)
 {
+	struct err why;
+
 	model->retiring = NULL;
 	reload_receipt_note_retired(model, retired);
 	if (reload_was_of_use(retired))
 		restart_on_use(&model->deaths);
-	reload_go_on(model);
+	if (model->reload.in_flight && !model->is_stopping &&
+	    reload_gpu_is_refused(model, retired, &why))
+		reload_refuse_room(model, &why);
+	else
+		reload_go_on(model);
 }
 
 void reload_on_dead(struct model *model, struct generation *generation)
@@ -162,6 +182,8 @@ void reload_on_dead(struct model *model, struct generation *generation)
 	if (generation->use.peak_bytes > footprint->peak_bytes &&
 	    generation->entered_ns[GENERATION_ACTIVE])
 		footprint->peak_bytes = generation->use.peak_bytes;
+	if (generation->entered_ns[GENERATION_ACTIVE])
+		reload_gpu_learn(generation);
 	if (reload_bury(model, generation)) {
 		/* Nothing waited for it. */
 	} else if (generation == model->candidate) {

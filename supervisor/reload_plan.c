@@ -123,6 +123,7 @@ static bool reload_plan_prefers(const struct strategy_decision *without,
 
 struct strategy_decision reload_plan_decide(const struct model *model,
                                             const struct inputs *inputs,
+                                            struct strategy_decision *ret_gpu,
                                             bool *ret_wants_spares_room)
 {
 	const struct spares *spares = model->context.spares;
@@ -131,7 +132,9 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 	struct strategy_decision with;
 	struct strategy_decision without;
 	const struct generation *old = reload_old(model);
+	struct strategy_decision decision;
 	struct strategy_facts facts = {
+		.device = model->context.device->name,
 		.wanted = model->section->strategy,
 		.has_old = old != NULL,
 		.room = device_room(model->context.device),
@@ -154,7 +157,11 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 	reload_plan_give(&facts.room, spare_bytes - own_bytes);
 	without = strategy_decide(&facts);
 	*ret_wants_spares_room = spare_bytes > 0 && reload_plan_prefers(&without, &with);
-	return *ret_wants_spares_room ? without : with;
+	decision = *ret_wants_spares_room ? without : with;
+	*ret_gpu = reload_gpu_decide(model, inputs);
+	if (ret_gpu->facts.device)
+		strategy_join(&decision, ret_gpu);
+	return decision;
 }
 
 json_t *model_explain(struct model *model)
@@ -167,6 +174,7 @@ json_t *model_explain(struct model *model)
 	struct err err = ERR_NULL;
 	struct strategy_decision decision;
 	bool wants_spares_room;
+	struct strategy_decision gpu;
 	int r;
 
 	r = inputs_new(&inputs, model->context.config, model->section, &choice, &found,
@@ -176,10 +184,11 @@ json_t *model_explain(struct model *model)
 		                 "strategy", strategy_name(STRATEGY_REFUSED), "why",
 		                 r == INPUTS_E_UNSETTLED ? "the secrets are changing now"
 		                                         : err.text);
-	decision = reload_plan_decide(model, inputs, &wants_spares_room);
+	decision = reload_plan_decide(model, inputs, &gpu, &wants_spares_room);
 	inputs_unref(inputs);
-	return json_pack("{s:s,s:o}", "model", model->name, "decision",
-	                 strategy_to_json(&decision));
+	return json_pack("{s:s,s:o,s:o}", "model", model->name, "decision",
+	                 strategy_to_json(&decision), "gpu_decision",
+	                 gpu.facts.device ? strategy_to_json(&gpu) : json_null());
 }
 
 void reload_plan_remember(struct model *model)

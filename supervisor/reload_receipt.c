@@ -60,6 +60,7 @@ void reload_receipt_note_retired(struct model *model, const struct generation *r
 	                   generation_phase_ms(retired, GENERATION_TERMINATING) +
 	                   generation_phase_ms(retired, GENERATION_KILLING);
 	receipt->reclaim_ms = generation_phase_ms(retired, GENERATION_RECLAIMING);
+	reload_gpu_note_reclaim(model, retired);
 }
 
 void reload_receipt_note_peak(struct model *model)
@@ -73,6 +74,7 @@ void reload_receipt_note_peak(struct model *model)
 	receipt->peak.loader_pss_bytes = fresh->report.pss_bytes;
 	replicas_add_memory(model, &receipt->peak);
 	receipt->peak.shared_bytes = reload_weights_bytes(model);
+	reload_gpu_note(model, &receipt->gpu.peak_bytes);
 	if (old) {
 		memory_add_process(&receipt->peak, old->pid);
 		receipt->peak.loader_pss_bytes += old->report.pss_bytes;

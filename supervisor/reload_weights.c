@@ -66,7 +66,7 @@ uint64_t reload_weights_bytes(const struct model *model)
 	size_t count = reload_weights_list(model, list);
 	uint64_t bytes = 0;
 
-	device_measure(model->context.device);
+	(void)device_measure(model->context.device);
 	for (size_t i = 0; i < count; i++)
 		bytes += list[i]->use.now_bytes;
 	return bytes;

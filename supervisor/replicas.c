@@ -151,6 +151,9 @@ static int replicas_spawn(struct model *model, struct generation **slot,
 		               "raise budget in [device host], free memory, or set "
 		               "fewer replicas",
 		               (double)need_bytes / 1048576.0);
+	r = reload_gpu_begin_replica(model, &start, err);
+	if (r < 0)
+		return r;
 	r = reload_weights_begin(model, &start, err);
 	if (r == 0)
 		r = generation_new(slot, model->context.loop, &start,

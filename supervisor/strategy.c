@@ -115,12 +115,13 @@ static void strategy_explain(struct strategy_decision *decision)
 		              "not enough memory: %.1f MiB are needed, %.1f MiB are free "
 		              "(%.1f MiB without the old generation; reserve %.1f MiB; "
 		              "other models hold %.1f MiB): raise budget in "
-		              "[device host], free memory, or choose another strategy",
+		              "[device %s], free memory, or choose another strategy",
 		              need, beside, alone,
 		              (double)facts->room.reserve_bytes / STRATEGY_MIB,
 		              (double)strategy_minus(facts->room.used_bytes,
 		                                     facts->old_bytes) /
-		                      STRATEGY_MIB);
+		                      STRATEGY_MIB,
+		              facts->device);
 		break;
 	case STRATEGY_COUNT:
 		break;
@@ -140,6 +141,16 @@ struct strategy_decision strategy_decide(const struct strategy_facts *facts)
 	return decision;
 }
 
+/* The names are in the order of what a reload may count on. */
+void strategy_join(struct strategy_decision *decision,
+                   const struct strategy_decision *other)
+{
+	if (other->strategy <= decision->strategy)
+		return;
+	decision->strategy = other->strategy;
+	decision->why = other->why;
+}
+
 static json_t *strategy_size(uint64_t bytes)
 {
 	return bytes > INT64_MAX ? json_null() : json_integer((json_int_t)bytes);
@@ -149,19 +160,20 @@ json_t *strategy_to_json(const struct strategy_decision *decision)
 {
 	const struct strategy_facts *facts = &decision->facts;
 
-	return json_pack("{s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
-	                 "strategy", strategy_name(decision->strategy), "why",
-	                 decision->why.text, "resident", (int)facts->is_resident,
-	                 "copy_bytes", strategy_size(facts->copy_bytes), "need_bytes",
-	                 strategy_size(facts->need_bytes), "loading_bytes",
-	                 strategy_size(facts->loading_bytes), "staged_bytes",
-	                 strategy_size(facts->staged_bytes), "old_bytes",
-	                 strategy_size(facts->old_bytes), "headroom_bytes",
-	                 strategy_size(facts->headroom_bytes), "used_bytes",
-	                 strategy_size(facts->room.used_bytes), "budget_bytes",
-	                 strategy_size(facts->room.budget_bytes), "available_bytes",
-	                 strategy_size(facts->room.available_bytes), "reserve_bytes",
-	                 strategy_size(facts->room.reserve_bytes), "free_bytes",
-	                 strategy_size(decision->free_bytes), "free_alone_bytes",
-	                 strategy_size(decision->free_alone_bytes));
+	return json_pack(
+		"{s:s?,s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+		"device", facts->device, "strategy", strategy_name(decision->strategy),
+		"why", decision->why.text, "resident", (int)facts->is_resident,
+		"copy_bytes", strategy_size(facts->copy_bytes), "need_bytes",
+		strategy_size(facts->need_bytes), "loading_bytes",
+		strategy_size(facts->loading_bytes), "staged_bytes",
+		strategy_size(facts->staged_bytes), "old_bytes",
+		strategy_size(facts->old_bytes), "headroom_bytes",
+		strategy_size(facts->headroom_bytes), "used_bytes",
+		strategy_size(facts->room.used_bytes), "budget_bytes",
+		strategy_size(facts->room.budget_bytes), "available_bytes",
+		strategy_size(facts->room.available_bytes), "reserve_bytes",
+		strategy_size(facts->room.reserve_bytes), "free_bytes",
+		strategy_size(decision->free_bytes), "free_alone_bytes",
+		strategy_size(decision->free_alone_bytes));
 }

@@ -33,6 +33,7 @@ enum strategy {
 };
 
 struct strategy_facts {
+	const char *device; /* its name, for people */
 	enum config_strategy wanted;
 	bool has_old;            /* a generation serves, or its process still lives */
 	struct device_room room; /* with the old one in it */
@@ -56,5 +57,8 @@ struct strategy_decision {
 
 const char *strategy_name(enum strategy strategy);
 struct strategy_decision strategy_decide(const struct strategy_facts *facts);
+/* Both must hold, that of main memory and that of the GPU: what @decision becomes. */
+void strategy_join(struct strategy_decision *decision,
+                   const struct strategy_decision *other);
 /* A new reference. Sizes that are not known or without limit are null. */
 json_t *strategy_to_json(const struct strategy_decision *decision);

@@ -17,7 +17,7 @@
 #include "supervisor/commands.h"
 #include "supervisor/config_keeper.h"
 #include "supervisor/control.h"
-#include "supervisor/device.h"
+#include "supervisor/devices.h"
 #include "supervisor/store.h"
 #include "supervisor/http.h"
 #include "supervisor/listen.h"
@@ -36,7 +36,7 @@
 struct supervisor {
 	struct ev_loop *loop;
 	struct config *config;
-	struct device host;
+	struct devices devices;
 	struct store store;
 	struct spares *spares;
 	struct watch *watch;
@@ -117,17 +117,18 @@ struct notify *supervisor_notify(struct supervisor *supervisor)
 	return &supervisor->notify;
 }
 
-json_t *supervisor_to_json(const struct supervisor *supervisor)
+json_t *supervisor_to_json(struct supervisor *supervisor)
 {
 	const char *error = supervisor->config_error.text;
 
-	return json_pack("{s:i,s:f,s:s,s:o,s:b,s:o,s:o}", "pid", (int)getpid(),
+	return json_pack("{s:i,s:f,s:s,s:o,s:b,s:o,s:o,s:o}", "pid", (int)getpid(),
 	                 "uptime_s",
 	                 (double)(clock_now_ns() - supervisor->started_ns) / 1e9,
 	                 "version", MOULT_VERSION, "config_error",
 	                 *error ? json_string(error) : json_null(), "config_kept",
 	                 supervisor->is_config_kept, "spares",
-	                 spares_to_json(supervisor->spares), "http",
+	                 spares_to_json(supervisor->spares), "devices",
+	                 devices_to_json(&supervisor->devices), "http",
 	                 supervisor->http ? http_to_json(supervisor->http) : json_null());
 }
 
@@ -230,7 +231,8 @@ static int supervisor_add(struct supervisor *supervisor, struct config *config,
 		.loop = supervisor->loop,
 		.watch = supervisor->watch,
 		.config = config,
-		.device = &supervisor->host,
+		.device = &supervisor->devices.host,
+		.devices = &supervisor->devices,
 		.store = &supervisor->store,
 		.numbers = &supervisor->numbers,
 		.keeper = &supervisor->keeper,
@@ -373,7 +375,7 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 		return err_set(err, r, "out of memory");
 	}
 	supervisor->config = fresh;
-	supervisor->host.config = fresh->host;
+	devices_set_config(&supervisor->devices, fresh);
 	spares_set_config(supervisor->spares, fresh);
 	supervisor_apply_models(supervisor, fresh);
 	/* Models said which of theirs differ; nothing has been built from them yet. */
@@ -584,6 +586,7 @@ static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *e
 		.at = supervisor_http_at,
 		.is_config_refused = supervisor_http_is_config_refused,
 		.spare_at = supervisor_http_spare_at,
+		.devices = &supervisor->devices,
 		.context = supervisor,
 	};
 	int fd = notify_take_listen_fd();
@@ -621,7 +624,8 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	manifest_prune(config->state_dir, config);
 	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
 	if (r == 0)
-		r = spares_new(&supervisor->spares, supervisor->loop, &supervisor->host);
+		r = spares_new(&supervisor->spares, supervisor->loop,
+		               &supervisor->devices.host);
 	if (r == 0)
 		r = commands_new(&supervisor->commands, supervisor);
 	if (r < 0)
@@ -634,6 +638,8 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	if (r < 0)
 		return r;
 	supervisor_watch_config(supervisor);
+	devices_set_config(&supervisor->devices, config);
+	devices_wait(&supervisor->devices);
 	spares_set_config(supervisor->spares, config);
 	for (size_t i = 0; i < config->n_models; i++) {
 		r = supervisor_add(supervisor, config, config->models[i], err);
@@ -660,11 +666,6 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		supervisor->is_config_kept = true;
 	}
 	supervisor->numbers = (struct numbers)NUMBERS_NULL;
-	device_init(&supervisor->host, "host");
-	store_init(&supervisor->store, &supervisor->host);
-	supervisor->store.on_change = supervisor_on_store;
-	supervisor->store.context = supervisor;
-	supervisor->host.config = config->host;
 	supervisor->started_ns = clock_now_ns();
 	supervisor->listener = (struct model_listener){
 		.on_receipt = supervisor_on_receipt,
@@ -675,6 +676,10 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	};
 	/* Not the default loop: that one would reap our children. */
 	supervisor->loop = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
+	devices_init(&supervisor->devices, supervisor->loop);
+	store_init(&supervisor->store, &supervisor->devices.host);
+	supervisor->store.on_change = supervisor_on_store;
+	supervisor->store.context = supervisor;
 	if (!supervisor->loop) {
 		supervisor_free(supervisor);
 		return err_set(err, -EIO, "no event loop: %s", strerror(errno));
@@ -738,10 +743,10 @@ void supervisor_free(struct supervisor *supervisor)
 		ev_timer_stop(supervisor->loop, &supervisor->shutdown);
 		for (size_t i = 0; i < 4; i++)
 			ev_signal_stop(supervisor->loop, &supervisor->signals[i]);
+		store_fini(&supervisor->store);
+		devices_fini(&supervisor->devices);
 		ev_loop_destroy(supervisor->loop);
 	}
-	store_fini(&supervisor->store);
-	device_fini(&supervisor->host);
 	numbers_fini(&supervisor->numbers);
 	config_unref(supervisor->config);
 	free(supervisor);

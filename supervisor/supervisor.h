@@ -33,5 +33,5 @@ struct model *supervisor_find(struct supervisor *supervisor, const char *name);
 /* i-th model, or NULL. */
 struct model *supervisor_at(struct supervisor *supervisor, size_t i);
 /* Process, endpoint and version: a new reference. */
-json_t *supervisor_to_json(const struct supervisor *supervisor);
+json_t *supervisor_to_json(struct supervisor *supervisor);
 struct notify *supervisor_notify(struct supervisor *supervisor);

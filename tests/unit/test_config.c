@@ -49,7 +49,7 @@ static const struct {
 	{ "unknown section", "\n[foo]\n", ":2: [foo]: is no section: allowed are [sup" },
 	{ "unknown empty section", MODEL "[foo]\n", ":5: [foo]: is no section" },
 	{ "misspelt section", "[Supervisor]\n",
-	  "allowed are [supervisor], [device host] and [model NAME]" },
+	  "allowed are [supervisor], [device NAME] and [model NAME]" },
 	{ "nameless model", "[model]\n", "[model]: is no section" },
 	{ "blank model", "[model ]\n", "[model ]: '' is no name" },
 	{ "model name with slash", "[model a/b]\n",

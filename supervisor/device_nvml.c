@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A GPU as a device, and the proof that what a loader had of it is back. */
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "shared/clock.h"
+#include "supervisor/device.h"
+
+/* Processes that a sentence names. */
+#define DEVICE_NVML_NAMED_MAX 4
+/* A driver that does not answer is no witness; one that does is asked every second. */
+#define DEVICE_NVML_STALE_NS (3 * CLOCK_NS_PER_SEC)
+
+/* The card as it is now, or was a moment ago. */
+static const struct nvml_card *device_nvml_card(const struct device *device)
+{
+	return device->nvml ? nvml_card(device->nvml, device->uuid,
+	                                clock_now_ns() - DEVICE_NVML_STALE_NS)
+	                    : NULL;
+}
+
+static bool device_nvml_refresh(struct device *device)
+{
+	return nvml_refresh(device->nvml);
+}
+
+/* What one process is charged for says nothing in some containers: 0, or no such process. */
+static uint64_t device_nvml_held(const struct device_use *use)
+{
+	const struct nvml_card *card = device_nvml_card(use->device);
+	uint64_t bytes = 0;
+
+	if (!card)
+		return use->now_bytes;
+	if (!nvml_card_process(card, use->pid, &bytes) || bytes == NVML_UNKNOWN)
+		bytes = 0;
+	return bytes ? bytes : use->placed_bytes;
+}
+
+static uint64_t device_nvml_available(const struct device *device)
+{
+	const struct nvml_card *card = device_nvml_card(device);
+
+	return card ? card->free_bytes : UINT64_MAX;
+}
+
+void device_init_nvml(struct device *device, const char *name, struct nvml *nvml)
+{
+	static const struct device_ops ops = {
+		.kind = "nvml",
+		.refresh = device_nvml_refresh,
+		.held = device_nvml_held,
+		.available = device_nvml_available,
+	};
+
+	*device = (struct device){ .ops = &ops, .nvml = nvml };
+	(void)snprintf(device->name, sizeof(device->name), "%s", name);
+	LIST_INIT(&device->uses);
+}
+
+/* Used by whoever is not a loader of ours; @except counts as none. */
+static uint64_t device_nvml_foreign(const struct device *device,
+                                    const struct nvml_card *card,
+                                    const struct device_use *except)
+{
+	const struct device_use *use;
+	uint64_t ours_bytes = 0;
+
+	LIST_FOREACH (use, &device->uses, link)
+		if (use != except)
+			ours_bytes += device->ops->held(use);
+	return card->used_bytes > ours_bytes ? card->used_bytes - ours_bytes : 0;
+}
+
+/* The card as it is now; NULL: not known, for a figure that is to be compared with later. */
+static const struct nvml_card *device_nvml_look(struct device *device)
+{
+	return device && device->nvml && device_measure(device) ? device_nvml_card(device)
+	                                                        : NULL;
+}
+
+/* One that is gone would count twice, or not at all: nobody knows how much of what it held
+ * is back already. */
+static bool device_nvml_has_dead(const struct device *device)
+{
+	const struct device_use *use;
+
+	LIST_FOREACH (use, &device->uses, link)
+		if (use->is_dead)
+			return true;
+	return false;
+}
+
+/* As early as it can be had. */
+static void device_nvml_take_baseline(struct device_use *use,
+                                      const struct nvml_card *card,
+                                      const struct device_use *except)
+{
+	if (!card || use->has_baseline || device_nvml_has_dead(use->device))
+		return;
+	use->baseline_bytes = device_nvml_foreign(use->device, card, except);
+	use->has_baseline = true;
+}
+
+void device_add(struct device *device, struct device_use *use, pid_t pid,
+                uint64_t claim_bytes)
+{
+	const struct nvml_card *card = device_nvml_look(device);
+
+	*use = (struct device_use){
+		.device = device,
+		.pid = pid,
+		.fd = -1,
+		.claim_bytes = claim_bytes,
+		.added_ns = clock_now_ns(),
+	};
+	device_nvml_take_baseline(use, card, NULL);
+	LIST_INSERT_HEAD(&device->uses, use, link);
+}
+
+void device_note_placing(struct device_use *use)
+{
+	const struct nvml_card *card = device_nvml_look(use->device);
+
+	use->before_bytes = card ? card->used_bytes : 0;
+	/* It holds nothing yet: any report since it came is as good as one of then. */
+	if (!card && use->device && use->device->nvml)
+		card = nvml_card(use->device->nvml, use->device->uuid, use->added_ns);
+	device_nvml_take_baseline(use, card, use);
+	if (use->device && use->device->nvml)
+		nvml_note_change(use->device->nvml);
+}
+
+void device_note_placed(struct device_use *use)
+{
+	const struct nvml_card *card;
+	uint64_t bytes = 0;
+
+	if (!use->device)
+		return;
+	card = device_nvml_look(use->device);
+	/* Its claim stands for it until a report has it, if there is to be one. */
+	if (!card && use->device->nvml && use->device->nvml->state == NVML_UP)
+		use->unseen_ns = clock_now_ns();
+	else
+		use->claim_bytes = 0;
+	if (card && use->before_bytes && card->used_bytes > use->before_bytes)
+		use->placed_bytes = card->used_bytes - use->before_bytes;
+	/* What it holds can be taken out where the driver says how much that is. */
+	if (card && nvml_card_process(card, use->pid, &bytes) && bytes > 0 &&
+	    bytes != NVML_UNKNOWN)
+		device_nvml_take_baseline(use, card, NULL);
+	/* From here on its peak is that of serving. */
+	use->peak_bytes = use->now_bytes = use->device->ops->held(use);
+}
+
+struct device_figures device_figures(const struct device *device)
+{
+	const struct nvml_card *card = device_nvml_card(device);
+	const struct nvml_errors *errors =
+		device->nvml ? nvml_errors(device->nvml, device->uuid) : NULL;
+	struct device_figures figures = { 0 };
+
+	if (errors) {
+		figures.xids = errors->count;
+		figures.last_xid = errors->last_xid;
+	}
+	if (!card)
+		return figures;
+	figures.is_known = true;
+	figures.total_bytes = card->total_bytes;
+	figures.used_bytes = card->used_bytes;
+	figures.free_bytes = card->free_bytes;
+	figures.age_ms = (clock_now_ns() - device->nvml->as_of_ns) / CLOCK_NS_PER_MS;
+	return figures;
+}
+
+unsigned int device_xid(const struct device *device, uint64_t since_ns)
+{
+	const struct nvml_errors *errors =
+		device->nvml ? nvml_errors(device->nvml, device->uuid) : NULL;
+
+	return errors && errors->last_ns >= since_ns ? errors->last_xid : 0;
+}
+
+enum device_reclaim device_reclaim(struct device_use *use, uint64_t reaped_ns)
+{
+	const struct device *device = use->device;
+	const struct nvml_card *card;
+	uint64_t bytes;
+
+	if (!device || !device->nvml)
+		return DEVICE_RECLAIM_DONE;
+	use->is_dead = true;
+	nvml_note_change(device->nvml);
+	if (!use->has_baseline || device->nvml->state != NVML_UP)
+		return DEVICE_RECLAIM_UNKNOWN;
+	nvml_ask(device->nvml);
+	card = nvml_card(device->nvml, device->uuid, reaped_ns);
+	if (!card)
+		return DEVICE_RECLAIM_WAITING;
+	if (nvml_card_process(card, use->pid, &bytes))
+		return DEVICE_RECLAIM_LISTED;
+	if (device_nvml_foreign(device, card, use) >
+	    use->baseline_bytes + DEVICE_TOLERANCE_BYTES)
+		return DEVICE_RECLAIM_HELD;
+	return DEVICE_RECLAIM_DONE;
+}
+
+static bool device_nvml_is_ours(const struct device *device, pid_t pid)
+{
+	const struct device_use *use;
+
+	LIST_FOREACH (use, &device->uses, link)
+		if (use->pid == pid)
+			return true;
+	return false;
+}
+
+/* "process 7 holds 12.0 MiB, ..." of those that are no living loader. */
+static void device_nvml_name_holders(const struct device_use *use,
+                                     const struct nvml_card *card, char *text,
+                                     size_t size)
+{
+	unsigned int n_named = 0;
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (unsigned int i = 0;
+	     i < card->n_processes && n_named < DEVICE_NVML_NAMED_MAX && used < size;
+	     i++) {
+		const struct nvml_process *process = &card->processes[i];
+		int n;
+
+		if (process->pid != use->pid &&
+		    device_nvml_is_ours(use->device, process->pid))
+			continue;
+		n = process->bytes == NVML_UNKNOWN
+		            ? snprintf(text + used, size - used,
+		                       "%sprocess %d holds an unknown amount",
+		                       n_named ? ", " : "", process->pid)
+		            : snprintf(text + used, size - used,
+		                       "%sprocess %d holds %.1f MiB", n_named ? ", " : "",
+		                       process->pid, (double)process->bytes / 1048576.0);
+		used += n > 0 ? (size_t)n : 0;
+		n_named++;
+	}
+	if (n_named == 0)
+		(void)snprintf(text, size, "the driver names no process that holds it");
+}
+
+void device_explain_residue(const struct device_use *use, uint64_t *ret_bytes,
+                            struct err *ret_why)
+{
+	const struct nvml_card *card = device_nvml_card(use->device);
+	char holders[240];
+	uint64_t foreign;
+
+	*ret_bytes = 0;
+	if (!card) {
+		(void)err_set(ret_why, 0,
+		              "%s: the driver does not say whether the memory of process "
+		              "%d is back",
+		              use->device->name, (int)use->pid);
+		return;
+	}
+	foreign = device_nvml_foreign(use->device, card, use);
+	if (foreign > use->baseline_bytes)
+		*ret_bytes = foreign - use->baseline_bytes;
+	device_nvml_name_holders(use, card, holders, sizeof(holders));
+	(void)err_set(ret_why, 0,
+	              "%s: %.1f MiB are not back from process %d, which is gone: %s",
+	              use->device->name, (double)*ret_bytes / 1048576.0, (int)use->pid,
+	              holders);
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The memory of the GPU that a model computes on: decided like main memory, and by the same
+ * rules, but for weights, which are not shared there. A candidate takes none of it before
+ * COMMIT.
+ */
+
+#include <errno.h>
+
+#include "shared/clock.h"
+#include "supervisor/model_state.h"
+
+static uint64_t reload_gpu_minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static struct device *reload_gpu(const struct model *model, const struct inputs *inputs)
+{
+	return devices_gpu(model->context.devices, inputs->section->device);
+}
+
+/* Loaders of the old generation, the one that leads aside. */
+static uint64_t reload_gpu_replicas_bytes(const struct model *model,
+                                          const struct device *gpu)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (model->replicas[i] && model->replicas[i]->gpu_use.device == gpu)
+			bytes += model->replicas[i]->gpu_use.now_bytes;
+	return bytes;
+}
+
+/* Until one was measured, the size of the file stands in. */
+static uint64_t reload_gpu_predict(const struct model *model, const struct inputs *inputs)
+{
+	const struct generation *old = reload_old(model);
+	const struct inputs *last = old ? old->inputs : model->good;
+	uint64_t file = (uint64_t)inputs->file.st_size;
+	uint64_t peak = last ? last->footprint.gpu_peak_bytes : 0;
+	uint64_t last_file = last ? (uint64_t)last->file.st_size : 0;
+
+	if (old && old->gpu_use.peak_bytes > peak)
+		peak = old->gpu_use.peak_bytes;
+	if (peak == 0)
+		return file;
+	/* A smaller file is not counted on. */
+	return peak + reload_gpu_minus(file, last_file);
+}
+
+struct strategy_decision reload_gpu_decide(const struct model *model,
+                                           const struct inputs *inputs)
+{
+	const struct generation *old = reload_old(model);
+	struct device *gpu = reload_gpu(model, inputs);
+	struct strategy_facts facts = { .wanted = model->section->strategy,
+		                        .has_old = old != NULL };
+	struct strategy_decision refusal = { .strategy = STRATEGY_REFUSED };
+
+	if (devices_check(model->context.devices, inputs->section->device, &refusal.why) <
+	    0) {
+		refusal.facts.device = inputs->section->device;
+		return refusal;
+	}
+	if (!gpu)
+		return (struct strategy_decision){ 0 };
+	facts.device = gpu->name;
+	facts.room = device_room(gpu);
+	if (old) {
+		facts.old_bytes = reload_gpu_replicas_bytes(model, gpu);
+		if (old->gpu_use.device == gpu &&
+		    (old == model->active || old == model->retiring)) {
+			facts.old_bytes +=
+				old->gpu_use.unseen_ns && old->gpu_use.claim_bytes >
+								  old->gpu_use.now_bytes
+					? old->gpu_use.claim_bytes
+					: old->gpu_use.now_bytes;
+			facts.headroom_bytes = reload_gpu_minus(old->gpu_use.peak_bytes,
+			                                        old->gpu_use.now_bytes);
+		}
+	}
+	facts.need_bytes = facts.loading_bytes = reload_gpu_predict(model, inputs);
+	return strategy_decide(&facts);
+}
+
+void reload_gpu_begin(const struct model *model, struct generation_start *start)
+{
+	const struct strategy_facts *facts = &model->reload.gpu_decision.facts;
+
+	start->gpu = reload_gpu(model, start->inputs);
+	start->gpu_claim_bytes =
+		start->manner.is_lean
+			? reload_gpu_minus(facts->need_bytes, facts->old_bytes)
+			: facts->need_bytes;
+}
+
+void reload_gpu_claim_all(const struct model *model, struct generation *candidate)
+{
+	candidate->gpu_use.claim_bytes = model->reload.gpu_decision.facts.need_bytes;
+}
+
+/* Other models reload meanwhile: it keeps the place of the one that follows, but for what
+ * that one has claimed itself. */
+void reload_gpu_keep_place(const struct model *model, struct generation *old)
+{
+	uint64_t place_bytes = model->reload.gpu_decision.facts.need_bytes;
+
+	if (model->candidate)
+		place_bytes = reload_gpu_minus(place_bytes,
+		                               model->candidate->gpu_use.claim_bytes);
+	old->gpu_use.unseen_ns = 0;
+	if (old->gpu_use.claim_bytes < place_bytes)
+		old->gpu_use.claim_bytes = place_bytes;
+}
+
+bool reload_gpu_is_refused(const struct model *model, const struct generation *retired,
+                           struct err *ret_why)
+{
+	const struct generation *candidate = model->candidate;
+	struct device *gpu =
+		model->reload.inputs ? reload_gpu(model, model->reload.inputs) : NULL;
+	uint64_t need_bytes = model->reload.gpu_decision.facts.need_bytes;
+	struct device_room room;
+	uint64_t free_bytes;
+
+	/* One that has placed its weights needs no more. */
+	if (retired->reclaim.verdict != RECLAIM_RESIDUAL || !gpu || model->active)
+		return false;
+	room = device_room(gpu);
+	free_bytes = room.available_bytes;
+	/* The candidate's own claim does not stand in its way. */
+	if (candidate && free_bytes != UINT64_MAX)
+		free_bytes += reload_gpu_minus(candidate->gpu_use.claim_bytes,
+		                               candidate->gpu_use.now_bytes);
+	if (free_bytes >= need_bytes)
+		return false;
+	(void)err_set(ret_why, 0,
+	              "not enough memory: %.1f MiB are needed and %.1f MiB are "
+	              "free; %.320s",
+	              (double)need_bytes / 1048576.0, (double)free_bytes / 1048576.0,
+	              retired->reclaim.residue.text);
+	return true;
+}
+
+int reload_gpu_begin_replica(const struct model *model, struct generation_start *start,
+                             struct err *err)
+{
+	uint64_t need_bytes = model->active->gpu_use.peak_bytes;
+	struct device_room room;
+
+	int r = devices_check(model->context.devices, start->inputs->section->device,
+	                      err);
+
+	if (r < 0)
+		return r;
+	start->gpu = reload_gpu(model, start->inputs);
+	start->gpu_claim_bytes = need_bytes;
+	if (!start->gpu)
+		return 0;
+	room = device_room(start->gpu);
+	if (need_bytes + room.reserve_bytes <= room.available_bytes &&
+	    need_bytes <= reload_gpu_minus(room.budget_bytes, room.used_bytes))
+		return 0;
+	return err_set(err, -ENOMEM,
+	               "another loader needs %.1f MiB of %s, and that is not free: raise "
+	               "its budget, free memory, or set fewer replicas",
+	               (double)need_bytes / 1048576.0, start->gpu->name);
+}
+
+void reload_gpu_learn(struct generation *generation)
+{
+	struct inputs_footprint *footprint = &generation->inputs->footprint;
+
+	if (generation->gpu_use.peak_bytes > footprint->gpu_peak_bytes)
+		footprint->gpu_peak_bytes = generation->gpu_use.peak_bytes;
+}
+
+void reload_gpu_note(struct model *model, uint64_t *ret_bytes)
+{
+	struct receipt_gpu *receipt = &model->reload.receipt.gpu;
+	const struct inputs *inputs = model->reload.inputs;
+	struct device *gpu = inputs ? reload_gpu(model, inputs) : NULL;
+	struct device_figures figures;
+	bool is_fresh;
+
+	if (!gpu)
+		return;
+	is_fresh = device_measure(gpu);
+	figures = device_figures(gpu);
+	receipt->device = gpu->name;
+	receipt->uuid = gpu->uuid;
+	*ret_bytes = is_fresh && figures.is_known ? figures.used_bytes : UINT64_MAX;
+}
+
+void reload_gpu_note_reclaim(struct model *model, const struct generation *dead)
+{
+	struct receipt_gpu *receipt = &model->reload.receipt.gpu;
+	const struct generation_reclaim *reclaim = &dead->reclaim;
+
+	if (reclaim->verdict == RECLAIM_NONE || !receipt->device)
+		return;
+	receipt->verdict = reclaim->verdict;
+	receipt->reaped_ms = generation_phase_ms(dead, GENERATION_STOPPING) +
+	                     generation_phase_ms(dead, GENERATION_TERMINATING) +
+	                     generation_phase_ms(dead, GENERATION_KILLING) +
+	                     generation_phase_ms(dead, GENERATION_FAILED);
+	receipt->unlisted_ms =
+		reclaim->unlisted_ns
+			? clock_ns_to_ms(reclaim->unlisted_ns - reclaim->reaped_ns)
+			: -1;
+	receipt->freed_ms =
+		reclaim->freed_ns ? clock_ns_to_ms(reclaim->freed_ns - reclaim->reaped_ns)
+				  : -1;
+	receipt->residual_bytes = reclaim->residual_bytes;
+	receipt->residue = reclaim->residue;
+	receipt->xid = reclaim->xid;
+}
