@@ -84,6 +84,25 @@ def pids_group():
     return None
 
 
+def test_no_large_files(start, tmp_path):
+    """RLIMIT_FSIZE (LimitFSIZE=): what would be larger is refused, and nobody dies of it."""
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(os.urandom(4 * MIB))
+    moult = start(echo_section(path=weights))
+    load = Load(moult.port, clients=2)
+    load.wait_more(100)
+    resource.prlimit(moult.pid, resource.RLIMIT_FSIZE, (MIB, resource.RLIM_INFINITY))
+    (tmp_path / "new").write_bytes(os.urandom(4 * MIB))
+    os.rename(tmp_path / "new", weights)
+    moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    check_failed_reload(moult, "File too large")
+    load.wait_more(100)
+    resource.prlimit(moult.pid, resource.RLIMIT_FSIZE,
+                     (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    check_good_reload(moult)
+    load.stop_and_check()
+
+
 def test_no_processes(start):
     group = pids_group()
     if not group:
