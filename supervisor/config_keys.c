@@ -558,7 +558,9 @@ static const struct config_key model_keys[] = {
 		.max = 64 * GIB,
 		.fallback = "256M",
 		.help = "Memory for requests that wait or are being answered, rounded "
-			"down to a power of two.",
+			"down to a power of two.\n"
+			"Bodies that are announced and have not come yet take half of it "
+			"at most; others get their room as they come.",
 	},
 	{
 		.name = "max_body",

@@ -193,7 +193,6 @@ enum MHD_Result http_conn_handle(void *context, struct MHD_Connection *connectio
 	(void)context;
 	(void)connection;
 	(void)url;
-	(void)version;
 	if (!conn)
 		return MHD_NO; /* there was no memory for it */
 	if (*upload_data_size > 0)
@@ -201,7 +200,7 @@ enum MHD_Result http_conn_handle(void *context, struct MHD_Connection *connectio
 	switch (conn->phase) {
 	case HTTP_PHASE_NEW:
 	case HTTP_PHASE_HEAD:
-		return http_begin(conn, method);
+		return http_begin(conn, method, version);
 	case HTTP_PHASE_BODY:
 		return http_conn_submit(conn);
 	case HTTP_PHASE_SWALLOW:

@@ -136,7 +136,8 @@ void *http_conn_on_line(void *context, const char *uri,
 /* http_begin.c */
 
 /* A head has come. */
-enum MHD_Result http_begin(struct http_conn *conn, const char *method);
+enum MHD_Result http_begin(struct http_conn *conn, const char *method,
+                           const char *version);
 /* The end of a request that the supervisor answers itself has come. */
 enum MHD_Result http_begin_late(struct http_conn *conn);
 
