@@ -257,6 +257,9 @@ static const struct config_key model_keys[] = {
 			"own too, and\n"
 			".Ic moultctl status\n"
 			"says why.\n"
+			"Of models that load a file at the same moment one makes the "
+			"copy and the others wait for it; those that serve nobody wait "
+			"no longer than 20 seconds while it does not grow.\n"
 			"Models of one file that are to leave it for another need room "
 			"for both copies: neither can let go of the old one alone.",
 	},
