@@ -72,6 +72,7 @@ struct http {
 	unsigned int max_connections;
 	ev_io daemon_io;
 	ev_prepare prepare;
+	ev_timer deaf;   /* libmicrohttpd found no descriptor and does not listen */
 	ev_idle again;   /* makes the loop go round once more */
 	bool must_run;   /* libmicrohttpd has something to do */
 	bool has_output; /* an answer was queued in this run: the next one sends it */
