@@ -226,7 +226,9 @@ static const struct config_key model_keys[] = {
 		.max = 64 * GIB,
 		.fallback = "64M",
 		.help = "Memory in which a loader puts its answers, rounded down to a "
-			"power of two.",
+			"power of two.\n"
+			"When answers that clients do not read fill it and requests wait, "
+			"clients that have taken longer than two seconds are cut off.",
 	},
 	{
 		.name = "share",

@@ -397,6 +397,7 @@ void http_free(struct http *http)
 	ev_io_stop(http->loop, &http->daemon_io);
 	ev_io_stop(http->loop, &http->gone_io);
 	ev_timer_stop(http->loop, &http->sweep);
+	ev_timer_stop(http->loop, &http->readers);
 	ev_timer_stop(http->loop, &http->deaf);
 	ev_prepare_stop(http->loop, &http->prepare);
 	ev_idle_stop(http->loop, &http->again);

@@ -51,6 +51,7 @@ void http_conn_forget(struct http_conn *conn)
 	request_part_free(conn->part);
 	conn->part = NULL;
 	conn->part_sent = 0;
+	conn->lane = NULL;
 	http_conn_release(conn);
 	conn->has_answer = false;
 	conn->has_continue = false;

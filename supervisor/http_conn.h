@@ -59,6 +59,8 @@ struct http_conn {
 	struct request *request;   /* ours until request_release() */
 	struct request_part *part; /* of a streamed answer: being sent */
 	size_t part_sent;
+	struct lane *
+		lane; /* in whose arena lies what is being sent: lives as long; or NULL */
 	struct request_refusal refusal; /* status 0: none */
 	const char *allow;              /* for a 405 */
 };
@@ -79,7 +81,8 @@ struct http {
 	uint64_t now_ns; /* of this MHD_run() */
 	int gone_fd;     /* epoll set of all sockets, for clients that leave */
 	ev_io gone_io;
-	ev_timer sweep; /* set for the earliest deadline, or earlier */
+	ev_timer readers; /* active while answers that nobody reads may be in the way */
+	ev_timer sweep;   /* set for the earliest deadline, or earlier */
 	uint64_t sweep_ns;
 	uint64_t timeout_ns[HTTP_PHASE_COUNT];
 	struct http_conn_list phases[HTTP_PHASE_COUNT];
@@ -108,6 +111,10 @@ void http_deadline_touch(struct http *http);
  * head has been due for longest; one that has a request stays. Comes after MHD_run(): what
  * had arrived was read. */
 void http_deadline_make_room(struct http *http);
+
+/* @conn's answer is on its way: where clients that do not read theirs keep a loader from
+ * answering others, the one that has taken longest is hung up. */
+void http_deadline_watch_reader(struct http_conn *conn);
 
 /* http_conn.c */
 

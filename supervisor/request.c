@@ -402,7 +402,7 @@ void request_part_free(struct request_part *part)
 	if (!part)
 		return;
 	if (part->lane) {
-		lane_release(part->lane, part->token);
+		lane_release(part->lane, part->token, part->body_bytes);
 		lane_unref(part->lane);
 	}
 	free(part);
