@@ -39,7 +39,7 @@ extern "C" {
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define ENGINE_ABI         3
+#define ENGINE_ABI         4
 #define ENGINE_TENSORS_MAX 32
 
 enum engine_outcome {
@@ -51,6 +51,7 @@ enum engine_outcome {
 	ENGINE_E_FAILED,  /* this call failed; another one may succeed */
 	ENGINE_E_BROKEN,  /* the process must be replaced */
 	ENGINE_E_PRIVATE, /* it cannot compute with shared weights: to be tried without */
+	ENGINE_E_MEMORY, /* too large a request for the device; the next one can be computed */
 };
 
 struct engine_secret {
@@ -78,8 +79,9 @@ struct engine_config {
 	 * process still fills it. weights is NULL in stage. In commit it is there when it is
 	 * shared; else weights_fd is to be read with pread(). */
 	bool is_lean;
-	int weights_fd;   /* lean and private only; else -1 */
-	uint32_t threads; /* computing threads, at least 1 */
+	int weights_fd;         /* lean and private only; else -1 */
+	uint32_t threads;       /* computing threads, at least 1 */
+	uint64_t working_bytes; /* that one computation may take at most; 0: no limit */
 	uint32_t max_batch;
 	const struct tensor_spec *inputs;
 	size_t n_inputs;
@@ -96,6 +98,13 @@ struct engine_tensor {
 	struct tensor_shape shape;
 	const void *data; /* aligned to its element size */
 	size_t bytes;
+};
+
+/* Memory of the device in the last infer, beyond what was held before; 0: not known. */
+struct engine_use {
+	uint64_t peak_bytes;
+	uint64_t wanted_bytes;    /* after ENGINE_E_MEMORY: it needs so much at least */
+	uint64_t available_bytes; /* likewise: there is so much */
 };
 
 struct engine;
@@ -118,6 +127,13 @@ struct engine_api {
 	             struct engine_tensor *outputs, struct err *err);
 	/* Waits for the device and frees everything. Accepts NULL. */
 	void (*close)(struct engine *engine);
+	/* Optional: what infer took, whatever its outcome. */
+	void (*measure)(const struct engine *engine, struct engine_use *ret_use);
+	/* Optional: for a process that was started before it is known for what. What the
+	 * first stage and the first computations would have to wait for: caches, tables, a
+	 * compiler's start. No device, not even a look which there are, and no thread that
+	 * stays. Comes before anything else. */
+	void (*prepare)(void);
 };
 
 /* The one exported symbol. Never fails; the caller checks abi. */

@@ -74,6 +74,7 @@ struct config_model {
 	struct config_option options[CONFIG_OPTIONS_MAX];
 	size_t n_options;
 	uint32_t threads;
+	uint64_t working_memory_bytes; /* 0: no limit */
 	uint32_t max_batch;
 	uint64_t max_delay_ns;
 	uint32_t warmup_runs;
@@ -90,6 +91,7 @@ struct config_model {
 	bool watch_model_file;
 	bool keep_good;
 	bool keep_secrets;
+	bool spare;
 	uint32_t max_held; /* requests that may wait */
 	uint64_t max_held_bytes;
 	uint64_t poison_memory_ns; /* 0: bodies that end loaders are not remembered */

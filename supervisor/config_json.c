@@ -93,6 +93,7 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_text(json, "path", model->path);
 	failed |= set_text(json, "device", model->device);
 	failed |= set_number(json, "threads", model->threads);
+	failed |= set_number(json, "working_bytes", model->working_memory_bytes);
 	failed |= set_number(json, "max_batch", model->max_batch);
 	failed |= set_number(json, "max_delay_us", model->max_delay_ns / 1000);
 	failed |= set_number(json, "warmup_runs", model->warmup_runs);

@@ -106,6 +106,26 @@ static const struct config_key model_keys[] = {
 		.help = "Threads that one inference may use.",
 	},
 	{
+		.name = "working_memory",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, working_memory_bytes),
+		.min = 0,
+		.max = 1024 * GIB,
+		.fallback = "0",
+		.help = "Memory that computing one batch may take beside the weights, so "
+			"that no request takes what others need; 0 sets no limit.\n"
+			"A request that needs more is answered with status 413, which "
+			"says how much it needs, and the loader serves on; what is as "
+			"large in every dimension is refused for a minute without being "
+			"tried, and requests that do not fit together are computed one "
+			"by one.\n"
+			"For engine\n"
+			".Cm torch\n"
+			"on the device\n"
+			".Cm cpu .",
+	},
+	{
 		.name = "replicas",
 		.type = CONFIG_TYPE_UINT,
 		.class = CONFIG_LIVE,
@@ -455,6 +475,27 @@ static const struct config_key model_keys[] = {
 		.fallback = "60s",
 		.help = "See\n"
 			".Cm death_limit .",
+	},
+	{
+		.name = "spare",
+		.type = CONFIG_TYPE_BOOL,
+		.class = CONFIG_LIVE,
+		AT(config_model, spare),
+		.fallback = "no",
+		.help = "Keep a loader ready that has opened the engine's libraries, and "
+			"use it when nobody serves this model: a loader that died is "
+			"replaced sooner by the time that opening them takes.\n"
+			"There is one for each engine, shared by all models that ask for "
+			"it; another one is started a second after it was used, at idle "
+			"priority.\n"
+			"It holds no model, no secret and no device.\n"
+			"It counts on the memory of\n"
+			".Cm [device host] ,\n"
+			"and makes room for a reload that needs it.\n"
+			"Libraries that read the environment when they are opened do not "
+			"see what\n"
+			".Cm option.secrets_env\n"
+			"puts there.",
 	},
 	{
 		.name = "keep_good",

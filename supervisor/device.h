@@ -22,6 +22,7 @@ struct device_use {
 	struct device *device; /* NULL: not registered */
 	pid_t pid;             /* 0: memory without a process */
 	int fd;                /* that memory's, borrowed */
+	bool is_leaving;       /* killed: what it holds counts as free already */
 	uint64_t claim_bytes;  /* 0: it holds what it will hold */
 	uint64_t now_bytes;    /* as of the last device_measure() */
 	uint64_t peak_bytes;   /* most that was ever measured */
@@ -58,3 +59,5 @@ void device_remove(struct device_use *use);
 void device_measure(struct device *device);
 /* The same and sums up. */
 struct device_room device_room(struct device *device);
+/* Room for @need_bytes more, once @coming_bytes are given back; the reserve stays free. */
+bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes);

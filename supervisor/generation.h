@@ -72,6 +72,7 @@ enum generation_state generation_next(enum generation_state state,
                                       enum generation_event event);
 
 struct generation;
+struct spares;
 struct store_copy;
 
 struct generation_listener {
@@ -137,6 +138,7 @@ struct generation {
 	char *load_payload;                          /* until LOAD is sent */
 	struct inputs *inputs;                       /* a reference */
 	struct store_copy *copy; /* of the weights: a reference; NULL: it has its own */
+	struct spares *spares;   /* where its loader came from; NULL: started for it */
 	bool is_lean;            /* holds no copy of the model before COMMIT */
 	struct device_use use;   /* until DEAD */
 	pid_t pid;               /* kept after death, for records */
@@ -159,6 +161,7 @@ struct generation_start {
 	struct device *device;
 	struct store_copy *copy; /* of the weights: another reference is taken; or NULL */
 	uint64_t claim_bytes;    /* of @device, until it is ACTIVE */
+	struct spares *spares;   /* one of them may be taken; NULL: none may */
 	struct queue *queue;
 };
 

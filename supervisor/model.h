@@ -21,9 +21,11 @@
 
 struct control_call;
 struct device;
+struct histogram;
 struct model;
 struct numbers;
 struct receipt;
+struct spares;
 struct store;
 struct watch;
 
@@ -64,6 +66,7 @@ struct model_context {
 	struct store *store;   /* of weights, in that memory */
 	struct numbers *numbers; /* of generations, one counter for all models */
 	struct keeper *keeper;   /* of what served well */
+	struct spares *spares;   /* loaders that were started ahead */
 	const struct model_listener *listener;
 };
 
@@ -130,6 +133,8 @@ const struct config_model *model_good_config(const struct model *model);
 /* Why the last reload failed; "" after a good one. Borrowed. */
 const char *model_last_error(const struct model *model);
 const struct request_counts *model_counts(const struct model *model);
+/* Of the memory that computing took. */
+const struct histogram *model_memory(const struct model *model);
 /* See recorder_start(). model_stop() ends it. */
 int model_record(struct model *model, struct control_call *call, unsigned int count,
                  uint64_t timeout_ns, struct err *err);

@@ -222,6 +222,8 @@ bool reload_is_expected(const struct model *model);
 void reload_finish(struct model *model, enum receipt_outcome outcome, const char *reason);
 /* The candidate is started; goes on from STAGED. */
 void reload_spawn(struct model *model);
+/* The next generation may come from a spare loader. */
+bool reload_may_take_spare(const struct model *model);
 /* The candidate alone has a claim to all the memory that it is going to need. */
 void reload_claim_all(struct model *model);
 void reload_commit(struct model *model);
@@ -274,8 +276,10 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 void reload_plan_remember(struct model *model);
 /* model->good served well: it is kept for the next run. */
 void reload_plan_keep(struct model *model);
+/* *ret_wants_spares_room: the decision counts on the memory of the spare loaders, too. */
 struct strategy_decision reload_plan_decide(const struct model *model,
-                                            const struct inputs *inputs);
+                                            const struct inputs *inputs,
+                                            bool *ret_wants_spares_room);
 
 /* reload_weights.c: where the weights of a generation lie */
 

@@ -8,6 +8,7 @@
  */
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -35,6 +36,7 @@ struct receipt {
 	struct strategy_decision decision;
 	enum receipt_outcome outcome;
 	struct err reason; /* "" when all went well */
+	bool took_spare;   /* the candidate's loader had been started ahead */
 	uint64_t golden;   /* requests that the candidate answered as expected */
 	struct receipt_side from;
 	struct receipt_side to;

@@ -26,6 +26,7 @@
 #include "shared/log.h"
 #include "supervisor/model_state.h"
 #include "supervisor/numbers.h"
+#include "supervisor/spare.h"
 
 static uint64_t reload_max(uint64_t a, uint64_t b)
 {
@@ -123,9 +124,12 @@ static void reload_retire_active(struct model *model)
 static void reload_begin(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
+	bool wants_spares_room;
 
 	reload_weights_doubt(model);
-	reload->decision = reload_plan_decide(model, reload->inputs);
+	reload->decision = reload_plan_decide(model, reload->inputs, &wants_spares_room);
+	if (wants_spares_room)
+		spares_make_room(model->context.spares, "a reload needs its memory");
 	reload->receipt.decision = reload->decision;
 	log_event(LOG_LEVEL_NOTICE, "reload_begin",
 	          "model=%s cause=%s strategy=%s why=%s", model->name,
@@ -220,6 +224,12 @@ static uint64_t reload_claim(const struct model *model)
 	return reload_max(beside_bytes, facts->staged_bytes);
 }
 
+/* Clients wait; where somebody serves there is time to start a loader. */
+bool reload_may_take_spare(const struct model *model)
+{
+	return !model->active && model->section->spare;
+}
+
 void reload_spawn(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
@@ -231,6 +241,7 @@ void reload_spawn(struct model *model)
 		            .is_urgent = !model->active },
 		.device = model->context.device,
 		.claim_bytes = reload_claim(model),
+		.spares = reload_may_take_spare(model) ? model->context.spares : NULL,
 		.queue = &model->queue,
 	};
 	struct err err = ERR_NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * TorchScript through libtorch, behind loader/engine.h. With torch_import.hpp the only C++
- * of the project: every call is noexcept and runs inside guard(), so nothing is ever thrown
- * across the seam.
+ * TorchScript through libtorch, behind loader/engine.h. With torch_import.hpp and
+ * torch_memory.hpp the only C++ of the project: every call is noexcept and runs inside
+ * guard(), so nothing is ever thrown across the seam.
  *
  * Builds against 1.13 and 2.x. Weights are parsed from the bytes that the loader read,
  * never from a path: what was hashed is what runs.
@@ -22,11 +22,13 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "loader/engine.h"
 #include "loader/engines/torch_import.hpp"
+#include "loader/engines/torch_memory.hpp"
 
 struct engine {
 	const struct engine_config *config;
@@ -344,6 +346,20 @@ void set_threads(uint32_t threads)
 	is_first = false;
 }
 
+int set_memory(const struct engine_config *config, const c10::Device &device,
+               struct err *err)
+{
+	if (device.is_cpu())
+		count_main_memory();
+	else if (config->working_bytes > 0)
+		return err_set(
+			err, ENGINE_E_CONFIG,
+			"working_memory can be set for device cpu only, and not for "
+			"'%s'",
+			config->device);
+	return 0;
+}
+
 /* On another device the copy in main memory is what staging is for. */
 bool loads_in_commit(const struct engine *engine)
 {
@@ -374,6 +390,7 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 				config, torch::jit::Module(), device, true, {}
 			};
 			set_threads(config->threads);
+			outcome = set_memory(config, device, err);
 		}
 		return outcome;
 	});
@@ -510,7 +527,6 @@ int compute(struct engine *engine, const struct engine_tensor *inputs,
 	std::vector<c10::IValue> arguments;
 	int r;
 
-	engine->outputs.clear();
 	for (size_t i = 0; i < config->n_inputs; i++)
 		arguments.emplace_back(make_input(engine, &inputs[i]));
 	r = take_outputs(config, engine->module.forward(std::move(arguments)),
@@ -525,8 +541,17 @@ int infer(struct engine *engine, const struct engine_tensor *inputs,
 {
 	int r;
 
-	r = guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
-	          [&] { return compute(engine, inputs, outputs, err); });
+	engine->outputs.clear();
+	r = guard(err, ENGINE_E_MODEL, ENGINE_E_MEMORY, [&] {
+		memory_watch watch(engine->device, engine->config->working_bytes);
+
+		return compute(engine, inputs, outputs, err);
+	});
+	/* A model may have caught it, and have gone on. */
+	if (r && account.wanted_bytes() > 0)
+		r = ENGINE_E_MEMORY;
+	if (r && engine->device.is_cpu())
+		engine->outputs.clear();
 	if (r == 0 || engine->device.is_cpu())
 		return r;
 	/* Outside of the handler, which may hold tensors. A device that has failed for
@@ -553,12 +578,53 @@ void close(struct engine *engine) noexcept
 	});
 }
 
+void measure(const struct engine *engine, struct engine_use *ret_use) noexcept
+{
+	ret_use->peak_bytes = account.peak_bytes();
+	ret_use->wanted_bytes = account.wanted_bytes();
+	ret_use->available_bytes = engine->config->working_bytes;
+}
+
+/* A model as small as can be goes the way of a real one: written, read, compiled, computed.
+ * What libtorch builds once per process is there then. */
+void rehearse()
+{
+	c10::InferenceMode inference;
+	torch::jit::Module small("small");
+	std::stringstream file;
+
+	small.register_parameter("w", torch::ones({ 4, 4 }), false);
+	small.define("def forward(self, x: Tensor):\n"
+	             "    y = torch.relu(torch.linear(x, self.w)) + x\n"
+	             "    y = torch.matmul(y, self.w.t()) * 2 - torch.sigmoid(y)\n"
+	             "    return torch.softmax(y.reshape(-1, 4), 1)[:, :4]\n");
+	small.save(file);
+	torch::jit::Module read = torch::jit::load(file, c10::Device(c10::kCPU));
+	read.eval();
+	(void)read.forward({ torch::ones({ 1, 4 }) });
+}
+
+void prepare() noexcept
+{
+	(void)guard(nullptr, ENGINE_E_FAILED, ENGINE_E_FAILED, [&] {
+		/* One thread: a pool is for a model to ask for. */
+		at::set_num_threads(1);
+		/* Those that optimise ask which devices there are, and what is said then
+		 * is said for ever: see open_devices(). */
+		torch::jit::getProfilingMode() = false;
+		torch::jit::GraphOptimizerEnabledGuard unoptimised(false);
+		rehearse();
+		return 0;
+	});
+}
+
 } /* namespace */
 
 const struct engine_api *moult_engine(void)
 {
 	static const struct engine_api api = {
-		ENGINE_ABI, "torch", TORCH_VERSION, stage, commit, infer, close,
+		ENGINE_ABI, "torch", TORCH_VERSION, stage,   commit,
+		infer,      close,   measure,       prepare,
 	};
 
 	return &api;
