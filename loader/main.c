@@ -98,6 +98,8 @@ static void reset_signals(void)
 	/* SIGKILL, SIGSTOP and glibc's own refuse: nothing to reset there. */
 	for (int number = 1; number < NSIG; number++)
 		(void)sigaction(number, &action, NULL);
+	/* Too large a file is an error that can be told, and no end. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -258,7 +258,9 @@ static const struct config_key model_keys[] = {
 		.max = 64 * GIB,
 		.fallback = "64M",
 		.help = "Memory in which a loader puts its answers, rounded down to a "
-			"power of two.",
+			"power of two.\n"
+			"When answers that clients do not read fill it and requests wait, "
+			"clients that have taken longer than two seconds are cut off.",
 	},
 	{
 		.name = "share",
@@ -289,6 +291,9 @@ static const struct config_key model_keys[] = {
 			"own too, and\n"
 			".Ic moultctl status\n"
 			"says why.\n"
+			"Of models that load a file at the same moment one makes the "
+			"copy and the others wait for it; those that serve nobody wait "
+			"no longer than 20 seconds while it does not grow.\n"
 			"Models of one file that are to leave it for another need room "
 			"for both copies: neither can let go of the old one alone.",
 	},
@@ -627,7 +632,9 @@ static const struct config_key model_keys[] = {
 		.max = 64 * GIB,
 		.fallback = "256M",
 		.help = "Memory for requests that wait or are being answered, rounded "
-			"down to a power of two.",
+			"down to a power of two.\n"
+			"Bodies that are announced and have not come yet take half of it "
+			"at most; others get their room as they come.",
 	},
 	{
 		.name = "max_body",

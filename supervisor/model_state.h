@@ -103,6 +103,7 @@ struct model {
 	/* reload_again.c */
 	ev_timer restart;          /* a loader died: back-off */
 	ev_timer again;            /* a reload failed for a reason that may pass */
+	ev_timer wait;             /* another model's loader fills a copy: how it does */
 	unsigned int again_causes; /* of that reload */
 	unsigned int n_again;      /* in a row */
 	unsigned int n_pauses;     /* of those: so many cost a pause */
@@ -241,6 +242,8 @@ enum reload_failure {
 void reload_again_init(struct model *model);
 /* Nothing is tried again by itself any more. */
 void reload_again_fini(struct model *model);
+/* What is pending begins when another model's loader has filled a copy, or does not go on. */
+void reload_again_wait(struct model *model);
 /* The newest inputs serve. */
 void reload_again_stop(struct model *model);
 /* Somebody asks, or something changed: what failed before does not count. */

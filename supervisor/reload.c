@@ -188,15 +188,13 @@ void reload_try_start(struct model *model)
 		model_watch_retry(model, &err);
 		return;
 	}
-	/* That ends before its loader's deadline, and model_on_store() is called. */
+	/* model_on_store() tells the end. */
 	if (r == 0 && reload_weights_wait(model, inputs)) {
-		log_event(LOG_LEVEL_INFO, "reload_waits",
-		          "model=%s reason=\"another model's loader copies the same "
-		          "file\"",
-		          model->name);
+		reload_again_wait(model);
 		inputs_unref(inputs);
 		return;
 	}
+	ev_timer_stop(model->context.loop, &model->wait);
 	ev_timer_stop(model->context.loop, &model->restart);
 	if (model->pending & ~RELOAD_RECOVERY)
 		ev_timer_stop(model->context.loop, &model->again);

@@ -148,6 +148,7 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 		.file = &inputs->file,
 		.claim_bytes = start->manner.is_lean ? 0 : (uint64_t)inputs->file.st_size,
 		.is_urgent = start->manner.is_urgent,
+		.is_late = start->manner.is_lean,
 	};
 	int r;
 

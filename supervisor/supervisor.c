@@ -555,6 +555,8 @@ static void supervisor_start_signals(struct supervisor *supervisor)
 		ev_signal_start(supervisor->loop, &supervisor->signals[i]);
 	}
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* A file that grows beyond its limit (RLIMIT_FSIZE) is an error like any other. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 }
 
 /* Birth */
