@@ -229,6 +229,7 @@ int model_config_init(struct model_config *config, const char *payload, struct e
 	r = model_config_texts(config, err);
 	config->is_lean = json_is_true(json_object_get(config->json, "lean"));
 	config->is_urgent = json_is_true(json_object_get(config->json, "urgent"));
+	config->is_proven = json_is_true(json_object_get(config->json, "proven"));
 	if (r == 0)
 		r = model_config_share(config, err);
 	if (r == 0)

@@ -38,6 +38,7 @@ struct model_config {
 	uint64_t max_body_bytes;
 	bool is_lean;   /* no copy of the model before COMMIT */
 	bool is_urgent; /* nobody serves meanwhile */
+	bool is_proven; /* the same has served */
 	enum weights_share share;
 	const char *weights_sha256; /* NULL: not known yet */
 	const char *required_secrets[MODEL_CONFIG_NAMES_MAX];

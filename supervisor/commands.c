@@ -214,8 +214,13 @@ void commands_on_removed(struct commands *commands, const char *model)
 static bool commands_get_model(struct commands *commands, struct control_call *call,
                                const json_t *args, struct model **ret_model)
 {
-	const char *name = json_string_value(json_object_get(args, "model"));
+	const json_t *value = json_object_get(args, "model");
+	const char *name = json_string_value(value);
 
+	if (value && !json_is_null(value) && !name) {
+		control_fail(call, "'model' must be the name of a model");
+		return false;
+	}
 	*ret_model = name ? supervisor_find(commands->supervisor, name) : NULL;
 	if (name && !*ret_model) {
 		control_fail(call, "there is no model '%s'; see moultctl status", name);

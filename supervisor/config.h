@@ -194,7 +194,7 @@ bool config_model_needs_generation(const struct config_model *running,
 struct config_manner {
 	bool is_lean;   /* no copy of the model before COMMIT */
 	bool is_urgent; /* nobody serves: do not stand back for anybody */
-	bool is_proven; /* do not ask the golden requests again */
+	bool is_proven; /* the same has served: no golden requests, less warm-up in a hurry */
 	/* How it comes by its weights, in the words of shared/proto.h. */
 	const char *weights;        /* NULL: private */
 	const char *weights_sha256; /* NULL: not known */

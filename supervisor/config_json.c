@@ -118,6 +118,7 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_text(json, "weights_sha256", manner.weights_sha256);
 	failed |= json_object_set_new(json, "lean", json_boolean(manner.is_lean));
 	failed |= json_object_set_new(json, "urgent", json_boolean(manner.is_urgent));
+	failed |= json_object_set_new(json, "proven", json_boolean(manner.is_proven));
 	return print_and_drop(json, failed);
 }
 

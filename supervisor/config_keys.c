@@ -188,7 +188,9 @@ static const struct config_key model_keys[] = {
 		.max = 10000,
 		.fallback = "3",
 		.unit = "runs",
-		.help = "Inferences that must succeed before a generation may serve.",
+		.help = "Inferences that must succeed before a generation may serve.\n"
+			"A loader in the place of one that served and died, for which "
+			"clients wait, is asked for one.",
 	},
 	{
 		.name = "warmup_request",

@@ -121,6 +121,8 @@ static void generation_close(struct generation *generation)
 
 static void generation_drop_copy(struct generation *generation)
 {
+	if (generation->copy && generation->entered_ns[GENERATION_ACTIVE])
+		generation->copy->n_serving--;
 	store_copy_unref(generation->copy);
 	generation->copy = NULL;
 }
@@ -151,6 +153,8 @@ static enum generation_event generation_enter(struct generation *generation,
 		generation->use.peak_bytes = generation->use.now_bytes =
 			generation->report.anon_bytes;
 		device_note_placed(&generation->gpu_use);
+		if (generation->copy)
+			generation->copy->n_serving++;
 		break;
 	case GENERATION_DRAINING:
 		if (lane_leased(generation->lane) == 0)
@@ -222,28 +226,6 @@ void generation_apply(struct generation *generation, enum generation_event event
 		                               from);
 	if (follows != GENERATION_EVENT_COUNT && generation->state == to)
 		generation_apply(generation, follows);
-}
-
-static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	struct generation *generation = timer->data;
-	char text[128];
-
-	(void)loop;
-	(void)revents;
-	if (generation_is_untried(generation)) {
-		generation_replace_spare(generation, "it does not answer");
-		return;
-	}
-	(void)snprintf(text, sizeof(text), "still %s after %.1f s",
-	               generation_state_name(generation->state),
-	               (double)generation->deadlines_ns[generation->state] / 1e9);
-	if (generation->state == GENERATION_DRAINING)
-		log_event(LOG_LEVEL_WARNING, "drain_deadline",
-		          "model=%s gen=%llu leases=%u action=replay", generation->model,
-		          (unsigned long long)generation->number,
-		          lane_leased(generation->lane));
-	generation_fail(generation, GENERATION_EV_DEADLINE, text);
 }
 
 static void generation_collect(struct generation *generation)
@@ -435,9 +417,49 @@ int generation_submit(struct generation *generation, struct request *request)
 	return 0;
 }
 
-void generation_hurry(struct generation *generation)
+void generation_hurry(struct generation *generation, uint64_t within_ns)
 {
+	uint64_t *staging_ns = &generation->deadlines_ns[GENERATION_STAGING];
+	uint64_t since_ns = generation->entered_ns[GENERATION_STAGING];
+	bool is_staging = generation->state == GENERATION_STAGING;
+	uint64_t limit_ns = within_ns + (is_staging ? clock_now_ns() - since_ns : 0);
+
 	lane_hurry(generation->lane);
+	if (generation->state > GENERATION_STAGING || limit_ns >= *staging_ns)
+		return;
+	*staging_ns = limit_ns;
+	if (!is_staging)
+		return;
+	ev_timer_stop(generation->loop, &generation->deadline);
+	ev_timer_set(&generation->deadline, (double)within_ns / 1e9, 0.);
+	ev_timer_start(generation->loop, &generation->deadline);
+}
+
+static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct generation *generation = timer->data;
+	enum generation_state state = generation->state;
+	char text[128];
+
+	(void)loop;
+	/* What it has said counts first: we may have been stopped for a while ourselves. */
+	if (ev_is_active(&generation->chan_io))
+		generation_on_chan(loop, &generation->chan_io, revents);
+	if (generation->state != state)
+		return;
+	if (generation_is_untried(generation)) {
+		generation_replace_spare(generation, "it does not answer");
+		return;
+	}
+	(void)snprintf(text, sizeof(text), "still %s after %.1f s",
+	               generation_state_name(generation->state),
+	               (double)generation->deadlines_ns[generation->state] / 1e9);
+	if (generation->state == GENERATION_DRAINING)
+		log_event(LOG_LEVEL_WARNING, "drain_deadline",
+		          "model=%s gen=%llu leases=%u action=replay", generation->model,
+		          (unsigned long long)generation->number,
+		          lane_leased(generation->lane));
+	generation_fail(generation, GENERATION_EV_DEADLINE, text);
 }
 
 /* Birth and death of the process */

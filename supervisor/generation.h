@@ -181,8 +181,9 @@ void generation_free(struct generation *generation);
 /* Applies one of our own events: COMMIT, PROMOTE, RETIRE. */
 void generation_apply(struct generation *generation, enum generation_event event);
 
-/* Nobody serves any more: a candidate is to stand back for nobody. */
-void generation_hurry(struct generation *generation);
+/* Nobody serves any more: a candidate is to stand back for nobody, and has @within_ns for what
+ * is left of staging at the most. */
+void generation_hurry(struct generation *generation, uint64_t within_ns);
 
 /* Leases a request to it (ACTIVE only). 0 or LANE_E_FULL. A lane that turns out to be
  * corrupt is LANE_E_FULL too, and the loader is killed from the loop. */

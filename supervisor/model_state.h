@@ -314,7 +314,8 @@ void reload_gpu_note_reclaim(struct model *model, const struct generation *dead)
 /* How a generation of @inputs is to have its weights. */
 enum config_share reload_weights_share(const struct model *model,
                                        const struct inputs *inputs);
-/* Nobody serves: weights over which loaders die, and that no other model has, are let go. */
+/* Weights over which this model's loaders die, and over which none of any model serves, are
+ * let go. */
 void reload_weights_doubt(struct model *model);
 /* Another model's loader fills the copy that one of @inputs would need. */
 bool reload_weights_wait(const struct model *model, const struct inputs *inputs);

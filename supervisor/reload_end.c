@@ -12,6 +12,10 @@
 
 /* A loader that served this long was of use, requests or not. */
 #define RELOAD_SERVED_NS CLOCK_NS_PER_SEC
+/* How long a candidate may stage on when nobody serves any more: so many times what the dead
+ * one took, at least the other. Then what served is built again. */
+#define RELOAD_ALONE_TIMES 3
+#define RELOAD_ALONE_NS    (20 * CLOCK_NS_PER_SEC)
 
 void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents)
 {
@@ -89,16 +93,20 @@ static bool reload_was_of_use(const struct generation *dead)
 	return dead->n_answered > 0 || served_ns >= RELOAD_SERVED_NS;
 }
 
-/* It lives beside nobody any more: what the dead one held is its to take, before another
- * model counts on it, and there is nobody to stand back for. */
-static void reload_on_alone(struct model *model)
+/* The candidate lives beside nobody any more: what @dead held is its to take, before another
+ * model counts on it, and there is nobody to stand back for. Clients wait: it has not the time
+ * that it had beside one that serves. */
+static void reload_on_alone(struct model *model, const struct generation *dead)
 {
 	struct generation *candidate = model->candidate;
+	double staged_ms = generation_phase_ms(dead, GENERATION_STAGING);
+	uint64_t within_ns = (uint64_t)(staged_ms * 1e6) * RELOAD_ALONE_TIMES;
 
 	if (candidate->state >= GENERATION_COMMITTING)
 		return;
 	reload_claim_all(model);
-	generation_hurry(candidate);
+	generation_hurry(candidate,
+	                 within_ns > RELOAD_ALONE_NS ? within_ns : RELOAD_ALONE_NS);
 }
 
 enum restart_death reload_judge(const struct generation *dead)
@@ -125,7 +133,7 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 		reload_finish(model, RECEIPT_OK,
 		              "the new generation died before the old one");
 	if (model->candidate)
-		reload_on_alone(model);
+		reload_on_alone(model, dead);
 	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
 	/* Neither one client with a bad body nor somebody's kill -9 may undo a reload. */
 	if (!dead->has_culprit && !model_was_killed(dead))
@@ -233,7 +241,8 @@ bool reload_put_aside(struct model *model, struct generation *generation)
 	struct err *why = &generation->failure;
 
 	/* Other models wait for it no more, even if this one has to. */
-	store_copy_abandon(generation->copy);
+	if (generation->copy && !generation->copy->is_full)
+		store_copy_abandon(generation->copy);
 	if (!stuck)
 		return false;
 	*stuck = generation;

@@ -90,12 +90,13 @@ static uint64_t reload_weights_own_bytes(const struct model *model)
 void reload_weights_doubt(struct model *model)
 {
 	if (!model->copy || reload_old(model) ||
-	    model->deaths.n_deaths < RELOAD_WEIGHTS_DOUBT ||
-	    reload_weights_own_bytes(model) == 0)
+	    model->deaths.n_deaths < RELOAD_WEIGHTS_DOUBT || model->copy->n_serving > 0)
 		return;
 	log_event(LOG_LEVEL_WARNING, "weights_doubted",
 	          "model=%s weights_sha256=%.16s action=\"reading the model file again\"",
 	          model->name, model->copy->sha256);
+	/* Models that hold it still cannot serve with it either. */
+	store_copy_abandon(model->copy);
 	store_copy_unref(model->copy);
 	model->copy = NULL;
 }

@@ -150,11 +150,12 @@ void store_copy_unref(struct store_copy *copy)
 
 void store_copy_abandon(struct store_copy *copy)
 {
-	if (!copy || copy->is_full || !copy->is_listed)
+	if (!copy || !copy->is_listed)
 		return;
 	copy->is_listed = false;
 	LIST_REMOVE(copy, link);
-	store_say_change(copy->store);
+	if (!copy->is_full)
+		store_say_change(copy->store);
 }
 
 uint64_t store_copy_bytes(const struct store_copy *copy)

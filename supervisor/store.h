@@ -21,7 +21,8 @@ struct store_copy {
 	LIST_ENTRY(store_copy) link; /* of the full ones, or of those being filled */
 	struct store *store;
 	unsigned int refs;
-	int fd; /* memfd */
+	int fd;                 /* memfd */
+	unsigned int n_serving; /* loaders that serve, or served, over it */
 	bool is_full;
 	bool is_listed;       /* not when it was abandoned */
 	bool is_urgent;       /* its loader does not stand back for others */
@@ -64,7 +65,8 @@ struct store_wish {
  * 0 or -errno with a sentence. */
 int store_take(struct store *store, const struct store_wish *wish,
                struct store_copy **ret_copy, struct err *err);
-/* Nobody is to wait for it: who fills it may not end. */
+/* It is not found any more, and nobody waits for it: who fills it may not end, or what is in
+ * it may be wrong. */
 void store_copy_abandon(struct store_copy *copy);           /* accepts NULL */
 struct store_copy *store_copy_ref(struct store_copy *copy); /* accepts NULL */
 void store_copy_unref(struct store_copy *copy);             /* likewise */

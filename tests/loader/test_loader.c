@@ -269,6 +269,47 @@ static void test_arena_full(void **state)
 	drive_quit(&drive);
 }
 
+/* One run is enough for what has served, when clients wait; others run as configured, and once
+ * with a whole batch. */
+static void test_warm_up_in_a_hurry(void **state)
+{
+	static const struct {
+		bool is_urgent;
+		bool is_proven;
+		json_int_t runs;
+	} rows[] = {
+		{ false, false, 4 },
+		{ true, false, 4 },
+		{ false, true, 4 },
+		{ true, true, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		json_t *config = drive_config("identity", 4);
+		struct drive drive;
+		json_t *ready;
+
+		set_number(config, "warmup_runs", 3);
+		set_number(config, "max_batch", 8);
+		(void)json_object_set_new(config, "urgent",
+		                          json_boolean(rows[i].is_urgent));
+		(void)json_object_set_new(config, "proven",
+		                          json_boolean(rows[i].is_proven));
+		drive_start(&drive, 8192);
+		drive_load(&drive, config, NULL);
+		json_decref(drive_expect(&drive, PROTO_STAGED));
+		drive_send(&drive, PROTO_COMMIT);
+		json_decref(drive_expect(&drive, PROTO_COMMITTED));
+		ready = drive_expect(&drive, PROTO_READY);
+		assert_int_equal(json_integer_value(json_object_get(ready,
+		                                                    "warmup_runs")),
+		                 rows[i].runs);
+		json_decref(ready);
+		drive_quit(&drive);
+	}
+}
+
 static void test_answer_too_large(void **state)
 {
 	json_t *config = drive_config("identity", 4096);
@@ -582,6 +623,7 @@ int main(int argc, char **argv)
 		TEST(test_cancel_and_deadline),
 		TEST(test_batch_culprit),
 		TEST(test_arena_full),
+		TEST(test_warm_up_in_a_hurry),
 		TEST(test_answer_too_large),
 		TEST(test_violations),
 		TEST(test_refusals),

@@ -394,3 +394,34 @@ def test_unkillable_does_not_hold_up_the_end(start, hostile):
     moult.process.send_signal(signal.SIGTERM)
     assert moult.process.wait(20) == 0
     hostile.file("release").write_text("")
+
+
+def test_a_hung_candidate_does_not_keep_back_what_served(start, hostile):
+    """The serving loader crashes while a candidate hangs in staging, which has minutes for
+    that: what served is built again long before."""
+    moult = begin(start, hostile, stage_timeout="300s", request_timeout="120s")
+    wait_for("of use", lambda: ask(moult, "parts=1")[2])
+    hostile.say("echo", "silence-on-staging#hung")
+    call(moult, "reload", model="echo")
+    wait_for("a candidate that hangs", lambda: hostile.fired("hung"))
+    begun = time.monotonic()
+    os.kill(pid_of(moult), signal.SIGSEGV)
+    assert ask(moult, "parts=1", timeout=100)[2]
+    assert time.monotonic() - begun < 60
+    receipt = moult.wait_receipt("echo", lambda r: r["cause"] == "manual")
+    assert receipt["outcome"] == "failed" and "still staging after" in receipt["reason"], receipt
+
+
+def test_a_pause_of_the_supervisor_ends_no_candidate(start, hostile):
+    """What the loader said meanwhile counts before the deadline that passed."""
+    moult = begin(start, hostile, warmup_timeout="1s")
+    hostile.say("echo", "sleep=300-on-warming#slept")
+    before = status(moult, "echo")["receipts"]
+    call(moult, "reload", model="echo")
+    wait_for("a candidate that warms up", lambda: hostile.fired("slept"))
+    os.kill(moult.pid, signal.SIGSTOP)
+    time.sleep(2)  # longer than its deadline: that is what this is about
+    os.kill(moult.pid, signal.SIGCONT)
+    wait_for("a receipt", lambda: status(moult, "echo")["receipts"] > before)
+    receipt = moult.wait_receipt("echo", lambda r: r["cause"] == "manual")
+    assert receipt["outcome"] == "ok", receipt

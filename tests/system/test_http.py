@@ -397,6 +397,14 @@ def test_old_versions(start):
         assert client.is_closed()
 
 
+def is_refused(moult):
+    try:
+        with Client(moult):
+            return False
+    except ConnectionRefusedError:
+        return True
+
+
 def test_drain_tells_clients_to_go(start):
     moult = start(echo_section(), echo_section("slow", warmup_runs=0,
                                                **{"option.delay_us": 700_000}))
@@ -408,9 +416,7 @@ def test_drain_tells_clients_to_go(start):
     slow.post(path="/v2/models/slow/infer")
     wait_for("a lease", lambda: moult.status("slow")["requests"]["leased"] == 1)
     moult.process.send_signal(signal.SIGTERM)
-    wait_for("the drain", lambda: "event=stopping" in moult.log_text())
-    with pytest.raises(ConnectionRefusedError):
-        Client(moult)
+    wait_for("the drain", lambda: is_refused(moult))
     half.send(BODY[5:])
     for client in (busy.post(), half, slow, fresh.post()):
         status, fields, _ = client.answer()

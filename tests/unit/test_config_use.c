@@ -160,7 +160,7 @@ static void test_load_payload(void **state)
 		"10]}],"
 		"\"options\":{\"k\":\"v\"},\"leases\":256,\"max_body_bytes\":67108864,"
 		"\"request_timeout_ms\":60000,\"lean\":false,"
-		"\"urgent\":false}");
+		"\"urgent\":false,\"proven\":false}");
 	assert_null(strstr(proven, "golden"));
 	config_unref(config);
 }
