@@ -5,7 +5,7 @@
  * Everything that moultd and moult-loader must agree on, and nothing else.
  *
  * Control channel: one SOCK_SEQPACKET pair; one datagram is one message: a fixed header
- * and a JSON payload. Only LOAD carries descriptors. Every message names the generation
+ * and a JSON payload. Only LOAD and COMMITTED carry descriptors. Every message names the generation
  * that it is about; each state of a generation allows few types, and a message that is not
  * allowed, malformed, or of another generation gets the loader killed.
  *
@@ -14,7 +14,7 @@
  *	    --> LOAD {model...} + fds      libraries, weights in host memory
  *	    <-- STAGED {"weights_sha256","weights_bytes","private"}
  *	    --> COMMIT                     weights onto the device
- *	    <-- COMMITTED {"private"}
+ *	    <-- COMMITTED {"private","placed"} + fds
  *	    <-- READY {"warmup_ms",memory} warm-up answered
  *	    ... requests and answers through the rings ...
  *	    --> QUIT                       free everything, then exit 0
@@ -26,6 +26,11 @@
  * seal that against writing; at COMMIT when it is lean. "map": map what came, whose
  * "weights_sha256" may be known. "private" in its answers is why the engine has made copies
  * nevertheless; it holds the store no more then.
+ *
+ * Weights on a device: with LOAD's "placed" the loader places the file's bytes there, in chunks
+ * that have a descriptor each. "fill": it makes them, and COMMITTED brings the descriptors,
+ * with {"placed":{"chunk_bytes","mapped_bytes","canary"}}. "map": they came with LOAD, behind
+ * the others, and with that object as "chunks". Where that cannot be done "private" says why.
  *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor
@@ -41,13 +46,14 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 3
+#define PROTO_VERSION 4
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
 
 #define PROTO_PAYLOAD_MAX 65536
-#define PROTO_FDS_MAX     8
+#define PROTO_CHUNKS_MAX  64 /* descriptors of weights on a device */
+#define PROTO_FDS_MAX     (8 + PROTO_CHUNKS_MAX)
 #define PROTO_LEASES_MAX  4096
 
 /* Golden requests of a model: the supervisor records no more than a loader takes. */
@@ -80,7 +86,8 @@ enum proto_load_fd {
 	PROTO_LOAD_FD_WEIGHTS,         /* the model file or the store that was filled from
 	                                  it; absent when there is none */
 	PROTO_LOAD_FD_STORE,           /* memfd to be filled; absent when there is none */
-	PROTO_LOAD_FD_COUNT
+	PROTO_LOAD_FD_COUNT,
+	PROTO_LOAD_FD_CHUNKS = PROTO_LOAD_FD_STORE, /* in its place: one or more */
 };
 
 struct proto_header {
