@@ -49,7 +49,7 @@ static bool gpu_arena_waits(int code, uint64_t since_ns)
 	return true;
 }
 
-int gpu_arena_init(struct gpu_arena *arena, struct err *err)
+int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, struct err *err)
 {
 	struct cuda_context *context = NULL;
 	uint64_t since_ns = clock_now_ns();
@@ -62,11 +62,11 @@ int gpu_arena_init(struct gpu_arena *arena, struct err *err)
 	if (r < 0)
 		return GPU_ARENA_E_UNSUPPORTED;
 	code = arena->cuda.device_count(&count);
-	if (code == CUDA_SUCCESS_CODE && count > 0)
-		code = arena->cuda.device(&arena->device, 0);
-	if (code != CUDA_SUCCESS_CODE || count == 0)
+	if (code == CUDA_SUCCESS_CODE && ordinal < (unsigned int)count)
+		code = arena->cuda.device(&arena->device, (int)ordinal);
+	if (code != CUDA_SUCCESS_CODE || ordinal >= (unsigned int)count)
 		return err_set(err, GPU_ARENA_E_UNSUPPORTED,
-		               "the driver shows no GPU: %s",
+		               "the driver shows no GPU %u: %s", ordinal,
 		               cuda_library_error(&arena->cuda, code));
 	do {
 		code = arena->cuda.context(&context, arena->device);

@@ -60,9 +60,9 @@ struct gpu_arena_source {
 	void *context;
 };
 
-/* Opens the driver and takes the context of the first card, the one that a framework in this
- * process computes in. gpu_arena_fini() in any case. */
-int gpu_arena_init(struct gpu_arena *arena, struct err *err);
+/* Opens the driver and takes the context of card number @ordinal among those that this process
+ * sees, the one that a framework computes in. gpu_arena_fini() in any case. */
+int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, struct err *err);
 /* Gives everything back and leaves the context to those that use it. */
 void gpu_arena_fini(struct gpu_arena *arena);
 /* Gives the memory back. */

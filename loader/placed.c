@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -145,12 +146,29 @@ static int placed_read(void *context, size_t at, void *buffer, size_t bytes)
 	return gpu_arena_read(context, at, buffer, bytes);
 }
 
-int placed_run(struct placed *placed, const struct weights *weights,
+/* "cuda" or "cuda:N" */
+static int placed_ordinal(const char *device, unsigned int *ret_ordinal, struct err *err)
+{
+	const char *number = strchr(device, ':');
+	char *end = NULL;
+
+	*ret_ordinal = number ? (unsigned int)strtoul(number + 1, &end, 10) : 0;
+	if (strncmp(device, "cuda", 4) == 0 && (!end || *end == '\0'))
+		return 0;
+	return err_set(err, ENGINE_E_PRIVATE,
+	               "nobody knows yet which card device '%s' is", device);
+}
+
+int placed_run(struct placed *placed, const char *device, const struct weights *weights,
                struct err *ret_why_private, struct err *err)
 {
 	struct gpu_arena *arena = &placed->arena;
-	int r = gpu_arena_init(arena, err);
+	unsigned int ordinal;
+	int r = placed_ordinal(device, &ordinal, err);
 
+	if (r)
+		return r;
+	r = gpu_arena_init(arena, ordinal, err);
 	placed->is_open = true;
 	if (r)
 		return r == GPU_ARENA_E_UNSUPPORTED ? ENGINE_E_PRIVATE

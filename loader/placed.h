@@ -39,10 +39,10 @@ void placed_take(struct placed *placed, enum placed_mode mode,
                  const struct gpu_arena_shape *shape, const char *canary, int *fds,
                  size_t n_fds);
 
-/* Puts the weights there, or maps them, and fills @view. 0: they are there, and when only
+/* Puts the weights on @device, "cuda:N", or maps them, and fills @view. 0: they are there, and when only
  * this process has them *ret_why_private is why. ENGINE_E_PRIVATE: nothing can be placed from
  * here. Another outcome of enum engine_outcome: it failed. Both with a sentence in @err. */
-int placed_run(struct placed *placed, const struct weights *weights,
+int placed_run(struct placed *placed, const char *device, const struct weights *weights,
                struct err *ret_why_private, struct err *err);
 
 void placed_close_fds(struct placed *placed);

@@ -554,8 +554,9 @@ void reload_init(struct model *model)
 
 void reload_fini(struct model *model)
 {
-	struct inputs **slots[] = { &model->reload.inputs, &model->good, &model->previous,
-		                    &model->rollback_to, &model->refused };
+	struct inputs **slots[] = { &model->reload.inputs, &model->good,
+		                    &model->previous,      &model->rollback_to,
+		                    &model->refused,       &model->writer };
 
 	model->is_stopping = true;
 	reload_again_fini(model);

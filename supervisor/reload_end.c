@@ -76,7 +76,9 @@ static void reload_on_candidate_dead(struct model *model, struct generation *can
 		reload_on_needless_dead(model);
 	else
 		reload_failed(model, candidate->failure.text,
-		              candidate->is_permanent       ? RELOAD_IS_FINAL
+		              reload_weights_was_written(model, candidate)
+		                      ? RELOAD_WAS_KILLED /* other weights may do */
+		              : candidate->is_permanent     ? RELOAD_IS_FINAL
 		              : model_was_killed(candidate) ? RELOAD_WAS_KILLED
 		                                            : RELOAD_MAY_PASS);
 }

@@ -15,9 +15,12 @@
 #define STORE_SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 #define STORE_ALL_SEALS  (STORE_SIZE_SEALS | F_SEAL_WRITE | F_SEAL_SEAL)
 
-void store_init(struct store *store, struct device *device)
+/* Rounding of the last chunk, beyond the file. */
+#define STORE_ROUNDING_MAX (UINT64_C(1) << 30)
+
+void store_init(struct store *store, struct device *host)
 {
-	*store = (struct store){ .device = device };
+	*store = (struct store){ .host = host };
 	LIST_INIT(&store->copies);
 }
 
@@ -27,12 +30,13 @@ void store_fini(struct store *store)
 	(void)store;
 }
 
-struct store_copy *store_find(const struct store *store, const struct stat *file)
+struct store_copy *store_find(const struct store *store, const struct device *device,
+                              const struct stat *file)
 {
 	struct store_copy *copy;
 
 	LIST_FOREACH (copy, &store->copies, link)
-		if (inputs_is_same_file(&copy->file, file))
+		if (copy->device == device && inputs_is_same_file(&copy->file, file))
 			return copy;
 	return NULL;
 }
@@ -53,27 +57,35 @@ static int store_open(off_t bytes)
 	return fd;
 }
 
-int store_take(struct store *store, const struct stat *file, uint64_t claim_bytes,
-               struct store_copy **ret_copy, struct err *err)
+int store_take(struct store *store, struct device *device, const struct stat *file,
+               uint64_t claim_bytes, struct store_copy **ret_copy, struct err *err)
 {
-	struct store_copy *copy = store_find(store, file);
-	int fd;
+	struct store_copy *copy = store_find(store, device, file);
+	bool is_placed = device != store->host;
+	int fd = -1;
 
 	if (copy) {
 		*ret_copy = store_copy_ref(copy);
 		return 0;
 	}
-	fd = store_open(file->st_size);
-	copy = fd < 0 ? NULL : calloc(1, sizeof(*copy));
+	if (!is_placed)
+		fd = store_open(file->st_size);
+	copy = fd < 0 && !is_placed ? NULL : calloc(1, sizeof(*copy));
 	if (!copy) {
-		int r = fd < 0 ? fd : -ENOMEM;
+		int r = fd < 0 && !is_placed ? fd : -ENOMEM;
 
 		close_fd(&fd);
 		return err_set(err, r, "no shared memory for the model: %s",
 		               strerror(-r));
 	}
-	*copy = (struct store_copy){ .store = store, .refs = 1, .fd = fd, .file = *file };
-	device_add_memory(store->device, &copy->use, fd, claim_bytes);
+	*copy = (struct store_copy){
+		.store = store,
+		.device = device,
+		.refs = 1,
+		.fd = fd,
+		.file = *file,
+	};
+	device_add_memory(device, &copy->use, fd, claim_bytes);
 	*ret_copy = copy;
 	return 0;
 }
@@ -89,16 +101,38 @@ void store_copy_unref(struct store_copy *copy)
 {
 	if (!copy || --copy->refs > 0)
 		return;
-	if (copy->is_full)
-		LIST_REMOVE(copy, link);
+	store_copy_spoil(copy);
 	device_remove(&copy->use);
 	close_fd(&copy->fd);
+	for (size_t i = 0; i < copy->n_fds; i++)
+		close_fd(&copy->fds[i]);
 	free(copy);
 }
 
 uint64_t store_copy_bytes(const struct store_copy *copy)
 {
 	return copy ? (uint64_t)copy->file.st_size : 0;
+}
+
+bool store_copy_is_placed(const struct store_copy *copy)
+{
+	return copy && copy->device != copy->store->host;
+}
+
+void store_copy_spoil(struct store_copy *copy)
+{
+	if (copy->is_full && !copy->is_spoilt)
+		LIST_REMOVE(copy, link);
+	copy->is_spoilt = copy->is_full;
+}
+
+static void store_copy_fill(struct store_copy *copy, const char *sha256)
+{
+	(void)snprintf(copy->sha256, sizeof(copy->sha256), "%s", sha256);
+	copy->is_full = true;
+	copy->use.claim_bytes = 0;
+	/* Two loaders may have filled one each: later ones take either. */
+	LIST_INSERT_HEAD(&copy->store->copies, copy, link);
 }
 
 int store_copy_publish(struct store_copy *copy, const char *sha256)
@@ -114,10 +148,39 @@ int store_copy_publish(struct store_copy *copy, const char *sha256)
 	    fstat(copy->fd, &now) < 0 || now.st_size != copy->file.st_size ||
 	    strlen(sha256) != sizeof(copy->sha256) - 1)
 		return -EBADMSG;
-	(void)snprintf(copy->sha256, sizeof(copy->sha256), "%s", sha256);
-	copy->is_full = true;
-	copy->use.claim_bytes = 0;
-	/* Two loaders may have filled one each: later ones take either. */
-	LIST_INSERT_HEAD(&copy->store->copies, copy, link);
+	store_copy_fill(copy, sha256);
+	return 0;
+}
+
+/* What they are only the driver knows; a socket they are not, which could hold anything. */
+static bool store_is_chunk(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 && !S_ISSOCK(status.st_mode) &&
+	       !S_ISDIR(status.st_mode);
+}
+
+int store_copy_place(struct store_copy *copy, const struct store_chunks *chunks, int *fds,
+                     size_t n_fds, const char *sha256)
+{
+	uint64_t bytes = store_copy_bytes(copy);
+
+	if (copy->is_full || n_fds == 0 || n_fds > PROTO_CHUNKS_MAX ||
+	    chunks->chunk_bytes == 0 || chunks->mapped_bytes < bytes ||
+	    chunks->mapped_bytes - bytes > STORE_ROUNDING_MAX ||
+	    (chunks->mapped_bytes - 1) / chunks->chunk_bytes + 1 != n_fds ||
+	    strlen(chunks->canary) != sizeof(chunks->canary) - 1 ||
+	    strlen(sha256) != sizeof(copy->sha256) - 1)
+		return -EBADMSG;
+	for (size_t i = 0; i < n_fds; i++)
+		if (!store_is_chunk(fds[i]))
+			return -EBADMSG;
+	for (size_t i = 0; i < n_fds; i++)
+		copy->fds[i] = take_fd(&fds[i]);
+	copy->n_fds = n_fds;
+	copy->chunks = *chunks;
+	copy->use.memory_bytes = copy->use.now_bytes = chunks->mapped_bytes;
+	store_copy_fill(copy, sha256);
 	return 0;
 }

@@ -2,9 +2,13 @@
 #pragma once
 
 /*
- * Weights that outlive processes: one sealed copy of each model file in main memory, which
- * every loader that needs it maps. The first loader fills it; only one that was filled and
- * sealed is found by others. The memory is there as long as somebody refers to the copy.
+ * Weights that outlive processes: one copy of each model file, which every loader that needs
+ * it maps. The first loader fills it; only one that was filled is found by others. The memory
+ * is there as long as somebody refers to the copy.
+ *
+ * In main memory it is a memfd that is sealed. On a GPU it is chunks, for each of which the
+ * driver gave the loader that made them a descriptor: holding those is all that it takes to
+ * keep the memory, and nothing here asks the driver for anything.
  */
 
 #include <stdbool.h>
@@ -13,15 +17,31 @@
 #include <sys/stat.h>
 
 #include "shared/err.h"
+#include "shared/proto.h"
 #include "supervisor/device.h"
 #include "supervisor/inputs.h"
 
+#define STORE_CANARY_HEX 65
+
+/* How a copy lies on a GPU, in the words of shared/proto.h. */
+struct store_chunks {
+	uint64_t chunk_bytes;
+	uint64_t mapped_bytes;
+	char canary[STORE_CANARY_HEX];
+};
+
 struct store_copy {
-	LIST_ENTRY(store_copy) link; /* while it is full */
+	LIST_ENTRY(store_copy) link; /* while it is full, and no good any more */
 	struct store *store;
+	struct device *device; /* in whose memory it lies */
 	unsigned int refs;
-	int fd; /* memfd */
+	int fd; /* memfd; -1 on a GPU */
 	bool is_full;
+	bool is_spoilt; /* found by nobody any more */
+	/* On a GPU. */
+	int fds[PROTO_CHUNKS_MAX];
+	size_t n_fds;
+	struct store_chunks chunks;
 	struct stat file; /* what it is a copy of */
 	char sha256[INPUTS_SHA256_HEX];
 	struct device_use use;
@@ -29,23 +49,31 @@ struct store_copy {
 
 struct store {
 	LIST_HEAD(store_copies, store_copy) copies;
-	struct device *device; /* in whose memory they are */
+	struct device *host; /* main memory */
 };
 
-void store_init(struct store *store, struct device *device);
+void store_init(struct store *store, struct device *host);
 /* No copy may be referred to any more. */
 void store_fini(struct store *store);
 
-/* The full copy of @file, borrowed, or NULL. */
-struct store_copy *store_find(const struct store *store, const struct stat *file);
+/* The full copy of @file in the memory of @device, borrowed, or NULL. */
+struct store_copy *store_find(const struct store *store, const struct device *device,
+                              const struct stat *file);
 /* A new reference to that, or to a new one that is to be filled and counts on @claim_bytes
  * of the device at once. 0 or -errno with a sentence. */
-int store_take(struct store *store, const struct stat *file, uint64_t claim_bytes,
-               struct store_copy **ret_copy, struct err *err);
+int store_take(struct store *store, struct device *device, const struct stat *file,
+               uint64_t claim_bytes, struct store_copy **ret_copy, struct err *err);
 struct store_copy *store_copy_ref(struct store_copy *copy); /* accepts NULL */
 void store_copy_unref(struct store_copy *copy);             /* likewise */
 
 uint64_t store_copy_bytes(const struct store_copy *copy); /* 0 for NULL */
+bool store_copy_is_placed(const struct store_copy *copy); /* on a GPU; not for NULL */
 /* It has been filled with what hashes to @sha256, its loader says: from now on it is found.
  * Nothing happens when it was full before. -EBADMSG: its seals or its size say otherwise. */
 int store_copy_publish(struct store_copy *copy, const char *sha256);
+/* The same on a GPU: takes the first @n_fds of @fds, leaving -1 there. -EBADMSG: they cannot be
+ * what @chunks says. */
+int store_copy_place(struct store_copy *copy, const struct store_chunks *chunks, int *fds,
+                     size_t n_fds, const char *sha256);
+/* Somebody could not use it: nobody else is to try. */
+void store_copy_spoil(struct store_copy *copy);

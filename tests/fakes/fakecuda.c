@@ -6,7 +6,8 @@
  * memory and that a write to one that is read-only faults is all the kernel's doing. The host
  * can read that memory, and cuPointerGetAttribute() says so.
  *
- * It sees the card that the last digit of CUDA_VISIBLE_DEVICES names, or the first. A context
+ * It sees the card that the last digit of CUDA_VISIBLE_DEVICES names, or all of them, and a
+ * process uses one. A context
  * costs FAKECUDA_CONTEXT_MIB. The capacity is that of fakenvml.c, and the file of
  * NVIDIA_FAKE_CONTROL may have these lines:
  *
@@ -55,6 +56,7 @@ struct fakecuda_piece {
 	size_t bytes;
 };
 
+static unsigned int fakecuda_ordinal; /* of the card that it was asked for last */
 static int fakecuda_context_fd = -1;
 static unsigned int fakecuda_retained;
 static unsigned int fakecuda_n_refused;
@@ -123,12 +125,19 @@ static struct fakecuda_faults fakecuda_read_faults(void)
 	return faults;
 }
 
-static unsigned int fakecuda_card(void)
+static const char *fakecuda_visible(void)
 {
 	const char *visible = getenv("CUDA_VISIBLE_DEVICES");
 
-	return visible && *visible ? (unsigned int)(visible[strlen(visible) - 1] - '0')
-	                           : 0;
+	return visible && *visible ? visible : NULL;
+}
+
+static unsigned int fakecuda_card(void)
+{
+	const char *visible = fakecuda_visible();
+
+	return visible ? (unsigned int)(visible[strlen(visible) - 1] - '0')
+	               : fakecuda_ordinal;
 }
 
 static uint64_t fakecuda_total(void)
@@ -195,14 +204,22 @@ int cuInit(unsigned int flags)
 
 int cuDeviceGetCount(int *ret_count)
 {
-	*ret_count = 1;
+	const char *cards = getenv("NVIDIA_FAKE_CARDS");
+
+	*ret_count = fakecuda_visible() || !cards ? 1 : (int)strtol(cards, NULL, 10);
 	return 0;
 }
 
 int cuDeviceGet(int *ret_device, int ordinal)
 {
+	int count;
+
+	(void)cuDeviceGetCount(&count);
+	if (ordinal < 0 || ordinal >= count)
+		return FAKECUDA_E_BAD_DEVICE;
 	*ret_device = ordinal;
-	return ordinal == 0 ? 0 : FAKECUDA_E_BAD_DEVICE;
+	fakecuda_ordinal = (unsigned int)ordinal;
+	return 0;
 }
 
 int cuDeviceGetAttribute(int *ret_value, int attribute, int device)
@@ -286,7 +303,8 @@ int cuMemCreate(uint64_t *ret_handle, size_t bytes, const struct cuda_memory *me
 
 	if (bytes == 0 || bytes % FAKECUDA_GRANULARITY != 0 || flags != 0 ||
 	    memory->type != CUDA_MEMORY_PINNED ||
-	    memory->location.type != CUDA_LOCATION_DEVICE || memory->location.id != 0)
+	    memory->location.type != CUDA_LOCATION_DEVICE ||
+	    memory->location.id != (int)fakecuda_ordinal)
 		return FAKECUDA_E_INVALID;
 	if (fakecuda_read_faults().has_no_vmm)
 		return FAKECUDA_E_NOT_SUPPORTED;

@@ -95,7 +95,7 @@ static void init(struct gpu_arena *arena)
 {
 	struct err err = ERR_NULL;
 
-	must(gpu_arena_init(arena, &err), &err);
+	must(gpu_arena_init(arena, 0, &err), &err);
 }
 
 /* What is on the card is what was to be there. */

@@ -50,7 +50,9 @@ static struct store_copy *take(struct bench *bench, ino_t inode)
 	struct store_copy *copy = NULL;
 	struct err err = ERR_NULL;
 
-	assert_int_equal(store_take(&bench->store, &file, BYTES, &copy, &err), 0);
+	assert_int_equal(store_take(&bench->store, &bench->device, &file, BYTES, &copy,
+	                            &err),
+	                 0);
 	return copy;
 }
 
@@ -80,23 +82,23 @@ static void test_only_full_ones_are_found(void **state)
 	first = take(&bench, 1);
 	second = take(&bench, 1);
 	assert_ptr_not_equal(first, second);
-	assert_null(store_find(&bench.store, &file));
+	assert_null(store_find(&bench.store, &bench.device, &file));
 	fill(first);
 	seal(first);
 	assert_int_equal(store_copy_publish(first, SHA), 0);
 	assert_int_equal(store_copy_publish(first, SHA), 0);
-	assert_ptr_equal(store_find(&bench.store, &file), first);
+	assert_ptr_equal(store_find(&bench.store, &bench.device, &file), first);
 	third = take(&bench, 1);
 	assert_ptr_equal(third, first);
 	assert_string_equal(third->sha256, SHA);
 	file = file_of(2);
-	assert_null(store_find(&bench.store, &file));
+	assert_null(store_find(&bench.store, &bench.device, &file));
 	store_copy_unref(first);
 	store_copy_unref(second);
 	file = file_of(1);
-	assert_ptr_equal(store_find(&bench.store, &file), third);
+	assert_ptr_equal(store_find(&bench.store, &bench.device, &file), third);
 	store_copy_unref(third);
-	assert_null(store_find(&bench.store, &file));
+	assert_null(store_find(&bench.store, &bench.device, &file));
 	bench_fini(&bench);
 }
 
@@ -141,7 +143,7 @@ static void test_what_is_not_sealed_is_not_shared(void **state)
 		assert_int_equal(ftruncate(copy->fd, BYTES + 1), -1);
 		assert_int_equal(fcntl(copy->fd, F_ADD_SEALS, seals[i]), 0);
 		assert_int_equal(store_copy_publish(copy, SHA), -EBADMSG);
-		assert_null(store_find(&bench.store, &file));
+		assert_null(store_find(&bench.store, &bench.device, &file));
 		store_copy_unref(copy);
 	}
 	struct store_copy *copy = take(&bench, 1);
