@@ -224,10 +224,12 @@ static int model_config_placed(struct model_config *config, struct err *err)
 
 	if (r < 0 || !name)
 		return r;
-	if (strcmp(name, "fill") == 0) {
+	if (strcmp(name, "fill") == 0)
 		config->placed = PLACED_FILL;
+	else if (strcmp(name, "private") == 0)
+		config->placed = PLACED_PRIVATE;
+	if (config->placed != PLACED_NOT)
 		return 0;
-	}
 	if (strcmp(name, "map") != 0)
 		return err_set(err, -EINVAL, "LOAD: weights cannot be placed by '%s'",
 		               name);

@@ -173,9 +173,21 @@ int placed_run(struct placed *placed, const char *device, const struct weights *
 	if (r)
 		return r == GPU_ARENA_E_UNSUPPORTED ? ENGINE_E_PRIVATE
 		                                    : placed_outcome(r);
-	r = placed->mode == PLACED_MAP ? placed_map(placed, weights->bytes, err)
-	                               : placed_fill(placed, weights, err);
-	if (r == GPU_ARENA_E_UNSUPPORTED || r == GPU_ARENA_E_DAMAGED) {
+	switch (placed->mode) {
+	case PLACED_MAP:
+		r = placed_map(placed, weights->bytes, err);
+		break;
+	case PLACED_FILL:
+		r = placed_fill(placed, weights, err);
+		break;
+	case PLACED_PRIVATE:
+	case PLACED_NOT:
+		r = placed_keep_private(placed, weights, err);
+		break;
+	}
+	if (placed->mode == PLACED_PRIVATE) {
+		/* As it was to be. */
+	} else if (r == GPU_ARENA_E_UNSUPPORTED || r == GPU_ARENA_E_DAMAGED) {
 		*ret_why_private = *err;
 		err->text[0] = '\0';
 		r = placed_keep_private(placed, weights, err);

@@ -16,9 +16,10 @@
 #include "shared/err.h"
 
 enum placed_mode {
-	PLACED_NOT,  /* the engine sees to it */
-	PLACED_FILL, /* a copy is to be made */
-	PLACED_MAP,  /* one that is there is to be mapped */
+	PLACED_NOT,     /* the engine sees to it */
+	PLACED_PRIVATE, /* a copy for this process */
+	PLACED_FILL,    /* a copy for all is to be made */
+	PLACED_MAP,     /* one that is there is to be mapped */
 };
 
 struct placed {

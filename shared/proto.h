@@ -30,7 +30,8 @@
  * Weights on a device: with LOAD's "placed" the loader places the file's bytes there, in chunks
  * that have a descriptor each. "fill": it makes them, and COMMITTED brings the descriptors,
  * with {"placed":{"chunk_bytes","mapped_bytes","canary"}}. "map": they came with LOAD, behind
- * the others, and with that object as "chunks". Where that cannot be done "private" says why.
+ * the others, and with that object as "chunks". "private": for this
+ * process alone. Where that cannot be done "private" says why.
  *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor

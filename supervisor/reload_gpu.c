@@ -44,8 +44,9 @@ static uint64_t reload_gpu_predict(const struct model *model, const struct input
 
 	if (old && old->gpu_use.peak_bytes > peak)
 		peak = old->gpu_use.peak_bytes;
+	/* Beside weights that are there already nothing is known. */
 	if (peak == 0)
-		return file;
+		return reload_weights_placed(model, inputs) ? 0 : file;
 	if (last->footprint.is_gpu_shared)
 		return reload_weights_placed(model, inputs) ? peak : peak + file;
 	if (is_shared && reload_weights_placed(model, inputs))

@@ -201,6 +201,11 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 		reload_weights_make_room(model, inputs);
 	if (gpu)
 		return reload_weights_begin_placed(model, start, gpu, err);
+	/* It could not share: its weights are placed for it nevertheless. */
+	if (reload_weights_cannot(model, inputs) && inputs->weights_fd >= 0 &&
+	    inputs->section->share != CONFIG_SHARE_OFF &&
+	    devices_gpu(model->context.devices, inputs->section->device))
+		start->manner.placed = "private";
 	if (share == CONFIG_SHARE_FILE) {
 		start->manner.weights = "map";
 		start->manner.weights_sha256 = reload_weights_known_hash(model, inputs);
