@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <nettle/sha2.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +21,11 @@
 #define GPU_ARENA_WAIT_NS  (5 * CLOCK_NS_PER_SEC)
 #define GPU_ARENA_PAUSE_NS (10 * CLOCK_NS_PER_MS)
 
-/* Two are filled while two are copied. */
-#define GPU_ARENA_RING       4
-#define GPU_ARENA_RING_BYTES ((size_t)16 << 20)
+/* A thread reads into one while the other is copied. */
+#define GPU_ARENA_RING        2
+#define GPU_ARENA_PIECE_BYTES ((size_t)8 << 20)
+/* More than that do not make the link to the card faster. */
+#define GPU_ARENA_THREADS_MAX 8
 
 /* Of each chunk: at its start, in the middle, and at its end. */
 #define GPU_ARENA_CANARY_BYTES ((size_t)4096)
@@ -51,7 +55,6 @@ static bool gpu_arena_waits(int code, uint64_t since_ns)
 
 int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, struct err *err)
 {
-	struct cuda_context *context = NULL;
 	uint64_t since_ns = clock_now_ns();
 	int count = 0;
 	int code;
@@ -69,12 +72,12 @@ int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, struct err *er
 		               "the driver shows no GPU %u: %s", ordinal,
 		               cuda_library_error(&arena->cuda, code));
 	do {
-		code = arena->cuda.context(&context, arena->device);
+		code = arena->cuda.context(&arena->context, arena->device);
 	} while (gpu_arena_waits(code, since_ns));
 	if (code != CUDA_SUCCESS_CODE)
 		return gpu_arena_error(arena, err, "a context", code);
 	arena->has_context = true;
-	code = arena->cuda.use_context(context);
+	code = arena->cuda.use_context(arena->context);
 	return code == CUDA_SUCCESS_CODE
 	               ? 0
 	               : gpu_arena_error(arena, err, "its context", code);
@@ -328,8 +331,22 @@ int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
 	return 0;
 }
 
-/* The ring that a copy goes through */
+/* The copy: each thread takes the next piece of the file, reads it into memory that the card
+ * reads by itself, and goes on while that happens. */
 
+struct gpu_arena_copy {
+	struct gpu_arena *arena;
+	struct cuda_context *context;
+	const struct gpu_arena_source *source;
+	_Atomic size_t next; /* piece */
+	_Atomic bool is_over;
+	/* Of the first that failed. */
+	pthread_mutex_t lock;
+	int r;    /* of reading */
+	int code; /* of the driver */
+};
+
+/* Of one thread. */
 struct gpu_arena_ring {
 	void *buffers[GPU_ARENA_RING]; /* NULL: there is no memory to be pinned */
 	struct cuda_event *events[GPU_ARENA_RING];
@@ -365,7 +382,7 @@ static bool gpu_arena_ring_pin(const struct gpu_arena *arena, struct gpu_arena_r
 			ring->events[i] = NULL;
 			return false;
 		}
-		if (arena->cuda.allocate_host(&ring->buffers[i], GPU_ARENA_RING_BYTES,
+		if (arena->cuda.allocate_host(&ring->buffers[i], GPU_ARENA_PIECE_BYTES,
 		                              0) != CUDA_SUCCESS_CODE) {
 			ring->buffers[i] = NULL;
 			return false;
@@ -381,11 +398,11 @@ static int gpu_arena_ring_init(const struct gpu_arena *arena, struct gpu_arena_r
 	if (gpu_arena_ring_pin(arena, ring))
 		return 0;
 	gpu_arena_ring_fini(arena, ring);
-	ring->plain = malloc(GPU_ARENA_RING_BYTES);
+	ring->plain = malloc(GPU_ARENA_PIECE_BYTES);
 	return ring->plain ? 0 : -ENOMEM;
 }
 
-/* Waits until what buffer @slot had before is on the card. */
+/* Waits until what the buffer of @turn had before is on the card. */
 static int gpu_arena_ring_take(const struct gpu_arena *arena, struct gpu_arena_ring *ring,
                                size_t turn, void **ret_buffer)
 {
@@ -412,39 +429,106 @@ static int gpu_arena_ring_send(const struct gpu_arena *arena, struct gpu_arena_r
 	               : code;
 }
 
-int gpu_arena_fill(struct gpu_arena *arena, const struct gpu_arena_source *source,
-                   struct err *err)
+/* The first failure ends all of them. */
+static void gpu_arena_copy_end(struct gpu_arena_copy *copy, int r, int code)
 {
-	struct gpu_arena_ring ring;
-	int code = CUDA_SUCCESS_CODE;
-	int r = gpu_arena_ring_init(arena, &ring);
-	size_t turn = 0;
-	int end;
+	if (r == 0 && code == CUDA_SUCCESS_CODE)
+		return;
+	(void)pthread_mutex_lock(&copy->lock);
+	if (copy->r == 0 && copy->code == CUDA_SUCCESS_CODE) {
+		copy->r = r;
+		copy->code = code;
+	}
+	(void)pthread_mutex_unlock(&copy->lock);
+	atomic_store(&copy->is_over, true);
+}
 
-	if (r < 0)
-		return err_set(err, r, "out of memory");
-	for (size_t at = 0; at < arena->bytes && r == 0 && code == CUDA_SUCCESS_CODE;
-	     at += GPU_ARENA_RING_BYTES, turn++) {
-		size_t left = arena->bytes - at;
-		size_t bytes = left < GPU_ARENA_RING_BYTES ? left : GPU_ARENA_RING_BYTES;
+static void gpu_arena_copy_pieces(struct gpu_arena_copy *copy,
+                                  struct gpu_arena_ring *ring)
+{
+	const struct gpu_arena *arena = copy->arena;
+	const struct gpu_arena_source *source = copy->source;
+
+	for (size_t turn = 0; !atomic_load(&copy->is_over); turn++) {
+		size_t at = atomic_fetch_add(&copy->next, 1) * GPU_ARENA_PIECE_BYTES;
+		size_t bytes = GPU_ARENA_PIECE_BYTES;
 		void *buffer = NULL;
+		int code;
+		int r = 0;
 
-		code = gpu_arena_ring_take(arena, &ring, turn, &buffer);
+		if (at >= arena->bytes)
+			return;
+		if (bytes > arena->bytes - at)
+			bytes = arena->bytes - at;
+		code = gpu_arena_ring_take(arena, ring, turn, &buffer);
 		if (code == CUDA_SUCCESS_CODE)
 			r = source->read(source->context, at, buffer, bytes);
 		if (code == CUDA_SUCCESS_CODE && r == 0)
-			code = gpu_arena_ring_send(arena, &ring, turn, at, bytes);
+			code = gpu_arena_ring_send(arena, ring, turn, at, bytes);
+		gpu_arena_copy_end(copy, r, code);
 	}
+}
+
+static void *gpu_arena_copy_run(void *context)
+{
+	struct gpu_arena_copy *copy = context;
+	const struct gpu_arena *arena = copy->arena;
+	struct gpu_arena_ring ring;
+	int code = arena->cuda.use_context(copy->context);
+
+	if (code != CUDA_SUCCESS_CODE) {
+		gpu_arena_copy_end(copy, 0, code);
+		return NULL;
+	}
+	if (gpu_arena_ring_init(arena, &ring) < 0) {
+		gpu_arena_copy_end(copy, -ENOMEM, CUDA_SUCCESS_CODE);
+		return NULL;
+	}
+	gpu_arena_copy_pieces(copy, &ring);
 	/* Copies that are on their way still read the ring. */
-	end = arena->cuda.synchronize();
-	if (code == CUDA_SUCCESS_CODE)
-		code = end;
+	gpu_arena_copy_end(copy, 0, arena->cuda.synchronize());
 	gpu_arena_ring_fini(arena, &ring);
-	if (r < 0)
-		return err_set(err, r, "cannot read the model file: %s", strerror(-r));
-	return code == CUDA_SUCCESS_CODE
+	return NULL;
+}
+
+/* This thread is one of them, and enough when no other can be had. */
+static void gpu_arena_copy_all(struct gpu_arena_copy *copy, unsigned int n_threads)
+{
+	pthread_t threads[GPU_ARENA_THREADS_MAX];
+	size_t n_pieces = (copy->arena->bytes - 1) / GPU_ARENA_PIECE_BYTES + 1;
+	unsigned int n_started = 0;
+
+	if (n_threads > GPU_ARENA_THREADS_MAX)
+		n_threads = GPU_ARENA_THREADS_MAX;
+	if (n_threads > n_pieces)
+		n_threads = (unsigned int)n_pieces;
+	while (n_started + 1 < n_threads &&
+	       pthread_create(&threads[n_started], NULL, gpu_arena_copy_run, copy) == 0)
+		n_started++;
+	(void)gpu_arena_copy_run(copy);
+	for (unsigned int i = 0; i < n_started; i++)
+		(void)pthread_join(threads[i], NULL);
+}
+
+int gpu_arena_fill(struct gpu_arena *arena, const struct gpu_arena_source *source,
+                   unsigned int n_threads, struct err *err)
+{
+	struct gpu_arena_copy copy = {
+		.arena = arena,
+		.context = arena->context,
+		.source = source,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+
+	gpu_arena_copy_all(&copy, n_threads);
+	if (copy.r == -ENOMEM)
+		return err_set(err, copy.r, "out of memory");
+	if (copy.r < 0)
+		return err_set(err, copy.r, "cannot read the model file: %s",
+		               strerror(-copy.r));
+	return copy.code == CUDA_SUCCESS_CODE
 	               ? 0
-	               : gpu_arena_error(arena, err, "copying the weights", code);
+	               : gpu_arena_error(arena, err, "copying the weights", copy.code);
 }
 
 int gpu_arena_export(struct gpu_arena *arena, int *ret_fds, struct err *err)

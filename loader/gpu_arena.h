@@ -12,7 +12,7 @@
  *	         that share are one domain of trust.
  *	private  an allocation of this process, which goes with it.
  *
- * Calls come from one thread. Functions return 0, an outcome with a sentence, or -errno with
+ * Calls come from one thread; it makes others while it copies. Functions return 0, an outcome with a sentence, or -errno with
  * a sentence.
  */
 
@@ -42,6 +42,7 @@ struct gpu_arena_shape {
 struct gpu_arena {
 	struct cuda_library cuda;
 	int device;
+	struct cuda_context *context;
 	bool has_context;
 	bool is_shared;
 	uint64_t address; /* on the device; 0: nothing is there */
@@ -55,7 +56,7 @@ struct gpu_arena {
 
 /* Where the bytes to be placed come from. */
 struct gpu_arena_source {
-	/* Puts @bytes from @at into @buffer; 0 or -errno. */
+	/* Puts @bytes from @at into @buffer; 0 or -errno. From several threads at once. */
 	int (*read)(void *context, size_t at, void *buffer, size_t bytes);
 	void *context;
 };
@@ -77,9 +78,10 @@ int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
                      const struct gpu_arena_shape *shape, const int *fds, size_t n_fds,
                      struct err *err);
 
-/* Copies the file there, through memory that the card reads by itself. */
+/* Copies the file there, through memory that the card reads by itself, with so many threads
+ * as are of use of @n_threads. */
 int gpu_arena_fill(struct gpu_arena *arena, const struct gpu_arena_source *source,
-                   struct err *err);
+                   unsigned int n_threads, struct err *err);
 /* A descriptor of each chunk, CLOEXEC, for the caller to close; only before sealing. */
 int gpu_arena_export(struct gpu_arena *arena, int *ret_fds, struct err *err);
 /* From now on a write from this process faults. */

@@ -364,7 +364,7 @@ static int loader_place(struct loader *loader, struct err *err)
 	if (loader->placed.mode == PLACED_NOT)
 		return 0;
 	r = placed_run(&loader->placed, loader->config.device, &loader->weights,
-	               &loader->why_private, err);
+	               loader->config.threads, &loader->why_private, err);
 	if (r == 0)
 		loader->engine_config.placed = &loader->placed.view;
 	return r;

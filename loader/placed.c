@@ -69,7 +69,7 @@ static int placed_fill_arena(struct placed *placed, const struct weights *weight
 		.context = &copy,
 	};
 
-	return gpu_arena_fill(&placed->arena, &source, err);
+	return gpu_arena_fill(&placed->arena, &source, placed->n_threads, err);
 }
 
 /* As an outcome of the engine's: GPU_ARENA_E_* and -errno say the same otherwise. */
@@ -160,7 +160,7 @@ static int placed_ordinal(const char *device, unsigned int *ret_ordinal, struct 
 }
 
 int placed_run(struct placed *placed, const char *device, const struct weights *weights,
-               struct err *ret_why_private, struct err *err)
+               unsigned int n_threads, struct err *ret_why_private, struct err *err)
 {
 	struct gpu_arena *arena = &placed->arena;
 	unsigned int ordinal;
@@ -168,6 +168,7 @@ int placed_run(struct placed *placed, const char *device, const struct weights *
 
 	if (r)
 		return r;
+	placed->n_threads = n_threads;
 	r = gpu_arena_init(arena, ordinal, err);
 	placed->is_open = true;
 	if (r)

@@ -24,7 +24,8 @@ enum placed_mode {
 
 struct placed {
 	enum placed_mode mode;
-	bool is_open; /* arena is initialised */
+	unsigned int n_threads; /* that copy */
+	bool is_open;           /* arena is initialised */
 	struct gpu_arena arena;
 	struct gpu_arena_shape shape;      /* of shared chunks */
 	char canary[GPU_ARENA_CANARY_HEX]; /* of them */
@@ -40,11 +41,12 @@ void placed_take(struct placed *placed, enum placed_mode mode,
                  const struct gpu_arena_shape *shape, const char *canary, int *fds,
                  size_t n_fds);
 
-/* Puts the weights on @device, "cuda:N", or maps them, and fills @view. 0: they are there, and when only
+/* Puts the weights on @device, "cuda:N", or maps them, and fills @view; @n_threads may
+ * copy. 0: they are there, and when only
  * this process has them *ret_why_private is why. ENGINE_E_PRIVATE: nothing can be placed from
  * here. Another outcome of enum engine_outcome: it failed. Both with a sentence in @err. */
 int placed_run(struct placed *placed, const char *device, const struct weights *weights,
-               struct err *ret_why_private, struct err *err);
+               unsigned int n_threads, struct err *ret_why_private, struct err *err);
 
 void placed_close_fds(struct placed *placed);
 /* Gives the memory back; mode becomes PLACED_NOT. */

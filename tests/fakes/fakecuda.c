@@ -19,6 +19,7 @@
  */
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -60,6 +61,7 @@ static unsigned int fakecuda_ordinal; /* of the card that it was asked for last 
 static int fakecuda_context_fd = -1;
 static unsigned int fakecuda_retained;
 static unsigned int fakecuda_n_refused;
+static pthread_mutex_t fakecuda_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fakecuda_piece fakecuda_pieces[FAKECUDA_PIECES_MAX];
 
 /* Declared as the loader calls them. */
@@ -424,25 +426,33 @@ int cuMemImportFromShareableHandle(uint64_t *ret_handle, void *fd, int type)
 
 static int fakecuda_keep(void *memory, size_t bytes)
 {
-	for (size_t i = 0; i < FAKECUDA_PIECES_MAX; i++) {
+	int code = CUDA_E_OUT_OF_MEMORY;
+
+	(void)pthread_mutex_lock(&fakecuda_lock);
+	for (size_t i = 0; i < FAKECUDA_PIECES_MAX && code; i++) {
 		if (!fakecuda_pieces[i].memory) {
 			fakecuda_pieces[i] = (struct fakecuda_piece){ memory, bytes };
-			return 0;
+			code = CUDA_SUCCESS_CODE;
 		}
 	}
-	return CUDA_E_OUT_OF_MEMORY;
+	(void)pthread_mutex_unlock(&fakecuda_lock);
+	return code;
 }
 
 static int fakecuda_drop(void *memory)
 {
-	for (size_t i = 0; i < FAKECUDA_PIECES_MAX; i++) {
-		if (memory && fakecuda_pieces[i].memory == memory) {
+	int code = FAKECUDA_E_INVALID;
+
+	(void)pthread_mutex_lock(&fakecuda_lock);
+	for (size_t i = 0; memory && i < FAKECUDA_PIECES_MAX && code; i++) {
+		if (fakecuda_pieces[i].memory == memory) {
 			(void)munmap(memory, fakecuda_pieces[i].bytes);
 			fakecuda_pieces[i].memory = NULL;
-			return 0;
+			code = CUDA_SUCCESS_CODE;
 		}
 	}
-	return FAKECUDA_E_INVALID;
+	(void)pthread_mutex_unlock(&fakecuda_lock);
+	return code;
 }
 
 int cuMemAlloc_v2(uint64_t *ret_address, size_t bytes)

@@ -115,7 +115,7 @@ static unsigned int make(struct gpu_arena *arena, int *ret_fds)
 	struct err err = ERR_NULL;
 
 	must(gpu_arena_create(arena, BYTES, &err), &err);
-	must(gpu_arena_fill(arena, &source, &err), &err);
+	must(gpu_arena_fill(arena, &source, 3, &err), &err);
 	must(gpu_arena_export(arena, ret_fds, &err), &err);
 	must(gpu_arena_seal(arena, &err), &err);
 	return arena->n_chunks;
@@ -239,7 +239,7 @@ static void test_private(void **state)
 	init(&arena);
 	base = used(&arena);
 	must(gpu_arena_create_private(&arena, BYTES, &err), &err);
-	must(gpu_arena_fill(&arena, &source, &err), &err);
+	must(gpu_arena_fill(&arena, &source, 3, &err), &err);
 	check(&arena);
 	gpu_arena_drop(&arena);
 	assert_in_range(used(&arena), 0, base + 16 * MIB);
@@ -257,7 +257,7 @@ static void test_a_changed_byte_shows(void **state)
 	(void)state;
 	init(&arena);
 	must(gpu_arena_create(&arena, BYTES, &err), &err);
-	must(gpu_arena_fill(&arena, &source, &err), &err);
+	must(gpu_arena_fill(&arena, &source, 3, &err), &err);
 	must(gpu_arena_canary(&arena, before, &err), &err);
 	assert_int_equal(arena.cuda.to_device(arena.address + BYTES - 1, &other, 1), 0);
 	must(gpu_arena_canary(&arena, after, &err), &err);
@@ -324,7 +324,7 @@ static void test_what_the_driver_refuses(void **state)
 	assert_non_null(strstr(err.text, "virtual memory management"));
 	must(gpu_arena_create_private(&arena, BYTES, &err), &err);
 	faults("no-pin\n");
-	must(gpu_arena_fill(&arena, &source, &err), &err);
+	must(gpu_arena_fill(&arena, &source, 3, &err), &err);
 	check(&arena);
 	gpu_arena_fini(&arena);
 	faults("");
@@ -347,7 +347,7 @@ static void test_a_file_that_cannot_be_read(void **state)
 	(void)state;
 	init(&arena);
 	must(gpu_arena_create(&arena, BYTES, &err), &err);
-	assert_int_equal(gpu_arena_fill(&arena, &bad, &err), -EIO);
+	assert_int_equal(gpu_arena_fill(&arena, &bad, 3, &err), -EIO);
 	gpu_arena_fini(&arena);
 }
 
