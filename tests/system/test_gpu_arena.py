@@ -5,18 +5,19 @@ whatever is rotated, killed or scaled.
 libcuda.so.1 is a fake whose memory is memfds, so who holds what is the kernel's account; the
 torch engine computes over that very memory, because the driver says that the host can read it.
 """
+import itertools
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import threading
-import time
 
 import pytest
 
-from harness import BUILD, DIGITS, Load, children, digits_section, echo_section, wait_for
-from test_gpu import DRIVER, MIB, Card, gpu, helper, rotate
+from harness import BUILD, DIGITS, Load, digits_section, echo_section, wait_for
+from test_gpu import DRIVER, MIB, Card, gpu, rotate
 from test_inputs import rewrite
 from test_share_torch import BODY, answers, models  # noqa: F401 (a fixture)
 
@@ -86,11 +87,14 @@ class Bench:
     def rotate(self, value):
         return rotate(self.moult, self.tmp_path, value)
 
+    def put(self, model):
+        os.link(self.wide / f"{model}.pt", self.tmp_path / "fresh.pt")
+        os.rename(self.tmp_path / "fresh.pt", self.file)
+
     def replace(self, model):
         """The model file."""
         before = len(self.moult.receipts("echo"))
-        os.link(self.wide / f"{model}.pt", self.tmp_path / "fresh.pt")
-        os.rename(self.tmp_path / "fresh.pt", self.file)
+        self.put(model)
         return wait_for("a receipt", lambda: self.moult.receipts("echo")[before:])[0]
 
     def used(self):
@@ -231,28 +235,32 @@ def test_two_models_of_one_file(start, tmp_path, wide):
     bench.moult.note_fds()
 
 
-@pytest.mark.parametrize("fault", ["none", "slow 50", "oom 2", "slow-copy 20"])
-def test_killed_at_any_moment(start, tmp_path, wide, fault):
-    """The loader that serves, the one that copies and the one that maps."""
+@pytest.mark.parametrize("faults", [["slow-copy 50"], ["slow 50", "oom 1"]])
+def test_killed_in_every_state(start, tmp_path, wide, faults):
+    """The loader that copies and the one that maps; then the one that serves beside it."""
     bench = Bench(start, tmp_path, wide, COPY * 3 // 2 + 3 * CONTEXT)
-    bench.card.faults(*([] if fault == "none" else [fault]))
+    bench.card.faults(*faults)
     load = Load(bench.moult.port)
-    for i in range(16):
-        if i % 2:
-            bench.moult.write_secret(bench.secrets, "token", f"kill-{i}")
-        else:
-            os.link(wide / f"{('one', 'two')[i // 2 % 2]}.pt", tmp_path / "fresh.pt")
-            os.rename(tmp_path / "fresh.pt", bench.file)
-        deadline = time.monotonic() + i * 0.02
-        while time.monotonic() < deadline:
-            time.sleep(0.001)
-        for pid in children(bench.moult.pid):
-            if pid != helper(bench.moult):
+    models = itertools.cycle(["two", "one"])
+    for state in ("staging", "staged", "committing", "warming", "active"):
+        for what in ("secret", "file"):
+            seen = bench.moult.log_text().count(f"to={state} ")
+            if what == "secret":
+                bench.moult.write_secret(bench.secrets, "token", f"{state}-{what}")
+            else:
+                bench.put(next(models))
+            lines = wait_for(f"a loader that is {state}", lambda: [
+                line for line in bench.moult.log_text().splitlines()
+                if f"to={state} " in line][seen:])
+            pids = {int(re.search(r"pid=(\d+)", lines[0])[1])}
+            if state in ("committing", "warming"):
+                pids.add(bench.moult.status("echo")["pid"])
+            for pid in pids - {0}:
                 try:
-                    os.kill(pid, 9)
+                    os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
-        load.wait_more(20)
+            load.wait_more(20)
     load.stop_and_check()
     bench.card.faults()
     bench.moult.wait_quiet()
