@@ -20,6 +20,7 @@ int compute_init(struct compute *compute, const struct model_config *config,
 			.max_body_bytes = config->max_body_bytes,
 		},
 	};
+	fit_init(&compute->fit, config->n_inputs);
 	return batch_init(&compute->batch, config->inputs, config->n_inputs,
 	                  config->outputs, config->n_outputs, config->max_batch,
 	                  max_members);
@@ -37,11 +38,19 @@ int compute_run(struct compute *compute, struct err *err)
 	int r;
 
 	compute->has_outputs = false;
+	compute->use = (struct engine_use){ 0 };
 	if (batch_gather(batch) < 0)
 		return err_set(err, ENGINE_E_FAILED, "out of memory for a batch");
 	start_ns = clock_now_ns();
 	r = compute->api->infer(compute->engine, batch->inputs, batch->outputs, err);
 	compute->took_ns = clock_now_ns() - start_ns;
 	compute->has_outputs = r == 0;
+	if (compute->api->measure)
+		compute->api->measure(compute->engine, &compute->use);
+	if (r == ENGINE_E_MEMORY) {
+		fit_learn(&compute->fit, batch->inputs, &compute->use, start_ns);
+		if (compute->use.wanted_bytes > 0)
+			return fit_explain(&compute->use, err);
+	}
 	return r ? r : batch_check(batch, err);
 }

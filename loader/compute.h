@@ -11,6 +11,7 @@
 
 #include "loader/batch.h"
 #include "loader/engine.h"
+#include "loader/fit.h"
 #include "loader/model_config.h"
 #include "loader/oip.h"
 #include "shared/err.h"
@@ -20,8 +21,10 @@ struct compute {
 	struct engine *engine; /* borrowed */
 	struct oip_model model;
 	struct batch batch;
-	uint64_t took_ns; /* inside the engine, for the last batch */
-	bool has_outputs; /* the engine computed it: what failed was the check */
+	struct fit fit;
+	uint64_t took_ns;      /* inside the engine, for the last batch */
+	struct engine_use use; /* likewise */
+	bool has_outputs;      /* the engine computed it: what failed was the check */
 };
 
 /* Borrows everything. At most @max_members requests in a batch. 0 or -ENOMEM;
@@ -32,6 +35,6 @@ int compute_init(struct compute *compute, const struct model_config *config,
 void compute_fini(struct compute *compute);
 
 /* Computes the members of compute->batch; batch_split() has the outputs then, until the
- * next run. 0, or ENGINE_E_INPUT, ENGINE_E_FAILED, ENGINE_E_MODEL, ENGINE_E_BROKEN with a
- * sentence. */
+ * next run. 0, or ENGINE_E_INPUT, ENGINE_E_MEMORY, ENGINE_E_FAILED, ENGINE_E_MODEL,
+ * ENGINE_E_BROKEN with a sentence. What did not fit is learned. */
 int compute_run(struct compute *compute, struct err *err);

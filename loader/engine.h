@@ -51,6 +51,7 @@ enum engine_outcome {
 	ENGINE_E_FAILED,  /* this call failed; another one may succeed */
 	ENGINE_E_BROKEN,  /* the process must be replaced */
 	ENGINE_E_PRIVATE, /* it cannot compute with shared weights: to be tried without */
+	ENGINE_E_MEMORY, /* too large a request for the device; the next one can be computed */
 };
 
 struct engine_secret {
@@ -96,6 +97,7 @@ struct engine_config {
 	bool is_placed;
 	const struct engine_placed *placed; /* NULL before commit */
 	uint32_t threads;                   /* computing threads, at least 1 */
+	uint64_t working_bytes; /* that one computation may take at most; 0: no limit */
 	uint32_t max_batch;
 	const struct tensor_spec *inputs;
 	size_t n_inputs;
@@ -112,6 +114,13 @@ struct engine_tensor {
 	struct tensor_shape shape;
 	const void *data; /* aligned to its element size */
 	size_t bytes;
+};
+
+/* Memory of the device in the last infer, beyond what was held before; 0: not known. */
+struct engine_use {
+	uint64_t peak_bytes;
+	uint64_t wanted_bytes;    /* after ENGINE_E_MEMORY: it needs so much at least */
+	uint64_t available_bytes; /* likewise: there is so much */
 };
 
 struct engine;
@@ -135,6 +144,8 @@ struct engine_api {
 	             struct engine_tensor *outputs, struct err *err);
 	/* Waits for the device and frees everything. Accepts NULL. */
 	void (*close)(struct engine *engine);
+	/* Optional: what infer took, whatever its outcome. */
+	void (*measure)(const struct engine *engine, struct engine_use *ret_use);
 };
 
 /* The one exported symbol. Never fails; the caller checks abi. */

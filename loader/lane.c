@@ -225,6 +225,14 @@ void lane_unreserve(struct lane *lane, unsigned char *memory)
 	arena_free(&lane->arena, lane_offset(lane, memory));
 }
 
+/* Rounded up: what is not nothing stays so. */
+static uint32_t lane_units(uint64_t amount, uint64_t unit)
+{
+	uint64_t units = amount / unit + (amount % unit != 0);
+
+	return units < UINT32_MAX ? (uint32_t)units : UINT32_MAX;
+}
+
 int lane_publish(struct lane *lane, const struct lane_answer *answer, struct err *err)
 {
 	uint32_t index = lane->free_parts[lane->parts_max - lane->n_parts - 1];
@@ -239,7 +247,8 @@ int lane_publish(struct lane *lane, const struct lane_answer *answer, struct err
 		.head_offset = offset,
 		.body_offset = offset + answer->body_offset,
 		.body_bytes = answer->body_bytes,
-		.compute_ns = answer->compute_ns,
+		.compute_us = lane_units(answer->compute_ns, 1000),
+		.peak_kib = lane_units(answer->peak_bytes, 1024),
 	};
 
 	assert(lane->n_parts < lane->parts_max && lane->n_leased > 0);

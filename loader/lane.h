@@ -100,6 +100,7 @@ struct lane_answer {
 	size_t body_bytes;
 	uint16_t status;
 	uint64_t compute_ns;
+	uint64_t peak_bytes;
 };
 
 /* Publishes a whole answer, which ends its lease. The bell rings in lane_flush(). 0 or

@@ -293,6 +293,7 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 		.is_lean = config->is_lean,
 		.is_placed = config->placed != PLACED_NOT,
 		.threads = config->threads,
+		.working_bytes = config->working_bytes,
 		.max_batch = config->max_batch,
 		.inputs = config->inputs,
 		.n_inputs = config->n_inputs,

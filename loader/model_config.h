@@ -31,6 +31,7 @@ struct model_config {
 	const char *golden;         /* directory; NULL: none */
 	const char *secrets_env;    /* taken out of the options; NULL: none */
 	uint32_t threads;
+	uint64_t working_bytes; /* 0: no limit */
 	uint32_t max_batch;
 	uint32_t warmup_runs;
 	uint32_t leases;

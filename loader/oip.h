@@ -89,6 +89,12 @@ int oip_decode(struct oip_request *request, const struct oip_model *model,
                const struct proto_head *head, const unsigned char *body,
                size_t body_bytes, struct err *err);
 
+/* What the answer's parameters say of where it comes from. */
+struct oip_origin {
+	uint64_t generation;
+	uint64_t memory_peak_bytes; /* of computing the whole batch; 0: not known */
+};
+
 /* What came of the encoding. */
 struct oip_answer {
 	size_t body_bytes;
@@ -105,7 +111,7 @@ size_t oip_answer_bound(const struct oip_request *request, const struct oip_mode
  * cannot hold what is in an output (not finite, not UTF-8).
  */
 int oip_encode(const struct oip_request *request, const struct oip_model *model,
-               uint64_t generation, const struct engine_tensor *outputs,
+               const struct oip_origin *origin, const struct engine_tensor *outputs,
                unsigned char *memory, struct oip_answer *ret_answer, struct err *err);
 
 /* {"error": text} into @memory, at most @size bytes; returns the bytes used. What is not

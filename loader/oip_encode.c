@@ -239,7 +239,7 @@ static int oip_put_output(struct oip_writer *writer, const struct tensor_spec *s
 }
 
 int oip_encode(const struct oip_request *request, const struct oip_model *model,
-               uint64_t generation, const struct engine_tensor *outputs,
+               const struct oip_origin *origin, const struct engine_tensor *outputs,
                unsigned char *memory, struct oip_answer *ret_answer, struct err *err)
 {
 	struct oip_writer writer = {
@@ -258,7 +258,11 @@ int oip_encode(const struct oip_request *request, const struct oip_model *model,
 		(void)oip_put_string(&writer, request->id, strlen(request->id));
 	}
 	oip_puts(&writer, ",\"parameters\":{\"generation\":");
-	oip_put_unsigned(&writer, generation);
+	oip_put_unsigned(&writer, origin->generation);
+	if (origin->memory_peak_bytes > 0) {
+		oip_puts(&writer, ",\"memory_peak_bytes\":");
+		oip_put_unsigned(&writer, origin->memory_peak_bytes);
+	}
 	oip_puts(&writer, "},\"outputs\":[");
 	for (size_t i = 0; i < request->n_wanted; i++) {
 		const struct oip_wanted *wanted = &request->wanted[i];

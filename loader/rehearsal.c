@@ -47,13 +47,14 @@ static int rehearsal_encode(struct compute *compute, struct oip_request *request
                             uint64_t generation, const struct engine_tensor *outputs,
                             struct err *err)
 {
+	const struct oip_origin origin = { .generation = generation };
 	struct oip_answer answer;
 	FREE unsigned char *memory =
 		malloc(oip_answer_bound(request, &compute->model, outputs));
 
 	if (!memory)
 		return err_set(err, ENGINE_E_FAILED, "out of memory for an answer");
-	return oip_encode(request, &compute->model, generation, outputs, memory, &answer,
+	return oip_encode(request, &compute->model, &origin, outputs, memory, &answer,
 	                  err)
 	               ? ENGINE_E_MODEL
 	               : 0;
@@ -64,7 +65,8 @@ static int rehearsal_outcome(int outcome)
 {
 	if (outcome == ENGINE_E_INPUT || outcome == ENGINE_E_MODEL)
 		return ENGINE_E_MODEL;
-	return outcome == ENGINE_E_BROKEN ? ENGINE_E_DEVICE : ENGINE_E_FAILED;
+	return outcome == ENGINE_E_BROKEN || outcome == ENGINE_E_MEMORY ? ENGINE_E_DEVICE
+	                                                                : ENGINE_E_FAILED;
 }
 
 int rehearsal_run(const struct rehearsal *rehearsal, struct compute *compute,

@@ -166,6 +166,7 @@ static int serve_publish_outputs(struct serve *serve, struct serve_member *membe
 	answer->lease = member->submit.lease;
 	answer->status = 200;
 	answer->compute_ns = serve->compute.took_ns;
+	answer->peak_bytes = serve->compute.use.peak_bytes;
 	answer->body_bytes = encoded->body_bytes;
 	fields[n++] = (struct proto_field){
 		proto_text_of("content-type"),
@@ -195,6 +196,10 @@ static int serve_answer(struct serve *serve, struct serve_member *member, uint32
 {
 	struct engine_tensor outputs[ENGINE_TENSORS_MAX];
 	struct compute *compute = &serve->compute;
+	const struct oip_origin origin = {
+		.generation = serve->lane->generation,
+		.memory_peak_bytes = compute->use.peak_bytes,
+	};
 	struct lane_answer answer = { 0 };
 	struct oip_answer encoded = { 0 };
 	struct err err = ERR_NULL;
@@ -214,8 +219,8 @@ static int serve_answer(struct serve *serve, struct serve_member *member, uint32
 	}
 	if (r)
 		return r;
-	r = oip_encode(&member->request, &compute->model, serve->lane->generation,
-	               outputs, answer.memory + SERVE_HEAD_BYTES, &encoded, &err);
+	r = oip_encode(&member->request, &compute->model, &origin, outputs,
+	               answer.memory + SERVE_HEAD_BYTES, &encoded, &err);
 	if (r) {
 		lane_unreserve(serve->lane, answer.memory);
 		return serve_answer_error(serve, member->submit.lease, r, err.text);
@@ -325,6 +330,24 @@ static int serve_decode(struct serve *serve, struct serve_member *member)
 	return r ? r : SERVE_E_EMPTY;
 }
 
+/* What is known not to fit is refused before it is tried. 0, SERVE_E_EMPTY: it has been
+ * answered, or SERVE_E_*. */
+static int serve_check_fit(struct serve *serve, struct serve_member *member)
+{
+	const struct engine_use *use =
+		fit_refuses(&serve->compute.fit, member->request.inputs, 0,
+	                    clock_now_ns());
+	struct err err = ERR_NULL;
+	int r;
+
+	if (!use)
+		return 0;
+	(void)fit_explain(use, &err);
+	serve_trim(member);
+	r = serve_answer_error(serve, member->submit.lease, 413, err.text);
+	return r ? r : SERVE_E_EMPTY;
+}
+
 /* The next request that can be computed, at members[@index]. 0, SERVE_E_EMPTY or
  * SERVE_E_*. */
 static int serve_next(struct serve *serve, uint32_t index)
@@ -344,10 +367,26 @@ static int serve_next(struct serve *serve, uint32_t index)
 		serve->queue_head++;
 		serve->n_queued--;
 		r = serve_decode(serve, serve->members[index]);
+		if (r == 0)
+			r = serve_check_fit(serve, serve->members[index]);
 		if (r != SERVE_E_EMPTY)
 			return r;
 	}
 	return SERVE_E_EMPTY;
+}
+
+/* It goes with those that are in the batch, as far as is known. */
+static bool serve_join(struct serve *serve, const struct serve_member *member)
+{
+	struct batch *batch = &serve->compute.batch;
+	const struct engine_tensor *inputs = member->request.inputs;
+
+	if (batch->n_members > 0 && batch->is_batchable &&
+	    fit_refuses(&serve->compute.fit, inputs,
+	                batch->n_rows + (uint64_t)inputs[0].shape.dims[0],
+	                clock_now_ns()))
+		return false;
+	return batch_add(batch, inputs);
 }
 
 /* Waits for company for a batch. 0: look again; SERVE_E_EMPTY: time is up; SERVE_E_*. */
@@ -389,7 +428,7 @@ static int serve_fill(struct serve *serve)
 		}
 		if (r)
 			return r;
-		if (!batch_add(batch, serve->members[index]->request.inputs)) {
+		if (!serve_join(serve, serve->members[index])) {
 			struct serve_member *member = serve->pending;
 
 			serve->pending = serve->members[index];
@@ -407,7 +446,10 @@ static int serve_refuse(struct serve *serve, struct serve_member *member, int ou
                         const struct err *err)
 {
 	return serve_answer_error(serve, member->submit.lease,
-	                          outcome == ENGINE_E_INPUT ? 400 : 500, err->text);
+	                          outcome == ENGINE_E_INPUT    ? 400
+	                          : outcome == ENGINE_E_MEMORY ? 413
+	                                                       : 500,
+	                          err->text);
 }
 
 /* After a batch has failed: each member alone, so that only the culprit gets the error.

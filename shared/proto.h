@@ -164,7 +164,9 @@ struct proto_answer {
 	uint64_t head_offset;
 	uint64_t body_offset;
 	uint64_t body_bytes;
-	uint64_t compute_ns; /* spent inside the engine for this request's batch */
+	/* Of this request's batch, inside the engine. */
+	uint32_t compute_us;
+	uint32_t peak_kib; /* memory that it took there; 0: not known */
 };
 
 /* Supervisor to loader: the part that carried this token may be overwritten. Every part is

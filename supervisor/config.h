@@ -82,6 +82,7 @@ struct config_model {
 	struct config_option options[CONFIG_OPTIONS_MAX];
 	size_t n_options;
 	uint32_t threads;
+	uint64_t working_memory_bytes; /* 0: no limit */
 	uint32_t max_batch;
 	uint64_t max_delay_ns;
 	uint32_t warmup_runs;

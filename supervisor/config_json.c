@@ -95,6 +95,7 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_text(json, "device", manner.gpu ? "cuda:0" : model->device);
 	failed |= set_text(json, "gpu", manner.gpu);
 	failed |= set_number(json, "threads", model->threads);
+	failed |= set_number(json, "working_bytes", model->working_memory_bytes);
 	failed |= set_number(json, "max_batch", model->max_batch);
 	failed |= set_number(json, "max_delay_us", model->max_delay_ns / 1000);
 	failed |= set_number(json, "warmup_runs", model->warmup_runs);

@@ -72,10 +72,15 @@ static const struct config_key model_keys[] = {
 		.check = config_check_device,
 		.help = "Where the model computes.\n"
 			".Cm cuda:N\n"
-			"is the card of that number among those that\n"
+			"is the card of that number as\n"
+			".Ql nvidia-smi -L\n"
+			"counts, or in\n"
+			".Ev CUDA_VISIBLE_DEVICES\n"
+			"when\n"
 			".Xr moultd 8\n"
-			"may see; it is known by its UUID from then on, and the loader "
+			"has that; it is known by its UUID from then on, and the loader "
 			"sees that card alone.\n"
+			"A card that is not there is refused.\n"
 			"The memory of a GPU counts like that of the host: the stricter "
 			"of the two decides how a reload goes.",
 	},
@@ -111,6 +116,26 @@ static const struct config_key model_keys[] = {
 		.fallback = "1",
 		.unit = "threads",
 		.help = "Threads that one inference may use.",
+	},
+	{
+		.name = "working_memory",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_NEW_GENERATION,
+		AT(config_model, working_memory_bytes),
+		.min = 0,
+		.max = 1024 * GIB,
+		.fallback = "0",
+		.help = "Memory that computing one batch may take beside the weights, so "
+			"that no request takes what others need; 0 sets no limit.\n"
+			"A request that needs more is answered with status 413, which "
+			"says how much it needs, and the loader serves on; what is as "
+			"large in every dimension is refused for a minute without being "
+			"tried, and requests that do not fit together are computed one "
+			"by one.\n"
+			"For engine\n"
+			".Cm torch\n"
+			"on the device\n"
+			".Cm cpu .",
 	},
 	{
 		.name = "replicas",
@@ -462,7 +487,10 @@ static const struct config_key model_keys[] = {
 			"and when an input changes.\n"
 			"A loader that answered a request, or served for a second, was "
 			"of use; it is replaced at once, however often that happens.\n"
-			"So is one that somebody's signal ended.",
+			"So is one that somebody's signal ended.\n"
+			"So many reloads in a row that are refused for want of memory "
+			"while nothing serves make it failed as well; memory is then "
+			"looked for every 5 seconds.",
 	},
 	{
 		.name = "death_window",

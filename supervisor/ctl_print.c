@@ -117,6 +117,40 @@ static void print_cell(FILE *out, const char *text, int width)
 	(void)fprintf(out, "%*s", bytes < width ? width - bytes : 0, "");
 }
 
+/* "cuda:0 (GPU-...): 320.0 MiB of 448.0 MiB in use, 64.0 MiB by loaders" */
+static void print_device(FILE *out, json_t *device)
+{
+	const char *name = text_of(device, "name");
+	json_int_t xids = json_integer_value(json_object_get(device, "xids"));
+	char used[CELL_MAX];
+	char total[CELL_MAX];
+	char loaders[CELL_MAX];
+
+	ctl_print_text(out, name ? name : "?");
+	if (text_of(device, "uuid")) {
+		(void)fputs(" (", out);
+		ctl_print_text(out, text_of(device, "uuid"));
+		(void)fputc(')', out);
+	}
+	print_bytes(used, sizeof(used),
+	            json_number_value(json_object_get(device, "used_bytes")));
+	print_bytes(total, sizeof(total),
+	            json_number_value(json_object_get(device, "total_bytes")));
+	print_bytes(loaders, sizeof(loaders),
+	            json_number_value(json_object_get(device, "loaders_bytes")));
+	if (json_is_true(json_object_get(device, "known")))
+		(void)fprintf(out, ": %s of %s in use, %s by loaders", used, total,
+		              loaders);
+	else
+		(void)fprintf(out, ": the driver does not say what is in use");
+	if (xids > 0)
+		(void)fprintf(out, "; %lld critical errors, the last of them Xid %lld",
+		              (long long)xids,
+		              (long long)json_integer_value(json_object_get(device,
+		                                                            "last_xid")));
+	(void)fputc('\n', out);
+}
+
 void ctl_print_supervisor(FILE *out, json_t *supervisor)
 {
 	const json_t *uptime = json_object_get(supervisor, "uptime_s");
@@ -258,9 +292,11 @@ static void print_row(FILE *out, json_t *model, int name_width)
 void ctl_print_status(FILE *out, json_t *answer)
 {
 	json_t *models = json_object_get(answer, "models");
+	json_t *device;
 	int name_width = 5;
+	size_t i;
 
-	for (size_t i = 0; i < json_array_size(models); i++) {
+	for (i = 0; i < json_array_size(models); i++) {
 		const char *name = text_of(json_array_get(models, i), "name");
 
 		if (name && (int)strlen(name) > name_width)
@@ -272,9 +308,9 @@ void ctl_print_status(FILE *out, json_t *answer)
 		              "ANSWERED", "FAILED", "HELD", "LEASED");
 	else
 		(void)fprintf(out, "no models\n");
-	for (size_t i = 0; i < json_array_size(models); i++)
+	for (i = 0; i < json_array_size(models); i++)
 		print_row(out, json_array_get(models, i), name_width);
-	for (size_t i = 0; i < json_array_size(models); i++) {
+	for (i = 0; i < json_array_size(models); i++) {
 		json_t *model = json_array_get(models, i);
 		json_t *stuck;
 		size_t j;
@@ -290,6 +326,9 @@ void ctl_print_status(FILE *out, json_t *answer)
 		           "an input is stale, the last good one is in use");
 		print_note(out, model, "last_error", "last error");
 	}
+	json_array_foreach(json_object_get(json_object_get(answer, "supervisor"),
+	                                   "devices"),
+	                   i, device) print_device(out, device);
 	ctl_print_supervisor(out, json_object_get(answer, "supervisor"));
 }
 
@@ -421,29 +460,55 @@ static void print_field(FILE *out, const char *label, json_t *object, const char
 	ctl_print_text(out, text);
 }
 
-/* "  gpu       cuda:0 4.0 GiB in use before, ..." and what became of the memory. */
+static void print_gpu_time(FILE *out, const char *label, const json_t *ms)
+{
+	char text[CELL_MAX];
+
+	if (!json_is_number(ms))
+		return;
+	print_duration(text, sizeof(text), json_number_value(ms));
+	(void)fprintf(out, "%s%s", label, text);
+}
+
+/* "  gpu       cuda:0 in use: 4.0 GiB before, 8.0 GiB at the peak, 4.0 GiB after" and, on a
+ * line of its own, what became of the memory of the loader that went. */
 static void print_gpu(FILE *out, json_t *gpu)
 {
+	static const struct {
+		const char *key;
+		const char *label;
+	} rows[] = { { "before_bytes", "before" },
+		     { "peak_bytes", "at the peak" },
+		     { "after_bytes", "after" } };
 	json_t *reclaim = json_object_get(gpu, "reclaim");
+	const char *verdict = text_of(reclaim, "verdict");
 	const char *device = text_of(gpu, "device");
-	char text[CELL_MAX];
+	const json_t *xid = json_object_get(reclaim, "xid");
 
 	if (!device)
 		return;
 	(void)fputs("  gpu       ", out);
 	ctl_print_text(out, device);
-	print_bytes(text, sizeof(text),
-	            json_number_value(json_object_get(gpu, "before_bytes")));
-	(void)fprintf(out, " %s in use before", text);
-	print_bytes(text, sizeof(text),
-	            json_number_value(json_object_get(gpu, "after_bytes")));
-	(void)fprintf(out, ", %s after", text);
-	print_field(out, "; reclaim ", reclaim, "verdict");
-	if (json_is_number(json_object_get(reclaim, "freed_ms"))) {
-		print_duration(text, sizeof(text),
-		               json_number_value(json_object_get(reclaim, "freed_ms")));
-		(void)fprintf(out, " after %s", text);
+	(void)fputs(" in use:", out);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const json_t *bytes = json_object_get(gpu, rows[i].key);
+		char text[CELL_MAX] = "unknown";
+
+		if (json_is_number(bytes))
+			print_bytes(text, sizeof(text), json_number_value(bytes));
+		(void)fprintf(out, "%s %s %s", i ? "," : "", text, rows[i].label);
 	}
+	(void)fputc('\n', out);
+	if (!verdict || strcmp(verdict, "none") == 0)
+		return;
+	print_field(out, "  reclaim   ", reclaim, "verdict");
+	print_gpu_time(out, "; reaped after ", json_object_get(reclaim, "reaped_ms"));
+	print_gpu_time(out, ", off the driver's list after ",
+	               json_object_get(reclaim, "unlisted_ms"));
+	print_gpu_time(out, ", bytes back after ", json_object_get(reclaim, "freed_ms"));
+	if (json_is_integer(xid))
+		(void)fprintf(out, "; the card had Xid %lld",
+		              (long long)json_integer_value(xid));
 	print_field(out, ": ", reclaim, "residue");
 	(void)fputc('\n', out);
 }

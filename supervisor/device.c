@@ -26,20 +26,29 @@ void device_remove(struct device_use *use)
 	use->now_bytes = use->claim_bytes = 0;
 }
 
-bool device_measure(struct device *device)
+static void device_note(struct device *device)
 {
-	bool is_fresh = device->ops->refresh(device);
 	struct device_use *use;
 
 	LIST_FOREACH (use, &device->uses, link) {
 		use->now_bytes = device->ops->held(use);
 		if (use->now_bytes > use->peak_bytes)
 			use->peak_bytes = use->now_bytes;
+		/* Until then its claim stood for it. */
+		if (use->unseen_ns && device->nvml->as_of_ns >= use->unseen_ns)
+			use->claim_bytes = use->unseen_ns = 0;
 	}
+}
+
+bool device_measure(struct device *device)
+{
+	bool is_fresh = device->ops->refresh(device);
+
+	device_note(device);
 	return is_fresh;
 }
 
-struct device_room device_room(struct device *device)
+struct device_room device_room_seen(struct device *device)
 {
 	struct device_room room = {
 		.budget_bytes = device->config.budget_bytes ? device->config.budget_bytes
@@ -49,7 +58,7 @@ struct device_room device_room(struct device *device)
 	struct device_use *use;
 	uint64_t claimed_bytes = 0;
 
-	(void)device_measure(device);
+	device_note(device);
 	room.available_bytes = device->ops->available(device);
 	LIST_FOREACH (use, &device->uses, link) {
 		uint64_t missing = use->claim_bytes > use->now_bytes
@@ -65,4 +74,10 @@ struct device_room device_room(struct device *device)
 		                                ? claimed_bytes
 		                                : room.available_bytes;
 	return room;
+}
+
+struct device_room device_room(struct device *device)
+{
+	(void)device_measure(device);
+	return device_room_seen(device);
 }

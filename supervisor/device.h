@@ -39,7 +39,10 @@ struct device_use {
 	 * the driver charges it with them or not. */
 	uint64_t mapped_bytes;
 	bool has_filled; /* and brought there itself */
+	uint64_t added_ns;
+	uint64_t unseen_ns; /* has placed its weights then, in no report yet; 0: seen */
 	bool has_baseline;
+	bool is_dead;            /* reaped: what it held may or may not be back */
 	uint64_t baseline_bytes; /* held by others than loaders when this one was added */
 	uint64_t before_bytes;   /* used when it began to place its weights */
 	uint64_t placed_bytes;   /* used more when it had; 0: not yet */
@@ -82,6 +85,9 @@ struct device_figures {
 	uint64_t total_bytes;
 	uint64_t used_bytes; /* by everybody */
 	uint64_t free_bytes;
+	uint64_t age_ms; /* of what is above */
+	uint64_t xids;   /* critical errors so far, known or not */
+	unsigned int last_xid;
 };
 
 enum device_reclaim {
@@ -116,11 +122,16 @@ void device_note_placed(struct device_use *use);
 bool device_measure(struct device *device);
 /* The same and sums up. */
 struct device_room device_room(struct device *device);
+/* Sums up what is known: for somebody who looks on, and waits for nothing. */
+struct device_room device_room_seen(struct device *device);
 struct device_figures device_figures(const struct device *device);
 
 /* The process of @use was reaped at @reaped_ns: is its memory back? Does not wait: asks for
  * the next report. */
 enum device_reclaim device_reclaim(struct device_use *use, uint64_t reaped_ns);
+/* The number of the last critical error of the GPU if that was at @since_ns or later, else
+ * 0. */
+unsigned int device_xid(const struct device *device, uint64_t since_ns);
 /* Who holds memory that @use was to give back, as a sentence. *ret_bytes is how much. */
 void device_explain_residue(const struct device_use *use, uint64_t *ret_bytes,
                             struct err *ret_why);

@@ -10,8 +10,8 @@
 
 /* Processes that a sentence names. */
 #define DEVICE_NVML_NAMED_MAX 4
-/* A driver that does not answer is no witness. */
-#define DEVICE_NVML_STALE_NS CLOCK_NS_PER_SEC
+/* A driver that does not answer is no witness; one that does is asked every second. */
+#define DEVICE_NVML_STALE_NS (3 * CLOCK_NS_PER_SEC)
 
 /* The card as it is now, or was a moment ago. */
 static const struct nvml_card *device_nvml_card(const struct device *device)
@@ -105,6 +105,29 @@ static const struct nvml_card *device_nvml_look(struct device *device)
 	                                                        : NULL;
 }
 
+/* One that is gone would count twice, or not at all: nobody knows how much of what it held
+ * is back already. */
+static bool device_nvml_has_dead(const struct device *device)
+{
+	const struct device_use *use;
+
+	LIST_FOREACH (use, &device->uses, link)
+		if (use->is_dead)
+			return true;
+	return false;
+}
+
+/* As early as it can be had. */
+static void device_nvml_take_baseline(struct device_use *use,
+                                      const struct nvml_card *card,
+                                      const struct device_use *except)
+{
+	if (!card || use->has_baseline || device_nvml_has_dead(use->device))
+		return;
+	use->baseline_bytes = device_nvml_foreign(use->device, card, except);
+	use->has_baseline = true;
+}
+
 void device_add(struct device *device, struct device_use *use, pid_t pid,
                 uint64_t claim_bytes)
 {
@@ -115,11 +138,9 @@ void device_add(struct device *device, struct device_use *use, pid_t pid,
 		.pid = pid,
 		.fd = -1,
 		.claim_bytes = claim_bytes,
+		.added_ns = clock_now_ns(),
 	};
-	if (card) {
-		use->baseline_bytes = device_nvml_foreign(device, card, NULL);
-		use->has_baseline = true;
-	}
+	device_nvml_take_baseline(use, card, NULL);
 	LIST_INSERT_HEAD(&device->uses, use, link);
 }
 
@@ -128,25 +149,35 @@ void device_note_placing(struct device_use *use)
 	const struct nvml_card *card = device_nvml_look(use->device);
 
 	use->before_bytes = card ? card->used_bytes : 0;
-	/* It holds nothing yet: what could not be had when it came can be now. */
-	if (card && !use->has_baseline) {
-		use->baseline_bytes = device_nvml_foreign(use->device, card, use);
-		use->has_baseline = true;
-	}
+	/* It holds nothing yet: any report since it came is as good as one of then. */
+	if (!card && use->device && use->device->nvml)
+		card = nvml_card(use->device->nvml, use->device->uuid, use->added_ns);
+	device_nvml_take_baseline(use, card, use);
+	if (use->device && use->device->nvml)
+		nvml_note_change(use->device->nvml);
 }
 
 void device_note_placed(struct device_use *use)
 {
 	const struct nvml_card *card;
+	uint64_t bytes = 0;
 
 	if (!use->device)
 		return;
-	use->claim_bytes = 0;
 	card = device_nvml_look(use->device);
+	/* Its claim stands for it until a report has it, if there is to be one. */
+	if (!card && use->device->nvml && use->device->nvml->state == NVML_UP)
+		use->unseen_ns = clock_now_ns();
+	else
+		use->claim_bytes = 0;
 	if (card && use->before_bytes && card->used_bytes > use->before_bytes)
 		use->placed_bytes =
 			device_nvml_minus(card->used_bytes - use->before_bytes,
 		                          use->has_filled ? use->mapped_bytes : 0);
+	/* What it holds can be taken out where the driver says how much that is. */
+	if (card && nvml_card_process(card, use->pid, &bytes) && bytes > 0 &&
+	    bytes != NVML_UNKNOWN)
+		device_nvml_take_baseline(use, card, NULL);
 	/* From here on its peak is that of serving. */
 	use->peak_bytes = use->now_bytes = use->device->ops->held(use);
 }
@@ -154,15 +185,30 @@ void device_note_placed(struct device_use *use)
 struct device_figures device_figures(const struct device *device)
 {
 	const struct nvml_card *card = device_nvml_card(device);
+	const struct nvml_errors *errors =
+		device->nvml ? nvml_errors(device->nvml, device->uuid) : NULL;
+	struct device_figures figures = { 0 };
 
+	if (errors) {
+		figures.xids = errors->count;
+		figures.last_xid = errors->last_xid;
+	}
 	if (!card)
-		return (struct device_figures){ 0 };
-	return (struct device_figures){
-		.is_known = true,
-		.total_bytes = card->total_bytes,
-		.used_bytes = card->used_bytes,
-		.free_bytes = card->free_bytes,
-	};
+		return figures;
+	figures.is_known = true;
+	figures.total_bytes = card->total_bytes;
+	figures.used_bytes = card->used_bytes;
+	figures.free_bytes = card->free_bytes;
+	figures.age_ms = (clock_now_ns() - device->nvml->as_of_ns) / CLOCK_NS_PER_MS;
+	return figures;
+}
+
+unsigned int device_xid(const struct device *device, uint64_t since_ns)
+{
+	const struct nvml_errors *errors =
+		device->nvml ? nvml_errors(device->nvml, device->uuid) : NULL;
+
+	return errors && errors->last_ns >= since_ns ? errors->last_xid : 0;
 }
 
 enum device_reclaim device_reclaim(struct device_use *use, uint64_t reaped_ns)
@@ -173,6 +219,8 @@ enum device_reclaim device_reclaim(struct device_use *use, uint64_t reaped_ns)
 
 	if (!device || !device->nvml)
 		return DEVICE_RECLAIM_DONE;
+	use->is_dead = true;
+	nvml_note_change(device->nvml);
 	if (!use->has_baseline || device->nvml->state != NVML_UP)
 		return DEVICE_RECLAIM_UNKNOWN;
 	nvml_ask(device->nvml);

@@ -3,7 +3,8 @@
 
 /*
  * All devices: main memory, and every GPU that a model or a section names. A GPU is known by
- * its UUID; "cuda:N" is looked up once, as CUDA would count the cards that moultd may see.
+ * its UUID; "cuda:N" is looked up once, the N-th card as the driver counts them (nvidia-smi
+ * does so, too), or the N-th in CUDA_VISIBLE_DEVICES when moultd has that.
  */
 
 #include <jansson.h>
@@ -33,7 +34,10 @@ void devices_set_config(struct devices *devices, const struct config *config);
 /* At a start, before anybody is served: waits until the driver has answered, or does not. */
 void devices_wait(struct devices *devices);
 
-/* The GPU that a model's @device means; NULL: it means none, or there are too many. */
+/* Whether a model's @device can be used, as far as is known: 0, or -ENODEV with a sentence
+ * when the driver has no such card. */
+int devices_check(const struct devices *devices, const char *device, struct err *err);
+/* The GPU that a model's @device means; NULL: it means none, or one that is not there. */
 struct device *devices_gpu(struct devices *devices, const char *device);
 /* For `moultctl status`: a new reference. */
 json_t *devices_to_json(struct devices *devices);

@@ -5,7 +5,12 @@
 #include "shared/log.h"
 #include "supervisor/generation.h"
 
-#define RECLAIM_POLL_S 0.008
+/* Memory comes back within milliseconds, or takes its time: the next poll comes after an
+ * eighth of what was waited so far, within these. */
+#define RECLAIM_POLL_S     0.002
+#define RECLAIM_POLL_MAX_S 0.1
+/* What a card says so long before the end of a process may be why that ended. */
+#define RECLAIM_XID_NS (10 * CLOCK_NS_PER_SEC)
 
 const char *reclaim_verdict_name(enum reclaim_verdict verdict)
 {
@@ -25,16 +30,18 @@ static void generation_reclaim_end(struct generation *generation,
 	struct generation_reclaim *reclaim = &generation->reclaim;
 
 	reclaim->verdict = verdict;
+	reclaim->xid = device_xid(generation->gpu_use.device,
+	                          reclaim->reaped_ns - RECLAIM_XID_NS);
 	ev_timer_stop(generation->loop, &reclaim->poll);
-	log_event(verdict == RECLAIM_FREED ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+	log_event(verdict == RECLAIM_RESIDUAL ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
 	          "reclaim",
 	          "model=%s gen=%llu pid=%d device=%s verdict=%s took_ms=%.1f "
-	          "residual_bytes=%llu reason=%s",
+	          "residual_bytes=%llu xid=%u reason=%s",
 	          generation->model, (unsigned long long)generation->number,
 	          (int)generation->pid, generation->gpu_use.device->name,
 	          reclaim_verdict_name(verdict),
 	          clock_ns_to_ms(clock_now_ns() - reclaim->reaped_ns),
-	          (unsigned long long)reclaim->residual_bytes,
+	          (unsigned long long)reclaim->residual_bytes, reclaim->xid,
 	          LOG_QUOTED(reclaim->residue.text));
 }
 
@@ -71,11 +78,18 @@ static bool generation_reclaim_look(struct generation *generation)
 static void generation_reclaim_on_poll(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct generation *generation = timer->data;
+	uint64_t waited_ns = clock_now_ns() - generation->reclaim.reaped_ns;
+	double next_s = (double)waited_ns / (8. * CLOCK_NS_PER_SEC);
 
-	(void)loop;
 	(void)revents;
-	if (generation_reclaim_look(generation))
+	if (generation_reclaim_look(generation)) {
 		generation_apply(generation, GENERATION_EV_RECLAIMED);
+		return;
+	}
+	timer->repeat = next_s < RECLAIM_POLL_S       ? RECLAIM_POLL_S
+	                : next_s > RECLAIM_POLL_MAX_S ? RECLAIM_POLL_MAX_S
+	                                              : next_s;
+	ev_timer_again(loop, timer);
 }
 
 void generation_reclaim_init(struct generation *generation)

@@ -30,6 +30,8 @@ struct generation_reclaim {
 	uint64_t unlisted_ns; /* not on the driver's list any more */
 	uint64_t freed_ns;    /* the bytes are back */
 	uint64_t residual_bytes;
+	unsigned int
+		xid; /* critical error of the card that may be why it died; 0: none */
 	struct err residue; /* who holds what; "" when all is well */
 };
 

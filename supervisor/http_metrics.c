@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "supervisor/http_conn.h"
+#include "supervisor/histogram.h"
 #include "supervisor/http_meta.h"
 
 struct metric {
@@ -98,6 +99,13 @@ static void http_metrics_states(FILE *stream, const struct http_models *models)
 		                      model_loaders(model));
 }
 
+static void http_metrics_of_gpu(FILE *stream, const char *name, const struct device *gpu,
+                                uint64_t value)
+{
+	(void)fprintf(stream, "%s{device=\"%s\",uuid=\"%s\"} %llu\n", name, gpu->name,
+	              gpu->uuid, (unsigned long long)value);
+}
+
 static void http_metrics_devices(FILE *stream, const struct http_models *models)
 {
 	static const struct {
@@ -114,23 +122,63 @@ static void http_metrics_devices(FILE *stream, const struct http_models *models)
 	};
 	struct devices *devices = models->devices;
 
-	for (size_t j = 0; j < devices->n_gpus; j++)
-		(void)device_measure(&devices->gpus[j]);
-	for (size_t i = 0; devices->n_gpus > 0 && i < sizeof(rows) / sizeof(rows[0]);
-	     i++) {
+	if (devices->n_gpus == 0)
+		return;
+	nvml_glance(&devices->nvml);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		http_metrics_head(stream, rows[i].name, "gauge", rows[i].help);
 		for (size_t j = 0; j < devices->n_gpus; j++) {
 			const struct device *gpu = &devices->gpus[j];
 			struct device_figures figures = device_figures(gpu);
+			const void *bytes = (const char *)&figures + rows[i].offset;
 
 			if (figures.is_known)
-				(void)fprintf(
-					stream, "%s{device=\"%s\",uuid=\"%s\"} %llu\n",
-					rows[i].name, gpu->name, gpu->uuid,
-					(unsigned long long)*(
-						const uint64_t *)((const char *)&figures +
-				                                  rows[i].offset));
+				http_metrics_of_gpu(stream, rows[i].name, gpu,
+				                    *(const uint64_t *)bytes);
 		}
+	}
+	http_metrics_head(stream, "moult_device_loaders_bytes", "gauge",
+	                  "Of it held by loaders, or claimed by those that are built.");
+	for (size_t j = 0; j < devices->n_gpus; j++)
+		http_metrics_of_gpu(stream, "moult_device_loaders_bytes",
+		                    &devices->gpus[j],
+		                    device_room_seen(&devices->gpus[j]).used_bytes);
+	http_metrics_head(stream, "moult_device_xids_total", "counter",
+	                  "Critical errors of a GPU (Xid) that its driver reported.");
+	for (size_t j = 0; j < devices->n_gpus; j++)
+		http_metrics_of_gpu(stream, "moult_device_xids_total", &devices->gpus[j],
+		                    device_figures(&devices->gpus[j]).xids);
+}
+
+static void http_metrics_memory(FILE *stream, const struct http_models *models)
+{
+	static const char name[] = "moult_request_memory_bytes";
+	const struct model *model;
+
+	http_metrics_head(
+		stream, name, "histogram",
+		"Memory of the device that computing took beside the weights, of "
+		"the batch that a request was in.");
+	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
+		const struct histogram *memory = model_memory(model);
+		uint64_t below = 0;
+
+		for (unsigned int j = 0; j < HISTOGRAM_BUCKETS; j++) {
+			below += memory->counts[j];
+			(void)fprintf(stream,
+			              "%s_bucket{model=\"%s\",le=\"%llu\"} %llu\n", name,
+			              model_name(model),
+			              (unsigned long long)histogram_bound(j),
+			              (unsigned long long)below);
+		}
+		(void)fprintf(stream,
+		              "%s_bucket{model=\"%s\",le=\"+Inf\"} %llu\n"
+		              "%s_sum{model=\"%s\"} %llu\n"
+		              "%s_count{model=\"%s\"} %llu\n",
+		              name, model_name(model), (unsigned long long)memory->count,
+		              name, model_name(model),
+		              (unsigned long long)memory->sum_bytes, name,
+		              model_name(model), (unsigned long long)memory->count);
 	}
 }
 
@@ -194,6 +242,7 @@ char *http_metrics_print(const struct http_models *models, const struct http *ht
 	http_metrics_failures(stream, models);
 	http_metrics_states(stream, models);
 	http_metrics_devices(stream, models);
+	http_metrics_memory(stream, models);
 	http_metrics_config(stream, models);
 	http_metrics_of_http(stream, http);
 	if (fclose(stream) != 0) {

@@ -157,6 +157,11 @@ const char *model_last_error(const struct model *model)
 	return model->last_error.text;
 }
 
+const struct histogram *model_memory(const struct model *model)
+{
+	return &model->queue.working;
+}
+
 const struct request_counts *model_counts(const struct model *model)
 {
 	return &model->queue.counts;

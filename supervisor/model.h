@@ -22,6 +22,7 @@
 struct control_call;
 struct device;
 struct devices;
+struct histogram;
 struct model;
 struct numbers;
 struct receipt;
@@ -92,6 +93,8 @@ int model_scale(struct model *model, unsigned int replicas, struct err *err);
  * pending. Receipts count up per model: the first from the number on that is returned, and
  * that is not about a rollback, answers this. */
 uint64_t model_reload(struct model *model, enum model_cause cause);
+/* A copy of weights is full, or will never be: a reload that waits for that goes on. */
+void model_on_store(struct model *model);
 /* Asks for a reload to the inputs that served before the present ones. 0 with the number from
  * which on the first receipt about a rollback answers it, or -ENOENT with a sentence. */
 int model_rollback(struct model *model, uint64_t *ret_number, struct err *err);
@@ -130,6 +133,8 @@ const struct config_model *model_good_config(const struct model *model);
 /* Why the last reload failed; "" after a good one. Borrowed. */
 const char *model_last_error(const struct model *model);
 const struct request_counts *model_counts(const struct model *model);
+/* Of the memory that computing took. */
+const struct histogram *model_memory(const struct model *model);
 /* See recorder_start(). model_stop() ends it. */
 int model_record(struct model *model, struct control_call *call, unsigned int count,
                  uint64_t timeout_ns, struct err *err);

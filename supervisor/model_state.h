@@ -234,6 +234,7 @@ enum reload_failure {
 	RELOAD_MAY_PASS,   /* the same inputs may make it another time */
 	RELOAD_IS_FINAL,   /* they would fail again */
 	RELOAD_WAS_KILLED, /* by somebody else: says nothing about them */
+	RELOAD_NO_ROOM,    /* nothing was started */
 };
 
 void reload_again_init(struct model *model);
@@ -317,6 +318,10 @@ bool reload_weights_was_written(struct model *model, const struct generation *de
 /* How a generation of @inputs is to have its weights. */
 enum config_share reload_weights_share(const struct model *model,
                                        const struct inputs *inputs);
+/* Nobody serves: weights over which loaders die, and that no other model has, are let go. */
+void reload_weights_doubt(struct model *model);
+/* Another model's loader fills the copy that one of @inputs would need. */
+bool reload_weights_wait(const struct model *model, const struct inputs *inputs);
 /* Facts about them: is_resident, copy_bytes, and in old_bytes what would come free. */
 void reload_weights_note(const struct model *model, const struct inputs *inputs,
                          struct strategy_facts *facts);

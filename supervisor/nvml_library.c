@@ -8,14 +8,17 @@
 
 #include "shared/clock.h"
 
+/* Room for a list of processes; more than are reported, so that one too long is told from
+ * one that just fits. */
+#define NVML_LIBRARY_LIST_MAX 1024
+
 /* The calls that only opening needs. */
 struct nvml_opening {
 	int (*init)(void);
 	int (*driver)(char *version, unsigned int bytes);
 	int (*count)(unsigned int *count);
 	int (*by_index)(unsigned int index, struct nvml_handle **card);
-	int (*by_uuid)(const char *uuid, struct nvml_handle **card);
-	int (*uuid)(struct nvml_handle *card, char *uuid, unsigned int bytes);
+	int (*create_events)(struct nvml_events **events);
 };
 
 static int nvml_library_load(struct nvml_library *library, struct nvml_opening *opening,
@@ -34,12 +37,16 @@ static int nvml_library_load(struct nvml_library *library, struct nvml_opening *
 		{ "nvmlSystemGetDriverVersion", &opening->driver, NULL, false },
 		{ "nvmlDeviceGetCount_v2", &opening->count, NULL, false },
 		{ "nvmlDeviceGetHandleByIndex_v2", &opening->by_index, NULL, false },
-		{ "nvmlDeviceGetHandleByUUID", &opening->by_uuid, NULL, false },
-		{ "nvmlDeviceGetUUID", &opening->uuid, NULL, false },
+		{ "nvmlDeviceGetHandleByUUID", &library->by_uuid, NULL, false },
+		{ "nvmlDeviceGetUUID", &library->uuid, NULL, false },
 		{ "nvmlDeviceGetMemoryInfo", &library->memory_v1, NULL, false },
 		{ "nvmlDeviceGetMemoryInfo_v2", &library->memory_v2, NULL, true },
 		{ "nvmlDeviceGetComputeRunningProcesses_v3", &library->processes,
 		  "nvmlDeviceGetComputeRunningProcesses_v2", true },
+		{ "nvmlEventSetCreate", &opening->create_events, NULL, true },
+		{ "nvmlDeviceRegisterEvents", &library->register_events, NULL, true },
+		{ "nvmlEventSetWait_v2", &library->wait, NULL, true },
+		{ "nvmlEventSetFree", &library->free_events, NULL, true },
 	};
 
 	library->dl = dlopen(name, RTLD_NOW | RTLD_LOCAL);
@@ -52,7 +59,7 @@ static int nvml_library_load(struct nvml_library *library, struct nvml_opening *
 			symbol = dlsym(library->dl, symbols[i].older);
 		if (!symbol && !symbols[i].is_optional)
 			return err_set(err, -ENOSYS,
-			               "%s has no %s: its driver is too old", name,
+			               "%s has no %s: install a newer driver", name,
 			               symbols[i].name);
 		memcpy(symbols[i].slot, &symbol, sizeof(symbol));
 	}
@@ -68,13 +75,30 @@ static int nvml_library_open_card(struct nvml_library *library,
 	int code = opening->by_index(index, &card);
 
 	if (code == NVML_SUCCESS)
-		code = opening->uuid(card, uuid, NVML_UUID_BYTES);
+		code = library->uuid(card, uuid, NVML_UUID_BYTES);
 	if (code == NVML_SUCCESS)
-		code = opening->by_uuid(uuid, &card);
+		code = library->by_uuid(uuid, &card);
+	library->is_lost[library->n_cards] = code != NVML_SUCCESS;
 	library->cards[library->n_cards] = code == NVML_SUCCESS ? card : NULL;
 	/* It keeps its place: those behind it have their numbers. */
 	library->n_cards++;
 	return code;
+}
+
+/* Without them a card is none the less a card. */
+static void nvml_library_open_events(struct nvml_library *library,
+                                     const struct nvml_opening *opening)
+{
+	if (!opening->create_events || !library->register_events || !library->wait ||
+	    !library->free_events ||
+	    opening->create_events(&library->events) != NVML_SUCCESS) {
+		library->events = NULL;
+		return;
+	}
+	for (unsigned int i = 0; i < library->n_cards; i++)
+		if (library->cards[i])
+			(void)library->register_events(library->cards[i], NVML_EVENT_XID,
+			                               library->events);
 }
 
 int nvml_library_open(struct nvml_library *library, const char *name, struct err *err)
@@ -105,8 +129,10 @@ int nvml_library_open(struct nvml_library *library, const char *name, struct err
 	for (unsigned int i = 0; code == NVML_SUCCESS && i < count && i < NVML_CARDS_MAX;
 	     i++)
 		n_open += nvml_library_open_card(library, &opening, i) == NVML_SUCCESS;
-	if (n_open > 0)
+	if (n_open > 0) {
+		nvml_library_open_events(library, &opening);
 		return 0;
+	}
 	(void)err_set(err, -ENODEV, "%s: %s", name,
 	              code == NVML_SUCCESS ? "there is no card" : library->error(code));
 	nvml_library_close(library);
@@ -117,6 +143,9 @@ void nvml_library_close(struct nvml_library *library)
 {
 	if (!library->dl)
 		return;
+	if (library->events)
+		(void)library->free_events(library->events);
+	library->events = NULL;
 	(void)library->shutdown();
 	(void)dlclose(library->dl);
 	library->dl = NULL;
@@ -148,17 +177,19 @@ static int nvml_library_read_processes(struct nvml_library *library,
                                        struct nvml_handle *card,
                                        struct nvml_card *ret_card)
 {
-	struct nvml_process_v2 processes[NVML_PROCESSES_MAX];
-	unsigned int count = NVML_PROCESSES_MAX;
+	static struct nvml_process_v2 processes[NVML_LIBRARY_LIST_MAX];
+	unsigned int count = NVML_LIBRARY_LIST_MAX;
 	int code;
 
 	if (!library->processes)
 		return NVML_SUCCESS;
 	code = library->processes(card, &count, processes);
-	if (code == NVML_E_NOT_SUPPORTED)
+	if (code == NVML_E_NOT_SUPPORTED || code == NVML_E_NO_PERMISSION ||
+	    code == NVML_E_INSUFFICIENT_SIZE)
 		return NVML_SUCCESS;
 	if (code != NVML_SUCCESS)
 		return code;
+	ret_card->has_list = count <= NVML_PROCESSES_MAX;
 	if (count > NVML_PROCESSES_MAX)
 		count = NVML_PROCESSES_MAX;
 	ret_card->n_processes = count;
@@ -170,7 +201,65 @@ static int nvml_library_read_processes(struct nvml_library *library,
 	return NVML_SUCCESS;
 }
 
-void nvml_library_read(struct nvml_library *library, struct nvml_report *ret_report)
+static int nvml_library_read_card(struct nvml_library *library, unsigned int index,
+                                  struct nvml_card *ret_card)
+{
+	struct nvml_handle *card = library->cards[index];
+	int code = NVML_SUCCESS;
+
+	/* Its old handle may be good for nothing after a reset. */
+	if (library->is_lost[index])
+		code = library->by_uuid(library->uuids[index], &card);
+	if (code == NVML_SUCCESS)
+		code = nvml_library_read_memory(library, card, ret_card);
+	if (code == NVML_SUCCESS)
+		code = nvml_library_read_processes(library, card, ret_card);
+	if (code == NVML_SUCCESS)
+		library->cards[index] = card;
+	library->is_lost[index] = code != NVML_SUCCESS;
+	ret_card->is_lost = library->is_lost[index];
+	return code;
+}
+
+/* The place of @card, which may be lost: then it may not tell its name any more. */
+static unsigned int nvml_library_place(const struct nvml_library *library,
+                                       struct nvml_handle *card)
+{
+	char uuid[NVML_UUID_BYTES];
+	unsigned int i = 0;
+
+	while (i < library->n_cards && library->cards[i] != card)
+		i++;
+	if (i < library->n_cards ||
+	    library->uuid(card, uuid, sizeof(uuid)) != NVML_SUCCESS)
+		return i;
+	for (i = 0; i < library->n_cards && strcmp(library->uuids[i], uuid) != 0;)
+		i++;
+	return i;
+}
+
+/* What has happened so far: waits for nothing. */
+static void nvml_library_read_events(struct nvml_library *library,
+                                     struct nvml_report *report)
+{
+	struct nvml_event event = { 0 };
+
+	for (unsigned int i = 0;
+	     library->events && i < NVML_XIDS_MAX &&
+	     library->wait(library->events, &event, 0) == NVML_SUCCESS;
+	     i++) {
+		unsigned int place = nvml_library_place(library, event.card);
+
+		if (event.type == NVML_EVENT_XID && place < library->n_cards)
+			report->xids[report->n_xids++] = (struct nvml_xid){
+				.card = place,
+				.xid = (uint32_t)event.data,
+			};
+	}
+}
+
+void nvml_library_read(struct nvml_library *library, uint64_t cards,
+                       struct nvml_report *ret_report)
 {
 	uint64_t begun_ns = clock_now_ns();
 
@@ -178,20 +267,17 @@ void nvml_library_read(struct nvml_library *library, struct nvml_report *ret_rep
 	memcpy(ret_report->driver, library->driver, sizeof(ret_report->driver));
 	for (unsigned int i = 0; i < library->n_cards; i++) {
 		struct nvml_card *card = &ret_report->cards[i];
-		int code = NVML_SUCCESS;
+		int code;
 
 		memcpy(card->uuid, library->uuids[i], sizeof(card->uuid));
-		card->is_lost = !library->cards[i];
-		if (card->is_lost)
+		card->is_lost = true;
+		if (!(cards & UINT64_C(1) << i))
 			continue;
-		code = nvml_library_read_memory(library, library->cards[i], card);
-		if (code == NVML_SUCCESS)
-			code = nvml_library_read_processes(library, library->cards[i],
-			                                   card);
-		card->is_lost = code != NVML_SUCCESS;
-		if (card->is_lost)
+		code = nvml_library_read_card(library, i, card);
+		if (code != NVML_SUCCESS)
 			(void)snprintf(ret_report->why, sizeof(ret_report->why), "%s: %s",
 			               card->uuid, library->error(code));
 	}
+	nvml_library_read_events(library, ret_report);
 	ret_report->took_ns = clock_now_ns() - begun_ns;
 }

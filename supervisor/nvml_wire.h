@@ -3,24 +3,31 @@
 
 /*
  * What moultd and its helper moult-nvml say to each other, over one SOCK_SEQPACKET pair of
- * one machine and one build: structures as they lie in memory, one per packet.
+ * one machine and one build: structures as they lie in memory, one per packet, a report
+ * without the cards that it has not.
  *
  * The helper sends a report numbered 0 when it has opened the driver's library, or has found
  * that it cannot; then one for each question.
  */
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* More than any machine has that one moultd is for. */
 #define NVML_CARDS_MAX     16
-#define NVML_PROCESSES_MAX 64
+#define NVML_PROCESSES_MAX 256
+#define NVML_XIDS_MAX      8
 #define NVML_UUID_BYTES    96
 #define NVML_WHY_BYTES     200
 /* A figure that the driver does not give. */
 #define NVML_UNKNOWN UINT64_MAX
 
+/* All cards, as the first report has them. */
+#define NVML_ALL_CARDS UINT64_MAX
+
 struct nvml_question {
 	uint64_t number; /* from 1 */
+	uint64_t cards;  /* a bit for each that is to be looked at, by its place */
 };
 
 struct nvml_process {
@@ -31,12 +38,20 @@ struct nvml_process {
 
 struct nvml_card {
 	char uuid[NVML_UUID_BYTES]; /* "GPU-..." */
-	uint32_t is_lost;           /* the figures below could not be had */
-	uint32_t n_processes;       /* of those below */
+	uint32_t is_lost;  /* the figures below could not be had, or were not asked for */
+	uint32_t has_list; /* of all processes: who is not below is not on it */
+	uint32_t n_processes; /* of those below */
+	uint32_t unused;
 	uint64_t total_bytes;
 	uint64_t used_bytes; /* by everybody, the driver's own included */
 	uint64_t free_bytes;
 	struct nvml_process processes[NVML_PROCESSES_MAX];
+};
+
+/* A critical error of a card, said once. */
+struct nvml_xid {
+	uint32_t card; /* its place below */
+	uint32_t xid;  /* NVIDIA's number of it */
 };
 
 struct nvml_report {
@@ -44,7 +59,16 @@ struct nvml_report {
 	uint64_t took_ns; /* in the driver */
 	uint32_t is_open; /* the library is there, and at least one card */
 	uint32_t n_cards; /* in the driver's order */
+	uint32_t n_xids;  /* since the last report */
+	uint32_t unused;
+	struct nvml_xid xids[NVML_XIDS_MAX];
 	char driver[80];
 	char why[NVML_WHY_BYTES]; /* it is not open, or a card is lost; "" */
 	struct nvml_card cards[NVML_CARDS_MAX];
 };
+
+/* Of a report with so many cards. */
+static inline size_t nvml_report_bytes(uint32_t n_cards)
+{
+	return offsetof(struct nvml_report, cards) + n_cards * sizeof(struct nvml_card);
+}

@@ -11,6 +11,7 @@
 
 #include "shared/arena.h"
 #include "shared/memfd.h"
+#include "supervisor/histogram.h"
 #include "supervisor/poison.h"
 #include "supervisor/pulse.h"
 #include "supervisor/request.h"
@@ -31,7 +32,8 @@ struct queue {
 	struct arena arena;
 	uint64_t max_body_bytes;
 	struct request_counts counts;
-	struct pulse pulse; /* of the serving generation */
+	struct pulse pulse;       /* of the serving generation */
+	struct histogram working; /* memory that computing took, where that is known */
 	struct request_list levels[QUEUE_LEVELS];
 	struct request_list suspects;
 	struct poison suspicion; /* bodies of suspects that left before they were tried */

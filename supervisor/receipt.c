@@ -72,7 +72,7 @@ static json_t *receipt_gpu_to_json(const struct receipt *receipt)
 
 	if (!gpu->device)
 		return json_null();
-	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:{s:s,s:f,s:o,s:o,s:o,s:s}}",
+	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:{s:s,s:f,s:o,s:o,s:o,s:s,s:o}}",
 	                 "device", gpu->device, "uuid", gpu->uuid, "decision",
 	                 strategy_to_json(&receipt->gpu_decision), "before_bytes",
 	                 receipt_bytes(gpu->before_bytes), "peak_bytes",
@@ -81,8 +81,9 @@ static json_t *receipt_gpu_to_json(const struct receipt *receipt)
 	                 reclaim_verdict_name(gpu->verdict), "reaped_ms", gpu->reaped_ms,
 	                 "unlisted_ms", receipt_ms(gpu->unlisted_ms), "freed_ms",
 	                 receipt_ms(gpu->freed_ms), "residual_bytes",
-	                 receipt_bytes(gpu->residual_bytes), "residue",
-	                 gpu->residue.text);
+	                 receipt_bytes(gpu->residual_bytes), "residue", gpu->residue.text,
+	                 "xid",
+	                 gpu->xid ? json_integer((json_int_t)gpu->xid) : json_null());
 }
 
 json_t *receipt_to_json(const struct receipt *receipt)

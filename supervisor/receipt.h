@@ -42,6 +42,7 @@ struct receipt_gpu {
 	double freed_ms;    /* and until its bytes were back */
 	uint64_t residual_bytes;
 	struct err residue; /* who holds them */
+	unsigned int xid;   /* critical error of the card before that; 0: none */
 };
 
 struct receipt {

@@ -126,6 +126,7 @@ static void reload_begin(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
 
+	reload_weights_doubt(model);
 	reload->decision =
 		reload_plan_decide(model, reload->inputs, &reload->gpu_decision);
 	reload->receipt.gpu_decision = reload->gpu_decision;
@@ -149,7 +150,7 @@ static void reload_begin(struct model *model)
 		break; /* else the old one's death leads on */
 	case STRATEGY_REFUSED:
 	case STRATEGY_COUNT:
-		reload_failed(model, reload->decision.why.text, RELOAD_MAY_PASS);
+		reload_failed(model, reload->decision.why.text, RELOAD_NO_ROOM);
 		break;
 	}
 }
@@ -181,6 +182,15 @@ void reload_try_start(struct model *model)
 	r = reload_plan_read_inputs(model, &inputs, &err);
 	if (r == INPUTS_E_UNSETTLED) {
 		model_watch_retry(model, &err);
+		return;
+	}
+	/* That ends before its loader's deadline, and model_on_store() is called. */
+	if (r == 0 && reload_weights_wait(model, inputs)) {
+		log_event(LOG_LEVEL_INFO, "reload_waits",
+		          "model=%s reason=\"another model's loader copies the same "
+		          "file\"",
+		          model->name);
+		inputs_unref(inputs);
 		return;
 	}
 	ev_timer_stop(model->context.loop, &model->restart);
@@ -257,6 +267,13 @@ uint64_t model_reload(struct model *model, enum model_cause cause)
 	if (!model->reload.in_flight && !ev_is_active(&model->kick))
 		ev_timer_start(model->context.loop, &model->kick);
 	return number;
+}
+
+void model_on_store(struct model *model)
+{
+	if (model->pending && !model->reload.in_flight &&
+	    !ev_is_active(&model->unsettled) && !ev_is_active(&model->kick))
+		ev_timer_start(model->context.loop, &model->kick);
 }
 
 int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)

@@ -29,18 +29,19 @@ void reload_schedule_restart(struct model *model, enum restart_death death)
 		return;
 	delay_ns = restart_on_death(&model->deaths, &policy, death, clock_now_ns());
 	log_event(LOG_LEVEL_WARNING, "loader_restart",
-	          "model=%s deaths=%llu failed=%s delay_s=%.1f", model->name,
+	          "model=%s deaths=%llu refused=%llu failed=%s delay_s=%.1f", model->name,
 	          (unsigned long long)model->deaths.n_deaths,
+	          (unsigned long long)model->deaths.n_refused,
 	          model->deaths.is_failed ? "yes" : "no", (double)delay_ns / 1e9);
 	ev_timer_stop(model->context.loop, &model->restart);
 	ev_timer_set(&model->restart, (double)delay_ns / 1e9, 0.);
 	ev_timer_start(model->context.loop, &model->restart);
 	if (model->deaths.is_failed && !had_failed)
 		log_event(LOG_LEVEL_ERR, "model_failed",
-		          "model=%s deaths=%llu action=\"turning requests away, trying "
-		          "again "
-		          "now and then\"",
-		          model->name, (unsigned long long)model->deaths.n_deaths);
+		          "model=%s deaths=%llu refused=%llu action=\"turning requests "
+		          "away, trying again now and then\"",
+		          model->name, (unsigned long long)model->deaths.n_deaths,
+		          (unsigned long long)model->deaths.n_refused);
 	if (model->deaths.is_failed)
 		model_fail_held(model, model->last_error.text);
 }
@@ -116,6 +117,13 @@ void reload_again_stop(struct model *model)
 static void reload_recover(struct model *model, const char *reason, bool was_good,
                            enum reload_failure failure)
 {
+	static const enum restart_death deaths[] = {
+		[RELOAD_MAY_PASS] = RESTART_USELESS,
+		[RELOAD_IS_FINAL] = RESTART_USELESS,
+		/* Somebody's kill -9 says nothing about what was being built. */
+		[RELOAD_WAS_KILLED] = RESTART_INNOCENT,
+		[RELOAD_NO_ROOM] = RESTART_REFUSED,
+	};
 	bool is_final = failure == RELOAD_IS_FINAL;
 
 	if (model->good && !was_good) {
@@ -124,10 +132,7 @@ static void reload_recover(struct model *model, const char *reason, bool was_goo
 		if (!is_final)
 			reload_schedule_again(model);
 	} else if (model->good || !is_final) {
-		/* Somebody's kill -9 says nothing about what was being built. */
-		reload_schedule_restart(model, failure == RELOAD_WAS_KILLED
-		                                       ? RESTART_INNOCENT
-		                                       : RESTART_USELESS);
+		reload_schedule_restart(model, deaths[failure]);
 	} else {
 		model_fail_held(model, reason);
 	}
@@ -149,7 +154,8 @@ void reload_failed(struct model *model, const char *reason, enum reload_failure 
 	else if (!model->is_stopping && !is_final)
 		reload_schedule_again(model);
 	reload_finish(model, RECEIPT_FAILED, reason);
-	if (was_good && !model->active && failure != RELOAD_WAS_KILLED)
+	if (was_good && !model->active && failure != RELOAD_WAS_KILLED &&
+	    failure != RELOAD_NO_ROOM)
 		trial_on_death(model, reason);
 }
 

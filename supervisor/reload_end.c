@@ -237,6 +237,7 @@ bool reload_put_aside(struct model *model, struct generation *generation)
 	if (!stuck)
 		return false;
 	*stuck = generation;
+	store_copy_abandon(generation->copy);
 	(void)err_set(
 		why, 0,
 		"process %d of generation %llu survives SIGKILL and keeps %.1f MiB: "

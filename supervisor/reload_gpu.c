@@ -62,7 +62,13 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 	struct device *gpu = reload_gpu(model, inputs);
 	struct strategy_facts facts = { .wanted = model->section->strategy,
 		                        .has_old = old != NULL };
+	struct strategy_decision refusal = { .strategy = STRATEGY_REFUSED };
 
+	if (devices_check(model->context.devices, inputs->section->device, &refusal.why) <
+	    0) {
+		refusal.facts.device = inputs->section->device;
+		return refusal;
+	}
 	if (!gpu)
 		return (struct strategy_decision){ 0 };
 	facts.device = gpu->name;
@@ -71,7 +77,11 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 		facts.old_bytes = reload_gpu_replicas_bytes(model, gpu);
 		if (old->gpu_use.device == gpu &&
 		    (old == model->active || old == model->retiring)) {
-			facts.old_bytes += old->gpu_use.now_bytes;
+			facts.old_bytes +=
+				old->gpu_use.unseen_ns && old->gpu_use.claim_bytes >
+								  old->gpu_use.now_bytes
+					? old->gpu_use.claim_bytes
+					: old->gpu_use.now_bytes;
 			facts.headroom_bytes = reload_gpu_minus(old->gpu_use.peak_bytes,
 			                                        old->gpu_use.now_bytes);
 		}
@@ -109,6 +119,7 @@ void reload_gpu_keep_place(const struct model *model, struct generation *old)
 	if (model->candidate)
 		place_bytes = reload_gpu_minus(place_bytes,
 		                               model->candidate->gpu_use.claim_bytes);
+	old->gpu_use.unseen_ns = 0;
 	if (old->gpu_use.claim_bytes < place_bytes)
 		old->gpu_use.claim_bytes = place_bytes;
 }
@@ -148,6 +159,11 @@ int reload_gpu_begin_replica(const struct model *model, struct generation_start 
 	uint64_t need_bytes = model->active->gpu_use.peak_bytes;
 	struct device_room room;
 
+	int r = devices_check(model->context.devices, start->inputs->section->device,
+	                      err);
+
+	if (r < 0)
+		return r;
 	start->gpu = reload_gpu(model, start->inputs);
 	start->gpu_claim_bytes = need_bytes;
 	if (!start->gpu)
@@ -213,4 +229,5 @@ void reload_gpu_note_reclaim(struct model *model, const struct generation *dead)
 				  : -1;
 	receipt->residual_bytes = reclaim->residual_bytes;
 	receipt->residue = reclaim->residue;
+	receipt->xid = reclaim->xid;
 }

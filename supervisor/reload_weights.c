@@ -14,6 +14,8 @@
 #include "supervisor/model_state.h"
 
 #define RELOAD_WEIGHTS_MAX (4 + MODEL_REPLICAS)
+/* So many loaders in a row were of no use over one copy: it may be what is wrong. */
+#define RELOAD_WEIGHTS_DOUBT 2
 
 static const struct inputs *reload_weights_last(const struct model *model)
 {
@@ -128,6 +130,29 @@ uint64_t reload_weights_gpu_bytes(const struct model *model, const struct device
 	               : 0;
 }
 
+void reload_weights_doubt(struct model *model)
+{
+	if (!model->copy || reload_old(model) ||
+	    model->deaths.n_deaths < RELOAD_WEIGHTS_DOUBT ||
+	    !reload_weights_is_own(model))
+		return;
+	log_event(LOG_LEVEL_WARNING, "weights_doubted",
+	          "model=%s weights_sha256=%.16s action=\"reading the model file again\"",
+	          model->name, model->copy->sha256);
+	store_copy_unref(model->copy);
+	model->copy = NULL;
+}
+
+bool reload_weights_wait(const struct model *model, const struct inputs *inputs)
+{
+	const struct device *gpu = reload_weights_gpu(model, inputs);
+
+	return (gpu || reload_weights_share(model, inputs) == CONFIG_SHARE_MEMORY) &&
+	       !reload_weights_next(model, inputs) &&
+	       store_is_coming(model->context.store, gpu ? gpu : model->context.device,
+	                       &inputs->file, !model->active);
+}
+
 void reload_weights_note(const struct model *model, const struct inputs *inputs,
                          struct strategy_facts *facts)
 {
@@ -170,8 +195,12 @@ static int reload_weights_begin_placed(struct model *model,
 	const struct inputs *inputs = start->inputs;
 	struct config_manner *manner = &start->manner;
 	const struct store_copy *copy;
-	int r = store_take(model->context.store, gpu, &inputs->file, 0, &start->copy,
-	                   err);
+	const struct store_wish wish = {
+		.device = gpu,
+		.file = &inputs->file,
+		.is_urgent = manner->is_urgent,
+	};
+	int r = store_take(model->context.store, &wish, &start->copy, err);
 
 	if (r < 0)
 		return r;
@@ -194,7 +223,12 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 	const struct inputs *inputs = start->inputs;
 	enum config_share share = reload_weights_share(model, inputs);
 	struct device *gpu = reload_weights_gpu(model, inputs);
-	uint64_t claim_bytes = start->manner.is_lean ? 0 : (uint64_t)inputs->file.st_size;
+	const struct store_wish wish = {
+		.device = model->context.device,
+		.file = &inputs->file,
+		.claim_bytes = start->manner.is_lean ? 0 : (uint64_t)inputs->file.st_size,
+		.is_urgent = start->manner.is_urgent,
+	};
 	int r;
 
 	if (!reload_old(model) && start->manner.is_lean)
@@ -212,8 +246,7 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 	}
 	if (share != CONFIG_SHARE_MEMORY)
 		return 0;
-	r = store_take(model->context.store, model->context.device, &inputs->file,
-	               claim_bytes, &start->copy, err);
+	r = store_take(model->context.store, &wish, &start->copy, err);
 	if (r < 0)
 		return r;
 	start->manner.weights = start->copy->is_full ? "map" : "fill";

@@ -274,10 +274,13 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 		}
 		request_notify(request, part);
 	}
-	if (is_last)
+	if (is_last) {
 		pulse_note(&request->queue->pulse, answer->generation,
 		           answer->status ? answer->status : request->status,
-		           answer->compute_ns, clock_now_ns());
+		           answer->compute_us * UINT64_C(1000), clock_now_ns());
+		histogram_note(&request->queue->working,
+		               answer->peak_kib * UINT64_C(1024));
+	}
 	/* request_release() may have run inside; the queue's hold keeps it alive. */
 	if (is_last && is_answered)
 		request_set_state(request, REQUEST_ANSWERED);

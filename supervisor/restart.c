@@ -6,14 +6,24 @@
 /* Doubles from the first to the last. */
 #define RESTART_DELAY_NS     (CLOCK_NS_PER_SEC / 2)
 #define RESTART_DELAY_MAX_NS (60 * CLOCK_NS_PER_SEC)
+/* To look whether memory came free costs nothing. */
+#define RESTART_LOOK_MAX_NS (5 * CLOCK_NS_PER_SEC)
 
-static uint64_t restart_delay(uint64_t n_deaths)
+static uint64_t restart_delay(uint64_t n, uint64_t max_ns)
 {
 	uint64_t delay_ns = RESTART_DELAY_NS;
 
-	for (uint64_t i = 1; i < n_deaths && delay_ns < RESTART_DELAY_MAX_NS; i++)
+	for (uint64_t i = 1; i < n && delay_ns < max_ns; i++)
 		delay_ns *= 2;
-	return delay_ns < RESTART_DELAY_MAX_NS ? delay_ns : RESTART_DELAY_MAX_NS;
+	return delay_ns < max_ns ? delay_ns : max_ns;
+}
+
+static uint64_t restart_on_refused(struct restart *restart,
+                                   const struct restart_policy *policy)
+{
+	restart->n_refused++;
+	restart->is_failed = restart->is_failed || restart->n_refused >= policy->limit;
+	return restart_delay(restart->n_refused, RESTART_LOOK_MAX_NS);
 }
 
 uint64_t restart_on_death(struct restart *restart, const struct restart_policy *policy,
@@ -21,6 +31,9 @@ uint64_t restart_on_death(struct restart *restart, const struct restart_policy *
 {
 	uint64_t first_ns;
 
+	if (death == RESTART_REFUSED)
+		return restart_on_refused(restart, policy);
+	restart->n_refused = 0;
 	if (death == RESTART_INNOCENT)
 		return restart->is_failed ? RESTART_DELAY_MAX_NS : 0;
 	if (death == RESTART_USEFUL) {
@@ -39,8 +52,9 @@ uint64_t restart_on_death(struct restart *restart, const struct restart_policy *
 		restart->is_failed =
 			restart->is_failed || now_ns - first_ns <= policy->window_ns;
 	}
-	return restart->is_failed ? RESTART_DELAY_MAX_NS
-	                          : restart_delay(restart->n_deaths);
+	return restart->is_failed
+	               ? RESTART_DELAY_MAX_NS
+	               : restart_delay(restart->n_deaths, RESTART_DELAY_MAX_NS);
 }
 
 void restart_on_use(struct restart *restart)
@@ -51,4 +65,5 @@ void restart_on_use(struct restart *restart)
 void restart_on_ready(struct restart *restart)
 {
 	restart->is_failed = false;
+	restart->n_refused = 0;
 }

@@ -10,7 +10,8 @@
  * back off, and so many of them within a window make the model FAILED: requests are then
  * turned away at once, and a loader is tried only now and then, or when an input changes.
  * A loader that one request is to blame for is replaced at once, and says nothing of the
- * others.
+ * others. Where there is no memory for one, that makes the model FAILED too after a while,
+ * but room is looked for every few seconds.
  */
 
 #include <stdbool.h>
@@ -21,7 +22,8 @@
 enum restart_death {
 	RESTART_USELESS,
 	RESTART_USEFUL,
-	RESTART_INNOCENT, /* a request did it */
+	RESTART_INNOCENT, /* a request did it, or somebody's signal */
+	RESTART_REFUSED,  /* none was started: there is no memory for one */
 };
 
 struct restart_policy {
@@ -32,6 +34,7 @@ struct restart_policy {
 struct restart {
 	uint64_t deaths_ns[RESTART_LIMIT_MAX]; /* of the last useless ones, a ring */
 	uint64_t n_deaths;                     /* useless ones in a row */
+	uint64_t n_refused;                    /* in a row */
 	bool is_failed;
 };
 

@@ -22,12 +22,19 @@ void store_init(struct store *store, struct device *host)
 {
 	*store = (struct store){ .host = host };
 	LIST_INIT(&store->copies);
+	LIST_INIT(&store->filling);
 }
 
 void store_fini(struct store *store)
 {
-	assert(LIST_EMPTY(&store->copies));
+	assert(LIST_EMPTY(&store->copies) && LIST_EMPTY(&store->filling));
 	(void)store;
+}
+
+static void store_say_change(const struct store *store)
+{
+	if (store->on_change)
+		store->on_change(store->context);
 }
 
 struct store_copy *store_find(const struct store *store, const struct device *device,
@@ -39,6 +46,18 @@ struct store_copy *store_find(const struct store *store, const struct device *de
 		if (copy->device == device && inputs_is_same_file(&copy->file, file))
 			return copy;
 	return NULL;
+}
+
+bool store_is_coming(const struct store *store, const struct device *device,
+                     const struct stat *file, bool is_urgent)
+{
+	const struct store_copy *copy;
+
+	LIST_FOREACH (copy, &store->filling, link)
+		if (copy->device == device && inputs_is_same_file(&copy->file, file) &&
+		    (copy->is_urgent || !is_urgent))
+			return true;
+	return false;
 }
 
 /* Its size is sealed from the start: a mapping of it never ends early. */
@@ -57,11 +76,11 @@ static int store_open(off_t bytes)
 	return fd;
 }
 
-int store_take(struct store *store, struct device *device, const struct stat *file,
-               uint64_t claim_bytes, struct store_copy **ret_copy, struct err *err)
+int store_take(struct store *store, const struct store_wish *wish,
+               struct store_copy **ret_copy, struct err *err)
 {
-	struct store_copy *copy = store_find(store, device, file);
-	bool is_placed = device != store->host;
+	struct store_copy *copy = store_find(store, wish->device, wish->file);
+	bool is_placed = wish->device != store->host;
 	int fd = -1;
 
 	if (copy) {
@@ -69,7 +88,7 @@ int store_take(struct store *store, struct device *device, const struct stat *fi
 		return 0;
 	}
 	if (!is_placed)
-		fd = store_open(file->st_size);
+		fd = store_open(wish->file->st_size);
 	copy = fd < 0 && !is_placed ? NULL : calloc(1, sizeof(*copy));
 	if (!copy) {
 		int r = fd < 0 && !is_placed ? fd : -ENOMEM;
@@ -80,12 +99,15 @@ int store_take(struct store *store, struct device *device, const struct stat *fi
 	}
 	*copy = (struct store_copy){
 		.store = store,
-		.device = device,
+		.device = wish->device,
 		.refs = 1,
 		.fd = fd,
-		.file = *file,
+		.is_urgent = wish->is_urgent,
+		.is_listed = true,
+		.file = *wish->file,
 	};
-	device_add_memory(device, &copy->use, fd, claim_bytes);
+	LIST_INSERT_HEAD(&store->filling, copy, link);
+	device_add_memory(wish->device, &copy->use, fd, wish->claim_bytes);
 	*ret_copy = copy;
 	return 0;
 }
@@ -99,14 +121,29 @@ struct store_copy *store_copy_ref(struct store_copy *copy)
 
 void store_copy_unref(struct store_copy *copy)
 {
+	bool was_coming;
+
 	if (!copy || --copy->refs > 0)
 		return;
-	store_copy_spoil(copy);
+	was_coming = copy->is_listed && !copy->is_full;
+	if (copy->is_listed)
+		LIST_REMOVE(copy, link);
 	device_remove(&copy->use);
 	close_fd(&copy->fd);
 	for (size_t i = 0; i < copy->n_fds; i++)
 		close_fd(&copy->fds[i]);
+	if (was_coming)
+		store_say_change(copy->store);
 	free(copy);
+}
+
+void store_copy_abandon(struct store_copy *copy)
+{
+	if (!copy || copy->is_full || !copy->is_listed)
+		return;
+	copy->is_listed = false;
+	LIST_REMOVE(copy, link);
+	store_say_change(copy->store);
 }
 
 uint64_t store_copy_bytes(const struct store_copy *copy)
@@ -121,9 +158,10 @@ bool store_copy_is_placed(const struct store_copy *copy)
 
 void store_copy_spoil(struct store_copy *copy)
 {
-	if (copy->is_full && !copy->is_spoilt)
+	if (copy->is_full && copy->is_listed) {
 		LIST_REMOVE(copy, link);
-	copy->is_spoilt = copy->is_full;
+		copy->is_listed = false;
+	}
 }
 
 static void store_copy_fill(struct store_copy *copy, const char *sha256)
@@ -131,8 +169,12 @@ static void store_copy_fill(struct store_copy *copy, const char *sha256)
 	(void)snprintf(copy->sha256, sizeof(copy->sha256), "%s", sha256);
 	copy->is_full = true;
 	copy->use.claim_bytes = 0;
-	/* Two loaders may have filled one each: later ones take either. */
+	if (copy->is_listed)
+		LIST_REMOVE(copy, link);
+	copy->is_listed = true;
+	/* An urgent loader may have filled another one: later ones take either. */
 	LIST_INSERT_HEAD(&copy->store->copies, copy, link);
+	store_say_change(copy->store);
 }
 
 int store_copy_publish(struct store_copy *copy, const char *sha256)

@@ -3,8 +3,8 @@
 
 /*
  * Weights that outlive processes: one copy of each model file, which every loader that needs
- * it maps. The first loader fills it; only one that was filled is found by others. The memory
- * is there as long as somebody refers to the copy.
+ * it maps. The first loader fills it; only one that was filled is found by others, who wait for
+ * that rather than fill one more. The memory is there as long as somebody refers to the copy.
  *
  * In main memory it is a memfd that is sealed. On a GPU it is chunks, for each of which the
  * driver gave the loader that made them a descriptor: holding those is all that it takes to
@@ -31,13 +31,14 @@ struct store_chunks {
 };
 
 struct store_copy {
-	LIST_ENTRY(store_copy) link; /* while it is full, and no good any more */
+	LIST_ENTRY(store_copy) link; /* of the full ones, or of those being filled */
 	struct store *store;
 	struct device *device; /* in whose memory it lies */
 	unsigned int refs;
 	int fd; /* memfd; -1 on a GPU */
 	bool is_full;
-	bool is_spoilt; /* found by nobody any more */
+	bool is_listed;   /* not when it was abandoned, or is spoilt */
+	bool is_urgent;   /* its loader does not stand back for others */
 	/* On a GPU. */
 	int fds[PROTO_CHUNKS_MAX];
 	size_t n_fds;
@@ -49,7 +50,12 @@ struct store_copy {
 
 struct store {
 	LIST_HEAD(store_copies, store_copy) copies;
+	struct store_copies filling;
 	struct device *host; /* main memory */
+	/* One that was being filled is full, or will never be: set by the owner, or NULL.
+	 * Calls nothing here. */
+	void (*on_change)(void *context);
+	void *context;
 };
 
 void store_init(struct store *store, struct device *host);
@@ -59,10 +65,23 @@ void store_fini(struct store *store);
 /* The full copy of @file in the memory of @device, borrowed, or NULL. */
 struct store_copy *store_find(const struct store *store, const struct device *device,
                               const struct stat *file);
-/* A new reference to that, or to a new one that is to be filled and counts on @claim_bytes
- * of the device at once. 0 or -errno with a sentence. */
-int store_take(struct store *store, struct device *device, const struct stat *file,
-               uint64_t claim_bytes, struct store_copy **ret_copy, struct err *err);
+/* Somebody fills such a copy, as fast as the caller would: on_change() tells the end. */
+bool store_is_coming(const struct store *store, const struct device *device,
+                     const struct stat *file, bool is_urgent);
+
+struct store_wish {
+	struct device *device; /* in whose memory */
+	const struct stat *file;
+	uint64_t claim_bytes; /* of the device, at once, if it is to be filled */
+	bool is_urgent;
+};
+
+/* A new reference to the full copy, or to a new one that is to be filled.
+ * 0 or -errno with a sentence. */
+int store_take(struct store *store, const struct store_wish *wish,
+               struct store_copy **ret_copy, struct err *err);
+/* Nobody is to wait for it: who fills it may not end. */
+void store_copy_abandon(struct store_copy *copy); /* accepts NULL */
 struct store_copy *store_copy_ref(struct store_copy *copy); /* accepts NULL */
 void store_copy_unref(struct store_copy *copy);             /* likewise */
 

@@ -113,11 +113,14 @@ static void strategy_explain(struct strategy_decision *decision)
 	case STRATEGY_REFUSED:
 		(void)err_set(&decision->why, 0,
 		              "not enough memory: %.1f MiB are needed, %.1f MiB are free "
-		              "(%.1f MiB without the old generation; reserve %.1f MiB): "
-		              "raise budget in [device %s], free memory, or choose "
-		              "another strategy",
+		              "(%.1f MiB without the old generation; reserve %.1f MiB; "
+		              "other models hold %.1f MiB): raise budget in "
+		              "[device %s], free memory, or choose another strategy",
 		              need, beside, alone,
 		              (double)facts->room.reserve_bytes / STRATEGY_MIB,
+		              (double)strategy_minus(facts->room.used_bytes,
+		                                     facts->old_bytes) /
+		                      STRATEGY_MIB,
 		              facts->device);
 		break;
 	case STRATEGY_COUNT:

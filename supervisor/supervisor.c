@@ -200,6 +200,14 @@ static void supervisor_on_ready(void *context, struct model *model)
 	supervisor_say_status(context);
 }
 
+static void supervisor_on_store(void *context)
+{
+	const struct supervisor *supervisor = context;
+
+	for (size_t i = 0; i < supervisor->n_models; i++)
+		model_on_store(supervisor->models[i]);
+}
+
 static bool supervisor_is_empty(const struct supervisor *supervisor)
 {
 	return supervisor->n_models == 0 && supervisor->n_leaving == 0;
@@ -651,6 +659,8 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	supervisor->loop = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
 	devices_init(&supervisor->devices, supervisor->loop);
 	store_init(&supervisor->store, &supervisor->devices.host);
+	supervisor->store.on_change = supervisor_on_store;
+	supervisor->store.context = supervisor;
 	if (!supervisor->loop) {
 		supervisor_free(supervisor);
 		return err_set(err, -EIO, "no event loop: %s", strerror(errno));
@@ -693,6 +703,7 @@ void supervisor_free(struct supervisor *supervisor)
 		return;
 	if (supervisor->http)
 		http_free(supervisor->http);
+	supervisor->store.on_change = NULL;
 	for (size_t i = 0; i < supervisor->n_models; i++)
 		model_free(supervisor->models[i]);
 	for (size_t i = 0; i < supervisor->n_leaving; i++)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * TorchScript through libtorch, behind loader/engine.h. With torch_import.hpp the only C++
- * of the project: every call is noexcept and runs inside guard(), so nothing is ever thrown
- * across the seam.
+ * TorchScript through libtorch, behind loader/engine.h. With torch_import.hpp and
+ * torch_memory.hpp the only C++ of the project: every call is noexcept and runs inside
+ * guard(), so nothing is ever thrown across the seam.
  *
  * Builds against 1.13 and 2.x. Weights are parsed from the bytes that the loader read,
  * never from a path: what was hashed is what runs.
@@ -28,6 +28,7 @@
 
 #include "loader/engine.h"
 #include "loader/engines/torch_import.hpp"
+#include "loader/engines/torch_memory.hpp"
 
 struct engine {
 	const struct engine_config *config;
@@ -409,6 +410,20 @@ void set_threads(uint32_t threads)
 	is_first = false;
 }
 
+int set_memory(const struct engine_config *config, const c10::Device &device,
+               struct err *err)
+{
+	if (device.is_cpu())
+		count_main_memory();
+	else if (config->working_bytes > 0)
+		return err_set(
+			err, ENGINE_E_CONFIG,
+			"working_memory can be set for device cpu only, and not for "
+			"'%s'",
+			config->device);
+	return 0;
+}
+
 /* On another device the copy in main memory is what staging is for. */
 bool loads_in_commit(const struct engine *engine)
 {
@@ -445,6 +460,7 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 				                  device, needs_host,
 				                  true,   {} };
 			set_threads(config->threads);
+			outcome = set_memory(config, device, err);
 		}
 		return outcome;
 	});
@@ -584,7 +600,6 @@ int compute(struct engine *engine, const struct engine_tensor *inputs,
 	std::vector<c10::IValue> arguments;
 	int r;
 
-	engine->outputs.clear();
 	for (size_t i = 0; i < config->n_inputs; i++)
 		arguments.emplace_back(make_input(engine, &inputs[i]));
 	r = take_outputs(config, engine->module.forward(std::move(arguments)),
@@ -599,8 +614,17 @@ int infer(struct engine *engine, const struct engine_tensor *inputs,
 {
 	int r;
 
-	r = guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
-	          [&] { return compute(engine, inputs, outputs, err); });
+	engine->outputs.clear();
+	r = guard(err, ENGINE_E_MODEL, ENGINE_E_MEMORY, [&] {
+		memory_watch watch(engine->device, engine->config->working_bytes);
+
+		return compute(engine, inputs, outputs, err);
+	});
+	/* A model may have caught it, and have gone on. */
+	if (r && account.wanted_bytes() > 0)
+		r = ENGINE_E_MEMORY;
+	if (r && engine->device.is_cpu())
+		engine->outputs.clear();
 	if (r == 0 || engine->device.is_cpu())
 		return r;
 	/* Outside of the handler, which may hold tensors. A device that has failed for
@@ -627,12 +651,19 @@ void close(struct engine *engine) noexcept
 	});
 }
 
+void measure(const struct engine *engine, struct engine_use *ret_use) noexcept
+{
+	ret_use->peak_bytes = account.peak_bytes();
+	ret_use->wanted_bytes = account.wanted_bytes();
+	ret_use->available_bytes = engine->config->working_bytes;
+}
+
 } /* namespace */
 
 const struct engine_api *moult_engine(void)
 {
 	static const struct engine_api api = {
-		ENGINE_ABI, "torch", TORCH_VERSION, true, stage, commit, infer, close,
+		ENGINE_ABI, "torch", TORCH_VERSION, true, stage, commit, infer, close, measure,
 	};
 
 	return &api;

@@ -14,9 +14,11 @@
  *	fail               every call but nvmlInit_v2 fails
  *	blind              no process is charged with any bytes
  *	die                the process that asks ends
+ *	garbage            it says to moultd what is no report
+ *	xid N SERIAL       the first card has critical error N, once for each serial
  *
  * Compiled with FAKENVML_OLD it has the first version of the memory call and the second of
- * the process list alone, as drivers had it before 2021.
+ * the process list alone, and no events, as if it were of before 2021.
  */
 
 #include <signal.h>
@@ -24,13 +26,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
+#include "shared/proto.h"
 #include "supervisor/nvml_library.h"
 #include "tests/fakes/fakegpu.h"
 
 #define FAKENVML_E_LOST      15
 #define FAKENVML_E_NOT_FOUND 6
+#define FAKENVML_E_TIMEOUT   10
 #define FAKENVML_DRIVER_MIB  256
 #define FAKENVML_CARDS_MAX   8
 #define FAKENVML_MIB         UINT64_C(1048576)
@@ -42,6 +47,13 @@ struct nvml_handle {
 	uint64_t dropped_ms;
 	struct fakegpu_held listed[FAKEGPU_HELD_MAX];
 	unsigned int n_listed;
+	/* Of the last call for memory: the list that is asked for next goes with it. */
+	struct fakegpu_use use;
+	bool has_use;
+};
+
+struct nvml_events {
+	uint64_t serial;
 };
 
 struct fakenvml_faults {
@@ -49,6 +61,8 @@ struct fakenvml_faults {
 	uint64_t ghost_mib;
 	unsigned long slow_ms;
 	unsigned long silent_ms;
+	unsigned long xid;
+	uint64_t xid_serial;
 	bool is_sticky;
 	bool is_failing;
 	bool is_blind;
@@ -70,6 +84,12 @@ int nvmlDeviceGetComputeRunningProcesses_v2(struct nvml_handle *card, unsigned i
                                             struct nvml_process_v2 *processes);
 int nvmlDeviceGetComputeRunningProcesses_v3(struct nvml_handle *card, unsigned int *count,
                                             struct nvml_process_v2 *processes);
+int nvmlEventSetCreate(struct nvml_events **events);
+int nvmlEventSetFree(struct nvml_events *events);
+int nvmlDeviceRegisterEvents(struct nvml_handle *card, unsigned long long types,
+                             struct nvml_events *events);
+int nvmlEventSetWait_v2(struct nvml_events *events, struct nvml_event *event,
+                        unsigned int timeout_ms);
 
 static uint64_t fakenvml_number(const char *name, uint64_t fallback)
 {
@@ -96,12 +116,15 @@ static struct fakenvml_faults fakenvml_read_faults(void)
 	while (file && fgets(line, sizeof(line), file)) {
 		(void)sscanf(line, "ghost %d %lu", &faults.ghost_pid, &faults.ghost_mib);
 		(void)sscanf(line, "slow %lu", &faults.slow_ms);
+		(void)sscanf(line, "xid %lu %lu", &faults.xid, &faults.xid_serial);
 		(void)sscanf(line, "silent %lu", &faults.silent_ms);
 		faults.is_sticky |= strcmp(line, "stick\n") == 0;
 		faults.is_failing |= strcmp(line, "fail\n") == 0;
 		faults.is_blind |= strcmp(line, "blind\n") == 0;
 		if (strcmp(line, "die\n") == 0)
 			(void)raise(SIGKILL);
+		if (strcmp(line, "garbage\n") == 0)
+			(void)send(PROTO_CONTROL_FD, line, sizeof(line), MSG_NOSIGNAL);
 	}
 	if (file)
 		(void)fclose(file);
@@ -190,7 +213,9 @@ static uint64_t fakenvml_used(struct nvml_handle *card,
 	uint64_t now_ms = fakenvml_now_ms();
 	struct fakegpu_use use;
 
-	fakegpu_count(card->index, &use);
+	fakegpu_count(card->index, &card->use);
+	card->has_use = true;
+	use = card->use;
 	if (card->index == 0)
 		use.bytes += faults->ghost_mib * FAKENVML_MIB;
 	if (use.bytes >= card->last_bytes)
@@ -255,7 +280,10 @@ static int fakenvml_processes(struct nvml_handle *card, unsigned int *count,
 	struct fakegpu_use use;
 	unsigned int n = 0;
 
-	fakegpu_count(card->index, &use);
+	if (!card->has_use)
+		fakegpu_count(card->index, &card->use);
+	card->has_use = false;
+	use = card->use;
 	if (!faults.is_sticky)
 		card->n_listed = 0;
 	fakenvml_stick(card, &use);
@@ -284,5 +312,45 @@ int nvmlDeviceGetComputeRunningProcesses_v3(struct nvml_handle *card, unsigned i
                                             struct nvml_process_v2 *processes)
 {
 	return fakenvml_processes(card, count, processes);
+}
+
+int nvmlEventSetCreate(struct nvml_events **events)
+{
+	static struct nvml_events only;
+
+	*events = &only;
+	return NVML_SUCCESS;
+}
+
+int nvmlEventSetFree(struct nvml_events *events)
+{
+	(void)events;
+	return NVML_SUCCESS;
+}
+
+int nvmlDeviceRegisterEvents(struct nvml_handle *card, unsigned long long types,
+                             struct nvml_events *events)
+{
+	(void)card;
+	(void)types;
+	(void)events;
+	return NVML_SUCCESS;
+}
+
+int nvmlEventSetWait_v2(struct nvml_events *events, struct nvml_event *event,
+                        unsigned int timeout_ms)
+{
+	struct fakenvml_faults faults = fakenvml_read_faults();
+
+	(void)timeout_ms;
+	if (faults.xid == 0 || faults.xid_serial == events->serial)
+		return FAKENVML_E_TIMEOUT;
+	events->serial = faults.xid_serial;
+	*event = (struct nvml_event){
+		.card = &fakenvml_cards[0],
+		.type = NVML_EVENT_XID,
+		.data = faults.xid,
+	};
+	return NVML_SUCCESS;
 }
 #endif

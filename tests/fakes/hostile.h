@@ -23,6 +23,7 @@
  * hostile_fault.c has the table of names.
  */
 
+#include <jansson.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -113,6 +114,11 @@ enum hostile_action {
 	HOSTILE_FLAGS,
 	HOSTILE_NO_LAST,
 	HOSTILE_ENDLESS,
+	/* the copy of the weights that it is to fill, at staging */
+	HOSTILE_SHARE_EMPTY,
+	HOSTILE_SHARE_OPEN,
+	HOSTILE_SHARE_HASH,
+	HOSTILE_SHARE_PRIVATE,
 	HOSTILE_ACTION_COUNT
 };
 
@@ -161,6 +167,10 @@ struct hostile {
 	struct chan chan;
 	struct hostile_faults faults;
 	uint32_t leases;
+	int weights_fd; /* the model file, or the copy of it; or -1 */
+	int store_fd;   /* to be filled; or -1 */
+	bool is_lean;
+	bool is_mapped; /* weights_fd is the copy */
 	bool has_rings;
 	struct memfd requests;
 	struct memfd answers;
@@ -200,7 +210,15 @@ void hostile_fire(struct hostile *hostile, struct hostile_faults *faults,
 /* Moves what is about answers and may fire now from the loader's faults to @to. */
 void hostile_move(struct hostile *hostile, struct hostile_faults *to);
 
+/* hostile_weights.c */
+void hostile_take_weights(struct hostile *hostile, const json_t *load,
+                          struct chan_message *message);
+/* Fills the copy where that is due, and writes what STAGED or COMMITTED (lean) says. */
+void hostile_settle_weights(struct hostile *hostile, bool is_lean, char *payload,
+                            size_t size);
+
 /* hostile_process.c */
+_Noreturn void hostile_refuse(struct hostile *hostile, int code);
 void hostile_do_process(struct hostile *hostile, const struct hostile_fault *fault);
 
 /* hostile_wire.c */

@@ -226,7 +226,7 @@ static bool answer_publish(struct hostile *hostile, struct hostile_stream *strea
 		.generation = hostile->generation,
 		.flags = flags,
 		.body_bytes = bytes,
-		.compute_ns = 1000,
+		.compute_us = 1,
 	};
 	unsigned char *memory = hostile->answers.base;
 	uint32_t index;

@@ -87,6 +87,11 @@ static const struct fault_row {
 	[HOSTILE_FLAGS] = { "flags", 0x80 },
 	[HOSTILE_NO_LAST] = { "no-last", 0 },
 	[HOSTILE_ENDLESS] = { "endless", 1000 }, /* ms of empty parts */
+
+	[HOSTILE_SHARE_EMPTY] = { "share-empty", 0 }, /* sealed, and not filled */
+	[HOSTILE_SHARE_OPEN] = { "share-open", 0 },   /* filled, and not sealed */
+	[HOSTILE_SHARE_HASH] = { "share-hash", 0 },   /* that is none */
+	[HOSTILE_SHARE_PRIVATE] = { "share-private", 0 },
 };
 
 _Static_assert(sizeof(fault_rows) / sizeof(fault_rows[0]) == HOSTILE_ACTION_COUNT,

@@ -76,6 +76,7 @@ static void main_take_load(struct hostile *hostile, struct chan_message *message
 	if (leases < 1 || leases > PROTO_LEASES_MAX)
 		main_fail("LOAD names no leases");
 	hostile->leases = (uint32_t)leases;
+	hostile_take_weights(hostile, json, message);
 	json_decref(json);
 	main_map(&hostile->requests, &fds[PROTO_LOAD_FD_REQUESTS], false);
 	main_map(&hostile->answers, &fds[PROTO_LOAD_FD_ANSWERS], true);
@@ -99,6 +100,7 @@ static void main_take_load(struct hostile *hostile, struct chan_message *message
 static void main_rise(struct hostile *hostile)
 {
 	struct chan_message *message = calloc(1, sizeof(*message));
+	char payload[256];
 
 	if (!message)
 		main_fail("out of memory");
@@ -107,12 +109,14 @@ static void main_rise(struct hostile *hostile)
 	main_receive(hostile, PROTO_LOAD, message);
 	main_take_load(hostile, message);
 	hostile_fire(hostile, &hostile->faults, HOSTILE_STAGING);
-	main_send(hostile, PROTO_STAGED, "{\"weights_sha256\":\"\",\"weights_bytes\":0}");
+	hostile_settle_weights(hostile, false, payload, sizeof(payload));
+	main_send(hostile, PROTO_STAGED, payload);
 	hostile_fire(hostile, &hostile->faults, HOSTILE_STAGED);
 	main_receive(hostile, PROTO_COMMIT, message);
 	free(message);
 	hostile_fire(hostile, &hostile->faults, HOSTILE_COMMITTING);
-	main_send(hostile, PROTO_COMMITTED, "{}");
+	hostile_settle_weights(hostile, true, payload, sizeof(payload));
+	main_send(hostile, PROTO_COMMITTED, payload);
 	hostile_fire(hostile, &hostile->faults, HOSTILE_WARMING);
 	main_send(hostile, PROTO_READY, "{\"warmup_ms\":0.0,\"rss_anon_bytes\":65536}");
 	hostile_fire(hostile, &hostile->faults, HOSTILE_READY);
@@ -190,6 +194,7 @@ int main(int argc, char **argv)
 	hostile.chan.fd = PROTO_CONTROL_FD;
 	hostile.requests.fd = hostile.answers.fd = hostile.rings.fd = -1;
 	hostile.loader_bell = hostile.supervisor_bell = -1;
+	hostile.weights_fd = hostile.store_fd = -1;
 	main_read_words(&hostile);
 	main_set_signals(&hostile);
 	main_rise(&hostile);

@@ -48,7 +48,7 @@ static void process_spin(void)
 		;
 }
 
-static void process_refuse(struct hostile *hostile, int code)
+_Noreturn void hostile_refuse(struct hostile *hostile, int code)
 {
 	const char *name = code == PROTO_EXIT_CONFIG   ? "config"
 	                   : code == PROTO_EXIT_MODEL  ? "model"
@@ -179,7 +179,7 @@ void hostile_do_process(struct hostile *hostile, const struct hostile_fault *fau
 		process_pause();
 		break;
 	case HOSTILE_REFUSE:
-		process_refuse(hostile, (int)fault->number);
+		hostile_refuse(hostile, (int)fault->number);
 		break;
 	case HOSTILE_UNKILLABLE:
 		process_become_unkillable(hostile, fault->number);

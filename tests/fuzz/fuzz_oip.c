@@ -333,7 +333,8 @@ static void answer(struct oip_request *request, const struct oip_model *model)
 	unsigned char *memory = new_memory(bound);
 	struct oip_answer encoded = { 0 };
 	struct err err = ERR_NULL;
-	int r = oip_encode(request, model, 7, request->inputs, memory, &encoded, &err);
+	int r = oip_encode(request, model, &(struct oip_origin){ 7, 0 }, request->inputs,
+	                   memory, &encoded, &err);
 
 	assert(r == 0 || (r == 400 && err.text[0] != '\0'));
 	if (r == 0) {

@@ -26,6 +26,19 @@ class Sum(torch.nn.Module):
         return self.layer(x)
 
 
+class Square(torch.nn.Module):
+    """Memory grows with the square of a row's length; says how often it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x):
+        self.calls += 1
+        total = (x.unsqueeze(2) * x.unsqueeze(1)).sum([1, 2])
+        return torch.stack([total, self.calls.expand(x.size(0))], 1)
+
+
 class InPlace(torch.nn.Module):
     def forward(self, x):
         x += 1
@@ -157,7 +170,7 @@ def overstate(source: Path, target: Path) -> None:
 def main(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     models = [Sum(), InPlace(), Nested(), Two(), Listed(), Named(), Half(), Number(),
-              Text(), Picky(), Greedy(), Buffer(), Tied()]
+              Text(), Picky(), Greedy(), Buffer(), Tied(), Square()]
     for model in models:
         path = target / f"{type(model).__name__.lower()}.pt"
         torch.jit.script(model).save(str(path))

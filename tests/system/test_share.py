@@ -6,11 +6,14 @@ them (memfds, by their blocks) is sampled a thousand times a second.
 """
 import os
 import pathlib
+import re
 import signal
 
 import pytest
 
 from harness import Load, echo_section, wait_for
+from hostile import Hostile, status, wait_settled
+from test_hostile import UNKILLABLE, end_stuck, stuck_pids, traced
 from test_inputs import rewrite
 from test_strategy import COPY, MIB, RELOADS, Sampler, begin, device, rotate, write_model
 
@@ -117,11 +120,96 @@ def test_two_models_of_one_file_have_one_copy(start, tmp_path):
                   echo_section("other", path=tmp_path / "weights.bin"))
     wait_for("both", lambda: all(moult.status(n)["state"] == "ready"
                                  for n in ("echo", "other")))
-    # They may have started at once and filled one each; from then on there is one.
-    for name in ("echo", "other"):
-        assert moult.reload(name).returncode == 0
+    # They started at once: one filled it, the other waited for that.
     assert list(copies(moult.pid).values()) == [COPY]
+    [waited] = re.findall("event=reload_waits model=(\\w+)", moult.log_text())
     moult.note_fds()
+    # A new file brings both of them over to one new copy.
+    for seed in (2, 3, 4):
+        before = len(moult.receipts())
+        sampler = SharedSampler(moult.pid)
+        write_model(tmp_path / "weights.bin", seed=seed)
+        receipts = wait_for("two receipts", lambda: moult.receipts()[before + 1:])
+        assert receipts[0]["outcome"] == "ok", receipts
+        assert list(copies(moult.pid).values()) == [COPY]
+        assert sampler.stop() < 2.3 * COPY
+
+
+@pytest.mark.parametrize("words", ["silence", "kill", "segv", "exit=1"])
+def test_nobody_waits_for_ever_for_a_copy(start, tmp_path, words):
+    """The loader that fills it hangs, dies, or cannot even be killed: the other goes on."""
+    write_model(tmp_path / "weights.bin")
+    hostile = Hostile(tmp_path)
+    hostile.say("first", ",".join(f"{word}-on-staging#{word[:4]}" for word in words.split(",")))
+    keys = {"path": tmp_path / "weights.bin", "stage_timeout": "1s", **UNKILLABLE}
+    moult = start(echo_section("first", **keys), echo_section("second", **keys),
+                  supervisor=hostile.supervisor)
+    for name in ("first", "second"):
+        wait_settled(moult, name)
+    assert "event=reload_waits model=second" in moult.log_text()
+    assert moult.post("/v2/models/second/infer", b"a body")[0] == 200
+    assert list(copies(moult.pid).values()) == [COPY]
+
+
+@traced
+def test_nobody_waits_for_a_copy_that_the_kernel_holds(start, tmp_path):
+    write_model(tmp_path / "weights.bin")
+    hostile = Hostile(tmp_path)
+    keys = {"path": tmp_path / "weights.bin", **UNKILLABLE}
+    hostile.say("first", "unkillable-on-staging#held,chan-garbage-on-staging#noise")
+    moult = start(echo_section("first", **keys), echo_section("second", **keys),
+                  supervisor=hostile.supervisor)
+    for name in ("first", "second"):
+        wait_settled(moult, name)
+    assert "event=reload_waits model=second" in moult.log_text()
+    end_stuck(moult, hostile, stuck_pids(moult, "first"))
+    wait_for("nobody stuck", lambda: not status(moult, "first")["stuck"])
+    assert list(copies(moult.pid).values()) == [COPY]
+
+
+@pytest.mark.parametrize("strategy", ["overlap", "staged", "stop-first"])
+@pytest.mark.parametrize("lie, reason", [
+    ("share-open", "did not seal"), ("share-hash", "did not seal"),
+])
+def test_a_copy_that_is_none_ends_the_candidate(start, tmp_path, strategy, lie, reason):
+    hostile = Hostile(tmp_path)
+    moult = share_begin(start, tmp_path, hostile.supervisor, strategy=strategy)
+    load = Load(moult.port)
+    hostile.say("echo", f"{lie}-on-staging#once")
+    before = len(moult.receipts())
+    write_model(tmp_path / "weights.bin", seed=2)
+    receipt = wait_for("a receipt", lambda: moult.receipts()[before:])[0]
+    assert receipt["outcome"] == "failed" and reason in receipt["reason"], receipt
+    wait_settled(moult, "echo")
+    load.stop_and_check()
+    assert list(copies(moult.pid).values()) == [COPY]
+
+
+def test_a_copy_that_nobody_can_use_is_made_again(start, tmp_path):
+    """A loader gone mad sealed an empty one and served: its successors cannot use that."""
+    hostile = Hostile(tmp_path)
+    hostile.say("echo", "share-empty-on-staging#once")
+    moult = share_begin(start, tmp_path, hostile.supervisor)
+    [inode] = copies(moult.pid)
+    pid = moult.status("echo")["pid"]
+    load = Load(moult.port)
+    os.kill(pid, signal.SIGKILL)
+    wait_for("another loader", lambda: moult.status("echo")["pid"] not in (0, pid))
+    load.stop_and_check()
+    [other] = copies(moult.pid)
+    assert other != inode
+    assert moult.log_text().count("event=weights_doubted") == 1
+    assert moult.status("echo")["state"] == "ready"
+
+
+def test_a_loader_may_say_that_it_shares_nothing(start, tmp_path):
+    hostile = Hostile(tmp_path)
+    hostile.say("echo", "share-private-on-staging#once")
+    moult = share_begin(start, tmp_path, hostile.supervisor)
+    assert copies(moult.pid) == {}
+    weights = moult.status("echo")["weights"]
+    assert weights["share"] == "off" and "so the hostile" in weights["why_private"]
+    assert moult.reload("echo").returncode == 0
 
 
 def test_an_engine_that_cannot_share_has_its_own(start, tmp_path):

@@ -150,7 +150,7 @@ static void test_load_payload(void **state)
 		text,
 		"{\"model\":\"digits\",\"version\":\"1\",\"engine\":\"torch\","
 		"\"engine_dir\":\"/e\",\"path\":\"/"
-		"d.pt\",\"device\":\"cpu\",\"threads\":1,"
+		"d.pt\",\"device\":\"cpu\",\"threads\":1,\"working_bytes\":0,"
 		"\"max_batch\":64,\"max_delay_us\":2000,\"warmup_runs\":3,"
 		"\"warmup_request\":\"/w.json\",\"golden\":\"/"
 		"g\",\"required_secrets\":[\"token\"],"

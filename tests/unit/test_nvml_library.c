@@ -29,6 +29,10 @@ _Static_assert(sizeof(nvmlProcessInfo_t) == sizeof(struct nvml_process_v2),
 _Static_assert(offsetof(nvmlProcessInfo_t, usedGpuMemory) ==
                        offsetof(struct nvml_process_v2, used_bytes),
                "nvmlProcessInfo_t");
+_Static_assert(sizeof(nvmlEventData_t) == sizeof(struct nvml_event), "nvmlEventData_t");
+_Static_assert(offsetof(nvmlEventData_t, eventData) == offsetof(struct nvml_event, data),
+               "nvmlEventData_t");
+_Static_assert(nvmlEventTypeXidCriticalError == NVML_EVENT_XID, "Xid");
 #endif
 
 #define MIB (UINT64_C(1) << 20)
@@ -57,7 +61,7 @@ static void test_reads(void **state)
 		struct nvml_report report;
 
 		open_fake(&library, folders[i]);
-		nvml_library_read(&library, &report);
+		nvml_library_read(&library, NVML_ALL_CARDS, &report);
 		assert_int_equal(report.is_open, 1);
 		assert_int_equal(report.n_cards, 2);
 		assert_string_equal(report.driver, "999.9");
@@ -69,8 +73,13 @@ static void test_reads(void **state)
 			assert_int_equal(report.cards[j].used_bytes, 256 * MIB);
 			assert_int_equal(report.cards[j].free_bytes, 744 * MIB);
 			assert_int_equal(report.cards[j].n_processes, 0);
+			assert_true(report.cards[j].has_list);
 		}
 		assert_string_not_equal(report.cards[0].uuid, report.cards[1].uuid);
+		nvml_library_read(&library, 2, &report);
+		assert_true(report.cards[0].is_lost);
+		assert_false(report.cards[1].is_lost);
+		assert_int_equal(report.cards[1].total_bytes, 1000 * MIB);
 		nvml_library_close(&library);
 	}
 }
@@ -89,13 +98,39 @@ static void test_a_lost_card_keeps_its_place(void **state)
 	(void)fputs("fail\n", file);
 	assert_int_equal(fclose(file), 0);
 	assert_int_equal(setenv("NVIDIA_FAKE_CONTROL", path, 1), 0);
-	nvml_library_read(&library, &report);
+	nvml_library_read(&library, NVML_ALL_CARDS, &report);
 	(void)unlink(path);
 	assert_int_equal(report.n_cards, 2);
 	assert_true(report.cards[0].is_lost && report.cards[1].is_lost);
 	assert_non_null(strstr(report.why, "GPU is lost"));
-	nvml_library_read(&library, &report);
+	nvml_library_read(&library, NVML_ALL_CARDS, &report);
 	assert_false(report.cards[0].is_lost);
+	nvml_library_close(&library);
+}
+
+static void test_an_error_is_told_once(void **state)
+{
+	static const char path[] = "nvml-faults";
+	struct nvml_library library;
+	struct nvml_report report;
+	FILE *file;
+
+	(void)state;
+	assert_int_equal(setenv("NVIDIA_FAKE_CONTROL", path, 1), 0);
+	open_fake(&library, "fakegpu");
+	nvml_library_read(&library, NVML_ALL_CARDS, &report);
+	assert_int_equal(report.n_xids, 0);
+	file = fopen(path, "we");
+	assert_non_null(file);
+	(void)fputs("xid 79 1\n", file);
+	assert_int_equal(fclose(file), 0);
+	nvml_library_read(&library, NVML_ALL_CARDS, &report);
+	assert_int_equal(report.n_xids, 1);
+	assert_int_equal(report.xids[0].card, 0);
+	assert_int_equal(report.xids[0].xid, 79);
+	nvml_library_read(&library, NVML_ALL_CARDS, &report);
+	assert_int_equal(report.n_xids, 0);
+	(void)unlink(path);
 	nvml_library_close(&library);
 }
 
@@ -125,6 +160,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reads),
 		cmocka_unit_test(test_a_lost_card_keeps_its_place),
+		cmocka_unit_test(test_an_error_is_told_once),
 		cmocka_unit_test(test_what_is_missing_is_named),
 	};
 

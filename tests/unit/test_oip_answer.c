@@ -72,7 +72,9 @@ static unsigned char *encode(const struct answer *answer, bool is_binary, int *r
 	request.wanted[request.n_wanted++] = (struct oip_wanted){ 0, is_binary };
 	memory = malloc(oip_answer_bound(&request, &model, &output));
 	assert_non_null(memory);
-	*ret_status = oip_encode(&request, &model, 12, &output, memory, ret_answer, err);
+	*ret_status =
+		oip_encode(&request, &model, &(struct oip_origin){ .generation = 12 },
+	                   &output, memory, ret_answer, err);
 	oip_request_fini(&request);
 	return memory;
 }
@@ -329,14 +331,18 @@ static void test_answer_of_choice(void **state)
 		assert_int_equal(call_decode(&call, &image, &message), 0);
 		memory = malloc(oip_answer_bound(&call.request, &image, outputs));
 		assert_non_null(memory);
-		assert_int_equal(oip_encode(&call.request, &image, UINT64_MAX, outputs,
-		                            memory, &answer, &call.err),
+		assert_int_equal(oip_encode(&call.request, &image,
+		                            &(struct oip_origin){ UINT64_MAX,
+		                                                  UINT64_MAX },
+		                            outputs, memory, &answer, &call.err),
 		                 0);
 		(void)snprintf(
 			want, sizeof(want),
 			"{\"model_name\":\"image-model\",\"model_version\":\"3\","
 			"\"id\":\"a \\\"b\\\" \xc3\xbc\",\"parameters\":{\"generation\":"
-			"18446744073709551615},\"outputs\":[%s]}",
+			"18446744073709551615,\"memory_peak_bytes\":18446744073709551615}"
+			","
+			"\"outputs\":[%s]}",
 			rows[i].json);
 		assert_int_equal(answer.body_bytes, strlen(want) + rows[i].bytes);
 		assert_int_equal(answer.json_bytes, rows[i].bytes ? strlen(want) : 0);

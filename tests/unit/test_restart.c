@@ -71,6 +71,29 @@ static void test_the_window_slides(void **state)
 	assert_int_equal(last_ns, 60 * S);
 }
 
+/* No memory for a loader: no death, and looked for often. */
+static void test_refusals_fail_and_look_often(void **state)
+{
+	static const double delays_s[] = { 0.5, 1, 2, 4, 5, 5, 5 };
+	struct restart restart = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(delays_s) / sizeof(delays_s[0]); i++) {
+		assert_int_equal(restart_on_death(&restart, &policy, RESTART_REFUSED,
+		                                  i * S),
+		                 (uint64_t)(delays_s[i] * 1e9));
+		assert_int_equal(restart.is_failed, i >= 4);
+	}
+	assert_int_equal(restart.n_deaths, 0);
+	restart_on_ready(&restart);
+	assert_false(restart.is_failed);
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_REFUSED, 9 * S),
+	                 S / 2);
+	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS, 10 * S),
+	                 S / 2);
+	assert_int_equal(restart.n_refused, 0);
+}
+
 static void test_use_and_time_forgive(void **state)
 {
 	struct restart restart = { 0 };
@@ -130,6 +153,7 @@ int main(void)
 		cmocka_unit_test(test_useful_ones_are_replaced_at_once),
 		cmocka_unit_test(test_useless_ones_back_off_and_fail),
 		cmocka_unit_test(test_the_window_slides),
+		cmocka_unit_test(test_refusals_fail_and_look_often),
 		cmocka_unit_test(test_use_and_time_forgive),
 		cmocka_unit_test(test_innocent_ones_do_not_count),
 		cmocka_unit_test(test_limits),

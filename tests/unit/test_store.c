@@ -25,12 +25,23 @@
 struct bench {
 	struct device device;
 	struct store store;
+	unsigned int n_changes;
 };
+
+static void on_change(void *context)
+{
+	struct bench *bench = context;
+
+	bench->n_changes++;
+}
 
 static void bench_init(struct bench *bench)
 {
 	device_init(&bench->device, "host");
 	store_init(&bench->store, &bench->device);
+	bench->n_changes = 0;
+	bench->store.on_change = on_change;
+	bench->store.context = bench;
 }
 
 static void bench_fini(struct bench *bench)
@@ -44,16 +55,25 @@ static struct stat file_of(ino_t inode)
 	return (struct stat){ .st_ino = inode, .st_size = BYTES };
 }
 
-static struct store_copy *take(struct bench *bench, ino_t inode)
+static struct store_copy *take_as(struct bench *bench, ino_t inode, bool is_urgent)
 {
 	struct stat file = file_of(inode);
+	const struct store_wish wish = {
+		.device = &bench->device,
+		.file = &file,
+		.claim_bytes = BYTES,
+		.is_urgent = is_urgent,
+	};
 	struct store_copy *copy = NULL;
 	struct err err = ERR_NULL;
 
-	assert_int_equal(store_take(&bench->store, &bench->device, &file, BYTES, &copy,
-	                            &err),
-	                 0);
+	assert_int_equal(store_take(&bench->store, &wish, &copy, &err), 0);
 	return copy;
+}
+
+static struct store_copy *take(struct bench *bench, ino_t inode)
+{
+	return take_as(bench, inode, true);
 }
 
 static void fill(const struct store_copy *copy)
@@ -171,6 +191,52 @@ static void test_more_seals_do_no_harm(void **state)
 	bench_fini(&bench);
 }
 
+/* Who would fill one more waits, unless the one that fills stands back for others. */
+static void test_one_fills_and_others_wait(void **state)
+{
+	struct bench bench;
+	struct store_copy *idle;
+	struct store_copy *urgent;
+	struct stat file = file_of(1);
+	struct stat other = file_of(2);
+
+	(void)state;
+	bench_init(&bench);
+	assert_false(store_is_coming(&bench.store, &bench.device, &file, false));
+	idle = take_as(&bench, 1, false);
+	assert_true(store_is_coming(&bench.store, &bench.device, &file, false));
+	assert_false(store_is_coming(&bench.store, &bench.device, &file, true));
+	assert_false(store_is_coming(&bench.store, &bench.device, &other, false));
+	urgent = take_as(&bench, 1, true);
+	assert_true(store_is_coming(&bench.store, &bench.device, &file, true));
+
+	/* It died. */
+	assert_int_equal(bench.n_changes, 0);
+	store_copy_unref(idle);
+	assert_int_equal(bench.n_changes, 1);
+	assert_true(store_is_coming(&bench.store, &bench.device, &file, false));
+
+	/* It cannot even be killed: nobody waits for it, but what it fills may be used. */
+	store_copy_abandon(urgent);
+	store_copy_abandon(urgent);
+	assert_int_equal(bench.n_changes, 2);
+	assert_false(store_is_coming(&bench.store, &bench.device, &file, false));
+	fill(urgent);
+	seal(urgent);
+	assert_int_equal(store_copy_publish(urgent, SHA), 0);
+	assert_int_equal(bench.n_changes, 3);
+	assert_ptr_equal(store_find(&bench.store, &bench.device, &file), urgent);
+	store_copy_unref(urgent);
+	assert_int_equal(bench.n_changes, 3);
+
+	/* Abandoned, and never full. */
+	urgent = take(&bench, 1);
+	store_copy_abandon(urgent);
+	store_copy_unref(urgent);
+	assert_int_equal(bench.n_changes, 4);
+	bench_fini(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -178,6 +244,7 @@ int main(void)
 		cmocka_unit_test(test_memory_counts_once),
 		cmocka_unit_test(test_what_is_not_sealed_is_not_shared),
 		cmocka_unit_test(test_more_seals_do_no_harm),
+		cmocka_unit_test(test_one_fills_and_others_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Shapes that did not fit: what else is taken not to, and for how long. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "loader/fit.h"
+
+#define NOW CLOCK_NS_PER_SEC
+
+static const struct engine_use use = { 0, 300 << 20, 100 << 20 };
+
+/* Two inputs: [rows, width] and [rows]. */
+static void make(struct engine_tensor inputs[2], int64_t rows, int64_t width)
+{
+	memset(inputs, 0, 2 * sizeof(inputs[0]));
+	inputs[0].shape = (struct tensor_shape){ 2, { rows, width } };
+	inputs[1].shape = (struct tensor_shape){ 1, { rows } };
+}
+
+static bool refuses(const struct fit *fit, int64_t rows, int64_t width, uint64_t joined,
+                    uint64_t now_ns)
+{
+	struct engine_tensor inputs[2];
+
+	make(inputs, rows, width);
+	return fit_refuses(fit, inputs, joined, now_ns) != NULL;
+}
+
+static void learn(struct fit *fit, int64_t rows, int64_t width, uint64_t now_ns)
+{
+	struct engine_tensor inputs[2];
+
+	make(inputs, rows, width);
+	fit_learn(fit, inputs, &use, now_ns);
+}
+
+static void test_larger_ones_do_not_fit_either(void **state)
+{
+	static const struct {
+		int64_t rows;
+		int64_t width;
+		uint64_t joined;
+		bool is_refused;
+	} cases[] = {
+		{ 8, 100, 0, true },  { 9, 100, 0, true },    { 8, 101, 0, true },
+		{ 7, 100, 0, false }, { 8, 99, 0, false },    { 1000, 99, 0, false },
+		{ 3, 100, 7, false }, { 3, 100, 8, true },    { 3, 99, 800, false },
+		{ 1, 1, 0, false },   { 800, 1000, 0, true },
+	};
+	struct fit fit;
+
+	(void)state;
+	fit_init(&fit, 2);
+	assert_false(refuses(&fit, 8, 100, 0, NOW));
+	learn(&fit, 8, 100, NOW);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(refuses(&fit, cases[i].rows, cases[i].width,
+		                         cases[i].joined, NOW),
+		                 cases[i].is_refused);
+}
+
+static void test_ranks_differ(void **state)
+{
+	struct engine_tensor inputs[2];
+	struct fit fit;
+
+	(void)state;
+	fit_init(&fit, 2);
+	learn(&fit, 8, 100, NOW);
+	make(inputs, 8, 100);
+	inputs[0].shape.rank = 3;
+	inputs[0].shape.dims[2] = 100;
+	assert_null(fit_refuses(&fit, inputs, 0, NOW));
+}
+
+static void test_it_is_tried_again(void **state)
+{
+	struct fit fit;
+
+	(void)state;
+	fit_init(&fit, 2);
+	learn(&fit, 8, 100, NOW);
+	assert_true(refuses(&fit, 8, 100, 0, NOW + FIT_KEEP_NS - 1));
+	assert_false(refuses(&fit, 8, 100, 0, NOW + FIT_KEEP_NS));
+}
+
+/* The smaller one says it all: there is room for others. */
+static void test_places_are_used_well(void **state)
+{
+	struct fit fit;
+
+	(void)state;
+	fit_init(&fit, 2);
+	for (int64_t rows = 1000; rows > 8; rows--)
+		learn(&fit, rows, 100, NOW);
+	for (int64_t i = 1; i < FIT_KNOWN_MAX; i++)
+		learn(&fit, 1000 + i, 100 - i, NOW + (uint64_t)i);
+	assert_true(refuses(&fit, 9, 100, 0, NOW + 200));
+	for (int64_t i = 1; i < FIT_KNOWN_MAX; i++)
+		assert_true(refuses(&fit, 1000 + i, 100 - i, 0, NOW + 200));
+	/* The oldest has to go. */
+	learn(&fit, 1, 500, NOW + 100);
+	assert_false(refuses(&fit, 9, 100, 0, NOW + 200));
+	assert_true(refuses(&fit, 1, 500, 0, NOW + 200));
+}
+
+static void test_the_sentence_has_numbers(void **state)
+{
+	const struct engine_use unknown = { 0 };
+	const struct engine_use full = { .wanted_bytes = 7 << 20 };
+	struct err err = ERR_NULL;
+
+	(void)state;
+	assert_int_equal(fit_explain(&use, &err), ENGINE_E_MEMORY);
+	assert_non_null(strstr(err.text, "300.0 MiB"));
+	assert_non_null(strstr(err.text, "100.0 MiB"));
+	assert_int_equal(fit_explain(&unknown, &err), ENGINE_E_MEMORY);
+	assert_null(strstr(err.text, "MiB"));
+	assert_int_equal(fit_explain(&full, &err), ENGINE_E_MEMORY);
+	assert_non_null(strstr(err.text, "7.0 MiB"));
+	assert_null(strstr(err.text, " 0.0 MiB"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_larger_ones_do_not_fit_either),
+		cmocka_unit_test(test_ranks_differ),
+		cmocka_unit_test(test_it_is_tried_again),
+		cmocka_unit_test(test_places_are_used_well),
+		cmocka_unit_test(test_the_sentence_has_numbers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
