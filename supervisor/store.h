@@ -37,8 +37,8 @@ struct store_copy {
 	unsigned int refs;
 	int fd; /* memfd; -1 on a GPU */
 	bool is_full;
-	bool is_listed;   /* not when it was abandoned, or is spoilt */
-	bool is_urgent;   /* its loader does not stand back for others */
+	bool is_listed; /* not when it was abandoned, or is spoilt */
+	bool is_urgent; /* its loader does not stand back for others */
 	/* On a GPU. */
 	int fds[PROTO_CHUNKS_MAX];
 	size_t n_fds;
@@ -81,7 +81,7 @@ struct store_wish {
 int store_take(struct store *store, const struct store_wish *wish,
                struct store_copy **ret_copy, struct err *err);
 /* Nobody is to wait for it: who fills it may not end. */
-void store_copy_abandon(struct store_copy *copy); /* accepts NULL */
+void store_copy_abandon(struct store_copy *copy);           /* accepts NULL */
 struct store_copy *store_copy_ref(struct store_copy *copy); /* accepts NULL */
 void store_copy_unref(struct store_copy *copy);             /* likewise */
 

@@ -296,7 +296,7 @@ bool may_write_inputs(const torch::jit::Method &method, size_t n_inputs) noexcep
 
 /* A module over the file at @base, where @adapter reads it. */
 int import_at(struct engine *engine, std::shared_ptr<weights_adapter> adapter, void *base,
-           struct err *err)
+              struct err *err)
 {
 	std::string why;
 
@@ -324,7 +324,7 @@ int load_shared(struct engine *engine, struct err *err)
 		               config->device);
 	/* Its mapping is copy-on-write. */
 	return import_at(engine, std::make_shared<weights_adapter>(config),
-	              const_cast<void *>(config->weights), err);
+	                 const_cast<void *>(config->weights), err);
 }
 
 /* They are on the device: what is small is read from there, what is large stays. */
@@ -360,8 +360,9 @@ int try_placed(struct engine *engine, struct err *err)
 
 	engine->device = c10::Device(c10::kCPU);
 	r = import_at(engine,
-	           std::make_shared<weights_adapter>(file.data(), config->weights_bytes),
-	           file.data(), err);
+	              std::make_shared<weights_adapter>(file.data(),
+	                                                config->weights_bytes),
+	              file.data(), err);
 	engine->device = device;
 	if (r == 0)
 		r = look(engine, err);
@@ -663,7 +664,8 @@ void measure(const struct engine *engine, struct engine_use *ret_use) noexcept
 const struct engine_api *moult_engine(void)
 {
 	static const struct engine_api api = {
-		ENGINE_ABI, "torch", TORCH_VERSION, true, stage, commit, infer, close, measure,
+		ENGINE_ABI, "torch", TORCH_VERSION, true,    stage,
+		commit,     infer,   close,         measure,
 	};
 
 	return &api;

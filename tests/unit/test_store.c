@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -237,10 +238,71 @@ static void test_one_fills_and_others_wait(void **state)
 	bench_fini(&bench);
 }
 
+/* On a GPU: descriptors come from a loader, which is not trusted with their number. */
+static void test_chunks(void **state)
+{
+	const struct store_chunks good = { BYTES / 2, BYTES + 4096, SHA };
+	const struct store_chunks bad[] = {
+		{ 0, BYTES + 4096, SHA },
+		{ BYTES / 2, BYTES - 1, SHA },
+		{ BYTES / 2, UINT64_MAX, SHA },
+		{ BYTES, BYTES + 4096, SHA },
+		{ BYTES / 2, BYTES + 4096, "short" },
+	};
+	struct bench bench;
+	struct device gpu;
+	struct stat file = file_of(1);
+	struct store_wish wish = { .device = &gpu, .file = &file };
+	struct store_copy *copy = NULL;
+	struct store_copy *again = NULL;
+	struct err err = ERR_NULL;
+	int sockets[2];
+	int fds[3];
+
+	(void)state;
+	bench_init(&bench);
+	device_init_nvml(&gpu, "cuda:0", NULL);
+	assert_int_equal(store_take(&bench.store, &wish, &copy, &err), 0);
+	assert_true(store_copy_is_placed(copy));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+	for (size_t i = 0; i < 3; i++)
+		assert_true((fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(store_copy_place(copy, &bad[i], fds, 3, SHA), -EBADMSG);
+	assert_int_equal(store_copy_place(copy, &good, fds, 2, SHA), -EBADMSG);
+	assert_int_equal(store_copy_place(copy, &good, fds, 0, SHA), -EBADMSG);
+	assert_int_equal(store_copy_place(copy, &good, fds, 3, "short"), -EBADMSG);
+	/* It could hold anything. */
+	assert_int_equal(store_copy_place(copy, &good,
+	                                  (int[]){ fds[0], fds[1], sockets[0] }, 3, SHA),
+	                 -EBADMSG);
+	assert_null(store_find(&bench.store, &gpu, &file));
+	assert_int_equal(store_copy_place(copy, &good, fds, 3, SHA), 0);
+	assert_int_equal(fds[0], -1);
+	assert_ptr_equal(store_find(&bench.store, &gpu, &file), copy);
+	assert_null(store_find(&bench.store, &bench.device, &file));
+	assert_int_equal(copy->use.memory_bytes, BYTES + 4096);
+	/* Once it was of no use to somebody, nobody else gets it. */
+	store_copy_spoil(copy);
+	store_copy_spoil(copy);
+	assert_null(store_find(&bench.store, &gpu, &file));
+	assert_int_equal(store_take(&bench.store, &wish, &again, &err), 0);
+	assert_ptr_not_equal(again, copy);
+	fds[0] = copy->fds[0];
+	store_copy_unref(again);
+	store_copy_unref(copy);
+	assert_int_equal(fcntl(fds[0], F_GETFD), -1);
+	assert_int_equal(close(sockets[0]), 0);
+	assert_int_equal(close(sockets[1]), 0);
+	device_fini(&gpu);
+	bench_fini(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_only_full_ones_are_found),
+		cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_memory_counts_once),
 		cmocka_unit_test(test_what_is_not_sealed_is_not_shared),
 		cmocka_unit_test(test_more_seals_do_no_harm),
