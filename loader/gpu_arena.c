@@ -116,7 +116,7 @@ void gpu_arena_drop(struct gpu_arena *arena)
 		(void)arena->cuda.unreserve(arena->address, arena->shape.mapped_bytes);
 	arena->address = 0;
 	arena->host = NULL;
-	arena->n_chunks = arena->n_mapped = 0;
+	arena->n_chunks = arena->n_mapped = arena->n_kept = 0;
 	arena->is_shared = false;
 }
 
@@ -214,12 +214,60 @@ static void gpu_arena_find_host(struct gpu_arena *arena)
 		arena->host = host;
 }
 
+/* By value, as the driver wants it. */
+static void *gpu_arena_fd(int fd)
+{
+	return (char *)NULL + fd;
+}
+
+static int gpu_arena_import_chunk(struct gpu_arena *arena, unsigned int i, int fd,
+                                  struct err *err)
+{
+	int code = arena->cuda.import_fd(&arena->handles[i], gpu_arena_fd(fd),
+	                                 CUDA_HANDLE_POSIX_FD);
+
+	if (code == CUDA_SUCCESS_CODE)
+		return gpu_arena_map(arena, i, err);
+	arena->handles[i] = 0;
+	return gpu_arena_error(arena, err, "a chunk of another process's weights", code);
+}
+
+/* Whether chunk @i of @scrap is as large as that of the arena. */
+static bool gpu_arena_fits(const struct gpu_arena *arena,
+                           const struct gpu_arena_scrap *scrap, unsigned int i)
+{
+	size_t at = scrap->shape.chunk_bytes * i;
+	size_t bytes;
+
+	if (i >= scrap->n_fds || scrap->shape.chunk_bytes != arena->shape.chunk_bytes ||
+	    at >= scrap->shape.mapped_bytes)
+		return false;
+	bytes = scrap->shape.mapped_bytes - at;
+	if (bytes > scrap->shape.chunk_bytes)
+		bytes = scrap->shape.chunk_bytes;
+	return bytes == gpu_arena_chunk(arena, i);
+}
+
+static int gpu_arena_keep_chunks(struct gpu_arena *arena,
+                                 const struct gpu_arena_scrap *scrap, struct err *err)
+{
+	int r = 0;
+
+	while (scrap && r == 0 && arena->n_kept < arena->n_chunks &&
+	       gpu_arena_fits(arena, scrap, arena->n_kept)) {
+		r = gpu_arena_import_chunk(arena, arena->n_kept,
+		                           scrap->fds[arena->n_kept], err);
+		arena->n_kept++;
+	}
+	return r;
+}
+
 static int gpu_arena_create_chunks(struct gpu_arena *arena, struct err *err)
 {
 	const struct cuda_memory memory = gpu_arena_memory(arena);
 	uint64_t since_ns = clock_now_ns();
 
-	for (unsigned int i = 0; i < arena->n_chunks; i++) {
+	for (unsigned int i = arena->n_kept; i < arena->n_chunks; i++) {
 		int code;
 		int r;
 
@@ -239,7 +287,8 @@ static int gpu_arena_create_chunks(struct gpu_arena *arena, struct err *err)
 	return gpu_arena_allow(arena, CUDA_ACCESS_READ_WRITE, err);
 }
 
-int gpu_arena_create(struct gpu_arena *arena, size_t bytes, struct err *err)
+int gpu_arena_create(struct gpu_arena *arena, size_t bytes,
+                     const struct gpu_arena_scrap *scrap, struct err *err)
 {
 	const struct cuda_memory memory = gpu_arena_memory(arena);
 	struct gpu_arena_shape shape = { .chunk_bytes = GPU_ARENA_CHUNK_BYTES };
@@ -257,6 +306,8 @@ int gpu_arena_create(struct gpu_arena *arena, size_t bytes, struct err *err)
 	shape.chunk_bytes = gpu_arena_round(shape.chunk_bytes, step);
 	shape.mapped_bytes = gpu_arena_round(bytes, step);
 	r = gpu_arena_reserve(arena, bytes, &shape, err);
+	if (r == 0)
+		r = gpu_arena_keep_chunks(arena, scrap, err);
 	if (r == 0)
 		r = gpu_arena_create_chunks(arena, err);
 	if (r)
@@ -287,12 +338,6 @@ int gpu_arena_create_private(struct gpu_arena *arena, size_t bytes, struct err *
 	return 0;
 }
 
-/* By value, as the driver wants it. */
-static void *gpu_arena_fd(int fd)
-{
-	return (char *)NULL + fd;
-}
-
 int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
                      const struct gpu_arena_shape *shape, const int *fds, size_t n_fds,
                      struct err *err)
@@ -308,18 +353,8 @@ int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
 	r = gpu_arena_check_vmm(arena, err);
 	if (r == 0)
 		r = gpu_arena_reserve(arena, bytes, shape, err);
-	for (unsigned int i = 0; i < n_fds && r == 0; i++) {
-		int code = arena->cuda.import_fd(&arena->handles[i], gpu_arena_fd(fds[i]),
-		                                 CUDA_HANDLE_POSIX_FD);
-
-		if (code != CUDA_SUCCESS_CODE) {
-			arena->handles[i] = 0;
-			r = gpu_arena_error(arena, err,
-			                    "a chunk of another process's weights", code);
-		} else {
-			r = gpu_arena_map(arena, i, err);
-		}
-	}
+	for (unsigned int i = 0; i < n_fds && r == 0; i++)
+		r = gpu_arena_import_chunk(arena, i, fds[i], err);
 	if (r == 0)
 		r = gpu_arena_allow(arena, CUDA_ACCESS_READ, err);
 	if (r) {
@@ -533,14 +568,15 @@ int gpu_arena_fill(struct gpu_arena *arena, const struct gpu_arena_source *sourc
 
 int gpu_arena_export(struct gpu_arena *arena, int *ret_fds, struct err *err)
 {
-	for (unsigned int i = 0; i < arena->n_chunks; i++) {
-		int code = arena->cuda.export_fd(&ret_fds[i], arena->handles[i],
-		                                 CUDA_HANDLE_POSIX_FD, 0);
+	for (unsigned int i = arena->n_kept; i < arena->n_chunks; i++) {
+		int code =
+			arena->cuda.export_fd(&ret_fds[i - arena->n_kept],
+		                              arena->handles[i], CUDA_HANDLE_POSIX_FD, 0);
 
 		if (code == CUDA_SUCCESS_CODE)
 			continue;
-		while (i-- > 0)
-			close_fd(&ret_fds[i]);
+		while (i-- > arena->n_kept)
+			close_fd(&ret_fds[i - arena->n_kept]);
 		return gpu_arena_error(arena, err, "a descriptor of a chunk", code);
 	}
 	return 0;

@@ -51,6 +51,7 @@ struct gpu_arena {
 	struct gpu_arena_shape shape;
 	unsigned int n_chunks;
 	unsigned int n_mapped;
+	unsigned int n_kept;                /* of them: the first ones are not new */
 	uint64_t handles[PROTO_CHUNKS_MAX]; /* until it is sealed */
 };
 
@@ -69,8 +70,17 @@ void gpu_arena_fini(struct gpu_arena *arena);
 /* Gives the memory back. */
 void gpu_arena_drop(struct gpu_arena *arena);
 
-/* Chunks for a file of @bytes. Memory that is just coming free is waited for. */
-int gpu_arena_create(struct gpu_arena *arena, size_t bytes, struct err *err);
+/* Chunks that nobody needs any more. */
+struct gpu_arena_scrap {
+	struct gpu_arena_shape shape;
+	const int *fds; /* borrowed */
+	size_t n_fds;
+};
+
+/* Chunks for a file of @bytes; as far as they fit, those of @scrap (NULL: there are none) are
+ * the first of them. Memory that is just coming free is waited for. */
+int gpu_arena_create(struct gpu_arena *arena, size_t bytes,
+                     const struct gpu_arena_scrap *scrap, struct err *err);
 /* Memory of this process. Likewise. */
 int gpu_arena_create_private(struct gpu_arena *arena, size_t bytes, struct err *err);
 /* Chunks that exist, read-only: one of @fds for each, borrowed. */
@@ -82,7 +92,7 @@ int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
  * as are of use of @n_threads. */
 int gpu_arena_fill(struct gpu_arena *arena, const struct gpu_arena_source *source,
                    unsigned int n_threads, struct err *err);
-/* A descriptor of each chunk, CLOEXEC, for the caller to close; only before sealing. */
+/* A descriptor of each chunk but the first n_kept, CLOEXEC, for the caller to close; only before sealing. */
 int gpu_arena_export(struct gpu_arena *arena, int *ret_fds, struct err *err);
 /* From now on a write from this process faults. */
 int gpu_arena_seal(struct gpu_arena *arena, struct err *err);

@@ -490,12 +490,31 @@ static int loader_stage(struct loader *loader)
 /* What the descriptors that go with it are. */
 static json_t *loader_chunks(const struct placed *placed)
 {
-	if (placed->n_fds == 0)
+	if (placed->mode != PLACED_FILL || !placed->view.is_read_only)
 		return json_null();
-	return json_pack("{s:I, s:I, s:s}", "chunk_bytes",
-	                 (json_int_t)placed->shape.chunk_bytes, "mapped_bytes",
-	                 (json_int_t)placed->shape.mapped_bytes, "canary",
+	return json_pack("{s:i, s:I, s:I, s:s}", "kept", (int)placed->arena.n_kept,
+	                 "chunk_bytes", (json_int_t)placed->shape.chunk_bytes,
+	                 "mapped_bytes", (json_int_t)placed->shape.mapped_bytes, "canary",
 	                 placed->canary);
+}
+
+/* What COMMIT brings to be written over. */
+static void loader_take_scrap(struct loader *loader)
+{
+	struct chan_message *message = loader->message;
+	json_t *object = json_loads(message->payload, 0, NULL);
+	const struct gpu_arena_shape shape = {
+		.chunk_bytes = (size_t)json_integer_value(json_object_get(object,
+		                                                          "chunk_bytes")),
+		.mapped_bytes =
+			(size_t)json_integer_value(json_object_get(object,
+		                                                   "mapped_bytes")),
+	};
+
+	json_decref(object);
+	if (message->n_fds > 0)
+		placed_take_scrap(&loader->placed, &shape, message->fds, message->n_fds);
+	chan_message_fini(message);
 }
 
 static int loader_commit(struct loader *loader)
@@ -503,6 +522,8 @@ static int loader_commit(struct loader *loader)
 	uint64_t since_ns = clock_now_ns();
 	struct err err = ERR_NULL;
 	int r;
+
+	loader_take_scrap(loader);
 
 	r = loader_commit_engine(loader, &err);
 	if (r == ENGINE_E_MODEL && loader->config.path)

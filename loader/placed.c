@@ -24,6 +24,17 @@ void placed_take(struct placed *placed, enum placed_mode mode,
 	(void)snprintf(placed->canary, sizeof(placed->canary), "%s", canary);
 }
 
+void placed_take_scrap(struct placed *placed, const struct gpu_arena_shape *shape,
+                       int *fds, size_t n_fds)
+{
+	if (placed->mode != PLACED_FILL || n_fds > PROTO_CHUNKS_MAX)
+		return;
+	placed->shape = *shape;
+	placed->n_fds = n_fds;
+	for (size_t i = 0; i < n_fds; i++)
+		placed->fds[i] = take_fd(&fds[i]);
+}
+
 void placed_close_fds(struct placed *placed)
 {
 	for (size_t i = 0; i < placed->n_fds; i++)
@@ -110,7 +121,7 @@ static int placed_share(struct placed *placed, struct err *err)
 	if (r == 0)
 		r = gpu_arena_export(arena, placed->fds, err);
 	if (r == 0)
-		placed->n_fds = arena->n_chunks;
+		placed->n_fds = arena->n_chunks - arena->n_kept;
 	if (r == 0)
 		r = gpu_arena_seal(arena, err);
 	placed->shape = arena->shape;
@@ -125,8 +136,14 @@ static int placed_share(struct placed *placed, struct err *err)
 static int placed_fill(struct placed *placed, const struct weights *weights,
                        struct err *err)
 {
-	int r = gpu_arena_create(&placed->arena, weights->bytes, err);
+	const struct gpu_arena_scrap scrap = {
+		.shape = placed->shape,
+		.fds = placed->fds,
+		.n_fds = placed->n_fds,
+	};
+	int r = gpu_arena_create(&placed->arena, weights->bytes, &scrap, err);
 
+	placed_close_fds(placed);
 	if (r)
 		return r;
 	r = placed_fill_arena(placed, weights, err);

@@ -29,8 +29,8 @@ struct placed {
 	struct gpu_arena arena;
 	struct gpu_arena_shape shape;      /* of shared chunks */
 	char canary[GPU_ARENA_CANARY_HEX]; /* of them */
-	/* Owned: those that came, until they are mapped; those that were made, until they
-	 * are sent. */
+	/* Owned: those that came, until they are mapped (or, to be written over, until they
+	 * are); those that were made, until they are sent. */
 	int fds[PROTO_CHUNKS_MAX];
 	size_t n_fds;
 	struct engine_placed view; /* for the engine */
@@ -40,6 +40,11 @@ struct placed {
 void placed_take(struct placed *placed, enum placed_mode mode,
                  const struct gpu_arena_shape *shape, const char *canary, int *fds,
                  size_t n_fds);
+
+/* Chunks that may be written over, beside or in place of which others are made. Takes @fds:
+ * -1 is left there. */
+void placed_take_scrap(struct placed *placed, const struct gpu_arena_shape *shape,
+                       int *fds, size_t n_fds);
 
 /* Puts the weights on @device, "cuda:N", or maps them, and fills @view; @n_threads may
  * copy. 0: they are there, and when only

@@ -5,7 +5,7 @@
  * Everything that moultd and moult-loader must agree on, and nothing else.
  *
  * Control channel: one SOCK_SEQPACKET pair; one datagram is one message: a fixed header
- * and a JSON payload. Only LOAD and COMMITTED carry descriptors. Every message names the generation
+ * and a JSON payload. Only LOAD, COMMIT and COMMITTED carry descriptors. Every message names the generation
  * that it is about; each state of a generation allows few types, and a message that is not
  * allowed, malformed, or of another generation gets the loader killed.
  *
@@ -30,8 +30,10 @@
  * Weights on a device: with LOAD's "placed" the loader places the file's bytes there, in chunks
  * that have a descriptor each. "fill": it makes them, and COMMITTED brings the descriptors,
  * with {"placed":{"chunk_bytes","mapped_bytes","canary"}}. "map": they came with LOAD, behind
- * the others, and with that object as "chunks". "private": for this
- * process alone. Where that cannot be done "private" says why.
+ * the others, and with that object as "chunks". COMMIT may bring
+ * chunks of a copy that nobody needs any more, with their sizes, to be written over: the first
+ * "kept" of those that COMMITTED tells of are the first of these, without a descriptor of their
+ * own. "private": for this process alone. Where that cannot be done "private" says why.
  *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor

@@ -82,6 +82,22 @@ static void generation_send_load(struct generation *generation)
 	generation->load_payload = NULL;
 }
 
+/* With what is to be written over, if anything is. */
+static void generation_send_commit(struct generation *generation)
+{
+	const struct store_copy *copy = generation->copy;
+	const struct store_copy *scrap = copy ? copy->scrap : NULL;
+	char payload[96] = "{}";
+
+	if (scrap)
+		(void)snprintf(payload, sizeof(payload),
+		               "{\"chunk_bytes\":%llu,\"mapped_bytes\":%llu}",
+		               (unsigned long long)scrap->chunks.chunk_bytes,
+		               (unsigned long long)scrap->chunks.mapped_bytes);
+	generation_send(generation, PROTO_COMMIT, payload, scrap ? scrap->fds : NULL,
+	                scrap ? scrap->n_fds : 0);
+}
+
 static void generation_on_lease_lost(void *context, struct request *request)
 {
 	struct generation *generation = context;
@@ -129,7 +145,7 @@ static enum generation_event generation_enter(struct generation *generation,
 		break;
 	case GENERATION_COMMITTING:
 		device_note_placing(&generation->gpu_use);
-		generation_send(generation, PROTO_COMMIT, NULL, NULL, 0);
+		generation_send_commit(generation);
 		break;
 	case GENERATION_ACTIVE:
 		/* From here on its peak is that of serving. */
@@ -261,25 +277,30 @@ static bool generation_settle_placed(struct generation *generation,
 	const struct generation_report *report = &generation->report;
 	struct device_use *use = &generation->gpu_use;
 	struct store_copy *copy = generation->copy;
+	uint64_t scrap_bytes = copy->scrap ? copy->scrap->use.memory_bytes : 0;
 	bool is_full = copy->is_full;
+	uint64_t fresh_bytes;
 
-	/* One that was to be mapped brings none, one that was to be made does. */
-	if (is_full != (message->n_fds == 0) ||
+	/* One that was to be mapped brings none. */
+	if ((is_full && message->n_fds > 0) ||
 	    (!is_full && store_copy_place(copy, &report->chunks, message->fds,
 	                                  message->n_fds, report->weights_sha256) < 0))
 		return false;
 	use->mapped_bytes = copy->chunks.mapped_bytes;
 	use->has_filled = !is_full;
 	/* What it claimed for them is theirs now. */
+	fresh_bytes =
+		use->mapped_bytes > scrap_bytes ? use->mapped_bytes - scrap_bytes : 0;
 	if (use->has_filled)
-		use->claim_bytes -= use->mapped_bytes < use->claim_bytes
-		                            ? use->mapped_bytes
-		                            : use->claim_bytes;
+		use->claim_bytes -=
+			fresh_bytes < use->claim_bytes ? fresh_bytes : use->claim_bytes;
 	log_event(LOG_LEVEL_INFO, is_full ? "weights_mapped" : "weights_placed",
-	          "model=%s gen=%llu device=%s bytes=%llu chunks=%zu took_ms=%.1f",
+	          "model=%s gen=%llu device=%s bytes=%llu chunks=%zu kept=%llu "
+	          "took_ms=%.1f",
 	          generation->model, (unsigned long long)generation->number,
 	          copy->device->name, (unsigned long long)copy->chunks.mapped_bytes,
-	          copy->n_fds, report->place_ms);
+	          copy->n_fds, is_full ? 0ULL : (unsigned long long)copy->chunks.kept,
+	          report->place_ms);
 	return true;
 }
 

@@ -35,6 +35,7 @@ static void message_get_text(const json_t *object, const char *key, char *text,
 static void message_read_chunks(struct store_chunks *chunks, const json_t *object)
 {
 	*chunks = (struct store_chunks){
+		.kept = message_get_bytes(object, "kept"),
 		.chunk_bytes = message_get_bytes(object, "chunk_bytes"),
 		.mapped_bytes = message_get_bytes(object, "mapped_bytes"),
 	};

@@ -139,6 +139,9 @@ bool reload_gpu_is_refused(const struct model *model, const struct generation *r
 		return false;
 	room = device_room(gpu);
 	free_bytes = room.available_bytes;
+	/* The old weights are there still, for their chunks. */
+	if (free_bytes != UINT64_MAX && (!candidate || candidate->copy != model->copy))
+		free_bytes += reload_weights_gpu_bytes(model, gpu);
 	/* The candidate's own claim does not stand in its way. */
 	if (candidate && free_bytes != UINT64_MAX)
 		free_bytes += reload_gpu_minus(candidate->gpu_use.claim_bytes,

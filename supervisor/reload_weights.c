@@ -231,7 +231,8 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 	};
 	int r;
 
-	if (!reload_old(model) && start->manner.is_lean)
+	/* A placed copy is kept until COMMIT, for its chunks. */
+	if (!reload_old(model) && start->manner.is_lean && !gpu)
 		reload_weights_make_room(model, inputs);
 	if (gpu)
 		return reload_weights_begin_placed(model, start, gpu, err);

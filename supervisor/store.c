@@ -132,6 +132,7 @@ void store_copy_unref(struct store_copy *copy)
 	close_fd(&copy->fd);
 	for (size_t i = 0; i < copy->n_fds; i++)
 		close_fd(&copy->fds[i]);
+	store_copy_unref(copy->scrap);
 	if (was_coming)
 		store_say_change(copy->store);
 	free(copy);
@@ -194,6 +195,15 @@ int store_copy_publish(struct store_copy *copy, const char *sha256)
 	return 0;
 }
 
+void store_copy_give(struct store_copy *copy, struct store_copy **scrap)
+{
+	if (!store_copy_is_placed(copy) || copy->is_full || copy->scrap || !*scrap ||
+	    (*scrap)->device != copy->device || (*scrap)->refs > 1)
+		return;
+	copy->scrap = take_ptr(scrap);
+	store_copy_spoil(copy->scrap);
+}
+
 /* What they are only the driver knows; a socket they are not, which could hold anything. */
 static bool store_is_chunk(int fd)
 {
@@ -206,21 +216,29 @@ static bool store_is_chunk(int fd)
 int store_copy_place(struct store_copy *copy, const struct store_chunks *chunks, int *fds,
                      size_t n_fds, const char *sha256)
 {
+	struct store_copy *scrap = copy->scrap;
 	uint64_t bytes = store_copy_bytes(copy);
+	size_t kept = (size_t)chunks->kept;
 
-	if (copy->is_full || n_fds == 0 || n_fds > PROTO_CHUNKS_MAX ||
+	if (chunks->kept > (scrap ? scrap->n_fds : 0) ||
+	    (kept > 0 && chunks->chunk_bytes != scrap->chunks.chunk_bytes) ||
+	    copy->is_full || kept + n_fds > PROTO_CHUNKS_MAX ||
 	    chunks->chunk_bytes == 0 || chunks->mapped_bytes < bytes ||
 	    chunks->mapped_bytes - bytes > STORE_ROUNDING_MAX ||
-	    (chunks->mapped_bytes - 1) / chunks->chunk_bytes + 1 != n_fds ||
+	    (chunks->mapped_bytes - 1) / chunks->chunk_bytes + 1 != kept + n_fds ||
 	    strlen(chunks->canary) != sizeof(chunks->canary) - 1 ||
 	    strlen(sha256) != sizeof(copy->sha256) - 1)
 		return -EBADMSG;
 	for (size_t i = 0; i < n_fds; i++)
 		if (!store_is_chunk(fds[i]))
 			return -EBADMSG;
+	for (size_t i = 0; i < kept; i++)
+		copy->fds[i] = take_fd(&scrap->fds[i]);
 	for (size_t i = 0; i < n_fds; i++)
-		copy->fds[i] = take_fd(&fds[i]);
-	copy->n_fds = n_fds;
+		copy->fds[kept + i] = take_fd(&fds[i]);
+	copy->n_fds = kept + n_fds;
+	copy->scrap = NULL;
+	store_copy_unref(scrap);
 	copy->chunks = *chunks;
 	copy->use.memory_bytes = copy->use.now_bytes = chunks->mapped_bytes;
 	store_copy_fill(copy, sha256);

@@ -25,6 +25,7 @@
 
 /* How a copy lies on a GPU, in the words of shared/proto.h. */
 struct store_chunks {
+	uint64_t kept; /* so many of the first ones are the first ones of the scrap */
 	uint64_t chunk_bytes;
 	uint64_t mapped_bytes;
 	char canary[STORE_CANARY_HEX];
@@ -42,6 +43,7 @@ struct store_copy {
 	/* On a GPU. */
 	int fds[PROTO_CHUNKS_MAX];
 	size_t n_fds;
+	struct store_copy *scrap; /* nobody needs it: its chunks are to be used again */
 	struct store_chunks chunks;
 	struct stat file; /* what it is a copy of */
 	char sha256[INPUTS_SHA256_HEX];
@@ -90,6 +92,9 @@ bool store_copy_is_placed(const struct store_copy *copy); /* on a GPU; not for N
 /* It has been filled with what hashes to @sha256, its loader says: from now on it is found.
  * Nothing happens when it was full before. -EBADMSG: its seals or its size say otherwise. */
 int store_copy_publish(struct store_copy *copy, const char *sha256);
+/* Nobody needs *@scrap any more: takes the reference and leaves NULL if @copy, which is to be
+ * filled, can make use of its chunks. Nobody else gets it from then on. */
+void store_copy_give(struct store_copy *copy, struct store_copy **scrap);
 /* The same on a GPU: takes the first @n_fds of @fds, leaving -1 there. -EBADMSG: they cannot be
  * what @chunks says. */
 int store_copy_place(struct store_copy *copy, const struct store_chunks *chunks, int *fds,

@@ -114,7 +114,7 @@ static unsigned int make(struct gpu_arena *arena, int *ret_fds)
 {
 	struct err err = ERR_NULL;
 
-	must(gpu_arena_create(arena, BYTES, &err), &err);
+	must(gpu_arena_create(arena, BYTES, NULL, &err), &err);
 	must(gpu_arena_fill(arena, &source, 3, &err), &err);
 	must(gpu_arena_export(arena, ret_fds, &err), &err);
 	must(gpu_arena_seal(arena, &err), &err);
@@ -256,7 +256,7 @@ static void test_a_changed_byte_shows(void **state)
 
 	(void)state;
 	init(&arena);
-	must(gpu_arena_create(&arena, BYTES, &err), &err);
+	must(gpu_arena_create(&arena, BYTES, NULL, &err), &err);
 	must(gpu_arena_fill(&arena, &source, 3, &err), &err);
 	must(gpu_arena_canary(&arena, before, &err), &err);
 	assert_int_equal(arena.cuda.to_device(arena.address + BYTES - 1, &other, 1), 0);
@@ -283,7 +283,7 @@ static void test_memory_that_comes_late(void **state)
 	/* More than there is. */
 	assert_int_equal(setenv("NVIDIA_FAKE_MIB", "300", 1), 0);
 	init(&arena);
-	assert_int_equal(gpu_arena_create(&arena, BYTES, &err), GPU_ARENA_E_MEMORY);
+	assert_int_equal(gpu_arena_create(&arena, BYTES, NULL, &err), GPU_ARENA_E_MEMORY);
 	assert_non_null(strstr(err.text, "out of memory"));
 	assert_int_equal(used(&arena), 16 * MIB); /* the context */
 	gpu_arena_fini(&arena);
@@ -320,7 +320,8 @@ static void test_what_the_driver_refuses(void **state)
 	assert_int_equal(gpu_arena_import(&arena, BYTES, &shape, fds, 1, &err),
 	                 GPU_ARENA_E_UNSUPPORTED);
 	faults("no-vmm\n");
-	assert_int_equal(gpu_arena_create(&arena, BYTES, &err), GPU_ARENA_E_UNSUPPORTED);
+	assert_int_equal(gpu_arena_create(&arena, BYTES, NULL, &err),
+	                 GPU_ARENA_E_UNSUPPORTED);
 	assert_non_null(strstr(err.text, "virtual memory management"));
 	must(gpu_arena_create_private(&arena, BYTES, &err), &err);
 	faults("no-pin\n");
@@ -328,6 +329,41 @@ static void test_what_the_driver_refuses(void **state)
 	check(&arena);
 	gpu_arena_fini(&arena);
 	faults("");
+}
+
+/* Chunks of what nobody needs any more are the first of the next, where they fit. */
+static void test_scrap(void **state)
+{
+	static const size_t sizes[] = { BYTES, BYTES - 3 * MIB, 33 * MIB, 4 * BYTES };
+	static const unsigned int kept[] = { 3, 2, 1, 2 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct gpu_arena arena;
+		struct err err = ERR_NULL;
+		int fds[PROTO_CHUNKS_MAX];
+		int fresh[PROTO_CHUNKS_MAX];
+		struct gpu_arena_scrap scrap = { .fds = fds };
+		size_t base;
+
+		init(&arena);
+		base = used(&arena);
+		scrap.n_fds = make(&arena, fds);
+		scrap.shape = arena.shape;
+		gpu_arena_drop(&arena);
+		must(gpu_arena_create(&arena, sizes[i], &scrap, &err), &err);
+		assert_int_equal(arena.n_kept, kept[i]);
+		must(gpu_arena_export(&arena, fresh, &err), &err);
+		close_all(fresh, arena.n_chunks - arena.n_kept);
+		if (sizes[i] == BYTES) {
+			assert_in_range(used(&arena), 0, base + BYTES + 16 * MIB);
+			must(gpu_arena_fill(&arena, &source, 3, &err), &err);
+			check(&arena);
+		}
+		must(gpu_arena_seal(&arena, &err), &err);
+		close_all(fds, (unsigned int)scrap.n_fds);
+		gpu_arena_fini(&arena);
+	}
 }
 
 static int read_nothing(void *context, size_t at, void *buffer, size_t bytes)
@@ -346,7 +382,7 @@ static void test_a_file_that_cannot_be_read(void **state)
 
 	(void)state;
 	init(&arena);
-	must(gpu_arena_create(&arena, BYTES, &err), &err);
+	must(gpu_arena_create(&arena, BYTES, NULL, &err), &err);
 	assert_int_equal(gpu_arena_fill(&arena, &bad, 3, &err), -EIO);
 	gpu_arena_fini(&arena);
 }
@@ -361,6 +397,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_private),
 		cmocka_unit_test(test_a_changed_byte_shows),
 		cmocka_unit_test(test_memory_that_comes_late),
+		cmocka_unit_test(test_scrap),
 		cmocka_unit_test(test_what_the_driver_refuses),
 		cmocka_unit_test(test_a_file_that_cannot_be_read),
 	};

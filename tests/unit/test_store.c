@@ -241,13 +241,14 @@ static void test_one_fills_and_others_wait(void **state)
 /* On a GPU: descriptors come from a loader, which is not trusted with their number. */
 static void test_chunks(void **state)
 {
-	const struct store_chunks good = { BYTES / 2, BYTES + 4096, SHA };
+	const struct store_chunks good = { 0, BYTES / 2, BYTES + 4096, SHA };
 	const struct store_chunks bad[] = {
-		{ 0, BYTES + 4096, SHA },
-		{ BYTES / 2, BYTES - 1, SHA },
-		{ BYTES / 2, UINT64_MAX, SHA },
-		{ BYTES, BYTES + 4096, SHA },
-		{ BYTES / 2, BYTES + 4096, "short" },
+		{ 0, 0, BYTES + 4096, SHA },
+		{ 0, BYTES / 2, BYTES - 1, SHA },
+		{ 0, BYTES / 2, UINT64_MAX, SHA },
+		{ 0, BYTES, BYTES + 4096, SHA },
+		{ 0, BYTES / 2, BYTES + 4096, "short" },
+		{ 1, BYTES / 2, BYTES + 4096, SHA }, /* of nothing */
 	};
 	struct bench bench;
 	struct device gpu;
@@ -298,11 +299,58 @@ static void test_chunks(void **state)
 	bench_fini(&bench);
 }
 
+/* What nobody needs any more becomes a part of the next. */
+static void test_scrap(void **state)
+{
+	const struct store_chunks first = { 0, BYTES / 2, BYTES, SHA };
+	const struct store_chunks second = { 1, BYTES / 2, BYTES, SHA };
+	const struct store_chunks other = { 1, BYTES / 2 - 1, BYTES, SHA };
+	struct bench bench;
+	struct device gpu;
+	struct stat files[] = { file_of(1), file_of(2) };
+	struct store_wish wish = { .device = &gpu };
+	struct store_copy *copies[2];
+	struct store_copy *old;
+	struct err err = ERR_NULL;
+	int fds[3];
+	int kept;
+
+	(void)state;
+	bench_init(&bench);
+	device_init_nvml(&gpu, "cuda:0", NULL);
+	for (size_t i = 0; i < 3; i++)
+		assert_true((fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
+	for (size_t i = 0; i < 2; i++) {
+		wish.file = &files[i];
+		assert_int_equal(store_take(&bench.store, &wish, &copies[i], &err), 0);
+	}
+	assert_int_equal(store_copy_place(copies[0], &first, fds, 2, SHA), 0);
+	kept = copies[0]->fds[0];
+	/* Not while somebody else has it. */
+	old = store_copy_ref(copies[0]);
+	store_copy_give(copies[1], &old);
+	assert_ptr_equal(old, copies[0]);
+	store_copy_unref(old);
+	store_copy_give(copies[1], &copies[0]);
+	assert_null(copies[0]);
+	assert_null(store_find(&bench.store, &gpu, &files[0]));
+	assert_int_equal(store_copy_place(copies[1], &other, &fds[2], 1, SHA), -EBADMSG);
+	assert_int_equal(store_copy_place(copies[1], &second, &fds[2], 1, SHA), 0);
+	assert_int_equal(copies[1]->fds[0], kept);
+	assert_int_equal(copies[1]->n_fds, 2);
+	assert_null(copies[1]->scrap);
+	store_copy_unref(copies[1]);
+	assert_int_equal(fcntl(kept, F_GETFD), -1);
+	device_fini(&gpu);
+	bench_fini(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_only_full_ones_are_found),
 		cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_scrap),
 		cmocka_unit_test(test_memory_counts_once),
 		cmocka_unit_test(test_what_is_not_sealed_is_not_shared),
 		cmocka_unit_test(test_more_seals_do_no_harm),
