@@ -217,7 +217,7 @@ static void gpu_arena_find_host(struct gpu_arena *arena)
 /* By value, as the driver wants it. */
 static void *gpu_arena_fd(int fd)
 {
-	return (char *)NULL + fd;
+	return (void *)(uintptr_t)fd;
 }
 
 static int gpu_arena_import_chunk(struct gpu_arena *arena, unsigned int i, int fd,
