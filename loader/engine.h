@@ -39,7 +39,7 @@ extern "C" {
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define ENGINE_ABI         4
+#define ENGINE_ABI         5
 #define ENGINE_TENSORS_MAX 32
 
 enum engine_outcome {
@@ -146,6 +146,11 @@ struct engine_api {
 	void (*close)(struct engine *engine);
 	/* Optional: what infer took, whatever its outcome. */
 	void (*measure)(const struct engine *engine, struct engine_use *ret_use);
+	/* Optional: for a process that was started before it is known for what. What the
+	 * first stage and the first computations would have to wait for: caches, tables, a
+	 * compiler's start. No device, not even a look which there are, and no thread that
+	 * stays. Comes before anything else. */
+	void (*prepare)(void);
 };
 
 /* The one exported symbol. Never fails; the caller checks abi. */

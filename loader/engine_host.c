@@ -11,9 +11,8 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
+#include "shared/proto.h"
 
-#define ENGINE_HOST_PREFIX   "moult-engine-"
-#define ENGINE_HOST_SUFFIX   ".so"
 #define ENGINE_HOST_LIST_MAX 256
 
 static bool engine_host_is_name(const char *name)
@@ -31,13 +30,13 @@ static void engine_host_list(const char *dir, char *text, size_t size)
 
 	(void)snprintf(text, size, "none");
 	while (stream && (entry = readdir(stream))) {
-		const char *name = entry->d_name + strlen(ENGINE_HOST_PREFIX);
-		const char *suffix = strstr(entry->d_name, ENGINE_HOST_SUFFIX);
+		const char *name = entry->d_name + strlen(PROTO_ENGINE_PREFIX);
+		const char *suffix = strstr(entry->d_name, PROTO_ENGINE_SUFFIX);
 		int n;
 
-		if (strncmp(entry->d_name, ENGINE_HOST_PREFIX,
-		            strlen(ENGINE_HOST_PREFIX)) != 0 ||
-		    !suffix || suffix < name || strcmp(suffix, ENGINE_HOST_SUFFIX) != 0)
+		if (strncmp(entry->d_name, PROTO_ENGINE_PREFIX,
+		            strlen(PROTO_ENGINE_PREFIX)) != 0 ||
+		    !suffix || suffix < name || strcmp(suffix, PROTO_ENGINE_SUFFIX) != 0)
 			continue;
 		n = snprintf(text + used, size - used, "%s%.*s", used ? ", " : "",
 		             (int)(suffix - name), name);
@@ -85,8 +84,8 @@ int engine_host_open(const struct engine_api **ret_api, const char *dir, const c
 			err, ENGINE_E_CONFIG,
 			"engine '%s' must be made of a-z, 0-9, _ and -; there are: %s",
 			name, list);
-	if (asprintf(&path, "%s/" ENGINE_HOST_PREFIX "%s" ENGINE_HOST_SUFFIX, dir, name) <
-	    0) {
+	if (asprintf(&path, "%s/" PROTO_ENGINE_PREFIX "%s" PROTO_ENGINE_SUFFIX, dir,
+	             name) < 0) {
 		path = NULL;
 		return err_set(err, ENGINE_E_FAILED, "out of memory");
 	}

@@ -11,6 +11,7 @@
 #include "loader/engine_host.h"
 #include "loader/golden.h"
 #include "loader/lane.h"
+#include "loader/libraries.h"
 #include "loader/memory.h"
 #include "loader/model_config.h"
 #include "loader/placed.h"
@@ -27,12 +28,15 @@
 /* On a machine with idle processors staging is over by then; on a saturated one an idle
  * process stands still, and a reload must not. */
 #define LOADER_IDLE_NS (CLOCK_NS_PER_SEC / 2)
+/* Nobody waits for a spare. */
+#define LOADER_SPARE_IDLE_NS (30 * CLOCK_NS_PER_SEC)
 
 /* Not an exit code: go on. */
 #define LOADER_GO_ON (-1)
 
 struct loader {
 	uint64_t generation;
+	const char *spare_of; /* the engine that a spare has opened; NULL: no spare */
 	struct chan chan;
 	struct chan_message *message;
 	struct model_config config;
@@ -49,7 +53,7 @@ struct loader {
 	double place_ms;   /* the device has them */
 	struct lane lane;
 	struct engine_config engine_config; /* the engine keeps a pointer to it */
-	const struct engine_api *api;
+	const struct engine_api *api;       /* a spare has it before it is taken */
 	struct engine *engine;
 	struct serve *serve;
 };
@@ -141,9 +145,8 @@ static int loader_send_memory(struct loader *loader, enum proto_type type,
 }
 
 /* Waits without a deadline: the states' deadlines are the supervisor's, and its end ends
- * the wait. Only @wanted and QUIT are allowed; QUIT has the caller end the generation. */
-static int loader_receive(struct loader *loader, enum proto_type wanted,
-                          bool *ret_is_quit)
+ * the wait. */
+static int loader_wait(struct loader *loader)
 {
 	struct pollfd pollfd = { .fd = loader->chan.fd, .events = POLLIN };
 	struct err err = ERR_NULL;
@@ -153,8 +156,18 @@ static int loader_receive(struct loader *loader, enum proto_type wanted,
 		(void)poll(&pollfd, 1, -1);
 	if (r == CHAN_E_CLOSED)
 		return PROTO_EXIT_ORPHAN;
-	if (r)
-		return loader_fail("control channel", r < 0 ? strerror(-r) : err.text);
+	return r ? loader_fail("control channel", r < 0 ? strerror(-r) : err.text)
+	         : LOADER_GO_ON;
+}
+
+/* Only @wanted and QUIT are allowed; QUIT has the caller end the generation. */
+static int loader_receive(struct loader *loader, enum proto_type wanted,
+                          bool *ret_is_quit)
+{
+	int r = loader_wait(loader);
+
+	if (r != LOADER_GO_ON)
+		return r;
 	if (loader->message->header.generation != loader->generation)
 		return loader_fail("control channel",
 		                   "a message is about another generation");
@@ -278,12 +291,17 @@ static void loader_note_loading(struct loader *loader)
 static int loader_open_engine(struct loader *loader, struct err *err)
 {
 	const struct model_config *config = &loader->config;
-	int r;
+	int r = 0;
 
 	/* Before any library looks: the driver counts its cards once. */
 	if (config->gpu && setenv("CUDA_VISIBLE_DEVICES", config->gpu, 1) < 0)
 		return err_set(err, ENGINE_E_FAILED, "out of memory");
-	r = engine_host_open(&loader->api, config->engine_dir, config->engine, err);
+	if (!loader->api)
+		r = engine_host_open(&loader->api, config->engine_dir, config->engine,
+		                     err);
+	else if (strcmp(loader->spare_of, config->engine) != 0)
+		r = err_set(err, ENGINE_E_FAILED, "a spare of engine '%s' cannot be '%s'",
+		            loader->spare_of, config->engine);
 	if (r)
 		return r;
 	loader->engine_config = (struct engine_config){
@@ -591,6 +609,61 @@ static int loader_serve(struct loader *loader)
 	return r == LOADER_GO_ON ? loader_quit(loader) : r;
 }
 
+static int loader_hello(struct loader *loader)
+{
+	return loader_send(loader, PROTO_HELLO,
+	                   json_pack("{s:s, s:i}", "build", MOULT_VERSION, "pid",
+	                             (int)getpid()));
+}
+
+/* What needs neither model nor device nor secret, at idle priority. 0 or an outcome. */
+static int loader_get_ready(struct loader *loader, const struct loader_start *start,
+                            struct libraries *libraries, struct err *err)
+{
+	struct priority priority;
+	int r;
+
+	priority_lower(&priority, LOADER_SPARE_IDLE_NS, loader->chan.fd);
+	r = engine_host_open(&loader->api, start->engine_dir, start->engine, err);
+	if (r == 0 && loader->api->prepare)
+		loader->api->prepare();
+	if (r == 0 && libraries_init(libraries) < 0)
+		r = err_set(err, ENGINE_E_FAILED, "out of memory");
+	priority_restore(&priority);
+	return r;
+}
+
+/* Gets ready and waits to be taken; what it is then has to be what would be started. */
+static int loader_be_spare(struct loader *loader, const struct loader_start *start)
+{
+	struct libraries libraries = { 0 };
+	struct err err = ERR_NULL;
+	const char *replaced;
+	int r;
+
+	loader->spare_of = start->engine;
+	r = loader_get_ready(loader, start, &libraries, &err);
+	if (r)
+		return loader_refuse(loader, r, &err);
+	r = loader_hello(loader);
+	if (r == LOADER_GO_ON)
+		r = loader_wait(loader);
+	if (r != LOADER_GO_ON)
+		return r;
+	if (loader->message->header.type == PROTO_QUIT)
+		return PROTO_EXIT_OK;
+	if (loader->message->header.type != PROTO_TAKE ||
+	    loader->message->header.generation == 0)
+		return loader_fail("control channel", "a message comes out of turn");
+	replaced = libraries_find_replaced(&libraries);
+	if (replaced)
+		return loader_fail("a library was replaced", replaced);
+	libraries_fini(&libraries);
+	memory_offer(MEMORY_OFFER_LOADER);
+	loader->generation = loader->message->header.generation;
+	return LOADER_GO_ON;
+}
+
 static int loader_live(struct loader *loader)
 {
 	static const struct {
@@ -602,9 +675,7 @@ static int loader_live(struct loader *loader)
 	};
 	int r;
 
-	r = loader_send(loader, PROTO_HELLO,
-	                json_pack("{s:s, s:i}", "build", MOULT_VERSION, "pid",
-	                          (int)getpid()));
+	r = loader_hello(loader);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && r == LOADER_GO_ON; i++) {
 		bool is_quit = false;
 
@@ -617,13 +688,14 @@ static int loader_live(struct loader *loader)
 	return r == LOADER_GO_ON ? loader_serve(loader) : r;
 }
 
-int loader_run(int control_fd, uint64_t generation)
+int loader_run(int control_fd, const struct loader_start *start)
 {
 	struct loader *loader = calloc(1, sizeof(*loader));
+	int r = LOADER_GO_ON;
 
 	if (!loader)
 		return loader_fail("start", "out of memory");
-	loader->generation = generation;
+	loader->generation = start->generation;
 	loader->chan.fd = control_fd;
 	loader->lane = (struct lane)LANE_NULL;
 	loader->secrets = (struct secrets)SECRETS_NULL;
@@ -632,6 +704,8 @@ int loader_run(int control_fd, uint64_t generation)
 	loader->message = calloc(1, sizeof(*loader->message));
 	if (!loader->message)
 		return loader_fail("start", "out of memory");
+	if (start->engine)
+		r = loader_be_spare(loader, start);
 	/* Nothing is freed on the way out: the process is the cleanup. */
-	return loader_live(loader);
+	return r == LOADER_GO_ON ? loader_live(loader) : r;
 }

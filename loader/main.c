@@ -9,24 +9,21 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "loader/loader.h"
-#include "shared/cleanup.h"
+#include "loader/memory.h"
 #include "shared/log.h"
 #include "shared/proto.h"
 
-/* Under memory pressure a loader goes before the supervisor, which can build it again. */
-#define MAIN_OOM_SCORE_ADJ "500"
-
 struct arguments {
 	uint64_t parent;
-	uint64_t generation;
+	struct loader_start start;
 };
 
 static int read_number(const char *text, uint64_t *ret_number)
@@ -46,6 +43,8 @@ static int usage(FILE *stream)
 {
 	(void)fprintf(stream, "usage: moult-loader --parent=PID --generation=NUMBER "
 	                      "[--model=NAME]\n"
+	                      "       moult-loader --parent=PID --spare=ENGINE "
+	                      "--engine-dir=DIRECTORY\n"
 	                      "moultd starts it; see moult-loader(8).\n");
 	return stream == stdout ? PROTO_EXIT_OK : PROTO_EXIT_CONFIG;
 }
@@ -57,10 +56,13 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
 		{ "parent", required_argument, NULL, 'p' },
 		{ "generation", required_argument, NULL, 'g' },
 		{ "model", required_argument, NULL, 'm' },
+		{ "spare", required_argument, NULL, 's' },
+		{ "engine-dir", required_argument, NULL, 'd' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
+	bool is_spare;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
@@ -73,10 +75,17 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
 		}
 		if (option == '?' ||
 		    (option == 'p' && read_number(optarg, &arguments->parent) < 0) ||
-		    (option == 'g' && read_number(optarg, &arguments->generation) < 0))
+		    (option == 'g' &&
+		     read_number(optarg, &arguments->start.generation) < 0))
 			return usage(stderr);
+		if (option == 's')
+			arguments->start.engine = optarg;
+		if (option == 'd')
+			arguments->start.engine_dir = optarg;
 	}
-	if (optind != argc || arguments->parent == 0 || arguments->generation == 0)
+	is_spare = arguments->start.engine && arguments->start.engine_dir;
+	if (optind != argc || arguments->parent == 0 ||
+	    (arguments->start.generation == 0) != is_spare)
 		return usage(stderr);
 	return -1;
 }
@@ -89,17 +98,10 @@ static void reset_signals(void)
 	/* SIGKILL, SIGSTOP and glibc's own refuse: nothing to reset there. */
 	for (int number = 1; number < NSIG; number++)
 		(void)sigaction(number, &action, NULL);
+	/* Too large a file is an error that can be told, and no end. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-static void offer_to_oom_killer(void)
-{
-	CLOSE_FD int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-
-	/* Best effort: without it only the order of dying is worse. */
-	if (fd >= 0 && write(fd, MAIN_OOM_SCORE_ADJ, strlen(MAIN_OOM_SCORE_ADJ)) < 0)
-		return;
 }
 
 static bool is_control_channel(int fd)
@@ -124,7 +126,7 @@ int main(int argc, char **argv)
 		return PROTO_EXIT_ORPHAN;
 	(void)close_range(PROTO_CONTROL_FD + 1, ~0U, 0);
 	reset_signals();
-	offer_to_oom_killer();
+	memory_offer(arguments.start.engine ? MEMORY_OFFER_SPARE : MEMORY_OFFER_LOADER);
 	log_init(LOG_LEVEL_NOTICE);
 	if (!is_control_channel(PROTO_CONTROL_FD)) {
 		log_event(LOG_LEVEL_ERR, "no_control_channel",
@@ -134,5 +136,5 @@ int main(int argc, char **argv)
 	}
 	/* No destructors: a framework's own may hang or crash, and the process is the
 	 * cleanup. */
-	_exit(loader_run(PROTO_CONTROL_FD, arguments.generation));
+	_exit(loader_run(PROTO_CONTROL_FD, &arguments.start));
 }

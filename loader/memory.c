@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "loader/memory.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
 
 void memory_measure(struct memory_use *ret_use)
 {
@@ -21,4 +26,12 @@ void memory_measure(struct memory_use *ret_use)
 			ret_use->anon_bytes = kib * 1024;
 	}
 	(void)fclose(file);
+}
+
+void memory_offer(const char *score_adj)
+{
+	CLOSE_FD int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, score_adj, strlen(score_adj)) < 0)
+		return;
 }

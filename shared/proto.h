@@ -10,6 +10,8 @@
  * allowed, malformed, or of another generation gets the loader killed.
  *
  *	supervisor                      loader
+ *	    <-- HELLO {"build"}            a spare alone, generation 0: it waits for TAKE
+ *	    --> TAKE                       the spare becomes the loader of this generation
  *	    <-- HELLO {"build"}            it runs and speaks this version
  *	    --> LOAD {model...} + fds      libraries, weights in host memory
  *	    <-- STAGED {"weights_sha256","weights_bytes","private"}
@@ -20,6 +22,9 @@
  *	    --> QUIT                       free everything, then exit 0
  *	    <-- BYE {memory}
  *	    <-- REFUSED {"code","reason"}  at any time before READY; it then exits
+ *
+ * A spare is a loader that was started ahead, for an engine and not for a generation. It has
+ * opened the engine's library before its first HELLO, and knows nothing else.
  *
  * Weights: LOAD's "weights" says what is to be done with the model file. "private": read it
  * into memory of its own. "fill": copy it into the store, a memfd as large as the file, and
@@ -59,6 +64,10 @@
 #define PROTO_FDS_MAX     (8 + PROTO_CHUNKS_MAX)
 #define PROTO_LEASES_MAX  4096
 
+/* An engine is the file PREFIX NAME SUFFIX in the engine directory. */
+#define PROTO_ENGINE_PREFIX "moult-engine-"
+#define PROTO_ENGINE_SUFFIX ".so"
+
 /* Golden requests of a model: the supervisor records no more than a loader takes. */
 #define PROTO_GOLDEN_MAX    256
 #define PROTO_GOLDEN_SUFFIX ".json"
@@ -67,6 +76,7 @@ enum proto_type {
 	PROTO_LOAD = 1,
 	PROTO_COMMIT = 2,
 	PROTO_QUIT = 3,
+	PROTO_TAKE = 4,
 
 	PROTO_HELLO = 16,
 	PROTO_STAGED = 17,

@@ -178,6 +178,16 @@ static int child_do_spawn(pid_t *ret_pid, char *const argv[], int control_fd, in
 	return r;
 }
 
+static void child_watch(struct child *child)
+{
+	ev_io_init(&child->exit_io, child_on_exit, child->pidfd, EV_READ);
+	child->exit_io.data = child;
+	ev_io_start(child->loop, &child->exit_io);
+	ev_io_init(&child->log_io, child_on_log, child->log_fd, EV_READ);
+	child->log_io.data = child;
+	ev_io_start(child->loop, &child->log_io);
+}
+
 int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
                 int control_fd, const struct child_listener *listener, struct err *err)
 {
@@ -211,13 +221,23 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 	child->loop = loop;
 	child->listener = listener;
 	child->log_fd = take_fd(&log_read);
-	ev_io_init(&child->exit_io, child_on_exit, child->pidfd, EV_READ);
-	child->exit_io.data = child;
-	ev_io_start(loop, &child->exit_io);
-	ev_io_init(&child->log_io, child_on_log, child->log_fd, EV_READ);
-	child->log_io.data = child;
-	ev_io_start(loop, &child->log_io);
+	child_watch(child);
 	return 0;
+}
+
+void child_move(struct child *to, struct child *from,
+                const struct child_listener *listener)
+{
+	bool has_log = ev_is_active(&from->log_io); /* it ends when the child closes it */
+
+	ev_io_stop(from->loop, &from->exit_io);
+	ev_io_stop(from->loop, &from->log_io);
+	*to = *from;
+	*from = (struct child){ .pidfd = -1, .log_fd = -1 };
+	to->listener = listener;
+	child_watch(to);
+	if (!has_log)
+		ev_io_stop(to->loop, &to->log_io);
 }
 
 void child_signal(struct child *child, int signal)

@@ -45,6 +45,10 @@ struct child {
 int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
                 int control_fd, const struct child_listener *listener, struct err *err);
 
+/* @to takes over what @from has; @listener gets its news from now on. */
+void child_move(struct child *to, struct child *from,
+                const struct child_listener *listener);
+
 /* Sends @signal through the pidfd: never hits a recycled pid. */
 void child_signal(struct child *child, int signal);
 

@@ -99,6 +99,7 @@ struct config_model {
 	bool watch_model_file;
 	bool keep_good;
 	bool keep_secrets;
+	bool spare;
 	uint32_t max_held; /* requests that may wait */
 	uint64_t max_held_bytes;
 	uint64_t poison_memory_ns; /* 0: bodies that end loaders are not remembered */

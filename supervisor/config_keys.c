@@ -258,7 +258,9 @@ static const struct config_key model_keys[] = {
 		.max = 64 * GIB,
 		.fallback = "64M",
 		.help = "Memory in which a loader puts its answers, rounded down to a "
-			"power of two.",
+			"power of two.\n"
+			"When answers that clients do not read fill it and requests wait, "
+			"clients that have taken longer than two seconds are cut off.",
 	},
 	{
 		.name = "share",
@@ -293,6 +295,9 @@ static const struct config_key model_keys[] = {
 			"has its own too, and\n"
 			".Ic moultctl status\n"
 			"says why.\n"
+			"Of models that load a file at the same moment one makes the "
+			"copy and the others wait for it; those that serve nobody wait "
+			"no longer than 20 seconds while it does not grow.\n"
 			"Models of one file that are to leave it for another need room "
 			"for both copies: neither can let go of the old one alone.",
 	},
@@ -504,6 +509,27 @@ static const struct config_key model_keys[] = {
 			".Cm death_limit .",
 	},
 	{
+		.name = "spare",
+		.type = CONFIG_TYPE_BOOL,
+		.class = CONFIG_LIVE,
+		AT(config_model, spare),
+		.fallback = "no",
+		.help = "Keep a loader ready that has opened the engine's libraries, and "
+			"use it when nobody serves this model: a loader that died is "
+			"replaced sooner by the time that opening them takes.\n"
+			"There is one for each engine, shared by all models that ask for "
+			"it; another one is started a second after it was used, at idle "
+			"priority.\n"
+			"It holds no model, no secret and no device.\n"
+			"It counts on the memory of\n"
+			".Cm [device host] ,\n"
+			"and makes room for a reload that needs it.\n"
+			"Libraries that read the environment when they are opened do not "
+			"see what\n"
+			".Cm option.secrets_env\n"
+			"puts there.",
+	},
+	{
 		.name = "keep_good",
 		.type = CONFIG_TYPE_BOOL,
 		.class = CONFIG_LIVE,
@@ -610,7 +636,9 @@ static const struct config_key model_keys[] = {
 		.max = 64 * GIB,
 		.fallback = "256M",
 		.help = "Memory for requests that wait or are being answered, rounded "
-			"down to a power of two.",
+			"down to a power of two.\n"
+			"Bodies that are announced and have not come yet take half of it "
+			"at most; others get their room as they come.",
 	},
 	{
 		.name = "max_body",

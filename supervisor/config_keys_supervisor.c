@@ -86,7 +86,10 @@ static const struct config_key supervisor_keys[] = {
 			"then those whose headers have been due for longest, with "
 			"status 503.\n"
 			"One that has sent the headers of a request is never closed for "
-			"another; when all have, more wait to be accepted.",
+			"another; when all have, more wait to be accepted.\n"
+			"A quarter of the descriptors that\n"
+			".Xr moultd 8\n"
+			"may open (RLIMIT_NOFILE) is never used for connections.",
 	},
 	{
 		.name = "connection_memory",

@@ -117,6 +117,38 @@ static void print_cell(FILE *out, const char *text, int width)
 	(void)fprintf(out, "%*s", bytes < width ? width - bytes : 0, "");
 }
 
+static void print_spares(FILE *out, const json_t *spares)
+{
+	const json_t *spare;
+	size_t i;
+
+	json_array_foreach(spares, i, spare)
+	{
+		const char *engine = text_of(spare, "engine");
+		const char *state = text_of(spare, "state");
+		const char *error = text_of(spare, "last_error");
+		char bytes[CELL_MAX];
+
+		print_bytes(bytes, sizeof(bytes),
+		            json_number_value(json_object_get(spare, "anon_bytes")));
+		(void)fputs("spare loader of engine ", out);
+		ctl_print_text(out, engine ? engine : "?");
+		(void)fputs(": ", out);
+		ctl_print_text(out, state ? state : "?");
+		(void)fprintf(
+			out, ", pid %lld, %s, taken %lld times, lost %lld times",
+			(long long)json_integer_value(json_object_get(spare, "pid")),
+			bytes,
+			(long long)json_integer_value(json_object_get(spare, "taken")),
+			(long long)json_integer_value(json_object_get(spare, "lost")));
+		if (error) {
+			(void)fputs("; last error: ", out);
+			ctl_print_text(out, error);
+		}
+		(void)fputc('\n', out);
+	}
+}
+
 /* "cuda:0 (GPU-...): 320.0 MiB of 448.0 MiB in use, 64.0 MiB by loaders" */
 static void print_device(FILE *out, json_t *device)
 {
@@ -168,6 +200,7 @@ void ctl_print_supervisor(FILE *out, json_t *supervisor)
 		(void)fprintf(out, ", up for %s", text);
 	}
 	(void)fputc('\n', out);
+	print_spares(out, json_object_get(supervisor, "spares"));
 	if (config_error) {
 		(void)fprintf(out,
 		              "configuration refused, the last good one%s is in use: ",
@@ -590,6 +623,8 @@ void ctl_print_receipt(FILE *out, json_t *receipt)
 		print_field(out, "  reason    ", receipt, "reason");
 		(void)fputc('\n', out);
 	}
+	if (json_is_true(json_object_get(receipt, "spare")))
+		(void)fputs("  spare     the loader had been started ahead\n", out);
 	if (golden > 0)
 		(void)fprintf(out, "  golden    %lld requests answered as expected\n",
 		              (long long)golden);

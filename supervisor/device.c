@@ -57,6 +57,7 @@ struct device_room device_room_seen(struct device *device)
 	};
 	struct device_use *use;
 	uint64_t claimed_bytes = 0;
+	uint64_t leaving_bytes = 0;
 
 	device_note(device);
 	room.available_bytes = device->ops->available(device);
@@ -65,10 +66,16 @@ struct device_room device_room_seen(struct device *device)
 		                           ? use->claim_bytes - use->now_bytes
 		                           : 0;
 
+		if (use->is_leaving) {
+			leaving_bytes += use->now_bytes;
+			continue;
+		}
 		room.used_bytes += use->now_bytes + missing;
 		claimed_bytes += missing;
 	}
 	/* The machine does not know yet of what is only claimed. */
+	if (room.available_bytes != UINT64_MAX)
+		room.available_bytes += leaving_bytes;
 	if (room.available_bytes != UINT64_MAX)
 		room.available_bytes -= claimed_bytes < room.available_bytes
 		                                ? claimed_bytes
@@ -80,4 +87,18 @@ struct device_room device_room(struct device *device)
 {
 	(void)device_measure(device);
 	return device_room_seen(device);
+}
+
+bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes)
+{
+	struct device_room room = device_room(device);
+	uint64_t used_bytes =
+		room.used_bytes > coming_bytes ? room.used_bytes - coming_bytes : 0;
+	uint64_t free_bytes =
+		room.budget_bytes > used_bytes ? room.budget_bytes - used_bytes : 0;
+
+	if (room.available_bytes != UINT64_MAX &&
+	    room.available_bytes + coming_bytes < free_bytes)
+		free_bytes = room.available_bytes + coming_bytes;
+	return free_bytes >= need_bytes && free_bytes - need_bytes >= room.reserve_bytes;
 }

@@ -30,6 +30,7 @@ struct device_use {
 	struct device *device; /* NULL: not registered */
 	pid_t pid;             /* 0: memory without a process */
 	int fd;                /* that memory's, borrowed; -1 on a GPU */
+	bool is_leaving;       /* killed: what it holds counts as free already */
 	uint64_t claim_bytes;  /* 0: it holds what it will hold */
 	uint64_t now_bytes;    /* as of the last device_measure() */
 	uint64_t peak_bytes;   /* most that was ever measured */
@@ -122,6 +123,8 @@ void device_note_placed(struct device_use *use);
 bool device_measure(struct device *device);
 /* The same and sums up. */
 struct device_room device_room(struct device *device);
+/* Room for @need_bytes more, once @coming_bytes are given back; the reserve stays free. */
+bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes);
 /* Sums up what is known: for somebody who looks on, and waits for nothing. */
 struct device_room device_room_seen(struct device *device);
 struct device_figures device_figures(const struct device *device);

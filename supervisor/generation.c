@@ -15,9 +15,12 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/cgroup.h"
+#include "supervisor/spare.h"
 
 /* An exec and a handshake: more means that the machine is in trouble. */
 #define GENERATION_SPAWN_NS (10 * CLOCK_NS_PER_SEC)
+/* A spare has only to wake up: one that does not is no help. */
+#define GENERATION_SPARE_NS (CLOCK_NS_PER_SEC / 2)
 /* After SIGTERM, and for a refused loader to exit by itself. */
 #define GENERATION_TERM_NS (2 * CLOCK_NS_PER_SEC)
 /* A process that outlives SIGKILL this long is stuck in the kernel. */
@@ -27,9 +30,17 @@
 /* How often leases are looked at for progress, per stall timeout. */
 #define GENERATION_STALL_LOOKS 4
 
+/* The loader was a spare and has not said yet that it is this generation's. */
+static bool generation_is_untried(const struct generation *generation)
+{
+	return generation->spares && generation->state == GENERATION_SPAWNED;
+}
+
 static void generation_set_deadline(struct generation *generation)
 {
-	uint64_t ns = generation->deadlines_ns[generation->state];
+	uint64_t ns = generation_is_untried(generation)
+	                      ? GENERATION_SPARE_NS
+	                      : generation->deadlines_ns[generation->state];
 
 	ev_timer_stop(generation->loop, &generation->deadline);
 	if (ns == 0 || ns == CLOCK_NEVER)
@@ -38,9 +49,15 @@ static void generation_set_deadline(struct generation *generation)
 	ev_timer_start(generation->loop, &generation->deadline);
 }
 
+static void generation_replace_spare(struct generation *generation, const char *why);
+
 static void generation_fail(struct generation *generation, enum generation_event event,
                             const char *text)
 {
+	if (generation_is_untried(generation)) {
+		generation_replace_spare(generation, text);
+		return;
+	}
 	/* The first reason is the cause; what follows are consequences. */
 	if (generation->failure.text[0] == '\0')
 		(void)err_set(&generation->failure, 0, "%s", text);
@@ -233,6 +250,10 @@ static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int re
 
 	(void)loop;
 	(void)revents;
+	if (generation_is_untried(generation)) {
+		generation_replace_spare(generation, "it does not answer");
+		return;
+	}
 	(void)snprintf(text, sizeof(text), "still %s after %.1f s",
 	               generation_state_name(generation->state),
 	               (double)generation->deadlines_ns[generation->state] / 1e9);
@@ -523,10 +544,16 @@ static void generation_on_exit(void *context, int status)
 	/* Messages that it sent before it died come first: REFUSED has the reason. */
 	if (ev_is_active(&generation->chan_io))
 		generation_on_chan(generation->loop, &generation->chan_io, EV_READ);
+	(void)child_describe(status, text, sizeof(text));
+	if (generation_is_untried(generation)) {
+		generation_replace_spare(generation, text);
+		return;
+	}
+	if (generation->child.pid != 0 || generation_is_over(generation))
+		return; /* a message of the spare has had it replaced just now */
 	is_expected = generation->state == GENERATION_STOPPING && status == 0;
 	generation->exit_status = status;
 	generation->was_oom_victim = generation_is_oom_victim(generation, status);
-	(void)child_describe(status, text, sizeof(text));
 	if (!is_expected && generation->failure.text[0] == '\0')
 		generation_explain_exit(generation, text);
 	if (WIFEXITED(status) && (WEXITSTATUS(status) == PROTO_EXIT_CONFIG ||
@@ -575,14 +602,9 @@ static void generation_set_deadlines(struct generation *generation,
 	generation->stall_timeout_ns = section->stall_timeout_ns;
 }
 
-static int generation_spawn(struct generation *generation, const struct config *config,
-                            struct err *err)
+static int generation_spawn(struct generation *generation, struct err *err)
 {
-	static const struct child_listener template = {
-		.on_exit = generation_on_exit,
-		.on_line = generation_on_line,
-	};
-	struct child_listener *listener;
+	const struct config *config = generation->inputs->config;
 	CLOSE_FD int theirs = -1;
 	char parent[32];
 	char model[CONFIG_NAME_MAX + 16];
@@ -597,19 +619,78 @@ static int generation_spawn(struct generation *generation, const struct config *
 	r = chan_pair(&generation->chan, &theirs);
 	if (r < 0)
 		return err_set(err, r, "no control channel: %s", strerror(-r));
-	listener = &generation->child_listener;
-	*listener = template;
-	listener->context = generation;
-	return child_spawn(&generation->child, generation->loop, argv, theirs, listener,
-	                   err);
+	return child_spawn(&generation->child, generation->loop, argv, theirs,
+	                   &generation->child_listener, err);
 }
 
-static void generation_watch(struct generation *generation)
+static bool generation_take_spare(struct generation *generation, struct spares *spares)
 {
+	if (!spares || !spares_take(spares, generation->inputs, generation->number,
+	                            &generation->child, &generation->child_listener,
+	                            &generation->chan))
+		return false;
+	generation->spares = spares;
+	log_event(LOG_LEVEL_INFO, "spare_taken", "model=%s gen=%llu pid=%d",
+	          generation->model, (unsigned long long)generation->number,
+	          (int)generation->child.pid);
+	return true;
+}
+
+/* Where its process counts, and with what before that is there. */
+struct generation_place {
+	struct device *device;
+	uint64_t claim_bytes;
+	struct device *gpu; /* or NULL */
+	uint64_t gpu_claim_bytes;
+};
+
+/* There is a process: it counts, is listened to, and has a deadline. */
+static void generation_begin(struct generation *generation,
+                             const struct generation_place *place)
+{
+	generation->pid = generation->child.pid;
+	device_add(place->device, &generation->use, generation->pid, place->claim_bytes);
+	if (place->gpu)
+		device_add(place->gpu, &generation->gpu_use, generation->pid,
+		           place->gpu_claim_bytes);
 	ev_io_init(&generation->chan_io, generation_on_chan, generation->chan.fd,
 	           EV_READ);
 	generation->chan_io.data = generation;
 	ev_io_start(generation->loop, &generation->chan_io);
+	generation_set_deadline(generation);
+}
+
+/* Whatever is wrong with a spare costs its own life, and the generation only the time that
+ * an ordinary loader takes to start. */
+static void generation_replace_spare(struct generation *generation, const char *why)
+{
+	const struct generation_place place = {
+		.device = generation->use.device,
+		.claim_bytes = generation->use.claim_bytes,
+		.gpu = generation->gpu_use.device,
+		.gpu_claim_bytes = generation->gpu_use.claim_bytes,
+	};
+	struct spares *spares = generation->spares;
+	struct err err = ERR_NULL;
+
+	log_event(LOG_LEVEL_WARNING, "spare_useless",
+	          "model=%s gen=%llu pid=%d reason=%s action=\"starting a loader\"",
+	          generation->model, (unsigned long long)generation->number,
+	          (int)generation->pid, LOG_QUOTED(why));
+	ev_io_stop(generation->loop, &generation->chan_io);
+	chan_fini(&generation->chan);
+	device_remove(&generation->use);
+	device_remove(&generation->gpu_use);
+	generation->spares = NULL;
+	spares_return(spares, generation->inputs->section->engine, &generation->child);
+	if (generation_spawn(generation, &err) == 0)
+		generation_begin(generation, &place);
+	else
+		generation_fail(generation, GENERATION_EV_EXITED, err.text);
+}
+
+static void generation_watch(struct generation *generation)
+{
 	ev_io_init(&generation->bell_io, generation_on_bell,
 	           lane_bell_fd(generation->lane), EV_READ);
 	generation->bell_io.data = generation;
@@ -630,6 +711,12 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
                    const struct generation_listener *listener, struct err *err)
 {
 	const struct config_model *section = start->inputs->section;
+	const struct generation_place place = {
+		.device = start->device,
+		.claim_bytes = start->claim_bytes,
+		.gpu = start->gpu,
+		.gpu_claim_bytes = start->gpu_claim_bytes,
+	};
 	struct config_manner manner = start->manner;
 	struct generation *generation;
 	int r;
@@ -648,6 +735,11 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->inputs = inputs_ref(start->inputs);
 	generation->copy = store_copy_ref(start->copy);
 	generation->is_lean = start->manner.is_lean;
+	generation->child_listener = (struct child_listener){
+		.on_exit = generation_on_exit,
+		.on_line = generation_on_line,
+		.context = generation,
+	};
 	generation_set_deadlines(generation, section);
 	ev_timer_init(&generation->deadline, generation_on_deadline, 0., 0.);
 	generation->deadline.data = generation;
@@ -662,21 +754,16 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 		             section->leases, section->response_arena_bytes);
 	if (r < 0)
 		(void)err_set(err, r, "no resources for a generation: %s", strerror(-r));
-	else
-		r = generation_spawn(generation, start->inputs->config, err);
+	else if (!generation_take_spare(generation, start->spares))
+		r = generation_spawn(generation, err);
 	if (r < 0) {
 		generation_free(generation);
 		return r;
 	}
-	generation->pid = generation->child.pid;
 	generation->oom_kills = cgroup_memory_read().oom_kills;
-	device_add(start->device, &generation->use, generation->pid, start->claim_bytes);
-	if (start->gpu)
-		device_add(start->gpu, &generation->gpu_use, generation->pid,
-		           start->gpu_claim_bytes);
 	generation->state = GENERATION_SPAWNED;
 	generation->entered_ns[GENERATION_SPAWNED] = clock_now_ns();
-	generation_set_deadline(generation);
+	generation_begin(generation, &place);
 	generation_watch(generation);
 	*ret_generation = generation;
 	return 0;

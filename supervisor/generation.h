@@ -74,6 +74,7 @@ enum generation_state generation_next(enum generation_state state,
                                       enum generation_event event);
 
 struct generation;
+struct spares;
 
 struct generation_listener {
 	/* After a change of state, and after its side effects. At DEAD the listener may
@@ -140,6 +141,7 @@ struct generation {
 	char *load_payload;                          /* until LOAD is sent */
 	struct inputs *inputs;                       /* a reference */
 	struct store_copy *copy;   /* of the weights: a reference; NULL: it has its own */
+	struct spares *spares;     /* where its loader came from; NULL: started for it */
 	bool is_lean;              /* holds no copy of the model before COMMIT */
 	struct device_use use;     /* of main memory, until it is reaped */
 	struct device_use gpu_use; /* of its GPU, until DEAD */
@@ -165,6 +167,7 @@ struct generation_start {
 	struct device *device;
 	struct store_copy *copy; /* of the weights: another reference is taken; or NULL */
 	uint64_t claim_bytes;    /* of @device, until it is ACTIVE */
+	struct spares *spares;   /* one of them may be taken; NULL: none may */
 	struct device *gpu;      /* that the model computes on; or NULL */
 	uint64_t gpu_claim_bytes;
 	struct queue *queue;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,6 +31,11 @@
 /* While draining: for the request that may be on its way over an idle connection, so that
  * it is answered and the client told to go, not cut off. */
 #define HTTP_DRAIN_IDLE_NS CLOCK_NS_PER_SEC
+
+/* A loader, moultctl, a file: this part of the descriptors is not for connections. */
+#define HTTP_FDS_KEPT_PART 4
+/* Until a listener that found no descriptor is looked after. */
+#define HTTP_DEAF_S 0.5
 
 /* The daemon on the loop */
 
@@ -189,12 +195,47 @@ static void http_on_panic(void *context, const char *file, unsigned int line,
 static void http_on_log(void *context, const char *format, va_list args)
 	__attribute__((format(printf, 2, 0)));
 
+/* Without a descriptor for a client libmicrohttpd stops listening until one of its connections
+ * ends, however long that takes: here one does. */
+static void http_on_deaf(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	const struct sockaddr nobody = { .sa_family = AF_UNIX };
+	struct http *http = timer->data;
+	CLOSE_FD int theirs = -1;
+	int fds[2];
+
+	(void)revents;
+	if (http->is_draining) {
+		ev_timer_stop(loop, timer);
+		return;
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+		return; /* none yet */
+	theirs = fds[1];
+	/* It takes the other end, also when it fails. */
+	(void)MHD_add_connection(http->daemon, fds[0], &nobody, sizeof(nobody));
+	ev_timer_stop(loop, timer);
+	http->must_run = true;
+}
+
+static void http_say_deaf(struct http *http)
+{
+	if (ev_is_active(&http->deaf))
+		return;
+	log_event(LOG_LEVEL_WARNING, "http_no_descriptors",
+	          "connections=%u action=\"clients wait to be accepted\"",
+	          http->n_connections);
+	ev_timer_start(http->loop, &http->deaf);
+}
+
 /* Mostly about what single clients do. */
 static void http_on_log(void *context, const char *format, va_list args)
 {
+	struct http *http = context;
 	char text[256];
 
-	(void)context;
+	if (strstr(format, "resource limit"))
+		http_say_deaf(http);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	text[strcspn(text, "\n")] = '\0';
 	log_event(LOG_LEVEL_DEBUG, "http_library", "text=%s", LOG_QUOTED(text));
@@ -227,12 +268,31 @@ void http_set_config(struct http *http, const struct config *config)
 	http_deadline_touch(http);
 }
 
+/* Clients that want nothing must leave descriptors for what serves the others. */
+static unsigned int http_max_connections(const struct config *config)
+{
+	struct rlimit limit;
+	rlim_t most;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return config->max_connections;
+	most = limit.rlim_cur - limit.rlim_cur / HTTP_FDS_KEPT_PART;
+	if (config->max_connections <= most)
+		return config->max_connections;
+	log_event(LOG_LEVEL_WARNING, "http_limited",
+	          "max_connections=%u connections=%llu descriptors=%llu action=\"raise "
+	          "LimitNOFILE= or ulimit -n\"",
+	          config->max_connections, (unsigned long long)most,
+	          (unsigned long long)limit.rlim_cur);
+	return (unsigned int)(most > 1 ? most : 1);
+}
+
 static int http_start_daemon(struct http *http, const struct config *config,
                              int listen_fd)
 {
 	const struct MHD_OptionItem options[] = {
 		{ MHD_OPTION_LISTEN_SOCKET, listen_fd, NULL },
-		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)config->max_connections, NULL },
+		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)http->max_connections, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		  (intptr_t)config->connection_memory_bytes, NULL },
 		{ MHD_OPTION_END, 0, NULL },
@@ -242,7 +302,7 @@ static int http_start_daemon(struct http *http, const struct config *config,
 		MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
 	                                 MHD_USE_ERROR_LOG,
 	                         0, NULL, NULL, http_conn_handle, http,
-	                         MHD_OPTION_EXTERNAL_LOGGER, http_on_log, NULL,
+	                         MHD_OPTION_EXTERNAL_LOGGER, http_on_log, http,
 	                         MHD_OPTION_ARRAY, options, MHD_OPTION_NOTIFY_CONNECTION,
 	                         http_on_connection, http, MHD_OPTION_NOTIFY_COMPLETED,
 	                         http_conn_on_completed, http,
@@ -265,6 +325,8 @@ static void http_start_watchers(struct http *http)
 	http->prepare.data = http;
 	ev_prepare_start(http->loop, &http->prepare);
 	ev_idle_init(&http->again, http_on_again);
+	ev_timer_init(&http->deaf, http_on_deaf, HTTP_DEAF_S, HTTP_DEAF_S);
+	http->deaf.data = http;
 	/* The first run puts the listener into libmicrohttpd's epoll set. */
 	http->must_run = true;
 }
@@ -282,7 +344,7 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 	}
 	http->loop = loop;
 	http->models = *models;
-	http->max_connections = config->max_connections;
+	http->max_connections = http_max_connections(config);
 	http_deadline_init(http);
 	http_set_config(http, config);
 	MHD_set_panic_func(http_on_panic, NULL);
@@ -335,6 +397,8 @@ void http_free(struct http *http)
 	ev_io_stop(http->loop, &http->daemon_io);
 	ev_io_stop(http->loop, &http->gone_io);
 	ev_timer_stop(http->loop, &http->sweep);
+	ev_timer_stop(http->loop, &http->readers);
+	ev_timer_stop(http->loop, &http->deaf);
 	ev_prepare_stop(http->loop, &http->prepare);
 	ev_idle_stop(http->loop, &http->again);
 	close_fd(&http->gone_fd);

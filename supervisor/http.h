@@ -22,6 +22,7 @@
 #include "supervisor/model.h"
 
 struct http;
+struct spare_counts;
 
 /* How the endpoint sees the models. */
 struct http_models {
@@ -30,6 +31,8 @@ struct http_models {
 	struct model *(*at)(void *context, size_t i);
 	/* What the configuration files say now is not in use. */
 	bool (*is_config_refused)(void *context);
+	/* i-th kind of spare loader, or false at the end. */
+	bool (*spare_at)(void *context, size_t i, struct spare_counts *ret_counts);
 	struct devices *devices; /* that they share */
 	void *context;
 };

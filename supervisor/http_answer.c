@@ -50,6 +50,7 @@ static enum MHD_Result http_queue(struct http_conn *conn, unsigned int status,
 		http_add(response, MHD_HTTP_HEADER_CONNECTION, "close");
 	http_count(conn->http, status);
 	http_conn_enter(conn, HTTP_PHASE_SEND);
+	http_deadline_watch_reader(conn);
 	conn->http->has_output = true;
 	result = MHD_queue_response(conn->connection, status, response);
 	MHD_destroy_response(response);
@@ -222,6 +223,8 @@ static ssize_t http_on_read(void *context, uint64_t position, char *buffer, size
 			}
 			/* Each part has its own time to be sent. */
 			http_conn_enter(conn, HTTP_PHASE_SEND);
+			conn->lane = part->lane;
+			http_deadline_watch_reader(conn);
 		}
 		bytes = part->body_bytes - conn->part_sent;
 		if (bytes > 0) {
@@ -232,6 +235,7 @@ static ssize_t http_on_read(void *context, uint64_t position, char *buffer, size
 			return (ssize_t)bytes;
 		}
 		is_last = part->is_last;
+		conn->lane = NULL;
 		request_part_free(part);
 		conn->part = NULL;
 		if (is_last)
@@ -249,6 +253,7 @@ static enum MHD_Result http_answer_stream(struct http_conn *conn,
 
 	conn->part = part;
 	conn->part_sent = 0;
+	conn->lane = part->lane;
 	if (!response)
 		return MHD_NO;
 	http_add_head(response, conn->request);
@@ -273,6 +278,7 @@ enum MHD_Result http_answer_request(struct http_conn *conn)
 		return MHD_NO;
 	}
 	http_add_head(response, request);
+	conn->lane = part->lane;
 	conn->request = NULL;
 	request_release(request);
 	return http_queue(conn, status, response);

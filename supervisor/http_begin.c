@@ -126,7 +126,8 @@ static enum MHD_Result http_head_on_field(void *context, enum MHD_ValueKind kind
 }
 
 /* Where the body ends must be beyond doubt, or the next request could be part of it. */
-static bool http_head_is_good(struct http_conn *conn, const struct http_head *head)
+static bool http_head_is_good(struct http_conn *conn, const struct http_head *head,
+                              bool is_old)
 {
 	if (head->is_chunked && head->n_lengths > 0)
 		(void)request_refuse(&conn->refusal, 400, 0,
@@ -135,6 +136,10 @@ static bool http_head_is_good(struct http_conn *conn, const struct http_head *he
 	else if (head->is_bad_encoding)
 		(void)request_refuse(&conn->refusal, 400, 0,
 		                     "Transfer-Encoding can only be chunked");
+	else if (head->is_chunked && is_old)
+		(void)request_refuse(&conn->refusal, 400, 0,
+		                     "HTTP/1.0 has no Transfer-Encoding; send "
+		                     "Content-Length");
 	else if (head->n_lengths > 1)
 		(void)request_refuse(&conn->refusal, 400, 0,
 		                     "the request has more than one Content-Length");
@@ -285,8 +290,10 @@ static enum MHD_Result http_begin_infer(struct http_conn *conn, const char *meth
 	return MHD_YES;
 }
 
-enum MHD_Result http_begin(struct http_conn *conn, const char *method)
+enum MHD_Result http_begin(struct http_conn *conn, const char *method,
+                           const char *version)
 {
+	bool is_old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
 	bool is_post = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
 	bool is_get = strcmp(method, MHD_HTTP_METHOD_GET) == 0 ||
 	              strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
@@ -304,7 +311,7 @@ enum MHD_Result http_begin(struct http_conn *conn, const char *method)
 	conn->body_bytes = head.is_chunked ? UINT64_MAX : head.length_bytes;
 	conn->has_continue = head.has_continue && conn->body_bytes > 0;
 	conn->route = http_route_parse(conn->target);
-	if (!http_head_is_good(conn, &head))
+	if (!http_head_is_good(conn, &head, is_old))
 		return http_conn_refuse(conn);
 	if (conn->route.kind == HTTP_ROUTE_NONE) {
 		(void)request_refuse(&conn->refusal, 404, 0, "Not Found");

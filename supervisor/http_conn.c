@@ -51,6 +51,7 @@ void http_conn_forget(struct http_conn *conn)
 	request_part_free(conn->part);
 	conn->part = NULL;
 	conn->part_sent = 0;
+	conn->lane = NULL;
 	http_conn_release(conn);
 	conn->has_answer = false;
 	conn->has_continue = false;
@@ -193,7 +194,6 @@ enum MHD_Result http_conn_handle(void *context, struct MHD_Connection *connectio
 	(void)context;
 	(void)connection;
 	(void)url;
-	(void)version;
 	if (!conn)
 		return MHD_NO; /* there was no memory for it */
 	if (*upload_data_size > 0)
@@ -201,7 +201,7 @@ enum MHD_Result http_conn_handle(void *context, struct MHD_Connection *connectio
 	switch (conn->phase) {
 	case HTTP_PHASE_NEW:
 	case HTTP_PHASE_HEAD:
-		return http_begin(conn, method);
+		return http_begin(conn, method, version);
 	case HTTP_PHASE_BODY:
 		return http_conn_submit(conn);
 	case HTTP_PHASE_SWALLOW:

@@ -59,6 +59,8 @@ struct http_conn {
 	struct request *request;   /* ours until request_release() */
 	struct request_part *part; /* of a streamed answer: being sent */
 	size_t part_sent;
+	struct lane *
+		lane; /* in whose arena lies what is being sent: lives as long; or NULL */
 	struct request_refusal refusal; /* status 0: none */
 	const char *allow;              /* for a 405 */
 };
@@ -72,13 +74,15 @@ struct http {
 	unsigned int max_connections;
 	ev_io daemon_io;
 	ev_prepare prepare;
+	ev_timer deaf;   /* libmicrohttpd found no descriptor and does not listen */
 	ev_idle again;   /* makes the loop go round once more */
 	bool must_run;   /* libmicrohttpd has something to do */
 	bool has_output; /* an answer was queued in this run: the next one sends it */
 	uint64_t now_ns; /* of this MHD_run() */
 	int gone_fd;     /* epoll set of all sockets, for clients that leave */
 	ev_io gone_io;
-	ev_timer sweep; /* set for the earliest deadline, or earlier */
+	ev_timer readers; /* active while answers that nobody reads may be in the way */
+	ev_timer sweep;   /* set for the earliest deadline, or earlier */
 	uint64_t sweep_ns;
 	uint64_t timeout_ns[HTTP_PHASE_COUNT];
 	struct http_conn_list phases[HTTP_PHASE_COUNT];
@@ -108,6 +112,10 @@ void http_deadline_touch(struct http *http);
  * had arrived was read. */
 void http_deadline_make_room(struct http *http);
 
+/* @conn's answer is on its way: where clients that do not read theirs keep a loader from
+ * answering others, the one that has taken longest is hung up. */
+void http_deadline_watch_reader(struct http_conn *conn);
+
 /* http_conn.c */
 
 /* The client is gone or must go: gives its request back and lets libmicrohttpd close. */
@@ -136,7 +144,8 @@ void *http_conn_on_line(void *context, const char *uri,
 /* http_begin.c */
 
 /* A head has come. */
-enum MHD_Result http_begin(struct http_conn *conn, const char *method);
+enum MHD_Result http_begin(struct http_conn *conn, const char *method,
+                           const char *version);
 /* The end of a request that the supervisor answers itself has come. */
 enum MHD_Result http_begin_late(struct http_conn *conn);
 

@@ -13,6 +13,7 @@
 
 #include "shared/clock.h"
 #include "supervisor/http_conn.h"
+#include "supervisor/lane.h"
 
 /* Deadlines that are near one another are looked at together. */
 #define HTTP_SWEEP_MIN_NS (100 * CLOCK_NS_PER_MS)
@@ -22,6 +23,9 @@
 #define HTTP_EVICT_NS (100 * CLOCK_NS_PER_MS)
 /* Then those that have been sending a head for longer than a lost packet costs. */
 #define HTTP_EVICT_HEAD_NS (250 * CLOCK_NS_PER_MS)
+/* Answers that are in the way of others have this long to be read. */
+#define HTTP_READER_NS      (2 * CLOCK_NS_PER_SEC)
+#define HTTP_READERS_LOOK_S 0.25
 /* So many at once, as a part of all that may be. */
 #define HTTP_EVICT_PART 16
 
@@ -151,6 +155,38 @@ void http_deadline_make_room(struct http *http)
 	http_deadline_arm(http, http->now_ns + HTTP_EVICT_NS, http->now_ns);
 }
 
+/* One at a time: room for the next answer may be all that it takes. */
+static void http_on_readers(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct http *http = timer->data;
+	struct http_conn *conn;
+	bool is_watched = false;
+
+	(void)revents;
+	http->now_ns = clock_now_ns();
+	TAILQ_FOREACH (conn, &http->phases[HTTP_PHASE_SEND], link) {
+		if (!conn->lane)
+			continue;
+		is_watched = true;
+		if (conn->since_ns + HTTP_READER_NS > http->now_ns ||
+		    !lane_waits_for_readers(conn->lane))
+			continue;
+		http->n_evicted++;
+		http_conn_hang_up(conn);
+		return;
+	}
+	if (!is_watched)
+		ev_timer_stop(loop, timer);
+}
+
+void http_deadline_watch_reader(struct http_conn *conn)
+{
+	struct http *http = conn->http;
+
+	if (conn->lane && !ev_is_active(&http->readers))
+		ev_timer_again(http->loop, &http->readers);
+}
+
 static void http_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct http *http = timer->data;
@@ -187,6 +223,8 @@ void http_deadline_init(struct http *http)
 	http->sweep_ns = CLOCK_NEVER;
 	ev_timer_init(&http->sweep, http_on_sweep, 0., 0.);
 	http->sweep.data = http;
+	ev_timer_init(&http->readers, http_on_readers, 0., HTTP_READERS_LOOK_S);
+	http->readers.data = http;
 }
 
 void http_deadline_touch(struct http *http)

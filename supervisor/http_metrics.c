@@ -9,6 +9,7 @@
 #include "supervisor/http_conn.h"
 #include "supervisor/histogram.h"
 #include "supervisor/http_meta.h"
+#include "supervisor/spare.h"
 
 struct metric {
 	const char *name;
@@ -193,6 +194,45 @@ static void http_metrics_config(FILE *stream, const struct http_models *models)
 	              models->is_config_refused(models->context));
 }
 
+static void http_metrics_spares(FILE *stream, const struct http_models *models)
+{
+	static const struct {
+		const char *name;
+		const char *type;
+		const char *help;
+		size_t offset; /* of the uint64_t in struct spare_counts */
+	} rows[] = {
+		{ "moult_spares_started_total", "counter",
+		  "Loaders that were started ahead.",
+		  offsetof(struct spare_counts, started) },
+		{ "moult_spares_taken_total", "counter", "Those that were taken.",
+		  offsetof(struct spare_counts, taken) },
+		{ "moult_spares_lost_total", "counter", "Those that were of no use.",
+		  offsetof(struct spare_counts, lost) },
+	};
+	static const char ready[] = "moult_spare_ready";
+	struct spare_counts counts;
+
+	if (!models->spare_at(models->context, 0, &counts))
+		return;
+	http_metrics_head(stream, ready, "gauge", "1: a loader waits to be taken.");
+	for (size_t i = 0; models->spare_at(models->context, i, &counts); i++)
+		(void)fprintf(stream, "%s{engine=\"%s\"} %d\n", ready, counts.engine,
+		              counts.is_ready);
+	for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+		http_metrics_head(stream, rows[row].name, rows[row].type, rows[row].help);
+		for (size_t i = 0; models->spare_at(models->context, i, &counts); i++) {
+			const void *start = &counts;
+
+			(void)fprintf(stream, "%s{engine=\"%s\"} %llu\n", rows[row].name,
+			              counts.engine,
+			              (unsigned long long)*(
+					      const uint64_t *)((const char *)start +
+			                                        rows[row].offset));
+		}
+	}
+}
+
 static void http_metrics_of_http(FILE *stream, const struct http *http)
 {
 	const struct {
@@ -244,6 +284,7 @@ char *http_metrics_print(const struct http_models *models, const struct http *ht
 	http_metrics_devices(stream, models);
 	http_metrics_memory(stream, models);
 	http_metrics_config(stream, models);
+	http_metrics_spares(stream, models);
 	http_metrics_of_http(stream, http);
 	if (fclose(stream) != 0) {
 		free(text);

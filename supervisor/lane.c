@@ -13,6 +13,10 @@
 /* A lease is the slot in the low bits and a count that makes it unique above them. */
 #define LANE_SLOT_BITS 16
 
+/* Answers that nobody reads are in the way when they take this part of the arena: blocks
+ * there are powers of two, so up to as much again is lost. */
+#define LANE_UNREAD_PART 2
+
 struct lane_slot {
 	struct request *request; /* NULL: free */
 	uint64_t lease;
@@ -23,8 +27,9 @@ struct lane {
 	uint32_t refs;
 	uint32_t leases;
 	uint32_t n_leased;
-	uint32_t n_suspects; /* of the leases */
-	uint32_t n_parts;    /* taken in and not released yet */
+	uint32_t n_suspects;  /* of the leases */
+	uint32_t n_parts;     /* taken in and not released yet */
+	uint64_t parts_bytes; /* of their bodies */
 	uint64_t generation;
 	uint64_t sequence;
 	struct queue *queue;
@@ -186,11 +191,12 @@ void lane_cancel(struct lane *lane, struct request *request)
 	lane->has_news = true;
 }
 
-void lane_release(struct lane *lane, uint64_t token)
+void lane_release(struct lane *lane, uint64_t token, size_t bytes)
 {
 	struct proto_release release = { .token = token };
 
 	lane->n_parts--;
+	lane->parts_bytes -= bytes;
 	if (lane->is_closed)
 		return;
 	if (ring_push(&lane->release, &release) != 0)
@@ -255,6 +261,7 @@ static int lane_take_in(struct lane *lane, const struct proto_answer *answer)
 	part->body_bytes = answer->body_bytes;
 	part->is_last = answer->flags & PROTO_ANSWER_LAST;
 	lane->n_parts++;
+	lane->parts_bytes += part->body_bytes;
 	slot->is_started = true;
 	if (part->is_last) {
 		slot->request = NULL;
@@ -373,6 +380,12 @@ void lane_visit(const struct lane *lane,
 uint32_t lane_leased(const struct lane *lane)
 {
 	return lane->n_leased;
+}
+
+bool lane_waits_for_readers(const struct lane *lane)
+{
+	return !lane->is_closed && lane->n_leased > 0 &&
+	       lane->parts_bytes > lane->answers.size_bytes / LANE_UNREAD_PART;
 }
 
 uint64_t lane_progress(const struct lane *lane)

@@ -42,8 +42,8 @@ int lane_bell_fd(const struct lane *lane);
 int lane_submit(struct lane *lane, struct request *request);
 /* The client has left. */
 void lane_cancel(struct lane *lane, struct request *request);
-/* A part of an answer has been sent. */
-void lane_release(struct lane *lane, uint64_t token);
+/* A part of an answer, of so many bytes, has been sent. */
+void lane_release(struct lane *lane, uint64_t token, size_t bytes);
 
 /* Takes in all answers there are and delivers them. 0 or LANE_E_VIOLATION with a
  * sentence. */
@@ -71,5 +71,7 @@ bool lane_has_suspect(const struct lane *lane);
 /* The loader may have begun to work on @lease. It says so itself: what cannot be is taken
  * for the worst. */
 bool lane_has_begun(const struct lane *lane, uint64_t lease);
+/* The loader has work, and answers that have not been read take most of its arena. */
+bool lane_waits_for_readers(const struct lane *lane);
 /* Rises while the loader works. Hostile: compare for change only. */
 uint64_t lane_progress(const struct lane *lane);

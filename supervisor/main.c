@@ -11,6 +11,7 @@
 
 #include "shared/log.h"
 #include "shared/proto.h"
+#include "shared/standard.h"
 #include "supervisor/config.h"
 #include "supervisor/config_kept.h"
 #include "supervisor/supervisor.h"
@@ -119,6 +120,7 @@ int main(int argc, char **argv)
 	struct err err = ERR_NULL;
 	int r;
 
+	standard_fds_take();
 	r = main_parse(argc, argv, &arguments);
 	if (r >= 0)
 		return r;

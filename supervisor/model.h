@@ -26,6 +26,7 @@ struct histogram;
 struct model;
 struct numbers;
 struct receipt;
+struct spares;
 struct store;
 struct watch;
 
@@ -67,6 +68,7 @@ struct model_context {
 	struct store *store;     /* of weights, in that memory */
 	struct numbers *numbers; /* of generations, one counter for all models */
 	struct keeper *keeper;   /* of what served well */
+	struct spares *spares;   /* loaders that were started ahead */
 	const struct model_listener *listener;
 };
 

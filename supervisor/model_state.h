@@ -104,6 +104,7 @@ struct model {
 	/* reload_again.c */
 	ev_timer restart;          /* a loader died: back-off */
 	ev_timer again;            /* a reload failed for a reason that may pass */
+	ev_timer wait;             /* another model's loader fills a copy: how it does */
 	unsigned int again_causes; /* of that reload */
 	unsigned int n_again;      /* in a row */
 	unsigned int n_pauses;     /* of those: so many cost a pause */
@@ -224,6 +225,8 @@ bool reload_is_expected(const struct model *model);
 void reload_finish(struct model *model, enum receipt_outcome outcome, const char *reason);
 /* The candidate is started; goes on from STAGED. */
 void reload_spawn(struct model *model);
+/* The next generation may come from a spare loader. */
+bool reload_may_take_spare(const struct model *model);
 /* The candidate alone has a claim to all the memory that it is going to need. */
 void reload_claim_all(struct model *model);
 void reload_commit(struct model *model);
@@ -240,6 +243,8 @@ enum reload_failure {
 void reload_again_init(struct model *model);
 /* Nothing is tried again by itself any more. */
 void reload_again_fini(struct model *model);
+/* What is pending begins when another model's loader has filled a copy, or does not go on. */
+void reload_again_wait(struct model *model);
 /* The newest inputs serve. */
 void reload_again_stop(struct model *model);
 /* Somebody asks, or something changed: what failed before does not count. */
@@ -274,10 +279,12 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 void reload_plan_remember(struct model *model);
 /* model->good served well: it is kept for the next run. */
 void reload_plan_keep(struct model *model);
-/* By main memory, then joined with that by the GPU in *ret_gpu. */
+/* By main memory, then joined with that by the GPU in *ret_gpu. *ret_wants_spares_room: it
+ * counts on the memory of the spare loaders, too. */
 struct strategy_decision reload_plan_decide(const struct model *model,
                                             const struct inputs *inputs,
-                                            struct strategy_decision *ret_gpu);
+                                            struct strategy_decision *ret_gpu,
+                                            bool *ret_wants_spares_room);
 
 /* reload_gpu.c: the memory of the GPU that a model computes on */
 

@@ -19,6 +19,7 @@
 
 #include "shared/cleanup.h"
 #include "shared/clock.h"
+#include "shared/standard.h"
 #include "supervisor/ctl_arguments.h"
 #include "supervisor/ctl_print.h"
 #include "supervisor/ctl_record.h"
@@ -325,6 +326,7 @@ int main(int argc, char **argv)
 	enum ctl_exit result;
 	bool is_done = false;
 
+	standard_fds_take();
 	if (!ctl.arguments.socket || !*ctl.arguments.socket)
 		ctl.arguments.socket = CTL_SOCKET;
 	result = ctl_arguments_read(&ctl.arguments, argc, argv, &is_done);

@@ -31,6 +31,7 @@ struct queue {
 	struct memfd memory; /* the request arena: loaders can only read it */
 	struct arena arena;
 	uint64_t max_body_bytes;
+	size_t announced_bytes; /* of bodies on their way, as far as they have a place */
 	struct request_counts counts;
 	struct pulse pulse;       /* of the serving generation */
 	struct histogram working; /* memory that computing took, where that is known */

@@ -88,16 +88,17 @@ static json_t *receipt_gpu_to_json(const struct receipt *receipt)
 
 json_t *receipt_to_json(const struct receipt *receipt)
 {
-	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:o,s:s,s:s,s:I,s:o,s:o,s:o,s:{s:o,s:o,s:"
-	                 "o},s:o,s:o}",
+	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:o,s:s,s:s,s:b,s:I,s:o,s:o,s:o,s:{s:o,s:"
+	                 "o,s:o},s:o,s:o}",
 	                 "number", (json_int_t)receipt->number, "time_ms",
 	                 (json_int_t)receipt->time_ms, "model", receipt->model, "cause",
 	                 receipt->cause, "strategy",
 	                 strategy_name(receipt->decision.strategy), "decision",
 	                 strategy_to_json(&receipt->decision), "outcome",
 	                 receipt_outcome_name(receipt->outcome), "reason",
-	                 receipt->reason.text, "golden", (json_int_t)receipt->golden,
-	                 "from", receipt_side_to_json(&receipt->from), "to",
+	                 receipt->reason.text, "spare", (int)receipt->took_spare,
+	                 "golden", (json_int_t)receipt->golden, "from",
+	                 receipt_side_to_json(&receipt->from), "to",
 	                 receipt_side_to_json(&receipt->to), "phases_ms",
 	                 receipt_phases_to_json(receipt), "memory", "before",
 	                 memory_to_json(&receipt->before), "peak",

@@ -8,6 +8,7 @@
  */
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -55,6 +56,7 @@ struct receipt {
 	struct receipt_gpu gpu;
 	enum receipt_outcome outcome;
 	struct err reason; /* "" when all went well */
+	bool took_spare;   /* the candidate's loader had been started ahead */
 	uint64_t golden;   /* requests that the candidate answered as expected */
 	struct receipt_side from;
 	struct receipt_side to;

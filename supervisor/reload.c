@@ -26,6 +26,7 @@
 #include "shared/log.h"
 #include "supervisor/model_state.h"
 #include "supervisor/numbers.h"
+#include "supervisor/spare.h"
 
 static uint64_t reload_max(uint64_t a, uint64_t b)
 {
@@ -125,10 +126,13 @@ static void reload_retire_active(struct model *model)
 static void reload_begin(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
+	bool wants_spares_room;
 
 	reload_weights_doubt(model);
-	reload->decision =
-		reload_plan_decide(model, reload->inputs, &reload->gpu_decision);
+	reload->decision = reload_plan_decide(model, reload->inputs,
+	                                      &reload->gpu_decision, &wants_spares_room);
+	if (wants_spares_room)
+		spares_make_room(model->context.spares, "a reload needs its memory");
 	reload->receipt.gpu_decision = reload->gpu_decision;
 	reload_gpu_note(model, &reload->receipt.gpu.before_bytes);
 	reload->receipt.decision = reload->decision;
@@ -184,15 +188,13 @@ void reload_try_start(struct model *model)
 		model_watch_retry(model, &err);
 		return;
 	}
-	/* That ends before its loader's deadline, and model_on_store() is called. */
+	/* model_on_store() tells the end. */
 	if (r == 0 && reload_weights_wait(model, inputs)) {
-		log_event(LOG_LEVEL_INFO, "reload_waits",
-		          "model=%s reason=\"another model's loader copies the same "
-		          "file\"",
-		          model->name);
+		reload_again_wait(model);
 		inputs_unref(inputs);
 		return;
 	}
+	ev_timer_stop(model->context.loop, &model->wait);
 	ev_timer_stop(model->context.loop, &model->restart);
 	if (model->pending & ~RELOAD_RECOVERY)
 		ev_timer_stop(model->context.loop, &model->again);
@@ -227,6 +229,12 @@ static uint64_t reload_claim(const struct model *model)
 	return reload_max(beside_bytes, facts->staged_bytes);
 }
 
+/* Clients wait; where somebody serves there is time to start a loader. */
+bool reload_may_take_spare(const struct model *model)
+{
+	return !model->active && model->section->spare;
+}
+
 void reload_spawn(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
@@ -238,6 +246,7 @@ void reload_spawn(struct model *model)
 		            .is_urgent = !model->active },
 		.device = model->context.device,
 		.claim_bytes = reload_claim(model),
+		.spares = reload_may_take_spare(model) ? model->context.spares : NULL,
 		.queue = &model->queue,
 	};
 	struct err err = ERR_NULL;

@@ -15,6 +15,8 @@
 
 #define RELOAD_AGAIN_DOUBLINGS 4
 #define RELOAD_PAUSES_MAX      3
+/* How often what another loader does is looked at. */
+#define RELOAD_WAIT_LOOK_S 2.
 
 void reload_schedule_restart(struct model *model, enum restart_death death)
 {
@@ -101,6 +103,27 @@ static void reload_on_again(struct ev_loop *loop, ev_timer *timer, int revents)
 	reload_try_start(model);
 }
 
+void reload_again_wait(struct model *model)
+{
+	if (ev_is_active(&model->wait))
+		return;
+	log_event(LOG_LEVEL_INFO, "reload_waits",
+	          "model=%s reason=\"another model's loader copies the same file\"",
+	          model->name);
+	ev_timer_set(&model->wait, RELOAD_WAIT_LOOK_S, RELOAD_WAIT_LOOK_S);
+	ev_timer_start(model->context.loop, &model->wait);
+}
+
+static void reload_on_wait(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct model *model = timer->data;
+
+	(void)revents;
+	if (model->pending == 0 || model->reload.in_flight)
+		ev_timer_stop(loop, timer);
+	reload_try_start(model);
+}
+
 void reload_again_forget(struct model *model)
 {
 	model->n_again = 0;
@@ -165,10 +188,13 @@ void reload_again_init(struct model *model)
 	model->restart.data = model;
 	ev_timer_init(&model->again, reload_on_again, 0., 0.);
 	model->again.data = model;
+	ev_timer_init(&model->wait, reload_on_wait, 0., 0.);
+	model->wait.data = model;
 }
 
 void reload_again_fini(struct model *model)
 {
 	ev_timer_stop(model->context.loop, &model->restart);
 	ev_timer_stop(model->context.loop, &model->again);
+	ev_timer_stop(model->context.loop, &model->wait);
 }

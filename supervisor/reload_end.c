@@ -234,10 +234,11 @@ bool reload_put_aside(struct model *model, struct generation *generation)
 	struct generation **stuck = reload_find_stuck(model, NULL);
 	struct err *why = &generation->failure;
 
+	/* Other models wait for it no more, even if this one has to. */
+	store_copy_abandon(generation->copy);
 	if (!stuck)
 		return false;
 	*stuck = generation;
-	store_copy_abandon(generation->copy);
 	(void)err_set(
 		why, 0,
 		"process %d of generation %llu survives SIGKILL and keeps %.1f MiB: "

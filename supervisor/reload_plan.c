@@ -9,6 +9,7 @@
 #include "supervisor/keeper.h"
 #include "supervisor/manifest.h"
 #include "supervisor/model_state.h"
+#include "supervisor/spare.h"
 
 /* Known inputs, when the causes ask for them instead of what is on disk. */
 static struct inputs *reload_plan_known(const struct model *model)
@@ -105,10 +106,31 @@ static void reload_plan_predict(const struct model *model, const struct inputs *
 	                                       is_private ? 2 * file : facts->copy_bytes);
 }
 
+static void reload_plan_give(struct device_room *room, uint64_t bytes)
+{
+	room->used_bytes -= bytes < room->used_bytes ? bytes : room->used_bytes;
+	if (room->available_bytes != UINT64_MAX)
+		room->available_bytes += bytes;
+}
+
+/* Spare loaders do not make a reload worse than it would be without them. */
+static bool reload_plan_prefers(const struct strategy_decision *without,
+                                const struct strategy_decision *with)
+{
+	return with->strategy != STRATEGY_OVERLAP && with->strategy != STRATEGY_HANDOFF &&
+	       without->strategy != with->strategy;
+}
+
 struct strategy_decision reload_plan_decide(const struct model *model,
                                             const struct inputs *inputs,
-                                            struct strategy_decision *ret_gpu)
+                                            struct strategy_decision *ret_gpu,
+                                            bool *ret_wants_spares_room)
 {
+	const struct spares *spares = model->context.spares;
+	uint64_t spare_bytes;
+	uint64_t own_bytes = 0;
+	struct strategy_decision with;
+	struct strategy_decision without;
 	const struct generation *old = reload_old(model);
 	struct strategy_decision decision;
 	struct strategy_facts facts = {
@@ -126,7 +148,16 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 	}
 	reload_weights_note(model, inputs, &facts);
 	reload_plan_predict(model, inputs, &facts);
-	decision = strategy_decide(&facts);
+	spare_bytes = spares_bytes(spares); /* as they were just measured */
+	/* The one that becomes the candidate is a part of what that needs. */
+	if (reload_may_take_spare(model))
+		own_bytes = spares_bytes_to_take(spares, inputs->section->engine);
+	reload_plan_give(&facts.room, own_bytes);
+	with = strategy_decide(&facts);
+	reload_plan_give(&facts.room, spare_bytes - own_bytes);
+	without = strategy_decide(&facts);
+	*ret_wants_spares_room = spare_bytes > 0 && reload_plan_prefers(&without, &with);
+	decision = *ret_wants_spares_room ? without : with;
 	*ret_gpu = reload_gpu_decide(model, inputs);
 	if (ret_gpu->facts.device)
 		strategy_join(&decision, ret_gpu);
@@ -142,6 +173,7 @@ json_t *model_explain(struct model *model)
 	};
 	struct err err = ERR_NULL;
 	struct strategy_decision decision;
+	bool wants_spares_room;
 	struct strategy_decision gpu;
 	int r;
 
@@ -152,7 +184,7 @@ json_t *model_explain(struct model *model)
 		                 "strategy", strategy_name(STRATEGY_REFUSED), "why",
 		                 r == INPUTS_E_UNSETTLED ? "the secrets are changing now"
 		                                         : err.text);
-	decision = reload_plan_decide(model, inputs, &gpu);
+	decision = reload_plan_decide(model, inputs, &gpu, &wants_spares_room);
 	inputs_unref(inputs);
 	return json_pack("{s:s,s:o,s:o}", "model", model->name, "decision",
 	                 strategy_to_json(&decision), "gpu_decision",

@@ -40,6 +40,9 @@ void reload_receipt_note_candidate(struct model *model,
 {
 	struct receipt *receipt = &model->reload.receipt;
 
+	/* A spare that was of no use has been replaced meanwhile. */
+	receipt->to.pid = candidate->pid;
+	receipt->took_spare = candidate->spares != NULL;
 	receipt->spawn_ms = generation_phase_ms(candidate, GENERATION_SPAWNED);
 	receipt->stage_ms = generation_phase_ms(candidate, GENERATION_STAGING);
 	receipt->commit_ms = generation_phase_ms(candidate, GENERATION_COMMITTING);

@@ -199,6 +199,7 @@ static int reload_weights_begin_placed(struct model *model,
 		.device = gpu,
 		.file = &inputs->file,
 		.is_urgent = manner->is_urgent,
+		.is_late = true,
 	};
 	int r = store_take(model->context.store, &wish, &start->copy, err);
 
@@ -228,6 +229,7 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 		.file = &inputs->file,
 		.claim_bytes = start->manner.is_lean ? 0 : (uint64_t)inputs->file.st_size,
 		.is_urgent = start->manner.is_urgent,
+		.is_late = start->manner.is_lean,
 	};
 	int r;
 

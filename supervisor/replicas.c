@@ -13,6 +13,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/model_state.h"
+#include "supervisor/spare.h"
 
 static bool replicas_is_rising(const struct generation *replica)
 {
@@ -117,17 +118,18 @@ static void replicas_try_later(struct model *model, double delay_s)
 	ev_timer_start(model->context.loop, &model->grow);
 }
 
-/* Each holds for itself what the active one does. */
+/* Each holds for itself what the active one does. Spare loaders stand back. */
 static bool replicas_has_room(struct model *model, uint64_t need_bytes)
 {
-	struct device_room room = device_room(model->context.device);
-	uint64_t free_bytes = room.budget_bytes > room.used_bytes
-	                              ? room.budget_bytes - room.used_bytes
-	                              : 0;
+	struct device *device = model->context.device;
+	struct spares *spares = model->context.spares;
 
-	if (room.available_bytes < free_bytes)
-		free_bytes = room.available_bytes;
-	return free_bytes >= need_bytes && free_bytes - need_bytes >= room.reserve_bytes;
+	if (device_has_room(device, need_bytes, 0))
+		return true;
+	if (!device_has_room(device, need_bytes, spares_bytes(spares)))
+		return false;
+	spares_make_room(spares, "a replica needs its memory");
+	return true;
 }
 
 static int replicas_spawn(struct model *model, struct generation **slot,

@@ -14,9 +14,12 @@
 #include "supervisor/queue.h"
 #include "supervisor/recorder.h"
 
-/* Room for a body whose length was not announced, before it grows. */
+/* Room for a body that grows: its length was not announced, or there is no room for that. */
 #define REQUEST_UNKNOWN_BYTES ((size_t)64 * 1024)
-#define REQUEST_BODY_ALIGN    ((size_t)64)
+/* What was announced and has not come yet may take this part of the arena: a client pays
+ * nothing for announcing, and must not keep others out by it. */
+#define REQUEST_ANNOUNCED_PART 2
+#define REQUEST_BODY_ALIGN     ((size_t)64)
 
 const char *request_failure_name(enum request_failure failure)
 {
@@ -82,10 +85,30 @@ static int request_place(struct request *request, size_t body_bytes,
 	return 0;
 }
 
+/* How much room a body of @announced_bytes is given before any of it has come. */
+static size_t request_first_bytes(const struct queue *queue, size_t announced_bytes)
+{
+	size_t part_bytes = queue->arena.size_bytes / REQUEST_ANNOUNCED_PART;
+
+	if (announced_bytes <= REQUEST_UNKNOWN_BYTES ||
+	    (announced_bytes <= part_bytes &&
+	     queue->announced_bytes <= part_bytes - announced_bytes))
+		return announced_bytes;
+	return REQUEST_UNKNOWN_BYTES;
+}
+
+/* Its body has come, or will not. */
+static void request_forget_announced(struct request *request)
+{
+	request->queue->announced_bytes -= request->announced_bytes;
+	request->announced_bytes = 0;
+}
+
 int request_new(struct request **ret_request, struct queue *queue,
                 const struct request_start *start, struct request_refusal *refusal)
 {
-	size_t body_bytes = REQUEST_UNKNOWN_BYTES;
+	size_t length_bytes = SIZE_MAX;
+	size_t first_bytes = REQUEST_UNKNOWN_BYTES;
 	struct request *request;
 	unsigned char *memory;
 	int r;
@@ -93,7 +116,8 @@ int request_new(struct request **ret_request, struct queue *queue,
 	if (start->body_bytes != UINT64_MAX) {
 		if (start->body_bytes > queue->max_body_bytes)
 			return request_refuse_size(queue, refusal);
-		body_bytes = (size_t)start->body_bytes;
+		length_bytes = (size_t)start->body_bytes;
+		first_bytes = request_first_bytes(queue, length_bytes);
 	}
 	request = calloc(1, sizeof(*request));
 	if (!request)
@@ -104,6 +128,7 @@ int request_new(struct request **ret_request, struct queue *queue,
 	request->context = start->context;
 	request->json_bytes =
 		start->json_bytes < SIZE_MAX ? (size_t)start->json_bytes : SIZE_MAX;
+	request->length_bytes = length_bytes;
 	request->is_encoded = start->is_encoded;
 	request->timeout_ns = start->timeout_ns;
 	request->timeout_name = REQUEST_TIMEOUT_HEADER;
@@ -116,11 +141,14 @@ int request_new(struct request **ret_request, struct queue *queue,
 		                      "the request's headers are larger than %d bytes",
 		                      PROTO_HEAD_MAX);
 	}
-	r = request_place(request, body_bytes, refusal);
+	r = request_place(request, first_bytes, refusal);
 	if (r) {
 		free(request);
 		return r;
 	}
+	if (first_bytes == length_bytes)
+		request->announced_bytes = length_bytes;
+	queue->announced_bytes += request->announced_bytes;
 	memory = queue->memory.base;
 	proto_head_write(memory + request->offset, start->method, start->target,
 	                 start->fields, start->n_fields);
@@ -128,16 +156,19 @@ int request_new(struct request **ret_request, struct queue *queue,
 	return 0;
 }
 
-/* A body of unknown length outgrew its block: move it into one twice as large. */
+/* A body outgrew its block: move it into one twice as large, or as large as it gets. */
 static int request_grow(struct request *request, size_t body_bytes,
                         struct request_refusal *refusal)
 {
+	size_t room_bytes = body_bytes * 2 < request->length_bytes
+	                            ? body_bytes * 2
+	                            : request->length_bytes;
 	unsigned char *memory = request->queue->memory.base;
 	size_t old_offset = request->offset;
 	size_t old_body = request->body_offset;
 	int r;
 
-	r = request_place(request, body_bytes * 2, refusal);
+	r = request_place(request, room_bytes, refusal);
 	if (r) {
 		request->offset = old_offset;
 		return r;
@@ -179,6 +210,7 @@ static void request_try_free(struct request *request)
 
 	if (request->has_owner || request->is_submitted)
 		return;
+	request_forget_announced(request);
 	while ((part = request_take_part(request)))
 		request_part_free(part);
 	arena_free(&request->queue->arena, request->offset);
@@ -192,6 +224,7 @@ void request_set_state(struct request *request, enum request_state state)
 
 	switch (request->state) {
 	case REQUEST_RECEIVING:
+		request_forget_announced(request);
 		request->is_submitted = true;
 		counts->accepted++;
 		break;
@@ -372,7 +405,7 @@ void request_part_free(struct request_part *part)
 	if (!part)
 		return;
 	if (part->lane) {
-		lane_release(part->lane, part->token);
+		lane_release(part->lane, part->token, part->body_bytes);
 		lane_unref(part->lane);
 	}
 	free(part);

@@ -94,6 +94,8 @@ struct request {
 	size_t head_bytes;
 	size_t body_offset;
 	size_t body_bytes;
+	size_t length_bytes;      /* of the body, as announced; SIZE_MAX: not known */
+	size_t announced_bytes;   /* the same while it has a place and has not come */
 	size_t json_bytes;        /* of the body, as announced; SIZE_MAX: all of it */
 	bool is_encoded;          /* the body is compressed */
 	uint64_t timeout_ns;      /* whichever is the shortest, from accepted_ns on */

@@ -11,12 +11,16 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
+#include "shared/clock.h"
 
 #define STORE_SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 #define STORE_ALL_SEALS  (STORE_SIZE_SEALS | F_SEAL_WRITE | F_SEAL_SEAL)
 
 /* Rounding of the last chunk, beyond the file. */
 #define STORE_ROUNDING_MAX (UINT64_C(1) << 30)
+/* A copy that has not grown for this long may never be full: its loader hangs, or builds for
+ * long what it has filled. */
+#define STORE_PATIENCE_NS (20 * CLOCK_NS_PER_SEC)
 
 void store_init(struct store *store, struct device *host)
 {
@@ -48,15 +52,29 @@ struct store_copy *store_find(const struct store *store, const struct device *de
 	return NULL;
 }
 
-bool store_is_coming(const struct store *store, const struct device *device,
+static bool store_copy_stalls(struct store_copy *copy)
+{
+	uint64_t now_ns = clock_now_ns();
+	struct stat now;
+
+	if (fstat(copy->fd, &now) == 0 && now.st_blocks != copy->seen_blocks) {
+		copy->seen_blocks = now.st_blocks;
+		copy->grown_ns = now_ns;
+	}
+	return !copy->is_late && now_ns - copy->grown_ns > STORE_PATIENCE_NS;
+}
+
+bool store_is_coming(struct store *store, const struct device *device,
                      const struct stat *file, bool is_urgent)
 {
-	const struct store_copy *copy;
+	struct store_copy *copy;
 
-	LIST_FOREACH (copy, &store->filling, link)
-		if (copy->device == device && inputs_is_same_file(&copy->file, file) &&
-		    (copy->is_urgent || !is_urgent))
+	LIST_FOREACH (copy, &store->filling, link) {
+		if (copy->device != device || !inputs_is_same_file(&copy->file, file))
+			continue;
+		if (!is_urgent || (copy->is_urgent && !store_copy_stalls(copy)))
 			return true;
+	}
 	return false;
 }
 
@@ -103,7 +121,9 @@ int store_take(struct store *store, const struct store_wish *wish,
 		.refs = 1,
 		.fd = fd,
 		.is_urgent = wish->is_urgent,
+		.is_late = wish->is_late,
 		.is_listed = true,
+		.grown_ns = clock_now_ns(),
 		.file = *wish->file,
 	};
 	LIST_INSERT_HEAD(&store->filling, copy, link);

@@ -38,8 +38,11 @@ struct store_copy {
 	unsigned int refs;
 	int fd; /* memfd; -1 on a GPU */
 	bool is_full;
-	bool is_listed; /* not when it was abandoned, or is spoilt */
-	bool is_urgent; /* its loader does not stand back for others */
+	bool is_listed;       /* not when it was abandoned, or is spoilt */
+	bool is_urgent;       /* its loader does not stand back for others */
+	bool is_late;         /* it is filled when the loader commits */
+	blkcnt_t seen_blocks; /* of its memory, when it was last seen to have grown */
+	uint64_t grown_ns;
 	/* On a GPU. */
 	int fds[PROTO_CHUNKS_MAX];
 	size_t n_fds;
@@ -67,8 +70,9 @@ void store_fini(struct store *store);
 /* The full copy of @file in the memory of @device, borrowed, or NULL. */
 struct store_copy *store_find(const struct store *store, const struct device *device,
                               const struct stat *file);
-/* Somebody fills such a copy, as fast as the caller would: on_change() tells the end. */
-bool store_is_coming(const struct store *store, const struct device *device,
+/* Somebody fills such a copy, as fast as the caller would: on_change() tells the end. One that
+ * stops growing is no use to the urgent, and nobody tells: they look again. */
+bool store_is_coming(struct store *store, const struct device *device,
                      const struct stat *file, bool is_urgent);
 
 struct store_wish {
@@ -76,6 +80,7 @@ struct store_wish {
 	const struct stat *file;
 	uint64_t claim_bytes; /* of the device, at once, if it is to be filled */
 	bool is_urgent;
+	bool is_late; /* it will be filled when its loader commits */
 };
 
 /* A new reference to the full copy, or to a new one that is to be filled.

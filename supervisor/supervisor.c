@@ -25,6 +25,7 @@
 #include "supervisor/notify.h"
 #include "supervisor/numbers.h"
 #include "supervisor/receipt.h"
+#include "supervisor/spare.h"
 #include "supervisor/watch.h"
 
 /* How often a removed model is looked at until its last request has left. */
@@ -37,6 +38,7 @@ struct supervisor {
 	struct config *config;
 	struct devices devices;
 	struct store store;
+	struct spares *spares;
 	struct watch *watch;
 	struct watch_path *config_watch;
 	struct watch_path *models_watch;
@@ -97,6 +99,14 @@ static bool supervisor_http_is_config_refused(void *context)
 	return *supervisor->config_error.text != '\0';
 }
 
+static bool supervisor_http_spare_at(void *context, size_t i,
+                                     struct spare_counts *ret_counts)
+{
+	const struct supervisor *supervisor = context;
+
+	return spares_at(supervisor->spares, i, ret_counts);
+}
+
 const struct config *supervisor_config(const struct supervisor *supervisor)
 {
 	return supervisor->config;
@@ -111,12 +121,13 @@ json_t *supervisor_to_json(struct supervisor *supervisor)
 {
 	const char *error = supervisor->config_error.text;
 
-	return json_pack("{s:i,s:f,s:s,s:o,s:b,s:o,s:o}", "pid", (int)getpid(),
+	return json_pack("{s:i,s:f,s:s,s:o,s:b,s:o,s:o,s:o}", "pid", (int)getpid(),
 	                 "uptime_s",
 	                 (double)(clock_now_ns() - supervisor->started_ns) / 1e9,
 	                 "version", MOULT_VERSION, "config_error",
 	                 *error ? json_string(error) : json_null(), "config_kept",
-	                 supervisor->is_config_kept, "devices",
+	                 supervisor->is_config_kept, "spares",
+	                 spares_to_json(supervisor->spares), "devices",
 	                 devices_to_json(&supervisor->devices), "http",
 	                 supervisor->http ? http_to_json(supervisor->http) : json_null());
 }
@@ -225,6 +236,7 @@ static int supervisor_add(struct supervisor *supervisor, struct config *config,
 		.store = &supervisor->store,
 		.numbers = &supervisor->numbers,
 		.keeper = &supervisor->keeper,
+		.spares = supervisor->spares,
 		.listener = &supervisor->listener,
 	};
 	struct model *model;
@@ -364,6 +376,7 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 	}
 	supervisor->config = fresh;
 	devices_set_config(&supervisor->devices, fresh);
+	spares_set_config(supervisor->spares, fresh);
 	supervisor_apply_models(supervisor, fresh);
 	/* Models said which of theirs differ; nothing has been built from them yet. */
 	for (size_t i = 0; i < fresh->n_models; i++) {
@@ -484,6 +497,7 @@ static void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int reve
 		return;
 	}
 	supervisor->is_stopping = true;
+	spares_stop(supervisor->spares);
 	config_keeper_flush(&supervisor->config_keeper);
 	log_event(LOG_LEVEL_NOTICE, "stopping", "signal=%d", signal->signum);
 	notify_stopping(&supervisor->notify);
@@ -541,6 +555,8 @@ static void supervisor_start_signals(struct supervisor *supervisor)
 		ev_signal_start(supervisor->loop, &supervisor->signals[i]);
 	}
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* A file that grows beyond its limit (RLIMIT_FSIZE) is an error like any other. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 }
 
 /* Birth */
@@ -571,6 +587,7 @@ static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *e
 		.find = supervisor_http_find,
 		.at = supervisor_http_at,
 		.is_config_refused = supervisor_http_is_config_refused,
+		.spare_at = supervisor_http_spare_at,
 		.devices = &supervisor->devices,
 		.context = supervisor,
 	};
@@ -609,6 +626,9 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	manifest_prune(config->state_dir, config);
 	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
 	if (r == 0)
+		r = spares_new(&supervisor->spares, supervisor->loop,
+		               &supervisor->devices.host);
+	if (r == 0)
 		r = commands_new(&supervisor->commands, supervisor);
 	if (r < 0)
 		return err_set(err, r, "cannot start: %s", strerror(-r));
@@ -622,6 +642,7 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	supervisor_watch_config(supervisor);
 	devices_set_config(&supervisor->devices, config);
 	devices_wait(&supervisor->devices);
+	spares_set_config(supervisor->spares, config);
 	for (size_t i = 0; i < config->n_models; i++) {
 		r = supervisor_add(supervisor, config, config->models[i], err);
 		if (r < 0)
@@ -714,6 +735,7 @@ void supervisor_free(struct supervisor *supervisor)
 	watch_remove(supervisor->config_watch);
 	watch_remove(supervisor->models_watch);
 	watch_free(supervisor->watch);
+	spares_free(supervisor->spares);
 	if (supervisor->loop) {
 		notify_fini(&supervisor->notify);
 		keeper_fini(&supervisor->keeper);

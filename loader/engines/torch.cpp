@@ -22,6 +22,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -659,13 +660,46 @@ void measure(const struct engine *engine, struct engine_use *ret_use) noexcept
 	ret_use->available_bytes = engine->config->working_bytes;
 }
 
+/* A model as small as can be goes the way of a real one: written, read, compiled, computed.
+ * What libtorch builds once per process is there then. */
+void rehearse()
+{
+	c10::InferenceMode inference;
+	torch::jit::Module small("small");
+	std::stringstream file;
+
+	small.register_parameter("w", torch::ones({ 4, 4 }), false);
+	small.define("def forward(self, x: Tensor):\n"
+	             "    y = torch.relu(torch.linear(x, self.w)) + x\n"
+	             "    y = torch.matmul(y, self.w.t()) * 2 - torch.sigmoid(y)\n"
+	             "    return torch.softmax(y.reshape(-1, 4), 1)[:, :4]\n");
+	small.save(file);
+	torch::jit::Module read = torch::jit::load(file, c10::Device(c10::kCPU));
+	read.eval();
+	(void)read.forward({ torch::ones({ 1, 4 }) });
+}
+
+void prepare() noexcept
+{
+	(void)guard(nullptr, ENGINE_E_FAILED, ENGINE_E_FAILED, [&] {
+		/* One thread: a pool is for a model to ask for. */
+		at::set_num_threads(1);
+		/* Those that optimise ask which devices there are, and what is said then
+		 * is said for ever: see open_devices(). */
+		torch::jit::getProfilingMode() = false;
+		torch::jit::GraphOptimizerEnabledGuard unoptimised(false);
+		rehearse();
+		return 0;
+	});
+}
+
 } /* namespace */
 
 const struct engine_api *moult_engine(void)
 {
 	static const struct engine_api api = {
 		ENGINE_ABI, "torch", TORCH_VERSION, true,    stage,
-		commit,     infer,   close,         measure,
+		commit,     infer,   close,         measure, prepare,
 	};
 
 	return &api;

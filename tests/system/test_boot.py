@@ -387,3 +387,26 @@ def test_state_that_cannot_be_written(tmp_path):
     wait_for("the loss", lambda: moult.log_text().count("event=last_good_lost") == 2)
     assert moult.reload("echo").returncode == 0
     moult.stop()
+
+
+def test_closed_standard_descriptors(tmp_path):
+    """What is opened first must not take their place: the log would be written into it."""
+    (tmp_path / "moult.conf").write_text(
+        "[supervisor]\nlisten = 127.0.0.1:0\ncontrol = moultd.sock\nstate_dir = state\n\n" +
+        echo_section())
+
+    def run(program, *arguments):
+        return subprocess.Popen(["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh",
+                                 BUILD / program, *arguments])
+    moult = run("moultd", "-c", tmp_path / "moult.conf")
+    receipts = tmp_path / "state" / "receipts.jsonl"
+    try:
+        wait_for("the model", lambda: receipts.exists() and receipts.read_text())
+        for fd in range(3):
+            assert os.readlink(f"/proc/{moult.pid}/fd/{fd}") == "/dev/null"
+        # The answer cannot be written, and is not sent back to the supervisor either.
+        assert run("moultctl", "-s", tmp_path / "moultd.sock", "status").wait(30) == 1
+    finally:
+        moult.terminate()
+        assert moult.wait(30) == 0
+    assert "event=" not in (tmp_path / "state" / "generation").read_text()

@@ -153,6 +153,68 @@ def test_full_queue_says_so(start):
         client.close()
 
 
+def test_announced_bodies_keep_nobody_out(start):
+    """A length costs nothing to announce: those who send no body leave room for the others."""
+    moult = start(echo_section(max_batch=65536, request_arena="4M", max_body="2M"))
+    head = b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+    def used():
+        return moult.status("echo")["request_arena_used_bytes"]
+    crowd = [connect(moult) for _ in range(8)]
+    for client in crowd:
+        client.sendall(head % 1_000_000 + b"{")
+    wait_for("two of a megabyte and six that are to grow",
+             lambda: used() >= 2 * 2**20 + 6 * 2**16)
+    assert used() < 3 * 2**20
+    assert moult.post("/v2/models/echo/infer", echo_body([1, 2, 3, 4]))[0] == 200
+    # One that has no place yet gets it as it comes.
+    values = [float(i % 7) for i in range(4 * 10_000)]
+    body = json.dumps({"inputs": [{"name": "x", "shape": [10_000, 4], "datatype": "FP32",
+                                   "data": values}]}).encode()
+    assert len(body) > 2**17
+    status, _, answer = moult.post("/v2/models/echo/infer", body)
+    assert status == 200, answer[:300]
+    assert json.loads(answer)["outputs"][0]["data"] == values
+    for client in crowd:
+        client.close()
+    wait_for("all of the room", lambda: used() == 0)
+    # Nothing is left of what they announced.
+    last = connect(moult)
+    last.sendall(head % 2_000_000 + b"{")
+    wait_for("a place at once", lambda: used() >= 2**21)
+    last.close()
+
+
+def test_answers_that_nobody_reads_keep_nobody_out(start):
+    """They fill the arena in which the loader answers: whoever takes longest makes room."""
+    moult = start(echo_section(input="x FP32 [-1]", output="x FP32 [-1]", max_batch=1,
+                               response_arena="16M"))
+    moult.note_fds()
+    data = bytes(3 << 20)
+    tensor = {"name": "x", "shape": [len(data) // 4], "datatype": "FP32",
+              "parameters": {"binary_data_size": len(data)}}
+    head = json.dumps({"inputs": [tensor],
+                       "parameters": {"binary_data_output": True}}).encode()
+    crowd = []
+    for _ in range(8):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", moult.port))
+        client.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\n"
+                       b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n"
+                       % (len(head), len(head) + len(data)) + head + data)
+        crowd.append(client)
+    wait_for("a loader without room", lambda: moult.status("echo")["requests"]["leased"] > 0)
+    small = json.dumps({"inputs": [{"name": "x", "shape": [2], "datatype": "FP32",
+                                    "data": [1, 2]}]})
+    # Less than body_timeout, after which they would be cut off anyway.
+    assert moult.post("/v2/models/echo/infer", small, timeout=30)[0] == 200
+    assert moult.status()["supervisor"]["http"]["evicted_total"] > 0
+    assert moult.status()["supervisor"]["http"]["expired_total"] == 0
+    for client in crowd:
+        client.close()
+
+
 def test_metadata(start):
     moult = start(echo_section())
     status, body = moult.get("/v2/models/echo")

@@ -164,6 +164,19 @@ def test_doubtful_framing_ends_the_connection(start, path):
             assert b" 200 " not in client.rest(), head[:100]
 
 
+def test_chunks_of_an_old_version_are_doubtful(start):
+    """HTTP/1.0 has none: somebody in front of us may have taken the body to end elsewhere."""
+    moult = start(echo_section())
+    for path, method in ((INFER, "POST"), ("/v2", "GET")):
+        with Client(moult) as client:
+            client.send(f"{method} {path} HTTP/1.0\r\nConnection: keep-alive\r\n"
+                        f"Transfer-Encoding: chunked\r\n\r\n".encode() +
+                        b"5\r\nhello\r\n0\r\n\r\nGET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = client.rest()
+            assert answer.startswith(b"HTTP/1.") and b" 400 " in answer.split(b"\r\n")[0]
+            assert b"HTTP/1.0 has no Transfer-Encoding" in answer and b" 200 " not in answer
+
+
 CHUNKED = "Transfer-Encoding: chunked\r\n\r\n"
 # What the supervisor never sees as a request: moultd(8) says how the library answers.
 NO_REQUEST = [

@@ -7,6 +7,7 @@ import pathlib
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -48,6 +49,53 @@ def test_no_descriptors(start):
     load.stop_and_check()
 
 
+@pytest.mark.parametrize("n_clients", [0, 3])
+def test_no_descriptor_for_a_client(start, n_clients):
+    """It waits, and is answered when there is one again, though nobody hangs up."""
+    moult = start(echo_section())
+
+    def ask():
+        client = socket.create_connection(("127.0.0.1", moult.port), timeout=20)
+        client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        return client
+    clients = [ask() for _ in range(n_clients)]
+    assert all(client.recv(4096).startswith(b"HTTP/1.1 200") for client in clients)
+    soft, hard = resource.prlimit(moult.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(moult.pid, resource.RLIMIT_NOFILE, (3, hard))
+    late = [ask() for _ in range(3)]
+    wait_for("a word", lambda: "event=http_no_descriptors" in moult.log_text())
+    resource.prlimit(moult.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    assert all(client.recv(4096).startswith(b"HTTP/1.1 200") for client in late)
+    for client in clients + late:
+        client.close()
+
+
+def test_clients_leave_descriptors_for_a_loader(start, monkeypatch):
+    few = 256
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4 * few), hard))
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *arguments, **keys: real(
+        *arguments, **keys, preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_NOFILE, (few, few))))
+    moult = start(echo_section(warmup_runs=0))
+    monkeypatch.setattr(subprocess, "Popen", real)
+    assert "event=http_limited max_connections=1024 connections=192" in moult.log_text()
+    moult.note_fds()
+    clients = []
+    for _ in range(300):
+        clients.append(socket.create_connection(("127.0.0.1", moult.port), timeout=20))
+        clients[-1].sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert clients[-1].recv(4096).startswith(b"HTTP/1.1 200")
+    pid = moult.status("echo")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_for("another loader", lambda: moult.status("echo")["pid"] not in (0, pid))
+    assert moult.post("/v2/models/echo/infer", BODY)[0] == 200
+    for client in clients:
+        client.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_no_address_space(start):
     moult = start(echo_section(response_arena="64M"))
     load = Load(moult.port, clients=2)
@@ -82,6 +130,25 @@ def pids_group():
             return group
         group.rmdir()
     return None
+
+
+def test_no_large_files(start, tmp_path):
+    """RLIMIT_FSIZE (LimitFSIZE=): what would be larger is refused, and nobody dies of it."""
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(os.urandom(4 * MIB))
+    moult = start(echo_section(path=weights))
+    load = Load(moult.port, clients=2)
+    load.wait_more(100)
+    resource.prlimit(moult.pid, resource.RLIMIT_FSIZE, (MIB, resource.RLIM_INFINITY))
+    (tmp_path / "new").write_bytes(os.urandom(4 * MIB))
+    os.rename(tmp_path / "new", weights)
+    moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    check_failed_reload(moult, "File too large")
+    load.wait_more(100)
+    resource.prlimit(moult.pid, resource.RLIMIT_FSIZE,
+                     (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    check_good_reload(moult)
+    load.stop_and_check()
 
 
 def test_no_processes(start):

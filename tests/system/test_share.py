@@ -151,6 +151,26 @@ def test_nobody_waits_for_ever_for_a_copy(start, tmp_path, words):
     assert list(copies(moult.pid).values()) == [COPY]
 
 
+def test_a_loader_that_hangs_holds_up_its_own_model_only(start, tmp_path):
+    """Nothing serves, and the copy does not grow: the next one is not waited for longer."""
+    write_model(tmp_path / "weights.bin")
+    hostile = Hostile(tmp_path)
+    hostile.say("first", "silence-on-staging#once")
+    keys = {"path": tmp_path / "weights.bin", "stage_timeout": "300s", **UNKILLABLE}
+    names = ("first", "second", "third")
+    moult = start(*(echo_section(name, **keys) for name in names),
+                  supervisor=hostile.supervisor, ready=False)
+    for name in names[1:]:
+        wait_settled(moult, name)
+        assert moult.post(f"/v2/models/{name}/infer", b"a body")[0] == 200
+        assert moult.log_text().count(f"event=reload_waits model={name}") == 1
+    assert status(moult, "first")["candidate"]["state"] == "staging"
+    # One more copy, and not one for each.
+    assert sorted(copies(moult.pid).values()) == [0, COPY]
+    (moult.models / "0.conf").unlink()
+    wait_for("one copy", lambda: list(copies(moult.pid).values()) == [COPY])
+
+
 @traced
 def test_nobody_waits_for_a_copy_that_the_kernel_holds(start, tmp_path):
     write_model(tmp_path / "weights.bin")
