@@ -382,9 +382,12 @@ static void generation_on_message(struct generation *generation,
 		          generation->report.weights_ms, generation->report.engine_ms,
 		          generation->report.module_ms);
 	if (!generation_settle_copy(generation, event, message)) {
-		generation_fail(generation, GENERATION_EV_VIOLATION,
-		                "the loader did not leave the shared copy of the weights "
-		                "as it is to be");
+		generation_fail(
+			generation, GENERATION_EV_VIOLATION,
+			message->n_fds > 0 || store_copy_is_placed(generation->copy)
+				? "the loader's descriptors are not those of its weights"
+				: "the loader did not seal the shared copy of the "
+				  "weights");
 		return;
 	}
 	if (event == GENERATION_EV_READY && generation->state == GENERATION_WARMING)
