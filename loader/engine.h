@@ -15,8 +15,8 @@
  *  3. A call returns 0 or an outcome of enum engine_outcome, with a sentence for the
  *     operator in @err. stage and commit fail with CONFIG or MODEL (the same input would
  *     fail again) or with DEVICE or FAILED (it is worth another try in a fresh process).
- *     Given shared weights they may say PRIVATE, holding no copy: after close the loader
- *     starts over with private ones.
+ *     Given shared or placed weights they may say PRIVATE, holding no copy: after close the
+ *     loader starts over with private ones.
  *     infer fails with INPUT (the request is at fault, answered 400), MODEL (the model
  *     cannot compute it or answers what was not declared, and would do so again) or FAILED
  *     (memory ran out, say; both answered 500, and the engine goes on) or BROKEN (not
@@ -39,7 +39,7 @@ extern "C" {
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define ENGINE_ABI         4
+#define ENGINE_ABI         5
 #define ENGINE_TENSORS_MAX 32
 
 enum engine_outcome {
@@ -65,6 +65,18 @@ struct engine_option {
 	const char *value;
 };
 
+/* Weights that lie on the device already. */
+struct engine_placed {
+	uint64_t address; /* of the file's first byte, on the device */
+	const void *host; /* where the host can read the same; NULL: it cannot */
+	/* A write ends the process, or its context: what inference writes to has to be
+	 * copied before. */
+	bool is_read_only;
+	/* Copies to the host. 0 or -errno. */
+	int (*read)(void *context, size_t at, void *buffer, size_t bytes);
+	void *context;
+};
+
 /* Lives as long as the engine. */
 struct engine_config {
 	const char *model;  /* name, for messages */
@@ -79,8 +91,12 @@ struct engine_config {
 	 * process still fills it. weights is NULL in stage. In commit it is there when it is
 	 * shared; else weights_fd is to be read with pread(). */
 	bool is_lean;
-	int weights_fd;         /* lean and private only; else -1 */
-	uint32_t threads;       /* computing threads, at least 1 */
+	int weights_fd; /* lean and private only; else -1 */
+	/* The weights will be on the device when commit is called, in placed, and stay there
+	 * until close: the engine makes no copy of its own. It is lean then. */
+	bool is_placed;
+	const struct engine_placed *placed; /* NULL before commit */
+	uint32_t threads;                   /* computing threads, at least 1 */
 	uint64_t working_bytes; /* that one computation may take at most; 0: no limit */
 	uint32_t max_batch;
 	const struct tensor_spec *inputs;
@@ -113,6 +129,7 @@ struct engine_api {
 	uint32_t abi; /* ENGINE_ABI */
 	const char *name;
 	const char *version; /* of the framework, for the log */
+	bool takes_placed;   /* it can compute with weights that are placed */
 	/* Everything that needs no device memory. *ret_engine is set even on failure when
 	 * close must be called. Weights that are not shared may go when it has returned. */
 	int (*stage)(const struct engine_config *config, struct engine **ret_engine,

@@ -14,6 +14,7 @@
 #include "loader/libraries.h"
 #include "loader/memory.h"
 #include "loader/model_config.h"
+#include "loader/placed.h"
 #include "loader/priority.h"
 #include "loader/secrets.h"
 #include "loader/serve.h"
@@ -41,6 +42,7 @@ struct loader {
 	struct model_config config;
 	struct secrets secrets;
 	struct weights weights;
+	struct placed placed;   /* on the device */
 	int weights_fd;         /* from LOAD, until it is read */
 	int store_fd;           /* likewise */
 	struct err why_private; /* weights that were to be shared are not; "" else */
@@ -48,6 +50,7 @@ struct loader {
 	double weights_ms; /* parts of staging: read, hash, map */
 	double engine_ms;  /* the engine's libraries */
 	double module_ms;  /* what the engine makes of the weights */
+	double place_ms;   /* the device has them */
 	struct lane lane;
 	struct engine_config engine_config; /* the engine keeps a pointer to it */
 	const struct engine_api *api;       /* a spare has it before it is taken */
@@ -65,7 +68,8 @@ static int loader_fail(const char *what, const char *why)
 }
 
 /* Takes @payload; NULL is out of memory. */
-static int loader_send(struct loader *loader, enum proto_type type, json_t *payload)
+static int loader_send_fds(struct loader *loader, enum proto_type type, json_t *payload,
+                           const int *fds, size_t n_fds)
 {
 	FREE char *text = payload ? json_dumps(payload, JSON_COMPACT) : NULL;
 	int r;
@@ -73,10 +77,15 @@ static int loader_send(struct loader *loader, enum proto_type type, json_t *payl
 	json_decref(payload);
 	if (!text)
 		return loader_fail("message", "out of memory");
-	r = chan_send(&loader->chan, type, loader->generation, text, NULL, 0);
+	r = chan_send(&loader->chan, type, loader->generation, text, fds, n_fds);
 	if (r == -EPIPE || r == -ECONNRESET)
 		return PROTO_EXIT_ORPHAN;
 	return r < 0 ? loader_fail("message", strerror(-r)) : LOADER_GO_ON;
+}
+
+static int loader_send(struct loader *loader, enum proto_type type, json_t *payload)
+{
+	return loader_send_fds(loader, type, payload, NULL, 0);
 }
 
 /* JSON wants UTF-8, and a sentence may quote a path that is none or be cut inside of a
@@ -177,6 +186,7 @@ static int loader_quit(struct loader *loader)
 	loader->engine = NULL;
 	serve_free(loader->serve);
 	loader->serve = NULL;
+	placed_drop(&loader->placed);
 	weights_drop(&loader->weights);
 	lane_fini(&loader->lane);
 	secrets_fini(&loader->secrets);
@@ -201,6 +211,22 @@ static int loader_check_secrets(struct loader *loader, struct err *err)
 	return 0;
 }
 
+/* Chunks stand where a store would. Returns how many descriptors are left. */
+static size_t loader_take_placed(struct loader *loader, size_t n_fds)
+{
+	struct model_config *config = &loader->config;
+	size_t n_chunks = 0;
+
+	if (config->placed == PLACED_MAP && n_fds > PROTO_LOAD_FD_CHUNKS)
+		n_chunks = n_fds - PROTO_LOAD_FD_CHUNKS;
+	/* More would not have come through the channel. */
+	placed_take(&loader->placed, config->placed, &config->chunks, config->canary,
+	            loader->message->fds + PROTO_LOAD_FD_CHUNKS, n_chunks);
+	/* In the memory of this process nothing is to be, at any time. */
+	config->is_lean |= config->placed != PLACED_NOT;
+	return n_fds - n_chunks;
+}
+
 /* 0 or an outcome of enum engine_outcome with a sentence. */
 static int loader_take_load(struct loader *loader, struct err *err)
 {
@@ -208,13 +234,14 @@ static int loader_take_load(struct loader *loader, struct err *err)
 	size_t n_fds = loader->message->n_fds;
 	int r;
 
-	if (n_fds > PROTO_LOAD_FD_WEIGHTS)
-		loader->weights_fd = take_fd(&fds[PROTO_LOAD_FD_WEIGHTS]);
-	if (n_fds > PROTO_LOAD_FD_STORE)
-		loader->store_fd = take_fd(&fds[PROTO_LOAD_FD_STORE]);
 	r = model_config_init(&loader->config, loader->message->payload, err);
 	if (r < 0)
 		return r == -ENOMEM ? ENGINE_E_FAILED : ENGINE_E_CONFIG;
+	if (n_fds > PROTO_LOAD_FD_WEIGHTS)
+		loader->weights_fd = take_fd(&fds[PROTO_LOAD_FD_WEIGHTS]);
+	n_fds = loader_take_placed(loader, n_fds);
+	if (n_fds > PROTO_LOAD_FD_STORE)
+		loader->store_fd = take_fd(&fds[PROTO_LOAD_FD_STORE]);
 	if (n_fds < PROTO_LOAD_FD_WEIGHTS || n_fds > PROTO_LOAD_FD_COUNT ||
 	    (loader->store_fd >= 0) != (loader->config.share == WEIGHTS_FILL) ||
 	    (loader->weights_fd < 0 && loader->config.share == WEIGHTS_MAP))
@@ -282,6 +309,7 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 		.device = config->device,
 		.weights_bytes = loader->weights.bytes,
 		.is_lean = config->is_lean,
+		.is_placed = config->placed != PLACED_NOT,
 		.threads = config->threads,
 		.working_bytes = config->working_bytes,
 		.max_batch = config->max_batch,
@@ -309,12 +337,20 @@ static void loader_show_weights(struct loader *loader)
 		loader->config.is_lean && !is_shared ? weights->fd : -1;
 }
 
+static bool loader_is_shared(const struct loader *loader)
+{
+	return loader->engine_config.is_shared || loader->engine_config.is_placed;
+}
+
 static void loader_unshare(struct loader *loader, struct err *err)
 {
 	loader->why_private = *err;
 	err->text[0] = '\0';
 	loader->api->close(loader->engine);
 	loader->engine = NULL;
+	placed_drop(&loader->placed);
+	loader->engine_config.is_placed = false;
+	loader->engine_config.placed = NULL;
 	weights_unshare(&loader->weights);
 	/* Room was counted for one copy: from here on it goes as a lean one does, whose
 	 * engine reads the file itself. */
@@ -327,11 +363,37 @@ static int loader_stage_engine(struct loader *loader, struct err *err)
 	int r;
 
 	loader_show_weights(loader);
+	if (loader->engine_config.is_placed && !loader->api->takes_placed) {
+		(void)err_set(err, 0, "engine %s places its weights itself",
+		              loader->api->name);
+		loader_unshare(loader, err);
+	}
 	r = loader->api->stage(&loader->engine_config, &loader->engine, err);
-	if (r != ENGINE_E_PRIVATE || !loader->engine_config.is_shared)
+	if (r != ENGINE_E_PRIVATE || !loader_is_shared(loader))
 		return r;
 	loader_unshare(loader, err);
 	return loader->api->stage(&loader->engine_config, &loader->engine, err);
+}
+
+/* The device gets them, if that is not the engine's to do. */
+static int loader_place(struct loader *loader, struct err *err)
+{
+	int r;
+
+	if (loader->placed.mode == PLACED_NOT)
+		return 0;
+	r = placed_run(&loader->placed, loader->config.device, &loader->weights,
+	               loader->config.threads, &loader->why_private, err);
+	if (r == 0)
+		loader->engine_config.placed = &loader->placed.view;
+	return r;
+}
+
+/* The file itself, in commit: not a copy that somebody else has made. */
+static bool loader_has_read(const struct loader *loader)
+{
+	return loader->weights.share == WEIGHTS_PRIVATE &&
+	       (loader->placed.mode != PLACED_MAP || *loader->why_private.text);
 }
 
 /* A lean one places its weights only now. */
@@ -347,14 +409,16 @@ static int loader_commit_engine(struct loader *loader, struct err *err)
 		return r;
 	if (places)
 		loader_show_weights(loader);
-	r = loader->api->commit(loader->engine, err);
-	if (r == ENGINE_E_PRIVATE && places && loader->engine_config.is_shared) {
+	r = loader_place(loader, err);
+	if (r == 0)
+		r = loader->api->commit(loader->engine, err);
+	if (r == ENGINE_E_PRIVATE && places && loader_is_shared(loader)) {
 		loader_unshare(loader, err);
 		r = loader_stage_engine(loader, err);
 		if (r == 0)
 			r = loader->api->commit(loader->engine, err);
 	}
-	if (r == 0 && places && loader->weights.share == WEIGHTS_PRIVATE)
+	if (r == 0 && places && loader_has_read(loader))
 		r = loader_weights_outcome(weights_check(&loader->weights,
 		                                         loader->config.path, err));
 	return r;
@@ -441,10 +505,43 @@ static int loader_stage(struct loader *loader)
 	                             "module_ms", loader->module_ms));
 }
 
+/* What the descriptors that go with it are. */
+static json_t *loader_chunks(const struct placed *placed)
+{
+	if (placed->mode != PLACED_FILL || !placed->view.is_read_only)
+		return json_null();
+	return json_pack("{s:i, s:I, s:I, s:s}", "kept", (int)placed->arena.n_kept,
+	                 "chunk_bytes", (json_int_t)placed->shape.chunk_bytes,
+	                 "mapped_bytes", (json_int_t)placed->shape.mapped_bytes, "canary",
+	                 placed->canary);
+}
+
+/* What COMMIT brings to be written over. */
+static void loader_take_scrap(struct loader *loader)
+{
+	struct chan_message *message = loader->message;
+	json_t *object = json_loads(message->payload, 0, NULL);
+	const struct gpu_arena_shape shape = {
+		.chunk_bytes = (size_t)json_integer_value(json_object_get(object,
+		                                                          "chunk_bytes")),
+		.mapped_bytes =
+			(size_t)json_integer_value(json_object_get(object,
+		                                                   "mapped_bytes")),
+	};
+
+	json_decref(object);
+	if (message->n_fds > 0)
+		placed_take_scrap(&loader->placed, &shape, message->fds, message->n_fds);
+	chan_message_fini(message);
+}
+
 static int loader_commit(struct loader *loader)
 {
+	uint64_t since_ns = clock_now_ns();
 	struct err err = ERR_NULL;
 	int r;
+
+	loader_take_scrap(loader);
 
 	r = loader_commit_engine(loader, &err);
 	if (r == ENGINE_E_MODEL && loader->config.path)
@@ -453,8 +550,18 @@ static int loader_commit(struct loader *loader)
 		r = loader_settle_weights(loader, &err);
 	if (r)
 		return loader_refuse(loader, r, &err);
-	return loader_send(loader, PROTO_COMMITTED,
-	                   json_pack("{s:o}", "private", loader_why_private(loader)));
+	/* What a write to them does has to show itself before anybody is answered. */
+	if (loader->placed.view.is_read_only && loader->config.warmup_runs == 0)
+		loader->config.warmup_runs = 1;
+	loader->place_ms = loader_lap_ms(&since_ns);
+	r = loader_send_fds(loader, PROTO_COMMITTED,
+	                    json_pack("{s:o, s:o, s:f}", "private",
+	                              loader_why_private(loader), "placed",
+	                              loader_chunks(&loader->placed), "place_ms",
+	                              loader->place_ms),
+	                    loader->placed.fds, loader->placed.n_fds);
+	placed_close_fds(&loader->placed);
+	return r;
 }
 
 static int loader_warm_up(struct loader *loader)

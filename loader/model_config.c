@@ -215,6 +215,35 @@ static int model_config_share(struct model_config *config, struct err *err)
 	return err_set(err, -EINVAL, "LOAD: there is no share '%s'", name);
 }
 
+static int model_config_placed(struct model_config *config, struct err *err)
+{
+	const json_t *chunks = json_object_get(config->json, "chunks");
+	uint64_t chunk_bytes = 0;
+	uint64_t mapped_bytes = 0;
+	const char *name = NULL;
+	int r = model_config_text(config->json, "placed", false, &name, err);
+
+	if (r < 0 || !name)
+		return r;
+	if (strcmp(name, "fill") == 0)
+		config->placed = PLACED_FILL;
+	else if (strcmp(name, "private") == 0)
+		config->placed = PLACED_PRIVATE;
+	if (config->placed != PLACED_NOT)
+		return 0;
+	if (strcmp(name, "map") != 0)
+		return err_set(err, -EINVAL, "LOAD: weights cannot be placed by '%s'",
+		               name);
+	config->placed = PLACED_MAP;
+	r = model_config_number(chunks, "chunk_bytes", 1, INT64_MAX, &chunk_bytes, err);
+	if (r == 0)
+		r = model_config_number(chunks, "mapped_bytes", 1, INT64_MAX,
+		                        &mapped_bytes, err);
+	config->chunks.chunk_bytes = chunk_bytes;
+	config->chunks.mapped_bytes = mapped_bytes;
+	return r ? r : model_config_text(chunks, "canary", true, &config->canary, err);
+}
+
 int model_config_init(struct model_config *config, const char *payload, struct err *err)
 {
 	json_error_t error;
@@ -232,6 +261,8 @@ int model_config_init(struct model_config *config, const char *payload, struct e
 	config->is_proven = json_is_true(json_object_get(config->json, "proven"));
 	if (r == 0)
 		r = model_config_share(config, err);
+	if (r == 0)
+		r = model_config_placed(config, err);
 	if (r == 0)
 		r = model_config_numbers(config, err);
 	if (r == 0)

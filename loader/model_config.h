@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "loader/engine.h"
+#include "loader/placed.h"
 #include "loader/weights.h"
 #include "shared/err.h"
 #include "shared/tensor.h"
@@ -41,6 +42,9 @@ struct model_config {
 	bool is_proven; /* the same has served */
 	enum weights_share share;
 	const char *weights_sha256; /* NULL: not known yet */
+	enum placed_mode placed;
+	struct gpu_arena_shape chunks; /* that are to be mapped */
+	const char *canary;            /* of them */
 	const char *required_secrets[MODEL_CONFIG_NAMES_MAX];
 	size_t n_required_secrets;
 	struct tensor_spec inputs[ENGINE_TENSORS_MAX];

@@ -184,6 +184,11 @@ static int weights_take(struct weights *weights, const struct weights_source *so
 {
 	if (source->share == WEIGHTS_MAP)
 		return weights_adopt(weights, source, err);
+	if (source->is_lean && source->sha256) {
+		(void)snprintf(weights->sha256, sizeof(weights->sha256), "%s",
+		               source->sha256);
+		return 0;
+	}
 	if (source->is_lean)
 		return weights_hash(weights, source->path, err);
 	return source->share == WEIGHTS_FILL

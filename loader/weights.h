@@ -50,7 +50,7 @@ struct weights_source {
 	int fd;             /* -1: path is opened */
 	int store_fd;       /* to be filled: as large as the file; else -1 */
 	const char *path;   /* for messages */
-	const char *sha256; /* map: known from before; NULL: not known */
+	const char *sha256; /* map, lean: known from before; NULL: not known */
 };
 
 /* 0; WEIGHTS_E_REFUSED with a sentence; -errno with a sentence. */

@@ -36,7 +36,7 @@ int chan_send(struct chan *chan, enum proto_type type, uint64_t generation,
               const char *payload, const int *fds, size_t n_fds);
 
 /* Receives one message into @message, which must hold no fds. Descriptors on a type other
- * than LOAD are closed and malformed. 0, CHAN_E_* or -errno. */
+ * than LOAD, COMMIT and COMMITTED are closed and malformed. 0, CHAN_E_* or -errno. */
 int chan_recv(struct chan *chan, struct chan_message *message, struct err *err);
 
 /* Closes the fds that nobody took. */

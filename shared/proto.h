@@ -5,7 +5,7 @@
  * Everything that moultd and moult-loader must agree on, and nothing else.
  *
  * Control channel: one SOCK_SEQPACKET pair; one datagram is one message: a fixed header
- * and a JSON payload. Only LOAD carries descriptors. Every message names the generation
+ * and a JSON payload. Only LOAD, COMMIT and COMMITTED carry descriptors. Every message names the generation
  * that it is about; each state of a generation allows few types, and a message that is not
  * allowed, malformed, or of another generation gets the loader killed.
  *
@@ -16,7 +16,7 @@
  *	    --> LOAD {model...} + fds      libraries, weights in host memory
  *	    <-- STAGED {"weights_sha256","weights_bytes","private"}
  *	    --> COMMIT                     weights onto the device
- *	    <-- COMMITTED {"private"}
+ *	    <-- COMMITTED {"private","placed"} + fds
  *	    <-- READY {"warmup_ms",memory} warm-up answered
  *	    ... requests and answers through the rings ...
  *	    --> QUIT                       free everything, then exit 0
@@ -31,6 +31,14 @@
  * seal that against writing; at COMMIT when it is lean. "map": map what came, whose
  * "weights_sha256" may be known. "private" in its answers is why the engine has made copies
  * nevertheless; it holds the store no more then.
+ *
+ * Weights on a device: with LOAD's "placed" the loader places the file's bytes there, in chunks
+ * that have a descriptor each. "fill": it makes them, and COMMITTED brings the descriptors,
+ * with {"placed":{"chunk_bytes","mapped_bytes","canary"}}. "map": they came with LOAD, behind
+ * the others, and with that object as "chunks". COMMIT may bring
+ * chunks of a copy that nobody needs any more, with their sizes, to be written over: the first
+ * "kept" of those that COMMITTED tells of are the first of these, without a descriptor of their
+ * own. "private": for this process alone. Where that cannot be done "private" says why.
  *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor
@@ -52,7 +60,8 @@
 #define PROTO_CONTROL_FD 3
 
 #define PROTO_PAYLOAD_MAX 65536
-#define PROTO_FDS_MAX     8
+#define PROTO_CHUNKS_MAX  64 /* descriptors of weights on a device */
+#define PROTO_FDS_MAX     (8 + PROTO_CHUNKS_MAX)
 #define PROTO_LEASES_MAX  4096
 
 /* An engine is the file PREFIX NAME SUFFIX in the engine directory. */
@@ -90,7 +99,8 @@ enum proto_load_fd {
 	PROTO_LOAD_FD_WEIGHTS,         /* the model file or the store that was filled from
 	                                  it; absent when there is none */
 	PROTO_LOAD_FD_STORE,           /* memfd to be filled; absent when there is none */
-	PROTO_LOAD_FD_COUNT
+	PROTO_LOAD_FD_COUNT,
+	PROTO_LOAD_FD_CHUNKS = PROTO_LOAD_FD_STORE, /* in its place: one or more */
 };
 
 struct proto_header {

@@ -198,6 +198,10 @@ struct config_manner {
 	/* How it comes by its weights, in the words of shared/proto.h. */
 	const char *weights;        /* NULL: private */
 	const char *weights_sha256; /* NULL: not known */
+	const char *placed;         /* likewise, on its device; NULL: not so */
+	uint64_t chunk_bytes;       /* of what is there to be mapped; 0: nothing */
+	uint64_t mapped_bytes;
+	const char *canary;
 	const char *gpu; /* UUID of the one card that it sees; NULL: as moultd does */
 };
 

@@ -116,6 +116,14 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	                     model->request_timeout_ns / CLOCK_NS_PER_MS);
 	failed |= set_text(json, "weights", manner.weights);
 	failed |= set_text(json, "weights_sha256", manner.weights_sha256);
+	failed |= set_text(json, "placed", manner.placed);
+	if (manner.chunk_bytes)
+		failed |= json_object_set_new(json, "chunks",
+		                              json_pack("{s:I,s:I,s:s}", "chunk_bytes",
+		                                        (json_int_t)manner.chunk_bytes,
+		                                        "mapped_bytes",
+		                                        (json_int_t)manner.mapped_bytes,
+		                                        "canary", manner.canary));
 	failed |= json_object_set_new(json, "lean", json_boolean(manner.is_lean));
 	failed |= json_object_set_new(json, "urgent", json_boolean(manner.is_urgent));
 	failed |= json_object_set_new(json, "proven", json_boolean(manner.is_proven));

@@ -261,6 +261,7 @@ static void print_weights(FILE *out, json_t *model)
 {
 	json_t *weights = json_object_get(model, "weights");
 	double bytes = json_number_value(json_object_get(weights, "shared_bytes"));
+	double on_gpu = json_number_value(json_object_get(weights, "device_bytes"));
 	const char *why_private = text_of(weights, "why_private");
 	const char *name = text_of(model, "name");
 	char text[CELL_MAX];
@@ -270,10 +271,11 @@ static void print_weights(FILE *out, json_t *model)
 		(void)fputs(": weights are private to each loader: ", out);
 		ctl_print_text(out, why_private);
 		(void)fputc('\n', out);
-	} else if (bytes > 0) {
-		print_bytes(text, sizeof(text), bytes);
+	} else if (bytes > 0 || on_gpu > 0) {
+		print_bytes(text, sizeof(text), on_gpu > 0 ? on_gpu : bytes);
 		ctl_print_text(out, name ? name : "?");
-		(void)fprintf(out, ": %s of weights, shared by its loaders\n", text);
+		(void)fprintf(out, ": %s of weights%s, shared by its loaders\n", text,
+		              on_gpu > 0 ? " on the GPU" : "");
 	}
 }
 

@@ -29,12 +29,17 @@ struct device_use {
 	LIST_ENTRY(device_use) link;
 	struct device *device; /* NULL: not registered */
 	pid_t pid;             /* 0: memory without a process */
-	int fd;                /* that memory's, borrowed */
+	int fd;                /* that memory's, borrowed; -1 on a GPU */
 	bool is_leaving;       /* killed: what it holds counts as free already */
 	uint64_t claim_bytes;  /* 0: it holds what it will hold */
 	uint64_t now_bytes;    /* as of the last device_measure() */
 	uint64_t peak_bytes;   /* most that was ever measured */
 	/* nvml */
+	uint64_t memory_bytes; /* without a process: that it is */
+	/* Shared weights that the process has mapped. They are not what it holds, whether
+	 * the driver charges it with them or not. */
+	uint64_t mapped_bytes;
+	bool has_filled; /* and brought there itself */
 	uint64_t added_ns;
 	uint64_t unseen_ns; /* has placed its weights then, in no report yet; 0: seen */
 	bool has_baseline;
@@ -103,7 +108,7 @@ void device_fini(struct device *device);
 
 void device_add(struct device *device, struct device_use *use, pid_t pid,
                 uint64_t claim_bytes);
-/* Memory that no process has to itself: the memfd @fd. */
+/* Memory that no process has to itself: the memfd @fd; -1: its memory_bytes will say. */
 void device_add_memory(struct device *device, struct device_use *use, int fd,
                        uint64_t claim_bytes);
 /* It is gone. Nothing happens when it was never added. */

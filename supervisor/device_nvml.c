@@ -26,17 +26,41 @@ static bool device_nvml_refresh(struct device *device)
 	return nvml_refresh(device->nvml);
 }
 
+static uint64_t device_nvml_minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* Of what the driver charges the process with, its own. Whether that includes memory of
+ * others that it has mapped no document says: what the card lost when it came tells. */
+static uint64_t device_nvml_own(const struct device_use *use, uint64_t bytes)
+{
+	uint64_t without_bytes = device_nvml_minus(bytes, use->mapped_bytes);
+	uint64_t with_gap;
+	uint64_t without_gap;
+
+	if (use->mapped_bytes == 0 || bytes < use->mapped_bytes || !use->placed_bytes)
+		return bytes < use->mapped_bytes ? bytes : without_bytes;
+	with_gap = device_nvml_minus(bytes, use->placed_bytes) +
+	           device_nvml_minus(use->placed_bytes, bytes);
+	without_gap = device_nvml_minus(without_bytes, use->placed_bytes) +
+	              device_nvml_minus(use->placed_bytes, without_bytes);
+	return with_gap < without_gap ? bytes : without_bytes;
+}
+
 /* What one process is charged for says nothing in some containers: 0, or no such process. */
 static uint64_t device_nvml_held(const struct device_use *use)
 {
 	const struct nvml_card *card = device_nvml_card(use->device);
 	uint64_t bytes = 0;
 
+	if (use->pid == 0)
+		return use->memory_bytes;
 	if (!card)
 		return use->now_bytes;
 	if (!nvml_card_process(card, use->pid, &bytes) || bytes == NVML_UNKNOWN)
 		bytes = 0;
-	return bytes ? bytes : use->placed_bytes;
+	return bytes ? device_nvml_own(use, bytes) : use->placed_bytes;
 }
 
 static uint64_t device_nvml_available(const struct device *device)
@@ -147,7 +171,9 @@ void device_note_placed(struct device_use *use)
 	else
 		use->claim_bytes = 0;
 	if (card && use->before_bytes && card->used_bytes > use->before_bytes)
-		use->placed_bytes = card->used_bytes - use->before_bytes;
+		use->placed_bytes =
+			device_nvml_minus(card->used_bytes - use->before_bytes,
+		                          use->has_filled ? use->mapped_bytes : 0);
 	/* What it holds can be taken out where the driver says how much that is. */
 	if (card && nvml_card_process(card, use->pid, &bytes) && bytes > 0 &&
 	    bytes != NVML_UNKNOWN)

@@ -23,6 +23,7 @@
 #include "supervisor/generation_reclaim.h"
 #include "supervisor/inputs.h"
 #include "supervisor/lane.h"
+#include "supervisor/store.h"
 
 enum generation_state {
 	GENERATION_NONE, /* never stored */
@@ -74,7 +75,6 @@ enum generation_state generation_next(enum generation_state state,
 
 struct generation;
 struct spares;
-struct store_copy;
 
 struct generation_listener {
 	/* After a change of state, and after its side effects. At DEAD the listener may
@@ -94,6 +94,8 @@ struct generation_report {
 	char weights_sha256[65]; /* "" until STAGED */
 	struct err why_private;  /* weights that were to be shared are not; "" else */
 	uint64_t weights_bytes;
+	struct store_chunks chunks; /* it has placed them; chunk_bytes 0: it has not */
+	double place_ms;            /* the device got them, or they were mapped there */
 	char engine_version[64];
 	uint64_t rss_bytes;
 	uint64_t anon_bytes;

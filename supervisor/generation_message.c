@@ -32,6 +32,16 @@ static void message_get_text(const json_t *object, const char *key, char *text,
 	}
 }
 
+static void message_read_chunks(struct store_chunks *chunks, const json_t *object)
+{
+	*chunks = (struct store_chunks){
+		.kept = message_get_bytes(object, "kept"),
+		.chunk_bytes = message_get_bytes(object, "chunk_bytes"),
+		.mapped_bytes = message_get_bytes(object, "mapped_bytes"),
+	};
+	message_get_text(object, "canary", chunks->canary, sizeof(chunks->canary));
+}
+
 static void message_read_report(struct generation_report *report, const json_t *object)
 {
 	message_get_text(object, "weights_sha256", report->weights_sha256,
@@ -45,6 +55,10 @@ static void message_read_report(struct generation_report *report, const json_t *
 		report->engine_ms = message_get_ms(object, "engine_ms");
 		report->module_ms = message_get_ms(object, "module_ms");
 	}
+	if (json_object_get(object, "placed"))
+		message_read_chunks(&report->chunks, json_object_get(object, "placed"));
+	if (json_object_get(object, "place_ms"))
+		report->place_ms = message_get_ms(object, "place_ms");
 	if (json_object_get(object, "weights_bytes"))
 		report->weights_bytes = message_get_bytes(object, "weights_bytes");
 	if (json_object_get(object, "loading_anon_bytes"))

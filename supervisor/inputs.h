@@ -22,6 +22,7 @@ struct inputs_footprint {
 	bool is_private;     /* its weights among them */
 	uint64_t peak_bytes; /* at most, while it served */
 	uint64_t gpu_peak_bytes;
+	bool is_gpu_shared;     /* its weights are not among them */
 	uint64_t loading_bytes; /* at most, while it was loaded beside others */
 	uint64_t
 		staged_bytes; /* by a lean one at STAGED: all but its copy of the model */

@@ -78,6 +78,7 @@ struct model {
 
 	struct generation *active;
 	struct store_copy *copy; /* of the weights that serve, or served last; or NULL */
+	struct inputs *writer;   /* their loader died of writing to such; or NULL */
 	struct generation *candidate;
 	struct generation *retiring;
 	struct generation *stuck[MODEL_STUCK]; /* put aside, UNKILLABLE */
@@ -311,6 +312,16 @@ void reload_gpu_note_reclaim(struct model *model, const struct generation *dead)
 
 /* reload_weights.c: where the weights of a generation lie */
 
+/* The GPU in whose memory a generation of @inputs shares them; NULL: on none. */
+struct device *reload_weights_gpu(const struct model *model, const struct inputs *inputs);
+/* The shared copy on that, or NULL. */
+struct store_copy *reload_weights_placed(const struct model *model,
+                                         const struct inputs *inputs);
+/* Bytes of shared weights on @gpu that come free when this model lets go of what it has. */
+uint64_t reload_weights_gpu_bytes(const struct model *model, const struct device *gpu);
+/* @dead may have died of writing to weights that nobody may write to: then it is not tried
+ * like that again, and true. */
+bool reload_weights_was_written(struct model *model, const struct generation *dead);
 /* How a generation of @inputs is to have its weights. */
 enum config_share reload_weights_share(const struct model *model,
                                        const struct inputs *inputs);

@@ -356,6 +356,11 @@ void reload_claim_all(struct model *model)
 	reload_gpu_claim_all(model, candidate);
 	if (!candidate->is_lean)
 		return;
+	store_copy_give(candidate->copy, &model->copy);
+	if (candidate->copy && candidate->copy->scrap)
+		candidate->gpu_use.claim_bytes =
+			reload_minus(candidate->gpu_use.claim_bytes,
+		                     candidate->copy->scrap->use.memory_bytes);
 	reload_weights_make_room(model, candidate->inputs);
 	candidate->use.claim_bytes = reload_minus(facts->need_bytes, facts->copy_bytes);
 	if (candidate->copy)
@@ -580,8 +585,9 @@ void reload_init(struct model *model)
 
 void reload_fini(struct model *model)
 {
-	struct inputs **slots[] = { &model->reload.inputs, &model->good, &model->previous,
-		                    &model->rollback_to, &model->refused };
+	struct inputs **slots[] = { &model->reload.inputs, &model->good,
+		                    &model->previous,      &model->rollback_to,
+		                    &model->refused,       &model->writer };
 
 	model->is_stopping = true;
 	reload_again_fini(model);

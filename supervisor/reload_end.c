@@ -80,7 +80,9 @@ static void reload_on_candidate_dead(struct model *model, struct generation *can
 		reload_on_needless_dead(model);
 	else
 		reload_failed(model, candidate->failure.text,
-		              candidate->is_permanent       ? RELOAD_IS_FINAL
+		              reload_weights_was_written(model, candidate)
+		                      ? RELOAD_WAS_KILLED /* other weights may do */
+		              : candidate->is_permanent     ? RELOAD_IS_FINAL
 		              : model_was_killed(candidate) ? RELOAD_WAS_KILLED
 		                                            : RELOAD_MAY_PASS);
 }
@@ -241,8 +243,7 @@ bool reload_put_aside(struct model *model, struct generation *generation)
 	struct err *why = &generation->failure;
 
 	/* Other models wait for it no more, even if this one has to. */
-	if (generation->copy && !generation->copy->is_full)
-		store_copy_abandon(generation->copy);
+	store_copy_abandon(generation->copy);
 	if (!stuck)
 		return false;
 	*stuck = generation;

@@ -2,8 +2,7 @@
 
 /*
  * The memory of the GPU that a model computes on: decided like main memory, and by the same
- * rules, but for weights, which are not shared there. A candidate takes none of it before
- * COMMIT.
+ * rules. A candidate takes none of it before COMMIT.
  */
 
 #include <errno.h>
@@ -38,14 +37,20 @@ static uint64_t reload_gpu_predict(const struct model *model, const struct input
 {
 	const struct generation *old = reload_old(model);
 	const struct inputs *last = old ? old->inputs : model->good;
+	bool is_shared = reload_weights_gpu(model, inputs) != NULL;
 	uint64_t file = (uint64_t)inputs->file.st_size;
 	uint64_t peak = last ? last->footprint.gpu_peak_bytes : 0;
 	uint64_t last_file = last ? (uint64_t)last->file.st_size : 0;
 
 	if (old && old->gpu_use.peak_bytes > peak)
 		peak = old->gpu_use.peak_bytes;
+	/* Beside weights that are there already nothing is known. */
 	if (peak == 0)
-		return file;
+		return reload_weights_placed(model, inputs) ? 0 : file;
+	if (last->footprint.is_gpu_shared)
+		return reload_weights_placed(model, inputs) ? peak : peak + file;
+	if (is_shared && reload_weights_placed(model, inputs))
+		return reload_gpu_minus(peak, last_file);
 	/* A smaller file is not counted on. */
 	return peak + reload_gpu_minus(file, last_file);
 }
@@ -81,6 +86,10 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 			                                        old->gpu_use.now_bytes);
 		}
 	}
+	facts.is_resident = reload_weights_placed(model, inputs) != NULL;
+	if (model->copy != reload_weights_placed(model, inputs))
+		facts.resident_bytes = reload_weights_gpu_bytes(model, gpu);
+	facts.old_bytes += facts.resident_bytes;
 	facts.need_bytes = facts.loading_bytes = reload_gpu_predict(model, inputs);
 	return strategy_decide(&facts);
 }
@@ -130,6 +139,9 @@ bool reload_gpu_is_refused(const struct model *model, const struct generation *r
 		return false;
 	room = device_room(gpu);
 	free_bytes = room.available_bytes;
+	/* The old weights are there still, for their chunks. */
+	if (free_bytes != UINT64_MAX && (!candidate || candidate->copy != model->copy))
+		free_bytes += reload_weights_gpu_bytes(model, gpu);
 	/* The candidate's own claim does not stand in its way. */
 	if (candidate && free_bytes != UINT64_MAX)
 		free_bytes += reload_gpu_minus(candidate->gpu_use.claim_bytes,
@@ -172,7 +184,12 @@ int reload_gpu_begin_replica(const struct model *model, struct generation_start 
 void reload_gpu_learn(struct generation *generation)
 {
 	struct inputs_footprint *footprint = &generation->inputs->footprint;
+	bool is_shared = generation->gpu_use.mapped_bytes > 0;
 
+	/* What was measured of the other way of having weights says nothing of this. */
+	if (footprint->is_gpu_shared != is_shared)
+		footprint->gpu_peak_bytes = 0;
+	footprint->is_gpu_shared = is_shared;
 	if (generation->gpu_use.peak_bytes > footprint->gpu_peak_bytes)
 		footprint->gpu_peak_bytes = generation->gpu_use.peak_bytes;
 }

@@ -6,7 +6,11 @@
  * that dies; what is to serve no more is let go before anything takes its place.
  */
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "shared/log.h"
+#include "shared/proto.h"
 #include "supervisor/model_state.h"
 
 #define RELOAD_WEIGHTS_MAX (4 + MODEL_REPLICAS)
@@ -18,13 +22,18 @@ static const struct inputs *reload_weights_last(const struct model *model)
 	return model->active ? model->active->inputs : model->good;
 }
 
-/* An engine that could not share is not asked again until it is told something else. */
-static bool reload_weights_cannot(const struct model *model, const struct inputs *inputs)
+/* An engine that could not share is not asked again until it is told something else. The
+ * inputs that it was told to share with and could not; or NULL. */
+static const struct inputs *reload_weights_cannot(const struct model *model,
+                                                  const struct inputs *inputs)
 {
-	const struct inputs *last = reload_weights_last(model);
+	const struct inputs *told[] = { reload_weights_last(model), model->writer };
 
-	return last && *last->why_private.text &&
-	       !config_model_needs_generation(last->section, inputs->section);
+	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++)
+		if (told[i] && *told[i]->why_private.text &&
+		    !config_model_needs_generation(told[i]->section, inputs->section))
+			return told[i];
+	return NULL;
 }
 
 enum config_share reload_weights_share(const struct model *model,
@@ -33,6 +42,33 @@ enum config_share reload_weights_share(const struct model *model,
 	if (inputs->weights_fd < 0 || reload_weights_cannot(model, inputs))
 		return CONFIG_SHARE_OFF;
 	return inputs->section->share;
+}
+
+struct device *reload_weights_gpu(const struct model *model, const struct inputs *inputs)
+{
+	return reload_weights_share(model, inputs) == CONFIG_SHARE_OFF
+	               ? NULL
+	               : devices_gpu(model->context.devices, inputs->section->device);
+}
+
+struct store_copy *reload_weights_placed(const struct model *model,
+                                         const struct inputs *inputs)
+{
+	const struct device *gpu = reload_weights_gpu(model, inputs);
+
+	return gpu ? store_find(model->context.store, gpu, &inputs->file) : NULL;
+}
+
+/* The copy that a generation of @inputs would take as it is. */
+static struct store_copy *reload_weights_next(const struct model *model,
+                                              const struct inputs *inputs)
+{
+	if (reload_weights_gpu(model, inputs))
+		return reload_weights_placed(model, inputs);
+	return reload_weights_share(model, inputs) == CONFIG_SHARE_MEMORY
+	               ? store_find(model->context.store, model->context.device,
+	                            &inputs->file)
+	               : NULL;
 }
 
 /* Every copy that this model refers to, once. */
@@ -68,12 +104,13 @@ uint64_t reload_weights_bytes(const struct model *model)
 
 	(void)device_measure(model->context.device);
 	for (size_t i = 0; i < count; i++)
-		bytes += list[i]->use.now_bytes;
+		if (!store_copy_is_placed(list[i]))
+			bytes += list[i]->use.now_bytes;
 	return bytes;
 }
 
-/* The weights that serve now and that nobody but this model has. */
-static uint64_t reload_weights_own_bytes(const struct model *model)
+/* Nobody but this model has the weights that serve now. */
+static bool reload_weights_is_own(const struct model *model)
 {
 	const struct generation *mine[] = { model->active, model->retiring,
 		                            model->candidate };
@@ -83,8 +120,14 @@ static uint64_t reload_weights_own_bytes(const struct model *model)
 		refs += mine[i] && mine[i]->copy == model->copy;
 	for (size_t i = 0; i < MODEL_REPLICAS; i++)
 		refs += model->replicas[i] && model->replicas[i]->copy == model->copy;
-	return model->copy && model->copy->refs <= refs ? store_copy_bytes(model->copy)
-	                                                : 0;
+	return model->copy && model->copy->refs <= refs;
+}
+
+uint64_t reload_weights_gpu_bytes(const struct model *model, const struct device *gpu)
+{
+	return reload_weights_is_own(model) && model->copy->device == gpu
+	               ? model->copy->use.memory_bytes
+	               : 0;
 }
 
 void reload_weights_doubt(struct model *model)
@@ -96,35 +139,41 @@ void reload_weights_doubt(struct model *model)
 	          "model=%s weights_sha256=%.16s action=\"reading the model file again\"",
 	          model->name, model->copy->sha256);
 	/* Models that hold it still cannot serve with it either. */
-	store_copy_abandon(model->copy);
+	store_copy_spoil(model->copy);
 	store_copy_unref(model->copy);
 	model->copy = NULL;
 }
 
 bool reload_weights_wait(const struct model *model, const struct inputs *inputs)
 {
-	return reload_weights_share(model, inputs) == CONFIG_SHARE_MEMORY &&
-	       !store_find(model->context.store, &inputs->file) &&
-	       store_is_coming(model->context.store, &inputs->file, !model->active);
+	const struct device *gpu = reload_weights_gpu(model, inputs);
+
+	return (gpu || reload_weights_share(model, inputs) == CONFIG_SHARE_MEMORY) &&
+	       !reload_weights_next(model, inputs) &&
+	       store_is_coming(model->context.store, gpu ? gpu : model->context.device,
+	                       &inputs->file, !model->active);
 }
 
 void reload_weights_note(const struct model *model, const struct inputs *inputs,
                          struct strategy_facts *facts)
 {
 	enum config_share share = reload_weights_share(model, inputs);
-	const struct store_copy *copy = NULL;
+	const struct store_copy *copy = reload_weights_next(model, inputs);
 
-	if (share == CONFIG_SHARE_MEMORY) {
-		copy = store_find(model->context.store, &inputs->file);
+	if (reload_weights_gpu(model, inputs)) {
+		/* Main memory is only passed through, page by page. */
+		facts->is_resident = true;
+	} else if (share == CONFIG_SHARE_MEMORY) {
 		facts->is_resident = copy != NULL;
 		facts->copy_bytes = copy ? 0 : (uint64_t)inputs->file.st_size;
-	}
-	if (share == CONFIG_SHARE_FILE)
+	} else if (share == CONFIG_SHARE_FILE) {
 		facts->is_resident =
 			model->good &&
 			inputs_is_same_file(&model->good->file, &inputs->file);
-	if (copy != model->copy)
-		facts->resident_bytes = reload_weights_own_bytes(model);
+	}
+	if (copy != model->copy && !store_copy_is_placed(model->copy) &&
+	    reload_weights_is_own(model))
+		facts->resident_bytes = store_copy_bytes(model->copy);
 	facts->old_bytes += facts->resident_bytes;
 }
 
@@ -140,12 +189,44 @@ static const char *reload_weights_known_hash(const struct model *model,
 	               : NULL;
 }
 
+static int reload_weights_begin_placed(struct model *model,
+                                       struct generation_start *start, struct device *gpu,
+                                       struct err *err)
+{
+	const struct inputs *inputs = start->inputs;
+	struct config_manner *manner = &start->manner;
+	const struct store_copy *copy;
+	const struct store_wish wish = {
+		.device = gpu,
+		.file = &inputs->file,
+		.is_urgent = manner->is_urgent,
+		.is_late = true,
+	};
+	int r = store_take(model->context.store, &wish, &start->copy, err);
+
+	if (r < 0)
+		return r;
+	copy = start->copy;
+	manner->placed = copy->is_full ? "map" : "fill";
+	if (copy->is_full) {
+		manner->weights_sha256 = copy->sha256;
+		manner->chunk_bytes = copy->chunks.chunk_bytes;
+		manner->mapped_bytes = copy->chunks.mapped_bytes;
+		manner->canary = copy->chunks.canary;
+	} else if (inputs->section->share == CONFIG_SHARE_FILE) {
+		manner->weights_sha256 = reload_weights_known_hash(model, inputs);
+	}
+	return 0;
+}
+
 int reload_weights_begin(struct model *model, struct generation_start *start,
                          struct err *err)
 {
 	const struct inputs *inputs = start->inputs;
 	enum config_share share = reload_weights_share(model, inputs);
+	struct device *gpu = reload_weights_gpu(model, inputs);
 	const struct store_wish wish = {
+		.device = model->context.device,
 		.file = &inputs->file,
 		.claim_bytes = start->manner.is_lean ? 0 : (uint64_t)inputs->file.st_size,
 		.is_urgent = start->manner.is_urgent,
@@ -153,8 +234,16 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 	};
 	int r;
 
-	if (!reload_old(model) && start->manner.is_lean)
+	/* A placed copy is kept until COMMIT, for its chunks. */
+	if (!reload_old(model) && start->manner.is_lean && !gpu)
 		reload_weights_make_room(model, inputs);
+	if (gpu)
+		return reload_weights_begin_placed(model, start, gpu, err);
+	/* It could not share: its weights are placed for it nevertheless. */
+	if (reload_weights_cannot(model, inputs) && inputs->weights_fd >= 0 &&
+	    inputs->section->share != CONFIG_SHARE_OFF &&
+	    devices_gpu(model->context.devices, inputs->section->device))
+		start->manner.placed = "private";
 	if (share == CONFIG_SHARE_FILE) {
 		start->manner.weights = "map";
 		start->manner.weights_sha256 = reload_weights_known_hash(model, inputs);
@@ -172,13 +261,14 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 void reload_weights_learn(const struct model *model, const struct generation *fresh)
 {
 	struct inputs *inputs = fresh->inputs;
+	const struct inputs *told = reload_weights_cannot(model, inputs);
 
 	inputs->footprint.is_private =
 		!fresh->copy && inputs->section->share != CONFIG_SHARE_FILE;
 	if (*fresh->report.why_private.text)
 		inputs->why_private = fresh->report.why_private;
-	else if (reload_weights_cannot(model, inputs))
-		inputs->why_private = reload_weights_last(model)->why_private;
+	else if (told)
+		inputs->why_private = told->why_private;
 }
 
 json_t *reload_weights_to_json(const struct model *model)
@@ -193,20 +283,20 @@ json_t *reload_weights_to_json(const struct model *model)
 
 	if (inputs)
 		share = reload_weights_share(model, inputs);
-	return json_pack("{s:s,s:I,s:s?}", "share", names[share], "shared_bytes",
-	                 (json_int_t)reload_weights_bytes(model), "why_private",
+	return json_pack("{s:s,s:I,s:I,s:s?}", "share", names[share], "shared_bytes",
+	                 (json_int_t)reload_weights_bytes(model), "device_bytes",
+	                 store_copy_is_placed(model->copy)
+	                         ? (json_int_t)model->copy->use.memory_bytes
+	                         : 0,
+	                 "why_private",
 	                 inputs && *inputs->why_private.text ? inputs->why_private.text
 	                                                     : NULL);
 }
 
 void reload_weights_make_room(struct model *model, const struct inputs *inputs)
 {
-	const struct store_copy *next = NULL;
-
 	/* As it was reckoned with: see reload_weights_note(). */
-	if (reload_weights_share(model, inputs) == CONFIG_SHARE_MEMORY)
-		next = store_find(model->context.store, &inputs->file);
-	if (model->copy != next) {
+	if (model->copy != reload_weights_next(model, inputs)) {
 		store_copy_unref(model->copy);
 		model->copy = NULL;
 	}
@@ -218,4 +308,29 @@ void reload_weights_swap(struct model *model, const struct generation *fresh)
 
 	model->copy = store_copy_ref(fresh ? fresh->copy : NULL);
 	store_copy_unref(last);
+}
+
+/* Nothing that a process can say tells a fault in its weights from any other: it is supposed
+ * once, and one that dies of something else does so again. */
+bool reload_weights_was_written(struct model *model, const struct generation *dead)
+{
+	int status = dead->exit_status;
+	bool has_faulted =
+		(WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) ||
+		(WIFEXITED(status) && WEXITSTATUS(status) == PROTO_EXIT_DEVICE);
+
+	if (!dead->gpu_use.mapped_bytes || !dead->entered_ns[GENERATION_WARMING] ||
+	    dead->entered_ns[GENERATION_READY] || !has_faulted)
+		return false;
+	(void)err_set(
+		&dead->inputs->why_private, 0,
+		"a loader died in the warm-up over weights that nobody may write to: "
+		"%.320s",
+		dead->failure.text);
+	log_event(LOG_LEVEL_WARNING, "weights_private", "model=%s gen=%llu reason=%s",
+	          model->name, (unsigned long long)dead->number,
+	          LOG_QUOTED(dead->inputs->why_private.text));
+	inputs_unref(model->writer);
+	model->writer = inputs_ref(dead->inputs);
+	return true;
 }

@@ -24,6 +24,7 @@
 #include <new>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "loader/engine.h"
@@ -34,6 +35,9 @@ struct engine {
 	const struct engine_config *config;
 	torch::jit::Module module; /* empty until it is loaded */
 	c10::Device device;
+	/* libtorch knows no such device, but the weights will be placed there: the host may
+	 * be able to compute over that memory. */
+	bool needs_host;
 	bool writes_inputs; /* forward may change its inputs: they must be copies */
 	std::vector<at::Tensor> outputs; /* keeps their memory until the next call */
 };
@@ -291,15 +295,15 @@ bool may_write_inputs(const torch::jit::Method &method, size_t n_inputs) noexcep
 	}
 }
 
-int load_shared(struct engine *engine, struct err *err)
+/* A module over the file at @base, where @adapter reads it. */
+int import_at(struct engine *engine, std::shared_ptr<weights_adapter> adapter, void *base,
+              struct err *err)
 {
 	std::string why;
 
-	if (!engine->device.is_cpu())
-		return err_set(err, ENGINE_E_PRIVATE, "device '%s' has memory of its own",
-		               engine->config->device);
 	try {
-		engine->module = shared_import(engine->config).run();
+		engine->module =
+			shared_import(std::move(adapter), base, engine->device).run();
 		return 0;
 	} catch (const c10::Error &error) {
 		why = error.what_without_backtrace();
@@ -312,20 +316,82 @@ int load_shared(struct engine *engine, struct err *err)
 	return err_set(err, ENGINE_E_PRIVATE, "%s", cause_of(why).c_str());
 }
 
-int load(struct engine *engine, struct err *err)
+int load_shared(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
 
-	if (config->is_shared) {
-		int r = load_shared(engine, err);
+	if (!engine->device.is_cpu())
+		return err_set(err, ENGINE_E_PRIVATE, "device '%s' has memory of its own",
+		               config->device);
+	/* Its mapping is copy-on-write. */
+	return import_at(engine, std::make_shared<weights_adapter>(config),
+	                 const_cast<void *>(config->weights), err);
+}
 
-		if (r)
-			return r;
-	} else {
+/* They are on the device: what is small is read from there, what is large stays. */
+int load_placed(struct engine *engine, struct err *err)
+{
+	const struct engine_config *config = engine->config;
+	const struct engine_placed *placed = config->placed;
+	void *base = reinterpret_cast<void *>(static_cast<uintptr_t>(placed->address));
+	int r;
+
+	if (engine->needs_host && !placed->host)
+		return err_set(err, ENGINE_E_PRIVATE,
+		               "libtorch " TORCH_VERSION " knows no device '%s'",
+		               config->device);
+	if (engine->needs_host)
+		base = const_cast<void *>(placed->host);
+	r = import_at(engine, std::make_shared<weights_adapter>(config), base, err);
+	if (r == 0 && placed->is_read_only)
+		own_buffers().run(engine->module);
+	return r;
+}
+
+int look(struct engine *engine, struct err *err);
+
+/* Before anything is on the device, and before an old generation has to go for it: whether
+ * the module can be built like that. */
+int try_placed(struct engine *engine, struct err *err)
+{
+	const struct engine_config *config = engine->config;
+	const c10::Device device = engine->device;
+	file_mapping file(config->weights_fd, config->weights_bytes);
+	int r;
+
+	engine->device = c10::Device(c10::kCPU);
+	r = import_at(engine,
+	              std::make_shared<weights_adapter>(file.data(),
+	                                                config->weights_bytes),
+	              file.data(), err);
+	engine->device = device;
+	if (r == 0)
+		r = look(engine, err);
+	engine->module = torch::jit::Module();
+	return r;
+}
+
+int load(struct engine *engine, struct err *err)
+{
+	const struct engine_config *config = engine->config;
+	int r = 0;
+
+	if (config->is_placed)
+		r = load_placed(engine, err);
+	else if (config->is_shared)
+		r = load_shared(engine, err);
+	else
 		engine->module =
 			torch::jit::load(std::make_shared<weights_adapter>(config),
 		                         c10::Device(c10::kCPU));
-	}
+	return r ? r : look(engine, err);
+}
+
+/* Whether the module that was loaded is what was declared. */
+int look(struct engine *engine, struct err *err)
+{
+	const struct engine_config *config = engine->config;
+
 	engine->module.eval();
 
 	auto forward = engine->module.find_method("forward");
@@ -363,7 +429,8 @@ int set_memory(const struct engine_config *config, const c10::Device &device,
 /* On another device the copy in main memory is what staging is for. */
 bool loads_in_commit(const struct engine *engine)
 {
-	return engine->config->is_lean && engine->device.is_cpu();
+	return engine->config->is_placed ||
+	       (engine->config->is_lean && engine->device.is_cpu());
 }
 
 int stage(const struct engine_config *config, struct engine **ret_engine,
@@ -373,6 +440,7 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 
 	r = guard(err, ENGINE_E_CONFIG, ENGINE_E_FAILED, [&] {
 		c10::Device device(c10::kCPU);
+		bool needs_host = false;
 		int outcome;
 
 		if (config->weights_bytes == 0)
@@ -385,15 +453,22 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 			outcome = read_options(config, err);
 		if (outcome == 0)
 			outcome = read_device(config->device, &device, err);
+		if (outcome == ENGINE_E_DEVICE && config->is_placed) {
+			needs_host = true;
+			outcome = 0;
+		}
 		if (outcome == 0) {
-			*ret_engine = new engine{
-				config, torch::jit::Module(), device, true, {}
-			};
+			*ret_engine = new engine{ config, torch::jit::Module(),
+				                  device, needs_host,
+				                  true,   {} };
 			set_threads(config->threads);
 			outcome = set_memory(config, device, err);
 		}
 		return outcome;
 	});
+	if (r == 0 && config->is_placed)
+		return guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
+		             [&] { return try_placed(*ret_engine, err); });
 	if (r || loads_in_commit(*ret_engine))
 		return r;
 	return guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
@@ -623,8 +698,8 @@ void prepare() noexcept
 const struct engine_api *moult_engine(void)
 {
 	static const struct engine_api api = {
-		ENGINE_ABI, "torch", TORCH_VERSION, stage,   commit,
-		infer,      close,   measure,       prepare,
+		ENGINE_ABI, "torch", TORCH_VERSION, true,    stage,
+		commit,     infer,   close,         measure, prepare,
 	};
 
 	return &api;

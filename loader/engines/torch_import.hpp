@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * Of engine torch: the model file as libtorch reads it, and modules whose tensors lie in it.
+ * Of engine torch: the model file as libtorch reads it, and modules whose tensors lie in it,
+ * be it in main memory or on a device.
  */
 
 #include <caffe2/serialize/inline_container.h>
@@ -13,6 +14,7 @@
 #include <torch/csrc/jit/serialization/unpickler.h>
 #include <torch/script.h>
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,8 +22,11 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <new>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "loader/engine.h"
@@ -29,13 +34,19 @@
 namespace
 {
 
-/* The model file: in memory, or (lean, private) where it lies, one record at a time. */
+/* The model file: in memory, on a device, or (lean, private) where it lies, one record at a
+ * time. */
 class weights_adapter : public caffe2::serialize::ReadAdapterInterface
 {
       public:
 	explicit weights_adapter(const struct engine_config *config)
 	    : data_(static_cast<const char *>(config->weights)),
-	      bytes_(config->weights_bytes), fd_(config->weights_fd)
+	      bytes_(config->weights_bytes), fd_(config->weights_fd),
+	      placed_(config->placed)
+	{
+	}
+
+	weights_adapter(const char *data, size_t bytes) : data_(data), bytes_(bytes)
 	{
 	}
 
@@ -50,6 +61,8 @@ class weights_adapter : public caffe2::serialize::ReadAdapterInterface
 		if (at >= bytes_)
 			return 0;
 		n = std::min(n, bytes_ - static_cast<size_t>(at));
+		if (placed_)
+			return placed_->read(placed_->context, at, buffer, n) < 0 ? 0 : n;
 		if (!data_)
 			return read_file(at, static_cast<char *>(buffer), n);
 		std::memcpy(buffer, data_ + at, n);
@@ -60,11 +73,6 @@ class weights_adapter : public caffe2::serialize::ReadAdapterInterface
 	uint64_t last_at() const
 	{
 		return last_at_;
-	}
-
-	const char *data() const
-	{
-		return data_;
 	}
 
       private:
@@ -88,8 +96,40 @@ class weights_adapter : public caffe2::serialize::ReadAdapterInterface
 
 	const char *data_;
 	size_t bytes_;
-	int fd_;
+	int fd_ = -1;
+	const struct engine_placed *placed_ = nullptr;
 	mutable uint64_t last_at_ = 0;
+};
+
+/* The file as it lies there: what is not looked at costs nothing. */
+class file_mapping
+{
+      public:
+	file_mapping(int fd, size_t bytes)
+	    : data_(mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+	                 MAP_PRIVATE | MAP_NORESERVE, fd, 0)),
+	      bytes_(bytes)
+	{
+		if (data_ == MAP_FAILED)
+			throw std::bad_alloc();
+	}
+
+	~file_mapping()
+	{
+		(void)munmap(data_, bytes_);
+	}
+
+	file_mapping(const file_mapping &) = delete;
+	file_mapping &operator=(const file_mapping &) = delete;
+
+	char *data() const
+	{
+		return static_cast<char *>(data_);
+	}
+
+      private:
+	void *data_;
+	size_t bytes_;
 };
 
 /* Why a module cannot lie in the mapping. */
@@ -99,7 +139,7 @@ class unshareable : public std::runtime_error
 };
 
 /*
- * Builds a module whose tensors lie in the mapped file: nothing is read, copied or allocated
+ * Builds a module whose tensors lie in the file at @base of @device: nothing is read, copied or allocated
  * for them. Ties and strides are kept, because the pickle names storages and not tensors.
  *
  * It stands on libtorch's own unpickler, which asks its caller where a storage lies; that
@@ -109,8 +149,10 @@ class unshareable : public std::runtime_error
 class shared_import
 {
       public:
-	explicit shared_import(const struct engine_config *config)
-	    : adapter_(std::make_shared<weights_adapter>(config)), reader_(adapter_),
+	shared_import(std::shared_ptr<weights_adapter> adapter, void *base,
+	              c10::Device device)
+	    : adapter_(std::move(adapter)), base_(static_cast<char *>(base)),
+	      device_(device), reader_(adapter_),
 	      unit_(std::make_shared<torch::jit::CompilationUnit>()),
 	      importer_(
 		      unit_, &constants_,
@@ -234,22 +276,23 @@ class shared_import
 		static const char stored[] = { 'P', 'K', 3, 4 };
 		size_t at = reader_.getRecordOffset(name);
 		uint64_t header = adapter_->last_at();
-		const char *data = adapter_->data();
+		char data[10];
 
 		if (at % 64 != 0 || header + 30 > at || at > adapter_->size() ||
-		    std::memcmp(data + header, stored, sizeof(stored)) != 0 ||
-		    data[header + 8] != 0 || data[header + 9] != 0)
+		    adapter_->read(header, data, sizeof(data), "") != sizeof(data) ||
+		    std::memcmp(data, stored, sizeof(stored)) != 0 || data[8] != 0 ||
+		    data[9] != 0)
 			throw unshareable("the archive is compressed or not aligned");
 		auto *tenant_of = new tenant{ at, 0, alive_bytes_ };
 		tenants_[name] = tenant_of;
-		return { const_cast<char *>(data) + at, tenant_of,
+		return { base_ + at, tenant_of,
 			 [](void *context) {
 				 auto *gone = static_cast<tenant *>(context);
 
 				 *gone->alive_bytes -= gone->bytes;
 				 delete gone;
 			 },
-			 c10::Device(c10::kCPU) };
+			 device_ };
 	}
 
 	/* The sizes come from the pickle: a storage must not reach beyond the file. */
@@ -280,6 +323,8 @@ class shared_import
 	}
 
 	std::shared_ptr<weights_adapter> adapter_;
+	char *base_;
+	c10::Device device_;
 	caffe2::serialize::PyTorchStreamReader reader_;
 	std::shared_ptr<torch::jit::CompilationUnit> unit_;
 	std::vector<c10::IValue> constants_;
@@ -288,6 +333,77 @@ class shared_import
 	std::map<std::string, tenant *> tenants_; /* good while storages_ is */
 	std::shared_ptr<size_t> alive_bytes_ = std::make_shared<size_t>(0);
 	size_t all_bytes_ = 0;
+};
+
+/*
+ * Of a module over memory that nobody may write to: everything that is no parameter gets
+ * memory of its own, since inference may write there. What lies in the storage of a parameter
+ * stays, and what shares a storage goes on doing so.
+ */
+class own_buffers
+{
+      public:
+	void run(const torch::jit::Module &module)
+	{
+		for (const torch::jit::Module &part : module.modules())
+			note_parameters(part);
+		for (const torch::jit::Module &part : module.modules())
+			copy_others(part);
+	}
+
+      private:
+	void note_parameters(const torch::jit::Module &part)
+	{
+		auto object = part._ivalue();
+
+		for (size_t i = 0; i < object->type()->numAttributes(); i++)
+			if (object->type()->is_parameter(i) &&
+			    object->getSlot(i).isTensor())
+				keep(object->getSlot(i).toTensor());
+	}
+
+	void keep(const at::Tensor &tensor)
+	{
+		if (tensor.defined() && tensor.has_storage())
+			kept_.insert(tensor.storage().unsafeGetStorageImpl());
+	}
+
+	void copy_others(const torch::jit::Module &part)
+	{
+		auto object = part._ivalue();
+
+		for (size_t i = 0; i < object->type()->numAttributes(); i++)
+			if (!object->type()->is_parameter(i) &&
+			    object->getSlot(i).isTensor())
+				object->setSlot(i, copy(object->getSlot(i).toTensor()));
+	}
+
+	at::Tensor copy(const at::Tensor &tensor)
+	{
+		if (!tensor.defined() || !tensor.has_storage() ||
+		    kept_.count(tensor.storage().unsafeGetStorageImpl()))
+			return tensor;
+		auto found = copies_.find(tensor.storage().unsafeGetStorageImpl());
+		if (found == copies_.end()) {
+			/* All of the storage, as bytes; the source is kept so that its
+			 * address is taken by nothing else meanwhile. */
+			at::Tensor bytes =
+				at::empty({ 0 }, tensor.options().dtype(at::kByte))
+					.set_(tensor.storage(), 0,
+			                      { static_cast<int64_t>(tensor.storage()
+			                                                     .nbytes()) },
+			                      { 1 });
+			found = copies_.emplace(tensor.storage().unsafeGetStorageImpl(),
+			                        std::make_pair(bytes, bytes.clone()))
+			                .first;
+		}
+		return at::empty({ 0 }, tensor.options())
+		        .set_(found->second.second.storage(), tensor.storage_offset(),
+		              tensor.sizes(), tensor.strides());
+	}
+
+	std::set<const c10::StorageImpl *> kept_;
+	std::map<const c10::StorageImpl *, std::pair<at::Tensor, at::Tensor>> copies_;
 };
 
 } /* namespace */

@@ -93,33 +93,38 @@ static uint64_t fakegpu_look_at_maps(int pid, const char *name, struct fakegpu_s
 	return bytes;
 }
 
-static void fakegpu_look_at(int pid, const char *name, struct fakegpu_seen *seen,
-                            struct fakegpu_use *use)
+static void fakegpu_look_at(int pid, bool is_listed, const char *name,
+                            struct fakegpu_seen *seen, struct fakegpu_use *use)
 {
 	uint64_t bytes;
 
 	seen->n_before = seen->n_all;
 	bytes = fakegpu_look_at_fds(pid, name, seen, use);
 	bytes += fakegpu_look_at_maps(pid, name, seen, use);
-	if (bytes > 0 && use->n_held < FAKEGPU_HELD_MAX)
+	if (is_listed && bytes > 0 && use->n_held < FAKEGPU_HELD_MAX)
 		use->held[use->n_held++] =
 			(struct fakegpu_held){ .pid = pid, .bytes = bytes };
 }
 
-static bool fakegpu_is_moult(int pid)
+/* moultd holds descriptors and has no context: no driver lists it. */
+enum fakegpu_kind { FAKEGPU_ALIEN, FAKEGPU_HOLDER, FAKEGPU_USER };
+
+static enum fakegpu_kind fakegpu_kind(int pid)
 {
 	char path[64];
-	char name[16] = "";
+	char name[32] = "";
 	FILE *file;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/comm", pid);
 	file = fopen(path, "re");
 	if (!file)
-		return false;
+		return FAKEGPU_ALIEN;
 	if (!fgets(name, sizeof(name), file))
 		name[0] = '\0';
 	(void)fclose(file);
-	return strncmp(name, "moult", 5) == 0;
+	if (strcmp(name, "moultd\n") == 0)
+		return FAKEGPU_HOLDER;
+	return strncmp(name, "moult", 5) == 0 ? FAKEGPU_USER : FAKEGPU_ALIEN;
 }
 
 void fakegpu_name(unsigned int card, char *ret_name, size_t size)
@@ -143,9 +148,10 @@ void fakegpu_count(unsigned int card, struct fakegpu_use *ret_use)
 	(void)snprintf(name, sizeof(name), "/memfd:%s ", memory);
 	while (processes && (entry = readdir(processes))) {
 		int pid = (int)strtol(entry->d_name, NULL, 10);
+		enum fakegpu_kind kind = pid > 0 ? fakegpu_kind(pid) : FAKEGPU_ALIEN;
 
-		if (pid > 0 && fakegpu_is_moult(pid))
-			fakegpu_look_at(pid, name, &seen, ret_use);
+		if (kind != FAKEGPU_ALIEN)
+			fakegpu_look_at(pid, kind == FAKEGPU_USER, name, &seen, ret_use);
 	}
 	if (processes)
 		(void)closedir(processes);

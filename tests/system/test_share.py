@@ -62,7 +62,8 @@ def test_secrets_rotate_over_one_copy(start, tmp_path):
     # The very same memory, all the time.
     assert copies(moult.pid) == before and list(before.values()) == [COPY]
     weights = moult.status("echo")["weights"]
-    assert weights == {"share": "memory", "shared_bytes": COPY, "why_private": None}
+    assert weights == {"share": "memory", "shared_bytes": COPY, "device_bytes": 0,
+                       "why_private": None}
 
 
 @pytest.mark.parametrize("wanted", ["auto", "staged", "stop-first"])

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "loader/placed.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+
+void placed_take(struct placed *placed, enum placed_mode mode,
+                 const struct gpu_arena_shape *shape, const char *canary, int *fds,
+                 size_t n_fds)
+{
+	assert(n_fds <= PROTO_CHUNKS_MAX);
+	*placed = (struct placed){ .mode = mode, .n_fds = n_fds };
+	for (size_t i = 0; i < n_fds; i++)
+		placed->fds[i] = take_fd(&fds[i]);
+	if (mode != PLACED_MAP)
+		return;
+	placed->shape = *shape;
+	(void)snprintf(placed->canary, sizeof(placed->canary), "%s", canary);
+}
+
+void placed_take_scrap(struct placed *placed, const struct gpu_arena_shape *shape,
+                       int *fds, size_t n_fds)
+{
+	if (placed->mode != PLACED_FILL || n_fds > PROTO_CHUNKS_MAX)
+		return;
+	placed->shape = *shape;
+	placed->n_fds = n_fds;
+	for (size_t i = 0; i < n_fds; i++)
+		placed->fds[i] = take_fd(&fds[i]);
+}
+
+void placed_close_fds(struct placed *placed)
+{
+	for (size_t i = 0; i < placed->n_fds; i++)
+		close_fd(&placed->fds[i]);
+	placed->n_fds = 0;
+}
+
+void placed_drop(struct placed *placed)
+{
+	placed_close_fds(placed);
+	if (placed->is_open)
+		gpu_arena_fini(&placed->arena);
+	*placed = (struct placed){ .mode = PLACED_NOT };
+}
+
+/* From the model file, which the page cache has since it was hashed. */
+static int placed_read_file(void *context, size_t at, void *buffer, size_t bytes)
+{
+	const struct weights *weights = context;
+	char *to = buffer;
+
+	while (bytes > 0) {
+		ssize_t n = pread(weights->fd, to, bytes, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENODATA;
+		to += n;
+		at += (size_t)n;
+		bytes -= (size_t)n;
+	}
+	return 0;
+}
+
+static int placed_fill_arena(struct placed *placed, const struct weights *weights,
+                             struct err *err)
+{
+	/* It only reads. */
+	struct weights copy = *weights;
+	const struct gpu_arena_source source = {
+		.read = placed_read_file,
+		.context = &copy,
+	};
+
+	return gpu_arena_fill(&placed->arena, &source, placed->n_threads, err);
+}
+
+/* As an outcome of the engine's: GPU_ARENA_E_* and -errno say the same otherwise. */
+static int placed_outcome(int r)
+{
+	if (r == 0)
+		return 0;
+	return r == -ENODATA ? ENGINE_E_MODEL
+	       : r == GPU_ARENA_E_MEMORY || r == GPU_ARENA_E_DAMAGED ||
+	                       r == GPU_ARENA_E_UNSUPPORTED
+	               ? ENGINE_E_DEVICE
+	               : ENGINE_E_FAILED;
+}
+
+/* What somebody else put there is looked at before anything is computed from it. */
+static int placed_map(struct placed *placed, size_t bytes, struct err *err)
+{
+	char canary[GPU_ARENA_CANARY_HEX] = "";
+	int r = gpu_arena_import(&placed->arena, bytes, &placed->shape, placed->fds,
+	                         placed->n_fds, err);
+
+	placed_close_fds(placed);
+	if (r == 0)
+		r = gpu_arena_canary(&placed->arena, canary, err);
+	if (r == 0 && strcmp(canary, placed->canary) != 0)
+		r = err_set(err, GPU_ARENA_E_DAMAGED,
+		            "the shared weights on the GPU are not what was put there");
+	if (r)
+		gpu_arena_drop(&placed->arena);
+	return r;
+}
+
+static int placed_share(struct placed *placed, struct err *err)
+{
+	struct gpu_arena *arena = &placed->arena;
+	int r = gpu_arena_canary(arena, placed->canary, err);
+
+	if (r == 0)
+		r = gpu_arena_export(arena, placed->fds, err);
+	if (r == 0)
+		placed->n_fds = arena->n_chunks - arena->n_kept;
+	if (r == 0)
+		r = gpu_arena_seal(arena, err);
+	placed->shape = arena->shape;
+	if (r) {
+		placed_close_fds(placed);
+		gpu_arena_drop(arena);
+	}
+	return r;
+}
+
+/* Shared chunks. UNSUPPORTED and DAMAGED: there are none, and private memory may do. */
+static int placed_fill(struct placed *placed, const struct weights *weights,
+                       struct err *err)
+{
+	const struct gpu_arena_scrap scrap = {
+		.shape = placed->shape,
+		.fds = placed->fds,
+		.n_fds = placed->n_fds,
+	};
+	int r = gpu_arena_create(&placed->arena, weights->bytes, &scrap, err);
+
+	placed_close_fds(placed);
+	if (r)
+		return r;
+	r = placed_fill_arena(placed, weights, err);
+	return r ? r : placed_share(placed, err);
+}
+
+static int placed_keep_private(struct placed *placed, const struct weights *weights,
+                               struct err *err)
+{
+	int r = gpu_arena_create_private(&placed->arena, weights->bytes, err);
+
+	return r ? r : placed_fill_arena(placed, weights, err);
+}
+
+static int placed_read(void *context, size_t at, void *buffer, size_t bytes)
+{
+	return gpu_arena_read(context, at, buffer, bytes);
+}
+
+/* "cuda" or "cuda:N" */
+static int placed_ordinal(const char *device, unsigned int *ret_ordinal, struct err *err)
+{
+	const char *number = strchr(device, ':');
+	char *end = NULL;
+
+	*ret_ordinal = number ? (unsigned int)strtoul(number + 1, &end, 10) : 0;
+	if (strncmp(device, "cuda", 4) == 0 && (!end || *end == '\0'))
+		return 0;
+	return err_set(err, ENGINE_E_PRIVATE,
+	               "nobody knows yet which card device '%s' is", device);
+}
+
+int placed_run(struct placed *placed, const char *device, const struct weights *weights,
+               unsigned int n_threads, struct err *ret_why_private, struct err *err)
+{
+	struct gpu_arena *arena = &placed->arena;
+	unsigned int ordinal;
+	int r = placed_ordinal(device, &ordinal, err);
+
+	if (r)
+		return r;
+	placed->n_threads = n_threads;
+	r = gpu_arena_init(arena, ordinal, err);
+	placed->is_open = true;
+	if (r)
+		return r == GPU_ARENA_E_UNSUPPORTED ? ENGINE_E_PRIVATE
+		                                    : placed_outcome(r);
+	switch (placed->mode) {
+	case PLACED_MAP:
+		r = placed_map(placed, weights->bytes, err);
+		break;
+	case PLACED_FILL:
+		r = placed_fill(placed, weights, err);
+		break;
+	case PLACED_PRIVATE:
+	case PLACED_NOT:
+		r = placed_keep_private(placed, weights, err);
+		break;
+	}
+	if (placed->mode == PLACED_PRIVATE) {
+		/* As it was to be. */
+	} else if (r == GPU_ARENA_E_UNSUPPORTED || r == GPU_ARENA_E_DAMAGED) {
+		*ret_why_private = *err;
+		err->text[0] = '\0';
+		r = placed_keep_private(placed, weights, err);
+	}
+	placed->view = (struct engine_placed){
+		.address = arena->address,
+		.host = arena->host,
+		.is_read_only = arena->is_shared,
+		.read = placed_read,
+		.context = arena,
+	};
+	return placed_outcome(r);
+}

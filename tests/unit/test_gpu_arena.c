@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Weights on a card: the driver's structures against NVIDIA's header where it is installed,
+ * and an arena over whatever libcuda.so.1 the linker finds. With the argument "real" that may
+ * be NVIDIA's: what only the fake can be told to do is left out then. */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "loader/gpu_arena.h"
+
+#if __has_include(<cuda.h>)
+#include <cuda.h>
+_Static_assert(sizeof(CUmemAllocationProp) == sizeof(struct cuda_memory), "memory");
+_Static_assert(offsetof(CUmemAllocationProp, requestedHandleTypes) ==
+                       offsetof(struct cuda_memory, handle_types),
+               "memory");
+_Static_assert(offsetof(CUmemAllocationProp, location) ==
+                       offsetof(struct cuda_memory, location),
+               "memory");
+_Static_assert(sizeof(CUmemAccessDesc) == sizeof(struct cuda_access), "access");
+_Static_assert(offsetof(CUmemAccessDesc, flags) == offsetof(struct cuda_access, flags),
+               "access");
+_Static_assert(sizeof(CUdeviceptr) == 8 && sizeof(CUmemGenericAllocationHandle) == 8,
+               "addresses and handles");
+_Static_assert((int)CUDA_ERROR_OUT_OF_MEMORY == (int)CUDA_E_OUT_OF_MEMORY, "code");
+_Static_assert((int)CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED ==
+                       (int)CUDA_DEVICE_HAS_VMM,
+               "attribute");
+_Static_assert((int)CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED ==
+                       (int)CUDA_DEVICE_HAS_POSIX_FD,
+               "attribute");
+_Static_assert((int)CU_MEM_ALLOCATION_TYPE_PINNED == (int)CUDA_MEMORY_PINNED, "type");
+_Static_assert((int)CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR == (int)CUDA_HANDLE_POSIX_FD,
+               "type");
+_Static_assert((int)CU_MEM_LOCATION_TYPE_DEVICE == (int)CUDA_LOCATION_DEVICE, "type");
+_Static_assert((int)CU_MEM_ACCESS_FLAGS_PROT_READ == (int)CUDA_ACCESS_READ, "access");
+_Static_assert((int)CU_MEM_ACCESS_FLAGS_PROT_READWRITE == (int)CUDA_ACCESS_READ_WRITE,
+               "access");
+_Static_assert((int)CU_MEM_ALLOC_GRANULARITY_RECOMMENDED == (int)CUDA_GRANULARITY_BEST,
+               "granularity");
+_Static_assert((int)CU_POINTER_ATTRIBUTE_HOST_POINTER == (int)CUDA_POINTER_HOST,
+               "attribute");
+_Static_assert((int)CU_EVENT_DISABLE_TIMING == (int)CUDA_EVENT_NO_TIMING, "flag");
+_Static_assert((int)CU_STREAM_NON_BLOCKING == (int)CUDA_STREAM_ALONE, "flag");
+#endif
+
+#define MIB ((size_t)1 << 20)
+/* Three chunks, the last of them short, and no multiple of anything. */
+#define BYTES (2 * 32 * MIB + 5 * MIB + 4321)
+
+static unsigned char *content;
+static bool is_real;
+
+static int read_content(void *context, size_t at, void *buffer, size_t bytes)
+{
+	(void)context;
+	memcpy(buffer, content + at, bytes);
+	return 0;
+}
+
+static const struct gpu_arena_source source = { .read = read_content };
+
+static void faults(const char *lines)
+{
+	FILE *file = fopen(getenv("NVIDIA_FAKE_CONTROL"), "we");
+
+	assert_non_null(file);
+	(void)fputs(lines, file);
+	(void)fclose(file);
+}
+
+static void must(int r, const struct err *err)
+{
+	if (r)
+		fail_msg("%d: %s", r, err->text);
+}
+
+static void init(struct gpu_arena *arena)
+{
+	struct err err = ERR_NULL;
+
+	must(gpu_arena_init(arena, 0, &err), &err);
+}
+
+/* What is on the card is what was to be there. */
+static void check(const struct gpu_arena *arena)
+{
+	unsigned char *copy = malloc(BYTES);
+
+	assert_non_null(copy);
+	assert_int_equal(gpu_arena_read(arena, 0, copy, BYTES), 0);
+	assert_memory_equal(copy, content, BYTES);
+	free(copy);
+}
+
+/* Filled, exported and sealed. */
+static unsigned int make(struct gpu_arena *arena, int *ret_fds)
+{
+	struct err err = ERR_NULL;
+
+	must(gpu_arena_create(arena, BYTES, NULL, &err), &err);
+	must(gpu_arena_fill(arena, &source, 3, &err), &err);
+	must(gpu_arena_export(arena, ret_fds, &err), &err);
+	must(gpu_arena_seal(arena, &err), &err);
+	return arena->n_chunks;
+}
+
+static void close_all(int *fds, unsigned int n_fds)
+{
+	for (unsigned int i = 0; i < n_fds; i++)
+		assert_int_equal(close(fds[i]), 0);
+}
+
+static size_t used(const struct gpu_arena *arena)
+{
+	int (*info)(size_t * ret_free, size_t * ret_total) = NULL;
+	void *symbol = dlsym(arena->cuda.dl, "cuMemGetInfo_v2");
+	size_t free_bytes = 0;
+	size_t total_bytes = 0;
+
+	memcpy(&info, &symbol, sizeof(info));
+	assert_int_equal(info(&free_bytes, &total_bytes), 0);
+	return total_bytes - free_bytes;
+}
+
+static void test_the_descriptors_keep_it(void **state)
+{
+	struct gpu_arena arena;
+	struct gpu_arena_shape shape;
+	struct err err = ERR_NULL;
+	char before[GPU_ARENA_CANARY_HEX];
+	char after[GPU_ARENA_CANARY_HEX];
+	int fds[PROTO_CHUNKS_MAX];
+	unsigned int n_fds;
+	size_t base;
+
+	(void)state;
+	init(&arena);
+	base = used(&arena);
+	n_fds = make(&arena, fds);
+	assert_int_equal(n_fds, 3);
+	check(&arena);
+	must(gpu_arena_canary(&arena, before, &err), &err);
+	for (unsigned int i = 0; i < n_fds; i++)
+		assert_true(fcntl(fds[i], F_GETFD) & FD_CLOEXEC);
+	shape = arena.shape;
+	gpu_arena_drop(&arena);
+	assert_in_range(used(&arena), base + shape.mapped_bytes,
+	                base + shape.mapped_bytes + 16 * MIB);
+	must(gpu_arena_import(&arena, BYTES, &shape, fds, n_fds, &err), &err);
+	check(&arena);
+	must(gpu_arena_canary(&arena, after, &err), &err);
+	assert_string_equal(before, after);
+	close_all(fds, n_fds);
+	check(&arena); /* the mapping is enough */
+	gpu_arena_drop(&arena);
+	assert_in_range(used(&arena), 0, base + 16 * MIB);
+	gpu_arena_fini(&arena);
+}
+
+/* Another process is killed while it has everything mapped. */
+static void test_killed(void **state)
+{
+	int pipes[2];
+	pid_t pid;
+	int status;
+	struct gpu_arena arena;
+	char byte = 0;
+
+	(void)state;
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		int fds[PROTO_CHUNKS_MAX];
+
+		init(&arena);
+		(void)make(&arena, fds);
+		(void)!write(pipes[1], &byte, 1);
+		for (;;)
+			(void)pause();
+	}
+	assert_int_equal(read(pipes[0], &byte, 1), 1);
+	(void)kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	init(&arena);
+	assert_in_range(used(&arena), 0, BYTES / 2);
+	gpu_arena_fini(&arena);
+	close_all(pipes, 2);
+}
+
+/* In a process of its own: the fault ends it, or its context. */
+static void test_sealed(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		struct gpu_arena arena;
+		int fds[PROTO_CHUNKS_MAX];
+		const unsigned char zero = 0;
+		int code;
+
+		init(&arena);
+		(void)make(&arena, fds);
+		(void)signal(SIGSEGV, SIG_DFL);
+		code = arena.cuda.to_device(arena.address, &zero, 1);
+		if (code == CUDA_SUCCESS_CODE)
+			code = arena.cuda.synchronize();
+		_exit(code == CUDA_SUCCESS_CODE ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
+}
+
+static void test_private(void **state)
+{
+	struct gpu_arena arena;
+	struct err err = ERR_NULL;
+	size_t base;
+
+	(void)state;
+	init(&arena);
+	base = used(&arena);
+	must(gpu_arena_create_private(&arena, BYTES, &err), &err);
+	must(gpu_arena_fill(&arena, &source, 3, &err), &err);
+	check(&arena);
+	gpu_arena_drop(&arena);
+	assert_in_range(used(&arena), 0, base + 16 * MIB);
+	gpu_arena_fini(&arena);
+}
+
+static void test_a_changed_byte_shows(void **state)
+{
+	struct gpu_arena arena;
+	struct err err = ERR_NULL;
+	char before[GPU_ARENA_CANARY_HEX];
+	char after[GPU_ARENA_CANARY_HEX];
+	const unsigned char other = (unsigned char)~content[BYTES - 1];
+
+	(void)state;
+	init(&arena);
+	must(gpu_arena_create(&arena, BYTES, NULL, &err), &err);
+	must(gpu_arena_fill(&arena, &source, 3, &err), &err);
+	must(gpu_arena_canary(&arena, before, &err), &err);
+	assert_int_equal(arena.cuda.to_device(arena.address + BYTES - 1, &other, 1), 0);
+	must(gpu_arena_canary(&arena, after, &err), &err);
+	assert_string_not_equal(before, after);
+	gpu_arena_fini(&arena);
+}
+
+static void test_memory_that_comes_late(void **state)
+{
+	struct gpu_arena arena;
+	struct err err = ERR_NULL;
+	int fds[PROTO_CHUNKS_MAX];
+
+	(void)state;
+	if (is_real)
+		skip();
+	faults("oom 3\n");
+	init(&arena);
+	close_all(fds, make(&arena, fds));
+	check(&arena);
+	gpu_arena_fini(&arena);
+	faults("");
+	/* More than there is. */
+	assert_int_equal(setenv("NVIDIA_FAKE_MIB", "300", 1), 0);
+	init(&arena);
+	assert_int_equal(gpu_arena_create(&arena, BYTES, NULL, &err), GPU_ARENA_E_MEMORY);
+	assert_non_null(strstr(err.text, "out of memory"));
+	assert_int_equal(used(&arena), 16 * MIB); /* the context */
+	gpu_arena_fini(&arena);
+	assert_int_equal(unsetenv("NVIDIA_FAKE_MIB"), 0);
+}
+
+static void test_what_the_driver_refuses(void **state)
+{
+	struct gpu_arena arena;
+	struct gpu_arena_shape shape;
+	struct err err = ERR_NULL;
+	int fds[PROTO_CHUNKS_MAX];
+	unsigned int n_fds;
+
+	(void)state;
+	if (is_real)
+		skip();
+	init(&arena);
+	n_fds = make(&arena, fds);
+	shape = arena.shape;
+	gpu_arena_drop(&arena);
+	faults("no-import\n");
+	assert_int_equal(gpu_arena_import(&arena, BYTES, &shape, fds, n_fds, &err),
+	                 GPU_ARENA_E_UNSUPPORTED);
+	assert_non_null(strstr(err.text, "CUDA_ERROR_NOT_SUPPORTED"));
+	faults("");
+	assert_int_equal(gpu_arena_import(&arena, BYTES, &shape, fds, n_fds - 1, &err),
+	                 GPU_ARENA_E_UNSUPPORTED);
+	must(gpu_arena_import(&arena, BYTES, &shape, fds, n_fds, &err), &err);
+	gpu_arena_drop(&arena);
+	close_all(fds, n_fds);
+	fds[0] = 0; /* no memory at all */
+	shape.mapped_bytes = shape.chunk_bytes = BYTES;
+	assert_int_equal(gpu_arena_import(&arena, BYTES, &shape, fds, 1, &err),
+	                 GPU_ARENA_E_UNSUPPORTED);
+	faults("no-vmm\n");
+	assert_int_equal(gpu_arena_create(&arena, BYTES, NULL, &err),
+	                 GPU_ARENA_E_UNSUPPORTED);
+	assert_non_null(strstr(err.text, "virtual memory management"));
+	must(gpu_arena_create_private(&arena, BYTES, &err), &err);
+	faults("no-pin\n");
+	must(gpu_arena_fill(&arena, &source, 3, &err), &err);
+	check(&arena);
+	gpu_arena_fini(&arena);
+	faults("");
+}
+
+/* Chunks of what nobody needs any more are the first of the next, where they fit. */
+static void test_scrap(void **state)
+{
+	static const size_t sizes[] = { BYTES, BYTES - 3 * MIB, 33 * MIB, 4 * BYTES };
+	static const unsigned int kept[] = { 3, 2, 1, 2 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct gpu_arena arena;
+		struct err err = ERR_NULL;
+		int fds[PROTO_CHUNKS_MAX];
+		int fresh[PROTO_CHUNKS_MAX];
+		struct gpu_arena_scrap scrap = { .fds = fds };
+		size_t base;
+
+		init(&arena);
+		base = used(&arena);
+		scrap.n_fds = make(&arena, fds);
+		scrap.shape = arena.shape;
+		gpu_arena_drop(&arena);
+		must(gpu_arena_create(&arena, sizes[i], &scrap, &err), &err);
+		assert_int_equal(arena.n_kept, kept[i]);
+		must(gpu_arena_export(&arena, fresh, &err), &err);
+		close_all(fresh, arena.n_chunks - arena.n_kept);
+		if (sizes[i] == BYTES) {
+			assert_in_range(used(&arena), 0, base + BYTES + 16 * MIB);
+			must(gpu_arena_fill(&arena, &source, 3, &err), &err);
+			check(&arena);
+		}
+		must(gpu_arena_seal(&arena, &err), &err);
+		close_all(fds, (unsigned int)scrap.n_fds);
+		gpu_arena_fini(&arena);
+	}
+}
+
+static int read_nothing(void *context, size_t at, void *buffer, size_t bytes)
+{
+	(void)context;
+	(void)buffer;
+	(void)bytes;
+	return at < 40 * MIB ? 0 : -EIO;
+}
+
+static void test_a_file_that_cannot_be_read(void **state)
+{
+	const struct gpu_arena_source bad = { .read = read_nothing };
+	struct gpu_arena arena;
+	struct err err = ERR_NULL;
+
+	(void)state;
+	init(&arena);
+	must(gpu_arena_create(&arena, BYTES, NULL, &err), &err);
+	assert_int_equal(gpu_arena_fill(&arena, &bad, 3, &err), -EIO);
+	gpu_arena_fini(&arena);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		/* First: no process may fork once it has used a real driver. */
+		cmocka_unit_test(test_sealed),
+		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_the_descriptors_keep_it),
+		cmocka_unit_test(test_private),
+		cmocka_unit_test(test_a_changed_byte_shows),
+		cmocka_unit_test(test_memory_that_comes_late),
+		cmocka_unit_test(test_scrap),
+		cmocka_unit_test(test_what_the_driver_refuses),
+		cmocka_unit_test(test_a_file_that_cannot_be_read),
+	};
+	char control[] = "/tmp/moult-gpu-arena-XXXXXX";
+	char machine[16];
+	int fd = mkstemp(control);
+	int failed;
+
+	is_real = argc > 1 && strcmp(argv[1], "real") == 0;
+	/* The fake looks at processes of this name alone. */
+	(void)prctl(PR_SET_NAME, "moult-test");
+	(void)snprintf(machine, sizeof(machine), "u%d", (int)getpid());
+	content = malloc(BYTES);
+	if (fd < 0 || !content || setenv("NVIDIA_FAKE_CONTROL", control, 1) < 0 ||
+	    setenv("NVIDIA_FAKE_MACHINE", machine, 1) < 0)
+		return 1;
+	for (size_t i = 0; i < BYTES; i++)
+		content[i] = (unsigned char)(i * UINT64_C(2654435761) >> 13);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	(void)unlink(control);
+	(void)close(fd);
+	free(content);
+	return failed;
+}
