@@ -60,6 +60,26 @@ class Clients:
             thread.join()
 
 
+class Peak:
+    """The most that the card has in use meanwhile."""
+
+    def __init__(self, card):
+        self.card, self.bytes, self.is_over = card, 0, threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def run(self):
+        while not self.is_over.wait(0.01):
+            self.bytes = max(self.bytes, self.card.used())
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        self.thread.join()
+
+
 class Moult:
     def __init__(self, place, home, model):
         self.place, self.home, self.model = place, pathlib.Path(home), model
@@ -128,9 +148,9 @@ class Moult:
 
     def wait_serving(self, count=1):
         def is_serving():
-            # A model that was refused stays so: retry_delay is 0.
+            # What failed once is not tried again: retry_delay is 0.
             status = self.status()
-            if re.search("event=reload_failed|event=load_failed", self.log.read_text()):
+            if re.search("event=reload .*outcome=failed", self.log.read_text()):
                 raise Failed(self.last_words())
             return status["pid"] and status["replicas"]["serving"] == count
         self.wait(f"{count} serving", is_serving)
@@ -225,34 +245,28 @@ class Run:
         self.table.add("moultd and the driver", f"descriptors: {held or 'none'}; libraries: "
                        f"{', '.join(sorted(libraries)) or 'none'}", not libraries)
 
-    def peak(self, receipt):
-        """Bytes beyond what the card had in use without moultd; None: not known. moultd
-        counts what the driver reserves, and this program does not: differences agree."""
-        before, peak = receipt["gpu"]["before_bytes"], receipt["gpu"]["peak_bytes"]
-        return None if None in (before, peak) else self.used - self.base + peak - before
-
-    def reload(self, receipt, since):
+    def reload(self, receipt, since, peak):
         """What a receipt and the clients say, and the pause."""
         phases = receipt["phases_ms"]
-        peak = self.peak(receipt)
         parts = [f"pause {phases['pause']:.0f} ms, longest time without an answer "
                  f"{self.clients.longest_gap(since):.0f} ms",
                  f"stage {phases['stage']:.0f}, commit {phases['commit']:.0f}, warm-up "
                  f"{phases['warmup']:.0f}, drain {phases['drain']:.0f}, reclaim "
                  f"{phases['reclaim']:.0f}, all {phases['total']:.0f} ms",
                  f"memory {receipt['gpu']['reclaim']['verdict']}",
-                 f"peak {shown(peak) if peak is not None else 'not known'}"]
+                 f"peak {shown(peak.bytes - self.base)}"]
         return "; ".join(parts)
 
     def strategies(self):
         for i, strategy in enumerate(("overlap", "staged", "stop-first")):
             what = f"swap, {strategy}"
             since = time.monotonic()
-            receipt = self.moult.replace(self.models[(i + 1) % 2], strategy)
+            with Peak(self.card) as peak:
+                receipt = self.moult.replace(self.models[(i + 1) % 2], strategy)
             if receipt["outcome"] != "ok":
                 self.table.miss(what, receipt["reason"], is_error=self.place.is_fake)
                 continue
-            says, ok = self.reload(receipt, since), receipt["strategy"] == strategy
+            says, ok = self.reload(receipt, since, peak), receipt["strategy"] == strategy
             if not ok:
                 says = f"went as {receipt['strategy']}: {says}"
             if strategy == "staged" and self.place.gb_s and not self.place.is_fake:
@@ -268,11 +282,12 @@ class Run:
         pauses, ways, peaks, worst = [], {}, [], 0
         since = time.monotonic()
         for i in range(self.place.reloads):
-            receipt = self.moult.rotate(i + 1)
+            with Peak(self.card) as peak:
+                receipt = self.moult.rotate(i + 1)
             way = f"{receipt['strategy']} {receipt['outcome']}"
             ways[way] = ways.get(way, 0) + 1
             pauses.append(receipt["phases_ms"]["pause"])
-            peaks.append(self.peak(receipt) or 0)
+            peaks.append(peak.bytes - self.base)
             worst = max(worst, abs(self.settled(before) - before))
         self.table.add("swap, handoff", f"{ways}; pause median "
                        f"{statistics.median(pauses):.0f} ms, longest {max(pauses):.0f} ms; "

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tests/gpu/run itself, against the fake drivers: it measures everything, says what is not as
+it must be, and never passes a fake's figures off as a GPU's."""
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from harness import BUILD, ROOT
+
+WRITTEN = ROOT / "docs" / "measurements"
+ROWS = ("context", "host to device, pinned", "pinning main memory", "memory back after kill -9",
+        "node of a chunk's descriptor", "import and map", "charge of shared pages in NVML",
+        "weights that only descriptors hold", "write to sealed weights")
+MOULTD = ("first load", "moultd and the driver", "swap, handoff", "swap, overlap",
+          "swap, staged", "swap, stop-first", "2 replicas on one copy",
+          "memory in use after each of 2 reloads", "kill -9 of the only loader",
+          "requests over all of it")
+
+
+def run(*arguments, **environment):
+    before = sorted(WRITTEN.iterdir())
+    done = subprocess.run([sys.executable, ROOT / "tests" / "gpu" / "run", *arguments],
+                          env={**os.environ, **environment}, capture_output=True, text=True,
+                          timeout=300)
+    assert sorted(WRITTEN.iterdir()) == before
+    return done
+
+
+def test_everything_is_measured(tmp_path):
+    has_torch = (BUILD / "moult-engine-torch.so").exists()
+    done = run("--fake", "--built", BUILD, "--reloads", "2", "--out", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("# A fake GPU\n\nfake: ")
+    said = [line.split(" | ")[0][2:] for line in done.stdout.splitlines() if line[:1] == "|"]
+    assert set(ROWS + (MOULTD if has_torch else ())) <= set(said), done.stdout
+    assert ("not measured" not in done.stdout) == has_torch, done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_wrong_is_said(tmp_path):
+    faults = tmp_path / "faults"
+    faults.write_text("no-import\n")
+    done = run("--fake", "--built", BUILD, "--only", "raw", NVIDIA_FAKE_CONTROL=str(faults))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"\| share \| not measured: .*CUDA_ERROR_NOT_SUPPORTED \| NO \|",
+                     done.stdout), done.stdout
+    assert "| all of 'moultd' | not measured: not asked for |" in done.stdout
+
+
+def test_without_a_gpu():
+    try:
+        import ctypes
+        ctypes.CDLL("libcuda.so.1")
+        pytest.skip("there is a driver here")
+    except OSError:
+        pass
+    done = run()
+    assert done.returncode == 77 and done.stdout == ""
+    assert re.match("there is no NVIDIA driver here: .*; nothing was measured\n$", done.stderr)
