@@ -36,7 +36,8 @@ class Card:
         self.driver = self.text(self.nvml.nvmlSystemGetDriverVersion)
         self.uuid = self.text(self.nvml.nvmlDeviceGetUUID, self.handle)
         get_name = getattr(self.nvml, "nvmlDeviceGetName", None)
-        self.name = self.text(get_name, self.handle) if get_name else "a fake"
+        self.is_fake = get_name is None  # that of tests/fakes has no such call
+        self.name = "a fake" if self.is_fake else self.text(get_name, self.handle)
 
     @staticmethod
     def text(call, *arguments):

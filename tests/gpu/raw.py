@@ -163,8 +163,8 @@ def follow(place, table, exporter, shape, fds):
     last.stop()
 
 
-def rows(place, table):
-    for row in (context, bandwidth, killed, share):
+def rows(place, table, wanted=(context, bandwidth, killed, share)):
+    for row in wanted:
         try:
             row(place, table)
         except (Failed, AttributeError, OSError) as error:

@@ -129,9 +129,8 @@ class Moult:
             time.sleep(0.02)
 
     def last_words(self):
-        lines = [line for line in self.log.read_text(errors="replace").splitlines()
-                 if "reason=" in line or "why=" in line or "err" in line]
-        return lines[-1] if lines else "moultd's log does not say why"
+        reasons = re.findall('reason="([^"]+)"', self.log.read_text(errors="replace"))
+        return reasons[-1] if reasons else "moultd's log does not say why"
 
     def ctl(self, *arguments):
         out = subprocess.run(
@@ -170,10 +169,12 @@ class Moult:
 
     def replace(self, model, strategy):
         """With another file, whose weights are others."""
-        self.model = model
+        before, self.model = self.model, model
         n = len(self.receipts())
         self.configure(strategy)
         receipt = self.wait("receipt", lambda: self.receipts()[n:])[0]
+        if receipt["outcome"] != "ok":
+            self.model = before
         self.wait_settled()
         return receipt
 
@@ -258,11 +259,12 @@ class Run:
         return "; ".join(parts)
 
     def strategies(self):
-        for i, strategy in enumerate(("overlap", "staged", "stop-first")):
+        for strategy in ("overlap", "staged", "stop-first"):
             what = f"swap, {strategy}"
+            other = self.models[self.moult.model == self.models[0]]
             since = time.monotonic()
             with Peak(self.card) as peak:
-                receipt = self.moult.replace(self.models[(i + 1) % 2], strategy)
+                receipt = self.moult.replace(other, strategy)
             if receipt["outcome"] != "ok":
                 self.table.miss(what, receipt["reason"], is_error=self.place.is_fake)
                 continue
@@ -356,14 +358,14 @@ def rows(place, table, home):
         return
     try:
         run = Run(place, table, home)
-    except Failed as error:
+    except (Failed, OSError) as error:
         table.miss("everything with moultd", str(error), is_error=True)
         return
     try:
         for step in STEPS:
             try:
                 getattr(run, step)()
-            except (Failed, KeyError, TypeError) as error:
+            except (Failed, KeyError, TypeError, OSError) as error:
                 table.miss(step, f"{type(error).__name__}: {error}", is_error=True)
         run.end()
     finally:

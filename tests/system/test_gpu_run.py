@@ -60,3 +60,9 @@ def test_without_a_gpu():
     done = run()
     assert done.returncode == 77 and done.stdout == ""
     assert re.match("there is no NVIDIA driver here: .*; nothing was measured\n$", done.stderr)
+
+
+def test_a_fake_is_no_gpu(tmp_path):
+    done = run("--built", BUILD, "--out", tmp_path, LD_LIBRARY_PATH=str(BUILD / "fakegpu"))
+    assert done.returncode == 77 and not list(tmp_path.iterdir()), done.stdout
+    assert done.stderr == "the driver here is that of tests/fakes; nothing was measured\n"
