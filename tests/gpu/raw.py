@@ -155,7 +155,8 @@ def follow(place, table, exporter, shape, fds):
         result, has_failed = writer.said.write, getattr(writer.said, "changed", "0") != "1"
         writer.kill()
     else:
-        result, has_failed = signal.Signals(-writer.code).name, True
+        has_failed = writer.code != 0
+        result = signal.Signals(-writer.code).name if writer.code < 0 else f"exit {writer.code}"
     last = Probe(place, "import", *arguments, fds=fds)
     table.add("write to sealed weights", f"{result}; contents "
               f"{'the same' if last.said.canary == canary else 'CHANGED'}",

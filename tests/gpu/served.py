@@ -242,9 +242,12 @@ class Run:
                 nodes[name] = nodes.get(name, 0) + 1
         maps = pathlib.Path(f"/proc/{pid}/maps").read_text()
         libraries = set(re.findall(r"/(lib(?:cuda|nvidia)[^/\s]*)", maps))
+        placed = re.search(r"event=weights_placed .*chunks=(\d+)", self.moult.log.read_text())
+        chunks = int(placed[1]) if placed else 0
         held = ", ".join(f"{count} of {name}" for name, count in sorted(nodes.items()))
-        self.table.add("moultd and the driver", f"descriptors: {held or 'none'}; libraries: "
-                       f"{', '.join(sorted(libraries)) or 'none'}", not libraries)
+        self.table.add("moultd and the driver", f"descriptors: {held or 'none'}, for {chunks} "
+                       f"chunks; libraries: {', '.join(sorted(libraries)) or 'none'}",
+                       not libraries and sum(nodes.values()) == chunks)
 
     def reload(self, receipt, since, peak):
         """What a receipt and the clients say, and the pause."""
