@@ -15,6 +15,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/cgroup.h"
+#include "supervisor/generation_weights.h"
 #include "supervisor/spare.h"
 
 /* An exec and a handshake: more means that the machine is in trouble. */
@@ -64,8 +65,8 @@ static void generation_fail(struct generation *generation, enum generation_event
 	generation_apply(generation, event);
 }
 
-static void generation_send(struct generation *generation, enum proto_type type,
-                            const char *payload, const int *fds, size_t n_fds)
+void generation_send(struct generation *generation, enum proto_type type,
+                     const char *payload, const int *fds, size_t n_fds)
 {
 	int r = chan_send(&generation->chan, type, generation->number, payload, fds,
 	                  n_fds);
@@ -74,45 +75,6 @@ static void generation_send(struct generation *generation, enum proto_type type,
 	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
 		generation_fail(generation, GENERATION_EV_VIOLATION,
 		                "the loader does not read its control channel");
-}
-
-static void generation_send_load(struct generation *generation)
-{
-	const struct inputs *inputs = generation->inputs;
-	const struct store_copy *copy = generation->copy;
-	size_t n_fds = PROTO_LOAD_FD_WEIGHTS;
-	int fds[PROTO_FDS_MAX];
-
-	lane_fds(generation->lane, inputs->secrets.fd, fds);
-	if (inputs->weights_fd >= 0)
-		fds[n_fds++] = inputs->weights_fd;
-	if (store_copy_is_placed(copy)) {
-		for (size_t i = 0; i < copy->n_fds; i++)
-			fds[n_fds++] = copy->fds[i];
-	} else if (copy && copy->is_full) {
-		fds[PROTO_LOAD_FD_WEIGHTS] = copy->fd;
-	} else if (copy) {
-		fds[n_fds++] = copy->fd;
-	}
-	generation_send(generation, PROTO_LOAD, generation->load_payload, fds, n_fds);
-	free(generation->load_payload);
-	generation->load_payload = NULL;
-}
-
-/* With what is to be written over, if anything is. */
-static void generation_send_commit(struct generation *generation)
-{
-	const struct store_copy *copy = generation->copy;
-	const struct store_copy *scrap = copy ? copy->scrap : NULL;
-	char payload[96] = "{}";
-
-	if (scrap)
-		(void)snprintf(payload, sizeof(payload),
-		               "{\"chunk_bytes\":%llu,\"mapped_bytes\":%llu}",
-		               (unsigned long long)scrap->chunks.chunk_bytes,
-		               (unsigned long long)scrap->chunks.mapped_bytes);
-	generation_send(generation, PROTO_COMMIT, payload, scrap ? scrap->fds : NULL,
-	                scrap ? scrap->n_fds : 0);
 }
 
 static void generation_on_lease_lost(void *context, struct request *request)
@@ -138,20 +100,12 @@ static void generation_close(struct generation *generation)
 	chan_fini(&generation->chan);
 }
 
-static void generation_drop_copy(struct generation *generation)
-{
-	if (generation->copy && generation->entered_ns[GENERATION_ACTIVE])
-		generation->copy->n_serving--;
-	store_copy_unref(generation->copy);
-	generation->copy = NULL;
-}
-
 /* The process is gone, and its main memory with it. */
 static void generation_bury(struct generation *generation)
 {
 	generation_close(generation);
 	device_remove(&generation->use);
-	generation_drop_copy(generation);
+	generation_weights_drop(generation);
 }
 
 /* Side effects of entering a state. Returns the event that follows at once, or COUNT. */
@@ -160,11 +114,11 @@ static enum generation_event generation_enter(struct generation *generation,
 {
 	switch (generation->state) {
 	case GENERATION_STAGING:
-		generation_send_load(generation);
+		generation_weights_load(generation);
 		break;
 	case GENERATION_COMMITTING:
 		device_note_placing(&generation->gpu_use);
-		generation_send_commit(generation);
+		generation_weights_commit(generation);
 		break;
 	case GENERATION_ACTIVE:
 		/* From here on its peak is that of serving. */
@@ -273,71 +227,6 @@ static void generation_collect(struct generation *generation)
 
 /* The channel */
 
-/* The weights are on its GPU: made there, or mapped. */
-static bool generation_settle_placed(struct generation *generation,
-                                     struct chan_message *message)
-{
-	const struct generation_report *report = &generation->report;
-	struct device_use *use = &generation->gpu_use;
-	struct store_copy *copy = generation->copy;
-	uint64_t scrap_bytes = copy->scrap ? copy->scrap->use.memory_bytes : 0;
-	bool is_full = copy->is_full;
-	uint64_t fresh_bytes;
-
-	/* One that was to be mapped brings none. */
-	if ((is_full && message->n_fds > 0) ||
-	    (!is_full && store_copy_place(copy, &report->chunks, message->fds,
-	                                  message->n_fds, report->weights_sha256) < 0))
-		return false;
-	use->mapped_bytes = copy->chunks.mapped_bytes;
-	use->has_filled = !is_full;
-	/* What it claimed for them is theirs now. */
-	fresh_bytes =
-		use->mapped_bytes > scrap_bytes ? use->mapped_bytes - scrap_bytes : 0;
-	if (use->has_filled)
-		use->claim_bytes -=
-			fresh_bytes < use->claim_bytes ? fresh_bytes : use->claim_bytes;
-	log_event(LOG_LEVEL_INFO, is_full ? "weights_mapped" : "weights_placed",
-	          "model=%s gen=%llu device=%s bytes=%llu chunks=%zu kept=%llu "
-	          "took_ms=%.1f",
-	          generation->model, (unsigned long long)generation->number,
-	          copy->device->name, (unsigned long long)copy->chunks.mapped_bytes,
-	          copy->n_fds, is_full ? 0ULL : (unsigned long long)copy->chunks.kept,
-	          report->place_ms);
-	return true;
-}
-
-/* What became of the shared copy of the weights. False: it is not what it should be. */
-static bool generation_settle_copy(struct generation *generation,
-                                   enum generation_event event,
-                                   struct chan_message *message)
-{
-	const struct generation_report *report = &generation->report;
-	bool is_filled = event == (generation->is_lean ? GENERATION_EV_COMMITTED
-	                                               : GENERATION_EV_STAGED);
-
-	if (!store_copy_is_placed(generation->copy) && message->n_fds > 0)
-		return false;
-	if (!generation->copy)
-		return true;
-	if (*report->why_private.text) {
-		/* It is no good, or the driver gives it to nobody. */
-		if (event == GENERATION_EV_COMMITTED)
-			store_copy_spoil(generation->copy);
-		log_event(LOG_LEVEL_NOTICE, "weights_private",
-		          "model=%s gen=%llu reason=%s", generation->model,
-		          (unsigned long long)generation->number,
-		          LOG_QUOTED(report->why_private.text));
-		generation_drop_copy(generation);
-		return true;
-	}
-	if (store_copy_is_placed(generation->copy))
-		return event != GENERATION_EV_COMMITTED ||
-		       generation_settle_placed(generation, message);
-	return !is_filled ||
-	       store_copy_publish(generation->copy, report->weights_sha256) == 0;
-}
-
 static void generation_on_message(struct generation *generation,
                                   struct chan_message *message)
 {
@@ -363,7 +252,7 @@ static void generation_on_message(struct generation *generation,
 		          generation->model, (unsigned long long)generation->number,
 		          generation->report.weights_ms, generation->report.engine_ms,
 		          generation->report.module_ms);
-	if (!generation_settle_copy(generation, event, message)) {
+	if (!generation_weights_settle(generation, event, message)) {
 		generation_fail(
 			generation, GENERATION_EV_VIOLATION,
 			message->n_fds > 0 || store_copy_is_placed(generation->copy)
@@ -805,7 +694,7 @@ void generation_free(struct generation *generation)
 	child_fini(&generation->child);
 	chan_fini(&generation->chan);
 	lane_unref(generation->lane);
-	generation_drop_copy(generation);
+	generation_weights_drop(generation);
 	inputs_unref(generation->inputs);
 	free(generation->load_payload);
 	free(generation);

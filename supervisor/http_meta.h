@@ -7,6 +7,7 @@
  */
 
 #include <stddef.h>
+#include <stdio.h>
 
 #include "supervisor/http.h"
 
@@ -22,3 +23,5 @@ char *http_meta_index(const struct http_models *models);
 char *http_meta_stats(const struct http_models *models, const struct model *only);
 /* Prometheus text format. */
 char *http_metrics_print(const struct http_models *models, const struct http *http);
+/* The part of it that is about reloads, onto @stream. */
+void http_metrics_reload(FILE *stream, const struct http_models *models);

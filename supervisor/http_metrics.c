@@ -283,6 +283,7 @@ char *http_metrics_print(const struct http_models *models, const struct http *ht
 	http_metrics_states(stream, models);
 	http_metrics_devices(stream, models);
 	http_metrics_memory(stream, models);
+	http_metrics_reload(stream, models);
 	http_metrics_config(stream, models);
 	http_metrics_spares(stream, models);
 	http_metrics_of_http(stream, http);

@@ -114,6 +114,16 @@ bool model_is_unused(const struct model *model)
 
 /* What others may know */
 
+uint64_t model_reloads(const struct model *model, enum receipt_outcome outcome)
+{
+	return model->reloads[outcome];
+}
+
+const struct receipt *model_receipt(const struct model *model)
+{
+	return model->last.number > 0 ? &model->last : NULL;
+}
+
 const char *model_name(const struct model *model)
 {
 	return model->name;

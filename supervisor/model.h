@@ -17,6 +17,7 @@
 
 #include "shared/err.h"
 #include "supervisor/config.h"
+#include "supervisor/receipt.h"
 #include "supervisor/request.h"
 
 struct control_call;
@@ -25,7 +26,6 @@ struct devices;
 struct histogram;
 struct model;
 struct numbers;
-struct receipt;
 struct spares;
 struct store;
 struct watch;
@@ -122,6 +122,10 @@ int model_begin(struct model *model, const struct request_start *start,
 int model_submit(struct request *request, struct request_refusal *refusal);
 
 const char *model_name(const struct model *model);
+/* Reloads that ended so. */
+uint64_t model_reloads(const struct model *model, enum receipt_outcome outcome);
+/* Of the last reload that is over, or NULL; borrowed until the next one is. */
+const struct receipt *model_receipt(const struct model *model);
 /* An answered warm-up of the active generation, not merely a live process. */
 bool model_is_ready(const struct model *model);
 /* Its start is over, whatever became of it. */

@@ -113,7 +113,9 @@ struct model {
 	unsigned int pending; /* bits of enum model_cause */
 	ev_timer kick;        /* starts what is pending, once per round of the loop */
 	struct model_reload reload;
-	uint64_t receipts;          /* begun so far */
+	uint64_t receipts;   /* begun so far */
+	struct receipt last; /* of the last that is over; number 0: none */
+	uint64_t reloads[RECEIPT_OUTCOME_COUNT];
 	struct inputs *good;        /* of the last generation that served */
 	struct inputs *previous;    /* of the one before: what a rollback returns to */
 	struct inputs *rollback_to; /* asked for */

@@ -35,12 +35,14 @@ static json_t *receipt_side_to_json(const struct receipt_side *side)
 
 static json_t *receipt_phases_to_json(const struct receipt *receipt)
 {
-	return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "spawn",
-	                 receipt->spawn_ms, "stage", receipt->stage_ms, "commit",
-	                 receipt->commit_ms, "warmup", receipt->warmup_ms, "swap",
-	                 receipt->swap_ms, "drain", receipt->drain_ms, "stop",
-	                 receipt->stop_ms, "reclaim", receipt->reclaim_ms, "pause",
-	                 receipt->pause_ms, "total", receipt->total_ms);
+	return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "spawn",
+	                 receipt->spawn_ms, "stage", receipt->stage_ms, "stage_weights",
+	                 receipt->weights_ms, "stage_engine", receipt->engine_ms,
+	                 "stage_module", receipt->module_ms, "commit", receipt->commit_ms,
+	                 "warmup", receipt->warmup_ms, "swap", receipt->swap_ms, "drain",
+	                 receipt->drain_ms, "stop", receipt->stop_ms, "reclaim",
+	                 receipt->reclaim_ms, "pause", receipt->pause_ms, "total",
+	                 receipt->total_ms);
 }
 
 static json_t *receipt_requests_to_json(const struct request_counts *counts)

@@ -22,6 +22,7 @@ enum receipt_outcome {
 	RECEIPT_OK,        /* the new generation serves and the old one is gone */
 	RECEIPT_FAILED,    /* the candidate did not make it; nothing else changed */
 	RECEIPT_UNCHANGED, /* the inputs turned out to be the same */
+	RECEIPT_OUTCOME_COUNT
 };
 
 struct receipt_side {
@@ -63,6 +64,9 @@ struct receipt {
 	/* Phases in milliseconds; 0: not reached. */
 	double spawn_ms;
 	double stage_ms;
+	double weights_ms; /* of staging: the weights read, hashed or mapped; */
+	double engine_ms;  /* the engine's libraries opened; */
+	double module_ms;  /* and the model built from the weights */
 	double commit_ms;
 	double warmup_ms;
 	double swap_ms;  /* from READY to ACTIVE */

@@ -93,6 +93,8 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	          (unsigned long long)receipt->to.generation, receipt->pause_ms,
 	          receipt->total_ms, (unsigned long long)model_generation(model),
 	          LOG_QUOTED(reason));
+	model->reloads[outcome]++;
+	model->last = *receipt;
 	model->context.listener->on_receipt(model->context.listener->context, model,
 	                                    receipt);
 	reload_try_start(model);

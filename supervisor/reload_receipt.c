@@ -45,6 +45,9 @@ void reload_receipt_note_candidate(struct model *model,
 	receipt->took_spare = candidate->spares != NULL;
 	receipt->spawn_ms = generation_phase_ms(candidate, GENERATION_SPAWNED);
 	receipt->stage_ms = generation_phase_ms(candidate, GENERATION_STAGING);
+	receipt->weights_ms = candidate->report.weights_ms;
+	receipt->engine_ms = candidate->report.engine_ms;
+	receipt->module_ms = candidate->report.module_ms;
 	receipt->commit_ms = generation_phase_ms(candidate, GENERATION_COMMITTING);
 	receipt->warmup_ms = generation_phase_ms(candidate, GENERATION_WARMING);
 	receipt->swap_ms = generation_phase_ms(candidate, GENERATION_READY);

@@ -20,7 +20,7 @@
 #include "tests/fuzz/bytes.h"
 
 #define NUMBER    7u
-#define FDS_LIMIT 16u /* more than PROTO_FDS_MAX */
+#define FDS_LIMIT (PROTO_FDS_MAX + 8u)
 /* The largest message that is allowed, and some. */
 #define PAYLOAD_LIMIT ((size_t)PROTO_PAYLOAD_MAX + 64)
 
@@ -170,7 +170,8 @@ static void check_message(const struct chan_message *message, const struct sent 
 	assert(memcmp(message->payload, sent->payload, header->payload_bytes) == 0);
 	assert(message->payload[header->payload_bytes] == '\0');
 	assert(message->n_fds == sent->n_fds && message->n_fds <= PROTO_FDS_MAX);
-	assert(message->n_fds == 0 || header->type == PROTO_LOAD);
+	assert(message->n_fds == 0 || header->type == PROTO_LOAD ||
+	       header->type == PROTO_COMMIT || header->type == PROTO_COMMITTED);
 }
 
 static void check_text(const char *text)

@@ -24,7 +24,7 @@ from test_share_torch import BODY, answers, models  # noqa: F401 (a fixture)
 TABLE = 80  # MiB of weights: three chunks
 CONTEXT = 16  # MiB that the fake takes for one
 COPY = TABLE + 2  # MiB that they take on the card, with what else is in the file
-ROTATIONS = int(os.environ.get("MOULT_GPU_ROTATIONS", "30"))
+ROTATIONS = int(os.environ.get("MOULT_GPU_ROTATIONS", "10"))
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,11 @@
 """Every trigger of a reload, under load: nothing lost, nothing wrong."""
 import json
 import os
+import re
 import shutil
 import signal
 import time
+import urllib.request
 
 from harness import DIGITS, Flood, Load, digits_section, echo_section, is_alive, wait_for
 
@@ -228,3 +230,22 @@ def test_as_many_models_as_there_may_be_are_renamed_at_once(start):
     wait_for("the new ones", lambda: sorted(
         m["name"] for m in moult.status()["models"] if m["state"] == "ready") == sorted(
         f"b{i}" for i in range(64)))
+
+
+def test_metrics_tell_of_reloads(start):
+    moult = start(echo_section())
+    for _ in range(2):
+        assert moult.reload("echo").returncode == 0
+    receipt = moult.receipts()[-1]
+    with urllib.request.urlopen(f"http://127.0.0.1:{moult.port}/metrics", timeout=10) as page:
+        text = page.read().decode()
+    found = {(name, label): float(value) for name, label, value in re.findall(
+        r'(?m)^moult_(reload\w*)\{model="echo",\w+="(\w+)"\} (\S+)$', text)}
+    assert found["reloads_total", "ok"] == 3 and found["reloads_total", "failed"] == 0
+    for phase, ms in receipt["phases_ms"].items():
+        assert abs(found["reload_seconds", phase] * 1000 - ms) < 0.01, phase
+    for at, memory in receipt["memory"].items():
+        assert found["reload_memory_bytes", at] == \
+            memory["loader_anon_bytes"] + memory["shared_bytes"]
+    parts = sum(receipt["phases_ms"][f"stage_{part}"] for part in ("weights", "engine", "module"))
+    assert 0 < parts <= receipt["phases_ms"]["stage"]
