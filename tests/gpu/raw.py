@@ -152,7 +152,8 @@ def follow(place, table, exporter, shape, fds):
     again.stop()
     writer = Probe(place, "write", *arguments, fds=fds)
     if hasattr(writer.said, "write"):
-        result, has_failed = writer.said.write, getattr(writer.said, "changed", "0") != "1"
+        result, changed = writer.said.write, getattr(writer.said, "changed", None)
+        has_failed = changed == "0" or (changed is None and result != "CUDA_SUCCESS")
         writer.kill()
     else:
         has_failed = writer.code != 0
