@@ -24,6 +24,7 @@ struct http_head {
 	bool is_chunked;
 	bool is_bad_encoding;
 	bool is_bad_name;
+	unsigned int n_hosts;
 	bool has_continue;
 	bool is_too_much;
 	bool is_bad_timeout;
@@ -55,6 +56,9 @@ static bool http_head_is_ours(struct http_head *head, const struct proto_field *
 	switch (field->name.bytes) {
 	case 2:
 		return proto_text_equals(field->name, "te");
+	case 4:
+		head->n_hosts += proto_text_equals(field->name, "host");
+		return false;
 	case 6:
 		if (!proto_text_equals(field->name, "expect"))
 			return false;
@@ -143,6 +147,9 @@ static bool http_head_is_good(struct http_conn *conn, const struct http_head *he
 	else if (head->n_lengths > 1)
 		(void)request_refuse(&conn->refusal, 400, 0,
 		                     "the request has more than one Content-Length");
+	else if (head->n_hosts > 1)
+		(void)request_refuse(&conn->refusal, 400, 0,
+		                     "the request has more than one Host");
 	else if (head->is_bad_name)
 		(void)request_refuse(
 			&conn->refusal, 400, 0,

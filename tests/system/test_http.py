@@ -136,6 +136,7 @@ BAD_FRAMING = [
     ("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", 400),
     ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400),
     ("Transfer-Encoding: gzip\r\n", 400),
+    ("Host: y\r\n", 400),
     ("Content-Length: 5\r\nContent-Length: 6\r\n", 400),
     ("Content-Length: -1\r\n", 400),
     ("Content-Length: five\r\n", 400),
