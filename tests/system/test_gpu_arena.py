@@ -206,7 +206,7 @@ def test_another_file_is_another_copy(start, tmp_path, wide, mib, strategy):
     """And the last one goes, for which there may be no room."""
     bench = Bench(start, tmp_path, wide, mib)
     load = Load(bench.moult.port)
-    for i in range(4):
+    for i in range(2):
         chunks = bench.chunks()
         receipt = bench.replace(("two", "one")[i % 2])
         assert receipt["outcome"] == "ok" and receipt["strategy"] == strategy, receipt
