@@ -170,6 +170,19 @@ static struct generation **replicas_free_slot(struct model *model)
 	return NULL;
 }
 
+/* What it takes until it serves. Where that was never measured, because the active one came in
+ * as a lean one does, a loader with weights of its own reads the file beside what it builds. */
+static uint64_t replicas_need(const struct generation *active)
+{
+	const struct inputs *inputs = active->inputs;
+	uint64_t peak_bytes = active->use.peak_bytes;
+	uint64_t loading_bytes = inputs->footprint.loading_bytes;
+
+	if (loading_bytes == 0 && inputs->footprint.is_private)
+		loading_bytes = peak_bytes + (uint64_t)inputs->file.st_size;
+	return loading_bytes > peak_bytes ? loading_bytes : peak_bytes;
+}
+
 /* One at a time, and none beside a reload: that one comes first. */
 static void replicas_grow(struct model *model)
 {
@@ -181,9 +194,7 @@ static void replicas_grow(struct model *model)
 	if (model->reload.in_flight || ev_is_active(&model->grow) || !slot ||
 	    replicas_count(model, false) > replicas_count(model, true))
 		return;
-	need_bytes = active->use.peak_bytes > active->inputs->footprint.loading_bytes
-	                     ? active->use.peak_bytes
-	                     : active->inputs->footprint.loading_bytes;
+	need_bytes = replicas_need(active);
 	if (replicas_spawn(model, slot, need_bytes, &err) == 0)
 		return;
 	log_event(LOG_LEVEL_WARNING, "replica_refused",

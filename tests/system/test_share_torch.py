@@ -41,7 +41,8 @@ def models(tmp_path_factory):
 
 def section(name, path, output, secrets, share):
     lines = {"engine": "torch", "path": path, "secrets": secrets, "share": share,
-             "input": "x FP32 [-1,2]", "output": f"y FP32 {output}", "max_batch": 1}
+             "input": "x FP32 [-1,2]", "output": f"y FP32 {output}", "max_batch": 1,
+             "warmup_runs": 1}  # as many after a death: what forward writes counts them
     return f"[model {name}]\n" + "".join(f"{k} = {v}\n" for k, v in lines.items())
 
 

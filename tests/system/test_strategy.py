@@ -34,6 +34,7 @@ class Sampler:
     def __init__(self, pid):
         self.pid = pid
         self.samples = self.peak = 0
+        self.parts = ()
         self.is_over = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
@@ -50,15 +51,18 @@ class Sampler:
             extra = self.extra()
             there = {pid: anon_bytes(pid) for pid in pids}
             back = {pid: anon_bytes(pid) for pid in reversed(pids)}
-            held = sum(min(there[pid], back[pid]) for pid in pids)
-            self.peak = max(self.peak, held + min(extra, self.extra()))
+            held = {pid: min(there[pid], back[pid]) for pid in pids}
+            total = sum(held.values()) + min(extra, self.extra())
+            if total > self.peak:
+                self.peak = total
+                self.parts = time.time(), held, total - sum(held.values())
             self.samples += 1
             time.sleep(0.001)
 
     def stop(self):
         self.is_over.set()
         self.thread.join()
-        print(f"peak {self.peak / MIB:.1f} MiB in {self.samples} samples")
+        print(f"peak {self.peak / MIB:.1f} MiB in {self.samples} samples: {self.parts}")
         return self.peak
 
 
