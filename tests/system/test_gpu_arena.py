@@ -238,11 +238,10 @@ def test_two_models_of_one_file(start, tmp_path, wide):
     bench.moult.note_fds()
 
 
-@pytest.mark.parametrize("faults", [["slow-copy 50"], ["slow 50", "oom 1"]])
-def test_killed_in_every_state(start, tmp_path, wide, faults):
+def test_killed_in_every_state(start, tmp_path, wide):
     """The loader that copies and the one that maps; then the one that serves beside it."""
     bench = Bench(start, tmp_path, wide, COPY * 3 // 2 + 3 * CONTEXT)
-    bench.card.faults(*faults)
+    bench.card.faults("slow-copy 50", "slow 50", "oom 1")
     load = Load(bench.moult.port)
     models = itertools.cycle(["two", "one"])
     for state in ("staging", "staged", "committing", "warming", "active"):

@@ -16,7 +16,7 @@ from harness import BUILD, Load, children, digits_section, echo_section, wait_fo
 
 MIB = 1 << 20
 COPY = 48 * MIB
-RELOADS = int(os.environ.get("MOULT_COPY_RELOADS", "12"))  # of each strategy
+RELOADS = int(os.environ.get("MOULT_COPY_RELOADS", "8"))  # of each strategy
 ENGINES = f"engine_dir = {BUILD}\n"
 
 
