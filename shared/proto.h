@@ -5,8 +5,8 @@
  * Everything that moultd and moult-loader must agree on, and nothing else.
  *
  * Control channel: one SOCK_SEQPACKET pair; one datagram is one message: a fixed header
- * and a JSON payload. Only LOAD, COMMIT and COMMITTED carry descriptors. Every message names the generation
- * that it is about; each state of a generation allows few types, and a message that is not
+ * and a JSON payload. Only LOAD, COMMIT and COMMITTED carry descriptors. Every message names
+ * the generation that it is about; each state of a generation allows few types, and a message that is not
  * allowed, malformed, or of another generation gets the loader killed.
  *
  *	supervisor                      loader

@@ -23,5 +23,8 @@ char *http_meta_index(const struct http_models *models);
 char *http_meta_stats(const struct http_models *models, const struct model *only);
 /* Prometheus text format. */
 char *http_metrics_print(const struct http_models *models, const struct http *http);
+/* A metric begins. */
+void http_metrics_head(FILE *stream, const char *name, const char *type,
+                       const char *help);
 /* The part of it that is about reloads, onto @stream. */
 void http_metrics_reload(FILE *stream, const struct http_models *models);

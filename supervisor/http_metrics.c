@@ -37,8 +37,7 @@ static const struct metric http_metrics_of_models[] = {
 	  offsetof(struct request_counts, leased) },
 };
 
-static void http_metrics_head(FILE *stream, const char *name, const char *type,
-                              const char *help)
+void http_metrics_head(FILE *stream, const char *name, const char *type, const char *help)
 {
 	(void)fprintf(stream, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }

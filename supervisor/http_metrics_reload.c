@@ -50,18 +50,12 @@ static const void *metrics_part(const struct receipt *receipt,
 	return (const char *)receipt + part->offset;
 }
 
-static void metrics_head(FILE *stream, const char *name, const char *type,
-                         const char *help)
-{
-	(void)fprintf(stream, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
 static void metrics_reloads(FILE *stream, const struct http_models *models)
 {
 	const struct model *model;
 
-	metrics_head(stream, "moult_reloads_total", "counter",
-	             "Reloads that are over, starts among them.");
+	http_metrics_head(stream, "moult_reloads_total", "counter",
+	                  "Reloads that are over, starts among them.");
 	for (size_t i = 0; (model = models->at(models->context, i)); i++)
 		for (unsigned int j = 0; j < RECEIPT_OUTCOME_COUNT; j++)
 			(void)fprintf(stream,
@@ -78,8 +72,8 @@ static void metrics_last_phases(FILE *stream, const struct http_models *models)
 {
 	const struct model *model;
 
-	metrics_head(stream, "moult_reload_seconds", "gauge",
-	             "Phases of the last reload; pause: no loader took requests.");
+	http_metrics_head(stream, "moult_reload_seconds", "gauge",
+	                  "Phases of the last reload; pause: no loader took requests.");
 	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
 		const struct receipt *receipt = model_receipt(model);
 
@@ -98,8 +92,9 @@ static void metrics_last_memory(FILE *stream, const struct http_models *models)
 {
 	const struct model *model;
 
-	metrics_head(stream, "moult_reload_memory_bytes", "gauge",
-	             "Main memory of loaders and shared weights in the last reload.");
+	http_metrics_head(
+		stream, "moult_reload_memory_bytes", "gauge",
+		"Main memory of loaders and shared weights in the last reload.");
 	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
 		const struct receipt *receipt = model_receipt(model);
 
@@ -121,9 +116,10 @@ static void metrics_last_gpu(FILE *stream, const struct http_models *models)
 {
 	const struct model *model;
 
-	metrics_head(stream, "moult_reload_gpu_bytes", "gauge",
-	             "Memory in use on the GPU in the last reload; residual: what the "
-	             "loader that went did not give back.");
+	http_metrics_head(
+		stream, "moult_reload_gpu_bytes", "gauge",
+		"Memory in use on the GPU in the last reload; residual: what the "
+		"loader that went did not give back.");
 	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
 		const struct receipt *receipt = model_receipt(model);
 

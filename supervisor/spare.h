@@ -42,8 +42,8 @@ void spares_set_config(struct spares *spares, const struct config *config);
 /* None any more. */
 void spares_stop(struct spares *spares);
 
-/* Hands the spare of the engine of @inputs over, as a process and a channel that are the caller's from
- * now on: it has been sent TAKE for generation @number, and its next message is HELLO. False:
+/* Hands the spare of the engine of @inputs over, as a process and a channel that are the
+ * caller's from now on: it has been sent TAKE for generation @number, and its next message is HELLO. False:
  * there is none that could be of use. */
 bool spares_take(struct spares *spares, const struct inputs *inputs, uint64_t number,
                  struct child *ret_child, const struct child_listener *listener,

@@ -111,7 +111,7 @@ class Storm:
         wait_for("calm", lambda: all(
             m["pid"] and not m["candidate"] and not m["retiring"] and
             not m["replicas"]["others"] for m in self.moult.status()["models"]))
-        # Loading side by side they have filled a copy each; after that there is one to find.
+        # An urgent loader may have filled a second copy; after that there is one to find.
         for name in ("echo", "twin"):
             assert self.moult.reload(name).returncode == 0
 
