@@ -304,6 +304,10 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 		            loader->spare_of, config->engine);
 	if (r)
 		return r;
+	if (config->working_bytes > 0 && !loader->api->measure)
+		return err_set(err, ENGINE_E_CONFIG,
+		               "engine '%s' cannot keep to working_memory: leave it out",
+		               config->engine);
 	loader->engine_config = (struct engine_config){
 		.model = config->model,
 		.device = config->device,

@@ -135,7 +135,8 @@ static const struct config_key model_keys[] = {
 			"For engine\n"
 			".Cm torch\n"
 			"on the device\n"
-			".Cm cpu .",
+			".Cm cpu ;\n"
+			"with any other the model is not loaded.",
 	},
 	{
 		.name = "replicas",

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from pathlib import Path
 
 from harness import ECHO_FLOATS, echo_body, echo_section, wait_for
 
@@ -188,9 +189,12 @@ def test_announced_bodies_keep_nobody_out(start):
 def test_answers_that_nobody_reads_keep_nobody_out(start):
     """They fill the arena in which the loader answers: whoever takes longest makes room."""
     moult = start(echo_section(input="x FP32 [-1]", output="x FP32 [-1]", max_batch=1,
-                               response_arena="16M"))
+                               request_arena="128M", response_arena="32M"))
     moult.note_fds()
-    data = bytes(3 << 20)
+    # More than the kernel takes off the hands of a sender whose peer does not read.
+    kernel_takes = int(Path("/proc/sys/net/ipv4/tcp_wmem").read_text().split()[2])
+    data = bytes(max(8 << 20, kernel_takes + (4 << 20)))
+    assert len(data) < 12 << 20, "this machine's tcp_wmem needs larger arenas here"
     tensor = {"name": "x", "shape": [len(data) // 4], "datatype": "FP32",
               "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [tensor],
@@ -204,7 +208,12 @@ def test_answers_that_nobody_reads_keep_nobody_out(start):
                        b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n"
                        % (len(head), len(head) + len(data)) + head + data)
         crowd.append(client)
-    wait_for("a loader without room", lambda: moult.status("echo")["requests"]["leased"] > 0)
+
+    def is_stuck():
+        requests = moult.status("echo")["requests"]
+        return requests["accepted"] == len(crowd) and requests["leased"] > 0
+
+    wait_for("a loader without room", is_stuck)
     small = json.dumps({"inputs": [{"name": "x", "shape": [2], "datatype": "FP32",
                                     "data": [1, 2]}]})
     # Less than body_timeout, after which they would be cut off anyway.

@@ -7,7 +7,8 @@ import struct
 import threading
 import urllib.request
 
-from harness import wait_for
+from harness import echo_section, wait_for
+from test_inputs import rewrite
 from test_share_torch import models  # noqa: F401 (a fixture)
 
 MIB = 1 << 20
@@ -129,3 +130,12 @@ def test_a_warm_up_that_does_not_fit_keeps_the_old_generation(start, models, tmp
     assert receipt["outcome"] == "failed" and "working_memory" in receipt["reason"], receipt
     assert moult.status("square")["generation"] == generation
     assert ask(moult, JUST_FITS)[0] == 200
+
+
+def test_an_engine_that_cannot_keep_to_a_limit_says_so(start):
+    moult = start(echo_section())
+    rewrite(moult, echo_section(working_memory="1M"))
+    assert moult.ctl("reload", "echo", "--wait").returncode == 1
+    receipt = wait_for("a receipt", lambda: moult.receipts()[1:])[0]
+    assert receipt["outcome"] == "failed" and "working_memory" in receipt["reason"], receipt
+    assert moult.status("echo")["generation"] == 1
