@@ -122,10 +122,8 @@ void device_note_ahead(struct device_use *use, uint64_t bytes);
 /* It is about to place its weights, and has placed them. */
 void device_note_placing(struct device_use *use);
 void device_note_placed(struct device_use *use);
-/* Its weights are shared: @bytes, of which it made @made_bytes. @there_bytes were there without
- * it, as weights that it has mapped or that it was given to write over. */
-void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_bytes,
-                        uint64_t there_bytes);
+/* Its weights are shared: @bytes, of which it made @made_bytes, and the rest was there. */
+void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_bytes);
 
 /* Looks at what each loader holds now: microseconds for each; a GPU NVML_WAIT_MS at most.
  * False: its driver did not answer by then, and the figures are those of a moment ago. */

@@ -185,18 +185,20 @@ void device_note_placing(struct device_use *use)
 		nvml_note_change(use->device->nvml);
 }
 
-void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_bytes,
-                        uint64_t there_bytes)
+void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_bytes)
 {
 	use->mapped_bytes = bytes;
 	use->made_bytes = made_bytes;
-	use->before_bytes = device_nvml_minus(use->before_bytes, there_bytes);
+	/* Chunks that it was offered and does not use go now, and may take their time: they
+	 * count as gone before, since too little does no harm here. */
+	use->before_bytes = device_nvml_minus(use->before_bytes, bytes - made_bytes);
 	use->placed_bytes = device_nvml_minus(use->placed_bytes, use->ahead_bytes);
 }
 
 void device_note_placed(struct device_use *use)
 {
 	const struct nvml_card *card;
+	uint64_t least_bytes = use->placed_bytes;
 	uint64_t bytes = 0;
 
 	if (!use->device)
@@ -211,6 +213,8 @@ void device_note_placed(struct device_use *use)
 		use->placed_bytes =
 			device_nvml_minus(card->used_bytes - use->before_bytes,
 		                          use->mapped_bytes);
+	if (use->placed_bytes < least_bytes)
+		use->placed_bytes = least_bytes;
 	/* What it holds can be taken out where the driver says how much that is. */
 	if (card && nvml_card_process(card, use->pid, &bytes) && bytes > 0 &&
 	    bytes != NVML_UNKNOWN)

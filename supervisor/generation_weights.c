@@ -61,7 +61,6 @@ static bool generation_weights_settle_placed(struct generation *generation,
 	const struct generation_report *report = &generation->report;
 	struct device_use *use = &generation->gpu_use;
 	struct store_copy *copy = generation->copy;
-	uint64_t scrap_bytes = copy->scrap ? copy->scrap->use.memory_bytes : 0;
 	bool is_full = copy->is_full;
 	uint64_t bytes;
 	uint64_t kept_bytes;
@@ -73,8 +72,7 @@ static bool generation_weights_settle_placed(struct generation *generation,
 		return false;
 	bytes = copy->chunks.mapped_bytes;
 	kept_bytes = is_full ? bytes : copy->chunks.kept * copy->chunks.chunk_bytes;
-	device_note_mapped(use, bytes, bytes > kept_bytes ? bytes - kept_bytes : 0,
-	                   is_full ? bytes : scrap_bytes);
+	device_note_mapped(use, bytes, bytes > kept_bytes ? bytes - kept_bytes : 0);
 	/* What it claimed for them is theirs now. */
 	if (!is_full)
 		use->claim_bytes -= generation->gpu_weights_bytes < use->claim_bytes
