@@ -286,7 +286,8 @@ static void loader_note_loading(struct loader *loader)
 	struct memory_use use;
 
 	memory_measure(&use);
-	loader->loading_bytes = use.anon_bytes;
+	if (loader->loading_bytes < use.anon_bytes)
+		loader->loading_bytes = use.anon_bytes;
 }
 
 static int loader_open_engine(struct loader *loader, struct err *err)
@@ -482,7 +483,7 @@ static int loader_build(struct loader *loader, struct err *err)
 }
 
 /* A part of the weights is brought to the device already, where the old generation leaves room.
- * That is worth something and asked of nobody: what fails is done at COMMIT. */
+ * It only saves time: what fails is done at COMMIT. */
 static void loader_prefill(struct loader *loader)
 {
 	uint64_t since_ns = clock_now_ns();
@@ -499,6 +500,8 @@ static void loader_prefill(struct loader *loader)
 		log_event(LOG_LEVEL_WARNING, "prefill_failed", "reason=%s",
 		          LOG_QUOTED(err.text));
 	loader->prefill_ms = loader_lap_ms(&since_ns);
+	/* A context takes main memory, too. */
+	loader_note_loading(loader);
 }
 
 static json_t *loader_staged(const struct loader *loader)

@@ -167,6 +167,9 @@ void device_note_ahead(struct device_use *use, uint64_t bytes)
 			bytes && use->before_bytes
 				? device_nvml_minus(card->used_bytes, use->before_bytes)
 				: 0;
+	/* What others took meanwhile is not its own. */
+	if (taken_bytes > use->claim_bytes)
+		taken_bytes = use->claim_bytes;
 	use->ahead_bytes = bytes;
 	use->placed_bytes = taken_bytes > bytes ? taken_bytes : bytes;
 }

@@ -10,7 +10,7 @@ import pytest
 
 from harness import Load, wait_for
 from test_gpu import MIB, gpu, printed
-from test_gpu_arena import CONTEXT, COPY, Bench, Sampler, wide  # noqa: F401 (a fixture)
+from test_gpu_arena import CONTEXT, COPY, Bench, Sampler, section, wide  # noqa: F401 (a fixture)
 
 CHUNK = 32  # MiB
 LAST = COPY % CHUNK
@@ -81,6 +81,40 @@ def test_what_fits_comes_first(start, tmp_path, wide, room, most, ahead):  # noq
                for line in pauses), pauses
     print(f"{room} MiB of room: {ahead} of {COPY} MiB before the pause; the commit after it "
           f"took {receipt['phases_ms']['commit']:.1f} ms")
+
+
+@pytest.mark.parametrize("room, pieces", [(61, 4), (0, 11)])
+def test_the_pause_copies_the_rest(start, tmp_path, wide, room, pieces):  # noqa: F811
+    """Pieces of 8 MiB, each of which takes long."""
+    bench = Bench(start, tmp_path, wide, room_for(room), threads=1)
+    load = Load(bench.moult.port)
+    bench.card.faults("slow-copy 200")
+    receipt = bench.replace("two")
+    commit = receipt["phases_ms"]["commit"]
+    assert pieces * 200 <= commit < pieces * 200 + 1000, receipt
+    load.stop_and_check()
+    bench.card.faults()
+    print(f"{room} MiB of room: {pieces} pieces in the pause, which was "
+          f"{receipt['phases_ms']['pause']:.0f} ms")
+
+
+def test_two_models_do_not_count_on_it(start, tmp_path, wide):  # noqa: F811
+    """What one model's candidate is about to fill no other model's reload gets."""
+    bench = Bench(start, tmp_path, wide, room_for(61) + ONE + 32)
+    (tmp_path / "other.pt").hardlink_to(wide / "large.pt")
+    (tmp_path / "other").write_text(section(tmp_path / "other.pt", "other", strategy="overlap"))
+    os.rename(tmp_path / "other", bench.moult.models / "1.conf")
+    wait_for("the other", lambda: any(m["name"] == "other" and m["state"] == "ready"
+                                      for m in bench.moult.status()["models"]))
+    before = gpu(bench.moult)["loaders_bytes"]
+    assert before == (2 * ONE + 32) * MIB
+    bench.card.faults("slow-copy 200")
+    bench.put("two")
+    wait_for("a claim", lambda: gpu(bench.moult)["loaders_bytes"] > before)
+    said = json.loads(bench.moult.ctl("reload", "other", "--explain").stdout.splitlines()[0])
+    assert said["gpu_decision"]["free_bytes"] == 0, said
+    bench.card.faults()
+    assert wait_for("a receipt", lambda: bench.moult.receipts("echo")[1:])[0]["outcome"] == "ok"
 
 
 def test_a_budget_is_room_as_well(start, tmp_path, wide):  # noqa: F811
