@@ -195,6 +195,7 @@ struct config_manner {
 	bool is_lean;   /* no copy of the model before COMMIT */
 	bool is_urgent; /* nobody serves: do not stand back for anybody */
 	bool is_proven; /* the same has served: no golden requests, less warm-up in a hurry */
+	bool was_killed; /* and somebody's kill -9, no fault, ended it: no warm-up */
 	/* How it comes by its weights, in the words of shared/proto.h. */
 	const char *weights;        /* NULL: private */
 	const char *weights_sha256; /* NULL: not known */

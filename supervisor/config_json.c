@@ -98,7 +98,9 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_number(json, "working_bytes", model->working_memory_bytes);
 	failed |= set_number(json, "max_batch", model->max_batch);
 	failed |= set_number(json, "max_delay_us", model->max_delay_ns / 1000);
-	failed |= set_number(json, "warmup_runs", model->warmup_runs);
+	failed |= set_number(json, "warmup_runs",
+	                     manner.is_proven && manner.was_killed ? 0
+	                                                           : model->warmup_runs);
 	failed |= set_text(json, "warmup_request", model->warmup_request);
 	failed |= set_text(json, "golden", manner.is_proven ? NULL : model->golden);
 	failed |= json_object_set_new(json, "required_secrets",

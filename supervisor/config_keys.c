@@ -133,10 +133,11 @@ static const struct config_key model_keys[] = {
 			"tried, and requests that do not fit together are computed one "
 			"by one.\n"
 			"For engine\n"
-			".Cm torch\n"
-			"on the device\n"
-			".Cm cpu ;\n"
-			"with any other the model is not loaded.",
+			".Cm torch ;\n"
+			"with any other the model is not loaded.\n"
+			"On a GPU it limits what libtorch takes of the card, 2 or 20 MiB "
+			"at a time, beyond what it has when the model is loaded; moult "
+			"has to be built where the headers of a CUDA toolkit are.",
 	},
 	{
 		.name = "replicas",
@@ -191,7 +192,8 @@ static const struct config_key model_keys[] = {
 		.unit = "runs",
 		.help = "Inferences that must succeed before a generation may serve.\n"
 			"A loader in the place of one that served and died, for which "
-			"clients wait, is asked for one.",
+			"clients wait, is asked for one; for none where somebody's "
+			"kill -9 ended that, which says nothing against the model.",
 	},
 	{
 		.name = "warmup_request",

@@ -123,6 +123,7 @@ struct model {
 	struct restart deaths;
 	struct model_trial trial;
 	uint64_t inactive_since_ns; /* no loader takes requests; 0: one does */
+	bool was_killed;            /* somebody's kill -9 ended the last that served */
 	struct err last_error;      /* of the last failed reload; "" after a good one */
 	bool is_stopping;
 	bool is_stopped;

@@ -245,7 +245,8 @@ void reload_spawn(struct model *model)
 		.model = model->name,
 		.inputs = reload->inputs,
 		.manner = { .is_lean = reload_is_lean(model),
-		            .is_urgent = !model->active },
+		            .is_urgent = !model->active,
+		            .was_killed = !model->active && model->was_killed },
 		.device = model->context.device,
 		.claim_bytes = reload_claim(model),
 		.spares = reload_may_take_spare(model) ? model->context.spares : NULL,
@@ -264,6 +265,8 @@ void reload_spawn(struct model *model)
 		reload_failed(model, err.text, RELOAD_MAY_PASS);
 		return;
 	}
+	/* Whatever becomes of this one says more. */
+	model->was_killed = false;
 	reload->receipt.to.generation = model->candidate->number;
 	reload->receipt.to.pid = model->candidate->pid;
 }

@@ -127,6 +127,7 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 		return;
 	}
 	model->active = NULL;
+	model->was_killed = model_was_killed(dead);
 	replicas_retire(model);
 	model->inactive_since_ns = clock_now_ns();
 	model->context.listener->on_ready(model->context.listener->context, model);

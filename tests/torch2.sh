@@ -10,7 +10,7 @@
 
 set -euo pipefail
 
-tests='^(loader-torch-models|loader-torch|system-digits|system-share_torch)$'
+tests='^(loader-torch-models|loader-torch|system-(digits|share_torch|working_memory|gpu_arena))$'
 build=$1
 prefix=${2:-${MOULT_TORCH2_PREFIX:-}}
 source=$(cd "$(dirname "$0")/.." && pwd)
@@ -50,8 +50,7 @@ case "$version" in
 	exit 1
 	;;
 esac
-quietly cmake --build "$build" --parallel 2 --target moultd moultctl moult-loader \
-	moult-engine-torch moult-engine-identity test_torch
+quietly cmake --build "$build" --parallel 2
 
 engine=$build/moult-engine-torch.so
 missing=$(ldd "$engine" | grep 'not found' || true)

@@ -3,6 +3,8 @@
 # The torch engine against Debian's libtorch-dev, or against any other by CMAKE_PREFIX_PATH:
 # an unpacked libtorch, or torch.utils.cmake_prefix_path of one installed by pip.
 
+include(CheckCXXSourceCompiles)
+
 # Torch's configuration looks for a CUDA toolkit of its own version, and fails without one,
 # unless this target exists. The engine compiles nothing for CUDA and needs none.
 if(NOT TARGET torch::cudart)
@@ -28,6 +30,27 @@ target_include_directories(moult-engine-torch SYSTEM PRIVATE ${TORCH_INCLUDE_DIR
 # Among them which of its two string classes libstdc++ has to use.
 separate_arguments(torch_flags NATIVE_COMMAND "${TORCH_CXX_FLAGS}")
 target_compile_options(moult-engine-torch PRIVATE ${torch_flags})
+
+# The header of its CUDA allocator, if it has one, needs those of a toolkit: the wheel's own,
+# or one that is installed. Nothing of either is linked.
+file(GLOB torch_cuda_hints "${TORCH_INSTALL_PREFIX}/../nvidia/cu*/include")
+find_path(MOULT_CUDA_INCLUDE_DIR cuda_runtime_api.h HINTS ${torch_cuda_hints}
+	PATHS /usr/local/cuda/include NO_CMAKE_FIND_ROOT_PATH)
+if(MOULT_CUDA_INCLUDE_DIR)
+	set(CMAKE_REQUIRED_INCLUDES ${TORCH_INCLUDE_DIRS} ${MOULT_CUDA_INCLUDE_DIR})
+	set(CMAKE_REQUIRED_FLAGS "${TORCH_CXX_FLAGS} -std=c++20")
+	set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+	check_cxx_source_compiles("#include <c10/cuda/CUDACachingAllocator.h>
+		int main() { return 0; }" MOULT_TORCH_CUDA)
+	unset(CMAKE_REQUIRED_INCLUDES)
+	unset(CMAKE_REQUIRED_FLAGS)
+	unset(CMAKE_TRY_COMPILE_TARGET_TYPE)
+endif()
+if(MOULT_TORCH_CUDA)
+	target_compile_definitions(moult-engine-torch PRIVATE MOULT_TORCH_CUDA)
+	target_include_directories(moult-engine-torch SYSTEM PRIVATE
+		${MOULT_CUDA_INCLUDE_DIR})
+endif()
 
 # C++17, or what this libtorch asks for: newer ones as a feature, older ones as a property.
 target_compile_features(moult-engine-torch PRIVATE cxx_std_17)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * TorchScript through libtorch, behind loader/engine.h. With torch_import.hpp and
- * torch_memory.hpp the only C++ of the project: every call is noexcept and runs inside
+ * TorchScript through libtorch, behind loader/engine.h. With torch_import.hpp,
+ * torch_memory.hpp and torch_cuda.hpp the only C++ of the project: every call is noexcept and runs inside
  * guard(), so nothing is ever thrown across the seam.
  *
  * Builds against 1.13 and 2.x. Weights are parsed from the bytes that the loader read,
@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "loader/engine.h"
+#include "loader/engines/torch_cuda.hpp"
 #include "loader/engines/torch_import.hpp"
 #include "loader/engines/torch_memory.hpp"
 
@@ -189,9 +190,12 @@ int read_options(const struct engine_config *config, struct err *err)
 
 /* libtorch with all that it was built for. It registers itself, and has to before libtorch
  * is first asked for a device. Never closed. */
+void *devices_library;
+
 int open_devices(const char *name, struct err *err)
 {
-	if (!dlopen(TORCH_DEVICES_LIBRARY, RTLD_NOW | RTLD_LOCAL))
+	devices_library = dlopen(TORCH_DEVICES_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	if (!devices_library)
 		return err_set(err, ENGINE_E_DEVICE,
 		               "device '%s' is out of reach, libtorch " TORCH_VERSION
 		               " cannot be opened: %s",
@@ -412,20 +416,6 @@ void set_threads(uint32_t threads)
 	is_first = false;
 }
 
-int set_memory(const struct engine_config *config, const c10::Device &device,
-               struct err *err)
-{
-	if (device.is_cpu())
-		count_main_memory();
-	else if (config->working_bytes > 0)
-		return err_set(
-			err, ENGINE_E_CONFIG,
-			"working_memory can be set for device cpu only, and not for "
-			"'%s'",
-			config->device);
-	return 0;
-}
-
 /* On another device the copy in main memory is what staging is for. */
 bool loads_in_commit(const struct engine *engine)
 {
@@ -462,7 +452,8 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 				                  device, needs_host,
 				                  true,   {} };
 			set_threads(config->threads);
-			outcome = set_memory(config, device, err);
+			if (device.is_cpu())
+				count_main_memory();
 		}
 		return outcome;
 	});
@@ -488,9 +479,13 @@ int commit(struct engine *engine, struct err *err) noexcept
 		c10::InferenceMode inference;
 
 		engine->module.to(engine->device);
-		if (engine->device.is_cuda())
-			torch::cuda::synchronize(engine->device.index());
-		return 0;
+		if (!engine->device.is_cuda())
+			return 0;
+		torch::cuda::synchronize(engine->device.index());
+		return engine->config->working_bytes > 0
+		               ? limit_cuda_memory(devices_library, engine->device,
+		                                   engine->config->working_bytes, err)
+		               : 0;
 	});
 }
 

@@ -2,6 +2,7 @@
 """Whatever dies, at whatever moment: requests are answered, and nothing is left behind."""
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -28,6 +29,19 @@ def test_killed_loader_costs_a_replay(start):
     result = flood.stop()
     assert result["lost"] == 0 and result["wrong"] == 0, result
     print(moult.status("echo")["requests"])
+
+
+def test_a_kill_leaves_no_doubt_to_warm_up_for(start):
+    """What nobody's fault ended answers at once; after a fault one run comes first."""
+    run_ms = 2000
+    moult = start(echo_section(warmup_runs=2, **{"option.delay_us": run_ms * 1000}))
+    for blow, runs in (signal.SIGKILL, 0), (signal.SIGSEGV, 1), (signal.SIGKILL, 0):
+        generation = moult.status("echo")["generation"]
+        os.kill(moult.status("echo")["pid"], blow)
+        assert moult.infer("echo", echo_body([1, 2, 3, 4]))[0] == 200
+        line = re.findall(rf"gen={generation + 1} .*from=warming .*took_ms=(\S+)",
+                          moult.log_text())
+        assert len(line) == 1 and float(line[0]) // run_ms == runs, (blow, line)
 
 
 def wait_stage(moult, stage):

@@ -42,7 +42,7 @@ def models(tmp_path_factory):
 def section(name, path, output, secrets, share):
     lines = {"engine": "torch", "path": path, "secrets": secrets, "share": share,
              "input": "x FP32 [-1,2]", "output": f"y FP32 {output}", "max_batch": 1,
-             "warmup_runs": 1}  # as many after a death: what forward writes counts them
+             "warmup_runs": 1}  # as many after a fault: what forward writes counts them
     return f"[model {name}]\n" + "".join(f"{k} = {v}\n" for k, v in lines.items())
 
 
@@ -67,8 +67,9 @@ def secret(tmp_path):
 
 
 def replace_by_death(moult, model):
+    """By a fault: after that the successor warms up, as every other loader."""
     pid = moult.status(model)["pid"]
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGSEGV)
     wait_for("another loader", lambda: moult.status(model)["pid"] not in (0, pid)
              and moult.status(model)["state"] == "ready")
 
