@@ -106,6 +106,7 @@ def test_two_models_do_not_count_on_it(start, tmp_path, wide):  # noqa: F811
     os.rename(tmp_path / "other", bench.moult.models / "1.conf")
     wait_for("the other", lambda: any(m["name"] == "other" and m["state"] == "ready"
                                       for m in bench.moult.status()["models"]))
+    bench.moult.note_fds()
     before = gpu(bench.moult)["loaders_bytes"]
     assert before == (2 * ONE + 32) * MIB
     bench.card.faults("slow-copy 200")
