@@ -291,13 +291,37 @@ static int gpu_arena_create_chunk(struct gpu_arena *arena, unsigned int i,
 	return gpu_arena_error(arena, err, "a chunk for the weights", code);
 }
 
+/* Where it is the first, before anything is copied: a driver that makes a descriptor of a chunk
+ * and takes none back would fail the next loader, when there is no room for another way. */
+static int gpu_arena_try_chunk(const struct gpu_arena *arena, unsigned int i,
+                               struct err *err)
+{
+	uint64_t handle = 0;
+	CLOSE_FD int fd = -1;
+	int code;
+
+	if (arena->n_kept + arena->n_ahead > 0)
+		return 0;
+	code = arena->cuda.export_fd(&fd, arena->handles[i], CUDA_HANDLE_POSIX_FD, 0);
+	if (code != CUDA_SUCCESS_CODE)
+		return gpu_arena_error(arena, err, "a descriptor of a chunk", code);
+	code = arena->cuda.import_fd(&handle, gpu_arena_fd(fd), CUDA_HANDLE_POSIX_FD);
+	if (code != CUDA_SUCCESS_CODE)
+		return gpu_arena_error(arena, err, "a chunk by its descriptor", code);
+	(void)arena->cuda.release(handle);
+	return 0;
+}
+
 static int gpu_arena_create_chunks(struct gpu_arena *arena, struct err *err)
 {
 	uint64_t until_ns = clock_now_ns() + GPU_ARENA_WAIT_NS;
 	int r = 0;
 
-	for (unsigned int i = arena->n_kept; i < gpu_arena_ahead(arena) && r == 0; i++)
+	for (unsigned int i = arena->n_kept; i < gpu_arena_ahead(arena) && r == 0; i++) {
 		r = gpu_arena_create_chunk(arena, i, until_ns, err);
+		if (r == 0 && i == 0)
+			r = gpu_arena_try_chunk(arena, i, err);
+	}
 	return r ? r : gpu_arena_allow_all(arena, CUDA_ACCESS_READ_WRITE, err);
 }
 
@@ -357,6 +381,8 @@ static int gpu_arena_make_ahead(struct gpu_arena *arena, unsigned int i,
 	size_t to = from + gpu_arena_chunk(arena, i);
 	int r = gpu_arena_create_chunk(arena, i, 0, err);
 
+	if (r == 0)
+		r = gpu_arena_try_chunk(arena, i, err);
 	if (r == 0)
 		r = gpu_arena_allow(arena, gpu_arena_at(arena, i),
 		                    gpu_arena_chunk(arena, i), CUDA_ACCESS_READ_WRITE,

@@ -309,6 +309,19 @@ def test_a_driver_that_takes_no_descriptor(start, tmp_path, wide):
     assert not bench.chunks()
 
 
+def test_a_driver_that_takes_no_descriptor_from_the_start(start, tmp_path, wide):
+    """Found before anything depends on it: there is room for one copy and nothing else."""
+    bench = Bench(start, tmp_path, wide, COPY + CONTEXT + 8, "no-import", strategy="staged")
+    assert "a chunk by its descriptor: CUDA_ERROR_NOT_SUPPORTED" in \
+        bench.weights()["why_private"]
+    load = Load(bench.moult.port)
+    receipt = bench.replace("two")
+    assert receipt["outcome"] == "ok", receipt
+    load.stop_and_check()
+    assert not bench.chunks()
+    bench.settles_at(COPY + CONTEXT)
+
+
 def test_without_room_it_is_refused(start, tmp_path, wide):
     """Somebody else has taken it meanwhile: the old generation serves on."""
     bench = Bench(start, tmp_path, wide, 3 * COPY, strategy="overlap")
