@@ -36,8 +36,8 @@ struct device_use {
 	uint64_t peak_bytes;   /* most that was ever measured */
 	/* nvml */
 	uint64_t memory_bytes; /* without a process: that it is */
-	/* Shared weights that the process has mapped. They are not what it holds, whether
-	 * the driver charges it with them or not. */
+	/* Shared weights that the process has mapped, or has the descriptors of. They are not
+	 * what it holds, whether the driver charges it with them or not. */
 	uint64_t mapped_bytes;
 	bool has_filled; /* and brought there itself */
 	uint64_t added_ns;
