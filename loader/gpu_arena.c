@@ -4,8 +4,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <nettle/sha2.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,15 +15,7 @@
 
 /* Small enough that a small model has some, large enough that a large one has few. */
 #define GPU_ARENA_CHUNK_BYTES ((size_t)32 << 20)
-/* Memory of a process that is gone comes back this late at worst. */
-#define GPU_ARENA_WAIT_NS  (5 * CLOCK_NS_PER_SEC)
-#define GPU_ARENA_PAUSE_NS (10 * CLOCK_NS_PER_MS)
-
-/* A thread reads into one while the other is copied. */
-#define GPU_ARENA_RING        2
-#define GPU_ARENA_PIECE_BYTES ((size_t)8 << 20)
-/* More than that do not make the link to the card faster. */
-#define GPU_ARENA_THREADS_MAX 8
+#define GPU_ARENA_PAUSE_NS    (10 * CLOCK_NS_PER_MS)
 
 /* Of each chunk: at its start, in the middle, and at its end. */
 #define GPU_ARENA_CANARY_BYTES ((size_t)4096)
@@ -43,19 +33,20 @@ static int gpu_arena_error(const struct gpu_arena *arena, struct err *err,
 
 /* What another process gave back may not be there yet, and the driver says nothing but that
  * there is too little. True: it is worth another try. */
-static bool gpu_arena_waits(int code, uint64_t since_ns)
+static bool gpu_arena_waits(int code, uint64_t until_ns)
 {
 	const struct timespec pause = { .tv_nsec = GPU_ARENA_PAUSE_NS };
 
-	if (code != CUDA_E_OUT_OF_MEMORY || clock_now_ns() - since_ns > GPU_ARENA_WAIT_NS)
+	if (code != CUDA_E_OUT_OF_MEMORY || clock_now_ns() >= until_ns)
 		return false;
 	(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 	return true;
 }
 
-int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, struct err *err)
+int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, uint64_t wait_ns,
+                   struct err *err)
 {
-	uint64_t since_ns = clock_now_ns();
+	uint64_t until_ns = clock_now_ns() + wait_ns;
 	int count = 0;
 	int code;
 	int r;
@@ -73,7 +64,7 @@ int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, struct err *er
 		               cuda_library_error(&arena->cuda, code));
 	do {
 		code = arena->cuda.context(&arena->context, arena->device);
-	} while (gpu_arena_waits(code, since_ns));
+	} while (gpu_arena_waits(code, until_ns));
 	if (code != CUDA_SUCCESS_CODE)
 		return gpu_arena_error(arena, err, "a context", code);
 	arena->has_context = true;
@@ -95,28 +86,39 @@ static uint64_t gpu_arena_at(const struct gpu_arena *arena, unsigned int i)
 	return arena->address + arena->shape.chunk_bytes * i;
 }
 
-static void gpu_arena_release(struct gpu_arena *arena)
+static void gpu_arena_release(struct gpu_arena *arena, unsigned int i)
 {
-	for (unsigned int i = 0; i < arena->n_chunks; i++) {
-		if (arena->handles[i])
-			(void)arena->cuda.release(arena->handles[i]);
-		arena->handles[i] = 0;
-	}
+	if (arena->handles[i])
+		(void)arena->cuda.release(arena->handles[i]);
+	arena->handles[i] = 0;
+}
+
+static void gpu_arena_release_all(struct gpu_arena *arena)
+{
+	for (unsigned int i = 0; i < arena->n_chunks; i++)
+		gpu_arena_release(arena, i);
+}
+
+static int gpu_arena_unmap(struct gpu_arena *arena, unsigned int i)
+{
+	if (!arena->is_mapped[i])
+		return CUDA_SUCCESS_CODE;
+	arena->is_mapped[i] = false;
+	return arena->cuda.unmap(gpu_arena_at(arena, i), gpu_arena_chunk(arena, i));
 }
 
 void gpu_arena_drop(struct gpu_arena *arena)
 {
-	gpu_arena_release(arena);
+	gpu_arena_release_all(arena);
 	if (arena->address && !arena->is_shared)
 		(void)arena->cuda.free(arena->address);
-	for (unsigned int i = 0; arena->is_shared && i < arena->n_mapped; i++)
-		(void)arena->cuda.unmap(gpu_arena_at(arena, i),
-		                        gpu_arena_chunk(arena, i));
+	for (unsigned int i = 0; i < arena->n_chunks; i++)
+		(void)gpu_arena_unmap(arena, i);
 	if (arena->address && arena->is_shared)
 		(void)arena->cuda.unreserve(arena->address, arena->shape.mapped_bytes);
 	arena->address = 0;
 	arena->host = NULL;
-	arena->n_chunks = arena->n_mapped = arena->n_kept = 0;
+	arena->n_chunks = arena->n_kept = arena->n_ahead = 0;
 	arena->is_shared = false;
 }
 
@@ -168,7 +170,6 @@ static int gpu_arena_reserve(struct gpu_arena *arena, size_t bytes,
 	arena->bytes = bytes;
 	arena->shape = *shape;
 	arena->is_shared = true;
-	arena->n_mapped = 0;
 	arena->n_chunks = (unsigned int)((shape->mapped_bytes + shape->chunk_bytes - 1) /
 	                                 shape->chunk_bytes);
 	assert(arena->n_chunks <= PROTO_CHUNKS_MAX);
@@ -185,23 +186,29 @@ static int gpu_arena_map(struct gpu_arena *arena, unsigned int i, struct err *er
 
 	if (code != CUDA_SUCCESS_CODE)
 		return gpu_arena_error(arena, err, "mapping a chunk", code);
-	if (arena->n_mapped < i + 1)
-		arena->n_mapped = i + 1;
+	arena->is_mapped[i] = true;
 	return 0;
 }
 
-static int gpu_arena_allow(struct gpu_arena *arena, int flags, struct err *err)
+/* In @bytes from @at on. */
+static int gpu_arena_allow(struct gpu_arena *arena, uint64_t at, size_t bytes, int flags,
+                           struct err *err)
 {
 	const struct cuda_access access = {
 		.location = { .type = CUDA_LOCATION_DEVICE, .id = arena->device },
 		.flags = flags,
 	};
-	int code = arena->cuda.set_access(arena->address, arena->shape.mapped_bytes,
-	                                  &access, 1);
+	int code = arena->cuda.set_access(at, bytes, &access, 1);
 
 	return code == CUDA_SUCCESS_CODE
 	               ? 0
 	               : gpu_arena_error(arena, err, "access to a chunk", code);
+}
+
+static int gpu_arena_allow_all(struct gpu_arena *arena, int flags, struct err *err)
+{
+	return gpu_arena_allow(arena, arena->address, arena->shape.mapped_bytes, flags,
+	                       err);
 }
 
 /* Whether the host can read it as it is: the driver is asked, and most say no. */
@@ -248,12 +255,18 @@ static bool gpu_arena_fits(const struct gpu_arena *arena,
 	return bytes == gpu_arena_chunk(arena, i);
 }
 
+/* The first chunk of those that were made ahead. */
+static unsigned int gpu_arena_ahead(const struct gpu_arena *arena)
+{
+	return arena->n_chunks - arena->n_ahead;
+}
+
 static int gpu_arena_keep_chunks(struct gpu_arena *arena,
                                  const struct gpu_arena_scrap *scrap, struct err *err)
 {
 	int r = 0;
 
-	while (scrap && r == 0 && arena->n_kept < arena->n_chunks &&
+	while (scrap && r == 0 && arena->n_kept < gpu_arena_ahead(arena) &&
 	       gpu_arena_fits(arena, scrap, arena->n_kept)) {
 		r = gpu_arena_import_chunk(arena, arena->n_kept,
 		                           scrap->fds[arena->n_kept], err);
@@ -262,33 +275,34 @@ static int gpu_arena_keep_chunks(struct gpu_arena *arena,
 	return r;
 }
 
-static int gpu_arena_create_chunks(struct gpu_arena *arena, struct err *err)
+static int gpu_arena_create_chunk(struct gpu_arena *arena, unsigned int i,
+                                  uint64_t until_ns, struct err *err)
 {
 	const struct cuda_memory memory = gpu_arena_memory(arena);
-	uint64_t since_ns = clock_now_ns();
+	int code;
 
-	for (unsigned int i = arena->n_kept; i < arena->n_chunks; i++) {
-		int code;
-		int r;
-
-		do {
-			code = arena->cuda.create(&arena->handles[i],
-			                          gpu_arena_chunk(arena, i), &memory, 0);
-		} while (gpu_arena_waits(code, since_ns));
-		if (code != CUDA_SUCCESS_CODE) {
-			arena->handles[i] = 0;
-			return gpu_arena_error(arena, err, "a chunk for the weights",
-			                       code);
-		}
-		r = gpu_arena_map(arena, i, err);
-		if (r)
-			return r;
-	}
-	return gpu_arena_allow(arena, CUDA_ACCESS_READ_WRITE, err);
+	do {
+		code = arena->cuda.create(&arena->handles[i], gpu_arena_chunk(arena, i),
+		                          &memory, 0);
+	} while (gpu_arena_waits(code, until_ns));
+	if (code == CUDA_SUCCESS_CODE)
+		return gpu_arena_map(arena, i, err);
+	arena->handles[i] = 0;
+	return gpu_arena_error(arena, err, "a chunk for the weights", code);
 }
 
-int gpu_arena_create(struct gpu_arena *arena, size_t bytes,
-                     const struct gpu_arena_scrap *scrap, struct err *err)
+static int gpu_arena_create_chunks(struct gpu_arena *arena, struct err *err)
+{
+	uint64_t until_ns = clock_now_ns() + GPU_ARENA_WAIT_NS;
+	int r = 0;
+
+	for (unsigned int i = arena->n_kept; i < gpu_arena_ahead(arena) && r == 0; i++)
+		r = gpu_arena_create_chunk(arena, i, until_ns, err);
+	return r ? r : gpu_arena_allow_all(arena, CUDA_ACCESS_READ_WRITE, err);
+}
+
+/* The shape of chunks for a file of @bytes, and address space for all of them. */
+static int gpu_arena_plan(struct gpu_arena *arena, size_t bytes, struct err *err)
 {
 	const struct cuda_memory memory = gpu_arena_memory(arena);
 	struct gpu_arena_shape shape = { .chunk_bytes = GPU_ARENA_CHUNK_BYTES };
@@ -305,7 +319,102 @@ int gpu_arena_create(struct gpu_arena *arena, size_t bytes,
 		shape.chunk_bytes = bytes / PROTO_CHUNKS_MAX + 1;
 	shape.chunk_bytes = gpu_arena_round(shape.chunk_bytes, step);
 	shape.mapped_bytes = gpu_arena_round(bytes, step);
-	r = gpu_arena_reserve(arena, bytes, &shape, err);
+	return gpu_arena_reserve(arena, bytes, &shape, err);
+}
+
+/* Bytes of the file from @from to @to. *ret_is_cut: not all of them. */
+static int gpu_arena_copy(struct gpu_arena *arena, const struct gpu_copy_source *source,
+                          size_t from, size_t to, unsigned int n_threads,
+                          bool *ret_is_cut, struct err *err)
+{
+	const struct gpu_copy copy = {
+		.cuda = &arena->cuda,
+		.context = arena->context,
+		.source = source,
+		.address = arena->address,
+		.from = from,
+		.to = to,
+	};
+	int code = CUDA_SUCCESS_CODE;
+	int r = gpu_copy_run(&copy, n_threads, &code);
+
+	*ret_is_cut = r == GPU_COPY_E_CUT;
+	if (r == GPU_COPY_E_DRIVER)
+		return gpu_arena_error(arena, err, "copying the weights", code);
+	if (r == -ENOMEM)
+		return err_set(err, r, "out of memory");
+	if (r < 0)
+		return err_set(err, r, "cannot read the model file: %s", strerror(-r));
+	return 0;
+}
+
+/* Chunk @i is there, with what is to be in it. */
+static int gpu_arena_make_ahead(struct gpu_arena *arena, unsigned int i,
+                                const struct gpu_copy_source *source,
+                                unsigned int n_threads, bool *ret_is_cut, struct err *err)
+{
+	size_t from = arena->shape.chunk_bytes * i;
+	size_t to = from + gpu_arena_chunk(arena, i);
+	int r = gpu_arena_create_chunk(arena, i, 0, err);
+
+	if (r == 0)
+		r = gpu_arena_allow(arena, gpu_arena_at(arena, i),
+		                    gpu_arena_chunk(arena, i), CUDA_ACCESS_READ_WRITE,
+		                    err);
+	if (r == 0)
+		r = gpu_arena_copy(arena, source, from,
+		                   to < arena->bytes ? to : arena->bytes, n_threads,
+		                   ret_is_cut, err);
+	return r;
+}
+
+size_t gpu_arena_ahead_bytes(const struct gpu_arena *arena)
+{
+	return arena->n_ahead == 0
+	               ? 0
+	               : arena->shape.mapped_bytes -
+	                         arena->shape.chunk_bytes * gpu_arena_ahead(arena);
+}
+
+int gpu_arena_prefill(struct gpu_arena *arena, size_t bytes, size_t limit_bytes,
+                      const struct gpu_copy_source *source, unsigned int n_threads,
+                      struct err *err)
+{
+	bool is_cut = false;
+	int r = gpu_arena_plan(arena, bytes, err);
+
+	while (r == 0 && !is_cut && gpu_arena_ahead(arena) > 0) {
+		unsigned int i = gpu_arena_ahead(arena) - 1;
+
+		if (gpu_arena_ahead_bytes(arena) + gpu_arena_chunk(arena, i) >
+		    limit_bytes)
+			break;
+		r = gpu_arena_make_ahead(arena, i, source, n_threads, &is_cut, err);
+		if (r == 0 && !is_cut) {
+			arena->n_ahead++;
+		} else {
+			(void)gpu_arena_unmap(arena, i);
+			gpu_arena_release(arena, i);
+		}
+	}
+	/* Somebody else had it first. */
+	if (r == GPU_ARENA_E_MEMORY) {
+		err->text[0] = '\0';
+		r = 0;
+	}
+	if (r)
+		gpu_arena_drop(arena);
+	return r;
+}
+
+int gpu_arena_create(struct gpu_arena *arena, size_t bytes,
+                     const struct gpu_arena_scrap *scrap, struct err *err)
+{
+	int r = 0;
+
+	assert(!arena->address || arena->bytes == bytes);
+	if (!arena->address)
+		r = gpu_arena_plan(arena, bytes, err);
 	if (r == 0)
 		r = gpu_arena_keep_chunks(arena, scrap, err);
 	if (r == 0)
@@ -317,14 +426,24 @@ int gpu_arena_create(struct gpu_arena *arena, size_t bytes,
 	return r;
 }
 
+int gpu_arena_fill(struct gpu_arena *arena, const struct gpu_copy_source *source,
+                   unsigned int n_threads, struct err *err)
+{
+	size_t to = arena->n_ahead ? arena->shape.chunk_bytes * gpu_arena_ahead(arena)
+	                           : arena->bytes;
+	bool is_cut;
+
+	return gpu_arena_copy(arena, source, 0, to, n_threads, &is_cut, err);
+}
+
 int gpu_arena_create_private(struct gpu_arena *arena, size_t bytes, struct err *err)
 {
-	uint64_t since_ns = clock_now_ns();
+	uint64_t until_ns = clock_now_ns() + GPU_ARENA_WAIT_NS;
 	int code;
 
 	do {
 		code = arena->cuda.allocate(&arena->address, bytes);
-	} while (gpu_arena_waits(code, since_ns));
+	} while (gpu_arena_waits(code, until_ns));
 	if (code != CUDA_SUCCESS_CODE) {
 		arena->address = 0;
 		return gpu_arena_error(arena, err, "memory for the weights", code);
@@ -356,214 +475,14 @@ int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
 	for (unsigned int i = 0; i < n_fds && r == 0; i++)
 		r = gpu_arena_import_chunk(arena, i, fds[i], err);
 	if (r == 0)
-		r = gpu_arena_allow(arena, CUDA_ACCESS_READ, err);
+		r = gpu_arena_allow_all(arena, CUDA_ACCESS_READ, err);
 	if (r) {
 		gpu_arena_drop(arena);
 		return r;
 	}
-	gpu_arena_release(arena); /* the mapping keeps them */
+	gpu_arena_release_all(arena); /* the mapping keeps them */
 	gpu_arena_find_host(arena);
 	return 0;
-}
-
-/* The copy: each thread takes the next piece of the file, reads it into memory that the card
- * reads by itself, and goes on while that happens. */
-
-struct gpu_arena_copy {
-	struct gpu_arena *arena;
-	struct cuda_context *context;
-	const struct gpu_arena_source *source;
-	_Atomic size_t next; /* piece */
-	_Atomic bool is_over;
-	/* Of the first that failed. */
-	pthread_mutex_t lock;
-	int r;    /* of reading */
-	int code; /* of the driver */
-};
-
-/* Of one thread. */
-struct gpu_arena_ring {
-	void *buffers[GPU_ARENA_RING]; /* NULL: there is no memory to be pinned */
-	struct cuda_event *events[GPU_ARENA_RING];
-	struct cuda_stream *stream;
-	unsigned char *plain; /* the only buffer then */
-};
-
-static void gpu_arena_ring_fini(const struct gpu_arena *arena,
-                                struct gpu_arena_ring *ring)
-{
-	for (size_t i = 0; i < GPU_ARENA_RING; i++) {
-		if (ring->events[i])
-			(void)arena->cuda.event_free(ring->events[i]);
-		if (ring->buffers[i])
-			(void)arena->cuda.free_host(ring->buffers[i]);
-	}
-	if (ring->stream)
-		(void)arena->cuda.stream_free(ring->stream);
-	free(ring->plain);
-	*ring = (struct gpu_arena_ring){ 0 };
-}
-
-static bool gpu_arena_ring_pin(const struct gpu_arena *arena, struct gpu_arena_ring *ring)
-{
-	if (arena->cuda.stream_new(&ring->stream, CUDA_STREAM_ALONE) !=
-	    CUDA_SUCCESS_CODE) {
-		ring->stream = NULL;
-		return false;
-	}
-	for (size_t i = 0; i < GPU_ARENA_RING; i++) {
-		if (arena->cuda.event_new(&ring->events[i], CUDA_EVENT_NO_TIMING) !=
-		    CUDA_SUCCESS_CODE) {
-			ring->events[i] = NULL;
-			return false;
-		}
-		if (arena->cuda.allocate_host(&ring->buffers[i], GPU_ARENA_PIECE_BYTES,
-		                              0) != CUDA_SUCCESS_CODE) {
-			ring->buffers[i] = NULL;
-			return false;
-		}
-	}
-	return true;
-}
-
-/* Confidential computing knows no pinned memory, and a limit may forbid it. */
-static int gpu_arena_ring_init(const struct gpu_arena *arena, struct gpu_arena_ring *ring)
-{
-	*ring = (struct gpu_arena_ring){ 0 };
-	if (gpu_arena_ring_pin(arena, ring))
-		return 0;
-	gpu_arena_ring_fini(arena, ring);
-	ring->plain = malloc(GPU_ARENA_PIECE_BYTES);
-	return ring->plain ? 0 : -ENOMEM;
-}
-
-/* Waits until what the buffer of @turn had before is on the card. */
-static int gpu_arena_ring_take(const struct gpu_arena *arena, struct gpu_arena_ring *ring,
-                               size_t turn, void **ret_buffer)
-{
-	size_t slot = turn % GPU_ARENA_RING;
-
-	*ret_buffer = ring->plain ? ring->plain : ring->buffers[slot];
-	if (ring->plain || turn < GPU_ARENA_RING)
-		return CUDA_SUCCESS_CODE;
-	return arena->cuda.event_wait(ring->events[slot]);
-}
-
-static int gpu_arena_ring_send(const struct gpu_arena *arena, struct gpu_arena_ring *ring,
-                               size_t turn, size_t at, size_t bytes)
-{
-	size_t slot = turn % GPU_ARENA_RING;
-	int code;
-
-	if (ring->plain)
-		return arena->cuda.to_device(arena->address + at, ring->plain, bytes);
-	code = arena->cuda.to_device_async(arena->address + at, ring->buffers[slot],
-	                                   bytes, ring->stream);
-	return code == CUDA_SUCCESS_CODE
-	               ? arena->cuda.event_record(ring->events[slot], ring->stream)
-	               : code;
-}
-
-/* The first failure ends all of them. */
-static void gpu_arena_copy_end(struct gpu_arena_copy *copy, int r, int code)
-{
-	if (r == 0 && code == CUDA_SUCCESS_CODE)
-		return;
-	(void)pthread_mutex_lock(&copy->lock);
-	if (copy->r == 0 && copy->code == CUDA_SUCCESS_CODE) {
-		copy->r = r;
-		copy->code = code;
-	}
-	(void)pthread_mutex_unlock(&copy->lock);
-	atomic_store(&copy->is_over, true);
-}
-
-static void gpu_arena_copy_pieces(struct gpu_arena_copy *copy,
-                                  struct gpu_arena_ring *ring)
-{
-	const struct gpu_arena *arena = copy->arena;
-	const struct gpu_arena_source *source = copy->source;
-
-	for (size_t turn = 0; !atomic_load(&copy->is_over); turn++) {
-		size_t at = atomic_fetch_add(&copy->next, 1) * GPU_ARENA_PIECE_BYTES;
-		size_t bytes = GPU_ARENA_PIECE_BYTES;
-		void *buffer = NULL;
-		int code;
-		int r = 0;
-
-		if (at >= arena->bytes)
-			return;
-		if (bytes > arena->bytes - at)
-			bytes = arena->bytes - at;
-		code = gpu_arena_ring_take(arena, ring, turn, &buffer);
-		if (code == CUDA_SUCCESS_CODE)
-			r = source->read(source->context, at, buffer, bytes);
-		if (code == CUDA_SUCCESS_CODE && r == 0)
-			code = gpu_arena_ring_send(arena, ring, turn, at, bytes);
-		gpu_arena_copy_end(copy, r, code);
-	}
-}
-
-static void *gpu_arena_copy_run(void *context)
-{
-	struct gpu_arena_copy *copy = context;
-	const struct gpu_arena *arena = copy->arena;
-	struct gpu_arena_ring ring;
-	int code = arena->cuda.use_context(copy->context);
-
-	if (code != CUDA_SUCCESS_CODE) {
-		gpu_arena_copy_end(copy, 0, code);
-		return NULL;
-	}
-	if (gpu_arena_ring_init(arena, &ring) < 0) {
-		gpu_arena_copy_end(copy, -ENOMEM, CUDA_SUCCESS_CODE);
-		return NULL;
-	}
-	gpu_arena_copy_pieces(copy, &ring);
-	/* Copies that are on their way still read the ring. */
-	gpu_arena_copy_end(copy, 0, arena->cuda.synchronize());
-	gpu_arena_ring_fini(arena, &ring);
-	return NULL;
-}
-
-/* This thread is one of them, and enough when no other can be had. */
-static void gpu_arena_copy_all(struct gpu_arena_copy *copy, unsigned int n_threads)
-{
-	pthread_t threads[GPU_ARENA_THREADS_MAX];
-	size_t n_pieces = (copy->arena->bytes - 1) / GPU_ARENA_PIECE_BYTES + 1;
-	unsigned int n_started = 0;
-
-	if (n_threads > GPU_ARENA_THREADS_MAX)
-		n_threads = GPU_ARENA_THREADS_MAX;
-	if (n_threads > n_pieces)
-		n_threads = (unsigned int)n_pieces;
-	while (n_started + 1 < n_threads &&
-	       pthread_create(&threads[n_started], NULL, gpu_arena_copy_run, copy) == 0)
-		n_started++;
-	(void)gpu_arena_copy_run(copy);
-	for (unsigned int i = 0; i < n_started; i++)
-		(void)pthread_join(threads[i], NULL);
-}
-
-int gpu_arena_fill(struct gpu_arena *arena, const struct gpu_arena_source *source,
-                   unsigned int n_threads, struct err *err)
-{
-	struct gpu_arena_copy copy = {
-		.arena = arena,
-		.context = arena->context,
-		.source = source,
-		.lock = PTHREAD_MUTEX_INITIALIZER,
-	};
-
-	gpu_arena_copy_all(&copy, n_threads);
-	if (copy.r == -ENOMEM)
-		return err_set(err, copy.r, "out of memory");
-	if (copy.r < 0)
-		return err_set(err, copy.r, "cannot read the model file: %s",
-		               strerror(-copy.r));
-	return copy.code == CUDA_SUCCESS_CODE
-	               ? 0
-	               : gpu_arena_error(arena, err, "copying the weights", copy.code);
 }
 
 int gpu_arena_export(struct gpu_arena *arena, int *ret_fds, struct err *err)
@@ -589,17 +508,16 @@ int gpu_arena_seal(struct gpu_arena *arena, struct err *err)
 
 	assert(arena->is_shared);
 	for (unsigned int i = 0; i < arena->n_chunks && r == 0; i++) {
-		int code = arena->cuda.unmap(gpu_arena_at(arena, i),
-		                             gpu_arena_chunk(arena, i));
+		int code = gpu_arena_unmap(arena, i);
 
 		r = code == CUDA_SUCCESS_CODE
 		            ? gpu_arena_map(arena, i, err)
 		            : gpu_arena_error(arena, err, "unmapping a chunk", code);
 	}
 	if (r == 0)
-		r = gpu_arena_allow(arena, CUDA_ACCESS_READ, err);
+		r = gpu_arena_allow_all(arena, CUDA_ACCESS_READ, err);
 	if (r == 0)
-		gpu_arena_release(arena);
+		gpu_arena_release_all(arena);
 	return r;
 }
 

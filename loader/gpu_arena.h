@@ -12,8 +12,8 @@
  *	         that share are one domain of trust.
  *	private  an allocation of this process, which goes with it.
  *
- * Calls come from one thread; it makes others while it copies. Functions return 0, an outcome with a sentence, or -errno with
- * a sentence.
+ * Calls come from one thread; it makes others while it copies. Functions return 0, an outcome
+ * with a sentence, or -errno with a sentence.
  */
 
 #include <stdbool.h>
@@ -21,10 +21,14 @@
 #include <stdint.h>
 
 #include "loader/cuda_library.h"
+#include "loader/gpu_copy.h"
+#include "shared/clock.h"
 #include "shared/err.h"
 #include "shared/proto.h"
 
 #define GPU_ARENA_CANARY_HEX 65
+/* Memory of a process that is gone comes back this late at worst. */
+#define GPU_ARENA_WAIT_NS (5 * CLOCK_NS_PER_SEC)
 
 enum gpu_arena_outcome {
 	_GPU_ARENA_E_SUCCESS,
@@ -50,21 +54,17 @@ struct gpu_arena {
 	size_t bytes;     /* of the file */
 	struct gpu_arena_shape shape;
 	unsigned int n_chunks;
-	unsigned int n_mapped;
-	unsigned int n_kept;                /* of them: the first ones are not new */
+	unsigned int n_kept;  /* of them: the first ones are not new */
+	unsigned int n_ahead; /* of them: the last ones were made and filled ahead */
+	bool is_mapped[PROTO_CHUNKS_MAX];
 	uint64_t handles[PROTO_CHUNKS_MAX]; /* until it is sealed */
 };
 
-/* Where the bytes to be placed come from. */
-struct gpu_arena_source {
-	/* Puts @bytes from @at into @buffer; 0 or -errno. From several threads at once. */
-	int (*read)(void *context, size_t at, void *buffer, size_t bytes);
-	void *context;
-};
-
 /* Opens the driver and takes the context of card number @ordinal among those that this process
- * sees, the one that a framework computes in. gpu_arena_fini() in any case. */
-int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, struct err *err);
+ * sees, the one that a framework computes in; @wait_ns for memory that is just coming free.
+ * gpu_arena_fini() in any case. */
+int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, uint64_t wait_ns,
+                   struct err *err);
 /* Gives everything back and leaves the context to those that use it. */
 void gpu_arena_fini(struct gpu_arena *arena);
 /* Gives the memory back. */
@@ -77,8 +77,17 @@ struct gpu_arena_scrap {
 	size_t n_fds;
 };
 
+/* Makes and fills the last chunks for a file of @bytes, as many as there is room for within
+ * @limit_bytes of the card and before the source is cut short: gpu_arena_create() makes the
+ * others. Memory is not waited for, and that there is none is no failure. */
+int gpu_arena_prefill(struct gpu_arena *arena, size_t bytes, size_t limit_bytes,
+                      const struct gpu_copy_source *source, unsigned int n_threads,
+                      struct err *err);
+/* Of the card, by that. */
+size_t gpu_arena_ahead_bytes(const struct gpu_arena *arena);
+
 /* Chunks for a file of @bytes; as far as they fit, those of @scrap (NULL: there are none) are
- * the first of them. Memory that is just coming free is waited for. */
+ * the first of them, up to those that were made ahead. */
 int gpu_arena_create(struct gpu_arena *arena, size_t bytes,
                      const struct gpu_arena_scrap *scrap, struct err *err);
 /* Memory of this process. Likewise. */
@@ -88,11 +97,11 @@ int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
                      const struct gpu_arena_shape *shape, const int *fds, size_t n_fds,
                      struct err *err);
 
-/* Copies the file there, through memory that the card reads by itself, with so many threads
- * as are of use of @n_threads. */
-int gpu_arena_fill(struct gpu_arena *arena, const struct gpu_arena_source *source,
+/* Copies the file there, but for what was filled ahead. */
+int gpu_arena_fill(struct gpu_arena *arena, const struct gpu_copy_source *source,
                    unsigned int n_threads, struct err *err);
-/* A descriptor of each chunk but the first n_kept, CLOEXEC, for the caller to close; only before sealing. */
+/* A descriptor of each chunk but the first n_kept, CLOEXEC, for the caller to close; only
+ * before sealing. */
 int gpu_arena_export(struct gpu_arena *arena, int *ret_fds, struct err *err);
 /* From now on a write from this process faults. */
 int gpu_arena_seal(struct gpu_arena *arena, struct err *err);

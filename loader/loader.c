@@ -50,6 +50,7 @@ struct loader {
 	double weights_ms; /* parts of staging: read, hash, map */
 	double engine_ms;  /* the engine's libraries */
 	double module_ms;  /* what the engine makes of the weights */
+	double prefill_ms; /* what there was room for, on the device */
 	double place_ms;   /* the device has them */
 	struct lane lane;
 	struct engine_config engine_config; /* the engine keeps a pointer to it */
@@ -285,7 +286,8 @@ static void loader_note_loading(struct loader *loader)
 	struct memory_use use;
 
 	memory_measure(&use);
-	loader->loading_bytes = use.anon_bytes;
+	if (loader->loading_bytes < use.anon_bytes)
+		loader->loading_bytes = use.anon_bytes;
 }
 
 static int loader_open_engine(struct loader *loader, struct err *err)
@@ -480,6 +482,44 @@ static int loader_build(struct loader *loader, struct err *err)
 	return loader->config.is_lean ? 0 : loader_settle_weights(loader, err);
 }
 
+/* A part of the weights is brought to the device already, where the old generation leaves room.
+ * It only saves time: what fails is done at COMMIT. */
+static void loader_prefill(struct loader *loader)
+{
+	uint64_t since_ns = clock_now_ns();
+	const struct placed_prefill prefill = {
+		.limit_bytes = loader->config.prefill_bytes,
+		.hurry_fds = { loader->lane.loader_bell, loader->chan.fd },
+	};
+	struct err err = ERR_NULL;
+
+	if (loader->placed.mode != PLACED_FILL || prefill.limit_bytes == 0)
+		return;
+	if (placed_prefill(&loader->placed, loader->config.device, &loader->weights,
+	                   loader->config.threads, &prefill, &err))
+		log_event(LOG_LEVEL_WARNING, "prefill_failed", "reason=%s",
+		          LOG_QUOTED(err.text));
+	loader->prefill_ms = loader_lap_ms(&since_ns);
+	/* A context takes main memory, too. */
+	loader_note_loading(loader);
+}
+
+static json_t *loader_staged(const struct loader *loader)
+{
+	const struct weights *weights = &loader->weights;
+	json_int_t prefilled_bytes = (json_int_t)placed_ahead_bytes(&loader->placed);
+
+	return json_pack("{s:s, s:I, s:o, s:I, s:I, s:s, s:f, s:f, s:f, s:f}",
+	                 "weights_sha256", weights->sha256, "weights_bytes",
+	                 (json_int_t)weights->bytes, "private",
+	                 loader_why_private(loader), "loading_anon_bytes",
+	                 (json_int_t)loader->loading_bytes, "prefilled_bytes",
+	                 prefilled_bytes, "engine_version", loader->api->version,
+	                 "weights_ms", loader->weights_ms, "engine_ms", loader->engine_ms,
+	                 "module_ms", loader->module_ms, "prefill_ms",
+	                 loader->prefill_ms);
+}
+
 static int loader_stage(struct loader *loader)
 {
 	struct priority priority;
@@ -493,49 +533,23 @@ static int loader_stage(struct loader *loader)
 	if (!loader->config.is_urgent)
 		priority_lower(&priority, LOADER_IDLE_NS, loader->lane.loader_bell);
 	r = loader_build(loader, &err);
+	if (r == 0)
+		loader_prefill(loader);
 	if (!loader->config.is_urgent)
 		priority_restore(&priority);
 	if (r)
 		return loader_refuse(loader, r, &err);
-	return loader_send(loader, PROTO_STAGED,
-	                   json_pack("{s:s, s:I, s:o, s:I, s:s, s:f, s:f, s:f}",
-	                             "weights_sha256", loader->weights.sha256,
-	                             "weights_bytes", (json_int_t)loader->weights.bytes,
-	                             "private", loader_why_private(loader),
-	                             "loading_anon_bytes",
-	                             (json_int_t)loader->loading_bytes, "engine_version",
-	                             loader->api->version, "weights_ms",
-	                             loader->weights_ms, "engine_ms", loader->engine_ms,
-	                             "module_ms", loader->module_ms));
-}
-
-/* What the descriptors that go with it are. */
-static json_t *loader_chunks(const struct placed *placed)
-{
-	if (placed->mode != PLACED_FILL || !placed->view.is_read_only)
-		return json_null();
-	return json_pack("{s:i, s:I, s:I, s:s}", "kept", (int)placed->arena.n_kept,
-	                 "chunk_bytes", (json_int_t)placed->shape.chunk_bytes,
-	                 "mapped_bytes", (json_int_t)placed->shape.mapped_bytes, "canary",
-	                 placed->canary);
+	return loader_send(loader, PROTO_STAGED, loader_staged(loader));
 }
 
 /* What COMMIT brings to be written over. */
 static void loader_take_scrap(struct loader *loader)
 {
 	struct chan_message *message = loader->message;
-	json_t *object = json_loads(message->payload, 0, NULL);
-	const struct gpu_arena_shape shape = {
-		.chunk_bytes = (size_t)json_integer_value(json_object_get(object,
-		                                                          "chunk_bytes")),
-		.mapped_bytes =
-			(size_t)json_integer_value(json_object_get(object,
-		                                                   "mapped_bytes")),
-	};
 
-	json_decref(object);
 	if (message->n_fds > 0)
-		placed_take_scrap(&loader->placed, &shape, message->fds, message->n_fds);
+		placed_take_scrap(&loader->placed, message->payload, message->fds,
+		                  message->n_fds);
 	chan_message_fini(message);
 }
 
@@ -561,7 +575,7 @@ static int loader_commit(struct loader *loader)
 	r = loader_send_fds(loader, PROTO_COMMITTED,
 	                    json_pack("{s:o, s:o, s:f}", "private",
 	                              loader_why_private(loader), "placed",
-	                              loader_chunks(&loader->placed), "place_ms",
+	                              placed_to_json(&loader->placed), "place_ms",
 	                              loader->place_ms),
 	                    loader->placed.fds, loader->placed.n_fds);
 	placed_close_fds(&loader->placed);

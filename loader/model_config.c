@@ -177,6 +177,7 @@ static int model_config_numbers(struct model_config *config, struct err *err)
 		{ "leases", 1, PROTO_LEASES_MAX, &leases },
 		{ "max_body_bytes", 1, INT64_MAX, &config->max_body_bytes },
 		{ "working_bytes", 0, INT64_MAX, &config->working_bytes },
+		{ "prefill_bytes", 0, INT64_MAX, &config->prefill_bytes },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

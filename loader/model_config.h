@@ -43,6 +43,7 @@ struct model_config {
 	enum weights_share share;
 	const char *weights_sha256; /* NULL: not known yet */
 	enum placed_mode placed;
+	uint64_t prefill_bytes; /* of the device, that may be taken before COMMIT */
 	struct gpu_arena_shape chunks; /* that are to be mapped */
 	const char *canary;            /* of them */
 	const char *required_secrets[MODEL_CONFIG_NAMES_MAX];

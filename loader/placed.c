@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,15 +25,36 @@ void placed_take(struct placed *placed, enum placed_mode mode,
 	(void)snprintf(placed->canary, sizeof(placed->canary), "%s", canary);
 }
 
-void placed_take_scrap(struct placed *placed, const struct gpu_arena_shape *shape,
-                       int *fds, size_t n_fds)
+static size_t placed_size(const json_t *object, const char *key)
 {
+	return (size_t)json_integer_value(json_object_get(object, key));
+}
+
+void placed_take_scrap(struct placed *placed, const char *payload, int *fds, size_t n_fds)
+{
+	json_t *object;
+
 	if (placed->mode != PLACED_FILL || n_fds > PROTO_CHUNKS_MAX)
 		return;
-	placed->shape = *shape;
+	object = json_loads(payload, 0, NULL);
+	placed->shape = (struct gpu_arena_shape){
+		.chunk_bytes = placed_size(object, "chunk_bytes"),
+		.mapped_bytes = placed_size(object, "mapped_bytes"),
+	};
+	json_decref(object);
 	placed->n_fds = n_fds;
 	for (size_t i = 0; i < n_fds; i++)
 		placed->fds[i] = take_fd(&fds[i]);
+}
+
+json_t *placed_to_json(const struct placed *placed)
+{
+	if (placed->mode != PLACED_FILL || !placed->view.is_read_only)
+		return json_null();
+	return json_pack("{s:i, s:I, s:I, s:s}", "kept", (int)placed->arena.n_kept,
+	                 "chunk_bytes", (json_int_t)placed->shape.chunk_bytes,
+	                 "mapped_bytes", (json_int_t)placed->shape.mapped_bytes, "canary",
+	                 placed->canary);
 }
 
 void placed_close_fds(struct placed *placed)
@@ -42,22 +64,34 @@ void placed_close_fds(struct placed *placed)
 	placed->n_fds = 0;
 }
 
+static void placed_close(struct placed *placed)
+{
+	if (placed->is_open)
+		gpu_arena_fini(&placed->arena);
+	placed->is_open = false;
+}
+
 void placed_drop(struct placed *placed)
 {
 	placed_close_fds(placed);
-	if (placed->is_open)
-		gpu_arena_fini(&placed->arena);
+	placed_close(placed);
 	*placed = (struct placed){ .mode = PLACED_NOT };
 }
+
+/* Where the bytes come from, and, of a prefill, what ends it. */
+struct placed_file {
+	int fd;
+	const int *hurry_fds; /* two; or NULL */
+};
 
 /* From the model file, which the page cache has since it was hashed. */
 static int placed_read_file(void *context, size_t at, void *buffer, size_t bytes)
 {
-	const struct weights *weights = context;
+	const struct placed_file *file = context;
 	char *to = buffer;
 
 	while (bytes > 0) {
-		ssize_t n = pread(weights->fd, to, bytes, (off_t)at);
+		ssize_t n = pread(file->fd, to, bytes, (off_t)at);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -70,14 +104,24 @@ static int placed_read_file(void *context, size_t at, void *buffer, size_t bytes
 	return 0;
 }
 
+static bool placed_is_hurried(void *context)
+{
+	const struct placed_file *file = context;
+	struct pollfd pollfds[] = {
+		{ .fd = file->hurry_fds[0], .events = POLLIN },
+		{ .fd = file->hurry_fds[1], .events = POLLIN },
+	};
+
+	return poll(pollfds, 2, 0) > 0;
+}
+
 static int placed_fill_arena(struct placed *placed, const struct weights *weights,
                              struct err *err)
 {
-	/* It only reads. */
-	struct weights copy = *weights;
-	const struct gpu_arena_source source = {
+	struct placed_file file = { .fd = weights->fd };
+	const struct gpu_copy_source source = {
 		.read = placed_read_file,
-		.context = &copy,
+		.context = &file,
 	};
 
 	return gpu_arena_fill(&placed->arena, &source, placed->n_threads, err);
@@ -176,21 +220,60 @@ static int placed_ordinal(const char *device, unsigned int *ret_ordinal, struct 
 	               "nobody knows yet which card device '%s' is", device);
 }
 
-int placed_run(struct placed *placed, const char *device, const struct weights *weights,
-               unsigned int n_threads, struct err *ret_why_private, struct err *err)
+static int placed_open(struct placed *placed, const char *device, uint64_t wait_ns,
+                       struct err *err)
 {
-	struct gpu_arena *arena = &placed->arena;
 	unsigned int ordinal;
 	int r = placed_ordinal(device, &ordinal, err);
 
 	if (r)
 		return r;
-	placed->n_threads = n_threads;
-	r = gpu_arena_init(arena, ordinal, err);
+	r = gpu_arena_init(&placed->arena, ordinal, wait_ns, err);
 	placed->is_open = true;
+	return r == GPU_ARENA_E_UNSUPPORTED ? ENGINE_E_PRIVATE : placed_outcome(r);
+}
+
+int placed_prefill(struct placed *placed, const char *device,
+                   const struct weights *weights, unsigned int n_threads,
+                   const struct placed_prefill *prefill, struct err *err)
+{
+	struct placed_file file = {
+		.fd = weights->fd,
+		.hurry_fds = prefill->hurry_fds,
+	};
+	const struct gpu_copy_source source = {
+		.read = placed_read_file,
+		.is_cut = placed_is_hurried,
+		.context = &file,
+	};
+	int r;
+
+	assert(placed->mode == PLACED_FILL && !placed->is_open);
+	if (placed_is_hurried(&file))
+		return 0;
+	r = placed_open(placed, device, 0, err);
+	if (r == 0)
+		r = gpu_arena_prefill(&placed->arena, weights->bytes,
+		                      prefill->limit_bytes, &source, n_threads, err);
 	if (r)
-		return r == GPU_ARENA_E_UNSUPPORTED ? ENGINE_E_PRIVATE
-		                                    : placed_outcome(r);
+		placed_close(placed);
+	return r;
+}
+
+size_t placed_ahead_bytes(const struct placed *placed)
+{
+	return placed->is_open ? gpu_arena_ahead_bytes(&placed->arena) : 0;
+}
+
+int placed_run(struct placed *placed, const char *device, const struct weights *weights,
+               unsigned int n_threads, struct err *ret_why_private, struct err *err)
+{
+	struct gpu_arena *arena = &placed->arena;
+	int r = placed->is_open ? 0 : placed_open(placed, device, GPU_ARENA_WAIT_NS, err);
+
+	if (r)
+		return r;
+	placed->n_threads = n_threads;
 	switch (placed->mode) {
 	case PLACED_MAP:
 		r = placed_map(placed, weights->bytes, err);

@@ -7,6 +7,7 @@
  * why, is for people.
  */
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -41,10 +42,27 @@ void placed_take(struct placed *placed, enum placed_mode mode,
                  const struct gpu_arena_shape *shape, const char *canary, int *fds,
                  size_t n_fds);
 
-/* Chunks that may be written over, beside or in place of which others are made. Takes @fds:
- * -1 is left there. */
-void placed_take_scrap(struct placed *placed, const struct gpu_arena_shape *shape,
-                       int *fds, size_t n_fds);
+/* COMMIT's chunks that may be written over, beside or in place of which others are made, of the
+ * shape that @payload says. Takes @fds: -1 is left there. */
+void placed_take_scrap(struct placed *placed, const char *payload, int *fds,
+                       size_t n_fds);
+/* What COMMITTED says of the descriptors that go with it: a new reference. */
+json_t *placed_to_json(const struct placed *placed);
+
+/* How much of the device may be taken before COMMIT, and until when. */
+struct placed_prefill {
+	size_t limit_bytes;
+	/* One of these is readable: it is over, and what is there by then has to do. */
+	int hurry_fds[2];
+};
+
+/* A part of what placed_run() is to place, ahead: what needs no room that somebody else has.
+ * 0: placed_ahead_bytes() says how much. Else nothing of it is left, placed_run() does all of
+ * it, and @err says why. */
+int placed_prefill(struct placed *placed, const char *device,
+                   const struct weights *weights, unsigned int n_threads,
+                   const struct placed_prefill *prefill, struct err *err);
+size_t placed_ahead_bytes(const struct placed *placed);
 
 /* Puts the weights on @device, "cuda:N", or maps them, and fills @view; @n_threads may
  * copy. 0: they are there, and when only

@@ -14,7 +14,7 @@
  *	    --> TAKE                       the spare becomes the loader of this generation
  *	    <-- HELLO {"build"}            it runs and speaks this version
  *	    --> LOAD {model...} + fds      libraries, weights in host memory
- *	    <-- STAGED {"weights_sha256","weights_bytes","private"}
+ *	    <-- STAGED {"weights_sha256","weights_bytes","private","prefilled_bytes"}
  *	    --> COMMIT                     weights onto the device
  *	    <-- COMMITTED {"private","placed"} + fds
  *	    <-- READY {"warmup_ms",memory} warm-up answered
@@ -39,6 +39,9 @@
  * chunks of a copy that nobody needs any more, with their sizes, to be written over: the first
  * "kept" of those that COMMITTED tells of are the first of these, without a descriptor of their
  * own. "private": for this process alone. Where that cannot be done "private" says why.
+ * "prefill_bytes" of the device may be taken for chunks to be filled before COMMIT already, the
+ * last ones of the file, and STAGED says how many "prefilled_bytes" were; when the bell rings
+ * they have to do.
  *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor
@@ -54,7 +57,7 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 4
+#define PROTO_VERSION 5
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3

@@ -203,6 +203,7 @@ struct config_manner {
 	uint64_t chunk_bytes;       /* of what is there to be mapped; 0: nothing */
 	uint64_t mapped_bytes;
 	const char *canary;
+	uint64_t prefill_bytes; /* of its device: may be taken before COMMIT */
 	const char *gpu; /* UUID of the one card that it sees; NULL: as moultd does */
 };
 

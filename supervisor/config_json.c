@@ -126,6 +126,7 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 		                                        "mapped_bytes",
 		                                        (json_int_t)manner.mapped_bytes,
 		                                        "canary", manner.canary));
+	failed |= set_number(json, "prefill_bytes", manner.prefill_bytes);
 	failed |= json_object_set_new(json, "lean", json_boolean(manner.is_lean));
 	failed |= json_object_set_new(json, "urgent", json_boolean(manner.is_urgent));
 	failed |= json_object_set_new(json, "proven", json_boolean(manner.is_proven));

@@ -517,6 +517,7 @@ static void print_gpu(FILE *out, json_t *gpu)
 	const char *verdict = text_of(reclaim, "verdict");
 	const char *device = text_of(gpu, "device");
 	const json_t *xid = json_object_get(reclaim, "xid");
+	double prefilled = json_number_value(json_object_get(gpu, "prefilled_bytes"));
 
 	if (!device)
 		return;
@@ -530,6 +531,12 @@ static void print_gpu(FILE *out, json_t *gpu)
 		if (json_is_number(bytes))
 			print_bytes(text, sizeof(text), json_number_value(bytes));
 		(void)fprintf(out, "%s %s %s", i ? "," : "", text, rows[i].label);
+	}
+	if (prefilled > 0) {
+		char text[CELL_MAX];
+
+		print_bytes(text, sizeof(text), prefilled);
+		(void)fprintf(out, "; %s of weights came before the pause", text);
 	}
 	(void)fputc('\n', out);
 	if (!verdict || strcmp(verdict, "none") == 0)
@@ -563,9 +570,9 @@ static void print_requests(FILE *out, json_t *requests)
 }
 
 /* "  memory    need 64 MiB, old 64 MiB": every size of @decision that is known. */
-static void print_sizes(FILE *out, json_t *decision)
+static void print_sizes(FILE *out, const char *label, json_t *decision)
 {
-	const char *join = "  memory    ";
+	const char *join = label;
 	const char *key;
 	json_t *value;
 
@@ -585,12 +592,15 @@ static void print_sizes(FILE *out, json_t *decision)
 void ctl_print_decision(FILE *out, json_t *answer)
 {
 	json_t *decision = json_object_get(answer, "decision");
+	json_t *gpu = json_object_get(answer, "gpu_decision");
 
 	print_field(out, "", answer, "model");
 	print_field(out, ": ", decision, "strategy");
 	print_field(out, ": ", decision, "why");
 	(void)fputc('\n', out);
-	print_sizes(out, decision);
+	print_sizes(out, "  memory    ", decision);
+	if (json_is_object(gpu))
+		print_sizes(out, "  gpu       ", gpu);
 }
 
 void ctl_print_receipt(FILE *out, json_t *receipt)

@@ -89,6 +89,22 @@ struct device_room device_room(struct device *device)
 	return device_room_seen(device);
 }
 
+uint64_t device_peaks(const struct device *device, const struct device_use *except)
+{
+	const struct device_use *use;
+	uint64_t bytes = 0;
+
+	LIST_FOREACH (use, &device->uses, link) {
+		uint64_t counted_bytes = use->claim_bytes > use->now_bytes
+		                                 ? use->claim_bytes
+		                                 : use->now_bytes;
+
+		if (use != except && !use->is_leaving && use->peak_bytes > counted_bytes)
+			bytes += use->peak_bytes - counted_bytes;
+	}
+	return bytes;
+}
+
 bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes)
 {
 	struct device_room room = device_room(device);

@@ -39,14 +39,17 @@ struct device_use {
 	/* Shared weights that the process has mapped, or has the descriptors of. They are not
 	 * what it holds, whether the driver charges it with them or not. */
 	uint64_t mapped_bytes;
-	bool has_filled; /* and brought there itself */
+	uint64_t made_bytes;  /* of them: in chunks that it made itself */
+	uint64_t ahead_bytes; /* of them: that it made before it was to place them */
 	uint64_t added_ns;
 	uint64_t unseen_ns; /* has placed its weights then, in no report yet; 0: seen */
 	bool has_baseline;
 	bool is_dead;            /* reaped: what it held may or may not be back */
 	uint64_t baseline_bytes; /* held by others than loaders when this one was added */
-	uint64_t before_bytes;   /* used when it began to place its weights */
-	uint64_t placed_bytes;   /* used more when it had; 0: not yet */
+	/* Used when it began to place its weights; 0: not known. */
+	uint64_t before_bytes;
+	/* Used more when it had, without those; 0: not yet. What it took ahead, until then. */
+	uint64_t placed_bytes;
 };
 
 struct device;
@@ -114,9 +117,13 @@ void device_add_memory(struct device *device, struct device_use *use, int fd,
 /* It is gone. Nothing happens when it was never added. */
 void device_remove(struct device_use *use);
 
+/* It has made @bytes of its weights before it is to place them, and holds a context. */
+void device_note_ahead(struct device_use *use, uint64_t bytes);
 /* It is about to place its weights, and has placed them. */
 void device_note_placing(struct device_use *use);
 void device_note_placed(struct device_use *use);
+/* Its weights are shared: @bytes, of which it made @made_bytes, and the rest was there. */
+void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_bytes);
 
 /* Looks at what each loader holds now: microseconds for each; a GPU NVML_WAIT_MS at most.
  * False: its driver did not answer by then, and the figures are those of a moment ago. */
@@ -125,6 +132,8 @@ bool device_measure(struct device *device);
 struct device_room device_room(struct device *device);
 /* Room for @need_bytes more, once @coming_bytes are given back; the reserve stays free. */
 bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes);
+/* What all but @except (or NULL) held at their peaks beyond what they hold, or claim, now. */
+uint64_t device_peaks(const struct device *device, const struct device_use *except);
 /* Sums up what is known: for somebody who looks on, and waits for nothing. */
 struct device_room device_room_seen(struct device *device);
 struct device_figures device_figures(const struct device *device);

@@ -31,21 +31,28 @@ static uint64_t device_nvml_minus(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
+static uint64_t device_nvml_gap(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : b - a;
+}
+
 /* Of what the driver charges the process with, its own. Whether that includes memory of
  * others that it has mapped no document says: what the card lost when it came tells. */
 static uint64_t device_nvml_own(const struct device_use *use, uint64_t bytes)
 {
-	uint64_t without_bytes = device_nvml_minus(bytes, use->mapped_bytes);
-	uint64_t with_gap;
-	uint64_t without_gap;
+	uint64_t if_all = device_nvml_minus(bytes, use->mapped_bytes);
+	uint64_t if_made = device_nvml_minus(bytes, use->made_bytes);
 
-	if (use->mapped_bytes == 0 || bytes < use->mapped_bytes || !use->placed_bytes)
-		return bytes < use->mapped_bytes ? bytes : without_bytes;
-	with_gap = device_nvml_minus(bytes, use->placed_bytes) +
-	           device_nvml_minus(use->placed_bytes, bytes);
-	without_gap = device_nvml_minus(without_bytes, use->placed_bytes) +
-	              device_nvml_minus(use->placed_bytes, without_bytes);
-	return with_gap < without_gap ? bytes : without_bytes;
+	if (bytes < use->made_bytes)
+		return bytes; /* it counts none of them */
+	if (bytes < use->mapped_bytes)
+		return if_made;
+	if (use->mapped_bytes == 0 || !use->placed_bytes)
+		return if_all;
+	return device_nvml_gap(if_made, use->placed_bytes) <
+	                       device_nvml_gap(if_all, use->placed_bytes)
+	               ? if_made
+	               : if_all;
 }
 
 /* What one process is charged for says nothing in some containers: 0, or no such process. */
@@ -140,26 +147,61 @@ void device_add(struct device *device, struct device_use *use, pid_t pid,
 		.claim_bytes = claim_bytes,
 		.added_ns = clock_now_ns(),
 	};
+	use->before_bytes = card ? card->used_bytes : 0;
 	device_nvml_take_baseline(use, card, NULL);
 	LIST_INSERT_HEAD(&device->uses, use, link);
+}
+
+void device_note_ahead(struct device_use *use, uint64_t bytes)
+{
+	const struct nvml_card *card;
+	uint64_t taken_bytes = 0;
+
+	if (!use->device || !use->device->nvml)
+		return;
+	nvml_note_change(use->device->nvml);
+	card = device_nvml_look(use->device);
+	if (card && (!nvml_card_process(card, use->pid, &taken_bytes) ||
+	             taken_bytes == 0 || taken_bytes == NVML_UNKNOWN))
+		taken_bytes =
+			bytes && use->before_bytes
+				? device_nvml_minus(card->used_bytes, use->before_bytes)
+				: 0;
+	/* What others took meanwhile is not its own. */
+	if (taken_bytes > use->claim_bytes)
+		taken_bytes = use->claim_bytes;
+	use->ahead_bytes = bytes;
+	use->placed_bytes = taken_bytes > bytes ? taken_bytes : bytes;
 }
 
 void device_note_placing(struct device_use *use)
 {
 	const struct nvml_card *card = device_nvml_look(use->device);
 
-	use->before_bytes = card ? card->used_bytes : 0;
+	use->before_bytes =
+		card ? device_nvml_minus(card->used_bytes, use->placed_bytes) : 0;
 	/* It holds nothing yet: any report since it came is as good as one of then. */
-	if (!card && use->device && use->device->nvml)
+	if (!card && use->device && use->device->nvml && !use->placed_bytes)
 		card = nvml_card(use->device->nvml, use->device->uuid, use->added_ns);
-	device_nvml_take_baseline(use, card, use);
+	device_nvml_take_baseline(use, card, use->placed_bytes ? NULL : use);
 	if (use->device && use->device->nvml)
 		nvml_note_change(use->device->nvml);
+}
+
+void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_bytes)
+{
+	use->mapped_bytes = bytes;
+	use->made_bytes = made_bytes;
+	/* Chunks that it was offered and does not use go now, and may take their time: they
+	 * count as gone before, since too little does no harm here. */
+	use->before_bytes = device_nvml_minus(use->before_bytes, bytes - made_bytes);
+	use->placed_bytes = device_nvml_minus(use->placed_bytes, use->ahead_bytes);
 }
 
 void device_note_placed(struct device_use *use)
 {
 	const struct nvml_card *card;
+	uint64_t least_bytes = use->placed_bytes;
 	uint64_t bytes = 0;
 
 	if (!use->device)
@@ -173,7 +215,9 @@ void device_note_placed(struct device_use *use)
 	if (card && use->before_bytes && card->used_bytes > use->before_bytes)
 		use->placed_bytes =
 			device_nvml_minus(card->used_bytes - use->before_bytes,
-		                          use->has_filled ? use->mapped_bytes : 0);
+		                          use->mapped_bytes);
+	if (use->placed_bytes < least_bytes)
+		use->placed_bytes = least_bytes;
 	/* What it holds can be taken out where the driver says how much that is. */
 	if (card && nvml_card_process(card, use->pid, &bytes) && bytes > 0 &&
 	    bytes != NVML_UNKNOWN)

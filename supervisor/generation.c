@@ -248,17 +248,13 @@ static void generation_on_message(struct generation *generation,
 	if (event == GENERATION_EV_STAGED)
 		log_event(LOG_LEVEL_INFO, "loader_staged",
 		          "model=%s gen=%llu weights_ms=%.1f engine_ms=%.1f "
-		          "module_ms=%.1f",
+		          "module_ms=%.1f prefill_ms=%.1f prefilled_bytes=%llu",
 		          generation->model, (unsigned long long)generation->number,
 		          generation->report.weights_ms, generation->report.engine_ms,
-		          generation->report.module_ms);
-	if (!generation_weights_settle(generation, event, message)) {
-		generation_fail(
-			generation, GENERATION_EV_VIOLATION,
-			message->n_fds > 0 || store_copy_is_placed(generation->copy)
-				? "the loader's descriptors are not those of its weights"
-				: "the loader did not seal the shared copy of the "
-				  "weights");
+		          generation->report.module_ms, generation->report.prefill_ms,
+		          (unsigned long long)generation->report.prefilled_bytes);
+	if (!generation_weights_settle(generation, event, message, &err)) {
+		generation_fail(generation, GENERATION_EV_VIOLATION, err.text);
 		return;
 	}
 	if (event == GENERATION_EV_READY && generation->state == GENERATION_WARMING)
@@ -649,6 +645,8 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->inputs = inputs_ref(start->inputs);
 	generation->copy = store_copy_ref(start->copy);
 	generation->is_lean = start->manner.is_lean;
+	generation->prefill_bytes = start->manner.prefill_bytes;
+	generation->gpu_weights_bytes = start->gpu_weights_bytes;
 	generation->child_listener = (struct child_listener){
 		.on_exit = generation_on_exit,
 		.on_line = generation_on_line,

@@ -94,6 +94,7 @@ struct generation_report {
 	char weights_sha256[65]; /* "" until STAGED */
 	struct err why_private;  /* weights that were to be shared are not; "" else */
 	uint64_t weights_bytes;
+	uint64_t prefilled_bytes;   /* of its GPU, before COMMIT */
 	struct store_chunks chunks; /* it has placed them; chunk_bytes 0: it has not */
 	double place_ms;            /* the device got them, or they were mapped there */
 	char engine_version[64];
@@ -103,7 +104,8 @@ struct generation_report {
 	uint64_t loading_bytes; /* anonymous, at most until STAGED */
 	double weights_ms;      /* parts of staging: weights read, hashed, mapped; */
 	double engine_ms;       /* the engine's libraries opened; */
-	double module_ms;       /* the model built */
+	double module_ms;       /* the model built; */
+	double prefill_ms;      /* a part of the weights brought to its GPU */
 	uint64_t golden;        /* requests that it answered as expected */
 	bool refuses_input;     /* REFUSED: the same input would be refused again */
 };
@@ -143,8 +145,11 @@ struct generation {
 	struct store_copy *copy;   /* of the weights: a reference; NULL: it has its own */
 	struct spares *spares;     /* where its loader came from; NULL: started for it */
 	bool is_lean;              /* holds no copy of the model before COMMIT */
+	uint64_t prefill_bytes;    /* but so much of its GPU, at the most */
 	struct device_use use;     /* of main memory, until it is reaped */
 	struct device_use gpu_use; /* of its GPU, until DEAD */
+	/* Of its claim there: for shared weights that it is to bring. */
+	uint64_t gpu_weights_bytes;
 	struct generation_reclaim reclaim;
 	uint64_t reclaim_timeout_ns;
 	pid_t pid; /* kept after death, for records */
@@ -170,6 +175,7 @@ struct generation_start {
 	struct spares *spares;   /* one of them may be taken; NULL: none may */
 	struct device *gpu;      /* that the model computes on; or NULL */
 	uint64_t gpu_claim_bytes;
+	uint64_t gpu_weights_bytes; /* of that: see struct generation */
 	struct queue *queue;
 };
 

@@ -54,6 +54,8 @@ static void message_read_report(struct generation_report *report, const json_t *
 		report->weights_ms = message_get_ms(object, "weights_ms");
 		report->engine_ms = message_get_ms(object, "engine_ms");
 		report->module_ms = message_get_ms(object, "module_ms");
+		report->prefill_ms = message_get_ms(object, "prefill_ms");
+		report->prefilled_bytes = message_get_bytes(object, "prefilled_bytes");
 	}
 	if (json_object_get(object, "placed"))
 		message_read_chunks(&report->chunks, json_object_get(object, "placed"));

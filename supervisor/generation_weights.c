@@ -65,59 +65,88 @@ static bool generation_weights_settle_placed(struct generation *generation,
 	const struct generation_report *report = &generation->report;
 	struct device_use *use = &generation->gpu_use;
 	struct store_copy *copy = generation->copy;
-	uint64_t scrap_bytes = copy->scrap ? copy->scrap->use.memory_bytes : 0;
 	bool is_full = copy->is_full;
-	uint64_t fresh_bytes;
+	uint64_t bytes;
+	uint64_t kept_bytes;
 
 	/* One that was to be mapped brings none. */
 	if ((is_full && message->n_fds > 0) ||
 	    (!is_full && store_copy_place(copy, &report->chunks, message->fds,
 	                                  message->n_fds, report->weights_sha256) < 0))
 		return false;
-	use->mapped_bytes = copy->chunks.mapped_bytes;
-	use->has_filled = !is_full;
+	bytes = copy->chunks.mapped_bytes;
+	kept_bytes = is_full ? bytes : copy->chunks.kept * copy->chunks.chunk_bytes;
+	device_note_mapped(use, bytes, bytes > kept_bytes ? bytes - kept_bytes : 0);
 	/* What it claimed for them is theirs now. */
-	fresh_bytes =
-		use->mapped_bytes > scrap_bytes ? use->mapped_bytes - scrap_bytes : 0;
-	if (use->has_filled)
-		use->claim_bytes -=
-			fresh_bytes < use->claim_bytes ? fresh_bytes : use->claim_bytes;
+	if (!is_full)
+		use->claim_bytes -= generation->gpu_weights_bytes < use->claim_bytes
+		                            ? generation->gpu_weights_bytes
+		                            : use->claim_bytes;
 	log_event(LOG_LEVEL_INFO, is_full ? "weights_mapped" : "weights_placed",
 	          "model=%s gen=%llu device=%s bytes=%llu chunks=%zu kept=%llu "
 	          "took_ms=%.1f",
 	          generation->model, (unsigned long long)generation->number,
-	          copy->device->name, (unsigned long long)copy->chunks.mapped_bytes,
-	          copy->n_fds, is_full ? 0ULL : (unsigned long long)copy->chunks.kept,
+	          copy->device->name, (unsigned long long)bytes, copy->n_fds,
+	          is_full ? 0ULL : (unsigned long long)copy->chunks.kept,
 	          report->place_ms);
 	return true;
 }
 
-bool generation_weights_settle(struct generation *generation, enum generation_event event,
-                               struct chan_message *message)
+/* What it took of its GPU ahead. */
+static bool generation_weights_note_ahead(struct generation *generation,
+                                          enum generation_event event)
 {
+	uint64_t bytes = generation->report.prefilled_bytes;
+
+	if (event == GENERATION_EV_STAGED && bytes <= generation->prefill_bytes &&
+	    generation->prefill_bytes > 0)
+		device_note_ahead(&generation->gpu_use, bytes);
+	return bytes <= generation->prefill_bytes;
+}
+
+static void generation_weights_note_private(struct generation *generation,
+                                            enum generation_event event)
+{
+	struct generation_report *report = &generation->report;
+
+	/* What was there already was given back. */
+	report->prefilled_bytes = 0;
+	/* It is no good, or the driver gives it to nobody. */
+	if (event == GENERATION_EV_COMMITTED)
+		store_copy_spoil(generation->copy);
+	log_event(LOG_LEVEL_NOTICE, "weights_private", "model=%s gen=%llu reason=%s",
+	          generation->model, (unsigned long long)generation->number,
+	          LOG_QUOTED(report->why_private.text));
+	generation_weights_drop(generation);
+	generation->gpu_use.mapped_bytes = 0;
+}
+
+bool generation_weights_settle(struct generation *generation, enum generation_event event,
+                               struct chan_message *message, struct err *err)
+{
+	static const char fds[] = "the loader's descriptors are not those of its weights";
 	const struct generation_report *report = &generation->report;
 	bool is_filled = event == (generation->is_lean ? GENERATION_EV_COMMITTED
 	                                               : GENERATION_EV_STAGED);
 
 	if (!store_copy_is_placed(generation->copy) && message->n_fds > 0)
-		return false;
+		return err_set(err, false, "%s", fds);
+	if (!generation_weights_note_ahead(generation, event))
+		return err_set(err, false,
+		               "the loader took more of the GPU beforehand than it was "
+		               "given");
 	if (!generation->copy)
 		return true;
 	if (*report->why_private.text) {
-		/* It is no good, or the driver gives it to nobody. */
-		if (event == GENERATION_EV_COMMITTED)
-			store_copy_spoil(generation->copy);
-		log_event(LOG_LEVEL_NOTICE, "weights_private",
-		          "model=%s gen=%llu reason=%s", generation->model,
-		          (unsigned long long)generation->number,
-		          LOG_QUOTED(report->why_private.text));
-		generation_weights_drop(generation);
-		generation->gpu_use.mapped_bytes = 0;
+		generation_weights_note_private(generation, event);
 		return true;
 	}
 	if (store_copy_is_placed(generation->copy))
 		return event != GENERATION_EV_COMMITTED ||
-		       generation_weights_settle_placed(generation, message);
+		       generation_weights_settle_placed(generation, message) ||
+		       err_set(err, false, "%s", fds);
 	return !is_filled ||
-	       store_copy_publish(generation->copy, report->weights_sha256) == 0;
+	       store_copy_publish(generation->copy, report->weights_sha256) == 0 ||
+	       err_set(err, false,
+	               "the loader did not seal the shared copy of the weights");
 }

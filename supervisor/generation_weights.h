@@ -17,8 +17,8 @@ void generation_weights_load(struct generation *generation);
 /* Sends COMMIT, with what is to be written over, if anything is. */
 void generation_weights_commit(struct generation *generation);
 /* @event came with @message: what became of the shared copy of the weights. False: it is not
- * what it should be. */
+ * what it should be, with a sentence. */
 bool generation_weights_settle(struct generation *generation, enum generation_event event,
-                               struct chan_message *message);
+                               struct chan_message *message, struct err *err);
 /* It has none any more. */
 void generation_weights_drop(struct generation *generation);

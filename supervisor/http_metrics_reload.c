@@ -19,6 +19,7 @@ static const struct metric_part metrics_phases[] = {
 	{ "stage_weights", offsetof(struct receipt, weights_ms) },
 	{ "stage_engine", offsetof(struct receipt, engine_ms) },
 	{ "stage_module", offsetof(struct receipt, module_ms) },
+	{ "stage_prefill", offsetof(struct receipt, prefill_ms) },
 	{ "commit", offsetof(struct receipt, commit_ms) },
 	{ "warmup", offsetof(struct receipt, warmup_ms) },
 	{ "swap", offsetof(struct receipt, swap_ms) },
@@ -39,6 +40,7 @@ static const struct metric_part metrics_gpu[] = {
 	{ "before", offsetof(struct receipt, gpu.before_bytes) },
 	{ "peak", offsetof(struct receipt, gpu.peak_bytes) },
 	{ "after", offsetof(struct receipt, gpu.after_bytes) },
+	{ "prefilled", offsetof(struct receipt, gpu.prefilled_bytes) },
 	{ "residual", offsetof(struct receipt, gpu.residual_bytes) },
 };
 
@@ -118,8 +120,9 @@ static void metrics_last_gpu(FILE *stream, const struct http_models *models)
 
 	http_metrics_head(
 		stream, "moult_reload_gpu_bytes", "gauge",
-		"Memory in use on the GPU in the last reload; residual: what the "
-		"loader that went did not give back.");
+		"Memory in use on the GPU in the last reload; prefilled: weights that "
+		"came while the old loader served; residual: what the loader that went "
+		"did not give back.");
 	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
 		const struct receipt *receipt = model_receipt(model);
 

@@ -35,14 +35,15 @@ static json_t *receipt_side_to_json(const struct receipt_side *side)
 
 static json_t *receipt_phases_to_json(const struct receipt *receipt)
 {
-	return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "spawn",
-	                 receipt->spawn_ms, "stage", receipt->stage_ms, "stage_weights",
-	                 receipt->weights_ms, "stage_engine", receipt->engine_ms,
-	                 "stage_module", receipt->module_ms, "commit", receipt->commit_ms,
-	                 "warmup", receipt->warmup_ms, "swap", receipt->swap_ms, "drain",
-	                 receipt->drain_ms, "stop", receipt->stop_ms, "reclaim",
-	                 receipt->reclaim_ms, "pause", receipt->pause_ms, "total",
-	                 receipt->total_ms);
+	return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}",
+	                 "spawn", receipt->spawn_ms, "stage", receipt->stage_ms,
+	                 "stage_weights", receipt->weights_ms, "stage_engine",
+	                 receipt->engine_ms, "stage_module", receipt->module_ms,
+	                 "stage_prefill", receipt->prefill_ms, "commit",
+	                 receipt->commit_ms, "warmup", receipt->warmup_ms, "swap",
+	                 receipt->swap_ms, "drain", receipt->drain_ms, "stop",
+	                 receipt->stop_ms, "reclaim", receipt->reclaim_ms, "pause",
+	                 receipt->pause_ms, "total", receipt->total_ms);
 }
 
 static json_t *receipt_requests_to_json(const struct request_counts *counts)
@@ -74,12 +75,13 @@ static json_t *receipt_gpu_to_json(const struct receipt *receipt)
 
 	if (!gpu->device)
 		return json_null();
-	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:{s:s,s:f,s:o,s:o,s:o,s:s,s:o}}",
+	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:I,s:{s:s,s:f,s:o,s:o,s:o,s:s,s:o}}",
 	                 "device", gpu->device, "uuid", gpu->uuid, "decision",
 	                 strategy_to_json(&receipt->gpu_decision), "before_bytes",
 	                 receipt_bytes(gpu->before_bytes), "peak_bytes",
 	                 receipt_bytes(gpu->peak_bytes), "after_bytes",
-	                 receipt_bytes(gpu->after_bytes), "reclaim", "verdict",
+	                 receipt_bytes(gpu->after_bytes), "prefilled_bytes",
+	                 (json_int_t)gpu->prefilled_bytes, "reclaim", "verdict",
 	                 reclaim_verdict_name(gpu->verdict), "reaped_ms", gpu->reaped_ms,
 	                 "unlisted_ms", receipt_ms(gpu->unlisted_ms), "freed_ms",
 	                 receipt_ms(gpu->freed_ms), "residual_bytes",

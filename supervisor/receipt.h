@@ -37,6 +37,7 @@ struct receipt_gpu {
 	uint64_t before_bytes; /* in use, by everybody */
 	uint64_t peak_bytes;
 	uint64_t after_bytes;
+	uint64_t prefilled_bytes; /* of weights, brought there while the old one served */
 	/* How the memory of the loader that went came back. */
 	enum reclaim_verdict verdict;
 	double reaped_ms;   /* from being told to go */
@@ -66,7 +67,8 @@ struct receipt {
 	double stage_ms;
 	double weights_ms; /* of staging: the weights read, hashed or mapped; */
 	double engine_ms;  /* the engine's libraries opened; */
-	double module_ms;  /* and the model built from the weights */
+	double module_ms;  /* the model built from the weights; */
+	double prefill_ms; /* and a part of them brought to the GPU */
 	double commit_ms;
 	double warmup_ms;
 	double swap_ms;  /* from READY to ACTIVE */

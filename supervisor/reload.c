@@ -358,14 +358,11 @@ void reload_claim_all(struct model *model)
 	struct generation *candidate = model->candidate;
 	const struct strategy_facts *facts = &model->reload.decision.facts;
 
+	if (candidate->is_lean)
+		store_copy_give(candidate->copy, &model->copy);
 	reload_gpu_claim_all(model, candidate);
 	if (!candidate->is_lean)
 		return;
-	store_copy_give(candidate->copy, &model->copy);
-	if (candidate->copy && candidate->copy->scrap)
-		candidate->gpu_use.claim_bytes =
-			reload_minus(candidate->gpu_use.claim_bytes,
-		                     candidate->copy->scrap->use.memory_bytes);
 	reload_weights_make_room(model, candidate->inputs);
 	candidate->use.claim_bytes = reload_minus(facts->need_bytes, facts->copy_bytes);
 	if (candidate->copy)

@@ -2,7 +2,8 @@
 
 /*
  * The memory of the GPU that a model computes on: decided like main memory, and by the same
- * rules. A candidate takes none of it before COMMIT.
+ * rules. A lean candidate takes none of it before COMMIT but for what the decision gives it to
+ * begin with (prefill).
  */
 
 #include <errno.h>
@@ -32,6 +33,16 @@ static uint64_t reload_gpu_replicas_bytes(const struct model *model,
 	return bytes;
 }
 
+/* The most that was measured of the last one; 0: nothing was. */
+static uint64_t reload_gpu_peak(const struct model *model)
+{
+	const struct generation *old = reload_old(model);
+	const struct inputs *last = old ? old->inputs : model->good;
+	uint64_t peak = last ? last->footprint.gpu_peak_bytes : 0;
+
+	return old && old->gpu_use.peak_bytes > peak ? old->gpu_use.peak_bytes : peak;
+}
+
 /* Until one was measured, the size of the file stands in. */
 static uint64_t reload_gpu_predict(const struct model *model, const struct inputs *inputs)
 {
@@ -39,11 +50,9 @@ static uint64_t reload_gpu_predict(const struct model *model, const struct input
 	const struct inputs *last = old ? old->inputs : model->good;
 	bool is_shared = reload_weights_gpu(model, inputs) != NULL;
 	uint64_t file = (uint64_t)inputs->file.st_size;
-	uint64_t peak = last ? last->footprint.gpu_peak_bytes : 0;
+	uint64_t peak = reload_gpu_peak(model);
 	uint64_t last_file = last ? (uint64_t)last->file.st_size : 0;
 
-	if (old && old->gpu_use.peak_bytes > peak)
-		peak = old->gpu_use.peak_bytes;
 	/* Beside weights that are there already nothing is known. */
 	if (peak == 0)
 		return reload_weights_placed(model, inputs) ? 0 : file;
@@ -91,30 +100,53 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 		facts.resident_bytes = reload_weights_gpu_bytes(model, gpu);
 	facts.old_bytes += facts.resident_bytes;
 	facts.need_bytes = facts.loading_bytes = reload_gpu_predict(model, inputs);
+	if (reload_weights_gpu(model, inputs) && !facts.is_resident)
+		facts.weights_bytes = (uint64_t)inputs->file.st_size;
+	/* Where nobody serves there is nothing to gain. */
+	facts.may_prefill = facts.weights_bytes > 0 && old && old == model->active &&
+	                    reload_gpu_peak(model) > 0;
+	facts.peaks_bytes = device_peaks(gpu, old ? &old->gpu_use : NULL);
 	return strategy_decide(&facts);
 }
 
 void reload_gpu_begin(const struct model *model, struct generation_start *start)
 {
-	const struct strategy_facts *facts = &model->reload.gpu_decision.facts;
+	const struct strategy_decision *decision = &model->reload.gpu_decision;
+	const struct strategy_facts *facts = &decision->facts;
+	uint64_t beside_bytes = reload_gpu_minus(facts->need_bytes, facts->old_bytes);
+	uint64_t ahead_bytes = decision->prefill_bytes +
+	                       reload_gpu_minus(facts->need_bytes, facts->weights_bytes);
 
 	start->gpu = reload_gpu(model, start->inputs);
-	start->gpu_claim_bytes =
-		start->manner.is_lean
-			? reload_gpu_minus(facts->need_bytes, facts->old_bytes)
-			: facts->need_bytes;
+	start->gpu_claim_bytes = start->manner.is_lean ? beside_bytes : facts->need_bytes;
+	start->gpu_weights_bytes = facts->weights_bytes;
+	start->manner.prefill_bytes = decision->prefill_bytes;
+	if (decision->prefill_bytes > 0 && start->gpu_claim_bytes < ahead_bytes)
+		start->gpu_claim_bytes = ahead_bytes;
 }
 
 void reload_gpu_claim_all(const struct model *model, struct generation *candidate)
 {
-	candidate->gpu_use.claim_bytes = model->reload.gpu_decision.facts.need_bytes;
+	const struct strategy_facts *facts = &model->reload.gpu_decision.facts;
+	const struct store_copy *scrap = candidate->copy ? candidate->copy->scrap : NULL;
+	uint64_t scrap_bytes = scrap ? scrap->use.memory_bytes : 0;
+	uint64_t weights_bytes = reload_gpu_minus(facts->weights_bytes, scrap_bytes);
+
+	/* As long as the scrap is whole they are there beside it. */
+	if (weights_bytes < candidate->report.prefilled_bytes)
+		weights_bytes = candidate->report.prefilled_bytes;
+	candidate->gpu_weights_bytes = weights_bytes;
+	candidate->gpu_use.claim_bytes =
+		reload_gpu_minus(facts->need_bytes, facts->weights_bytes) + weights_bytes;
 }
 
 /* Other models reload meanwhile: it keeps the place of the one that follows, but for what
  * that one has claimed itself. */
 void reload_gpu_keep_place(const struct model *model, struct generation *old)
 {
-	uint64_t place_bytes = model->reload.gpu_decision.facts.need_bytes;
+	const struct strategy_facts *facts = &model->reload.gpu_decision.facts;
+	/* Shared weights that are to go keep a place themselves. */
+	uint64_t place_bytes = reload_gpu_minus(facts->need_bytes, facts->resident_bytes);
 
 	if (model->candidate)
 		place_bytes = reload_gpu_minus(place_bytes,
@@ -142,9 +174,10 @@ bool reload_gpu_is_refused(const struct model *model, const struct generation *r
 	/* The old weights are there still, for their chunks. */
 	if (free_bytes != UINT64_MAX && (!candidate || candidate->copy != model->copy))
 		free_bytes += reload_weights_gpu_bytes(model, gpu);
-	/* The candidate's own claim does not stand in its way. */
+	/* The candidate's own claim does not stand in its way, nor what it has already. */
 	if (candidate && free_bytes != UINT64_MAX)
-		free_bytes += reload_gpu_minus(candidate->gpu_use.claim_bytes,
+		free_bytes += candidate->gpu_use.now_bytes +
+		              reload_gpu_minus(candidate->gpu_use.claim_bytes,
 		                               candidate->gpu_use.now_bytes);
 	if (free_bytes >= need_bytes)
 		return false;

@@ -48,6 +48,8 @@ void reload_receipt_note_candidate(struct model *model,
 	receipt->weights_ms = candidate->report.weights_ms;
 	receipt->engine_ms = candidate->report.engine_ms;
 	receipt->module_ms = candidate->report.module_ms;
+	receipt->prefill_ms = candidate->report.prefill_ms;
+	receipt->gpu.prefilled_bytes = candidate->report.prefilled_bytes;
 	receipt->commit_ms = generation_phase_ms(candidate, GENERATION_COMMITTING);
 	receipt->warmup_ms = generation_phase_ms(candidate, GENERATION_WARMING);
 	receipt->swap_ms = generation_phase_ms(candidate, GENERATION_READY);

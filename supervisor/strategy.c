@@ -2,6 +2,8 @@
 #include "supervisor/strategy.h"
 
 #define STRATEGY_MIB 1048576.0
+/* The least that a loader makes of weights at once; it rounds up to less. */
+#define STRATEGY_CHUNK_BYTES (UINT64_C(32) << 20)
 
 static const char *const strategy_names[] = {
 	[STRATEGY_HANDOFF] = "handoff", [STRATEGY_OVERLAP] = "overlap",
@@ -74,6 +76,22 @@ static enum strategy strategy_choose(const struct strategy_decision *decision)
 	return facts->has_old && fits_staged ? STRATEGY_STAGED : STRATEGY_STOP_FIRST;
 }
 
+static uint64_t strategy_prefill(const struct strategy_decision *decision)
+{
+	const struct strategy_facts *facts = &decision->facts;
+	uint64_t own_bytes = strategy_minus(facts->need_bytes, facts->weights_bytes);
+	uint64_t most_bytes = (facts->weights_bytes + STRATEGY_CHUNK_BYTES - 1) /
+	                      STRATEGY_CHUNK_BYTES * STRATEGY_CHUNK_BYTES;
+	uint64_t bytes = strategy_minus(decision->free_bytes,
+	                                strategy_plus(own_bytes, facts->peaks_bytes));
+
+	/* Where nobody knows what is free the old one could run short. */
+	if (!facts->may_prefill || !facts->has_old ||
+	    facts->room.available_bytes == UINT64_MAX || bytes < STRATEGY_CHUNK_BYTES)
+		return 0;
+	return bytes < most_bytes ? bytes : most_bytes;
+}
+
 static void strategy_explain(struct strategy_decision *decision)
 {
 	const struct strategy_facts *facts = &decision->facts;
@@ -137,18 +155,20 @@ struct strategy_decision strategy_decide(const struct strategy_facts *facts)
 	};
 
 	decision.strategy = strategy_choose(&decision);
+	decision.prefill_bytes = strategy_prefill(&decision);
 	strategy_explain(&decision);
 	return decision;
 }
 
 /* The names are in the order of what a reload may count on. */
-void strategy_join(struct strategy_decision *decision,
-                   const struct strategy_decision *other)
+void strategy_join(struct strategy_decision *decision, struct strategy_decision *other)
 {
-	if (other->strategy <= decision->strategy)
-		return;
-	decision->strategy = other->strategy;
-	decision->why = other->why;
+	if (other->strategy > decision->strategy) {
+		decision->strategy = other->strategy;
+		decision->why = other->why;
+	}
+	if (decision->strategy != STRATEGY_STAGED)
+		other->prefill_bytes = 0;
 }
 
 static json_t *strategy_size(uint64_t bytes)
@@ -161,7 +181,7 @@ json_t *strategy_to_json(const struct strategy_decision *decision)
 	const struct strategy_facts *facts = &decision->facts;
 
 	return json_pack(
-		"{s:s?,s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+		"{s:s?,s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
 		"device", facts->device, "strategy", strategy_name(decision->strategy),
 		"why", decision->why.text, "resident", (int)facts->is_resident,
 		"copy_bytes", strategy_size(facts->copy_bytes), "need_bytes",
@@ -175,5 +195,6 @@ json_t *strategy_to_json(const struct strategy_decision *decision)
 		strategy_size(facts->room.available_bytes), "reserve_bytes",
 		strategy_size(facts->room.reserve_bytes), "free_bytes",
 		strategy_size(decision->free_bytes), "free_alone_bytes",
-		strategy_size(decision->free_alone_bytes));
+		strategy_size(decision->free_alone_bytes), "prefill_bytes",
+		strategy_size(decision->prefill_bytes));
 }

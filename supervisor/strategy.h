@@ -13,6 +13,9 @@
  * free = min(budget - used, available) - the old one's head-room - reserve; when the old
  * one is gone, what it holds and its head-room are free too, and so are shared weights that
  * only it used. Without an old one there is no reserve.
+ *
+ * What is free beside the old one, less what the candidate needs beside its weights and less
+ * what others may come to need again, a part of those weights may have at once.
  */
 
 #include <jansson.h>
@@ -44,6 +47,9 @@ struct strategy_facts {
 	uint64_t loading_bytes;  /* of the candidate, while it loads beside the old one */
 	uint64_t staged_bytes;   /* of a lean candidate before its copy of the model */
 	uint64_t copy_bytes;     /* of need and loading: what is to be shared */
+	uint64_t weights_bytes;  /* of need, on a GPU: what is to be shared */
+	bool may_prefill;        /* they may come there while the old one serves */
+	uint64_t peaks_bytes;    /* that others held at their peaks beyond now */
 	uint64_t resident_bytes; /* of old_bytes: what is shared */
 };
 
@@ -52,13 +58,13 @@ struct strategy_decision {
 	enum strategy strategy;
 	uint64_t free_bytes;       /* with the old one there */
 	uint64_t free_alone_bytes; /* with it gone */
+	uint64_t prefill_bytes;    /* of weights: that may come before that, if staged */
 	struct err why;            /* a sentence with the numbers */
 };
 
 const char *strategy_name(enum strategy strategy);
 struct strategy_decision strategy_decide(const struct strategy_facts *facts);
-/* Both must hold, that of main memory and that of the GPU: what @decision becomes. */
-void strategy_join(struct strategy_decision *decision,
-                   const struct strategy_decision *other);
+/* Both must hold, that of main memory and that of the GPU, @other: what @decision becomes. */
+void strategy_join(struct strategy_decision *decision, struct strategy_decision *other);
 /* A new reference. Sizes that are not known or without limit are null. */
 json_t *strategy_to_json(const struct strategy_decision *decision);

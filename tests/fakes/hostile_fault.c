@@ -91,6 +91,7 @@ static const struct fault_row {
 	[HOSTILE_SHARE_EMPTY] = { "share-empty", 0 }, /* sealed, and not filled */
 	[HOSTILE_SHARE_OPEN] = { "share-open", 0 },   /* filled, and not sealed */
 	[HOSTILE_SHARE_HASH] = { "share-hash", 0 },   /* that is none */
+	[HOSTILE_SHARE_AHEAD] = { "share-ahead", 0 }, /* took what it was not given */
 	[HOSTILE_SHARE_PRIVATE] = { "share-private", 0 },
 };
 

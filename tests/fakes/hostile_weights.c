@@ -72,4 +72,7 @@ void hostile_settle_weights(struct hostile *hostile, bool is_lean, char *payload
 	               *why ? ",\"private\":\"" : "", why, *why ? "\"" : "");
 	if (hostile_take(hostile, faults, HOSTILE_SHARE_HASH))
 		(void)snprintf(payload, size, "{\"weights_sha256\":\"abc\"}");
+	if (hostile_take(hostile, faults, HOSTILE_SHARE_AHEAD))
+		(void)snprintf(payload, size,
+		               "{\"module_ms\":0,\"prefilled_bytes\":33554432}");
 }

@@ -82,7 +82,7 @@ static int probe_open(struct gpu_arena *arena)
 		(void)printf("driver_ms %.3f\n", probe_ms(since_ns));
 	since_ns = clock_now_ns();
 	if (r == 0)
-		r = gpu_arena_init(arena, 0, &err);
+		r = gpu_arena_init(arena, 0, GPU_ARENA_WAIT_NS, &err);
 	if (r)
 		return probe_fail("context", err.text);
 	(void)printf("context_ms %.3f\n", probe_ms(since_ns));
@@ -135,7 +135,7 @@ static int probe_share(struct gpu_arena *arena, int socket)
 
 static int probe_arena(struct gpu_arena *arena, size_t bytes, int socket)
 {
-	const struct gpu_arena_source source = { .read = probe_source };
+	const struct gpu_copy_source source = { .read = probe_source };
 	char canary[GPU_ARENA_CANARY_HEX] = "";
 	struct err err = ERR_NULL;
 	uint64_t since_ns = clock_now_ns();

@@ -258,6 +258,7 @@ class Run:
                  f"{phases['warmup']:.0f}, drain {phases['drain']:.0f}, reclaim "
                  f"{phases['reclaim']:.0f}, all {phases['total']:.0f} ms",
                  f"memory {receipt['gpu']['reclaim']['verdict']}",
+                 f"{shown(receipt['gpu']['prefilled_bytes'])} of weights before the pause",
                  f"peak {shown(peak.bytes - self.base)}"]
         return "; ".join(parts)
 

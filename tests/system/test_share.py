@@ -191,6 +191,7 @@ def test_nobody_waits_for_a_copy_that_the_kernel_holds(start, tmp_path):
 @pytest.mark.parametrize("strategy", ["overlap", "staged", "stop-first"])
 @pytest.mark.parametrize("lie, reason", [
     ("share-open", "did not seal"), ("share-hash", "did not seal"),
+    ("share-ahead", "took more of the GPU beforehand than it was given"),
 ])
 def test_a_copy_that_is_none_ends_the_candidate(start, tmp_path, strategy, lie, reason):
     hostile = Hostile(tmp_path)

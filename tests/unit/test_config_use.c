@@ -159,7 +159,7 @@ static void test_load_payload(void **state)
 		"\"outputs\":[{\"name\":\"scores\",\"datatype\":\"FP32\",\"shape\":[-1,"
 		"10]}],"
 		"\"options\":{\"k\":\"v\"},\"leases\":256,\"max_body_bytes\":67108864,"
-		"\"request_timeout_ms\":60000,\"lean\":false,"
+		"\"request_timeout_ms\":60000,\"prefill_bytes\":0,\"lean\":false,"
 		"\"urgent\":false,\"proven\":false}");
 	assert_null(strstr(proven, "golden"));
 	config_unref(config);

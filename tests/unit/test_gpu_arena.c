@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <setjmp.h>
 #include <stddef.h>
@@ -74,7 +75,7 @@ static int read_content(void *context, size_t at, void *buffer, size_t bytes)
 	return 0;
 }
 
-static const struct gpu_arena_source source = { .read = read_content };
+static const struct gpu_copy_source source = { .read = read_content };
 
 static void faults(const char *lines)
 {
@@ -95,7 +96,7 @@ static void init(struct gpu_arena *arena)
 {
 	struct err err = ERR_NULL;
 
-	must(gpu_arena_init(arena, 0, &err), &err);
+	must(gpu_arena_init(arena, 0, GPU_ARENA_WAIT_NS, &err), &err);
 }
 
 /* What is on the card is what was to be there. */
@@ -374,9 +375,174 @@ static int read_nothing(void *context, size_t at, void *buffer, size_t bytes)
 	return at < 40 * MIB ? 0 : -EIO;
 }
 
+/* The bytes that were asked for, whoever asked. */
+struct asked {
+	atomic_size_t bytes;
+	atomic_uint pieces;
+	unsigned int cut_after; /* pieces; 0: never */
+};
+
+static int read_asked(void *context, size_t at, void *buffer, size_t bytes)
+{
+	struct asked *asked = context;
+
+	(void)atomic_fetch_add(&asked->bytes, bytes);
+	(void)atomic_fetch_add(&asked->pieces, 1);
+	return read_content(NULL, at, buffer, bytes);
+}
+
+static bool is_cut(void *context)
+{
+	const struct asked *asked = context;
+
+	return asked->cut_after > 0 && atomic_load(&asked->pieces) >= asked->cut_after;
+}
+
+static int read_other(void *context, size_t at, void *buffer, size_t bytes)
+{
+	(void)context;
+	for (size_t i = 0; i < bytes; i++)
+		((unsigned char *)buffer)[i] = (unsigned char)~content[at + i];
+	return 0;
+}
+
+/* Chunks full of something else. */
+static void make_scrap(struct gpu_arena *arena, struct gpu_arena_scrap *scrap, int *fds)
+{
+	const struct gpu_copy_source other = { .read = read_other };
+	struct err err = ERR_NULL;
+
+	must(gpu_arena_create(arena, BYTES, NULL, &err), &err);
+	must(gpu_arena_fill(arena, &other, 3, &err), &err);
+	must(gpu_arena_export(arena, fds, &err), &err);
+	*scrap = (struct gpu_arena_scrap){ .shape = arena->shape,
+		                           .fds = fds,
+		                           .n_fds = arena->n_chunks };
+	gpu_arena_drop(arena);
+}
+
+/* Makes the rest, over @scrap if there is one: each byte is what it should be, and none was
+ * copied twice. */
+static void complete(struct gpu_arena *arena, const struct gpu_arena_scrap *scrap,
+                     unsigned int n_ahead)
+{
+	struct asked asked = { 0 };
+	const struct gpu_copy_source rest = { .read = read_asked, .context = &asked };
+	size_t ahead_bytes = gpu_arena_ahead_bytes(arena);
+	struct err err = ERR_NULL;
+	char canary[GPU_ARENA_CANARY_HEX];
+	int fds[PROTO_CHUNKS_MAX];
+
+	assert_int_equal(arena->n_ahead, n_ahead);
+	must(gpu_arena_create(arena, BYTES, scrap, &err), &err);
+	assert_int_equal(arena->n_kept, scrap ? 3 - n_ahead : 0);
+	must(gpu_arena_fill(arena, &rest, 3, &err), &err);
+	assert_int_equal(asked.bytes,
+	                 ahead_bytes ? arena->shape.mapped_bytes - ahead_bytes : BYTES);
+	must(gpu_arena_canary(arena, canary, &err), &err);
+	must(gpu_arena_export(arena, fds, &err), &err);
+	must(gpu_arena_seal(arena, &err), &err);
+	check(arena);
+	gpu_arena_drop(arena);
+	close_all(fds, scrap ? n_ahead : 3);
+}
+
+/* The last chunks come first, and the others beside or over what is there. */
+static void test_prefill(void **state)
+{
+	static const struct {
+		size_t limit_mib;
+		unsigned int n_ahead;
+	} rows[] = { { 0, 0 }, { 5, 0 }, { 6, 1 }, { 37, 1 }, { 38, 2 }, { 70, 3 } };
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof(rows) / sizeof(rows[0]); i++) {
+		bool has_scrap = i % 2;
+		struct gpu_arena arena;
+		struct gpu_arena_scrap scrap;
+		struct err err = ERR_NULL;
+		int fds[PROTO_CHUNKS_MAX];
+		size_t base;
+
+		init(&arena);
+		base = used(&arena);
+		if (has_scrap)
+			make_scrap(&arena, &scrap, fds);
+		must(gpu_arena_prefill(&arena, BYTES, rows[i / 2].limit_mib * MIB,
+		                       &source, 3, &err),
+		     &err);
+		assert_in_range(gpu_arena_ahead_bytes(&arena), 0,
+		                rows[i / 2].limit_mib * MIB);
+		complete(&arena, has_scrap ? &scrap : NULL, rows[i / 2].n_ahead);
+		if (has_scrap)
+			close_all(fds, 3);
+		assert_in_range(used(&arena), 0, base + 16 * MIB);
+		gpu_arena_fini(&arena);
+	}
+}
+
+/* After the last chunk and a piece of the one before: that one is not there. */
+static void test_prefill_is_cut(void **state)
+{
+	struct asked asked = { .cut_after = 2 };
+	const struct gpu_copy_source cut = { .read = read_asked,
+		                             .is_cut = is_cut,
+		                             .context = &asked };
+	struct gpu_arena arena;
+	struct err err = ERR_NULL;
+	size_t base;
+
+	(void)state;
+	init(&arena);
+	base = used(&arena);
+	must(gpu_arena_prefill(&arena, BYTES, BYTES * 2, &cut, 1, &err), &err);
+	assert_int_equal(asked.pieces, 2);
+	assert_int_equal(asked.bytes, BYTES - 64 * MIB + 8 * MIB);
+	assert_in_range(used(&arena), base + 6 * MIB, base + 6 * MIB + 16 * MIB);
+	complete(&arena, NULL, 1);
+	gpu_arena_fini(&arena);
+}
+
+/* Somebody else has taken what there was: what fits is there, at once. */
+static void test_prefill_finds_no_room(void **state)
+{
+	const struct gpu_copy_source bad = { .read = read_nothing };
+	struct gpu_arena arena;
+	struct err err = ERR_NULL;
+	uint64_t begun_ns = clock_now_ns();
+
+	(void)state;
+	if (is_real)
+		skip();
+	assert_int_equal(setenv("NVIDIA_FAKE_MIB", "311", 1),
+	                 0); /* 256 are the driver's */
+	init(&arena);
+	must(gpu_arena_prefill(&arena, BYTES, BYTES * 2, &source, 3, &err), &err);
+	assert_int_equal(used(&arena), (16 + 38) * MIB);
+	assert_string_equal(err.text, "");
+	assert_true(clock_now_ns() - begun_ns < GPU_ARENA_WAIT_NS);
+	assert_int_equal(unsetenv("NVIDIA_FAKE_MIB"), 0);
+	complete(&arena, NULL, 2);
+	faults("oom 1000\n");
+	must(gpu_arena_prefill(&arena, BYTES, BYTES * 2, &source, 3, &err), &err);
+	faults("");
+	complete(&arena, NULL, 0);
+	/* Anything else leaves nothing. */
+	assert_int_equal(gpu_arena_prefill(&arena, BYTES, BYTES * 2, &bad, 3, &err),
+	                 -EIO);
+	assert_int_equal(used(&arena), 16 * MIB);
+	complete(&arena, NULL, 0);
+	faults("no-vmm\n");
+	assert_int_equal(gpu_arena_prefill(&arena, BYTES, BYTES * 2, &source, 3, &err),
+	                 GPU_ARENA_E_UNSUPPORTED);
+	faults("");
+	complete(&arena, NULL, 0);
+	gpu_arena_fini(&arena);
+}
+
 static void test_a_file_that_cannot_be_read(void **state)
 {
-	const struct gpu_arena_source bad = { .read = read_nothing };
+	const struct gpu_copy_source bad = { .read = read_nothing };
 	struct gpu_arena arena;
 	struct err err = ERR_NULL;
 
@@ -398,6 +564,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_a_changed_byte_shows),
 		cmocka_unit_test(test_memory_that_comes_late),
 		cmocka_unit_test(test_scrap),
+		cmocka_unit_test(test_prefill),
+		cmocka_unit_test(test_prefill_is_cut),
+		cmocka_unit_test(test_prefill_finds_no_room),
 		cmocka_unit_test(test_what_the_driver_refuses),
 		cmocka_unit_test(test_a_file_that_cannot_be_read),
 	};

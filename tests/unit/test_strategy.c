@@ -200,12 +200,72 @@ static void test_resident_goes(void **state)
 	assert_int_equal(strategy_decide(&facts).strategy, STRATEGY_STOP_FIRST);
 }
 
+/* What may come before the old one goes, of weights of 100 with 10 beside them. */
+static void test_prefill(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *name;
+		bool may, has_old;
+		uint64_t budget, reserve, available, headroom, peaks, need, prefill;
+	} cases[] = {
+		/*                       budget res avail head peak need prefill */
+		{ "as the card has",     1, 1,  300,   0,   70,   0,   0,  110,  60 },
+		{ "as the budget has",   1, 1,  160,   0,  900,   0,   0,  110,  40 },
+		{ "the reserve stays",   1, 1,  300,   9,   70,   0,   0,  110,  51 },
+		{ "the old one grows",   1, 1,  300,   0,   70,   8,   0,  110,  52 },
+		{ "others grow, too",    1, 1,  300,   0,   70,   8,   7,  110,  45 },
+		{ "more beside them",    1, 1,  300,   0,   70,   0,   0,  120,  50 },
+		{ "a chunk",             1, 1,  300,   0,   42,   0,   0,  110,  32 },
+		{ "less than that",      1, 1,  300,   0,   41,   0,   0,  110,   0 },
+		{ "nothing is left",     1, 1,  300,   0,    5,   0,   0,  110,   0 },
+		{ "all, and rounded",    1, 1, NONE,   0,  900,   0,   0,  110, 128 },
+		{ "nobody knows",        1, 1,  300,   0, NONE,   0,   0,  110,   0 },
+		{ "it may not",          0, 1,  300,   0,   70,   0,   0,  110,   0 },
+		{ "nobody serves",       1, 0,  300,   0,   70,   0,   0,  110,   0 },
+	};
+
+	/* clang-format on */
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct strategy_facts facts = {
+			.wanted = S,
+			.has_old = cases[i].has_old,
+			.room = { .budget_bytes = scale(cases[i].budget),
+			          .reserve_bytes = scale(cases[i].reserve),
+			          .used_bytes = 110 * MIB,
+			          .available_bytes = scale(cases[i].available) },
+			.old_bytes = 110 * MIB,
+			.headroom_bytes = scale(cases[i].headroom),
+			.need_bytes = scale(cases[i].need),
+			.loading_bytes = scale(cases[i].need),
+			.weights_bytes = 100 * MIB,
+			.may_prefill = cases[i].may,
+			.peaks_bytes = scale(cases[i].peaks),
+		};
+		struct strategy_decision gpu = strategy_decide(&facts);
+		struct strategy_decision host = { .strategy = STRATEGY_STAGED };
+
+		if (gpu.prefill_bytes != scale(cases[i].prefill))
+			fail_msg("%s: %.2f MiB", cases[i].name,
+			         (double)gpu.prefill_bytes / (double)MIB);
+		/* Whatever the card alone would allow: it is for staged reloads. */
+		strategy_join(&host, &gpu);
+		assert_int_equal(gpu.prefill_bytes, host.strategy == STRATEGY_STAGED
+		                                            ? scale(cases[i].prefill)
+		                                            : 0);
+		host.strategy = STRATEGY_STOP_FIRST;
+		strategy_join(&host, &gpu);
+		assert_int_equal(gpu.prefill_bytes, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_handoff), cmocka_unit_test(test_resident_goes),
 		cmocka_unit_test(test_rows),    cmocka_unit_test(test_more_is_better),
-		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_json),    cmocka_unit_test(test_prefill),
 	};
 
 	return cmocka_run_group_tests_name("strategy", tests, NULL, NULL);
