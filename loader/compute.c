@@ -47,6 +47,8 @@ int compute_run(struct compute *compute, struct err *err)
 	compute->has_outputs = r == 0;
 	if (compute->api->measure)
 		compute->api->measure(compute->engine, &compute->use);
+	if (r == 0)
+		fit_note(&compute->fit, batch->inputs, start_ns);
 	if (r == ENGINE_E_MEMORY) {
 		fit_learn(&compute->fit, batch->inputs, &compute->use, start_ns);
 		if (compute->use.wanted_bytes > 0)

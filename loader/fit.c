@@ -54,11 +54,66 @@ static void fit_forget_larger(struct fit *fit, const struct engine_tensor *input
 	}
 }
 
+/* @good is as large as @inputs, or larger; with @is_reverse the other way round. */
+static bool fit_good_covers(const struct fit *fit, const struct fit_good *good,
+                            const struct engine_tensor *inputs, bool is_reverse)
+{
+	for (size_t i = 0; i < fit->n_inputs; i++) {
+		const struct tensor_shape *shape = &inputs[i].shape;
+
+		if (!fit_is_within(is_reverse ? &good->shapes[i] : shape,
+		                   is_reverse ? shape : &good->shapes[i], 0))
+			return false;
+	}
+	return good->seen_ns != 0;
+}
+
+/* What was as large and fitted not long ago; or NULL. */
+static struct fit_good *fit_find_good(struct fit *fit, const struct engine_tensor *inputs,
+                                      uint64_t now_ns)
+{
+	for (size_t i = 0; i < FIT_GOOD_MAX; i++)
+		if (fit_good_covers(fit, &fit->good[i], inputs, false) &&
+		    now_ns - fit->good[i].seen_ns < FIT_GOOD_NS)
+			return &fit->good[i];
+	return NULL;
+}
+
+/* The place of one that @inputs are as large as, or of the oldest. */
+static struct fit_good *fit_good_place(struct fit *fit,
+                                       const struct engine_tensor *inputs)
+{
+	struct fit_good *place = &fit->good[0];
+
+	for (size_t i = 0; i < FIT_GOOD_MAX; i++) {
+		if (fit_good_covers(fit, &fit->good[i], inputs, true))
+			return &fit->good[i];
+		if (fit->good[i].seen_ns < place->seen_ns)
+			place = &fit->good[i];
+	}
+	return place;
+}
+
+void fit_note(struct fit *fit, const struct engine_tensor *inputs, uint64_t now_ns)
+{
+	struct fit_good *good = fit_find_good(fit, inputs, now_ns);
+
+	if (!good)
+		good = fit_good_place(fit, inputs);
+	else if (!fit_good_covers(fit, good, inputs, true))
+		return; /* a larger one says more, and is not seen by this */
+	for (size_t i = 0; i < fit->n_inputs; i++)
+		good->shapes[i] = inputs[i].shape;
+	good->seen_ns = now_ns;
+}
+
 void fit_learn(struct fit *fit, const struct engine_tensor *inputs,
                const struct engine_use *use, uint64_t now_ns)
 {
 	struct fit_known *place = &fit->known[0];
 
+	if (fit_find_good(fit, inputs, now_ns))
+		return;
 	fit_forget_larger(fit, inputs);
 	for (size_t i = 1; i < FIT_KNOWN_MAX; i++)
 		if (fit->known[i].learned_ns < place->learned_ns)

@@ -36,8 +36,8 @@ struct device_use {
 	uint64_t peak_bytes;   /* most that was ever measured */
 	/* nvml */
 	uint64_t memory_bytes; /* without a process: that it is */
-	/* Shared weights that the process has mapped. They are not what it holds, whether
-	 * the driver charges it with them or not. */
+	/* Shared weights that the process has mapped, or has the descriptors of. They are not
+	 * what it holds, whether the driver charges it with them or not. */
 	uint64_t mapped_bytes;
 	uint64_t made_bytes;  /* of them: in chunks that it made itself */
 	uint64_t ahead_bytes; /* of them: that it made before it was to place them */

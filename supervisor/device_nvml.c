@@ -264,6 +264,9 @@ enum device_reclaim device_reclaim(struct device_use *use, uint64_t reaped_ns)
 	if (!device || !device->nvml)
 		return DEVICE_RECLAIM_DONE;
 	use->is_dead = true;
+	/* No report is going to show what it placed. */
+	if (use->unseen_ns)
+		use->claim_bytes = use->unseen_ns = 0;
 	nvml_note_change(device->nvml);
 	if (!use->has_baseline || device->nvml->state != NVML_UP)
 		return DEVICE_RECLAIM_UNKNOWN;

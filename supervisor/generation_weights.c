@@ -21,6 +21,8 @@ void generation_weights_load(struct generation *generation)
 	if (store_copy_is_placed(copy)) {
 		for (size_t i = 0; i < copy->n_fds; i++)
 			fds[n_fds++] = copy->fds[i];
+		/* From here on the driver may charge it with them. */
+		generation->gpu_use.mapped_bytes = copy->chunks.mapped_bytes;
 	} else if (copy && copy->is_full) {
 		fds[PROTO_LOAD_FD_WEIGHTS] = copy->fd;
 	} else if (copy) {
@@ -37,11 +39,13 @@ void generation_weights_commit(struct generation *generation)
 	const struct store_copy *scrap = copy ? copy->scrap : NULL;
 	char payload[96] = "{}";
 
-	if (scrap)
+	if (scrap) {
+		generation->gpu_use.mapped_bytes = scrap->use.memory_bytes;
 		(void)snprintf(payload, sizeof(payload),
 		               "{\"chunk_bytes\":%llu,\"mapped_bytes\":%llu}",
 		               (unsigned long long)scrap->chunks.chunk_bytes,
 		               (unsigned long long)scrap->chunks.mapped_bytes);
+	}
 	generation_send(generation, PROTO_COMMIT, payload, scrap ? scrap->fds : NULL,
 	                scrap ? scrap->n_fds : 0);
 }
@@ -114,6 +118,7 @@ static void generation_weights_note_private(struct generation *generation,
 	          generation->model, (unsigned long long)generation->number,
 	          LOG_QUOTED(report->why_private.text));
 	generation_weights_drop(generation);
+	generation->gpu_use.mapped_bytes = 0;
 }
 
 bool generation_weights_settle(struct generation *generation, enum generation_event event,

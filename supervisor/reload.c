@@ -467,6 +467,7 @@ static void reload_swap(struct model *model, struct generation *fresh)
 	trial_begin(model, fresh->number, reload_accept(model, fresh->inputs));
 	model->active = fresh;
 	model->candidate = NULL;
+	model->was_killed = false;
 	reload_weights_swap(model, fresh);
 	restart_on_ready(&model->deaths);
 	if (model->inactive_since_ns)

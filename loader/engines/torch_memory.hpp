@@ -52,16 +52,20 @@ class memory_account
 	bool add(int64_t bytes) noexcept
 	{
 		int64_t now = used.fetch_add(bytes) + bytes;
-		int64_t seen = most.load();
 
 		if (limit > 0 && bytes > 0 && now - base > limit) {
 			used.fetch_sub(bytes);
 			refuse(bytes);
 			return false;
 		}
-		while (now > seen && !most.compare_exchange_weak(seen, now))
-			;
+		raise(now);
 		return true;
+	}
+
+	/* What was taken already: nothing is left to refuse. */
+	void note(int64_t bytes) noexcept
+	{
+		raise(used.fetch_add(bytes) + bytes);
 	}
 
 	/* There is no memory for @bytes more. */
@@ -82,6 +86,14 @@ class memory_account
 	}
 
       private:
+	void raise(int64_t now) noexcept
+	{
+		int64_t seen = most.load();
+
+		while (now > seen && !most.compare_exchange_weak(seen, now))
+			;
+	}
+
 	std::atomic<int64_t> used{ 0 };
 	std::atomic<int64_t> most{ 0 };
 	std::atomic<int64_t> wanted{ 0 };
@@ -122,19 +134,20 @@ class counting_allocator final : public c10::Allocator
 			return { nullptr, nullptr, &put, c10::Device(c10::kCPU) };
 		if (!account.add(static_cast<int64_t>(bytes)))
 			TORCH_CHECK(false, "out of memory: more than working_memory");
-		account.add(-static_cast<int64_t>(bytes));
 		if (posix_memalign(&data, alignment, bytes) != 0) {
+			account.note(-static_cast<int64_t>(bytes));
 			account.refuse(static_cast<int64_t>(bytes));
 			TORCH_CHECK(false, "out of memory: can't allocate memory");
 		}
-		account.add(static_cast<int64_t>(malloc_usable_size(data)));
+		/* Rounding: it is there, and no reason to refuse anything. */
+		account.note(static_cast<int64_t>(malloc_usable_size(data) - bytes));
 		return { data, data, &put, c10::Device(c10::kCPU) };
 	}
 
 	static void put(void *data)
 	{
 		if (data)
-			account.add(-static_cast<int64_t>(malloc_usable_size(data)));
+			account.note(-static_cast<int64_t>(malloc_usable_size(data)));
 		std::free(data);
 	}
 };

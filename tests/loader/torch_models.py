@@ -103,6 +103,20 @@ class Greedy(torch.nn.Module):
         return x + torch.empty(1 << 50)[:2]
 
 
+class Asked(torch.nn.Module):
+    """Takes as many floats as x[0, 1] says, twice when x[0, 0] is 2, and fails after the
+    first when it is 1."""
+
+    def forward(self, x):
+        way, floats = int(x[0, 0]), int(x[0, 1])
+        first = torch.empty(floats).zero_()
+        if way == 1:
+            raise ValueError("one is not welcome")
+        if way == 2:
+            return x + first[0] + torch.empty(floats).zero_()[0]
+        return x + first[0]
+
+
 class Buffer(torch.nn.Module):
     """Counts its calls in a buffer."""
 
@@ -170,7 +184,7 @@ def overstate(source: Path, target: Path) -> None:
 def main(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     models = [Sum(), InPlace(), Nested(), Two(), Listed(), Named(), Half(), Number(),
-              Text(), Picky(), Greedy(), Buffer(), Tied(), Square()]
+              Text(), Picky(), Greedy(), Buffer(), Tied(), Square(), Asked()]
     for model in models:
         path = target / f"{type(model).__name__.lower()}.pt"
         torch.jit.script(model).save(str(path))

@@ -44,6 +44,27 @@ def test_a_kill_leaves_no_doubt_to_warm_up_for(start):
         assert len(line) == 1 and float(line[0]) // run_ms == runs, (blow, line)
 
 
+def test_a_kill_of_long_ago_is_no_reason(start, tmp_path):
+    """Another one has served since: what follows that has one run, as ever."""
+    run_ms = 1500
+    keys = {"warmup_runs": 2, "option.delay_us": run_ms * 1000, "watch_window": "0s",
+            "secrets": tmp_path / "secrets"}
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "token").write_text("0")
+    moult = start(echo_section(**keys))
+    first = moult.status("echo")
+    moult.write_secret(tmp_path / "secrets", "token", "1")
+    wait_for("a candidate", lambda: moult.status("echo")["candidate"])
+    os.kill(first["pid"], signal.SIGKILL)
+    wait_for("it", lambda: moult.status("echo")["generation"] > first["generation"])
+    (moult.models / "0.conf").write_text(echo_section(strategy="stop-first", **keys))
+    wait_for("the strategy", lambda: "stop-first" in moult.ctl("show-config").stdout)
+    assert moult.ctl("rollback", "echo", "--wait").returncode == 0
+    receipt = moult.receipts("echo")[-1]
+    assert receipt["strategy"] == "stop-first", receipt
+    assert receipt["phases_ms"]["warmup"] // run_ms == 1, receipt["phases_ms"]
+
+
 def wait_stage(moult, stage):
     wait_for(stage, lambda: f"to={stage}" in moult.log_text(), 20)
 

@@ -239,6 +239,29 @@ def test_two_models_of_one_file(start, tmp_path, wide):
     bench.moult.note_fds()
 
 
+def test_what_is_handed_over_is_nobodys(start, tmp_path, wide):
+    """A loader that has got the chunks and has not said so yet holds no memory because of
+    them: what the other model's loader finds then is compared with when that goes."""
+    bench = Bench(start, tmp_path, wide, COPY + 6 * CONTEXT)
+    moult = bench.moult
+    (tmp_path / "other").write_text(echo_section("other", **{
+        "engine": "fakegpu", "device": "cuda:0", "option.mib": 8, "watch_window": "0s"}))
+    os.rename(tmp_path / "other", moult.models / "1.conf")
+    wait_for("the other", lambda: any(m["name"] == "other" and m["state"] == "ready"
+                                      for m in moult.status()["models"]))
+    for n in (2, 3, 4):
+        moult.ctl("scale", "echo", str(n))
+        wait_for("a loader that stages", lambda: any(
+            other["state"] == "staging"
+            for other in moult.status("echo")["replicas"]["others"]))
+        assert moult.reload("other").returncode == 0
+        wait_for("all of them", lambda: moult.status("echo")["replicas"]["serving"] == n)
+        assert moult.reload("other").returncode == 0
+        receipt = moult.receipts("other")[-1]
+        assert receipt["gpu"]["reclaim"]["verdict"] in ("freed", "unknown"), receipt["gpu"]
+    moult.note_fds()
+
+
 def test_killed_in_every_state(start, tmp_path, wide):
     """The loader that copies and the one that maps; then the one that serves beside it."""
     bench = Bench(start, tmp_path, wide, COPY * 3 // 2 + 3 * CONTEXT)

@@ -139,3 +139,44 @@ def test_an_engine_that_cannot_keep_to_a_limit_says_so(start):
     receipt = wait_for("a receipt", lambda: moult.receipts()[1:])[0]
     assert receipt["outcome"] == "failed" and "working_memory" in receipt["reason"], receipt
     assert moult.status("echo")["generation"] == 1
+
+
+def ask_for(moult, *row):
+    """Of a model that takes as much memory as its request says: status and error or data."""
+    status, _, body = moult.infer("asked", json.dumps({"inputs": [{
+        "name": "x", "shape": [1, len(row)], "datatype": "FP32", "data": row}]}))
+    answer = json.loads(body)
+    return status, answer["error"] if status != 200 else answer["outputs"][0]["data"]
+
+
+def begin_asked(start, models):  # noqa: F811
+    return start("[model asked]\nengine = torch\ninput = x FP32 [-1,-1]\n"
+                 f"output = y FP32 [-1,-1]\nmax_batch = 1\npath = {models}/asked.pt\n"
+                 "working_memory = 20M\nwarmup_runs = 0\n")
+
+
+def test_one_clients_values_are_not_everybodys_size(start, models):  # noqa: F811
+    """What fitted a moment ago is not refused because another of its shape did not fit."""
+    moult = begin_asked(start, models)
+    assert ask_for(moult, 0, 1, 7) == (200, [0, 1, 7])
+    for _ in range(3):
+        status, error = ask_for(moult, 0, LIMIT, 7)
+        assert status == 413 and "80.0 MiB" in error, error
+        assert ask_for(moult, 0, 1, 7) == (200, [0, 1, 7])
+        assert ask_for(moult, 0, 2, 7, 7) == (200, [0, 2, 7, 7])
+    # A shape that was never seen to fit is not tried again at once.
+    assert ask_for(moult, 0, LIMIT, 1, 1, 1)[0] == 413
+    assert ask_for(moult, 0, 1, 1, 1, 1)[0] == 413
+
+
+def test_to_the_last_page(start, models):  # noqa: F811
+    """What the allocator rounds up to is beyond the limit, and nothing was refused: an error
+    after that is the model's own."""
+    moult = begin_asked(start, models)
+    for less in range(64, 4096, 64):
+        floats = (LIMIT - less) // 4
+        status, error = ask_for(moult, 1, floats)
+        assert status == 500 and "one is not welcome" in error, (less, error)
+    for less in range(64, 4096, 512):
+        status, error = ask_for(moult, 2, (LIMIT - less) // 4)
+        assert status == 413, (less, error)

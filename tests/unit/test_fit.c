@@ -111,6 +111,57 @@ static void test_places_are_used_well(void **state)
 	assert_true(refuses(&fit, 1, 500, 0, NOW + 200));
 }
 
+static void note(struct fit *fit, int64_t rows, int64_t width, uint64_t now_ns)
+{
+	struct engine_tensor inputs[2];
+
+	make(inputs, rows, width);
+	fit_note(fit, inputs, now_ns);
+}
+
+/* One request with the wrong values must not cost others of its size a minute. */
+static void test_what_has_fitted_is_not_too_large(void **state)
+{
+	struct fit fit;
+
+	(void)state;
+	fit_init(&fit, 2);
+	note(&fit, 8, 100, NOW);
+	learn(&fit, 8, 100, NOW + 1);
+	learn(&fit, 1, 50, NOW + 1);
+	assert_false(refuses(&fit, 8, 100, 0, NOW + 2));
+	assert_false(refuses(&fit, 9, 100, 0, NOW + 2));
+	learn(&fit, 9, 100, NOW + 3);
+	assert_true(refuses(&fit, 9, 100, 0, NOW + 4));
+	assert_false(refuses(&fit, 8, 100, 0, NOW + 4));
+	/* What fitted long ago may not fit any more, whatever smaller ones do. */
+	note(&fit, 1, 100, NOW + 5);
+	learn(&fit, 8, 100, NOW + FIT_GOOD_NS);
+	assert_true(refuses(&fit, 8, 100, 0, NOW + FIT_GOOD_NS));
+}
+
+static void test_places_of_what_fitted(void **state)
+{
+	struct fit fit;
+
+	(void)state;
+	fit_init(&fit, 2);
+	/* Each is no smaller than the one before: one place. */
+	for (int64_t rows = 1; rows <= 100; rows++)
+		note(&fit, rows, 100, NOW + (uint64_t)rows);
+	for (int64_t i = 1; i < FIT_GOOD_MAX; i++)
+		note(&fit, 100 + i, 100 - i, NOW + 200 + (uint64_t)i);
+	learn(&fit, 100, 100, NOW + 300);
+	assert_false(refuses(&fit, 100, 100, 0, NOW + 300));
+	/* One that is seen again is young again; of one too many the oldest goes. */
+	note(&fit, 100, 100, NOW + 400);
+	note(&fit, 1, 500, NOW + 500);
+	learn(&fit, 100, 100, NOW + 600);
+	assert_false(refuses(&fit, 100, 100, 0, NOW + 600));
+	learn(&fit, 101, 99, NOW + 600);
+	assert_true(refuses(&fit, 101, 99, 0, NOW + 600));
+}
+
 static void test_the_sentence_has_numbers(void **state)
 {
 	const struct engine_use unknown = { 0 };
@@ -135,6 +186,8 @@ int main(void)
 		cmocka_unit_test(test_ranks_differ),
 		cmocka_unit_test(test_it_is_tried_again),
 		cmocka_unit_test(test_places_are_used_well),
+		cmocka_unit_test(test_what_has_fitted_is_not_too_large),
+		cmocka_unit_test(test_places_of_what_fitted),
 		cmocka_unit_test(test_the_sentence_has_numbers),
 	};
 
