@@ -193,8 +193,10 @@ static const struct config_key model_keys[] = {
 		.unit = "runs",
 		.help = "Inferences that must succeed before a generation may serve.\n"
 			"A loader in the place of one that served and died, for which "
-			"clients wait, is asked for one; for none where somebody's "
-			"kill -9 ended that, which says nothing against the model.",
+			"clients wait, is asked for one; for none where a signal from "
+			"outside ended that (SIGKILL, SIGTERM, SIGINT or SIGHUP), which "
+			"says nothing against the model, and neither moult-loader nor "
+			"the engine was replaced meanwhile.",
 	},
 	{
 		.name = "warmup_request",

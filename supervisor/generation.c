@@ -645,6 +645,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->inputs = inputs_ref(start->inputs);
 	generation->copy = store_copy_ref(start->copy);
 	generation->is_lean = start->manner.is_lean;
+	programs_look(&generation->programs, start->inputs->config, section->engine);
 	generation->prefill_bytes = start->manner.prefill_bytes;
 	generation->gpu_weights_bytes = start->gpu_weights_bytes;
 	generation->child_listener = (struct child_listener){

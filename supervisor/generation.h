@@ -23,6 +23,7 @@
 #include "supervisor/generation_reclaim.h"
 #include "supervisor/inputs.h"
 #include "supervisor/lane.h"
+#include "supervisor/programs.h"
 #include "supervisor/store.h"
 
 enum generation_state {
@@ -152,7 +153,8 @@ struct generation {
 	uint64_t gpu_weights_bytes;
 	struct generation_reclaim reclaim;
 	uint64_t reclaim_timeout_ns;
-	pid_t pid; /* kept after death, for records */
+	struct programs programs; /* that its loader was started from */
+	pid_t pid;                /* kept after death, for records */
 	int exit_status;
 	uint64_t n_answered; /* leases that ended, a hint of use */
 	uint64_t oom_kills;  /* the kernel's count when it was spawned */

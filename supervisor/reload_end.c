@@ -120,6 +120,16 @@ enum restart_death reload_judge(const struct generation *dead)
 	               : RESTART_USELESS;
 }
 
+/* Somebody ended it, and what follows runs the same programs. */
+static bool reload_is_beyond_doubt(const struct generation *dead)
+{
+	const struct inputs *inputs = dead->inputs;
+	struct programs programs;
+
+	programs_look(&programs, inputs->config, inputs->section->engine);
+	return model_was_killed(dead) && !programs_replaced(&dead->programs, &programs);
+}
+
 static void reload_on_crash(struct model *model, struct generation *dead)
 {
 	if (replicas_take_over(model)) {
@@ -127,7 +137,7 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 		return;
 	}
 	model->active = NULL;
-	model->was_killed = model_was_killed(dead);
+	model->was_killed = reload_is_beyond_doubt(dead);
 	replicas_retire(model);
 	model->inactive_since_ns = clock_now_ns();
 	model->context.listener->on_ready(model->context.listener->context, model);

@@ -13,8 +13,8 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/proto.h"
-#include "supervisor/inputs.h"
 #include "supervisor/memory.h"
+#include "supervisor/programs.h"
 #include "supervisor/restart.h"
 
 /* After one was taken: what happened needs the processors first. */
@@ -48,9 +48,8 @@ struct spare {
 	/* NONE: the next try; STARTING: the end of patience. */
 	ev_timer timer;
 	struct device_use use;
-	uint64_t claim_bytes;    /* that the last one needed */
-	struct stat loader_file; /* what it was started from */
-	struct stat engine_file;
+	uint64_t claim_bytes;     /* that the last one needed */
+	struct programs programs; /* what it was started from */
 	struct restart deaths;
 	struct spare_counts counts;
 	struct err last_error; /* of one that was lost; "" once one was taken */
@@ -190,22 +189,6 @@ static void spare_fail(struct spare *spare, const char *why)
 
 /* Age */
 
-static void spare_look_at_files(const struct spare *spare, struct stat *ret_loader,
-                                struct stat *ret_engine)
-{
-	const struct config *config = spare->spares->config;
-	FREE char *path = NULL;
-
-	*ret_loader = *ret_engine = (struct stat){ 0 };
-	(void)stat(config->loader, ret_loader);
-	if (asprintf(&path, "%s/" PROTO_ENGINE_PREFIX "%s" PROTO_ENGINE_SUFFIX,
-	             config->engine_dir, spare->engine) < 0) {
-		path = NULL;
-		return;
-	}
-	(void)stat(path, ret_engine);
-}
-
 /* @line of /proc/PID/maps is of code in a file that is gone from disk. What never was on
  * disk says the same of itself: engines compile into such memory. */
 static bool spare_is_gone(const char *line)
@@ -242,16 +225,12 @@ static bool spare_has_old_code(const struct spare *spare)
 /* True: what it was started from is not what would be started now, and it is ended. */
 static bool spare_end_if_old(struct spare *spare)
 {
-	struct stat loader_file;
-	struct stat engine_file;
-	const char *why = NULL;
+	struct programs programs;
+	const char *why;
 
-	spare_look_at_files(spare, &loader_file, &engine_file);
-	if (!inputs_is_same_file(&spare->loader_file, &loader_file))
-		why = "moult-loader was replaced";
-	else if (!inputs_is_same_file(&spare->engine_file, &engine_file))
-		why = "the engine was replaced";
-	else if (spare_has_old_code(spare))
+	programs_look(&programs, spare->spares->config, spare->engine);
+	why = programs_replaced(&spare->programs, &programs);
+	if (!why && spare_has_old_code(spare))
 		why = "a library was replaced";
 	if (why)
 		spare_end(spare, why, SPARE_LEISURE_S);
@@ -388,7 +367,7 @@ static void spare_start(struct spare *spare)
 		spare_set_timer(spare, SPARE_NO_ROOM_S);
 		return;
 	}
-	spare_look_at_files(spare, &spare->loader_file, &spare->engine_file);
+	programs_look(&spare->programs, spare->spares->config, spare->engine);
 	spare->use.pid = 0;
 	r = spare_spawn(spare, &err);
 	if (r < 0) {

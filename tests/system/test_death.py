@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -42,6 +43,21 @@ def test_a_kill_leaves_no_doubt_to_warm_up_for(start):
         line = re.findall(rf"gen={generation + 1} .*from=warming .*took_ms=(\S+)",
                           moult.log_text())
         assert len(line) == 1 and float(line[0]) // run_ms == runs, (blow, line)
+
+
+def test_a_kill_under_another_engine_leaves_some(start, tmp_path):
+    """An upgrade has put another file in its place: nothing has shown that it computes."""
+    run_ms = 1500
+    engine = tmp_path / "moult-engine-identity.so"
+    shutil.copy(BUILD / engine.name, engine)
+    moult = start(echo_section(warmup_runs=2, **{"option.delay_us": run_ms * 1000}),
+                  supervisor=f"engine_dir = {tmp_path}\n")
+    shutil.copy(engine, tmp_path / "new")
+    os.rename(tmp_path / "new", engine)
+    os.kill(moult.status("echo")["pid"], signal.SIGKILL)
+    assert moult.infer("echo", echo_body([1, 2, 3, 4]))[0] == 200
+    line = re.findall(r"gen=2 .*from=warming .*took_ms=(\S+)", moult.log_text())
+    assert len(line) == 1 and float(line[0]) // run_ms == 1, line
 
 
 def test_a_kill_of_long_ago_is_no_reason(start, tmp_path):
