@@ -498,6 +498,12 @@ static int parse(struct parser *parser)
 	if (parser->kind == CONFIG_FILE_MODEL && parser->n_models == 0)
 		return fail(parser, parser->line, -EINVAL,
 		            "the file holds no model: begin it with [model NAME]");
+	/* Whoever writes it anew has only got so far: what serves is not to end by that. */
+	if (parser->kind != CONFIG_FILE_MODEL && parser->line == 1 &&
+	    ftell(parser->stream) == 0)
+		return fail(parser, parser->line, -EINVAL,
+		            "the file is empty: begin it with [supervisor] or "
+		            "[model NAME]");
 	return 0;
 }
 

@@ -52,6 +52,22 @@ def test_configuration_checker(tmp_path, text, says):
     assert "bad.conf" in result.stderr and says in result.stderr, result.stderr
 
 
+def test_a_configuration_that_is_being_written(start):
+    """Truncated, and not filled again yet: what serves is not to end by that."""
+    moult = start(GOOD)
+    text = moult.config.read_text()
+    load = Load(moult.port)
+    load.wait_more()
+    moult.config.write_text("")
+    wait_for("the refusal", lambda: "the file is empty" in (
+        moult.status()["supervisor"]["config_error"] or ""))
+    load.wait_more()
+    moult.config.write_text(text)
+    wait_for("the end of it", lambda: not moult.status()["supervisor"]["config_error"])
+    load.stop_and_check()
+    assert moult.status("echo")["generation"] == 1
+
+
 def test_configurations_under_load(start):
     moult = start(GOOD)
     pid = moult.status("echo")["pid"]

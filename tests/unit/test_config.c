@@ -45,6 +45,7 @@ static const struct {
 	{ "word without sign", "[supervisor]\nlisten\n", "moult.conf:2: is neither" },
 	{ "open bracket", "[supervisor\n", ":1: [supervisor: must end with ]" },
 	{ "text after bracket", "[supervisor] x = 1\n", "nothing after it" },
+	{ "empty file", "", ":1: the file is empty" },
 	{ "empty section", "[]\n", "[]: is no section" },
 	{ "unknown section", "\n[foo]\n", ":2: [foo]: is no section: allowed are [sup" },
 	{ "unknown empty section", MODEL "[foo]\n", ":5: [foo]: is no section" },
