@@ -13,7 +13,7 @@ import pytest
 from harness import (BUILD, Flood, Load, children, echo_body, echo_section, is_alive,
                      wait_for)
 
-KILLS = 20
+KILLS = 10
 
 
 def test_killed_loader_costs_a_replay(start):
@@ -34,7 +34,7 @@ def test_killed_loader_costs_a_replay(start):
 
 def test_a_kill_leaves_no_doubt_to_warm_up_for(start):
     """What nobody's fault ended answers at once; after a fault one run comes first."""
-    run_ms = 2000
+    run_ms = 1000
     moult = start(echo_section(warmup_runs=2, **{"option.delay_us": run_ms * 1000}))
     for blow, runs in (signal.SIGKILL, 0), (signal.SIGSEGV, 1), (signal.SIGKILL, 0):
         generation = moult.status("echo")["generation"]
@@ -47,7 +47,7 @@ def test_a_kill_leaves_no_doubt_to_warm_up_for(start):
 
 def test_a_kill_under_another_engine_leaves_some(start, tmp_path):
     """An upgrade has put another file in its place: nothing has shown that it computes."""
-    run_ms = 1500
+    run_ms = 1000
     engine = tmp_path / "moult-engine-identity.so"
     shutil.copy(BUILD / engine.name, engine)
     moult = start(echo_section(warmup_runs=2, **{"option.delay_us": run_ms * 1000}),
@@ -62,7 +62,7 @@ def test_a_kill_under_another_engine_leaves_some(start, tmp_path):
 
 def test_a_kill_of_long_ago_is_no_reason(start, tmp_path):
     """Another one has served since: what follows that has one run, as ever."""
-    run_ms = 1500
+    run_ms = 1000
     keys = {"warmup_runs": 2, "option.delay_us": run_ms * 1000, "watch_window": "0s",
             "secrets": tmp_path / "secrets"}
     (tmp_path / "secrets").mkdir()

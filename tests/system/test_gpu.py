@@ -22,7 +22,7 @@ WEIGHTS = 64  # MiB, of engine fakegpu
 DRIVER = 256  # MiB that the fake's driver holds of a card
 UUIDS = [f"GPU-00000000-0000-4000-8000-00000000000{i}" for i in range(2)]
 MACHINES = itertools.count()
-RELOADS = int(os.environ.get("MOULT_GPU_RELOADS", "100"))
+RELOADS = int(os.environ.get("MOULT_GPU_RELOADS", "40"))
 
 
 class Card:

@@ -62,8 +62,8 @@ def candidate(bench):
 def test_what_fits_comes_first(start, tmp_path, wide, room, most, ahead):  # noqa: F811
     bench = Bench(start, tmp_path, wide, room_for(room))
     load, sampler = Load(bench.moult.port), Sampler(bench)
-    for i in range(2):
-        receipt = bench.replace(("two", "one")[i])
+    for i, model in enumerate(("two", "one") if ahead else ("two",)):
+        receipt = bench.replace(model)
         assert receipt["outcome"] == "ok" and receipt["strategy"] == "staged", receipt
         assert receipt["gpu"]["decision"]["prefill_bytes"] == most * MIB, receipt
         assert prefilled(receipt) == ahead, receipt
@@ -91,7 +91,8 @@ def test_the_pause_copies_the_rest(start, tmp_path, wide, room, pieces):  # noqa
     bench.card.faults("slow-copy 200")
     receipt = bench.replace("two")
     commit = receipt["phases_ms"]["commit"]
-    assert pieces * 200 <= commit < pieces * 200 + 1000, receipt
+    assert pieces * 200 <= commit, receipt
+    assert not room or commit < COPY // 8 * 200, receipt
     load.stop_and_check()
     bench.card.faults()
     print(f"{room} MiB of room: {pieces} pieces in the pause, which was "
@@ -159,8 +160,8 @@ def test_other_sizes(start, tmp_path, wide, fault):  # noqa: F811
     if fault != "none":
         bench.card.faults(fault)
     load, sampler = Load(bench.moult.port), Sampler(bench)
-    for model, mib in (("large", COPY + 32), ("small", COPY - 32), ("large", COPY + 32),
-                       ("one", COPY)):
+    sizes = [("large", COPY + 32), ("small", COPY - 32), ("large", COPY + 32), ("one", COPY)]
+    for model, mib in sizes if fault == "none" else sizes[:2]:
         receipt = bench.replace(model)
         assert receipt["outcome"] == "ok", receipt
         reclaim = receipt["gpu"]["reclaim"]
@@ -171,7 +172,7 @@ def test_other_sizes(start, tmp_path, wide, fault):  # noqa: F811
         if receipt["strategy"] == "staged":
             assert prefilled(receipt) > 0, receipt
     # The sizes that were measured meanwhile are those of a loader alone.
-    assert receipt["gpu"]["decision"]["need_bytes"] < (COPY + CONTEXT + 4) * MIB, receipt
+    assert receipt["gpu"]["decision"]["need_bytes"] < (mib + CONTEXT + 4) * MIB, receipt
     slack = 100 * (fault == "slow 100")
     assert sampler.stop()[1] <= ONE + 32 + CONTEXT + 40 + slack
     load.stop_and_check()

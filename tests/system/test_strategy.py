@@ -231,7 +231,7 @@ def test_crash_storm_in_a_one_copy_budget(start, tmp_path):
     moult = begin(start, tmp_path, device(COPY * 13 // 10 // MIB))
     load = Load(moult.port)
     sampler = Sampler(moult.pid)
-    for i in range(40):
+    for i in range(20):
         moult.write_secret(tmp_path / "secrets", "token", f"storm-{i}")
         deadline = time.monotonic() + (i % 10) * 0.008
         while time.monotonic() < deadline:
