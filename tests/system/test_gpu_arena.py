@@ -140,7 +140,7 @@ class Sampler:
 
     def __init__(self, bench):
         self.bench, self.seen, self.is_over = bench, set(), threading.Event()
-        self.thread = threading.Thread(target=self.run)
+        self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):

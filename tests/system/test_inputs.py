@@ -208,13 +208,24 @@ def test_crashes_while_a_volume_is_swapped_without_rest(start, tmp_path):
             i += 1
             moult.swap_secrets(secrets, {"token": str(i), "more": str(i)})
 
+    def strike():
+        """The pid of a loader that served, and was not on its way out by itself."""
+        pid = moult.status("echo")["pid"]
+        try:
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+            return pid
+        except ProcessLookupError:
+            return 0
+
     thread = threading.Thread(target=swap)
     thread.start()
-    for _ in range(5):
-        pid = wait_for("a loader", lambda: moult.status("echo")["pid"])
-        os.kill(pid, signal.SIGKILL)
-        wait_for("another one", lambda: moult.status("echo")["pid"] not in (0, pid), 30)
-    is_over.set()
-    thread.join()
+    try:
+        for _ in range(5):
+            pid = wait_for("a loader", strike)
+            wait_for("another one", lambda: moult.status("echo")["pid"] not in (0, pid), 30)
+    finally:
+        is_over.set()
+        thread.join()
     load.wait_more()
     load.stop_and_check()

@@ -33,8 +33,8 @@ class Clients:
 
     def __init__(self, moult, bodies, headers=None):
         self.answers = [None] * len(bodies)
-        self.threads = [threading.Thread(target=self.run, args=(moult, i, body, headers))
-                        for i, body in enumerate(bodies)]
+        self.threads = [threading.Thread(target=self.run, args=(moult, i, body, headers),
+                                         daemon=True) for i, body in enumerate(bodies)]
         for thread in self.threads:
             thread.start()
 
