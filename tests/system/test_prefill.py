@@ -56,13 +56,12 @@ def candidate(bench):
 @pytest.mark.parametrize("room, most, ahead", [
     (41, 41, LAST),                     # a card of one and a half copies
     (61, 61, LAST + CHUNK),
-    (COPY * 5 // 100, 0, 0),            # of one copy and a twentieth
     (CHUNK - 1, 0, 0),                  # not worth it
 ])
 def test_what_fits_comes_first(start, tmp_path, wide, room, most, ahead):  # noqa: F811
     bench = Bench(start, tmp_path, wide, room_for(room))
     load, sampler = Load(bench.moult.port), Sampler(bench)
-    for i, model in enumerate(("two", "one") if ahead else ("two",)):
+    for i, model in enumerate(("two", "one") if ahead > LAST else ("two",)):
         receipt = bench.replace(model)
         assert receipt["outcome"] == "ok" and receipt["strategy"] == "staged", receipt
         assert receipt["gpu"]["decision"]["prefill_bytes"] == most * MIB, receipt
