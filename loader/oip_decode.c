@@ -162,7 +162,8 @@ static int oip_read_input(struct oip_decoding *decoding, const json_t *json)
 	return r ? r : oip_tensor_read(decoding, i, json, parameters);
 }
 
-static int oip_read_inputs(struct oip_decoding *decoding, const json_t *inputs)
+static int oip_read_inputs(struct oip_decoding *decoding, const json_t *inputs,
+                           const struct oip_cuts *cuts)
 {
 	const json_t *input;
 	size_t i;
@@ -172,6 +173,7 @@ static int oip_read_inputs(struct oip_decoding *decoding, const json_t *inputs)
 		return err_set(decoding->err, 400, "the request needs a list of inputs");
 	json_array_foreach(inputs, i, input)
 	{
+		decoding->cut = oip_cut_of(cuts, i);
 		r = oip_read_input(decoding, input);
 		if (r)
 			return r;
@@ -283,7 +285,8 @@ static int oip_read_numbers(struct oip_decoding *decoding, const json_t *paramet
 	return 0;
 }
 
-static int oip_read_json(struct oip_decoding *decoding, const json_t *json)
+static int oip_read_json(struct oip_decoding *decoding, const json_t *json,
+                         const struct oip_cuts *cuts)
 {
 	const json_t *parameters;
 	int r;
@@ -301,7 +304,7 @@ static int oip_read_json(struct oip_decoding *decoding, const json_t *json)
 	if (r == 0)
 		r = oip_read_outputs(decoding, oip_json_get(json, "outputs"));
 	if (r == 0)
-		r = oip_read_inputs(decoding, oip_json_get(json, "inputs"));
+		r = oip_read_inputs(decoding, oip_json_get(json, "inputs"), cuts);
 	return r;
 }
 
@@ -321,17 +324,55 @@ static int oip_read_raw(struct oip_decoding *decoding)
 	return r ? r : oip_tensor_read_raw(decoding);
 }
 
+static void oip_forget(struct oip_request *request)
+{
+	request->header.used_bytes = 0;
+	request->n_sequence = 0;
+	request->n_wanted = 0;
+	request->timeout_ns = 0;
+	request->id[0] = '\0';
+}
+
+/* With the lists of numbers left in their text. OIP_TENSOR_E_CUT: that was no use. */
+static int oip_parse_cut(struct oip_decoding *decoding, const char *text, size_t bytes)
+{
+	struct oip_decoding before = *decoding;
+	struct oip_cuts cuts;
+	json_t *json;
+	int r = OIP_TENSOR_E_CUT;
+
+	oip_cut(&cuts, text, bytes);
+	if (cuts.n_cuts == 0 || !oip_json_is_small(oip_cut_rest(&cuts, bytes),
+	                                           decoding->model->max_body_bytes))
+		return r;
+	json = oip_cut_parse(&cuts, text, bytes);
+	if (json)
+		r = oip_read_json(decoding, json, &cuts);
+	json_decref(json);
+	if (r == OIP_TENSOR_E_CUT) {
+		oip_forget(decoding->request);
+		*decoding = before;
+		oip_tensor_init(decoding);
+	}
+	return r;
+}
+
+/* What cannot be taken is left to the tree: it tells what is wrong, and where. */
 static int oip_parse(struct oip_decoding *decoding, const unsigned char *text,
                      size_t bytes)
 {
+	const struct oip_cuts none = { .n_cuts = 0 };
 	json_t *json;
 	int r;
 
+	r = oip_parse_cut(decoding, (const char *)text, bytes);
+	if (r != OIP_TENSOR_E_CUT)
+		return r;
 	r = oip_json_parse(text, bytes, decoding->model->max_body_bytes, &json,
 	                   decoding->err);
 	if (r)
 		return r;
-	r = oip_read_json(decoding, json);
+	r = oip_read_json(decoding, json, &none);
 	json_decref(json);
 	return r;
 }
@@ -370,15 +411,6 @@ static void oip_keep_header(struct oip_request *request, const unsigned char *js
 		return;
 	memcpy(request->header.data, json, bytes);
 	request->header.used_bytes = bytes;
-}
-
-static void oip_forget(struct oip_request *request)
-{
-	request->header.used_bytes = 0;
-	request->n_sequence = 0;
-	request->n_wanted = 0;
-	request->timeout_ns = 0;
-	request->id[0] = '\0';
 }
 
 static int oip_read_body(struct oip_decoding *decoding, const struct oip_head *head,

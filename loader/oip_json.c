@@ -26,25 +26,34 @@ static size_t oip_json_parsed_bytes(const unsigned char *text, size_t bytes)
 	return cost;
 }
 
-int oip_json_parse(const unsigned char *text, size_t bytes, size_t max_body_bytes,
-                   json_t **ret_json, struct err *err)
+static size_t oip_json_max_bytes(size_t max_body_bytes)
 {
 	size_t max_bytes;
-	json_error_t error;
 
 	if (__builtin_mul_overflow(max_body_bytes, OIP_JSON_FACTOR, &max_bytes))
 		max_bytes = SIZE_MAX;
-	if (max_bytes < OIP_JSON_MIN)
-		max_bytes = OIP_JSON_MIN;
+	return max_bytes < OIP_JSON_MIN ? OIP_JSON_MIN : max_bytes;
+}
+
+bool oip_json_is_small(size_t bytes, size_t max_body_bytes)
+{
+	return bytes <= oip_json_max_bytes(max_body_bytes) / UINT8_MAX;
+}
+
+int oip_json_parse(const unsigned char *text, size_t bytes, size_t max_body_bytes,
+                   json_t **ret_json, struct err *err)
+{
+	const size_t max_bytes = oip_json_max_bytes(max_body_bytes);
+	json_error_t error;
+
 	/* Most bodies are too small to be worth counting. */
-	if (bytes > max_bytes / UINT8_MAX &&
+	if (!oip_json_is_small(bytes, max_body_bytes) &&
 	    oip_json_parsed_bytes(text, bytes) > max_bytes)
 		return err_set(err, 413,
 		               "the JSON would take more than %zu bytes of memory to "
 		               "read, %d times max_body: send the tensors as binary data",
 		               max_bytes, OIP_JSON_FACTOR);
-	*ret_json = json_loadb((const char *)text, bytes,
-	                       JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+	*ret_json = json_loadb((const char *)text, bytes, OIP_JSON_FLAGS, &error);
 	if (*ret_json)
 		return 0;
 	return err_set(err, 400, "the request is no JSON: %s, at byte %d%s", error.text,

@@ -4,9 +4,15 @@
 /* The JSON of a request: parsed under a bound, and read as lenient as the protocol is. */
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "shared/err.h"
+
+#define OIP_JSON_FLAGS (JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL)
+
+/* JSON of that many bytes takes little memory whatever is in it. */
+bool oip_json_is_small(size_t bytes, size_t max_body_bytes);
 
 /* Parses @text into *ret_json, which the caller owns. 0; 400 with what is wrong and where;
  * 413 when it would take far more memory than @max_body_bytes. */

@@ -4,14 +4,18 @@
 #include <errno.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+
+/* "-9223372036854775808", "-1.79769e+308" */
+#define OIP_NUMBER_TEXT_MAX 24
 
 struct oip_range {
 	json_int_t min;
 	json_int_t max;
 };
 
-/* UINT64 ends where the JSON library's integers do. */
+/* UINT64 ends where the JSON library's integers do; oip_scan.h reads the others. */
 static const struct oip_range oip_ranges[TENSOR_DTYPE_COUNT] = {
 	[TENSOR_DTYPE_UINT8] = { 0, UINT8_MAX },
 	[TENSOR_DTYPE_UINT16] = { 0, UINT16_MAX },
@@ -23,19 +27,33 @@ static const struct oip_range oip_ranges[TENSOR_DTYPE_COUNT] = {
 	[TENSOR_DTYPE_INT64] = { INT64_MIN, INT64_MAX },
 };
 
+int oip_number_refuse(enum tensor_dtype dtype, const char *text, struct err *err)
+{
+	const struct oip_range *range = &oip_ranges[dtype];
+
+	if (range->max == 0)
+		return err_set(err, -EINVAL, "is %s, which %s does not hold", text,
+		               tensor_dtype_name(dtype));
+	return err_set(err, -EINVAL, "is %s; %s holds %lld to %llu", text,
+	               tensor_dtype_name(dtype), (long long)range->min,
+	               dtype == TENSOR_DTYPE_UINT64 ? UINT64_MAX
+	                                            : (unsigned long long)range->max);
+}
+
 static int oip_number_store_integer(enum tensor_dtype dtype, const json_t *value,
                                     void *to, struct err *err)
 {
 	const struct oip_range *range = &oip_ranges[dtype];
 	json_int_t number = json_integer_value(value);
+	char text[OIP_NUMBER_TEXT_MAX];
 
 	if (!json_is_integer(value))
 		return err_set(err, -EINVAL, "must be an integer%s",
 		               json_is_real(value) ? " without a point" : "");
-	if (number < range->min || number > range->max)
-		return err_set(err, -EINVAL, "is %lld; %s holds %lld to %lld",
-		               (long long)number, tensor_dtype_name(dtype),
-		               (long long)range->min, (long long)range->max);
+	if (number < range->min || number > range->max) {
+		(void)snprintf(text, sizeof(text), "%lld", (long long)number);
+		return oip_number_refuse(dtype, text, err);
+	}
 	/* Little-endian: the low bytes are the narrow number. */
 	memcpy(to, &number, tensor_dtype_bytes(dtype));
 	return 0;
@@ -46,6 +64,7 @@ static int oip_number_store_real(enum tensor_dtype dtype, const json_t *value, v
 {
 	double real = json_number_value(value);
 	float single = (float)real;
+	char text[OIP_NUMBER_TEXT_MAX];
 
 	if (!json_is_number(value))
 		return err_set(err, -EINVAL, "must be a number");
@@ -53,8 +72,10 @@ static int oip_number_store_real(enum tensor_dtype dtype, const json_t *value, v
 		memcpy(to, &real, sizeof(real));
 		return 0;
 	}
-	if (isinf(single))
-		return err_set(err, -EINVAL, "is %g, which FP32 does not hold", real);
+	if (isinf(single)) {
+		(void)snprintf(text, sizeof(text), "%g", real);
+		return oip_number_refuse(dtype, text, err);
+	}
 	memcpy(to, &single, sizeof(single));
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* One JSON value into one tensor element. */
+/* One JSON value of the tree into one tensor element. The tree's integers are int64. */
 
 #include <jansson.h>
 
@@ -12,3 +12,6 @@
  * the value, to be put behind the tensor's name. */
 int oip_number_store(enum tensor_dtype dtype, const json_t *value, void *to,
                      struct err *err);
+
+/* Says that @dtype does not hold the number, which is written as @text. Returns -EINVAL. */
+int oip_number_refuse(enum tensor_dtype dtype, const char *text, struct err *err);

@@ -10,6 +10,7 @@
 
 #include "loader/oip_json.h"
 #include "loader/oip_list.h"
+#include "loader/oip_scan.h"
 
 #define OIP_TENSOR_ALIGN     ((size_t)64)
 #define OIP_TENSOR_MIN_BYTES ((size_t)4096)
@@ -205,6 +206,30 @@ static int oip_tensor_take_json(struct oip_decoding *decoding, size_t i,
 	return 0;
 }
 
+/* From the text itself, without a tree. */
+static int oip_tensor_take_cut(struct oip_decoding *decoding, size_t i)
+{
+	struct engine_tensor *tensor = &decoding->request->inputs[i];
+	const struct tensor_spec *spec = &decoding->model->inputs[i];
+	const struct oip_cut *cut = decoding->cut;
+	struct err err = ERR_NULL;
+	int r;
+
+	if (spec->dtype == TENSOR_DTYPE_BYTES || spec->dtype == TENSOR_DTYPE_FP16 ||
+	    spec->dtype == TENSOR_DTYPE_BF16 ||
+	    !oip_scan_may_hold(&tensor->shape, cut->bytes))
+		return OIP_TENSOR_E_CUT;
+	(void)tensor_bytes(spec->dtype, &tensor->shape, &tensor->bytes);
+	r = oip_tensor_scratch(decoding, tensor->bytes, &decoding->offsets[i]);
+	if (r)
+		return r;
+	r = oip_scan(spec->dtype, &tensor->shape, cut->text, cut->bytes,
+	             decoding->request->scratch.data + decoding->offsets[i], &err);
+	if (r < 0)
+		return oip_tensor_refuse(decoding, spec, "%s", err.text);
+	return r ? OIP_TENSOR_E_CUT : 0;
+}
+
 static int oip_tensor_read_shape(struct oip_decoding *decoding,
                                  const struct tensor_spec *spec, const json_t *json,
                                  struct tensor_shape *ret_shape)
@@ -262,9 +287,11 @@ static int oip_tensor_read_data(struct oip_decoding *decoding, size_t i,
 {
 	const struct tensor_spec *spec = &decoding->model->inputs[i];
 
-	if (size && data)
+	if (size && (data || decoding->cut))
 		return oip_tensor_refuse(decoding, spec,
 		                         "data and binary_data_size exclude one another");
+	if (decoding->cut)
+		return oip_tensor_take_cut(decoding, i);
 	if (data)
 		return oip_tensor_take_json(decoding, i, data);
 	if (!size)

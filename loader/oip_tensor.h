@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "loader/oip.h"
+#include "loader/oip_cut.h"
 
 /* One decode in the making. */
 struct oip_decoding {
@@ -26,11 +27,16 @@ struct oip_decoding {
 	/* Into scratch, which may move until oip_tensor_settle(); or OIP_TENSOR_IN_BODY. */
 	size_t offsets[ENGINE_TENSORS_MAX];
 	bool is_given[ENGINE_TENSORS_MAX];
-	bool binary_output; /* the request's default */
+	const struct oip_cut *cut; /* data of the input that is being read; or NULL */
+	bool binary_output;        /* the request's default */
 	struct err *err;
 };
 
 #define OIP_TENSOR_IN_BODY SIZE_MAX
+
+/* What was cut out of the JSON is of no use: the whole of it has to be parsed. No status of
+ * HTTP's. */
+#define OIP_TENSOR_E_CUT 1
 
 void oip_tensor_init(struct oip_decoding *decoding);
 /* Input @i, which @json with these @parameters (NULL: none) describes. */

@@ -256,144 +256,6 @@ static void test_id(void **state)
 	call_fini(&call);
 }
 
-/* Elements */
-
-/* The second of two elements as JSON, and its bytes in the tensor. */
-static const struct {
-	enum tensor_dtype dtype;
-	const char *json;
-	const char *data;
-	size_t bytes;
-} elements[] = {
-	{ TENSOR_DTYPE_BOOL, "true", DATA("\1") },
-	{ TENSOR_DTYPE_BOOL, "false", DATA("\0") },
-	{ TENSOR_DTYPE_BOOL, "1", DATA("\1") },
-	{ TENSOR_DTYPE_BOOL, "0", DATA("\0") },
-	{ TENSOR_DTYPE_UINT8, "255", DATA("\xff") },
-	{ TENSOR_DTYPE_UINT8, "0", DATA("\0") },
-	{ TENSOR_DTYPE_UINT16, "65535", DATA("\xff\xff") },
-	{ TENSOR_DTYPE_UINT32, "4294967295", DATA("\xff\xff\xff\xff") },
-	{ TENSOR_DTYPE_UINT64, "9223372036854775807",
-	  DATA("\xff\xff\xff\xff\xff\xff\xff\x7f") },
-	{ TENSOR_DTYPE_INT8, "-128", DATA("\x80") },
-	{ TENSOR_DTYPE_INT8, "127", DATA("\x7f") },
-	{ TENSOR_DTYPE_INT16, "-32768", DATA("\0\x80") },
-	{ TENSOR_DTYPE_INT16, "32767", DATA("\xff\x7f") },
-	{ TENSOR_DTYPE_INT32, "-2147483648", DATA("\0\0\0\x80") },
-	{ TENSOR_DTYPE_INT32, "2147483647", DATA("\xff\xff\xff\x7f") },
-	{ TENSOR_DTYPE_INT64, "-9223372036854775808", DATA("\0\0\0\0\0\0\0\x80") },
-	{ TENSOR_DTYPE_INT64, "9223372036854775807",
-	  DATA("\xff\xff\xff\xff\xff\xff\xff\x7f") },
-	{ TENSOR_DTYPE_FP32, "3.4028235e38", DATA("\xff\xff\x7f\x7f") },
-	{ TENSOR_DTYPE_FP32, "-3.4028235e38", DATA("\xff\xff\x7f\xff") },
-	{ TENSOR_DTYPE_FP32, "1.4e-45", DATA("\1\0\0\0") },
-	{ TENSOR_DTYPE_FP32, "1e-60", DATA("\0\0\0\0") },
-	{ TENSOR_DTYPE_FP32, "-0.0", DATA("\0\0\0\x80") },
-	{ TENSOR_DTYPE_FP32, "16777217", DATA("\0\0\x80\x4b") },
-	{ TENSOR_DTYPE_FP64, "1.7976931348623157e308",
-	  DATA("\xff\xff\xff\xff\xff\xff\xef\x7f") },
-	{ TENSOR_DTYPE_FP64, "5e-324", DATA("\1\0\0\0\0\0\0\0") },
-	{ TENSOR_DTYPE_FP64, "3", DATA("\0\0\0\0\0\0\x08\x40") },
-	{ TENSOR_DTYPE_BYTES, "\"\"", DATA("\0\0\0\0") },
-	{ TENSOR_DTYPE_BYTES, "\"a\\u0000b\"", DATA("\3\0\0\0a\0b") },
-};
-
-static const struct {
-	enum tensor_dtype dtype;
-	const char *json;
-	const char *says;
-} bad_elements[] = {
-	{ TENSOR_DTYPE_BOOL, "2", "element 1: must be true or false" },
-	{ TENSOR_DTYPE_BOOL, "-1", "element 1: must be true or false" },
-	{ TENSOR_DTYPE_BOOL, "1.0", "element 1: must be true or false" },
-	{ TENSOR_DTYPE_BOOL, "\"true\"", "element 1: must be true or false" },
-	{ TENSOR_DTYPE_BOOL, "null", "element 1: must be true or false" },
-	{ TENSOR_DTYPE_UINT8, "256", "'v': element 1: is 256; UINT8 holds 0 to 255" },
-	{ TENSOR_DTYPE_UINT8, "-1", "element 1: is -1; UINT8 holds 0 to 255" },
-	{ TENSOR_DTYPE_UINT8, "1.0", "element 1: must be an integer without a point" },
-	{ TENSOR_DTYPE_UINT8, "true", "element 1: must be an integer" },
-	{ TENSOR_DTYPE_UINT16, "65536", "is 65536; UINT16 holds 0 to 65535" },
-	{ TENSOR_DTYPE_UINT16, "-1", "is -1; UINT16" },
-	{ TENSOR_DTYPE_UINT32, "4294967296", "UINT32 holds 0 to 4294967295" },
-	{ TENSOR_DTYPE_UINT32, "-1", "is -1; UINT32" },
-	{ TENSOR_DTYPE_UINT64, "9223372036854775808",
-	  "integers end at 9223372036854775807: send larger ones as binary data" },
-	{ TENSOR_DTYPE_UINT64, "18446744073709551615",
-	  "send larger ones as binary data" },
-	{ TENSOR_DTYPE_UINT64, "-1", "is -1; UINT64" },
-	{ TENSOR_DTYPE_INT8, "128", "is 128; INT8 holds -128 to 127" },
-	{ TENSOR_DTYPE_INT8, "-129", "is -129; INT8 holds -128 to 127" },
-	{ TENSOR_DTYPE_INT16, "32768", "is 32768; INT16" },
-	{ TENSOR_DTYPE_INT16, "-32769", "is -32769; INT16" },
-	{ TENSOR_DTYPE_INT32, "2147483648", "is 2147483648; INT32" },
-	{ TENSOR_DTYPE_INT32, "-2147483649", "is -2147483649; INT32" },
-	{ TENSOR_DTYPE_INT64, "9223372036854775808", "integers end at" },
-	{ TENSOR_DTYPE_INT64, "-9223372036854775809", "too big negative integer" },
-	{ TENSOR_DTYPE_INT64, "1e3", "element 1: must be an integer without a point" },
-	{ TENSOR_DTYPE_INT64, "\"1\"", "element 1: must be an integer" },
-	{ TENSOR_DTYPE_FP16, "1", "FP16 has no form in JSON: send binary data" },
-	{ TENSOR_DTYPE_BF16, "1", "BF16 has no form in JSON: send binary data" },
-	{ TENSOR_DTYPE_FP32, "3.5e38", "is 3.5e+38, which FP32 does not hold" },
-	{ TENSOR_DTYPE_FP32, "-3.5e38", "is -3.5e+38, which FP32 does not hold" },
-	{ TENSOR_DTYPE_FP32, "\"1\"", "element 1: must be a number" },
-	{ TENSOR_DTYPE_FP32, "true", "element 1: must be a number" },
-	{ TENSOR_DTYPE_FP32, "{}", "element 1: must be a number" },
-	{ TENSOR_DTYPE_FP64, "1e309", "real number overflow" },
-	{ TENSOR_DTYPE_FP64, "null", "element 1: must be a number" },
-	{ TENSOR_DTYPE_BYTES, "1", "element 1: must be a string" },
-	{ TENSOR_DTYPE_BYTES, "null", "element 1: must be a string" },
-	{ TENSOR_DTYPE_BYTES, "[\"a\"]", "element 1: must be a string" },
-};
-
-static int decode_element(struct call *call, enum tensor_dtype dtype, const char *json)
-{
-	const char *first = dtype == TENSOR_DTYPE_BYTES ? "\"\"" : "0";
-	struct tensor_spec spec;
-	struct oip_model model = model_of(dtype, &spec);
-	char body[256];
-	struct message message = { .json = body };
-
-	message.json_bytes = (size_t)snprintf(
-		body, sizeof(body),
-		"{\"parameters\":{\"binary_data_output\":true},\"inputs\":[{\"name\":"
-		"\"v\",\"datatype\":\"%s\",\"shape\":[2],\"data\":[%s,%s]}]}",
-		tensor_dtype_name(dtype), first, json);
-	return call_decode(call, &model, &message);
-}
-
-static void test_elements(void **state)
-{
-	struct call call;
-
-	(void)state;
-	call_init(&call);
-	for (size_t i = 0; i < COUNT(elements); i++) {
-		enum tensor_dtype dtype = elements[i].dtype;
-		size_t first_bytes = dtype == TENSOR_DTYPE_BYTES
-		                             ? sizeof(uint32_t)
-		                             : tensor_dtype_bytes(dtype);
-		const struct engine_tensor *tensor = &call.request.inputs[0];
-
-		if (decode_element(&call, dtype, elements[i].json) != 0)
-			fail_msg("%s: '%s'", elements[i].json, call.err.text);
-		assert_int_equal(tensor->bytes, first_bytes + elements[i].bytes);
-		if (memcmp((const char *)tensor->data + first_bytes, elements[i].data,
-		           elements[i].bytes) != 0)
-			fail_msg("%s %s: other bytes", tensor_dtype_name(dtype),
-			         elements[i].json);
-	}
-	for (size_t i = 0; i < COUNT(bad_elements); i++) {
-		int r = decode_element(&call, bad_elements[i].dtype,
-		                       bad_elements[i].json);
-
-		if (r != 400 || !strstr(call.err.text, bad_elements[i].says))
-			fail_msg("%s %s: %d '%s'",
-			         tensor_dtype_name(bad_elements[i].dtype),
-			         bad_elements[i].json, r, call.err.text);
-	}
-	call_fini(&call);
-}
-
 /* Every datatype in binary: two elements, as they are. */
 static void test_binary_of_each(void **state)
 {
@@ -652,12 +514,11 @@ static void test_long_header(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_goods),       cmocka_unit_test(test_many_inputs),
-		cmocka_unit_test(test_copies),      cmocka_unit_test(test_id),
-		cmocka_unit_test(test_elements),    cmocka_unit_test(test_binary_of_each),
-		cmocka_unit_test(test_raw),         cmocka_unit_test(test_wanted),
-		cmocka_unit_test(test_same_header), cmocka_unit_test(test_long_header),
-		cmocka_unit_test(test_timeout),
+		cmocka_unit_test(test_goods),          cmocka_unit_test(test_many_inputs),
+		cmocka_unit_test(test_copies),         cmocka_unit_test(test_id),
+		cmocka_unit_test(test_binary_of_each), cmocka_unit_test(test_raw),
+		cmocka_unit_test(test_wanted),         cmocka_unit_test(test_same_header),
+		cmocka_unit_test(test_long_header),    cmocka_unit_test(test_timeout),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
