@@ -15,6 +15,11 @@
 #define COMPRESS_EITHER_BITS  (15 + 32)
 #define COMPRESS_MEMORY_LEVEL 8
 #define COMPRESS_START_BYTES  ((size_t)64 * 1024)
+/* What a body may grow to whatever its size, and beyond that in terms of its size. zlib
+ * shrinks text that repeats itself a thousandfold; tensors that mean something seldom more
+ * than tenfold. What costs its sender a megabyte must not cost the model a gigabyte. */
+#define COMPRESS_FREE_BYTES ((size_t)8 * 1024 * 1024)
+#define COMPRESS_RATIO_MAX  100
 
 static bool compress_is_token(struct proto_text text, const char *token)
 {
@@ -130,6 +135,7 @@ int compress_inflate(struct oip_buffer *buffer, const unsigned char *body,
                      size_t body_bytes, size_t max_bytes, struct err *err)
 {
 	z_stream stream = { .next_in = (z_const Bytef *)(uintptr_t)body };
+	size_t most_bytes = body_bytes * COMPRESS_RATIO_MAX;
 	int r;
 
 	buffer->used_bytes = 0;
@@ -138,8 +144,16 @@ int compress_inflate(struct oip_buffer *buffer, const unsigned char *body,
 	stream.avail_in = (uInt)body_bytes;
 	if (inflateInit2(&stream, COMPRESS_EITHER_BITS) != Z_OK)
 		return err_set(err, 500, "out of memory");
-	r = compress_run(&stream, buffer, max_bytes);
+	if (most_bytes < COMPRESS_FREE_BYTES)
+		most_bytes = COMPRESS_FREE_BYTES;
+	r = compress_run(&stream, buffer,
+	                 most_bytes < max_bytes ? most_bytes : max_bytes);
 	(void)inflateEnd(&stream);
+	if (r == 413 && most_bytes < max_bytes)
+		return err_set(err, r,
+		               "the body is more than %zu bytes once it is decompressed, "
+		               "%d times the %zu that came: send it as it is",
+		               most_bytes, COMPRESS_RATIO_MAX, body_bytes);
 	if (r == 413)
 		return err_set(err, r,
 		               "the body is larger than max_body, %zu bytes, once it is "

@@ -18,7 +18,7 @@ int compress_encoding(struct proto_text value, enum oip_encoding *ret_encoding,
                       struct err *err);
 
 /* A gzip or zlib stream into @buffer, replacing what is there. 0; 413 when more than
- * @max_bytes come out; 400 when the stream is broken or not whole; 500 without memory. */
+ * @max_bytes come out, or more than 8 MiB that are a hundred times @body_bytes; 400 when the stream is broken or not whole; 500 without memory. */
 int compress_inflate(struct oip_buffer *buffer, const unsigned char *body,
                      size_t body_bytes, size_t max_bytes, struct err *err);
 

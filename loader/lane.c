@@ -111,11 +111,15 @@ void lane_fini(struct lane *lane)
 
 void lane_progress(struct lane *lane)
 {
-	/* One writer: no need for an atomic addition. */
-	uint64_t count =
-		atomic_load_explicit(&lane->head->progress, memory_order_relaxed);
+	(void)atomic_fetch_add_explicit(&lane->head->progress, 1, memory_order_relaxed);
+}
 
-	atomic_store_explicit(&lane->head->progress, count + 1, memory_order_relaxed);
+void lane_nudge(struct lane *lane)
+{
+	const uint64_t one = 1;
+
+	/* EAGAIN: the bell rings already. */
+	(void)!write(lane->loader_bell, &one, sizeof(one));
 }
 
 void lane_begin(struct lane *lane, uint64_t lease)

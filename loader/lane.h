@@ -69,8 +69,11 @@ int lane_init(struct lane *lane, int fds[PROTO_LOAD_FD_COUNT], uint64_t generati
               uint32_t leases, struct err *err);
 void lane_fini(struct lane *lane);
 
-/* Shows the supervisor that this process gets work done. */
+/* Shows the supervisor that this process gets work done. From any thread. */
 void lane_progress(struct lane *lane);
+
+/* Ends lane_wait() in the thread that serves. From any thread. */
+void lane_nudge(struct lane *lane);
 
 /* Notes that work on @lease begins: should the process die, it may be to blame. */
 void lane_begin(struct lane *lane, uint64_t lease);

@@ -77,6 +77,15 @@ struct oip_request {
 void oip_request_init(struct oip_request *request);
 void oip_request_fini(struct oip_request *request);
 
+/* What decoding a body is going to cost, as its head has it. */
+struct oip_work {
+	size_t json_bytes; /* to be parsed */
+	bool is_compressed;
+};
+
+void oip_read_work(const struct proto_head *head, size_t body_bytes,
+                   struct oip_work *ret_work);
+
 /*
  * Decodes @body as @head says (inference-header-content-length, content-encoding,
  * accept-encoding). The inputs point into @body, which must stay, or into @request.

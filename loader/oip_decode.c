@@ -90,6 +90,27 @@ static int oip_read_head(struct oip_request *request, const struct proto_head *h
 	return r < 0 ? err_set(err, 400, "the request's headers cannot be read") : 0;
 }
 
+void oip_read_work(const struct proto_head *head, size_t body_bytes,
+                   struct oip_work *ret_work)
+{
+	struct proto_head walk = *head;
+	struct proto_field field;
+	size_t json_bytes = OIP_NO_HEADER;
+	enum oip_encoding encoding = OIP_PLAIN;
+
+	/* What is wrong with a field is said when the body is decoded. */
+	while (proto_head_next(&walk, &field) == 1) {
+		if (proto_text_equals(field.name, "inference-header-content-length"))
+			(void)oip_read_length(field.value, &json_bytes, NULL);
+		else if (proto_text_equals(field.name, "content-encoding"))
+			(void)oip_read_encoding(field.value, &encoding, NULL);
+	}
+	*ret_work = (struct oip_work){
+		.json_bytes = json_bytes < body_bytes ? json_bytes : body_bytes,
+		.is_compressed = encoding != OIP_PLAIN,
+	};
+}
+
 /* Names and parameters */
 
 /* The parameters of @json, or NULL when it has none. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "loader/compute.h"
+#include "loader/decoder.h"
 #include "loader/oip.h"
 #include "shared/clock.h"
 
@@ -28,11 +29,6 @@
 /* Outcome of the steps below, besides SERVE_E_*: nothing is there. */
 #define SERVE_E_EMPTY 100
 
-struct serve_member {
-	struct proto_submit submit;
-	struct oip_request request;
-};
-
 struct serve {
 	struct lane *lane;
 	struct compute compute;
@@ -40,11 +36,12 @@ struct serve {
 	int control_fd;
 	uint64_t max_delay_ns;
 	uint64_t control_seen_ns;
+	struct decoder *decoder;
 	struct proto_submit *queue; /* not decoded yet: a ring of lane->leases */
 	uint32_t queue_head;
 	uint32_t n_queued;
-	struct serve_member **members; /* of the batch, in the order of its rows */
-	struct serve_member *pending;  /* decoded, but did not go with the last batch */
+	struct decoder_request **members; /* of the batch, in the order of its rows */
+	struct decoder_request *pending; /* decoded, but did not go with the last batch */
 	bool has_pending;
 };
 
@@ -65,8 +62,10 @@ int serve_new(struct serve **ret_serve, const struct model_config *config,
 	if (compute_init(&serve->compute, config, api, engine, n) < 0)
 		return -ENOMEM;
 	n = serve->compute.batch.max_members;
+	if (decoder_new(&serve->decoder, lane, &serve->compute.model) < 0)
+		return -ENOMEM;
 	serve->queue = calloc(lane->leases, sizeof(*serve->queue));
-	serve->members = calloc(n, sizeof(struct serve_member *));
+	serve->members = calloc(n, sizeof(struct decoder_request *));
 	serve->pending = calloc(1, sizeof(*serve->pending));
 	if (!serve->queue || !serve->members || !serve->pending)
 		return -ENOMEM;
@@ -80,7 +79,7 @@ int serve_new(struct serve **ret_serve, const struct model_config *config,
 	return 0;
 }
 
-static void serve_free_member(struct serve_member *member)
+static void serve_free_member(struct decoder_request *member)
 {
 	if (member)
 		oip_request_fini(&member->request);
@@ -91,6 +90,7 @@ void serve_free(struct serve *serve)
 {
 	if (!serve)
 		return;
+	decoder_free(serve->decoder);
 	for (uint32_t i = 0; serve->members && i < serve->compute.batch.max_members; i++)
 		serve_free_member(serve->members[i]);
 	serve_free_member(serve->pending);
@@ -154,7 +154,7 @@ static int serve_answer_error(struct serve *serve, uint64_t lease, int status,
 	return serve_publish(serve, &answer, &field, 1);
 }
 
-static int serve_publish_outputs(struct serve *serve, struct serve_member *member,
+static int serve_publish_outputs(struct serve *serve, struct decoder_request *member,
                                  struct lane_answer *answer,
                                  const struct oip_answer *encoded)
 {
@@ -192,7 +192,8 @@ static int serve_publish_outputs(struct serve *serve, struct serve_member *membe
 }
 
 /* Cuts the outputs of one member out of the batch and answers it. */
-static int serve_answer(struct serve *serve, struct serve_member *member, uint32_t index)
+static int serve_answer(struct serve *serve, struct decoder_request *member,
+                        uint32_t index)
 {
 	struct engine_tensor outputs[ENGINE_TENSORS_MAX];
 	struct compute *compute = &serve->compute;
@@ -250,7 +251,7 @@ static int serve_cancel(struct serve *serve, uint64_t lease)
 
 	if (serve->has_pending && serve->pending->submit.lease == lease) {
 		serve->has_pending = false;
-	} else {
+	} else if (!decoder_cancel(serve->decoder, lease)) {
 		while (index < serve->n_queued &&
 		       serve_queued(serve, index)->lease != lease)
 			index++;
@@ -283,7 +284,7 @@ static int serve_take(struct serve *serve)
 }
 
 /* One huge request must not make every place huge for ever. */
-static void serve_trim(struct serve_member *member)
+static void serve_trim(struct decoder_request *member)
 {
 	if (member->request.scratch.capacity_bytes <= SERVE_KEEP_BYTES &&
 	    member->request.inflated.capacity_bytes <= SERVE_KEEP_BYTES)
@@ -292,47 +293,29 @@ static void serve_trim(struct serve_member *member)
 	oip_request_init(&member->request);
 }
 
-static int serve_expire(struct serve *serve, const struct proto_submit *submit)
-{
-	int r = serve_answer_error(serve, submit->lease, 504,
-	                           "the request's deadline passed while it waited");
-
-	return r ? r : SERVE_E_EMPTY;
-}
-
-/* 0: @member is decoded. SERVE_E_EMPTY: it has been answered already. */
-static int serve_decode(struct serve *serve, struct serve_member *member)
+/* What came of decoding @member. 0: it can be computed. SERVE_E_EMPTY: it has been answered
+ * already. */
+static int serve_decoded(struct serve *serve, struct decoder_request *member)
 {
 	const struct proto_submit *submit = &member->submit;
-	struct proto_head head;
-	struct err err = ERR_NULL;
 	int r;
 
-	lane_begin(serve->lane, submit->lease);
-	if (clock_now_ns() >= submit->deadline_ns)
-		return serve_expire(serve, submit);
-	if (proto_head_read(&head, lane_request(serve->lane, submit->head_offset),
-	                    submit->head_bytes) < 0) {
-		(void)err_set(serve->err, 0, "a request has a malformed head");
+	if (member->status < 0) {
+		*serve->err = member->err;
 		return SERVE_E_VIOLATION;
 	}
-	r = oip_decode(&member->request, &serve->compute.model, &head,
-	               lane_request(serve->lane, submit->body_offset), submit->body_bytes,
-	               &err);
-	/* The supervisor looks for this parameter only where that is cheap. */
-	if (r == 0 && member->request.timeout_ns > 0 &&
-	    clock_now_ns() - submit->accepted_ns >= member->request.timeout_ns)
-		return serve_expire(serve, submit);
-	if (r == 0)
+	if (member->status == 0 && !decoder_is_late(member))
 		return 0;
 	serve_trim(member);
-	r = serve_answer_error(serve, submit->lease, r, err.text);
+	r = serve_answer_error(serve, submit->lease,
+	                       member->status ? member->status : 504,
+	                       member->status ? member->err.text : DECODER_LATE);
 	return r ? r : SERVE_E_EMPTY;
 }
 
 /* What is known not to fit is refused before it is tried. 0, SERVE_E_EMPTY: it has been
  * answered, or SERVE_E_*. */
-static int serve_check_fit(struct serve *serve, struct serve_member *member)
+static int serve_check_fit(struct serve *serve, struct decoder_request *member)
 {
 	const struct engine_use *use =
 		fit_refuses(&serve->compute.fit, member->request.inputs, 0,
@@ -348,35 +331,52 @@ static int serve_check_fit(struct serve *serve, struct serve_member *member)
 	return r ? r : SERVE_E_EMPTY;
 }
 
+/* The next request that is decoded, or that can be here and now, in exchange for *@member.
+ * False: there is none. */
+static bool serve_take_decoded(struct serve *serve, struct decoder_request **member)
+{
+	if (decoder_take(serve->decoder, member))
+		return true;
+	while (serve->n_queued > 0) {
+		(*member)->submit = *serve_queued(serve, 0);
+		serve->queue_head++;
+		serve->n_queued--;
+		lane_begin(serve->lane, (*member)->submit.lease);
+		if (!decoder_give(serve->decoder, &(*member)->submit)) {
+			decoder_decode(serve->lane, &serve->compute.model, *member);
+			return true;
+		}
+	}
+	return false;
+}
+
 /* The next request that can be computed, at members[@index]. 0, SERVE_E_EMPTY or
  * SERVE_E_*. */
 static int serve_next(struct serve *serve, uint32_t index)
 {
 	if (serve->has_pending) {
-		struct serve_member *member = serve->members[index];
+		struct decoder_request *member = serve->members[index];
 
 		serve->members[index] = serve->pending;
 		serve->pending = member;
 		serve->has_pending = false;
 		return 0;
 	}
-	while (serve->n_queued > 0) {
+	for (;;) {
 		int r;
 
-		serve->members[index]->submit = *serve_queued(serve, 0);
-		serve->queue_head++;
-		serve->n_queued--;
-		r = serve_decode(serve, serve->members[index]);
+		if (!serve_take_decoded(serve, &serve->members[index]))
+			return SERVE_E_EMPTY;
+		r = serve_decoded(serve, serve->members[index]);
 		if (r == 0)
 			r = serve_check_fit(serve, serve->members[index]);
 		if (r != SERVE_E_EMPTY)
 			return r;
 	}
-	return SERVE_E_EMPTY;
 }
 
 /* It goes with those that are in the batch, as far as is known. */
-static bool serve_join(struct serve *serve, const struct serve_member *member)
+static bool serve_join(struct serve *serve, const struct decoder_request *member)
 {
 	struct batch *batch = &serve->compute.batch;
 	const struct engine_tensor *inputs = member->request.inputs;
@@ -429,7 +429,7 @@ static int serve_fill(struct serve *serve)
 		if (r)
 			return r;
 		if (!serve_join(serve, serve->members[index])) {
-			struct serve_member *member = serve->pending;
+			struct decoder_request *member = serve->pending;
 
 			serve->pending = serve->members[index];
 			serve->members[index] = member;
@@ -442,7 +442,7 @@ static int serve_fill(struct serve *serve)
 
 /* Computing */
 
-static int serve_refuse(struct serve *serve, struct serve_member *member, int outcome,
+static int serve_refuse(struct serve *serve, struct decoder_request *member, int outcome,
                         const struct err *err)
 {
 	return serve_answer_error(serve, member->submit.lease,
@@ -459,7 +459,7 @@ static int serve_one_by_one(struct serve *serve, uint32_t n_members)
 	struct batch *batch = &serve->compute.batch;
 
 	for (uint32_t i = 0; i < n_members; i++) {
-		struct serve_member *member = serve->members[i];
+		struct decoder_request *member = serve->members[i];
 		struct err err = ERR_NULL;
 		int r;
 

@@ -62,6 +62,42 @@ static void test_inflate_bound(void **state)
 	call_fini(&call);
 }
 
+/* What costs its sender little may not cost the model much. */
+static void test_inflate_ratio(void **state)
+{
+	static const struct {
+		size_t bytes;
+		const char *says;
+	} rows[] = {
+		{ 8 * MAX_BODY, "no JSON" },
+		{ 8 * MAX_BODY + 1, "is more than 8388608 bytes" },
+		{ 32 * MAX_BODY, "is more than 8388608 bytes" },
+	};
+	struct oip_model model = image;
+	unsigned char packed[65536];
+	char *blanks = malloc(32 * MAX_BODY);
+	struct call call;
+
+	(void)state;
+	assert_non_null(blanks);
+	memset(blanks, ' ', 32 * MAX_BODY);
+	model.max_body_bytes = 64 * MAX_BODY;
+	call_init(&call);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct message message = { .lines = "content-encoding: gzip\n",
+			                   .json = (const char *)packed };
+
+		message.json_bytes =
+			pack(blanks, rows[i].bytes, GZIP, packed, sizeof(packed));
+		assert_int_not_equal(call_decode(&call, &model, &message), 0);
+		if (!strstr(call.err.text, rows[i].says))
+			fail_msg("%zu: '%s'", rows[i].bytes, call.err.text);
+		assert_true(call.request.inflated.capacity_bytes <= 8 * MAX_BODY + 1);
+	}
+	free(blanks);
+	call_fini(&call);
+}
+
 static void test_inflate(void **state)
 {
 	static const char json[] = "{\"inputs\":[" GOOD_INPUT "]}";
@@ -260,6 +296,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_inflate_bound),
 		cmocka_unit_test(test_inflate),
+		cmocka_unit_test(test_inflate_ratio),
 		cmocka_unit_test(test_inflate_binary),
 		cmocka_unit_test(test_inflate_spoiled),
 		cmocka_unit_test(test_accepts),
