@@ -14,7 +14,8 @@
  *     stage or commit has failed, or infer with BROKEN, only close may follow.
  *  3. A call returns 0 or an outcome of enum engine_outcome, with a sentence for the
  *     operator in @err. stage and commit fail with CONFIG or MODEL (the same input would
- *     fail again) or with DEVICE or FAILED (it is worth another try in a fresh process).
+ *     fail again) or with DEVICE, MEMORY or FAILED (it is worth another try in a fresh
+ *     process).
  *     Given shared or placed weights they may say PRIVATE, holding no copy: after close the
  *     loader starts over with private ones.
  *     infer fails with INPUT (the request is at fault, answered 400), MODEL (the model
@@ -46,12 +47,14 @@ enum engine_outcome {
 	_ENGINE_E_SUCCESS,
 	ENGINE_E_CONFIG,  /* configuration, options or secrets are wrong */
 	ENGINE_E_MODEL,   /* the model is bad, or is not what was declared */
-	ENGINE_E_DEVICE,  /* no such device, or it is out of memory */
+	ENGINE_E_DEVICE,  /* no such device, or it does not work */
 	ENGINE_E_INPUT,   /* this request cannot be computed; the next one can */
 	ENGINE_E_FAILED,  /* this call failed; another one may succeed */
 	ENGINE_E_BROKEN,  /* the process must be replaced */
 	ENGINE_E_PRIVATE, /* it cannot compute with shared weights: to be tried without */
-	ENGINE_E_MEMORY, /* too large a request for the device; the next one can be computed */
+	/* too little memory of the device, for the weights or for this request; after infer the
+	 * next one can be computed */
+	ENGINE_E_MEMORY,
 };
 
 struct engine_secret {

@@ -115,9 +115,10 @@ static int loader_refuse(struct loader *loader, int outcome, const struct err *e
 		[ENGINE_E_MODEL] = { "model", PROTO_EXIT_MODEL },
 		[ENGINE_E_DEVICE] = { "device", PROTO_EXIT_DEVICE },
 		[ENGINE_E_FAILED] = { "internal", PROTO_EXIT_INTERNAL },
+		[ENGINE_E_MEMORY] = { "memory", PROTO_EXIT_MEMORY },
 	};
 	bool is_known = outcome == ENGINE_E_CONFIG || outcome == ENGINE_E_MODEL ||
-	                outcome == ENGINE_E_DEVICE;
+	                outcome == ENGINE_E_DEVICE || outcome == ENGINE_E_MEMORY;
 	int row = is_known ? outcome : ENGINE_E_FAILED;
 
 	(void)loader_send(loader, PROTO_REFUSED,

@@ -132,11 +132,11 @@ static int placed_outcome(int r)
 {
 	if (r == 0)
 		return 0;
-	return r == -ENODATA ? ENGINE_E_MODEL
-	       : r == GPU_ARENA_E_MEMORY || r == GPU_ARENA_E_DAMAGED ||
-	                       r == GPU_ARENA_E_UNSUPPORTED
-	               ? ENGINE_E_DEVICE
-	               : ENGINE_E_FAILED;
+	if (r == GPU_ARENA_E_MEMORY)
+		return ENGINE_E_MEMORY;
+	if (r == GPU_ARENA_E_DAMAGED || r == GPU_ARENA_E_UNSUPPORTED)
+		return ENGINE_E_DEVICE;
+	return r == -ENODATA ? ENGINE_E_MODEL : ENGINE_E_FAILED;
 }
 
 /* What somebody else put there is looked at before anything is computed from it. */

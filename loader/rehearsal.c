@@ -65,8 +65,9 @@ static int rehearsal_outcome(int outcome)
 {
 	if (outcome == ENGINE_E_INPUT || outcome == ENGINE_E_MODEL)
 		return ENGINE_E_MODEL;
-	return outcome == ENGINE_E_BROKEN || outcome == ENGINE_E_MEMORY ? ENGINE_E_DEVICE
-	                                                                : ENGINE_E_FAILED;
+	if (outcome == ENGINE_E_BROKEN)
+		return ENGINE_E_DEVICE;
+	return outcome == ENGINE_E_MEMORY ? ENGINE_E_MEMORY : ENGINE_E_FAILED;
 }
 
 int rehearsal_run(const struct rehearsal *rehearsal, struct compute *compute,

@@ -38,8 +38,8 @@ int rehearsal_seal(struct rehearsal *rehearsal, const struct proto_field *fields
 /* Asks once. @ret_outputs are good until @compute is used again. 0, or what the failure
  * means for the generation, with a sentence: ENGINE_E_CONFIG (it is no request for this
  * model) or ENGINE_E_MODEL (the model cannot answer it, or not in words) when the same
- * would happen again; ENGINE_E_DEVICE or ENGINE_E_FAILED (a broken device, no memory) when
- * another process might do better. */
+ * would happen again; ENGINE_E_DEVICE (a broken device), ENGINE_E_MEMORY (a device without
+ * enough of it) or ENGINE_E_FAILED when another process might do better. */
 int rehearsal_run(const struct rehearsal *rehearsal, struct compute *compute,
                   struct oip_request *request, uint64_t generation,
                   struct engine_tensor ret_outputs[ENGINE_TENSORS_MAX], struct err *err);

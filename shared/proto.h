@@ -57,7 +57,7 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 5
+#define PROTO_VERSION 6
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
@@ -121,9 +121,10 @@ enum proto_exit {
 	PROTO_EXIT_OK = 0,
 	PROTO_EXIT_CONFIG = 64,   /* configuration or secrets are wrong */
 	PROTO_EXIT_MODEL = 65,    /* the model file is bad or not what was declared */
-	PROTO_EXIT_DEVICE = 69,   /* the device is not there, out of memory or broken */
+	PROTO_EXIT_DEVICE = 69,   /* the device is not there, or broken */
 	PROTO_EXIT_INTERNAL = 70, /* anything else: main memory ran out, say */
 	PROTO_EXIT_ORPHAN = 71,   /* the supervisor is gone */
+	PROTO_EXIT_MEMORY = 72,   /* the device has not so much memory left */
 };
 
 /* Start of the rings' memory. Written once by the supervisor, except what the loader

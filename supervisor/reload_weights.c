@@ -311,7 +311,8 @@ void reload_weights_swap(struct model *model, const struct generation *fresh)
 }
 
 /* Nothing that a process can say tells a fault in its weights from any other: it is supposed
- * once, and one that dies of something else does so again. */
+ * once, and one that dies of something else does so again. A device without enough memory
+ * (PROTO_EXIT_MEMORY) is no fault: with weights of its own a loader would need more. */
 bool reload_weights_was_written(struct model *model, const struct generation *dead)
 {
 	int status = dead->exit_status;

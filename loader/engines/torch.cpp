@@ -475,7 +475,7 @@ int commit(struct engine *engine, struct err *err) noexcept
 		if (r)
 			return r;
 	}
-	return guard(err, ENGINE_E_DEVICE, ENGINE_E_DEVICE, [&] {
+	return guard(err, ENGINE_E_DEVICE, ENGINE_E_MEMORY, [&] {
 		c10::InferenceMode inference;
 
 		engine->module.to(engine->device);

@@ -90,7 +90,7 @@ static int fakegpu_commit(struct engine *engine, struct err *err)
 	/* As much as fakenvml.c has its cards have. */
 	if (use.bytes + engine->bytes > ((mib ? strtoull(mib, NULL, 10) : 1024) - 256)
 	                                        << 20)
-		return err_set(err, ENGINE_E_DEVICE, "the card is out of memory");
+		return err_set(err, ENGINE_E_MEMORY, "the card is out of memory");
 	fakegpu_name(card, name, sizeof(name));
 	engine->memory_fd = memfd_create(name, MFD_CLOEXEC);
 	if (engine->memory_fd < 0 ||

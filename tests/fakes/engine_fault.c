@@ -49,6 +49,7 @@ enum fault_action {
 	FAULT_FAIL,
 	FAULT_INPUT,
 	FAULT_BROKEN,
+	FAULT_MEMORY,
 	FAULT_BAD_SHAPE,
 	FAULT_BAD_TYPE,
 	FAULT_BAD_BYTES,
@@ -79,6 +80,7 @@ static const struct fault_row {
 	{ "fail", FAULT_FAIL, FAULT_INFER },
 	{ "input", FAULT_INPUT, FAULT_INFER },
 	{ "broken", FAULT_BROKEN, FAULT_INFER },
+	{ "memory", FAULT_MEMORY, FAULT_INFER },
 	{ "bad-shape", FAULT_BAD_SHAPE, FAULT_INFER },
 	{ "bad-type", FAULT_BAD_TYPE, FAULT_INFER },
 	{ "bad-bytes", FAULT_BAD_BYTES, FAULT_INFER },
@@ -263,6 +265,8 @@ static int fault_do(const struct engine *engine, enum fault_action action,
 		               "the fault engine dislikes the input");
 	case FAULT_BROKEN:
 		return err_set(err, ENGINE_E_BROKEN, "the fault engine is broken");
+	case FAULT_MEMORY:
+		return err_set(err, ENGINE_E_MEMORY, "the fault engine has no room");
 	case FAULT_BAD_SHAPE:
 		if (outputs && outputs[0].shape.rank < TENSOR_RANK_MAX)
 			outputs[0].shape.dims[outputs[0].shape.rank++] = 7;

@@ -469,6 +469,8 @@ static void test_warmup_refuses(void **state)
 		  "warm-up: the fault engine failed" },
 		{ "broken-on-warmup", "device", PROTO_EXIT_DEVICE,
 		  "warm-up: the fault engine is broken" },
+		{ "memory-on-warmup", "memory", PROTO_EXIT_MEMORY,
+		  "warm-up: the fault engine has no room" },
 	};
 
 	(void)state;

@@ -222,7 +222,7 @@ static void test_refusals(void **state)
 		{ "sum.pt", "[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1,3]}]",
 		  Y1, NULL, NULL, "model", "set warmup_request" },
 		/* Another try may find more memory. */
-		{ "greedy.pt", X2, Y2, NULL, NULL, "device",
+		{ "greedy.pt", X2, Y2, NULL, NULL, "memory",
 		  "warm-up: a request of this size needs at least" },
 	};
 
@@ -266,6 +266,7 @@ static void test_refusals(void **state)
 		status = strcmp(rows[i].code, "config") == 0   ? PROTO_EXIT_CONFIG
 		         : strcmp(rows[i].code, "model") == 0  ? PROTO_EXIT_MODEL
 		         : strcmp(rows[i].code, "device") == 0 ? PROTO_EXIT_DEVICE
+		         : strcmp(rows[i].code, "memory") == 0 ? PROTO_EXIT_MEMORY
 		                                               : PROTO_EXIT_INTERNAL;
 		json_decref(payload);
 		drive_end(&drive, status);

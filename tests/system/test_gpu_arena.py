@@ -401,6 +401,23 @@ def test_one_that_begins_to(start, tmp_path, wide):
     bench.settles_at(COPY + CONTEXT)
 
 
+def test_a_warm_up_without_memory_is_no_write(start, tmp_path):
+    """What it needs is less memory, and not weights of its own."""
+    keys = {"device": "cuda:0", "retry_delay": 0}
+    moult = start(digits_section(**keys), supervisor="[device cuda:0]\nreserve = 0\n",
+                  environment=Card(tmp_path, 256).environment)
+    section = digits_section(**keys, max_batch=20000, working_memory="1M")
+    rewrite(moult, section)
+    assert moult.ctl("reload", "digits", "--wait").returncode == 1
+    receipt = wait_for("a receipt", lambda: moult.receipts()[1:])[-1]
+    assert receipt["outcome"] == "failed" and "working_memory" in receipt["reason"], receipt
+    assert "event=weights_private" not in moult.log_text()
+    rewrite(moult, digits_section(**keys, warmup_runs=2))
+    assert moult.ctl("reload", "digits", "--wait").returncode == 0
+    assert moult.receipts()[-1]["strategy"] == "handoff", moult.receipts()[-1]
+    assert moult.status("digits")["weights"]["why_private"] is None
+
+
 def test_answers_are_those_of_the_cpu(start, tmp_path, models):  # noqa: F811
     """Buffers are each loader's own, constants and ties are kept."""
     card = Card(tmp_path, 512)
