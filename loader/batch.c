@@ -22,6 +22,7 @@ int batch_init(struct batch *batch, const struct tensor_spec *inputs, size_t n_i
                uint32_t max_members)
 {
 	*batch = (struct batch){
+		.inputs_spec = inputs,
 		.outputs_spec = outputs,
 		.n_inputs = n_inputs,
 		.n_outputs = n_outputs,
@@ -165,6 +166,29 @@ int batch_gather(struct batch *batch)
 			return r;
 	}
 	return 0;
+}
+
+bool batch_is_uneven(const struct batch *batch, struct err *err)
+{
+	const struct tensor_spec *specs = batch->inputs_spec;
+	size_t first = SIZE_MAX;
+
+	for (size_t i = 0; batch->n_members == 1 && i < batch->n_inputs; i++) {
+		if (specs[i].shape.rank == 0 || specs[i].shape.dims[0] != TENSOR_DIM_ANY)
+			continue;
+		if (first == SIZE_MAX)
+			first = i;
+		if (batch->inputs[i].shape.dims[0] == batch->inputs[first].shape.dims[0])
+			continue;
+		(void)err_set(err, ENGINE_E_INPUT,
+		              "the batches of the inputs differ, and the model cannot "
+		              "compute them: '%s' has %lld rows and '%s' has %lld",
+		              specs[first].name,
+		              (long long)batch->inputs[first].shape.dims[0],
+		              specs[i].name, (long long)batch->inputs[i].shape.dims[0]);
+		return true;
+	}
+	return false;
 }
 
 int batch_check(struct batch *batch, struct err *err)

@@ -22,7 +22,8 @@ struct batch_buffer {
 };
 
 struct batch {
-	const struct tensor_spec *outputs_spec; /* borrowed */
+	const struct tensor_spec *inputs_spec;  /* borrowed */
+	const struct tensor_spec *outputs_spec; /* likewise */
 	size_t n_inputs;
 	size_t n_outputs;
 	uint32_t max_members;
@@ -53,6 +54,10 @@ void batch_clear(struct batch *batch);
 
 /* Lays the inputs together in batch->inputs. 0 or -ENOMEM. */
 int batch_gather(struct batch *batch);
+
+/* What the engine could not compute, or answered oddly, was one request whose inputs have
+ * variable first dims and no common one. True, with a sentence that names them. */
+bool batch_is_uneven(const struct batch *batch, struct err *err);
 
 /* Checks what the engine put into batch->outputs against the configuration and the rows
  * of the batch. 0, or ENGINE_E_MODEL with a sentence. */

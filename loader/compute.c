@@ -54,5 +54,7 @@ int compute_run(struct compute *compute, struct err *err)
 		if (compute->use.wanted_bytes > 0)
 			return fit_explain(&compute->use, err);
 	}
-	return r ? r : batch_check(batch, err);
+	if (r == 0)
+		r = batch_check(batch, err);
+	return r == ENGINE_E_MODEL && batch_is_uneven(batch, err) ? ENGINE_E_INPUT : r;
 }

@@ -18,9 +18,11 @@
  *     process).
  *     Given shared or placed weights they may say PRIVATE, holding no copy: after close the
  *     loader starts over with private ones.
- *     infer fails with INPUT (the request is at fault, answered 400), MODEL (the model
+ *     infer fails with INPUT (the request is to blame, whoever computes it: answered 400,
+ *     and counts for nothing), MODEL (the model
  *     cannot compute it or answers what was not declared, and would do so again) or FAILED
- *     (memory ran out, say; both answered 500, and the engine goes on) or BROKEN (not
+ *     (memory ran out, say; both answered 500, and held against the generation in its
+ *     watch window; the engine goes on) or BROKEN (not
  *     answered: the process ends, since nothing inside it can mend a sticky device error).
  *     While warming up INPUT and MODEL refuse the input; FAILED and BROKEN do not.
  *  4. No call throws, exits or blocks for ever; none keeps a pointer that it was given

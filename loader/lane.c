@@ -246,7 +246,8 @@ int lane_publish(struct lane *lane, const struct lane_answer *answer, struct err
 		.generation = lane->generation,
 		.token = ++lane->sequence << LANE_PART_BITS | index,
 		.status = answer->status,
-		.flags = PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST,
+		.flags = (uint16_t)(PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST |
+		                    (answer->is_fault ? PROTO_ANSWER_FAULT : 0)),
 		.head_bytes = (uint32_t)answer->head_bytes,
 		.head_offset = offset,
 		.body_offset = offset + answer->body_offset,

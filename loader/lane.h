@@ -102,6 +102,7 @@ struct lane_answer {
 	size_t body_offset; /* from @memory */
 	size_t body_bytes;
 	uint16_t status;
+	bool is_fault; /* of the model */
 	uint64_t compute_ns;
 	uint64_t peak_bytes;
 };

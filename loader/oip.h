@@ -116,8 +116,8 @@ size_t oip_answer_bound(const struct oip_request *request, const struct oip_mode
 
 /*
  * Writes the answer. @outputs: of this request alone, in the model's order. @memory holds
- * oip_answer_bound() bytes; BYTES elements must be whole. 0, or 400 with a sentence: JSON
- * cannot hold what is in an output (not finite, not UTF-8).
+ * oip_answer_bound() bytes; BYTES elements must be whole. 0, or 500 with a sentence: JSON
+ * cannot hold what the model has made (BYTES that are no UTF-8).
  */
 int oip_encode(const struct oip_request *request, const struct oip_model *model,
                const struct oip_origin *origin, const struct engine_tensor *outputs,

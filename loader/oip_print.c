@@ -158,8 +158,15 @@ static size_t oip_print_real(double value, bool is_single, char *to)
 {
 	size_t n;
 
-	if (!isfinite(value))
-		return 0;
+	if (!isfinite(value)) {
+		const char *text = isnan(value)     ? "NaN"
+		                   : signbit(value) ? "-Infinity"
+		                                    : "Infinity";
+
+		n = strlen(text);
+		memcpy(to, text, n);
+		return n;
+	}
 	if (fabs(value) < OIP_PRINT_WHOLE_MAX && value == (double)(int64_t)value &&
 	    !(value == 0 && signbit(value))) {
 		n = oip_print_signed((int64_t)value, to);

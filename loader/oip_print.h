@@ -18,7 +18,8 @@
 size_t oip_print_max(enum tensor_dtype dtype);
 
 /* Writes the element at @from, aligned or not, to @to, which holds oip_print_max() bytes.
- * Returns its bytes, or 0 when the number is not finite. */
+ * Returns its bytes. What is not finite is NaN, Infinity or -Infinity, as Triton Inference
+ * Server and Python write it; strict JSON has no word for it. */
 size_t oip_print_element(enum tensor_dtype dtype, const void *from, char *to);
 
 /* Likewise, @to holding OIP_PRINT_INTEGER_MAX bytes. */

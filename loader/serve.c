@@ -9,6 +9,7 @@
 
 #include "loader/compute.h"
 #include "loader/decoder.h"
+#include "loader/finite.h"
 #include "loader/oip.h"
 #include "shared/clock.h"
 
@@ -133,12 +134,10 @@ static int serve_publish(struct serve *serve, struct lane_answer *answer,
 	return lane_publish(serve->lane, answer, serve->err) ? SERVE_E_VIOLATION : 0;
 }
 
-static int serve_answer_error(struct serve *serve, uint64_t lease, int status,
-                              const char *text)
+static int serve_error(struct serve *serve, struct lane_answer answer, const char *text)
 {
 	const struct proto_field field = { proto_text_of("content-type"),
 		                           proto_text_of("application/json") };
-	struct lane_answer answer = { .lease = lease, .status = (uint16_t)status };
 	int r;
 
 	r = serve_reserve(serve, SERVE_HEAD_BYTES + SERVE_ERROR_BYTES, &answer.memory);
@@ -152,6 +151,36 @@ static int serve_answer_error(struct serve *serve, uint64_t lease, int status,
 	answer.body_bytes = oip_encode_error(text, answer.memory + SERVE_HEAD_BYTES,
 	                                     SERVE_ERROR_BYTES);
 	return serve_publish(serve, &answer, &field, 1);
+}
+
+/* The request is to blame, or the time. */
+static int serve_answer_error(struct serve *serve, uint64_t lease, int status,
+                              const char *text)
+{
+	return serve_error(serve,
+	                   (struct lane_answer){ .lease = lease,
+	                                         .status = (uint16_t)status },
+	                   text);
+}
+
+/* The model is to blame. */
+static int serve_answer_fault(struct serve *serve, uint64_t lease, const char *text)
+{
+	return serve_error(serve,
+	                   (struct lane_answer){
+				   .lease = lease, .status = 500, .is_fault = true },
+	                   text);
+}
+
+/* Numbers that no client can compute with are a failure of the model, whatever the status:
+ * in a watch window it counts as one. */
+static bool serve_is_finite(const struct compute *compute,
+                            const struct engine_tensor *outputs)
+{
+	for (size_t i = 0; i < compute->model.n_outputs; i++)
+		if (!finite_look(&outputs[i]))
+			return false;
+	return true;
 }
 
 static int serve_publish_outputs(struct serve *serve, struct decoder_request *member,
@@ -208,7 +237,8 @@ static int serve_answer(struct serve *serve, struct decoder_request *member,
 	int r;
 
 	if (batch_split(&compute->batch, index, outputs, &err))
-		return serve_answer_error(serve, member->submit.lease, 500, err.text);
+		return serve_answer_fault(serve, member->submit.lease, err.text);
+	answer.is_fault = !serve_is_finite(compute, outputs);
 	bytes = oip_answer_bound(&member->request, &compute->model, outputs);
 	r = serve_reserve(serve, SERVE_HEAD_BYTES + bytes, &answer.memory);
 	if (r < 0) {
@@ -216,7 +246,7 @@ static int serve_answer(struct serve *serve, struct decoder_request *member,
 		              "the answer may take %zu bytes and the response arena has "
 		              "%zu: raise response_arena",
 		              SERVE_HEAD_BYTES + bytes, serve->lane->arena.size_bytes);
-		return serve_answer_error(serve, member->submit.lease, 500, err.text);
+		return serve_answer_fault(serve, member->submit.lease, err.text);
 	}
 	if (r)
 		return r;
@@ -224,7 +254,7 @@ static int serve_answer(struct serve *serve, struct decoder_request *member,
 	               answer.memory + SERVE_HEAD_BYTES, &encoded, &err);
 	if (r) {
 		lane_unreserve(serve->lane, answer.memory);
-		return serve_answer_error(serve, member->submit.lease, r, err.text);
+		return serve_answer_fault(serve, member->submit.lease, err.text);
 	}
 	return serve_publish_outputs(serve, member, &answer, &encoded);
 }
@@ -445,11 +475,10 @@ static int serve_fill(struct serve *serve)
 static int serve_refuse(struct serve *serve, struct decoder_request *member, int outcome,
                         const struct err *err)
 {
+	if (outcome != ENGINE_E_INPUT && outcome != ENGINE_E_MEMORY)
+		return serve_answer_fault(serve, member->submit.lease, err->text);
 	return serve_answer_error(serve, member->submit.lease,
-	                          outcome == ENGINE_E_INPUT    ? 400
-	                          : outcome == ENGINE_E_MEMORY ? 413
-	                                                       : 500,
-	                          err->text);
+	                          outcome == ENGINE_E_INPUT ? 400 : 413, err->text);
 }
 
 /* After a batch has failed: each member alone, so that only the culprit gets the error.

@@ -167,6 +167,9 @@ struct proto_submit {
 enum proto_answer_flag {
 	PROTO_ANSWER_FIRST = 1, /* carries status and head */
 	PROTO_ANSWER_LAST = 2,  /* ends the lease */
+	/* With FIRST: the answer is the model's own failure, whatever its status. What the
+	 * request is to blame for, or the time, is without. */
+	PROTO_ANSWER_FAULT = 4,
 };
 
 /* Loader to supervisor: one part of an answer. Offsets are into the response arena. */

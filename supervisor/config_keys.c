@@ -619,9 +619,12 @@ static const struct config_key model_keys[] = {
 		.max = 100,
 		.fallback = "5",
 		.unit = "percentage points",
-		.help = "So many more of a generation's answers may be errors (status "
-			"500 and above) than of the one before, over at least 50 "
-			"answers.\n"
+		.help = "So many more of a generation's answers may be errors than of "
+			"the one before, over at least 50 answers.\n"
+			"Errors are those that the model is to blame for: status 500, "
+			"and outputs that are not finite, whatever the status.\n"
+			"What the request is to blame for (400, 413), and what came too "
+			"late (504), counts for nothing.\n"
 			"With 0 they are not compared.",
 	},
 	{

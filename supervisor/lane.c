@@ -224,7 +224,9 @@ static int lane_check(const struct lane *lane, const struct proto_answer *answer
 		               "an answer names lease %llx, which it does not hold",
 		               (unsigned long long)answer->lease);
 	if (is_first == lane->slots[index].is_started ||
-	    (answer->flags & ~(PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST)))
+	    (answer->flags &
+	     ~(PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST | PROTO_ANSWER_FAULT)) ||
+	    (!is_first && (answer->flags & PROTO_ANSWER_FAULT)))
 		return err_set(err, LANE_E_VIOLATION,
 		               "the parts of an answer are out of order");
 	if (is_first ? answer->status < 200 || answer->status > 599

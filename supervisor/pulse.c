@@ -47,16 +47,16 @@ static struct pulse_bucket *pulse_bucket_of(struct pulse *pulse, uint64_t now_ns
 	return bucket;
 }
 
-void pulse_note(struct pulse *pulse, uint64_t generation, unsigned int status,
+void pulse_note(struct pulse *pulse, uint64_t generation, enum pulse_kind kind,
                 uint64_t compute_ns, uint64_t now_ns)
 {
 	struct pulse_bucket *bucket;
 
-	if (generation != pulse->generation)
+	if (generation != pulse->generation || kind == PULSE_NOTHING)
 		return;
 	bucket = pulse_bucket_of(pulse, now_ns);
 	bucket->answers++;
-	if (status >= 500)
+	if (kind == PULSE_FAULT)
 		bucket->errors++;
 	else
 		bucket->slots[pulse_slot(compute_ns)]++;

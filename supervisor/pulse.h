@@ -31,7 +31,7 @@ struct pulse {
 
 struct pulse_summary {
 	uint64_t answers;
-	uint64_t errors;  /* status 500 and above among them */
+	uint64_t errors;  /* that the model is to blame for, among them */
 	uint64_t slow_ns; /* nine in ten were computed within this time; 0: no answer */
 };
 
@@ -43,7 +43,14 @@ struct pulse_policy {
 };
 
 void pulse_reset(struct pulse *pulse, uint64_t generation);
-void pulse_note(struct pulse *pulse, uint64_t generation, unsigned int status,
+/* What an answer says of the model. */
+enum pulse_kind {
+	PULSE_GOOD,
+	PULSE_FAULT,   /* it failed, whatever the status */
+	PULSE_NOTHING, /* the request was to blame, or the time: does not count */
+};
+
+void pulse_note(struct pulse *pulse, uint64_t generation, enum pulse_kind kind,
                 uint64_t compute_ns, uint64_t now_ns);
 struct pulse_summary pulse_sum(const struct pulse *pulse, uint64_t now_ns);
 

@@ -160,8 +160,9 @@ void recorder_take(struct recorder *recorder, const struct request *request,
 		return; /* counted when its first part came */
 	if (line > CONTROL_QUEUE_BYTES_MAX)
 		recorder->n_large++;
-	else if (answer->status != 200 || !part->is_last || asked.bytes == 0 ||
-	         answered.bytes == 0 || line > control_call_room(recorder->call))
+	else if (answer->status != 200 || request->is_fault || !part->is_last ||
+	         asked.bytes == 0 || answered.bytes == 0 ||
+	         line > control_call_room(recorder->call))
 		recorder->n_other++;
 	else
 		recorder_show(recorder, answer->generation, &asked, &answered);

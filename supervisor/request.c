@@ -282,6 +282,14 @@ static void request_notify(struct request *request, struct request_part *part)
 	request->on_part(request, request->context);
 }
 
+/* One that nobody waits for any more has an answer, too. */
+static enum pulse_kind request_pulse(const struct request *request)
+{
+	if (request->is_fault)
+		return PULSE_FAULT;
+	return request->answer_status < 300 ? PULSE_GOOD : PULSE_NOTHING;
+}
+
 /* The loop's time: no system call. */
 void request_deliver(struct request *request, const struct proto_answer *answer,
                      const unsigned char *head, struct request_part *part)
@@ -289,6 +297,10 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 	bool is_last = part->is_last;
 	bool is_answered = answer->status != 499 && !request->is_expired;
 
+	if (answer->flags & PROTO_ANSWER_FIRST) {
+		request->answer_status = answer->status;
+		request->is_fault = answer->flags & PROTO_ANSWER_FAULT;
+	}
 	if (request->queue->recorder)
 		recorder_take(request->queue->recorder, request, answer, head, part);
 	if (!request->has_owner || request->is_expired) {
@@ -309,8 +321,8 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 	}
 	if (is_last) {
 		pulse_note(&request->queue->pulse, answer->generation,
-		           answer->status ? answer->status : request->status,
-		           answer->compute_us * UINT64_C(1000), clock_now_ns());
+		           request_pulse(request), answer->compute_us * UINT64_C(1000),
+		           clock_now_ns());
 		histogram_note(&request->queue->working,
 		               answer->peak_kib * UINT64_C(1024));
 	}

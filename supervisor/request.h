@@ -84,6 +84,7 @@ struct request {
 	bool has_owner;
 	bool is_answering; /* a part reached the owner: it cannot be replayed */
 	bool is_expired; /* answered 504 while LEASED: what the loader says is dropped */
+	bool is_fault;   /* the answer is the model's own failure */
 	bool is_broken;  /* the rest will never come: the owner closes the connection */
 	bool is_suspect; /* may have ended a loader: leased with no other beside it */
 	uint8_t crashes; /* of loaders that had it */
@@ -106,6 +107,7 @@ struct request {
 
 	/* The answer, once on_part has been called. */
 	unsigned int status;        /* HTTP */
+	unsigned int answer_status; /* that the loader gave, wanted or not */
 	uint64_t generation;        /* that computed it; 0: the supervisor answered */
 	unsigned int retry_after_s; /* 0: none */
 	unsigned char *head;        /* private copy of the answer's head, or NULL */

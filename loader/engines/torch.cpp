@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "loader/engine.h"
+#include "loader/engines/torch_blame.hpp"
 #include "loader/engines/torch_cuda.hpp"
 #include "loader/engines/torch_import.hpp"
 #include "loader/engines/torch_memory.hpp"
@@ -51,15 +52,11 @@ namespace
 std::string cause_of(const std::string &text)
 {
 	static const std::string mark = "Error: ";
-	size_t end = text.find_last_not_of(" \n");
+	const std::string line = last_word(text);
 	size_t start;
 
-	if (text.find("TorchScript interpreter") == std::string::npos ||
-	    end == std::string::npos)
-		return text.substr(0, text.find('\n'));
-	start = text.rfind('\n', end);
-	start = start == std::string::npos ? 0 : start + 1;
-	std::string line = text.substr(start, end + 1 - start);
+	if (text.find("TorchScript interpreter") == std::string::npos)
+		return line;
 	start = line.find(mark);
 	return start == std::string::npos ? line : line.substr(start + mark.size());
 }
@@ -615,7 +612,15 @@ int infer(struct engine *engine, const struct engine_tensor *inputs,
 	r = guard(err, ENGINE_E_MODEL, ENGINE_E_MEMORY, [&] {
 		memory_watch watch(engine->device, engine->config->working_bytes);
 
-		return compute(engine, inputs, outputs, err);
+		try {
+			return compute(engine, inputs, outputs, err);
+		} catch (const std::exception &error) {
+			if (!is_requests_fault(engine->config, error.what()))
+				throw;
+			return err_set(err, ENGINE_E_INPUT,
+			               "the model refuses the request: %s",
+			               cause_of(error.what()).c_str());
+		}
 	});
 	/* A model may have caught it, and have gone on. */
 	if (r && account.wanted_bytes() > 0)

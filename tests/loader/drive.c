@@ -319,7 +319,12 @@ bool drive_poll(struct drive *drive, struct proto_answer *ret_answer)
 	if (r)
 		return false;
 	assert_int_equal(ret_answer->generation, DRIVE_GENERATION);
-	assert_int_equal(ret_answer->flags, PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST);
+	assert_int_equal(ret_answer->flags & ~PROTO_ANSWER_FAULT,
+	                 PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST);
+	/* Whose fault an error is shows in both; an answer may be one as well. */
+	if (ret_answer->status != 200)
+		assert_int_equal((ret_answer->flags & PROTO_ANSWER_FAULT) != 0,
+		                 ret_answer->status == 500);
 	assert_true(ret_answer->body_offset + ret_answer->body_bytes <=
 	            drive->answers.size_bytes);
 	return true;

@@ -30,6 +30,7 @@ static json_t *read_tensors(const char *text)
 }
 
 #define X2 "[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1,2]}]"
+#define XN "[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1,-1]}]"
 #define Y1 "[{\"name\":\"y\",\"datatype\":\"FP32\",\"shape\":[-1,1]}]"
 #define Y2 "[{\"name\":\"y\",\"datatype\":\"FP32\",\"shape\":[-1,2]}]"
 #define AB                                                                               \
@@ -70,6 +71,9 @@ static void infer(struct drive *drive, uint64_t lease, const char *body, int wan
 	if (answer.status != want_status || !strstr(text, want_text))
 		fail_msg("%u '%s' instead of %d '%s'", answer.status, text, want_status,
 		         want_text);
+	if (want_status == 200)
+		assert_int_equal((answer.flags & PROTO_ANSWER_FAULT) != 0,
+		                 strstr(text, "NaN") != NULL);
 	drive_release(drive, &answer);
 }
 
@@ -80,6 +84,12 @@ static void infer(struct drive *drive, uint64_t lease, const char *body, int wan
 	"{\"inputs\":[{\"name\":\"b\",\"datatype\":\"FP32\",\"shape\":[1,2],"            \
 	"\"data\":[1,2]},{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[1,2],"         \
 	"\"data\":[10,20]}]}"
+
+/* 1 and 2 would go together, 2 and 3 do not. */
+#define BODY_UNEVEN                                                                      \
+	"{\"inputs\":[{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[3,2],"            \
+	"\"data\":[1,2,3,4,5,6]},{\"name\":\"b\",\"datatype\":\"FP32\","                 \
+	"\"shape\":[2,2],\"data\":[10,20,30,40]}]}"
 
 /* Shared from the file on, and once more as another loader finds it. */
 static void answer_shared(json_t *config, const char *body, int status, const char *text)
@@ -122,7 +132,20 @@ static void test_answers(void **state)
 		{ "two.pt", AB, PLUS_MINUS, BODY_AB, 200, "\"data\":[9" },
 		{ "listed.pt", AB, PLUS_MINUS, BODY_AB, 200, "\"data\":[9" },
 		{ "named.pt", AB, PLUS_MINUS, BODY_AB, 200, "\"data\":[11" },
-		{ "picky.pt", X2, Y2, BODY_X("13,0"), 500, "thirteen is not welcome" },
+		{ "picky.pt", X2, Y2, BODY_X("13,0"), 400, "thirteen is not welcome" },
+		{ "fails.pt", X2, Y2, BODY_X("1,0"), 400, "one has no place" },
+		{ "fails.pt", X2, Y2, BODY_X("2,0"), 500, "the model's own" },
+		{ "fails.pt", X2, Y2, BODY_X("3,0"), 400, "index 99 is out of bounds" },
+		{ "fails.pt", X2, Y2, BODY_X("4,0"), 400, "index out of range" },
+		{ "fails.pt", X2, Y2, BODY_X("5,0"), 400, "index 99 is out of bounds" },
+		/* Of the model's own making: nobody can send anything about it. */
+		{ "fails.pt", X2, Y2, BODY_X("6,0"), 500, "list index" },
+		{ "fails.pt", X2, Y2, BODY_X("7,0"), 500, "cannot be multiplied" },
+		{ "fails.pt", X2, Y2, BODY_X("8,0"), 500, "eight is no input" },
+		{ "wide.pt", XN, Y1, BODY_X("7,0"), 400, "cannot be multiplied" },
+		{ "two.pt", AB, PLUS_MINUS, BODY_UNEVEN, 400,
+		  "'a' has 3 rows and 'b' has 2" },
+		{ "scaled.pt", X2, Y2, BODY_X("1,2"), 200, "\"data\":[NaN,NaN]" },
 		/* One warm-up run, one with a whole batch, then this. */
 		{ "buffer.pt", X2, Y2, BODY_X("0,0"), 200, "\"data\":[3" },
 		{ "tied.pt", X2, Y1, BODY_X("3,4"), 200, "\"data\":[6" },

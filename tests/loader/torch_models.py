@@ -117,6 +117,63 @@ class Asked(torch.nn.Module):
         return x + first[0]
 
 
+class Lookup(torch.nn.Module):
+    """A hundred known words."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = torch.nn.Embedding(100, 4)
+
+    def forward(self, x):
+        return self.words(x).sum(1)
+
+
+class Fails(torch.nn.Module):
+    """In the way that x[0, 0] names; every other number is answered with itself."""
+
+    def forward(self, x):
+        k = int(x[0, 0])
+        if k == 1:
+            raise IndexError("one has no place")
+        if k == 2:
+            raise RuntimeError("two is the model's own")
+        if k == 3:
+            return torch.gather(x, 1, torch.full([1, 1], 99))
+        if k == 4:
+            return x.index_select(0, torch.tensor([99]))
+        if k == 5:
+            return x[:, torch.tensor([99])]
+        if k == 6:
+            return x * [1.0, 2.0][k]
+        if k == 7:
+            return x @ torch.zeros(9, 2)
+        if k == 8:
+            assert k == 0, "eight is no input"
+        return x
+
+
+class Wide(torch.nn.Module):
+    """Any width is declared, three is right; one row, which is warmed up with, is too."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("w", torch.ones(3, 1))
+
+    def forward(self, x):
+        return x.sum(1, keepdim=True) if x.size(1) == 1 else x @ self.w
+
+
+class Scaled(torch.nn.Module):
+    """Weights that are no numbers, as a training that has diverged leaves them."""
+
+    def __init__(self):
+        super().__init__()
+        self.k = torch.nn.Parameter(torch.full((1,), float("nan")))
+
+    def forward(self, x):
+        return x * self.k
+
+
 class Buffer(torch.nn.Module):
     """Counts its calls in a buffer."""
 
@@ -184,7 +241,8 @@ def overstate(source: Path, target: Path) -> None:
 def main(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     models = [Sum(), InPlace(), Nested(), Two(), Listed(), Named(), Half(), Number(),
-              Text(), Picky(), Greedy(), Buffer(), Tied(), Square(), Asked()]
+              Text(), Picky(), Greedy(), Buffer(), Tied(), Square(), Asked(),
+              Lookup(), Fails(), Wide(), Scaled()]
     for model in models:
         path = target / f"{type(model).__name__.lower()}.pt"
         torch.jit.script(model).save(str(path))

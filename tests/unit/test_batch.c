@@ -228,6 +228,36 @@ static void test_check(void **state)
 	}
 }
 
+static void test_uneven(void **state)
+{
+	static const float data[8];
+	static const struct tensor_spec specs[] = {
+		{ .name = "a", .dtype = TENSOR_DTYPE_FP32, .shape = { 2, { -1, 2 } } },
+		{ .name = "k", .dtype = TENSOR_DTYPE_FP32, .shape = { 2, { 3, 2 } } },
+		{ .name = "b", .dtype = TENSOR_DTYPE_FP32, .shape = { 2, { -1, 2 } } },
+	};
+	const struct engine_tensor even[] = { make_fp32(2, 2, data),
+		                              make_fp32(3, 2, data),
+		                              make_fp32(2, 2, data) };
+	const struct engine_tensor uneven[] = { make_fp32(2, 2, data),
+		                                make_fp32(3, 2, data),
+		                                make_fp32(4, 2, data) };
+	struct err err = ERR_NULL;
+	struct batch batch;
+
+	(void)state;
+	assert_int_equal(batch_init(&batch, specs, 3, specs, 1, 8, 8), 0);
+	assert_true(batch_add(&batch, even));
+	assert_int_equal(batch_gather(&batch), 0);
+	assert_false(batch_is_uneven(&batch, &err));
+	batch_clear(&batch);
+	assert_true(batch_add(&batch, uneven));
+	assert_int_equal(batch_gather(&batch), 0);
+	assert_true(batch_is_uneven(&batch, &err));
+	assert_non_null(strstr(err.text, "'a' has 2 rows and 'b' has 4"));
+	batch_fini(&batch);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +267,7 @@ int main(void)
 		cmocka_unit_test(test_inputs_disagree),
 		cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_uneven),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,10 +44,11 @@ static const struct answer answers[] = {
 	{ "surrogate", TENSOR_DTYPE_BYTES, DATA("\3\0\0\0\xed\xa0\x80"), NULL },
 	{ "beyond Unicode", TENSOR_DTYPE_BYTES, DATA("\4\0\0\0\xf4\x90\x80\x80"), NULL },
 	{ "cut character", TENSOR_DTYPE_BYTES, DATA("\1\0\0\0\xc3\1\0\0\0\xbc"), NULL },
-	{ "FP32 NaN", TENSOR_DTYPE_FP32, DATA("\0\0\0\0\0\0\xc0\x7f"), NULL },
-	{ "FP32 infinite", TENSOR_DTYPE_FP32, DATA("\0\0\x80\xff"), NULL },
-	{ "FP64 NaN", TENSOR_DTYPE_FP64, DATA("\0\0\0\0\0\0\xf8\x7f"), NULL },
-	{ "FP64 infinite", TENSOR_DTYPE_FP64, DATA("\0\0\0\0\0\0\xf0\x7f"), NULL },
+	{ "FP32 NaN", TENSOR_DTYPE_FP32, DATA("\0\0\0\0\0\0\xc0\x7f"), "0.0,NaN" },
+	{ "FP32 infinite", TENSOR_DTYPE_FP32, DATA("\0\0\x80\xff\0\0\x80\x7f"),
+	  "-Infinity,Infinity" },
+	{ "FP64 NaN", TENSOR_DTYPE_FP64, DATA("\0\0\0\0\0\0\xf8\xff"), "NaN" },
+	{ "FP64 infinite", TENSOR_DTYPE_FP64, DATA("\0\0\0\0\0\0\xf0\xff"), "-Infinity" },
 };
 
 /* Encodes one output of one dim into memory of the very size that was promised. The
@@ -91,7 +92,7 @@ static void test_answers(void **state)
 
 		memory = encode(&answers[i], false, &status, &answer, &err);
 		if (!answers[i].text) {
-			assert_int_equal(status, 400);
+			assert_int_equal(status, 500);
 			assert_non_null(strstr(err.text, "output 'y' is no"));
 			assert_non_null(strstr(err.text, "ask for binary_data"));
 			free(memory);

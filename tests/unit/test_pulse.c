@@ -15,11 +15,11 @@
 #define S  CLOCK_NS_PER_SEC
 #define MS CLOCK_NS_PER_MS
 
-static void note(struct pulse *pulse, uint64_t n, unsigned int status, uint64_t ns,
+static void note(struct pulse *pulse, uint64_t n, enum pulse_kind kind, uint64_t ns,
                  uint64_t now_ns)
 {
 	for (uint64_t i = 0; i < n; i++)
-		pulse_note(pulse, pulse->generation, status, ns, now_ns);
+		pulse_note(pulse, pulse->generation, kind, ns, now_ns);
 }
 
 static void test_times_are_within_a_quarter(void **state)
@@ -52,7 +52,7 @@ static void test_times_are_within_a_quarter(void **state)
 		uint64_t ns = times_ns[i] < 1024 ? 1024 : times_ns[i];
 
 		pulse_reset(&pulse, 1);
-		note(&pulse, 10, 200, times_ns[i], S);
+		note(&pulse, 10, PULSE_GOOD, times_ns[i], S);
 		sum = pulse_sum(&pulse, S);
 		assert_int_equal(sum.answers, 10);
 		assert_true(sum.slow_ns >= (ns < 4096 * S ? ns : 4096 * S));
@@ -67,15 +67,32 @@ static void test_nine_in_ten(void **state)
 
 	(void)state;
 	pulse_reset(&pulse, 1);
-	note(&pulse, 90, 200, 3 * MS, S);
-	note(&pulse, 10, 200, 900 * MS, S);
-	note(&pulse, 50, 500, 0, S); /* errors have no time */
+	note(&pulse, 90, PULSE_GOOD, 3 * MS, S);
+	note(&pulse, 10, PULSE_GOOD, 900 * MS, S);
+	note(&pulse, 50, PULSE_FAULT, 0, S); /* errors have no time */
 	sum = pulse_sum(&pulse, S);
 	assert_int_equal(sum.answers, 150);
 	assert_int_equal(sum.errors, 50);
 	assert_in_range(sum.slow_ns, 3 * MS, 4 * MS);
-	note(&pulse, 10, 200, 900 * MS, S);
+	note(&pulse, 10, PULSE_GOOD, 900 * MS, S);
 	assert_in_range(pulse_sum(&pulse, S).slow_ns, 900 * MS, 1125 * MS);
+}
+
+/* A client that sends nothing but refuse neither makes the times look short nor fills the
+ * number of answers that a verdict takes. */
+static void test_what_the_request_is_to_blame_for(void **state)
+{
+	struct pulse pulse;
+	struct pulse_summary sum;
+
+	(void)state;
+	pulse_reset(&pulse, 1);
+	note(&pulse, 10, PULSE_GOOD, 900 * MS, S);
+	note(&pulse, 1000, PULSE_NOTHING, 0, S);
+	sum = pulse_sum(&pulse, S);
+	assert_int_equal(sum.answers, 10);
+	assert_int_equal(sum.errors, 0);
+	assert_in_range(sum.slow_ns, 900 * MS, 1125 * MS);
 }
 
 static void test_others_are_not_noted_and_old_ones_forgotten(void **state)
@@ -84,13 +101,13 @@ static void test_others_are_not_noted_and_old_ones_forgotten(void **state)
 
 	(void)state;
 	pulse_reset(&pulse, 7);
-	pulse_note(&pulse, 6, 500, 0, S);
+	pulse_note(&pulse, 6, PULSE_FAULT, 0, S);
 	assert_int_equal(pulse_sum(&pulse, S).answers, 0);
 	for (uint64_t second = 1; second <= 1000; second++)
-		note(&pulse, 1, 200, MS, second * S);
+		note(&pulse, 1, PULSE_GOOD, MS, second * S);
 	assert_in_range(pulse_sum(&pulse, 1000 * S).answers, 110, 120);
 	assert_int_equal(pulse_sum(&pulse, 2000 * S).answers, 0);
-	note(&pulse, 3, 200, MS, 2000 * S);
+	note(&pulse, 3, PULSE_GOOD, MS, 2000 * S);
 	assert_int_equal(pulse_sum(&pulse, 2000 * S).answers, 3);
 }
 
@@ -139,6 +156,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_times_are_within_a_quarter),
 		cmocka_unit_test(test_nine_in_ten),
+		cmocka_unit_test(test_what_the_request_is_to_blame_for),
 		cmocka_unit_test(test_others_are_not_noted_and_old_ones_forgotten),
 		cmocka_unit_test(test_what_is_worse),
 	};
