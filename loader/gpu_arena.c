@@ -27,8 +27,14 @@ static int gpu_arena_error(const struct gpu_arena *arena, struct err *err,
 	if (code == CUDA_E_OUT_OF_MEMORY)
 		return err_set(err, GPU_ARENA_E_MEMORY, "the GPU is out of memory: %s",
 		               what);
-	return err_set(err, GPU_ARENA_E_UNSUPPORTED, "the GPU's driver refuses: %s: %s",
-	               what, cuda_library_error(&arena->cuda, code));
+	if (code == CUDA_E_UNAVAILABLE)
+		return err_set(
+			err, GPU_ARENA_E_DEVICE,
+			"another process has the GPU to itself, or its compute mode "
+			"(nvidia-smi -c) lets nobody use it: %s: %s",
+			what, cuda_library_error(&arena->cuda, code));
+	return err_set(err, GPU_ARENA_E_DEVICE, "the GPU's driver refuses: %s: %s", what,
+	               cuda_library_error(&arena->cuda, code));
 }
 
 /* What another process gave back may not be there yet, and the driver says nothing but that
@@ -54,14 +60,13 @@ int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, uint64_t wait_
 	*arena = (struct gpu_arena){ 0 };
 	r = cuda_library_open(&arena->cuda, CUDA_LIBRARY, err);
 	if (r < 0)
-		return GPU_ARENA_E_UNSUPPORTED;
+		return r == -ENOSYS ? GPU_ARENA_E_UNSUPPORTED : GPU_ARENA_E_DEVICE;
 	code = arena->cuda.device_count(&count);
 	if (code == CUDA_SUCCESS_CODE && ordinal < (unsigned int)count)
 		code = arena->cuda.device(&arena->device, (int)ordinal);
 	if (code != CUDA_SUCCESS_CODE || ordinal >= (unsigned int)count)
-		return err_set(err, GPU_ARENA_E_UNSUPPORTED,
-		               "the driver shows no GPU %u: %s", ordinal,
-		               cuda_library_error(&arena->cuda, code));
+		return err_set(err, GPU_ARENA_E_DEVICE, "the driver shows no GPU %u: %s",
+		               ordinal, cuda_library_error(&arena->cuda, code));
 	do {
 		code = arena->cuda.context(&arena->context, arena->device);
 	} while (gpu_arena_waits(code, until_ns));
@@ -492,7 +497,7 @@ int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
 	if (shape->chunk_bytes == 0 || shape->mapped_bytes < bytes ||
 	    n_fds > PROTO_CHUNKS_MAX ||
 	    n_fds != (shape->mapped_bytes - 1) / shape->chunk_bytes + 1)
-		return err_set(err, GPU_ARENA_E_UNSUPPORTED,
+		return err_set(err, GPU_ARENA_E_DAMAGED,
 		               "%zu descriptors do not make weights of %zu bytes", n_fds,
 		               bytes);
 	r = gpu_arena_check_vmm(arena, err);

@@ -32,9 +32,10 @@
 
 enum gpu_arena_outcome {
 	_GPU_ARENA_E_SUCCESS,
-	GPU_ARENA_E_UNSUPPORTED, /* this driver, or this card, cannot do that */
+	GPU_ARENA_E_UNSUPPORTED, /* this driver, or this card, can never do that */
 	GPU_ARENA_E_MEMORY,  /* the card has not so much left, and nothing came free */
 	GPU_ARENA_E_DAMAGED, /* what is in the chunks is not what was put there */
+	GPU_ARENA_E_DEVICE,  /* the driver refuses this time, and says why */
 };
 
 /* How shared chunks are laid out: all are of chunk_bytes, but the last. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -54,7 +55,9 @@ static bool gpu_copy_ring_pin(struct gpu_copy_ring *ring)
 		return false;
 	}
 	for (size_t i = 0; i < GPU_COPY_RING; i++) {
-		if (ring->cuda->event_new(&ring->events[i], CUDA_EVENT_NO_TIMING) !=
+		/* Who waits sleeps: the driver would spin on a core that others need. */
+		if (ring->cuda->event_new(&ring->events[i],
+		                          CUDA_EVENT_NO_TIMING | CUDA_EVENT_BLOCKING) !=
 		    CUDA_SUCCESS_CODE) {
 			ring->events[i] = NULL;
 			return false;
@@ -170,6 +173,15 @@ static void *gpu_copy_thread(void *context)
 	return NULL;
 }
 
+static unsigned int gpu_copy_processors(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) < 0
+	               ? 1
+	               : (unsigned int)CPU_COUNT(&set);
+}
+
 int gpu_copy_run(const struct gpu_copy *copy, unsigned int n_threads, int *ret_code)
 {
 	size_t n_pieces =
@@ -181,6 +193,8 @@ int gpu_copy_run(const struct gpu_copy *copy, unsigned int n_threads, int *ret_c
 	pthread_t threads[GPU_COPY_THREADS_MAX];
 	unsigned int n_started = 0;
 
+	if (n_threads == 0)
+		n_threads = gpu_copy_processors();
 	if (n_threads > GPU_COPY_THREADS_MAX)
 		n_threads = GPU_COPY_THREADS_MAX;
 	if (n_threads > n_pieces)

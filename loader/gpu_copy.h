@@ -36,6 +36,7 @@ struct gpu_copy {
 	size_t to; /* the first that is not copied */
 };
 
-/* With so many threads as are of use of @n_threads. When it returns nothing is on its way any
- * more. 0, an outcome with the driver's *ret_code, or -errno. */
+/* With so many threads as are of use of @n_threads; 0: of as many as this process has
+ * processors. When it returns nothing is on its way any more. 0, an outcome with the driver's
+ * *ret_code, or -errno. */
 int gpu_copy_run(const struct gpu_copy *copy, unsigned int n_threads, int *ret_code);

@@ -42,10 +42,10 @@ struct loader {
 	struct model_config config;
 	struct secrets secrets;
 	struct weights weights;
-	struct placed placed;   /* on the device */
-	int weights_fd;         /* from LOAD, until it is read */
-	int store_fd;           /* likewise */
-	struct err why_private; /* weights that were to be shared are not; "" else */
+	struct placed placed;          /* on the device */
+	int weights_fd;                /* from LOAD, until it is read */
+	int store_fd;                  /* likewise */
+	struct placed_private private; /* weights that were to be shared are not */
 	uint64_t loading_bytes;
 	double weights_ms; /* parts of staging: read, hash, map */
 	double engine_ms;  /* the engine's libraries */
@@ -351,7 +351,7 @@ static bool loader_is_shared(const struct loader *loader)
 
 static void loader_unshare(struct loader *loader, struct err *err)
 {
-	loader->why_private = *err;
+	loader->private = (struct placed_private){ .why = *err, .is_lasting = true };
 	err->text[0] = '\0';
 	loader->api->close(loader->engine);
 	loader->engine = NULL;
@@ -390,7 +390,7 @@ static int loader_place(struct loader *loader, struct err *err)
 	if (loader->placed.mode == PLACED_NOT)
 		return 0;
 	r = placed_run(&loader->placed, loader->config.device, &loader->weights,
-	               loader->config.threads, &loader->why_private, err);
+	               &loader->private, err);
 	if (r == 0)
 		loader->engine_config.placed = &loader->placed.view;
 	return r;
@@ -400,7 +400,7 @@ static int loader_place(struct loader *loader, struct err *err)
 static bool loader_has_read(const struct loader *loader)
 {
 	return loader->weights.share == WEIGHTS_PRIVATE &&
-	       (loader->placed.mode != PLACED_MAP || *loader->why_private.text);
+	       (loader->placed.mode != PLACED_MAP || *loader->private.why.text);
 }
 
 /* A lean one places its weights only now. */
@@ -447,7 +447,7 @@ static int loader_settle_weights(struct loader *loader, struct err *err)
 
 static json_t *loader_why_private(const struct loader *loader)
 {
-	return *loader->why_private.text ? loader_text(loader->why_private.text)
+	return *loader->private.why.text ? loader_text(loader->private.why.text)
 	                                 : json_null();
 }
 
@@ -510,10 +510,11 @@ static json_t *loader_staged(const struct loader *loader)
 	const struct weights *weights = &loader->weights;
 	json_int_t prefilled_bytes = (json_int_t)placed_ahead_bytes(&loader->placed);
 
-	return json_pack("{s:s, s:I, s:o, s:I, s:I, s:s, s:f, s:f, s:f, s:f}",
+	return json_pack("{s:s, s:I, s:o, s:b, s:I, s:I, s:s, s:f, s:f, s:f, s:f}",
 	                 "weights_sha256", weights->sha256, "weights_bytes",
 	                 (json_int_t)weights->bytes, "private",
-	                 loader_why_private(loader), "loading_anon_bytes",
+	                 loader_why_private(loader), "private_lasts",
+	                 (int)loader->private.is_lasting, "loading_anon_bytes",
 	                 (json_int_t)loader->loading_bytes, "prefilled_bytes",
 	                 prefilled_bytes, "engine_version", loader->api->version,
 	                 "weights_ms", loader->weights_ms, "engine_ms", loader->engine_ms,
@@ -574,8 +575,9 @@ static int loader_commit(struct loader *loader)
 		loader->config.warmup_runs = 1;
 	loader->place_ms = loader_lap_ms(&since_ns);
 	r = loader_send_fds(loader, PROTO_COMMITTED,
-	                    json_pack("{s:o, s:o, s:f}", "private",
-	                              loader_why_private(loader), "placed",
+	                    json_pack("{s:o, s:b, s:o, s:f}", "private",
+	                              loader_why_private(loader), "private_lasts",
+	                              (int)loader->private.is_lasting, "placed",
 	                              placed_to_json(&loader->placed), "place_ms",
 	                              loader->place_ms),
 	                    loader->placed.fds, loader->placed.n_fds);

@@ -124,7 +124,7 @@ static int placed_fill_arena(struct placed *placed, const struct weights *weight
 		.context = &file,
 	};
 
-	return gpu_arena_fill(&placed->arena, &source, placed->n_threads, err);
+	return gpu_arena_fill(&placed->arena, &source, 0, err);
 }
 
 /* As an outcome of the engine's: GPU_ARENA_E_* and -errno say the same otherwise. */
@@ -134,7 +134,8 @@ static int placed_outcome(int r)
 		return 0;
 	if (r == GPU_ARENA_E_MEMORY)
 		return ENGINE_E_MEMORY;
-	if (r == GPU_ARENA_E_DAMAGED || r == GPU_ARENA_E_UNSUPPORTED)
+	if (r == GPU_ARENA_E_DAMAGED || r == GPU_ARENA_E_UNSUPPORTED ||
+	    r == GPU_ARENA_E_DEVICE)
 		return ENGINE_E_DEVICE;
 	return r == -ENODATA ? ENGINE_E_MODEL : ENGINE_E_FAILED;
 }
@@ -176,7 +177,7 @@ static int placed_share(struct placed *placed, struct err *err)
 	return r;
 }
 
-/* Shared chunks. UNSUPPORTED and DAMAGED: there are none, and private memory may do. */
+/* Shared chunks. */
 static int placed_fill(struct placed *placed, const struct weights *weights,
                        struct err *err)
 {
@@ -200,6 +201,24 @@ static int placed_keep_private(struct placed *placed, const struct weights *weig
 	int r = gpu_arena_create_private(&placed->arena, weights->bytes, err);
 
 	return r ? r : placed_fill_arena(placed, weights, err);
+}
+
+/* After @r: there are no shared chunks, and memory of this process may do. */
+static int placed_give_up(struct placed *placed, const struct weights *weights, int r,
+                          struct placed_private *ret_private, struct err *err)
+{
+	const struct err why = *err;
+
+	struct err then = ERR_NULL;
+
+	if (placed_keep_private(placed, weights, &then))
+		return err_set(err, r, "%.240s; and then: %.240s", why.text, then.text);
+	err->text[0] = '\0';
+	*ret_private = (struct placed_private){
+		.why = why,
+		.is_lasting = r == GPU_ARENA_E_UNSUPPORTED,
+	};
+	return 0;
 }
 
 static int placed_read(void *context, size_t at, void *buffer, size_t bytes)
@@ -266,14 +285,13 @@ size_t placed_ahead_bytes(const struct placed *placed)
 }
 
 int placed_run(struct placed *placed, const char *device, const struct weights *weights,
-               unsigned int n_threads, struct err *ret_why_private, struct err *err)
+               struct placed_private *ret_private, struct err *err)
 {
 	struct gpu_arena *arena = &placed->arena;
 	int r = placed->is_open ? 0 : placed_open(placed, device, GPU_ARENA_WAIT_NS, err);
 
 	if (r)
 		return r;
-	placed->n_threads = n_threads;
 	switch (placed->mode) {
 	case PLACED_MAP:
 		r = placed_map(placed, weights->bytes, err);
@@ -286,13 +304,10 @@ int placed_run(struct placed *placed, const char *device, const struct weights *
 		r = placed_keep_private(placed, weights, err);
 		break;
 	}
-	if (placed->mode == PLACED_PRIVATE) {
-		/* As it was to be. */
-	} else if (r == GPU_ARENA_E_UNSUPPORTED || r == GPU_ARENA_E_DAMAGED) {
-		*ret_why_private = *err;
-		err->text[0] = '\0';
-		r = placed_keep_private(placed, weights, err);
-	}
+	if (placed->mode != PLACED_PRIVATE &&
+	    (r == GPU_ARENA_E_UNSUPPORTED || r == GPU_ARENA_E_DAMAGED ||
+	     r == GPU_ARENA_E_DEVICE))
+		r = placed_give_up(placed, weights, r, ret_private, err);
 	placed->view = (struct engine_placed){
 		.address = arena->address,
 		.host = arena->host,

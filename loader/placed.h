@@ -23,10 +23,15 @@ enum placed_mode {
 	PLACED_MAP,     /* one that is there is to be mapped */
 };
 
+/* Why weights that were to be shared are not; "": they are. */
+struct placed_private {
+	struct err why;
+	bool is_lasting; /* the same weights will not be, the next time either */
+};
+
 struct placed {
 	enum placed_mode mode;
-	unsigned int n_threads; /* that copy */
-	bool is_open;           /* arena is initialised */
+	bool is_open; /* arena is initialised */
 	struct gpu_arena arena;
 	struct gpu_arena_shape shape;      /* of shared chunks */
 	char canary[GPU_ARENA_CANARY_HEX]; /* of them */
@@ -57,6 +62,7 @@ struct placed_prefill {
 };
 
 /* A part of what placed_run() is to place, ahead: what needs no room that somebody else has.
+ * Others serve meanwhile: @n_threads copy.
  * 0: placed_ahead_bytes() says how much. Else nothing of it is left, placed_run() does all of
  * it, and @err says why. */
 int placed_prefill(struct placed *placed, const char *device,
@@ -64,12 +70,13 @@ int placed_prefill(struct placed *placed, const char *device,
                    const struct placed_prefill *prefill, struct err *err);
 size_t placed_ahead_bytes(const struct placed *placed);
 
-/* Puts the weights on @device, "cuda:N", or maps them, and fills @view; @n_threads may
- * copy. 0: they are there, and when only
- * this process has them *ret_why_private is why. ENGINE_E_PRIVATE: nothing can be placed from
- * here. Another outcome of enum engine_outcome: it failed. Both with a sentence in @err. */
+/* Puts the weights on @device, "cuda:N", or maps them, and fills @view. Nobody can be answered
+ * meanwhile, as often as not: as many threads copy as are of use. 0: they are there, and when
+ * only this process has them *ret_private is why. ENGINE_E_PRIVATE: nothing can be placed from
+ * here, now or later. Another outcome of enum engine_outcome: it failed. Both with a sentence
+ * in @err. */
 int placed_run(struct placed *placed, const char *device, const struct weights *weights,
-               unsigned int n_threads, struct err *ret_why_private, struct err *err);
+               struct placed_private *ret_private, struct err *err);
 
 void placed_close_fds(struct placed *placed);
 /* Gives the memory back; mode becomes PLACED_NOT. */

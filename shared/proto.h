@@ -14,9 +14,10 @@
  *	    --> TAKE                       the spare becomes the loader of this generation
  *	    <-- HELLO {"build"}            it runs and speaks this version
  *	    --> LOAD {model...} + fds      libraries, weights in host memory
- *	    <-- STAGED {"weights_sha256","weights_bytes","private","prefilled_bytes"}
+ *	    <-- STAGED {"weights_sha256","weights_bytes","private","private_lasts",
+ *	               "prefilled_bytes"}
  *	    --> COMMIT                     weights onto the device
- *	    <-- COMMITTED {"private","placed"} + fds
+ *	    <-- COMMITTED {"private","private_lasts","placed"} + fds
  *	    <-- READY {"warmup_ms",memory} warm-up answered
  *	    ... requests and answers through the rings ...
  *	    --> QUIT                       free everything, then exit 0
@@ -30,7 +31,8 @@
  * into memory of its own. "fill": copy it into the store, a memfd as large as the file, and
  * seal that against writing; at COMMIT when it is lean. "map": map what came, whose
  * "weights_sha256" may be known. "private" in its answers is why the engine has made copies
- * nevertheless; it holds the store no more then.
+ * nevertheless; it holds the store no more then. With "private_lasts" the next loader of the
+ * same file could not share either; else it may.
  *
  * Weights on a device: with LOAD's "placed" the loader places the file's bytes there, in chunks
  * that have a descriptor each. "fill": it makes them, and COMMITTED brings the descriptors,

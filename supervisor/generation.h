@@ -94,6 +94,7 @@ struct generation_listener {
 struct generation_report {
 	char weights_sha256[65]; /* "" until STAGED */
 	struct err why_private;  /* weights that were to be shared are not; "" else */
+	bool is_private_lasting; /* nor will those of the next loader be */
 	uint64_t weights_bytes;
 	uint64_t prefilled_bytes;   /* of its GPU, before COMMIT */
 	struct store_chunks chunks; /* it has placed them; chunk_bytes 0: it has not */

@@ -50,6 +50,9 @@ static void message_read_report(struct generation_report *report, const json_t *
 	                 sizeof(report->engine_version));
 	message_get_text(object, "private", report->why_private.text,
 	                 sizeof(report->why_private.text));
+	if (json_object_get(object, "private_lasts"))
+		report->is_private_lasting =
+			json_is_true(json_object_get(object, "private_lasts"));
 	if (json_object_get(object, "module_ms")) {
 		report->weights_ms = message_get_ms(object, "weights_ms");
 		report->engine_ms = message_get_ms(object, "engine_ms");

@@ -37,7 +37,8 @@ struct inputs {
 	struct stat file; /* of weights_fd; all zero without one */
 	char weights_sha256[INPUTS_SHA256_HEX]; /* "" until a loader has read it */
 	struct inputs_footprint footprint;
-	struct err why_private; /* the engine cannot share such weights; "": it can */
+	struct err why_private; /* such weights are not shared; "": they are, or may be */
+	bool is_private_lasting; /* they cannot be: not to be tried again */
 	/* A generation of them was READY, maybe in an earlier run: golden requests are
 	 * not asked again, since those on disk may be meant for the next inputs. */
 	bool is_proven;

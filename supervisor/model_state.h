@@ -325,6 +325,8 @@ uint64_t reload_weights_gpu_bytes(const struct model *model, const struct device
 /* @dead may have died of writing to weights that nobody may write to: then it is not tried
  * like that again, and true. */
 bool reload_weights_was_written(struct model *model, const struct generation *dead);
+/* Somebody asks: what could not be shared may be now. */
+void reload_weights_forget(struct model *model);
 /* How a generation of @inputs is to have its weights. */
 enum config_share reload_weights_share(const struct model *model,
                                        const struct inputs *inputs);

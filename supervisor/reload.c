@@ -278,6 +278,8 @@ uint64_t model_reload(struct model *model, enum model_cause cause)
 	model->pending |= RELOAD_CAUSE(cause);
 	if (!(RELOAD_CAUSE(cause) & RELOAD_RECOVERY))
 		reload_again_forget(model);
+	if (cause == MODEL_CAUSE_MANUAL || cause == MODEL_CAUSE_SIGNAL)
+		reload_weights_forget(model);
 	if (!model->reload.in_flight && !ev_is_active(&model->kick))
 		ev_timer_start(model->context.loop, &model->kick);
 	return number;

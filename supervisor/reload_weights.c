@@ -22,18 +22,29 @@ static const struct inputs *reload_weights_last(const struct model *model)
 	return model->active ? model->active->inputs : model->good;
 }
 
-/* An engine that could not share is not asked again until it is told something else. The
- * inputs that it was told to share with and could not; or NULL. */
+/* An engine or a card that can never share such weights is not asked again until it is told
+ * something else, is given another file, or somebody asks (reload_weights_forget()). The inputs
+ * that it was told to share with and could not; or NULL. */
 static const struct inputs *reload_weights_cannot(const struct model *model,
                                                   const struct inputs *inputs)
 {
 	const struct inputs *told[] = { reload_weights_last(model), model->writer };
 
 	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++)
-		if (told[i] && *told[i]->why_private.text &&
+		if (told[i] && told[i]->is_private_lasting &&
+		    inputs_is_same_file(&told[i]->file, &inputs->file) &&
 		    !config_model_needs_generation(told[i]->section, inputs->section))
 			return told[i];
 	return NULL;
+}
+
+/* What a loader has died of stays known: the next would die of it as well. */
+void reload_weights_forget(struct model *model)
+{
+	if (model->active && model->active->inputs != model->writer)
+		model->active->inputs->is_private_lasting = false;
+	if (model->good && model->good != model->writer)
+		model->good->is_private_lasting = false;
 }
 
 enum config_share reload_weights_share(const struct model *model,
@@ -265,10 +276,16 @@ void reload_weights_learn(const struct model *model, const struct generation *fr
 
 	inputs->footprint.is_private =
 		!fresh->copy && inputs->section->share != CONFIG_SHARE_FILE;
-	if (*fresh->report.why_private.text)
+	if (*fresh->report.why_private.text) {
 		inputs->why_private = fresh->report.why_private;
-	else if (told)
+		inputs->is_private_lasting = fresh->report.is_private_lasting;
+	} else if (told) {
 		inputs->why_private = told->why_private;
+		inputs->is_private_lasting = true;
+	} else {
+		inputs->why_private.text[0] = '\0';
+		inputs->is_private_lasting = false;
+	}
 }
 
 json_t *reload_weights_to_json(const struct model *model)
@@ -328,6 +345,7 @@ bool reload_weights_was_written(struct model *model, const struct generation *de
 		"a loader died in the warm-up over weights that nobody may write to: "
 		"%.320s",
 		dead->failure.text);
+	dead->inputs->is_private_lasting = true;
 	log_event(LOG_LEVEL_WARNING, "weights_private", "model=%s gen=%llu reason=%s",
 	          model->name, (unsigned long long)dead->number,
 	          LOG_QUOTED(dead->inputs->why_private.text));

@@ -313,6 +313,22 @@ def test_a_card_that_cannot_share(start, tmp_path, wide):
     assert receipt["outcome"] == "ok" and receipt["strategy"] == "overlap", receipt
     load.stop_and_check()
     bench.settles_at(COPY + CONTEXT)
+    # Not the next secret's business, but that of whoever asks, or of another file.
+    bench.card.faults()
+    bench.rotate(2)
+    assert "no virtual memory management" in bench.weights()["why_private"]
+    assert bench.moult.reload("echo").returncode == 0
+    assert bench.weights()["why_private"] is None and len(bench.chunks()) == 3
+    bench.moult.note_fds()
+
+
+def test_another_file_may_share(start, tmp_path, wide):
+    bench = Bench(start, tmp_path, wide, 3 * COPY, "no-vmm")
+    assert "no virtual memory management" in bench.weights()["why_private"]
+    bench.card.faults()
+    assert bench.replace("two")["outcome"] == "ok"
+    assert bench.weights()["why_private"] is None and len(bench.chunks()) == 3
+    bench.moult.note_fds()
 
 
 def test_a_driver_that_takes_no_descriptor(start, tmp_path, wide):
@@ -324,12 +340,18 @@ def test_a_driver_that_takes_no_descriptor(start, tmp_path, wide):
     assert "CUDA_ERROR_NOT_SUPPORTED" in bench.weights()["why_private"]
     assert bench.says("weights_private") == 1
     bench.settles_at(COPY + CONTEXT)
-    # It is not asked again, and needs room for two.
+    # It is asked again, and needs room for two.
     receipt = bench.rotate(2)
     assert receipt["outcome"] == "ok" and receipt["strategy"] == "overlap", receipt
-    assert bench.says("weights_private") == 1
-    load.stop_and_check()
+    assert bench.says("weights_private") == 2
     assert not bench.chunks()
+    bench.card.faults()
+    assert bench.rotate(3)["outcome"] == "ok"
+    assert bench.weights()["why_private"] is None and len(bench.chunks()) == 3
+    receipt = bench.rotate(4)
+    assert receipt["strategy"] == "handoff", receipt
+    load.stop_and_check()
+    bench.settles_at(COPY + CONTEXT)
 
 
 def test_a_driver_that_takes_no_descriptor_from_the_start(start, tmp_path, wide):
@@ -374,6 +396,10 @@ def test_weights_that_were_changed_are_not_used(start, tmp_path, wide):
     Load(bench.moult.port).stop_and_check()
     assert not bench.chunks()
     bench.settles_at(COPY + CONTEXT)
+    # The next one fills a copy anew.
+    assert bench.rotate(2)["outcome"] == "ok"
+    assert bench.weights()["why_private"] is None and len(bench.chunks()) == 3
+    bench.settles_at(COPY + CONTEXT)
 
 
 def test_a_model_that_writes_to_its_weights(start, tmp_path, wide):
@@ -384,6 +410,8 @@ def test_a_model_that_writes_to_its_weights(start, tmp_path, wide):
     receipt = bench.rotate(1)
     assert receipt["outcome"] == "ok" and receipt["strategy"] == "overlap", receipt
     assert bench.moult.log_text().count("over weights that nobody may write to") >= 1
+    # Whoever asks is not given a loader that dies.
+    assert bench.moult.reload("echo").returncode == 0
     load.stop_and_check()
     assert not bench.chunks()
     bench.settles_at(COPY + CONTEXT)

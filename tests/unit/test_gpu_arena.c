@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -324,18 +325,18 @@ static void test_what_the_driver_refuses(void **state)
 	gpu_arena_drop(&arena);
 	faults("no-import\n");
 	assert_int_equal(gpu_arena_import(&arena, BYTES, &shape, fds, n_fds, &err),
-	                 GPU_ARENA_E_UNSUPPORTED);
+	                 GPU_ARENA_E_DEVICE);
 	assert_non_null(strstr(err.text, "CUDA_ERROR_NOT_SUPPORTED"));
 	faults("");
 	assert_int_equal(gpu_arena_import(&arena, BYTES, &shape, fds, n_fds - 1, &err),
-	                 GPU_ARENA_E_UNSUPPORTED);
+	                 GPU_ARENA_E_DAMAGED);
 	must(gpu_arena_import(&arena, BYTES, &shape, fds, n_fds, &err), &err);
 	gpu_arena_drop(&arena);
 	close_all(fds, n_fds);
 	fds[0] = 0; /* no memory at all */
 	shape.mapped_bytes = shape.chunk_bytes = BYTES;
 	assert_int_equal(gpu_arena_import(&arena, BYTES, &shape, fds, 1, &err),
-	                 GPU_ARENA_E_UNSUPPORTED);
+	                 GPU_ARENA_E_DEVICE);
 	faults("no-vmm\n");
 	assert_int_equal(gpu_arena_create(&arena, BYTES, NULL, &err),
 	                 GPU_ARENA_E_UNSUPPORTED);
@@ -569,6 +570,51 @@ static void test_a_file_that_cannot_be_read(void **state)
 	gpu_arena_fini(&arena);
 }
 
+static int (*real_event_new)(struct cuda_event **ret_event, unsigned int flags);
+static _Atomic unsigned int event_flags;
+
+/* Looks on while the driver's own makes it. */
+static int note_event_new(struct cuda_event **ret_event, unsigned int flags)
+{
+	event_flags = flags;
+	return real_event_new(ret_event, flags);
+}
+
+static _Atomic int n_reading;
+
+/* Goes on when a second thread reads, too. */
+static int read_beside(void *context, size_t at, void *buffer, size_t bytes)
+{
+	const struct timespec pause = { .tv_nsec = CLOCK_NS_PER_MS };
+	uint64_t until_ns = clock_now_ns() + 60 * CLOCK_NS_PER_SEC;
+
+	n_reading++;
+	while (n_reading < 2 && clock_now_ns() < until_ns)
+		(void)nanosleep(&pause, NULL);
+	return n_reading < 2 ? -ETIMEDOUT : read_content(context, at, buffer, bytes);
+}
+
+/* Where nobody says how many threads are to copy they are as many as are of use, and one that
+ * waits for the card sleeps. */
+static void test_whoever_copies(void **state)
+{
+	const struct gpu_copy_source beside = { .read = read_beside };
+	struct gpu_arena arena;
+	struct err err = ERR_NULL;
+
+	(void)state;
+	init(&arena);
+	real_event_new = arena.cuda.event_new;
+	arena.cuda.event_new = note_event_new;
+	must(gpu_arena_create(&arena, BYTES, NULL, &err), &err);
+	must(gpu_arena_fill(&arena, sysconf(_SC_NPROCESSORS_ONLN) > 1 ? &beside : &source,
+	                    0, &err),
+	     &err);
+	check(&arena);
+	assert_int_equal(event_flags, CUDA_EVENT_BLOCKING | CUDA_EVENT_NO_TIMING);
+	gpu_arena_fini(&arena);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -585,6 +631,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_prefill_finds_no_room),
 		cmocka_unit_test(test_what_the_driver_refuses),
 		cmocka_unit_test(test_a_file_that_cannot_be_read),
+		cmocka_unit_test(test_whoever_copies),
 	};
 	char control[] = "/tmp/moult-gpu-arena-XXXXXX";
 	char machine[16];
