@@ -606,6 +606,11 @@ static const struct config_key model_keys[] = {
 			".Cm watch_latency ,\n"
 			"or when three of its loaders die, the model goes back by "
 			"itself to what served before.\n"
+			"Before that, up to four of the requests that failed, or that "
+			"ended loaders, are asked of what served before; when it fails "
+			"on them, too, they are to blame: the rollback is called off, "
+			"its receipt says so, and the comparison begins anew, at most "
+			"three times.\n"
 			"A loader that somebody else killed does not count; one that "
 			"the kernel killed for want of memory does.\n"
 			"With 0 nothing is compared.",

@@ -368,6 +368,14 @@ int generation_submit(struct generation *generation, struct request *request)
 	return 0;
 }
 
+int generation_try(struct generation *generation, struct request *request)
+{
+	assert(request->is_case);
+	if (generation->state != GENERATION_READY)
+		return LANE_E_FULL;
+	return lane_submit(generation->lane, request) ? LANE_E_FULL : 0;
+}
+
 void generation_hurry(struct generation *generation, uint64_t within_ns)
 {
 	uint64_t *staging_ns = &generation->deadlines_ns[GENERATION_STAGING];

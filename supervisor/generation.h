@@ -199,6 +199,8 @@ void generation_hurry(struct generation *generation, uint64_t within_ns);
 /* Leases a request to it (ACTIVE only). 0 or LANE_E_FULL. A lane that turns out to be
  * corrupt is LANE_E_FULL too, and the loader is killed from the loop. */
 int generation_submit(struct generation *generation, struct request *request);
+/* Leases a case to a candidate that is READY, under the caller's own deadline. Likewise. */
+int generation_try(struct generation *generation, struct request *request);
 
 bool generation_is_over(const struct generation *generation);
 /* Time spent in @state, in ms; 0 when it was never entered. */

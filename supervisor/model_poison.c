@@ -18,6 +18,7 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "supervisor/evidence.h"
 #include "supervisor/model_state.h"
 #include "supervisor/parameters.h"
 
@@ -92,6 +93,7 @@ static void model_convict(struct model *model, struct request *request)
 		                      queue_json_bytes(request));
 	if (model->section->poison_memory_ns > 0)
 		poison_add(&model->poison, &print, clock_now_ns());
+	evidence_note(model->queue.evidence, EVIDENCE_ENDED, request);
 	/* Its ending as a suspect says nothing new. */
 	request->is_suspect = false;
 	model_poison_request(model, request, &print);
@@ -191,11 +193,16 @@ void model_on_lease_lost(void *context, struct generation *generation,
                          struct request *request)
 {
 	struct model *model = context;
-	bool is_guilty = !model->is_stopping && model_judge(generation, request);
 	bool is_lost = !request->has_owner || request->is_answering || model->is_stopping;
 	enum request_failure failure = REQUEST_FAILURE_CRASH;
 	char reason[ERR_TEXT_MAX];
+	bool is_guilty;
 
+	if (request->is_case) {
+		arbiter_on_lease_lost(model, generation, request);
+		return;
+	}
+	is_guilty = !model->is_stopping && model_judge(generation, request);
 	if (is_guilty) {
 		generation->has_culprit = true;
 		model_convict(model, request);

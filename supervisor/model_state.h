@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "supervisor/devices.h"
+#include "supervisor/evidence.h"
 #include "supervisor/generation.h"
 #include "supervisor/hold.h"
 #include "supervisor/model.h"
@@ -55,8 +56,21 @@ struct model_trial {
 	ev_timer look; /* active while it is open */
 	uint64_t begun_ns;
 	unsigned int n_deaths;
-	bool has_asked;      /* the rollback that is pending is ours, not somebody's */
-	struct pulse before; /* of the generation before */
+	bool has_asked; /* the rollback that is pending is ours, not somebody's */
+	unsigned int n_called_off; /* of those, within this window */
+	struct pulse before;       /* of the generation before */
+};
+
+/* What looks at a rollback that the watch window asks for. */
+struct model_arbiter {
+	enum evidence_kind kind;
+	struct evidence *evidence; /* to be asked of the rollback's candidate; or NULL */
+	double share;   /* of the cases, computed by more than which it goes on */
+	bool is_trying; /* the candidate that is READY is being asked */
+	struct request *request; /* that it has now; or NULL */
+	ev_timer step;           /* the next one, or the end of this one's time */
+	unsigned int n_tried;
+	unsigned int n_computed;
 };
 
 enum model_input { MODEL_INPUT_SECRETS, MODEL_INPUT_FILE, MODEL_INPUT_COUNT };
@@ -122,6 +136,7 @@ struct model {
 	struct inputs *refused; /* identity: not to be tried again unless somebody asks */
 	struct restart deaths;
 	struct model_trial trial;
+	struct model_arbiter arbiter;
 	uint64_t inactive_since_ns; /* no loader takes requests; 0: one does */
 	bool was_killed;            /* somebody's kill -9 ended the last that served */
 	struct err last_error;      /* of the last failed reload; "" after a good one */
@@ -208,6 +223,33 @@ void trial_begin(struct model *model, uint64_t generation, bool has_new_inputs);
 /* The serving loader died: may ask for a rollback. */
 void trial_on_death(struct model *model, const char *why);
 bool trial_is_open(const struct model *model);
+/* The rollback that it has asked for is called off: it goes on looking, at what comes now. */
+void trial_reopen(struct model *model);
+
+/* arbiter.c: the requests to blame, or the generation */
+enum arbiter_verdict {
+	ARBITER_NONE,       /* nothing came of it */
+	ARBITER_UPHELD,     /* what served before can compute them */
+	ARBITER_CALLED_OFF, /* it fails on them, too */
+};
+
+void arbiter_init(struct model *model);
+void arbiter_fini(struct model *model);
+/* A rollback was asked for. Takes @evidence, which may be NULL. It is upheld when more than
+ * @share of its cases of @kind are computed by what served before. */
+void arbiter_open(struct model *model, struct evidence *evidence, enum evidence_kind kind,
+                  double share);
+/* Somebody wants the rollback, whatever comes of it. */
+void arbiter_drop(struct model *model);
+/* The candidate is READY. True: it is asked first, and promoted or retired afterwards. */
+bool arbiter_try(struct model *model);
+/* @candidate, which was to serve, is dead. Ends it; with a sentence when called off. */
+enum arbiter_verdict arbiter_on_dead(struct model *model,
+                                     const struct generation *candidate,
+                                     struct err *ret_why);
+/* @dead had @request, which is_case. */
+void arbiter_on_lease_lost(struct model *model, const struct generation *dead,
+                           struct request *request);
 
 /* reload.c */
 void reload_init(struct model *model);
@@ -219,6 +261,24 @@ void reload_try_start(struct model *model);
 void reload_stop(struct model *model);
 /* The generation whose memory a new one has to live beside, or NULL. */
 struct generation *reload_old(const struct model *model);
+/* *@slot refers to @inputs from now on. */
+void reload_set_inputs(struct inputs **slot, struct inputs *inputs);
+
+/* reload_rollback.c */
+
+/* As model_rollback(), but leaves alone what is being built. */
+int reload_ask_rollback(struct model *model, uint64_t *ret_number, struct err *err);
+/* A person has asked for a rollback while the one in flight waits to be started: it is over,
+ * and true. */
+bool reload_is_overtaken(struct model *model);
+/* The watch window asked for a way back from what does not serve any more: newer @inputs were
+ * on their way already and are judged by themselves. They may go back to the same. True: the
+ * rollback is dropped. */
+bool reload_drop_rollback(struct model *model, const struct inputs *inputs);
+/* The rollback that is in flight does not go on: what serves stays. */
+void reload_call_off(struct model *model, const char *why);
+/* Once more, without being looked at. */
+void reload_roll_back_again(struct model *model, struct inputs *inputs);
 /* @inputs are not to be tried again unless somebody asks. */
 void reload_refuse(struct model *model, const struct inputs *inputs);
 /* A generation will come, or is expected to soon: requests may be held for it. */

@@ -87,7 +87,7 @@ struct pulse_summary pulse_sum(const struct pulse *pulse, uint64_t now_ns)
 	return summary;
 }
 
-static double pulse_error_percent(const struct pulse_summary *summary)
+double pulse_error_percent(const struct pulse_summary *summary)
 {
 	return summary->answers
 	               ? 100.0 * (double)summary->errors / (double)summary->answers

@@ -52,6 +52,8 @@ enum pulse_kind {
 
 void pulse_note(struct pulse *pulse, uint64_t generation, enum pulse_kind kind,
                 uint64_t compute_ns, uint64_t now_ns);
+/* Of the answers. */
+double pulse_error_percent(const struct pulse_summary *summary);
 struct pulse_summary pulse_sum(const struct pulse *pulse, uint64_t now_ns);
 
 /* True, with a sentence: @now is worse than @before by more than @policy allows. False also

@@ -16,6 +16,7 @@
 #include "supervisor/pulse.h"
 #include "supervisor/request.h"
 
+struct evidence;
 struct recorder;
 
 TAILQ_HEAD(request_list, request);
@@ -33,11 +34,13 @@ struct queue {
 	uint64_t max_body_bytes;
 	size_t announced_bytes; /* of bodies on their way, as far as they have a place */
 	struct request_counts counts;
-	struct pulse pulse;       /* of the serving generation */
+	struct request_counts case_counts; /* of those with is_case */
+	struct pulse pulse;                /* of the serving generation */
 	struct histogram working; /* memory that computing took, where that is known */
 	struct request_list levels[QUEUE_LEVELS];
 	struct request_list suspects;
 	struct poison suspicion; /* bodies of suspects that left before they were tried */
+	struct evidence *evidence; /* is shown what fails; NULL: nobody asks */
 	struct recorder *recorder; /* is shown what is answered; mostly NULL */
 };
 

@@ -38,7 +38,7 @@ static uint64_t reload_minus(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
-static void reload_set_inputs(struct inputs **slot, struct inputs *inputs)
+void reload_set_inputs(struct inputs **slot, struct inputs *inputs)
 {
 	struct inputs *old = *slot;
 
@@ -292,29 +292,6 @@ void model_on_store(struct model *model)
 		ev_timer_start(model->context.loop, &model->kick);
 }
 
-int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
-{
-	/* Within the watch window it is what came last that is to go, dead or alive. */
-	struct inputs *bad = trial_is_open(model) ? model->good : NULL;
-	struct inputs *target;
-
-	if (model->active)
-		bad = model->active->inputs;
-	target = bad == model->good ? model->previous : model->good;
-
-	if (!target)
-		return err_set(err, -ENOENT,
-		               "model '%s' has served with no other inputs that it could "
-		               "go back to",
-		               model->name);
-	reload_set_inputs(&model->rollback_to, target);
-	model->trial.has_asked = false;
-	if (bad)
-		reload_refuse(model, bad);
-	*ret_number = model_reload(model, MODEL_CAUSE_ROLLBACK);
-	return 0;
-}
-
 static void reload_on_kick(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	(void)loop;
@@ -424,27 +401,12 @@ static void reload_learn(struct model *model, struct generation *fresh)
 	               report->weights_sha256);
 }
 
-/* The watch window asked for a way back from what does not serve any more: newer inputs were
- * on their way already and are judged by themselves. They may go back to the same. */
-static bool reload_drop_rollback(struct model *model, const struct inputs *inputs)
-{
-	const unsigned int rollback = RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
-
-	if (!(model->pending & rollback) || !model->trial.has_asked ||
-	    !model->reload.is_newest || inputs_equal(inputs, model->refused))
-		return false;
-	model->pending &= ~rollback;
-	reload_set_inputs(&model->previous, model->rollback_to);
-	reload_set_inputs(&model->rollback_to, NULL);
-	log_event(LOG_LEVEL_NOTICE, "rollback_dropped",
-	          "model=%s reason=\"newer inputs serve\"", model->name);
-	return true;
-}
-
 /* True: they are not the ones that served last. */
 static bool reload_accept(struct model *model, struct inputs *inputs)
 {
 	bool has_dropped = reload_drop_rollback(model, inputs);
+	bool is_back = (model->reload.causes & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) ||
+	               inputs_equal(model->good, model->refused);
 
 	if (model->reload.is_newest)
 		reload_set_inputs(&model->refused, NULL);
@@ -452,10 +414,7 @@ static bool reload_accept(struct model *model, struct inputs *inputs)
 		return false;
 	/* After a rollback there is no way back to what was rolled back from. */
 	if (!has_dropped)
-		reload_set_inputs(&model->previous,
-		                  inputs_equal(model->good, model->refused)
-		                          ? NULL
-		                          : model->good);
+		reload_set_inputs(&model->previous, is_back ? NULL : model->good);
 	reload_set_inputs(&model->good, inputs);
 	return true;
 }
@@ -499,7 +458,8 @@ void reload_on_state(void *context, struct generation *generation,
 		reload_on_staged(model);
 		break;
 	case GENERATION_READY:
-		generation_apply(generation, GENERATION_EV_PROMOTE);
+		if (!arbiter_try(model))
+			generation_apply(generation, GENERATION_EV_PROMOTE);
 		break;
 	case GENERATION_ACTIVE:
 		reload_swap(model, generation);
@@ -558,6 +518,7 @@ void reload_stop(struct model *model)
 	reload_again_fini(model);
 	model_watch_fini(model);
 	trial_fini(model);
+	arbiter_fini(model);
 	/* With a candidate it ends when that one does. */
 	if (model->reload.in_flight && !model->candidate)
 		reload_finish(model, model->active ? RECEIPT_OK : RECEIPT_FAILED,
@@ -585,6 +546,7 @@ void reload_init(struct model *model)
 	model->kick.data = model;
 	model_watch_init(model);
 	trial_init(model);
+	arbiter_init(model);
 	replicas_init(model);
 }
 
@@ -600,6 +562,7 @@ void reload_fini(struct model *model)
 	ev_timer_stop(model->context.loop, &model->bury);
 	model_watch_fini(model);
 	trial_fini(model);
+	arbiter_fini(model);
 	generation_free(model->candidate);
 	generation_free(model->retiring);
 	generation_free(model->active);

@@ -71,11 +71,17 @@ static void reload_on_needless_dead(struct model *model)
 
 static void reload_on_candidate_dead(struct model *model, struct generation *candidate)
 {
+	enum arbiter_verdict verdict;
+	struct err why = ERR_NULL;
+
 	reload_receipt_note_candidate(model, candidate);
 	reload_gpu_note_reclaim(model, candidate);
+	verdict = arbiter_on_dead(model, candidate, &why);
 	model->candidate = NULL;
 	if (model->is_stopping)
 		reload_finish(model, RECEIPT_FAILED, RELOAD_STOPPING);
+	else if (verdict == ARBITER_CALLED_OFF)
+		reload_call_off(model, why.text);
 	else if (candidate->failure.text[0] == '\0')
 		reload_on_needless_dead(model);
 	else
@@ -85,6 +91,8 @@ static void reload_on_candidate_dead(struct model *model, struct generation *can
 		              : candidate->is_permanent     ? RELOAD_IS_FINAL
 		              : model_was_killed(candidate) ? RELOAD_WAS_KILLED
 		                                            : RELOAD_MAY_PASS);
+	if (verdict == ARBITER_UPHELD && !model->is_stopping)
+		reload_roll_back_again(model, candidate->inputs);
 }
 
 /* It served, answers or not. */
@@ -164,7 +172,7 @@ void reload_go_on(struct model *model)
 		reload_commit(model);
 	else if (!model->candidate && model->active)
 		reload_finish(model, RECEIPT_OK, "");
-	else if (!model->candidate)
+	else if (!model->candidate && !reload_is_overtaken(model))
 		reload_spawn(model);
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "shared/clock.h"
+#include "supervisor/evidence.h"
 #include "supervisor/lane.h"
 #include "supervisor/queue.h"
 #include "supervisor/recorder.h"
@@ -156,6 +157,37 @@ int request_new(struct request **ret_request, struct queue *queue,
 	return 0;
 }
 
+int request_new_case(struct request **ret_request, struct queue *queue,
+                     const struct evidence_case *one,
+                     void (*on_part)(struct request *request, void *context),
+                     void *context)
+{
+	unsigned char *memory = queue->memory.base;
+	struct request_refusal unused;
+	struct request *request;
+
+	request = calloc(1, sizeof(*request));
+	if (!request)
+		return -ENOMEM;
+	request->queue = queue;
+	request->is_case = true;
+	request->has_owner = true;
+	request->on_part = on_part;
+	request->context = context;
+	request->head_bytes = one->head_bytes;
+	request->body_bytes = one->body_bytes;
+	STAILQ_INIT(&request->parts);
+	if (request_place(request, one->body_bytes, &unused)) {
+		free(request);
+		return -ENOMEM;
+	}
+	memcpy(memory + request->offset, one->data, one->head_bytes);
+	memcpy(memory + request->body_offset, one->data + one->head_bytes,
+	       one->body_bytes);
+	*ret_request = request;
+	return 0;
+}
+
 /* A body outgrew its block: move it into one twice as large, or as large as it gets. */
 static int request_grow(struct request *request, size_t body_bytes,
                         struct request_refusal *refusal)
@@ -218,9 +250,14 @@ static void request_try_free(struct request *request)
 	free(request);
 }
 
+static struct request_counts *request_counts(const struct request *request)
+{
+	return request->is_case ? &request->queue->case_counts : &request->queue->counts;
+}
+
 void request_set_state(struct request *request, enum request_state state)
 {
-	struct request_counts *counts = &request->queue->counts;
+	struct request_counts *counts = request_counts(request);
 
 	switch (request->state) {
 	case REQUEST_RECEIVING:
@@ -270,7 +307,7 @@ void request_set_state(struct request *request, enum request_state state)
 
 void request_fail(struct request *request, enum request_failure failure)
 {
-	request->queue->counts.failures[failure]++;
+	request_counts(request)->failures[failure]++;
 	request_set_state(request, REQUEST_FAILED);
 }
 
@@ -301,7 +338,10 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 		request->answer_status = answer->status;
 		request->is_fault = answer->flags & PROTO_ANSWER_FAULT;
 	}
-	if (request->queue->recorder)
+	if (request->is_fault && (answer->flags & PROTO_ANSWER_FIRST) &&
+	    answer->generation == request->queue->pulse.generation)
+		evidence_note(request->queue->evidence, EVIDENCE_FAILED, request);
+	if (request->queue->recorder && !request->is_case)
 		recorder_take(request->queue->recorder, request, answer, head, part);
 	if (!request->has_owner || request->is_expired) {
 		request_part_free(part);

@@ -86,6 +86,7 @@ struct request {
 	bool is_expired; /* answered 504 while LEASED: what the loader says is dropped */
 	bool is_fault;   /* the answer is the model's own failure */
 	bool is_broken;  /* the rest will never come: the owner closes the connection */
+	bool is_case;    /* asked by arbiter.c and by no client: counts for nothing */
 	bool is_suspect; /* may have ended a loader: leased with no other beside it */
 	uint8_t crashes; /* of loaders that had it */
 	uint8_t kills;   /* of loaders that worked on it, by somebody else */
@@ -166,6 +167,15 @@ void request_release(struct request *request);
  * outcome with @refusal filled. */
 int request_new(struct request **ret_request, struct queue *queue,
                 const struct request_start *start, struct request_refusal *refusal);
+
+struct evidence_case;
+
+/* A request with @one's head and body, ready to be leased, whose owner is the caller; it has
+ * no deadline timer. 0 or -ENOMEM: there is no room. */
+int request_new_case(struct request **ret_request, struct queue *queue,
+                     const struct evidence_case *one,
+                     void (*on_part)(struct request *request, void *context),
+                     void *context);
 
 /* The only ways to another state: they keep the counters. ANSWERED and FAILED let the queue
  * go and may free @request. */

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import BUILD, Load, echo_section, wait_for
+from harness import BUILD, ECHO_FLOATS, Load, echo_body, echo_section, wait_for
 
 ENGINES = f"engine_dir = {BUILD}\n"
 MIB = 1 << 20
@@ -26,6 +26,13 @@ def switch(moult, **keys):
     (moult.models / "0.conf").write_text(section(**keys))
     receipt = moult.wait_receipt("echo", lambda r: r["number"] > known)
     assert receipt["outcome"] == "ok", receipt
+
+
+def version_of(moult):
+    """Of what answers."""
+    status, _, answer = moult.infer("echo", echo_body([1.0] * ECHO_FLOATS))
+    assert status == 200, answer
+    return json.loads(answer)["model_version"]
 
 
 class Waiting:
@@ -67,18 +74,63 @@ def test_each_gets_the_receipt_of_its_own(start, tmp_path, order):
 
 def test_a_rollback_that_somebody_waits_for_is_not_dropped(start, tmp_path):
     """The watch window wants the same, and would not mind if newer inputs came first."""
-    moult = start(section(), supervisor=ENGINES)
+    moult = start(section(**{"option.fault": "slow-on-stage", "option.ms": 5000,
+                             "option.when": tmp_path / "bad"}), supervisor=ENGINES)
     load = Load(moult.port, clients=4, pause_s=0.01)
     load.wait_more(100)
     switch(moult, **{"option.fault": "fail", "option.when": tmp_path / "bad"})
     (moult.models / "0.conf").write_text(
         section(version=3, **{"option.fault": "slow-on-stage", "option.ms": 5000}))
     wait_for("a candidate", lambda: moult.status("echo")["candidate"])
-    waiting = Waiting(moult, "rollback")
     (tmp_path / "bad").write_text("")
-    wait_for("the verdict", lambda: "event=rollback " in moult.log_text())
-    assert waiting.receipt()["cause"] == "rollback"
+    waiting = Waiting(moult, "rollback")
+    wait_for("the verdict", lambda: "event=watch_window" in moult.log_text())
+    receipt = waiting.receipt()
+    assert receipt["cause"] == "rollback" and receipt["outcome"] == "ok", receipt
     load.stop()
+    # Once is enough.
+    moult.status()
+    assert sum(r["cause"] == "rollback" for r in moult.receipts("echo")) == 1
+
+
+def test_a_rollback_ends_what_is_being_built(start, tmp_path):
+    """What serves now goes, to what served before it; the newest never gets the traffic."""
+    moult = start(section(version=1, watch_window=0), supervisor=ENGINES)
+    switch(moult, version=2, watch_window=0)
+    (moult.models / "0.conf").write_text(section(
+        version=3, watch_window=0, **{"option.fault": "slow-on-stage", "option.ms": 60000,
+                                      "option.once": tmp_path / "once"}))
+    candidate = wait_for("a candidate", lambda: moult.status("echo")["candidate"])
+    wait_for("staging", (tmp_path / "once").exists)
+    assert moult.ctl("rollback", "echo", "--wait").returncode == 0
+    receipts = moult.receipts("echo")
+    assert [(r["cause"], r["outcome"]) for r in receipts] == [
+        ("start", "ok"), ("config", "ok"), ("config", "failed"), ("rollback", "ok")]
+    assert "a rollback was asked for" in receipts[2]["reason"]
+    assert receipts[2]["to"]["generation"] == candidate["generation"]
+    assert version_of(moult) == "1"
+    # It lies on disk, and comes back when somebody asks, not by a crash.
+    before = moult.status("echo")
+    os.kill(before["pid"], signal.SIGKILL)
+    wait_for("a successor", lambda: moult.status("echo")["generation"]
+             not in (0, before["generation"]))
+    assert version_of(moult) == "1"
+    assert moult.ctl("rollback", "echo").returncode == 1, "there is nothing before it"
+    assert moult.reload("echo").returncode == 0
+    assert version_of(moult) == "3"
+
+
+def test_a_rollback_amid_a_pause_leads_to_what_served_last(start, tmp_path):
+    keys = {"watch_window": 0, "strategy": "stop-first"}
+    moult = start(section(version=1, **keys), supervisor=ENGINES)
+    switch(moult, version=2, **keys)
+    (moult.models / "0.conf").write_text(section(
+        version=3, **keys, **{"option.fault": "slow-on-stage", "option.ms": 60000,
+                              "option.once": tmp_path / "once"}))
+    wait_for("staging", (tmp_path / "once").exists)
+    assert moult.status("echo")["pid"] == 0
+    assert moult.ctl("rollback", "echo", "--wait").returncode == 0
+    assert version_of(moult) == "2"
 
 
 def stop_candidate(moult):
