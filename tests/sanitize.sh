@@ -23,8 +23,8 @@ build)
 	fi
 	;;
 unit)
-	# How the code looks does not depend on how it is built.
-	exec ctest --preset asan -L '^(unit|fuzz)$' -E '^(layers|format)$'
+	# How the code and its pages look does not depend on how it is built.
+	exec ctest --preset asan -L '^(unit|fuzz)$' -E '^(layers|format|packages|presets|manual)$'
 	;;
 system)
 	exec ctest --preset asan -R "^system-($system)\$"
