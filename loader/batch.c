@@ -103,6 +103,23 @@ bool batch_is_full(const struct batch *batch)
 	return batch->n_members == batch->max_members || batch->n_rows >= batch->max_rows;
 }
 
+static uint32_t batch_count(const struct batch *batch, uint64_t rows)
+{
+	if (batch->n_rows == UINT64_MAX)
+		return 1;
+	return rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX;
+}
+
+uint32_t batch_rows_of(const struct batch *batch, uint32_t member)
+{
+	return batch_count(batch, batch->rows[member]);
+}
+
+uint32_t batch_rows_of_all(const struct batch *batch)
+{
+	return batch_count(batch, batch->n_rows);
+}
+
 void batch_clear(struct batch *batch)
 {
 	batch->n_members = 0;

@@ -52,6 +52,10 @@ bool batch_add(struct batch *batch, const struct engine_tensor *tensors);
 bool batch_is_full(const struct batch *batch);
 void batch_clear(struct batch *batch);
 
+/* Rows of a member, or of all: 1 when it has no common first dim, or none that counts. */
+uint32_t batch_rows_of(const struct batch *batch, uint32_t member);
+uint32_t batch_rows_of_all(const struct batch *batch);
+
 /* Lays the inputs together in batch->inputs. 0 or -ENOMEM. */
 int batch_gather(struct batch *batch);
 

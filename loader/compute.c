@@ -39,9 +39,11 @@ int compute_run(struct compute *compute, struct err *err)
 
 	compute->has_outputs = false;
 	compute->use = (struct engine_use){ 0 };
+	compute->began_ns = clock_now_ns();
 	if (batch_gather(batch) < 0)
 		return err_set(err, ENGINE_E_FAILED, "out of memory for a batch");
 	start_ns = clock_now_ns();
+	compute->gather_ns = start_ns - compute->began_ns;
 	r = compute->api->infer(compute->engine, batch->inputs, batch->outputs, err);
 	compute->took_ns = clock_now_ns() - start_ns;
 	compute->has_outputs = r == 0;

@@ -22,7 +22,9 @@ struct compute {
 	struct oip_model model;
 	struct batch batch;
 	struct fit fit;
-	uint64_t took_ns;      /* inside the engine, for the last batch */
+	uint64_t began_ns;     /* CLOCK_MONOTONIC: the last batch was to be computed */
+	uint64_t gather_ns;    /* laying it together */
+	uint64_t took_ns;      /* inside the engine */
 	struct engine_use use; /* likewise */
 	bool has_outputs;      /* the engine computed it: what failed was the check */
 };

@@ -241,19 +241,27 @@ int lane_publish(struct lane *lane, const struct lane_answer *answer, struct err
 {
 	uint32_t index = lane->free_parts[lane->parts_max - lane->n_parts - 1];
 	size_t offset = lane_offset(lane, answer->memory);
+	const struct lane_times *times = &answer->times;
 	struct proto_answer part = {
 		.lease = answer->lease,
 		.generation = lane->generation,
 		.token = ++lane->sequence << LANE_PART_BITS | index,
 		.status = answer->status,
 		.flags = (uint16_t)(PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST |
-		                    (answer->is_fault ? PROTO_ANSWER_FAULT : 0)),
+		                    (answer->is_fault ? PROTO_ANSWER_FAULT : 0) |
+		                    (times->is_execution ? PROTO_ANSWER_EXECUTION : 0)),
 		.head_bytes = (uint32_t)answer->head_bytes,
 		.head_offset = offset,
 		.body_offset = offset + answer->body_offset,
 		.body_bytes = answer->body_bytes,
-		.compute_us = lane_units(answer->compute_ns, 1000),
 		.peak_kib = lane_units(answer->peak_bytes, 1024),
+		.rows = times->rows,
+		.batch_rows = times->batch_rows,
+		.queue_ns = times->queue_ns,
+		.decode_ns = times->decode_ns,
+		.gather_ns = times->gather_ns,
+		.compute_ns = times->compute_ns,
+		.encode_ns = times->encode_ns,
 	};
 
 	assert(lane->n_parts < lane->parts_max && lane->n_leased > 0);

@@ -95,6 +95,18 @@ int lane_reserve(struct lane *lane, size_t bytes, unsigned char **ret_memory);
 /* The room is not needed after all. */
 void lane_unreserve(struct lane *lane, unsigned char *memory);
 
+/* See struct proto_answer. */
+struct lane_times {
+	bool is_execution;
+	uint32_t rows;
+	uint32_t batch_rows;
+	uint64_t queue_ns;
+	uint64_t decode_ns;
+	uint64_t gather_ns;
+	uint64_t compute_ns;
+	uint64_t encode_ns;
+};
+
 struct lane_answer {
 	uint64_t lease;
 	unsigned char *memory; /* from lane_reserve(): the head, then the body */
@@ -103,8 +115,8 @@ struct lane_answer {
 	size_t body_bytes;
 	uint16_t status;
 	bool is_fault; /* of the model */
-	uint64_t compute_ns;
 	uint64_t peak_bytes;
+	struct lane_times times;
 };
 
 /* Publishes a whole answer, which ends its lease. The bell rings in lane_flush(). 0 or

@@ -44,6 +44,8 @@ struct serve {
 	struct decoder_request **members; /* of the batch, in the order of its rows */
 	struct decoder_request *pending; /* decoded, but did not go with the last batch */
 	bool has_pending;
+	struct lane_times times;  /* of the next answer, */
+	uint64_t encode_began_ns; /* if it was computed; else 0 */
 };
 
 int serve_new(struct serve **ret_serve, const struct model_config *config,
@@ -131,6 +133,11 @@ static int serve_publish(struct serve *serve, struct lane_answer *answer,
 	assert(answer->head_bytes <= SERVE_HEAD_BYTES);
 	proto_head_write(answer->memory, nothing, nothing, fields, n_fields);
 	answer->body_offset = SERVE_HEAD_BYTES;
+	if (serve->encode_began_ns > 0) {
+		answer->times = serve->times;
+		answer->times.encode_ns = clock_now_ns() - serve->encode_began_ns;
+		serve->encode_began_ns = 0;
+	}
 	return lane_publish(serve->lane, answer, serve->err) ? SERVE_E_VIOLATION : 0;
 }
 
@@ -194,7 +201,6 @@ static int serve_publish_outputs(struct serve *serve, struct decoder_request *me
 
 	answer->lease = member->submit.lease;
 	answer->status = 200;
-	answer->compute_ns = serve->compute.took_ns;
 	answer->peak_bytes = serve->compute.use.peak_bytes;
 	answer->body_bytes = encoded->body_bytes;
 	fields[n++] = (struct proto_field){
@@ -220,6 +226,25 @@ static int serve_publish_outputs(struct serve *serve, struct decoder_request *me
 	return serve_publish(serve, answer, fields, n);
 }
 
+/* What the supervisor is told of @member's way to its answer, which is written now. */
+static void serve_note_times(struct serve *serve, const struct decoder_request *member,
+                             uint32_t index)
+{
+	const struct compute *compute = &serve->compute;
+
+	serve->times = (struct lane_times){
+		.is_execution = index == 0,
+		.rows = batch_rows_of(&compute->batch, index),
+		.batch_rows = batch_rows_of_all(&compute->batch),
+		.queue_ns = compute->began_ns - member->submit.accepted_ns -
+		            member->decode_ns,
+		.decode_ns = member->decode_ns,
+		.gather_ns = compute->gather_ns,
+		.compute_ns = compute->took_ns,
+	};
+	serve->encode_began_ns = clock_now_ns();
+}
+
 /* Cuts the outputs of one member out of the batch and answers it. */
 static int serve_answer(struct serve *serve, struct decoder_request *member,
                         uint32_t index)
@@ -236,6 +261,7 @@ static int serve_answer(struct serve *serve, struct decoder_request *member,
 	size_t bytes;
 	int r;
 
+	serve_note_times(serve, member, index);
 	if (batch_split(&compute->batch, index, outputs, &err))
 		return serve_answer_fault(serve, member->submit.lease, err.text);
 	answer.is_fault = !serve_is_finite(compute, outputs);

@@ -47,8 +47,8 @@
  *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor
- * distrusts. Three rings carry 64-byte descriptors: submit and release from the
- * supervisor, answer to it. The version must be raised with any change here.
+ * distrusts. Three rings carry descriptors: submit and release from the supervisor, answer to
+ * it. The version must be raised with any change here.
  */
 
 #include <stdatomic.h>
@@ -59,7 +59,7 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 6
+#define PROTO_VERSION 7
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
@@ -172,6 +172,9 @@ enum proto_answer_flag {
 	/* With FIRST: the answer is the model's own failure, whatever its status. What the
 	 * request is to blame for, or the time, is without. */
 	PROTO_ANSWER_FAULT = 4,
+	/* The first to end a lease of what the engine computed in one go: as many of these
+	 * come as there were executions. */
+	PROTO_ANSWER_EXECUTION = 8,
 };
 
 /* Loader to supervisor: one part of an answer. Offsets are into the response arena. */
@@ -185,9 +188,19 @@ struct proto_answer {
 	uint64_t head_offset;
 	uint64_t body_offset;
 	uint64_t body_bytes;
-	/* Of this request's batch, inside the engine. */
-	uint32_t compute_us;
-	uint32_t peak_kib; /* memory that it took there; 0: not known */
+	uint32_t peak_kib; /* memory that the batch took in the engine; 0: not known */
+	/* With LAST, if the engine computed: rows are elements along the first dim, and a
+	 * request that cannot share a batch is one row. Else 0. */
+	uint32_t rows;       /* of this request */
+	uint32_t batch_rows; /* of all that were computed with it, itself among them */
+	uint32_t reserved;   /* 0 */
+	/* Likewise, durations. Together they are no longer than from accepted_ns to now. */
+	uint64_t queue_ns;   /* from accepted_ns to its batch's turn, less decode_ns */
+	uint64_t decode_ns;  /* reading this request */
+	uint64_t gather_ns;  /* laying its batch together */
+	uint64_t compute_ns; /* of its batch, inside the engine */
+	uint64_t encode_ns;  /* cutting its part out and writing it */
+	uint64_t unused[2];  /* 0 */
 };
 
 /* Supervisor to loader: the part that carried this token may be overwritten. Every part is
@@ -199,7 +212,7 @@ struct proto_release {
 
 _Static_assert(sizeof(struct proto_header) == 24, "wire format");
 _Static_assert(sizeof(struct proto_submit) == 64, "one cache line");
-_Static_assert(sizeof(struct proto_answer) == 64, "one cache line");
+_Static_assert(sizeof(struct proto_answer) == 128, "two cache lines");
 _Static_assert(sizeof(struct proto_release) == 8, "wire format");
 
 static inline uint32_t proto_parts_max(uint32_t leases)

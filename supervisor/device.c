@@ -31,13 +31,21 @@ static void device_note(struct device *device)
 	struct device_use *use;
 
 	LIST_FOREACH (use, &device->uses, link) {
-		use->now_bytes = device->ops->held(use);
-		if (use->now_bytes > use->peak_bytes)
-			use->peak_bytes = use->now_bytes;
+		(void)device_look(use);
 		/* Until then its claim stood for it. */
 		if (use->unseen_ns && device->nvml->as_of_ns >= use->unseen_ns)
 			use->claim_bytes = use->unseen_ns = 0;
 	}
+}
+
+uint64_t device_look(struct device_use *use)
+{
+	if (!use->device)
+		return 0;
+	use->now_bytes = use->device->ops->held(use);
+	if (use->now_bytes > use->peak_bytes)
+		use->peak_bytes = use->now_bytes;
+	return use->now_bytes;
 }
 
 bool device_measure(struct device *device)

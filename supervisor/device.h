@@ -128,7 +128,9 @@ void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_by
 /* Looks at what each loader holds now: microseconds for each; a GPU NVML_WAIT_MS at most.
  * False: its driver did not answer by then, and the figures are those of a moment ago. */
 bool device_measure(struct device *device);
-/* The same and sums up. */
+/* Looks at what one loader holds now; 0 when it was never added. */
+uint64_t device_look(struct device_use *use);
+/* Looks at all and sums up. */
 struct device_room device_room(struct device *device);
 /* Room for @need_bytes more, once @coming_bytes are given back; the reserve stays free. */
 bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes);

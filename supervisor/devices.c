@@ -266,6 +266,16 @@ static json_t *devices_loaders_to_json(const struct device *gpu)
 	return array;
 }
 
+int devices_index(const struct devices *devices, const struct device *gpu)
+{
+	const char *uuid;
+
+	for (unsigned int i = 0; (uuid = nvml_uuid(&devices->nvml, i)); i++)
+		if (*gpu->uuid && strcmp(uuid, gpu->uuid) == 0)
+			return (int)i;
+	return -1;
+}
+
 json_t *devices_to_json(struct devices *devices)
 {
 	json_t *array = json_array();

@@ -39,5 +39,7 @@ void devices_wait(struct devices *devices);
 int devices_check(const struct devices *devices, const char *device, struct err *err);
 /* The GPU that a model's @device means; NULL: it means none, or one that is not there. */
 struct device *devices_gpu(struct devices *devices, const char *device);
+/* The driver's number of a card; -1: not known. */
+int devices_index(const struct devices *devices, const struct device *gpu);
 /* For `moultctl status`: a new reference. */
 json_t *devices_to_json(struct devices *devices);

@@ -13,6 +13,7 @@
 #include "shared/cleanup.h"
 #include "supervisor/http_conn.h"
 #include "supervisor/http_meta.h"
+#include "supervisor/queue.h"
 
 /* Of a streamed answer that is handed to libmicrohttpd at once. */
 #define HTTP_STREAM_BLOCK 32768
@@ -35,12 +36,29 @@ static void http_add_number(struct MHD_Response *response, const char *name,
 	http_add(response, name, text);
 }
 
-static void http_count(struct http *http, unsigned int status)
+/* A request for inference counts for the model that it names, also one that it never got. */
+static void http_count_infer(const struct http_conn *conn, unsigned int status)
 {
-	http->n_by_class[status / 100 < 6 ? status / 100 : 0]++;
+	const struct http_models *models = &conn->http->models;
+	struct model *model;
+
+	if (conn->request) {
+		stats_note_response(&conn->request->queue->stats, status);
+		return;
+	}
+	model = models->find(models->context, conn->route.model);
+	if (model)
+		model_note_response(model, status);
 }
 
-/* Takes @response. */
+static void http_count(const struct http_conn *conn, unsigned int status)
+{
+	conn->http->n_by_class[status / 100 < 6 ? status / 100 : 0]++;
+	if (conn->route.kind == HTTP_ROUTE_INFER)
+		http_count_infer(conn, status);
+}
+
+/* Takes @response, which http_count() has seen. */
 static enum MHD_Result http_queue(struct http_conn *conn, unsigned int status,
                                   struct MHD_Response *response)
 {
@@ -48,7 +66,6 @@ static enum MHD_Result http_queue(struct http_conn *conn, unsigned int status,
 
 	if (conn->http->is_draining || conn->must_close)
 		http_add(response, MHD_HTTP_HEADER_CONNECTION, "close");
-	http_count(conn->http, status);
 	http_conn_enter(conn, HTTP_PHASE_SEND);
 	http_deadline_watch_reader(conn);
 	conn->http->has_output = true;
@@ -76,6 +93,7 @@ enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
 		                conn->refusal.retry_after_s);
 	if (conn->allow)
 		http_add(response, MHD_HTTP_HEADER_ALLOW, conn->allow);
+	http_count(conn, status);
 	return http_queue(conn, status, response);
 }
 
@@ -96,7 +114,7 @@ void http_answer_raw(struct http_conn *conn, unsigned int status, const char *te
 	FREE char *answer = NULL;
 	int bytes;
 
-	http_count(conn->http, status);
+	http_count(conn, status);
 	if (!body)
 		return;
 	bytes = asprintf(
@@ -257,6 +275,7 @@ static enum MHD_Result http_answer_stream(struct http_conn *conn,
 	if (!response)
 		return MHD_NO;
 	http_add_head(response, conn->request);
+	http_count(conn, conn->request->status);
 	return http_queue(conn, conn->request->status, response);
 }
 
@@ -279,6 +298,7 @@ enum MHD_Result http_answer_request(struct http_conn *conn)
 	}
 	http_add_head(response, request);
 	conn->lane = part->lane;
+	http_count(conn, status);
 	conn->request = NULL;
 	request_release(request);
 	return http_queue(conn, status, response);

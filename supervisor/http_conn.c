@@ -60,6 +60,7 @@ void http_conn_forget(struct http_conn *conn)
 	conn->body_bytes = 0;
 	conn->received_bytes = 0;
 	conn->refusal.status = 0;
+	conn->route.kind = HTTP_ROUTE_NONE;
 	conn->allow = NULL;
 }
 

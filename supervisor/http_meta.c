@@ -164,26 +164,3 @@ char *http_meta_index(const struct http_models *models)
 	}
 	return http_meta_take(index);
 }
-
-char *http_meta_stats(const struct http_models *models, const struct model *only)
-{
-	json_t *stats = json_array();
-	struct model *model;
-
-	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
-		const struct request_counts *counts = model_counts(model);
-
-		if (only && model != only)
-			continue;
-		/* Durations are not measured here: their counts are, and nothing is
-		 * made up. */
-		(void)json_array_append_new(
-			stats, json_pack("{s:s,s:s,s:I,s:{s:{s:I},s:{s:I}}}", "name",
-		                         model_name(model), "version",
-		                         model_config(model)->version, "inference_count",
-		                         (json_int_t)counts->answered, "inference_stats",
-		                         "success", "count", (json_int_t)counts->answered,
-		                         "fail", "count", (json_int_t)counts->failed));
-	}
-	return http_meta_take(json_pack("{s:o}", "model_stats", stats));
-}

@@ -19,7 +19,7 @@ char *http_meta_model(const struct model *model);
 char *http_meta_model_ready(const struct model *model);
 char *http_meta_model_config(const struct model *model);
 char *http_meta_index(const struct http_models *models);
-/* Of @only, or of all when it is NULL. */
+/* http_stats.c: of @only, or of all when it is NULL. */
 char *http_meta_stats(const struct http_models *models, const struct model *only);
 /* Prometheus text format. */
 char *http_metrics_print(const struct http_models *models, const struct http *http);

@@ -10,6 +10,7 @@
 #include "supervisor/histogram.h"
 #include "supervisor/http_meta.h"
 #include "supervisor/spare.h"
+#include "supervisor/stats.h"
 
 struct metric {
 	const char *name;
@@ -157,18 +158,19 @@ static void http_metrics_memory(FILE *stream, const struct http_models *models)
 
 	http_metrics_head(
 		stream, name, "histogram",
-		"Memory of the device that computing took beside the weights, of "
-		"the batch that a request was in.");
+		"Memory of the device that a batch took to be computed, beside the "
+		"weights.");
 	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
-		const struct histogram *memory = model_memory(model);
+		const struct histogram *memory = &model_stats(model)->memory;
 		uint64_t below = 0;
 
-		for (unsigned int j = 0; j < HISTOGRAM_BUCKETS; j++) {
+		for (unsigned int j = 0; j < histogram_buckets(HISTOGRAM_BYTES); j++) {
 			below += memory->counts[j];
 			(void)fprintf(stream,
 			              "%s_bucket{model=\"%s\",le=\"%llu\"} %llu\n", name,
 			              model_name(model),
-			              (unsigned long long)histogram_bound(j),
+			              (unsigned long long)histogram_bound(HISTOGRAM_BYTES,
+			                                                  j),
 			              (unsigned long long)below);
 		}
 		(void)fprintf(stream,
@@ -176,9 +178,8 @@ static void http_metrics_memory(FILE *stream, const struct http_models *models)
 		              "%s_sum{model=\"%s\"} %llu\n"
 		              "%s_count{model=\"%s\"} %llu\n",
 		              name, model_name(model), (unsigned long long)memory->count,
-		              name, model_name(model),
-		              (unsigned long long)memory->sum_bytes, name,
-		              model_name(model), (unsigned long long)memory->count);
+		              name, model_name(model), (unsigned long long)memory->sum,
+		              name, model_name(model), (unsigned long long)memory->count);
 	}
 }
 

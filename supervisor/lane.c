@@ -17,6 +17,10 @@
  * there are powers of two, so up to as much again is lost. */
 #define LANE_UNREAD_PART 2
 
+#define LANE_FLAGS                                                                       \
+	(PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST | PROTO_ANSWER_FAULT |                   \
+	 PROTO_ANSWER_EXECUTION)
+
 struct lane_slot {
 	struct request *request; /* NULL: free */
 	uint64_t lease;
@@ -223,16 +227,20 @@ static int lane_check(const struct lane *lane, const struct proto_answer *answer
 		return err_set(err, LANE_E_VIOLATION,
 		               "an answer names lease %llx, which it does not hold",
 		               (unsigned long long)answer->lease);
-	if (is_first == lane->slots[index].is_started ||
-	    (answer->flags &
-	     ~(PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST | PROTO_ANSWER_FAULT)) ||
-	    (!is_first && (answer->flags & PROTO_ANSWER_FAULT)))
+	if (is_first == lane->slots[index].is_started || (answer->flags & ~LANE_FLAGS) ||
+	    (!is_first && (answer->flags & PROTO_ANSWER_FAULT)) ||
+	    ((answer->flags & PROTO_ANSWER_EXECUTION) &&
+	     !(answer->flags & PROTO_ANSWER_LAST)))
 		return err_set(err, LANE_E_VIOLATION,
 		               "the parts of an answer are out of order");
 	if (is_first ? answer->status < 200 || answer->status > 599
 	             : answer->status != 0 || answer->head_bytes != 0)
 		return err_set(err, LANE_E_VIOLATION, "an answer has status %u",
 		               answer->status);
+	if (answer->rows > answer->batch_rows)
+		return err_set(err, LANE_E_VIOLATION,
+		               "an answer of %u rows names a batch of %u", answer->rows,
+		               answer->batch_rows);
 	if (answer->head_bytes > PROTO_HEAD_MAX ||
 	    !lane_is_inside(answer->head_offset, answer->head_bytes,
 	                    lane->answers.size_bytes) ||

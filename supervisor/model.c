@@ -167,9 +167,14 @@ const char *model_last_error(const struct model *model)
 	return model->last_error.text;
 }
 
-const struct histogram *model_memory(const struct model *model)
+const struct stats *model_stats(const struct model *model)
 {
-	return &model->queue.working;
+	return &model->queue.stats;
+}
+
+void model_note_response(struct model *model, unsigned int status)
+{
+	stats_note_response(&model->queue.stats, status);
 }
 
 const struct request_counts *model_counts(const struct model *model)

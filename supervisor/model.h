@@ -23,10 +23,10 @@
 struct control_call;
 struct device;
 struct devices;
-struct histogram;
 struct model;
 struct numbers;
 struct spares;
+struct stats;
 struct store;
 struct watch;
 
@@ -57,6 +57,12 @@ struct model_listener {
 	/* A removed model is gone and may be freed. */
 	void (*on_stopped)(void *context, struct model *model);
 	void *context;
+};
+
+struct model_memory {
+	uint64_t host_bytes;
+	uint64_t gpu_bytes;
+	int gpu_index; /* the driver's number of the card; -1: the model is on none */
 };
 
 struct model_context {
@@ -139,8 +145,12 @@ const struct config_model *model_good_config(const struct model *model);
 /* Why the last reload failed; "" after a good one. Borrowed. */
 const char *model_last_error(const struct model *model);
 const struct request_counts *model_counts(const struct model *model);
-/* Of the memory that computing took. */
-const struct histogram *model_memory(const struct model *model);
+/* What all loaders of the model hold now, those that come or go among them, and the weights
+ * that they share, each copy once. Costs microseconds for each loader. */
+struct model_memory model_memory(const struct model *model);
+const struct stats *model_stats(const struct model *model);
+/* An answer to a request for inference goes out to a client, of whomever it is. */
+void model_note_response(struct model *model, unsigned int status);
 /* See recorder_start(). model_stop() ends it. */
 int model_record(struct model *model, struct control_call *call, unsigned int count,
                  uint64_t timeout_ns, struct err *err);

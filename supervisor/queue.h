@@ -11,10 +11,10 @@
 
 #include "shared/arena.h"
 #include "shared/memfd.h"
-#include "supervisor/histogram.h"
 #include "supervisor/poison.h"
 #include "supervisor/pulse.h"
 #include "supervisor/request.h"
+#include "supervisor/stats.h"
 
 struct evidence;
 struct recorder;
@@ -36,7 +36,7 @@ struct queue {
 	struct request_counts counts;
 	struct request_counts case_counts; /* of those with is_case */
 	struct pulse pulse;                /* of the serving generation */
-	struct histogram working; /* memory that computing took, where that is known */
+	struct stats stats;
 	struct request_list levels[QUEUE_LEVELS];
 	struct request_list suspects;
 	struct poison suspicion; /* bodies of suspects that left before they were tried */

@@ -21,6 +21,8 @@
  * nothing for announcing, and must not keep others out by it. */
 #define REQUEST_ANNOUNCED_PART 2
 #define REQUEST_BODY_ALIGN     ((size_t)64)
+/* What a loader says of one that was cancelled. */
+#define REQUEST_STATUS_CANCELLED 499
 
 const char *request_failure_name(enum request_failure failure)
 {
@@ -305,9 +307,28 @@ void request_set_state(struct request *request, enum request_state state)
 	request_try_free(request);
 }
 
+static uint64_t request_took_ns(const struct request *request, uint64_t now_ns)
+{
+	return now_ns > request->accepted_ns ? now_ns - request->accepted_ns : 0;
+}
+
+/* The loop's time: no system call. */
+static uint64_t request_now_ms(const struct request *request)
+{
+	return (uint64_t)(ev_now(request->queue->loop) * 1e3);
+}
+
 void request_fail(struct request *request, enum request_failure failure)
 {
+	const struct stats_end end = {
+		.took_ns = request_took_ns(request, clock_now_ns()),
+		.now_ms = request_now_ms(request),
+	};
+
 	request_counts(request)->failures[failure]++;
+	if (!request->is_case)
+		stats_note_failure(&request->queue->stats, &end,
+		                   failure == REQUEST_FAILURE_LEFT);
 	request_set_state(request, REQUEST_FAILED);
 }
 
@@ -327,12 +348,36 @@ static enum pulse_kind request_pulse(const struct request *request)
 	return request->answer_status < 300 ? PULSE_GOOD : PULSE_NOTHING;
 }
 
-/* The loop's time: no system call. */
+static bool request_is_answered(const struct request *request)
+{
+	return request->answer_status != REQUEST_STATUS_CANCELLED && !request->is_expired;
+}
+
+/* The loader is done with it. */
+static void request_note_last(struct request *request, const struct proto_answer *answer)
+{
+	struct queue *queue = request->queue;
+	uint64_t now_ns = clock_now_ns();
+	const struct stats_end end = {
+		.status = request->answer_status,
+		.took_ns = request_took_ns(request, now_ns),
+		.now_ms = request_now_ms(request),
+	};
+
+	pulse_note(&queue->pulse, answer->generation, request_pulse(request),
+	           answer->compute_ns, now_ns);
+	if (request->is_case)
+		return;
+	stats_note_execution(&queue->stats, answer, end.took_ns);
+	if (request_is_answered(request))
+		stats_note_answer(&queue->stats, answer, &end);
+}
+
 void request_deliver(struct request *request, const struct proto_answer *answer,
                      const unsigned char *head, struct request_part *part)
 {
 	bool is_last = part->is_last;
-	bool is_answered = answer->status != 499 && !request->is_expired;
+	bool is_answered;
 
 	if (answer->flags & PROTO_ANSWER_FIRST) {
 		request->answer_status = answer->status;
@@ -341,6 +386,7 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 	if (request->is_fault && (answer->flags & PROTO_ANSWER_FIRST) &&
 	    answer->generation == request->queue->pulse.generation)
 		evidence_note(request->queue->evidence, EVIDENCE_FAILED, request);
+	is_answered = request_is_answered(request);
 	if (request->queue->recorder && !request->is_case)
 		recorder_take(request->queue->recorder, request, answer, head, part);
 	if (!request->has_owner || request->is_expired) {
@@ -359,14 +405,9 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 		}
 		request_notify(request, part);
 	}
-	if (is_last) {
-		pulse_note(&request->queue->pulse, answer->generation,
-		           request_pulse(request), answer->compute_us * UINT64_C(1000),
-		           clock_now_ns());
-		histogram_note(&request->queue->working,
-		               answer->peak_kib * UINT64_C(1024));
-	}
 	/* request_release() may have run inside; the queue's hold keeps it alive. */
+	if (is_last)
+		request_note_last(request, answer);
 	if (is_last && is_answered)
 		request_set_state(request, REQUEST_ANSWERED);
 	else if (is_last)

@@ -106,6 +106,9 @@ struct request {
 	uint64_t deadline_ns;
 	ev_timer deadline;
 
+	unsigned int
+		loader_status; /* of the answer that comes in, whoever waits for it */
+
 	/* The answer, once on_part has been called. */
 	unsigned int status;        /* HTTP */
 	unsigned int answer_status; /* that the loader gave, wanted or not */

@@ -112,6 +112,7 @@ enum hostile_action {
 	HOSTILE_NO_FIRST,
 	HOSTILE_FIRST_TWICE,
 	HOSTILE_FLAGS,
+	HOSTILE_ROWS,
 	HOSTILE_NO_LAST,
 	HOSTILE_ENDLESS,
 	/* the copy of the weights that it is to fill, at staging */

@@ -203,6 +203,8 @@ static void answer_mislabel(struct hostile *hostile, struct hostile_faults *faul
 	}
 	if ((fault = hostile_take(hostile, faults, HOSTILE_FLAGS)))
 		answer->flags |= (uint16_t)fault->number;
+	if ((fault = hostile_take(hostile, faults, HOSTILE_ROWS)))
+		answer->rows = (uint32_t)fault->number;
 	if ((answer->flags & PROTO_ANSWER_LAST) &&
 	    hostile_take(hostile, faults, HOSTILE_NO_LAST))
 		answer->flags &= (uint16_t)~PROTO_ANSWER_LAST;
@@ -226,7 +228,6 @@ static bool answer_publish(struct hostile *hostile, struct hostile_stream *strea
 		.generation = hostile->generation,
 		.flags = flags,
 		.body_bytes = bytes,
-		.compute_us = 1,
 	};
 	unsigned char *memory = hostile->answers.base;
 	uint32_t index;

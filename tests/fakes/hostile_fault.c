@@ -85,6 +85,7 @@ static const struct fault_row {
 	[HOSTILE_NO_FIRST] = { "no-first", 0 },
 	[HOSTILE_FIRST_TWICE] = { "first-twice", 0 },
 	[HOSTILE_FLAGS] = { "flags", 0x80 },
+	[HOSTILE_ROWS] = { "rows", 1 },
 	[HOSTILE_NO_LAST] = { "no-last", 0 },
 	[HOSTILE_ENDLESS] = { "endless", 1000 }, /* ms of empty parts */
 

@@ -243,6 +243,8 @@ static void answer(struct state *state)
 		.generation = state->generation,
 		.status = how & 0x80 ? 0 : 200,
 		.flags = how & 3,
+		.rows = how >> 6 & 1,
+		.batch_rows = how >> 7 & 1,
 		.head_offset = fuzz_u8(bytes) * 64u,
 		.head_bytes = how & 0x80 ? 0 : fuzz_u8(bytes),
 		.body_offset = fuzz_u8(bytes) * 64u,

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "shared/cleanup.h"
+#include "shared/clock.h"
 
 /* Generous: sanitizers and a busy machine. */
 #define DRIVE_WAIT_MS 60000
@@ -281,6 +282,7 @@ void drive_submit(struct drive *drive, uint64_t lease, const void *body,
 		.body_offset = offset + 1024,
 		.body_bytes = body_bytes,
 		.deadline_ns = UINT64_MAX,
+		.accepted_ns = clock_now_ns(),
 	};
 
 	fields[0].value.bytes =
@@ -319,7 +321,8 @@ bool drive_poll(struct drive *drive, struct proto_answer *ret_answer)
 	if (r)
 		return false;
 	assert_int_equal(ret_answer->generation, DRIVE_GENERATION);
-	assert_int_equal(ret_answer->flags & ~PROTO_ANSWER_FAULT,
+	assert_int_equal(ret_answer->flags &
+	                         ~(PROTO_ANSWER_FAULT | PROTO_ANSWER_EXECUTION),
 	                 PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST);
 	/* Whose fault an error is shows in both; an answer may be one as well. */
 	if (ret_answer->status != 200)

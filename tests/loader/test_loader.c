@@ -236,8 +236,55 @@ static void test_batch_culprit(void **state)
 		(void)snprintf(data, sizeof(data), "[%d", (int)(10 + answer.lease));
 		assert_int_equal(answer.status, answer.lease == 3 ? 500 : 200);
 		assert_text(&drive, &answer, answer.lease == 3 ? "failed" : data);
+		/* Each was computed alone, then; what failed is no execution. */
+		assert_int_equal(answer.flags & PROTO_ANSWER_EXECUTION,
+		                 answer.lease == 3 ? 0 : PROTO_ANSWER_EXECUTION);
+		assert_int_equal(answer.rows, answer.lease != 3);
+		assert_int_equal(answer.batch_rows, answer.lease != 3);
 		drive_release(&drive, &answer);
 	}
+	drive_quit(&drive);
+}
+
+/* What the supervisor is told of requests that were computed in one go. */
+static void test_times(void **state)
+{
+	static const char *const bodies[] = {
+		"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
+		"\"shape\":[1,2],\"data\":[1,2]}]}",
+		"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
+		"\"shape\":[3,2],\"data\":[1,2,3,4,5,6]}]}",
+		"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
+		"\"shape\":[2,2],\"data\":[1,2,3,4]}]}",
+	};
+	const unsigned int rows[] = { 1, 3, 2 };
+	json_t *config = drive_config("identity", 2);
+	uint64_t accepted_ns = clock_now_ns();
+	unsigned int n_executions = 0;
+	struct drive drive;
+
+	(void)state;
+	set_number(config, "max_batch", 8);
+	drive_start(&drive, ARENA_BYTES);
+	drive_ready(&drive, config);
+	for (unsigned int i = 0; i < 3; i++)
+		drive_submit(&drive, i + 1, bodies[i], strlen(bodies[i]), -1);
+	for (unsigned int i = 0; i < 3; i++) {
+		struct proto_answer answer = drive_answer(&drive);
+		uint64_t took_ns = clock_now_ns() - accepted_ns;
+
+		assert_int_equal(answer.status, 200);
+		assert_int_equal(answer.rows, rows[answer.lease - 1]);
+		assert_int_equal(answer.batch_rows, 6);
+		n_executions += (answer.flags & PROTO_ANSWER_EXECUTION) != 0;
+		assert_true(answer.queue_ns > 0 && answer.decode_ns > 0 &&
+		            answer.encode_ns > 0);
+		assert_true(answer.queue_ns + answer.decode_ns + answer.gather_ns +
+		                    answer.compute_ns + answer.encode_ns <=
+		            took_ns);
+		drive_release(&drive, &answer);
+	}
+	assert_int_equal(n_executions, 1);
 	drive_quit(&drive);
 }
 
@@ -624,6 +671,7 @@ int main(int argc, char **argv)
 		TEST(test_errors),
 		TEST(test_cancel_and_deadline),
 		TEST(test_batch_culprit),
+		TEST(test_times),
 		TEST(test_arena_full),
 		TEST(test_warm_up_in_a_hurry),
 		TEST(test_answer_too_large),

@@ -123,7 +123,7 @@ def test_parts_end_with_their_loader(start, hostile):
 # Found before a byte was sent: the loader is killed, its successor answers.
 LIES = ["lease=1", "lease=0x10000", "lease=0x3f", "generation=1", "outside=1", "outside=4096",
         "wrap", "long", "head-outside", "head-long", "status=0", "status=99", "status=600",
-        "no-first", "flags=8", "flags=0x8000"]
+        "no-first", "flags=16", "flags=0x8000", "rows=1"]
 # Found after the first part: that cannot be taken back.
 LATE_LIES = ["part-status=200", "first-twice"]
 # Not worth a life: the answer goes out without what cannot be believed.

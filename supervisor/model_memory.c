@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What a model holds now, all of its processes together. */
+
+#include "supervisor/model_state.h"
+
+/* Places for every generation that may have a process. */
+#define MODEL_MEMORY_MAX (3 + MODEL_STUCK + MODEL_REPLICAS)
+
+static size_t model_memory_list(const struct model *model,
+                                struct generation *ret_list[MODEL_MEMORY_MAX])
+{
+	struct generation *const mine[] = { model->active, model->candidate,
+		                            model->retiring };
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(mine) / sizeof(mine[0]); i++)
+		if (mine[i])
+			ret_list[n++] = mine[i];
+	for (size_t i = 0; i < MODEL_STUCK; i++)
+		if (model->stuck[i])
+			ret_list[n++] = model->stuck[i];
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (model->replicas[i])
+			ret_list[n++] = model->replicas[i];
+	return n;
+}
+
+/* Each copy of shared weights once, wherever it lies. */
+static void model_memory_add_copies(struct model_memory *memory,
+                                    struct generation *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct store_copy *copy = list[i]->copy;
+		bool is_known = !copy;
+
+		for (size_t j = 0; j < i && !is_known; j++)
+			is_known = list[j]->copy == copy;
+		if (is_known)
+			continue;
+		if (store_copy_is_placed(copy))
+			memory->gpu_bytes += copy->use.memory_bytes;
+		else
+			memory->host_bytes += device_look(&copy->use);
+	}
+}
+
+struct model_memory model_memory(const struct model *model)
+{
+	struct generation *list[MODEL_MEMORY_MAX];
+	size_t n = model_memory_list(model, list);
+	struct model_memory memory = { .gpu_index = -1 };
+	const struct device *gpu =
+		devices_gpu(model->context.devices, model_config(model)->device);
+
+	if (gpu)
+		memory.gpu_index = devices_index(model->context.devices, gpu);
+	for (size_t i = 0; i < n; i++) {
+		memory.host_bytes += device_look(&list[i]->use);
+		memory.gpu_bytes += device_look(&list[i]->gpu_use);
+	}
+	model_memory_add_copies(&memory, list, n);
+	return memory;
+}
