@@ -124,6 +124,8 @@ int main(int argc, char **argv)
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
 	    (uint64_t)getppid() != arguments.parent)
 		return PROTO_EXIT_ORPHAN;
+	/* What the model starts stays below this process, and goes to moultd at its end. */
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	(void)close_range(PROTO_CONTROL_FD + 1, ~0U, 0);
 	reset_signals();
 	memory_offer(arguments.start.engine ? MEMORY_OFFER_SPARE : MEMORY_OFFER_LOADER);

@@ -45,9 +45,14 @@ static bool child_may_see(const char *variable)
 	return false;
 }
 
-static void child_filter_environment(char **ret_environment)
+/* @mark is "NAME=VALUE" or NULL. */
+static void child_filter_environment(char **ret_environment, const char *mark)
 {
 	size_t n = 0;
+
+	if (mark)
+		ret_environment[n++] =
+			(char *)(uintptr_t)mark; /* posix_spawn() only reads */
 
 	for (char **variable = environ; *variable; variable++)
 		if (n + 1 < CHILD_ENVIRONMENT_MAX && child_may_see(*variable))
@@ -112,11 +117,12 @@ static void child_on_exit(struct ev_loop *loop, ev_io *io, int revents)
 	siginfo_t info = { .si_pid = 0 };
 	int status;
 
-	(void)loop;
 	(void)revents;
-	if (waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) < 0 ||
+	if (waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
 	    info.si_pid == 0)
 		return;
+	orphans_on_end(loop, &child->kin);
+	(void)waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
 	status = info.si_code == CLD_EXITED ? W_EXITCODE(info.si_status, 0)
 	                                    : W_EXITCODE(0, info.si_status);
 	child_read_log(child, 1024 * 1024);
@@ -143,7 +149,8 @@ static int child_set_actions(posix_spawn_file_actions_t *actions, int control_fd
 	return r;
 }
 
-static int child_do_spawn(pid_t *ret_pid, char *const argv[], int control_fd, int log_fd)
+static int child_do_spawn(struct child *child, char *const argv[], int control_fd,
+                          int log_fd)
 {
 	char *environment[CHILD_ENVIRONMENT_MAX];
 	posix_spawn_file_actions_t actions;
@@ -154,7 +161,7 @@ static int child_do_spawn(pid_t *ret_pid, char *const argv[], int control_fd, in
 
 	(void)sigemptyset(&none);
 	(void)sigfillset(&all);
-	child_filter_environment(environment);
+	child_filter_environment(environment, orphans_mark(child->loop));
 	r = posix_spawn_file_actions_init(&actions);
 	if (r)
 		return r;
@@ -165,14 +172,14 @@ static int child_do_spawn(pid_t *ret_pid, char *const argv[], int control_fd, in
 	}
 	(void)posix_spawnattr_setsigmask(&attr, &none);
 	(void)posix_spawnattr_setsigdefault(&attr, &all);
-	/* A group of its own: a terminal's Ctrl-C is for the supervisor alone. */
-	(void)posix_spawnattr_setpgroup(&attr, 0);
+	/* A session of its own: a terminal's Ctrl-C is for the supervisor alone, and what
+	 * it starts is known by it. */
 	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK |
 	                                              POSIX_SPAWN_SETSIGDEF |
-	                                              POSIX_SPAWN_SETPGROUP);
+	                                              POSIX_SPAWN_SETSID);
 	r = child_set_actions(&actions, control_fd, log_fd);
 	if (r == 0)
-		r = posix_spawn(ret_pid, argv[0], &actions, &attr, argv, environment);
+		r = posix_spawn(&child->pid, argv[0], &actions, &attr, argv, environment);
 	(void)posix_spawnattr_destroy(&attr);
 	(void)posix_spawn_file_actions_destroy(&actions);
 	return r;
@@ -196,7 +203,8 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 	int fds[2];
 	int r;
 
-	*child = (struct child){ .pidfd = -1, .log_fd = -1 };
+	orphans_remove(&child->kin);
+	*child = (struct child){ .loop = loop, .pidfd = -1, .log_fd = -1 };
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return err_set(err, -errno, "no pipe for the loader's log: %s",
 		               strerror(errno));
@@ -204,7 +212,7 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 	log_write = fds[1];
 	/* The child's end blocks: a full pipe must not make its writes fail. */
 	(void)fcntl(log_write, F_SETFL, 0);
-	r = child_do_spawn(&child->pid, argv, control_fd, log_write);
+	r = child_do_spawn(child, argv, control_fd, log_write);
 	if (r) {
 		child->pid = 0;
 		return err_set(err, -r, "cannot start %s: %s", argv[0], strerror(r));
@@ -218,7 +226,7 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 		child->pid = 0;
 		return err_set(err, r, "no pidfd for the loader: %s", strerror(-r));
 	}
-	child->loop = loop;
+	orphans_add(loop, &child->kin, child->pid);
 	child->listener = listener;
 	child->log_fd = take_fd(&log_read);
 	child_watch(child);
@@ -232,7 +240,10 @@ void child_move(struct child *to, struct child *from,
 
 	ev_io_stop(from->loop, &from->exit_io);
 	ev_io_stop(from->loop, &from->log_io);
+	orphans_remove(&to->kin);
 	*to = *from;
+	to->kin = (struct orphans_kin){ 0 };
+	orphans_move(&to->kin, &from->kin);
 	*from = (struct child){ .pidfd = -1, .log_fd = -1 };
 	to->listener = listener;
 	child_watch(to);
@@ -263,10 +274,13 @@ void child_fini(struct child *child)
 		siginfo_t info;
 
 		child_signal(child, SIGKILL);
-		if (poll(&pollfd, 1, CHILD_FINI_MS) > 0)
+		if (poll(&pollfd, 1, CHILD_FINI_MS) > 0) {
+			orphans_on_end(child->loop, &child->kin);
 			(void)waitid(P_PIDFD, (id_t)child->pidfd, &info,
 			             WEXITED | WNOHANG);
+		}
 		child->pid = 0;
 	}
+	orphans_remove(&child->kin);
 	child_stop_watching(child);
 }

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "shared/err.h"
+#include "supervisor/orphans.h"
 
 #define CHILD_LINE_MAX 1024
 
@@ -24,12 +25,14 @@ struct child_listener {
 	void *context;
 };
 
+/* Zeroed until the first child_spawn(). */
 struct child {
 	struct ev_loop *loop;
 	const struct child_listener *listener;
 	pid_t pid; /* 0: none */
 	int pidfd;
 	int log_fd;
+	struct orphans_kin kin; /* what it left behind, until the next child_spawn() */
 	ev_io exit_io;
 	ev_io log_io;
 	size_t line_bytes;
@@ -38,8 +41,8 @@ struct child {
 
 /*
  * Starts @argv[0] with @control_fd as descriptor 3 (the caller still owns its copy), stdin
- * from /dev/null, stdout and stderr into the log, nothing else, signals reset, and of the
- * environment only what a framework may need. posix_spawn(): its cost does not grow with
+ * from /dev/null, stdout and stderr into the log, nothing else, signals reset, in a session
+ * of its own, and of the environment only what a framework may need. posix_spawn(): its cost does not grow with
  * the supervisor. 0, or -errno with a sentence (ENOMEM and EAGAIN are normal outcomes).
  */
 int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],

@@ -553,6 +553,24 @@ static void print_gpu(FILE *out, json_t *gpu)
 	(void)fputc('\n', out);
 }
 
+static void print_orphans(FILE *out, json_t *orphans)
+{
+	json_int_t n = json_integer_value(json_object_get(orphans, "processes"));
+	json_int_t alive = json_integer_value(json_object_get(orphans, "alive"));
+	char text[CELL_MAX];
+
+	if (n == 0)
+		return;
+	print_bytes(text, sizeof(text),
+	            json_number_value(json_object_get(orphans, "anon_bytes")));
+	(void)fprintf(out, "  orphans   %lld left by loaders, with %s, and killed",
+	              (long long)n, text);
+	if (alive > 0)
+		(void)fprintf(out, "; %lld survive that", (long long)alive);
+	print_field(out, ": ", orphans, "who");
+	(void)fputc('\n', out);
+}
+
 static void print_requests(FILE *out, json_t *requests)
 {
 	const char *join = "  requests  ";
@@ -641,6 +659,7 @@ void ctl_print_receipt(FILE *out, json_t *receipt)
 	print_phases(out, phases);
 	print_memory(out, json_object_get(receipt, "memory"));
 	print_gpu(out, json_object_get(receipt, "gpu"));
+	print_orphans(out, json_object_get(receipt, "orphans"));
 	print_requests(out, json_object_get(receipt, "requests"));
 }
 

@@ -27,26 +27,31 @@ const char *reclaim_verdict_name(enum reclaim_verdict verdict)
 static void generation_reclaim_end(struct generation *generation,
                                    enum reclaim_verdict verdict)
 {
+	const struct device *gpu = generation->gpu_use.device;
 	struct generation_reclaim *reclaim = &generation->reclaim;
 
 	reclaim->verdict = verdict;
-	reclaim->xid = device_xid(generation->gpu_use.device,
-	                          reclaim->reaped_ns - RECLAIM_XID_NS);
+	reclaim->orphans = generation->child.kin.left;
+	if (gpu)
+		reclaim->xid = device_xid(gpu, reclaim->reaped_ns - RECLAIM_XID_NS);
 	ev_timer_stop(generation->loop, &reclaim->poll);
+	if (verdict == RECLAIM_NONE)
+		return;
 	log_event(verdict == RECLAIM_RESIDUAL ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
 	          "reclaim",
 	          "model=%s gen=%llu pid=%d device=%s verdict=%s took_ms=%.1f "
-	          "residual_bytes=%llu xid=%u reason=%s",
+	          "residual_bytes=%llu xid=%u orphans=%u orphan_bytes=%llu reason=%s",
 	          generation->model, (unsigned long long)generation->number,
-	          (int)generation->pid, generation->gpu_use.device->name,
+	          (int)generation->pid, gpu ? gpu->name : "host",
 	          reclaim_verdict_name(verdict),
 	          clock_ns_to_ms(clock_now_ns() - reclaim->reaped_ns),
 	          (unsigned long long)reclaim->residual_bytes, reclaim->xid,
+	          reclaim->orphans.n, (unsigned long long)reclaim->orphans.bytes,
 	          LOG_QUOTED(reclaim->residue.text));
 }
 
 /* True: it is over. */
-static bool generation_reclaim_look(struct generation *generation)
+static bool generation_reclaim_look_gpu(struct generation *generation)
 {
 	struct generation_reclaim *reclaim = &generation->reclaim;
 	uint64_t now_ns = clock_now_ns();
@@ -72,6 +77,28 @@ static bool generation_reclaim_look(struct generation *generation)
 	generation_reclaim_end(generation, step == DEVICE_RECLAIM_WAITING
 	                                           ? RECLAIM_UNKNOWN
 	                                           : RECLAIM_RESIDUAL);
+	return true;
+}
+
+/* True: it is over. */
+static bool generation_reclaim_look(struct generation *generation)
+{
+	struct generation_reclaim *reclaim = &generation->reclaim;
+	const struct orphans_left *left = &generation->child.kin.left;
+
+	if (!orphans_are_gone(generation->loop, &generation->child.kin)) {
+		if (clock_now_ns() - reclaim->reaped_ns < generation->reclaim_timeout_ns)
+			return false;
+		reclaim->residual_bytes = left->bytes;
+		(void)err_set(&reclaim->residue, 0,
+		              "%u processes that loader %d started survive SIGKILL: %s",
+		              left->n_alive, (int)generation->pid, left->who);
+		generation_reclaim_end(generation, RECLAIM_RESIDUAL);
+		return true;
+	}
+	if (generation->gpu_use.device)
+		return generation_reclaim_look_gpu(generation);
+	generation_reclaim_end(generation, left->n > 0 ? RECLAIM_FREED : RECLAIM_NONE);
 	return true;
 }
 
@@ -105,8 +132,8 @@ bool generation_reclaim_begin(struct generation *generation)
 	struct generation_reclaim *reclaim = &generation->reclaim;
 
 	reclaim->reaped_ns = clock_now_ns();
-	/* Host memory is back when the process is reaped. */
-	if (!generation->gpu_use.device || generation_reclaim_look(generation))
+	/* Host memory is back when the processes are reaped. */
+	if (generation_reclaim_look(generation))
 		return true;
 	ev_timer_start(generation->loop, &reclaim->poll);
 	return false;

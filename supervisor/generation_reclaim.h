@@ -3,9 +3,10 @@
 
 /*
  * RECLAIMING: the loader is reaped, and is gone only when its device says so, too. A dead
- * process is not yet free memory: the driver may finish with it after the kernel has. Three
- * things are waited for, each with its time: reaped, left the driver's list, bytes back at
- * the baseline that was taken when the loader came.
+ * process is not yet free memory: the driver may finish with it after the kernel has, and
+ * what it started may still be there. These are waited for, each with its time: reaped, its
+ * orphans gone, left the driver's list, bytes back at the baseline that was taken when the
+ * loader came.
  */
 
 #include <ev.h>
@@ -13,9 +14,10 @@
 #include <stdint.h>
 
 #include "shared/err.h"
+#include "supervisor/orphans.h"
 
 enum reclaim_verdict {
-	RECLAIM_NONE,     /* not on a device that is asked */
+	RECLAIM_NONE,     /* not on a device that is asked, and no orphan was left */
 	RECLAIM_FREED,    /* proven */
 	RECLAIM_RESIDUAL, /* not back at the deadline */
 	RECLAIM_UNKNOWN,  /* the driver could not be asked */
@@ -32,7 +34,8 @@ struct generation_reclaim {
 	uint64_t residual_bytes;
 	unsigned int
 		xid; /* critical error of the card that may be why it died; 0: none */
-	struct err residue; /* who holds what; "" when all is well */
+	struct orphans_left orphans; /* what it left behind, and was killed */
+	struct err residue;          /* who holds what; "" when all is well */
 };
 
 const char *reclaim_verdict_name(enum reclaim_verdict verdict);

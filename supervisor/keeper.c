@@ -79,6 +79,7 @@ static void keeper_release(struct keeper_writer *writer)
 	ev_io_stop(writer->keeper->loop, &writer->io);
 	close_fd(&writer->pidfd);
 	close_fd(&writer->sentence_fd);
+	orphans_remove(&writer->kin);
 	writer->pid = 0;
 }
 
@@ -163,6 +164,7 @@ static int keeper_start_in(struct keeper_writer *writer, const struct keeper_job
 		(void)waitpid(pid, NULL, 0);
 		return r;
 	}
+	orphans_add(keeper->loop, &writer->kin, pid);
 	writer->pid = pid;
 	writer->sentence_fd = take_fd(&read_fd);
 	(void)snprintf(writer->of, sizeof(writer->of), "%s", job->of);

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "shared/err.h"
+#include "supervisor/orphans.h"
 
 /* Writers at once: every model and the configuration, twice. */
 #define KEEPER_WRITERS_MAX 130
@@ -31,6 +32,7 @@ struct keeper_job {
 struct keeper_writer {
 	struct keeper *keeper;
 	pid_t pid; /* 0: none */
+	struct orphans_kin kin;
 	int pidfd;
 	int sentence_fd; /* read end: why it failed */
 	ev_io io;

@@ -127,8 +127,9 @@ struct model {
 	unsigned int pending; /* bits of enum model_cause */
 	ev_timer kick;        /* starts what is pending, once per round of the loop */
 	struct model_reload reload;
-	uint64_t receipts;   /* begun so far */
-	struct receipt last; /* of the last that is over; number 0: none */
+	uint64_t receipts;           /* begun so far */
+	struct orphans_left orphans; /* that loaders left since the last receipt */
+	struct receipt last;         /* of the last that is over; number 0: none */
 	uint64_t reloads[RECEIPT_OUTCOME_COUNT];
 	struct inputs *good;        /* of the last generation that served */
 	struct inputs *previous;    /* of the one before: what a rollback returns to */
@@ -284,6 +285,8 @@ void reload_refuse(struct model *model, const struct inputs *inputs);
 /* A generation will come, or is expected to soon: requests may be held for it. */
 bool reload_is_expected(const struct model *model);
 
+/* @dead is gone: what it left behind is for the next receipt. */
+void reload_receipt_note_orphans(struct model *model, const struct generation *dead);
 /* The reload in flight is over; the next one begins when something is pending. */
 void reload_finish(struct model *model, enum receipt_outcome outcome, const char *reason);
 /* The candidate is started; goes on from STAGED. */

@@ -75,6 +75,8 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 		replicas_add_memory(model, &receipt->after);
 	}
 	receipt->requests = model->queue.counts;
+	receipt->orphans = model->orphans;
+	model->orphans = (struct orphans_left){ 0 };
 	/* What is on disk stays refused while the last good inputs serve instead. */
 	if (outcome == RECEIPT_FAILED) {
 		(void)err_set(&model->last_error, 0, "%s", reason);

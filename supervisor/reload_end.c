@@ -208,6 +208,7 @@ void reload_on_dead(struct model *model, struct generation *generation)
 {
 	struct inputs_footprint *footprint = &generation->inputs->footprint;
 
+	reload_receipt_note_orphans(model, generation);
 	if (generation->use.peak_bytes > footprint->peak_bytes &&
 	    generation->entered_ns[GENERATION_ACTIVE])
 		footprint->peak_bytes = generation->use.peak_bytes;

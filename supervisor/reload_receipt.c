@@ -68,6 +68,12 @@ void reload_receipt_note_retired(struct model *model, const struct generation *r
 	reload_gpu_note_reclaim(model, retired);
 }
 
+void reload_receipt_note_orphans(struct model *model, const struct generation *dead)
+{
+	if (dead->reclaim.orphans.n > 0)
+		orphans_sum(&model->orphans, &dead->reclaim.orphans);
+}
+
 void reload_receipt_note_peak(struct model *model)
 {
 	const struct generation *fresh = model->active;

@@ -320,6 +320,7 @@ static void replicas_on_state(void *context, struct generation *replica,
 			replicas_on_gone(model, replica);
 		break;
 	case GENERATION_DEAD:
+		reload_receipt_note_orphans(model, replica);
 		if (!reload_bury(model, replica))
 			replicas_on_gone(model, replica);
 		break;

@@ -24,6 +24,7 @@
 #include "supervisor/manifest.h"
 #include "supervisor/notify.h"
 #include "supervisor/numbers.h"
+#include "supervisor/orphans.h"
 #include "supervisor/receipt.h"
 #include "supervisor/spare.h"
 #include "supervisor/watch.h"
@@ -35,6 +36,7 @@
 
 struct supervisor {
 	struct ev_loop *loop;
+	struct orphans *orphans;
 	struct config *config;
 	struct devices devices;
 	struct store store;
@@ -686,6 +688,11 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		supervisor_free(supervisor);
 		return err_set(err, -EIO, "no event loop: %s", strerror(errno));
 	}
+	r = orphans_new(&supervisor->orphans, supervisor->loop);
+	if (r < 0) {
+		supervisor_free(supervisor);
+		return err_set(err, r, "out of memory");
+	}
 	ev_timer_init(&supervisor->sweep, supervisor_on_sweep, 0., SUPERVISOR_SWEEP_S);
 	supervisor->sweep.data = supervisor;
 	supervisor->config_keeper = (struct config_keeper){
@@ -738,6 +745,7 @@ void supervisor_free(struct supervisor *supervisor)
 	spares_free(supervisor->spares);
 	if (supervisor->loop) {
 		notify_fini(&supervisor->notify);
+		orphans_free(supervisor->orphans);
 		keeper_fini(&supervisor->keeper);
 		ev_timer_stop(supervisor->loop, &supervisor->sweep);
 		config_keeper_fini(&supervisor->config_keeper);

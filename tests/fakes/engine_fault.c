@@ -7,7 +7,8 @@
  * option.fault = ACTION-on-PHASE, or ACTION alone for the phase in the table below.
  * option.magic, option.magic_fault: ACTION when the first element of a request is this
  * number. option.after = N: the fault of phase infer waits for N inferences. option.ms =
- * N: for slow. option.bytes = N: for leak. option.once = PATH: at most once, over all
+ * N: for slow, and after leave. option.bytes = N: for leak and leave. option.leave = KIND: a
+ * process that is left behind (engine_fault.h). option.once = PATH: at most once, over all
  * processes: PATH is created then. option.when = PATH: once that exists. option.secret =
  * NAME, option.secret_is = TEXT: only when that secret has that value.
  */
@@ -21,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine_fault.h"
 #include "loader/engine.h"
 
 enum fault_phase {
@@ -53,6 +55,7 @@ enum fault_action {
 	FAULT_BAD_SHAPE,
 	FAULT_BAD_TYPE,
 	FAULT_BAD_BYTES,
+	FAULT_LEAVE, /* another process */
 };
 
 static const char *const fault_phases[] = {
@@ -84,6 +87,7 @@ static const struct fault_row {
 	{ "bad-shape", FAULT_BAD_SHAPE, FAULT_INFER },
 	{ "bad-type", FAULT_BAD_TYPE, FAULT_INFER },
 	{ "bad-bytes", FAULT_BAD_BYTES, FAULT_INFER },
+	{ "leave", FAULT_LEAVE, FAULT_COMMIT },
 };
 
 struct engine {
@@ -99,6 +103,7 @@ struct engine {
 	unsigned long n_infers;
 	const char *once;
 	const char *when;
+	const char *leave;
 };
 
 static const char *fault_option(const struct engine_config *config, const char *name)
@@ -279,6 +284,11 @@ static int fault_do(const struct engine *engine, enum fault_action action,
 		if (outputs)
 			outputs[0].bytes++;
 		break;
+	case FAULT_LEAVE:
+		if (!engine->leave || fault_leave(engine->leave, engine->bytes) < 0)
+			return err_set(err, ENGINE_E_CONFIG, "leave: no such kind");
+		fault_sleep(fault_number(engine->config, "ms", 0));
+		break;
 	case FAULT_NONE:
 		break;
 	}
@@ -341,6 +351,7 @@ static int fault_configure(struct engine *engine, struct err *err)
 	engine->bytes = fault_number(config, "bytes", 1024 * 1024);
 	engine->once = fault_option(config, "once");
 	engine->when = fault_option(config, "when");
+	engine->leave = fault_option(config, "leave");
 	engine->has_magic = magic;
 	engine->magic = magic ? strtod(magic, NULL) : 0;
 	if ((fault && fault_parse(fault, &engine->action, &engine->phase) < 0) ||

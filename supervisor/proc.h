@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What proc(5) says of one process. Each call reads a few small files: microseconds. What is
+ * read may be of the past already, and a process that is nobody's unreaped child may have
+ * made room for another one with its number.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* TASK_COMM_LEN of Linux, the terminator included. */
+#define PROC_COMM_MAX 16
+
+struct proc {
+	pid_t pid;
+	pid_t parent;
+	pid_t group;
+	pid_t session;
+	char state; /* 'R', 'S', 'D', 'T', 'Z' and so on: the first thread's */
+	unsigned int threads;
+	char comm[PROC_COMM_MAX];
+	uint64_t cpu_ticks;   /* of all its threads, so far */
+	uint64_t start_ticks; /* since the boot: with the pid, who it is */
+};
+
+/* False: there is no such process. */
+bool proc_read(pid_t pid, struct proc *ret_proc);
+/* Nothing of it runs or holds memory any more. A first thread may end before the others. */
+bool proc_is_dead(const struct proc *proc);
+/* The children of all threads of @pid. How many, at most @max; more may exist. */
+size_t proc_children(pid_t pid, pid_t *ret_pids, size_t max);
+/* "NAME=VALUE" is in the environment that @pid was started with. */
+bool proc_has_variable(pid_t pid, const char *variable);

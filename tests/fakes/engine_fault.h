@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Processes that the fault engine leaves behind. Each ends by itself after a minute or two,
+ * however the test ends, and has the supervisor's pid in its command line.
+ *
+ *	child    sleep(1)
+ *	daemon   forked twice, in a session of its own, with @bytes of memory
+ *	bare     the same, executing sleep(1) with an empty environment
+ *	deaf     ignores what can be ignored
+ *	chain    forks and ends, over and over, each in the group of the one before
+ *	tree     three of them, each below the one before, each in a session of its own
+ *	headless its first thread has ended, another one goes on
+ */
+
+/* 0: @kind is there. -1: there is no such kind. */
+int fault_leave(const char *kind, unsigned long bytes);

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a loader started does not survive it: all of its memory is really free."""
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+from harness import BUILD, Load, children, echo_section, is_alive, wait_for
+
+MIB = 1 << 20
+KINDS = ["child", "daemon", "bare", "deaf", "chain", "tree", "headless"]
+
+
+def section(kind, **keys):
+    return echo_section(engine="fault", **{"option.fault": "leave", "option.leave": kind,
+                                           "option.bytes": 64 * MIB, **keys})
+
+
+def descendants(moult):
+    """Loaders and all that they started, whatever became of their parents: by command line."""
+    found = set()
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            # A process whose first thread has ended has no command line any more.
+            parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if f"--parent={moult.pid}".encode() in words or \
+                words[1:2] == [f"100.0{moult.pid}".encode()] or \
+                (not words[0] and parent[0] == "Z" and int(parent[17]) > 1 and
+                 b"moult-loader" in (entry / "comm").read_bytes()):
+            found.add(int(entry.name))
+    return found
+
+
+def left(moult):
+    """Those that are no loader."""
+    status = moult.status()["models"]
+    loaders = {m["pid"] for m in status} | set(children(moult.pid))
+    return descendants(moult) - loaders
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_survives_its_loader(start, kind):
+    moult = start(section(kind), supervisor=f"engine_dir = {BUILD}\n")
+    moult.note_fds()
+    first = moult.status("echo")["pid"]
+    assert wait_for("what it started", lambda: left(moult))
+    assert is_alive(first), "it must be the loader's as long as that lives"
+    before = left(moult)
+    os.kill(first, signal.SIGKILL)
+    wait_for("another one", lambda: moult.status("echo")["pid"] not in (0, first))
+    # The receipt comes when the new one serves: the old one's are gone by then.
+    assert not any(map(is_alive, before)), before
+    receipt = moult.wait_receipt("echo", lambda r: r["number"] == 2)
+    assert receipt["orphans"]["processes"] >= 1, receipt["orphans"]
+    assert receipt["orphans"]["alive"] == 0, receipt["orphans"]
+    if kind == "daemon":
+        assert receipt["orphans"]["anon_bytes"] >= 64 * MIB, receipt["orphans"]
+    if kind in ("child", "bare"):
+        assert "sleep (pid " in receipt["orphans"]["who"], receipt["orphans"]
+
+    before = left(moult)
+    load = Load(moult.port, clients=2)
+    assert moult.reload("echo").returncode == 0
+    assert not any(map(is_alive, before)), before
+    assert moult.receipts("echo")[-1]["orphans"]["processes"] >= 1
+    load.stop_and_check()
+
+    everybody = descendants(moult)
+    assert len(everybody) > 1
+    moult.stop()
+    wait_for("the end of all", lambda: not descendants(moult), 10)
+
+
+@pytest.mark.parametrize("kind", ["child", "daemon"])
+def test_killed_while_staging(start, kind):
+    moult = start(echo_section(engine="fault"), supervisor=f"engine_dir = {BUILD}\n")
+    (moult.models / "0.conf").write_text(
+        section(kind, **{"option.fault": "leave-on-stage", "option.ms": 100000}))
+    pid = wait_for("a candidate", lambda: (moult.status("echo")["candidate"] or {}).get("pid"))
+    loaders = {pid, moult.status("echo")["pid"]}
+    started = wait_for("what it started", lambda: descendants(moult) - loaders)
+    os.kill(pid, signal.SIGKILL)
+    receipt = moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    assert receipt["orphans"]["processes"] >= 1, receipt
+    assert not any(map(is_alive, started))
+
+
+def test_a_second_signal_leaves_nobody(start):
+    moult = start(section("tree"), supervisor=f"engine_dir = {BUILD}\n")
+    wait_for("what it started", lambda: len(descendants(moult)) > 3)
+    moult.process.send_signal(signal.SIGTERM)
+    moult.process.send_signal(signal.SIGTERM)
+    moult.process.wait(40)
+    wait_for("the end of all", lambda: not descendants(moult), 10)
+
+
+def test_somebody_elses_child_is_left_alone(start, tmp_path):
+    """A shell that executes moultd may have left it a child, as entry points do."""
+    moult = start(section("daemon"), supervisor=f"engine_dir = {BUILD}\n")
+    moult.stop()
+    moult.process = subprocess.Popen(
+        ["sh", "-c", f'sleep 97.0{os.getpid()} & exec "$0" "$@"', BUILD / "moultd", "-c",
+         moult.config], stderr=open(moult.log, "wb"))
+    moult.pid = moult.process.pid
+    moult.wait_ready()
+    loader = moult.status("echo")["pid"]
+    other, = (pid for pid in children(moult.pid) if pid != loader and
+              b"97.0" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(loader, signal.SIGKILL)
+    wait_for("another one", lambda: moult.status("echo")["pid"] not in (0, loader))
+    assert is_alive(other)
+    os.kill(other, signal.SIGKILL)
+    wait_for("it to be reaped", lambda: not pathlib.Path(f"/proc/{other}").exists())
