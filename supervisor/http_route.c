@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/http_route.h"
 
-#include <ctype.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -72,18 +71,6 @@ static bool segment_decode(struct segment segment, char *text, size_t size)
 	return used > 0;
 }
 
-static bool segment_is_version(struct segment segment, char *text)
-{
-	if (segment.bytes == 0 || segment.bytes >= HTTP_ROUTE_VERSION_MAX)
-		return false;
-	for (size_t i = 0; i < segment.bytes; i++)
-		if (!isdigit((unsigned char)segment.text[i]))
-			return false;
-	memcpy(text, segment.text, segment.bytes);
-	text[segment.bytes] = '\0';
-	return true;
-}
-
 /* What follows /v2/models/M[/versions/V]. */
 static enum http_route_kind route_of_verb(const struct segment *segments, size_t n)
 {
@@ -117,7 +104,7 @@ static void route_model(struct http_route *route, const struct segment *segments
 	segments++;
 	n--;
 	if (n >= 2 && segment_is(segments[0], "versions")) {
-		if (!segment_is_version(segments[1], route->version))
+		if (!segment_decode(segments[1], route->version, sizeof(route->version)))
 			return;
 		segments += 2;
 		n -= 2;

@@ -26,13 +26,11 @@ enum http_route_kind {
 	HTTP_ROUTE_COUNT
 };
 
-#define HTTP_ROUTE_VERSION_MAX 20
-
 struct http_route {
 	enum http_route_kind kind;
 	bool is_post; /* POST is the method that it takes; else GET and HEAD */
-	char model[CONFIG_NAME_MAX]; /* percent-decoded; "" when the path has none */
-	char version[HTTP_ROUTE_VERSION_MAX]; /* digits; "" when the path has none */
+	char model[CONFIG_NAME_MAX];   /* percent-decoded; "" when the path has none */
+	char version[CONFIG_NAME_MAX]; /* likewise */
 };
 
 /* @target: path and query, as sent. Never fails: HTTP_ROUTE_NONE is an answer. */

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import BUILD, echo_body, echo_section, wait_for
+from harness import BUILD, ECHO_FLOATS, echo_body, echo_section, wait_for
 
 BODY = echo_body([1, 2, 3, 4]).encode()
 INFER = "/v2/models/echo/infer"
@@ -440,3 +440,17 @@ def test_idle_connections_cost_no_wake_ups(start):
     assert runs() - before < 4
     for client in clients:
         client.__exit__()
+
+
+@pytest.mark.parametrize("version", ["v2", "1.0", "latest", "2024-05_x", "7" * 40])
+def test_the_version_that_metadata_names_can_be_asked_for(start, version):
+    moult = start(echo_section(version=version))
+    _, text = moult.get("/v2/models/echo")
+    assert json.loads(text)["versions"] == [version]
+    base = f"/v2/models/echo/versions/{version}"
+    for path in ("", "/ready", "/config", "/stats"):
+        assert moult.get(base + path)[0] == 200, path
+    status, _, text = moult.post(base + "/infer", echo_body([0.0] * ECHO_FLOATS))
+    assert status == 200 and json.loads(text)["model_version"] == version
+    status, text = moult.get("/v2/models/echo/versions/other/ready")
+    assert status == 404 and version in text.decode(), text
