@@ -109,3 +109,20 @@ int config_check_listen(const char *text, struct err *err)
 		"in numbers, for instance 127.0.0.1:8080 or [::]:8080, and systemd",
 		family == AF_INET6 ? text - 1 : text);
 }
+
+bool config_model_is_doubtful(const struct config_model *model, struct err *err)
+{
+	double stall_s = (double)model->stall_timeout_ns / 1e9;
+	double request_s = (double)model->request_timeout_ns / 1e9;
+
+	if (model->stall_timeout_ns >= model->request_timeout_ns)
+		return false;
+	(void)err_set(
+		err, 0,
+		"stall_timeout (%.4g s) is shorter than request_timeout (%.4g s): a "
+		"request that takes longer to compute counts as a stall, which costs "
+		"the loader its life and, after two of them, the request a 500; set "
+		"stall_timeout to at least request_timeout",
+		stall_s, request_s);
+	return true;
+}

@@ -15,6 +15,10 @@
  * or dash in front. */
 bool config_is_name(const char *text);
 
+/* @model may be meant, and is more likely a mistake: a sentence. False: it is not. */
+struct config_model;
+bool config_model_is_doubtful(const struct config_model *model, struct err *err);
+
 int config_check_name(const char *text, struct err *err);
 int config_check_listen(const char *text, struct err *err);
 int config_check_device(const char *text, struct err *err);

@@ -485,7 +485,14 @@ static const struct config_key model_keys[] = {
 		.max = 24 * HOUR,
 		.fallback = "60s",
 		.help = "A loader that holds requests and makes no progress for this "
-			"long is killed.",
+			"long is killed, and so is one that is stopped "
+			"(SIGSTOP), in whatever state.\n"
+			"It is noticed within a quarter more.\n"
+			"With less than\n"
+			".Ic request_timeout\n"
+			"a request that takes its time to compute counts as a stall: "
+			".Ql moultd -t\n"
+			"warns of that.",
 	},
 	{
 		.name = "death_limit",

@@ -659,6 +659,10 @@ void ctl_print_receipt(FILE *out, json_t *receipt)
 	print_phases(out, phases);
 	print_memory(out, json_object_get(receipt, "memory"));
 	print_gpu(out, json_object_get(receipt, "gpu"));
+	if (text_of(receipt, "death")) {
+		print_field(out, "  before    ", receipt, "death");
+		(void)fputc('\n', out);
+	}
 	print_orphans(out, json_object_get(receipt, "orphans"));
 	print_requests(out, json_object_get(receipt, "requests"));
 }

@@ -15,45 +15,14 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/cgroup.h"
+#include "supervisor/generation_patience.h"
 #include "supervisor/generation_weights.h"
 #include "supervisor/spare.h"
 
-/* An exec and a handshake: more means that the machine is in trouble. */
-#define GENERATION_SPAWN_NS (10 * CLOCK_NS_PER_SEC)
-/* A spare has only to wake up: one that does not is no help. */
-#define GENERATION_SPARE_NS (CLOCK_NS_PER_SEC / 2)
-/* After SIGTERM, and for a refused loader to exit by itself. */
-#define GENERATION_TERM_NS (2 * CLOCK_NS_PER_SEC)
-/* A process that outlives SIGKILL this long is stuck in the kernel. */
-#define GENERATION_KILL_NS (10 * CLOCK_NS_PER_SEC)
-/* Beyond the model's reclaim_timeout, which ends it. */
-#define GENERATION_RECLAIM_NS (5 * CLOCK_NS_PER_SEC)
-/* How often leases are looked at for progress, per stall timeout. */
-#define GENERATION_STALL_LOOKS 4
-
-/* The loader was a spare and has not said yet that it is this generation's. */
-static bool generation_is_untried(const struct generation *generation)
-{
-	return generation->spares && generation->state == GENERATION_SPAWNED;
-}
-
-static void generation_set_deadline(struct generation *generation)
-{
-	uint64_t ns = generation_is_untried(generation)
-	                      ? GENERATION_SPARE_NS
-	                      : generation->deadlines_ns[generation->state];
-
-	ev_timer_stop(generation->loop, &generation->deadline);
-	if (ns == 0 || ns == CLOCK_NEVER)
-		return;
-	ev_timer_set(&generation->deadline, (double)ns / 1e9, 0.);
-	ev_timer_start(generation->loop, &generation->deadline);
-}
-
 static void generation_replace_spare(struct generation *generation, const char *why);
 
-static void generation_fail(struct generation *generation, enum generation_event event,
-                            const char *text)
+void generation_fail(struct generation *generation, enum generation_event event,
+                     const char *text)
 {
 	if (generation_is_untried(generation)) {
 		generation_replace_spare(generation, text);
@@ -94,7 +63,7 @@ static void generation_close(struct generation *generation)
 	ev_prepare_stop(generation->loop, &generation->prepare);
 	ev_check_stop(generation->loop, &generation->check);
 	ev_idle_stop(generation->loop, &generation->again);
-	ev_timer_stop(generation->loop, &generation->stall);
+	generation_patience_end(generation);
 	(void)lane_collect(generation->lane, NULL);
 	lane_close(generation->lane, generation_on_lease_lost, generation);
 	chan_fini(&generation->chan);
@@ -191,7 +160,7 @@ void generation_apply(struct generation *generation, enum generation_event event
 	          (int)generation->pid, generation_state_name(from),
 	          generation_state_name(to), generation_event_name(event),
 	          clock_ns_to_ms(now - generation->entered_ns[from]));
-	generation_set_deadline(generation);
+	generation_patience_begin(generation);
 	follows = generation_enter(generation, event);
 	/* Sending may have failed and led on from here: the news was told then. */
 	if (generation->state == to)
@@ -329,28 +298,6 @@ static void generation_on_check(struct ev_loop *loop, ev_check *check, int reven
 	generation_collect(generation);
 }
 
-static void generation_on_stall(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	struct generation *generation = timer->data;
-	uint64_t progress = lane_progress(generation->lane);
-	double look_s =
-		(double)generation->stall_timeout_ns / 1e9 / GENERATION_STALL_LOOKS;
-
-	(void)revents;
-	if (lane_leased(generation->lane) == 0)
-		return; /* armed again by the next lease */
-	if (progress != generation->stall_progress) {
-		generation->stall_progress = progress;
-		timer->repeat = look_s * GENERATION_STALL_LOOKS;
-		ev_timer_again(loop, timer);
-		return;
-	}
-	if (generation->state == GENERATION_ACTIVE ||
-	    generation->state == GENERATION_DRAINING)
-		generation_fail(generation, GENERATION_EV_STALLED,
-		                "the loader holds requests and makes no progress");
-}
-
 int generation_submit(struct generation *generation, struct request *request)
 {
 	int r;
@@ -360,11 +307,7 @@ int generation_submit(struct generation *generation, struct request *request)
 	r = lane_submit(generation->lane, request);
 	if (r)
 		return LANE_E_FULL; /* a violation shows in the next collect */
-	if (!ev_is_active(&generation->stall)) {
-		generation->stall_progress = lane_progress(generation->lane);
-		generation->stall.repeat = (double)generation->stall_timeout_ns / 1e9;
-		ev_timer_again(generation->loop, &generation->stall);
-	}
+	generation_patience_on_lease(generation);
 	return 0;
 }
 
@@ -374,24 +317,6 @@ int generation_try(struct generation *generation, struct request *request)
 	if (generation->state != GENERATION_READY)
 		return LANE_E_FULL;
 	return lane_submit(generation->lane, request) ? LANE_E_FULL : 0;
-}
-
-void generation_hurry(struct generation *generation, uint64_t within_ns)
-{
-	uint64_t *staging_ns = &generation->deadlines_ns[GENERATION_STAGING];
-	uint64_t since_ns = generation->entered_ns[GENERATION_STAGING];
-	bool is_staging = generation->state == GENERATION_STAGING;
-	uint64_t limit_ns = within_ns + (is_staging ? clock_now_ns() - since_ns : 0);
-
-	lane_hurry(generation->lane);
-	if (generation->state > GENERATION_STAGING || limit_ns >= *staging_ns)
-		return;
-	*staging_ns = limit_ns;
-	if (!is_staging)
-		return;
-	ev_timer_stop(generation->loop, &generation->deadline);
-	ev_timer_set(&generation->deadline, (double)within_ns / 1e9, 0.);
-	ev_timer_start(generation->loop, &generation->deadline);
 }
 
 static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -496,30 +421,6 @@ static void generation_on_line(void *context, const char *line)
 	          LOG_QUOTED(line));
 }
 
-static void generation_set_deadlines(struct generation *generation,
-                                     const struct config_model *section)
-{
-	uint64_t *ns = generation->deadlines_ns;
-
-	ns[GENERATION_SPAWNED] = GENERATION_SPAWN_NS;
-	ns[GENERATION_STAGING] = section->stage_timeout_ns;
-	/* A staged candidate waits until the old generation is gone. */
-	ns[GENERATION_STAGED] = section->stage_timeout_ns + section->drain_timeout_ns +
-	                        section->stop_timeout_ns + GENERATION_TERM_NS +
-	                        GENERATION_KILL_NS + section->reclaim_timeout_ns +
-	                        GENERATION_RECLAIM_NS;
-	ns[GENERATION_COMMITTING] = section->commit_timeout_ns;
-	ns[GENERATION_WARMING] = section->warmup_timeout_ns;
-	ns[GENERATION_DRAINING] = section->drain_timeout_ns;
-	ns[GENERATION_STOPPING] = section->stop_timeout_ns;
-	ns[GENERATION_TERMINATING] = GENERATION_TERM_NS;
-	ns[GENERATION_KILLING] = GENERATION_KILL_NS;
-	ns[GENERATION_FAILED] = GENERATION_TERM_NS;
-	ns[GENERATION_RECLAIMING] = section->reclaim_timeout_ns + GENERATION_RECLAIM_NS;
-	generation->reclaim_timeout_ns = section->reclaim_timeout_ns;
-	generation->stall_timeout_ns = section->stall_timeout_ns;
-}
-
 static int generation_spawn(struct generation *generation, struct err *err)
 {
 	const struct config *config = generation->inputs->config;
@@ -575,7 +476,8 @@ static void generation_begin(struct generation *generation,
 	           EV_READ);
 	generation->chan_io.data = generation;
 	ev_io_start(generation->loop, &generation->chan_io);
-	generation_set_deadline(generation);
+	generation_patience_watch(generation);
+	generation_patience_begin(generation);
 }
 
 /* Whatever is wrong with a spare costs its own life, and the generation only the time that
@@ -661,11 +563,9 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 		.on_line = generation_on_line,
 		.context = generation,
 	};
-	generation_set_deadlines(generation, section);
+	generation_patience_init(generation, start->section);
 	ev_timer_init(&generation->deadline, generation_on_deadline, 0., 0.);
 	generation->deadline.data = generation;
-	ev_timer_init(&generation->stall, generation_on_stall, 0., 0.);
-	generation->stall.data = generation;
 	generation_reclaim_init(generation);
 	generation->load_payload =
 		config_model_to_json(start->inputs->config, section, manner);

@@ -121,6 +121,17 @@ enum generation_event generation_read_message(const struct chan_message *message
                                               struct generation_report *report,
                                               struct err *err);
 
+/* generation_patience.c */
+struct generation_patience {
+	ev_timer timer; /* while there is a process */
+	uint64_t stall_timeout_ns;
+	uint64_t
+		hurry_ns; /* for the whole of staging, whatever is configured; 0: no hurry */
+	uint64_t looked_ns;
+	uint64_t still_ns; /* seen without progress for so long */
+	uint64_t progress; /* of the leases */
+};
+
 struct generation {
 	uint64_t number;
 	enum generation_state state;
@@ -137,10 +148,8 @@ struct generation {
 	ev_check check;
 	ev_idle again;     /* makes the loop go round once more */
 	ev_timer deadline; /* of the state */
-	ev_timer stall;    /* while leases are held */
-	uint64_t stall_progress;
+	struct generation_patience patience;
 	uint64_t deadlines_ns[GENERATION_STATE_COUNT];
-	uint64_t stall_timeout_ns;
 	uint64_t entered_ns[GENERATION_STATE_COUNT]; /* 0: never */
 	char *load_payload;                          /* until LOAD is sent */
 	struct inputs *inputs;                       /* a reference */
@@ -171,6 +180,8 @@ struct generation_start {
 	uint64_t number;
 	const char *model;
 	struct inputs *inputs; /* another reference is taken */
+	/* The newest, for how long things may take; only read by generation_new(). */
+	const struct config_model *section;
 	struct config_manner manner;
 	struct device *device;
 	struct store_copy *copy; /* of the weights: another reference is taken; or NULL */
@@ -191,6 +202,10 @@ void generation_free(struct generation *generation);
 
 /* Applies one of our own events: COMMIT, PROMOTE, RETIRE. */
 void generation_apply(struct generation *generation, enum generation_event event);
+
+/* @section is configured from now on: its timeouts count at once. */
+void generation_set_config(struct generation *generation,
+                           const struct config_model *section);
 
 /* Nobody serves any more: a candidate is to stand back for nobody, and has @within_ns for what
  * is left of staging at the most. */

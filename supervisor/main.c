@@ -13,6 +13,7 @@
 #include "shared/proto.h"
 #include "shared/standard.h"
 #include "supervisor/config.h"
+#include "supervisor/config_check.h"
 #include "supervisor/config_kept.h"
 #include "supervisor/supervisor.h"
 
@@ -111,6 +112,17 @@ static int main_load(struct config **ret_config, const struct main_arguments *ar
 	return 0;
 }
 
+static void main_print_doubts(const struct config *config)
+{
+	struct err why = ERR_NULL;
+
+	for (size_t i = 0; i < config->n_models; i++)
+		if (config_model_is_doubtful(config->models[i], &why))
+			(void)fprintf(stderr, "%s:%u: warning: [model %s]: %s\n",
+			              config->models[i]->file, config->models[i]->line,
+			              config->models[i]->name, why.text);
+}
+
 int main(int argc, char **argv)
 {
 	struct main_arguments arguments = { .file = "/etc/moult/moult.conf" };
@@ -131,6 +143,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (arguments.only_checks) {
+		main_print_doubts(config);
 		(void)printf("%s: good, %zu models\n", config->file, config->n_models);
 		config_unref(config);
 		return 0;

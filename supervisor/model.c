@@ -9,6 +9,7 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "supervisor/config_check.h"
 #include "supervisor/model_state.h"
 #include "supervisor/recorder.h"
 
@@ -57,10 +58,20 @@ int model_new(struct model **ret_model, const struct model_context *context,
 		               (unsigned long long)config->request_arena_bytes,
 		               strerror(-r));
 	}
+	model_log_doubt(model);
 	hold_begin(&model->hold, HOLD_CAUSE_START, clock_now_ns());
 	reload_init(model);
 	*ret_model = model;
 	return 0;
+}
+
+void model_log_doubt(const struct model *model)
+{
+	struct err why = ERR_NULL;
+
+	if (config_model_is_doubtful(model->section, &why))
+		log_event(LOG_LEVEL_WARNING, "config_doubt", "model=%s reason=%s",
+		          model->name, LOG_QUOTED(why.text));
 }
 
 /* The last word about its requests: at the end of every life, a forced one too. */

@@ -37,14 +37,18 @@ static void model_explain_poison(const struct model *model,
 {
 	char hex[2 * POISON_DIGEST_BYTES + 1];
 
+	const char *death = model->death.text;
+	struct err why;
+
 	poison_print_hex(print, hex);
-	(void)snprintf(text, ERR_TEXT_MAX,
-	               "a request with this body was in flight at two crashes of the "
-	               "loader of model '%s', the second time alone, and is given to no "
-	               "other for %.0f s (poison_memory): sha256=%s bytes=%llu shape=%s; "
-	               "send another input, or repair the model and reload it",
-	               model->name, (double)left_ns / 1e9, hex,
-	               (unsigned long long)print->bytes, print->shape);
+	(void)err_set(&why, 0,
+	              "a request with this body was in flight at two crashes of the "
+	              "loader of model '%s', the second time alone%s%s, and is given "
+	              "to no other for %.0f s (poison_memory): sha256=%s bytes=%llu "
+	              "shape=%s; send another input, or repair the model and reload it",
+	              model->name, *death ? ": " : "", death, (double)left_ns / 1e9, hex,
+	              (unsigned long long)print->bytes, print->shape);
+	memcpy(text, why.text, ERR_TEXT_MAX);
 }
 
 static void model_poison_request(struct model *model, struct request *request,
@@ -205,6 +209,7 @@ void model_on_lease_lost(void *context, struct generation *generation,
 	is_guilty = !model->is_stopping && model_judge(generation, request);
 	if (is_guilty) {
 		generation->has_culprit = true;
+		model->death = generation->failure;
 		model_convict(model, request);
 	} else if (is_lost) {
 		(void)snprintf(reason, sizeof(reason),

@@ -128,6 +128,7 @@ struct model {
 	ev_timer kick;        /* starts what is pending, once per round of the loop */
 	struct model_reload reload;
 	uint64_t receipts;           /* begun so far */
+	struct err death;            /* why one that served ended since then; "" */
 	struct orphans_left orphans; /* that loaders left since the last receipt */
 	struct receipt last;         /* of the last that is over; number 0: none */
 	uint64_t reloads[RECEIPT_OUTCOME_COUNT];
@@ -144,6 +145,9 @@ struct model {
 	bool is_stopping;
 	bool is_stopped;
 };
+
+/* model.c: what in its section is likely a mistake goes into the log. */
+void model_log_doubt(const struct model *model);
 
 /* model_queue.c: leases to the active generation what is held and fits. */
 void model_dispatch(struct model *model);

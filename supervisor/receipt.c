@@ -100,7 +100,7 @@ static json_t *receipt_orphans_to_json(const struct orphans_left *left)
 json_t *receipt_to_json(const struct receipt *receipt)
 {
 	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:o,s:s,s:s,s:b,s:I,s:o,s:o,s:o,s:{s:o,s:"
-	                 "o,s:o},s:o,s:o,s:o}",
+	                 "o,s:o},s:o,s:s,s:o,s:o}",
 	                 "number", (json_int_t)receipt->number, "time_ms",
 	                 (json_int_t)receipt->time_ms, "model", receipt->model, "cause",
 	                 receipt->cause, "strategy",
@@ -115,9 +115,9 @@ json_t *receipt_to_json(const struct receipt *receipt)
 	                 memory_to_json(&receipt->before), "peak",
 	                 memory_to_json(&receipt->peak), "after",
 	                 memory_to_json(&receipt->after), "gpu",
-	                 receipt_gpu_to_json(receipt), "orphans",
-	                 receipt_orphans_to_json(&receipt->orphans), "requests",
-	                 receipt_requests_to_json(&receipt->requests));
+	                 receipt_gpu_to_json(receipt), "death", receipt->death.text,
+	                 "orphans", receipt_orphans_to_json(&receipt->orphans),
+	                 "requests", receipt_requests_to_json(&receipt->requests));
 }
 
 static int receipt_open(const char *state_dir, char *path)

@@ -56,6 +56,7 @@ struct receipt {
 	struct strategy_decision decision;
 	struct strategy_decision gpu_decision;
 	struct receipt_gpu gpu;
+	struct err death; /* why one that served ended since the one before; "" */
 	struct orphans_left orphans; /* of loaders that ended since the one before */
 	enum receipt_outcome outcome;
 	struct err reason; /* "" when all went well */

@@ -75,6 +75,8 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 		replicas_add_memory(model, &receipt->after);
 	}
 	receipt->requests = model->queue.counts;
+	receipt->death = model->death;
+	model->death.text[0] = '\0';
 	receipt->orphans = model->orphans;
 	model->orphans = (struct orphans_left){ 0 };
 	/* What is on disk stays refused while the last good inputs serve instead. */
@@ -246,6 +248,7 @@ void reload_spawn(struct model *model)
 		.number = numbers_next(model->context.numbers),
 		.model = model->name,
 		.inputs = reload->inputs,
+		.section = model->section,
 		.manner = { .is_lean = reload_is_lean(model),
 		            .is_urgent = !model->active,
 		            .was_killed = !model->active && model->was_killed },
@@ -488,6 +491,19 @@ void reload_on_state(void *context, struct generation *generation,
 	}
 }
 
+/* What lives already may take as long as it says now. */
+static void reload_set_patience(struct model *model)
+{
+	struct generation *all[] = { model->active, model->candidate, model->retiring };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i])
+			generation_set_config(all[i], model->section);
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (model->replicas[i])
+			generation_set_config(model->replicas[i], model->section);
+}
+
 bool model_set_config(struct model *model, struct config *config,
                       const struct config_model *fresh)
 {
@@ -503,6 +519,8 @@ bool model_set_config(struct model *model, struct config *config,
 	model->context.config = config_ref(config);
 	model->section = fresh;
 	config_unref(old);
+	model_log_doubt(model);
+	reload_set_patience(model);
 	model_watch_arm(model);
 	replicas_adjust(model);
 	if (needs)

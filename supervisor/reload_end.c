@@ -156,6 +156,7 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 	if (model->candidate)
 		reload_on_alone(model, dead);
 	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
+	model->death = dead->failure;
 	/* Neither one client with a bad body nor somebody's kill -9 may undo a reload. */
 	if (!dead->has_culprit && !model_was_killed(dead))
 		trial_on_death(model, dead->failure.text);
