@@ -146,10 +146,13 @@ static void http_on_open(struct http *http, struct MHD_Connection *connection,
 		return; /* it is closed at its first request */
 	conn->http = http;
 	conn->connection = connection;
+	http_wire_init(&conn->wire, http->connection_memory_bytes);
 	conn->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)
 	                   ->connect_fd;
 	TAILQ_INSERT_TAIL(&http->phases[HTTP_PHASE_NEW], conn, link);
 	http_conn_enter(conn, HTTP_PHASE_NEW);
+	/* Without memory for that no request of it is answered: http_begin(). */
+	(void)http_recv_add(conn);
 	if (epoll_ctl(http->gone_fd, EPOLL_CTL_ADD, conn->fd, &event) < 0)
 		log_event(LOG_LEVEL_WARNING, "http_watch", "error=%s",
 		          LOG_QUOTED(strerror(errno)));
@@ -174,6 +177,7 @@ static void http_on_connection(void *context, struct MHD_Connection *connection,
 	/* Closing the socket is not enough: a loader that is being spawned holds a copy
 	 * until its exec is through, and so the set would still report it. */
 	(void)epoll_ctl(http->gone_fd, EPOLL_CTL_DEL, conn->fd, NULL);
+	http_recv_remove(conn);
 	http_conn_forget(conn);
 	TAILQ_REMOVE(&http->phases[conn->phase], conn, link);
 	free(conn->target);
@@ -345,6 +349,7 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 	http->loop = loop;
 	http->models = *models;
 	http->max_connections = http_max_connections(config);
+	http->connection_memory_bytes = config->connection_memory_bytes;
 	http_deadline_init(http);
 	http_set_config(http, config);
 	MHD_set_panic_func(http_on_panic, NULL);
@@ -394,6 +399,7 @@ void http_free(struct http *http)
 	for (int i = 0; i < HTTP_FREE_ROUNDS && http->n_connections > 0; i++)
 		(void)MHD_run(http->daemon);
 	MHD_stop_daemon(http->daemon);
+	http_recv_fini();
 	ev_io_stop(http->loop, &http->daemon_io);
 	ev_io_stop(http->loop, &http->gone_io);
 	ev_timer_stop(http->loop, &http->sweep);

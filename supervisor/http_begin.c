@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "shared/clock.h"
+#include "shared/log.h"
 #include "supervisor/http_conn.h"
 #include "supervisor/http_meta.h"
 
@@ -20,12 +21,9 @@ struct http_head {
 	size_t n_fields;
 	char *names; /* free room for names in lower case */
 	size_t names_left;
-	unsigned int n_lengths;
 	bool is_chunked;
-	bool is_bad_encoding;
-	bool is_bad_name;
-	unsigned int n_hosts;
 	bool has_continue;
+	bool is_bad_expect;
 	bool is_too_much;
 	bool is_bad_timeout;
 	bool is_encoded;
@@ -56,13 +54,12 @@ static bool http_head_is_ours(struct http_head *head, const struct proto_field *
 	switch (field->name.bytes) {
 	case 2:
 		return proto_text_equals(field->name, "te");
-	case 4:
-		head->n_hosts += proto_text_equals(field->name, "host");
-		return false;
 	case 6:
 		if (!proto_text_equals(field->name, "expect"))
 			return false;
-		head->has_continue = strcasecmp(value, "100-continue") == 0;
+		head->is_bad_expect =
+			head->has_continue || strcasecmp(value, "100-continue") != 0;
+		head->has_continue = true;
 		return true;
 	case 7:
 		return proto_text_equals(field->name, "trailer") ||
@@ -71,10 +68,8 @@ static bool http_head_is_ours(struct http_head *head, const struct proto_field *
 		return proto_text_equals(field->name, "connection") ||
 		       proto_text_equals(field->name, "keep-alive");
 	case 14:
-		if (proto_text_equals(field->name, "content-length")) {
-			head->n_lengths++;
+		if (proto_text_equals(field->name, "content-length"))
 			head->length_bytes = strtoull(value, NULL, 10);
-		}
 		return false;
 	case 16:
 		if (proto_text_equals(field->name, "content-encoding"))
@@ -85,8 +80,6 @@ static bool http_head_is_ours(struct http_head *head, const struct proto_field *
 	case 17:
 		if (!proto_text_equals(field->name, "transfer-encoding"))
 			return false;
-		head->is_bad_encoding =
-			head->is_chunked || strcasecmp(value, "chunked") != 0;
 		head->is_chunked = true;
 		return true;
 	case 31:
@@ -114,13 +107,9 @@ static enum MHD_Result http_head_on_field(void *context, enum MHD_ValueKind kind
 		return MHD_NO;
 	}
 	memcpy(head->names, name, name_bytes);
-	for (size_t i = 0; i < name_bytes; i++) {
+	for (size_t i = 0; i < name_bytes; i++)
 		if (name[i] >= 'A' && name[i] <= 'Z')
 			head->names[i] += 'a' - 'A';
-		/* "Content-Length :" may be Content-Length to somebody in front of us. */
-		if (name[i] <= ' ' || name[i] == 0x7f)
-			head->is_bad_name = true;
-	}
 	if (http_head_is_ours(head, &field))
 		return MHD_YES;
 	head->fields[head->n_fields++] = field;
@@ -129,43 +118,99 @@ static enum MHD_Result http_head_on_field(void *context, enum MHD_ValueKind kind
 	return MHD_YES;
 }
 
-/* Where the body ends must be beyond doubt, or the next request could be part of it. */
-static bool http_head_is_good(struct http_conn *conn, const struct http_head *head,
-                              bool is_old)
+/* The strict reader knows this head: libmicrohttpd got it from there. */
+static bool http_head_was_read(struct http_conn *conn)
 {
-	if (head->is_chunked && head->n_lengths > 0)
-		(void)request_refuse(&conn->refusal, 400, 0,
-		                     "the request has both Content-Length and "
-		                     "Transfer-Encoding; send one of them");
-	else if (head->is_bad_encoding)
-		(void)request_refuse(&conn->refusal, 400, 0,
-		                     "Transfer-Encoding can only be chunked");
-	else if (head->is_chunked && is_old)
-		(void)request_refuse(&conn->refusal, 400, 0,
-		                     "HTTP/1.0 has no Transfer-Encoding; send "
-		                     "Content-Length");
-	else if (head->n_lengths > 1)
-		(void)request_refuse(&conn->refusal, 400, 0,
-		                     "the request has more than one Content-Length");
-	else if (head->n_hosts > 1)
-		(void)request_refuse(&conn->refusal, 400, 0,
-		                     "the request has more than one Host");
-	else if (head->is_bad_name)
-		(void)request_refuse(
-			&conn->refusal, 400, 0,
-			"a header's name holds a character that no name may have");
-	else if (head->n_lengths > 0 && head->length_bytes == UINT64_MAX)
-		(void)request_refuse(&conn->refusal, 413, 0,
-		                     "the body is larger than any that is allowed");
-	else if (head->is_too_much)
+	if (conn->wire.n_heads > conn->n_done)
+		return true;
+	log_event(LOG_LEVEL_ERR, "http_unread",
+	          "error=\"libmicrohttpd reads past moultd's recv(), which must see all "
+	          "that "
+	          "it reads\"");
+	(void)request_refuse(&conn->refusal, 500, 0,
+	                     "the request was not read as it must be; see moultd's log");
+	return false;
+}
+
+static bool http_head_is_good(struct http_conn *conn, const struct http_head *head)
+{
+	if (!http_head_was_read(conn)) {
+		conn->must_close = true;
+		return false;
+	}
+	if (head->is_too_much) {
 		(void)request_refuse(
 			&conn->refusal, 431, 0,
 			"the request has more than %d headers, or longer ones "
 			"than fit",
 			PROTO_FIELDS_MAX);
+		conn->must_close = true;
+		return false;
+	}
+	if (head->is_bad_expect) {
+		(void)request_refuse(&conn->refusal, 417, 0,
+		                     "the only expectation that is met is 100-continue");
+		return false;
+	}
+	return true;
+}
+
+/* RFC 9110 9.1, 15.6.2: a method that nobody here knows is something else than one that
+ * this resource does not have. */
+static bool http_method_is_known(const char *method)
+{
+	static const char *const known[] = { "GET",    "HEAD",  "POST",  "PUT",
+		                             "DELETE", "PATCH", "TRACE", "OPTIONS" };
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(method, known[i]) == 0)
+			return true;
+	return false;
+}
+
+/* RFC 9112 3.2.2: the target of a request to a proxy, which must be taken as well; what it
+ * names counts in place of Host. False: it is none. */
+static bool http_target_is_absolute(struct http_conn *conn, struct http_head *head)
+{
+	const char *text = conn->target;
+	struct proto_text host;
+
+	if (strncasecmp(text, "http://", 7) == 0)
+		text += 7;
+	else if (strncasecmp(text, "https://", 8) == 0)
+		text += 8;
 	else
+		return false;
+	host = (struct proto_text){ text, strcspn(text, "/?") };
+	if (host.bytes == 0 || memchr(text, '@', host.bytes))
+		return false;
+	conn->path = text[host.bytes] == '/' ? text + host.bytes : "/";
+	for (size_t i = 0; i < head->n_fields; i++)
+		if (proto_text_equals(head->fields[i].name, "host"))
+			head->fields[i].value = host;
+	return true;
+}
+
+/* RFC 9112 3.2. False: refused. */
+static bool http_begin_target(struct http_conn *conn, struct http_head *head,
+                              const char *method)
+{
+	conn->path = conn->target;
+	if (!http_method_is_known(method)) {
+		/* After CONNECT a client takes what follows for a tunnel. */
+		conn->must_close = strcmp(method, MHD_HTTP_METHOD_CONNECT) == 0;
+		(void)request_refuse(&conn->refusal, 501, 0,
+		                     "the request's method is not implemented");
+		return false;
+	}
+	if (conn->target[0] == '/' || http_target_is_absolute(conn, head))
 		return true;
-	conn->must_close = true;
+	if (strcmp(conn->target, "*") == 0 &&
+	    strcmp(method, MHD_HTTP_METHOD_OPTIONS) == 0)
+		return true;
+	(void)request_refuse(
+		&conn->refusal, 400, 0,
+		"the request's target is neither a path nor http://HOST/PATH");
 	return false;
 }
 
@@ -272,7 +317,7 @@ static enum MHD_Result http_begin_infer(struct http_conn *conn, const char *meth
 {
 	struct request_start start = {
 		.method = proto_text_of(method),
-		.target = proto_text_of(conn->target),
+		.target = proto_text_of(conn->path),
 		.fields = head->fields,
 		.n_fields = head->n_fields,
 		.body_bytes = conn->body_bytes,
@@ -316,10 +361,16 @@ enum MHD_Result http_begin(struct http_conn *conn, const char *method,
 	(void)MHD_get_connection_values_n(conn->connection, MHD_HEADER_KIND,
 	                                  http_head_on_field, &head);
 	conn->body_bytes = head.is_chunked ? UINT64_MAX : head.length_bytes;
-	conn->has_continue = head.has_continue && conn->body_bytes > 0;
-	conn->route = http_route_parse(conn->target);
-	if (!http_head_is_good(conn, &head, is_old))
+	/* RFC 9110 10.1.1: HTTP/1.0 has no 100. */
+	conn->has_continue = head.has_continue && conn->body_bytes > 0 && !is_old;
+	if (!http_head_is_good(conn, &head) || !http_begin_target(conn, &head, method))
 		return http_conn_refuse(conn);
+	if (conn->path[0] == '*') {
+		conn->allow = "GET, HEAD, POST, OPTIONS";
+		conn->route = http_route_parse("/v2");
+		return http_conn_swallow(conn);
+	}
+	conn->route = http_route_parse(conn->path);
 	if (conn->route.kind == HTTP_ROUTE_NONE) {
 		(void)request_refuse(&conn->refusal, 404, 0, "Not Found");
 		return http_conn_refuse(conn);

@@ -56,6 +56,7 @@ void http_conn_forget(struct http_conn *conn)
 	conn->has_answer = false;
 	conn->has_continue = false;
 	conn->must_close = false;
+	conn->has_said_close = false;
 	conn->looks = 0;
 	conn->body_bytes = 0;
 	conn->received_bytes = 0;
@@ -110,12 +111,23 @@ enum MHD_Result http_conn_swallow(struct http_conn *conn)
 
 /* The client keeps sending what nobody wants. Closing now would make its kernel throw the
  * answer away, so it gets the answer and a moment to read it. */
-static enum MHD_Result http_conn_linger(struct http_conn *conn)
+static enum MHD_Result http_conn_linger(struct http_conn *conn, unsigned int status,
+                                        const char *text)
 {
-	http_answer_raw(conn, conn->refusal.status, conn->refusal.err.text);
+	http_conn_release(conn);
+	http_answer_raw(conn, status, text);
 	(void)shutdown(conn->fd, SHUT_WR);
 	http_conn_enter(conn, HTTP_PHASE_LINGER);
 	return MHD_YES;
+}
+
+void http_conn_on_fault(struct http_conn *conn)
+{
+	enum http_wire_fault fault = conn->wire.fault;
+
+	if (conn->n_done == conn->wire.n_ended && conn->phase <= HTTP_PHASE_SWALLOW)
+		(void)http_conn_linger(conn, http_wire_status(fault),
+		                       http_wire_reason(fault));
 }
 
 enum MHD_Result http_conn_refuse(struct http_conn *conn)
@@ -127,7 +139,8 @@ enum MHD_Result http_conn_refuse(struct http_conn *conn)
 		return http_answer_refusal(conn);
 	if (conn->body_bytes != UINT64_MAX &&
 	    conn->body_bytes - conn->received_bytes > HTTP_SWALLOW_BYTES)
-		return http_conn_linger(conn);
+		return http_conn_linger(conn, conn->refusal.status,
+		                        conn->refusal.err.text);
 	return http_conn_swallow(conn);
 }
 
@@ -149,7 +162,8 @@ static enum MHD_Result http_conn_upload(struct http_conn *conn, const char *data
 		if (conn->refusal.status == 0)
 			(void)request_refuse(&conn->refusal, 413, 0,
 			                     "this request takes no such body");
-		return http_conn_linger(conn);
+		return http_conn_linger(conn, conn->refusal.status,
+		                        conn->refusal.err.text);
 	case HTTP_PHASE_LINGER:
 		return MHD_YES;
 	case HTTP_PHASE_NEW:
@@ -225,6 +239,7 @@ void http_conn_on_completed(void *context, struct MHD_Connection *connection,
                             void **request_context, enum MHD_RequestTerminationCode code)
 {
 	struct http_conn *conn = *request_context;
+	bool has_said_close;
 
 	(void)context;
 	(void)connection;
@@ -232,10 +247,15 @@ void http_conn_on_completed(void *context, struct MHD_Connection *connection,
 	if (!conn)
 		return;
 	*request_context = NULL;
+	has_said_close = conn->has_said_close;
 	http_conn_forget(conn);
+	conn->n_done++;
 	http_conn_enter(conn, HTTP_PHASE_IDLE);
 	if (conn->is_half_closed)
 		http_conn_show_end(conn);
+	/* It came behind this request. */
+	if (conn->wire.fault != HTTP_WIRE_GOOD && !has_said_close)
+		http_conn_on_fault(conn);
 }
 
 void *http_conn_on_line(void *context, const char *uri, struct MHD_Connection *connection)

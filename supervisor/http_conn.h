@@ -6,6 +6,8 @@
  *
  *	http.c           the daemon on the loop; birth, drain and death
  *	http_deadline.c  absolute deadlines of connections
+ *	http_wire*.c     the strict reader of what a client sends; pure
+ *	http_recv.c      puts it in front of libmicrohttpd
  *	http_conn.c      one connection: body, waiting, the way out
  *	http_begin.c     what a request asks for, from its head
  *	http_answer.c    everything that is sent
@@ -19,6 +21,7 @@
 
 #include "supervisor/http.h"
 #include "supervisor/http_route.h"
+#include "supervisor/http_wire.h"
 
 /* What a connection does now. Each phase has one absolute deadline. The order counts: up
  * to LINGER there are bytes to come, up to SWALLOW none has been sent. */
@@ -45,12 +48,16 @@ struct http_conn {
 	uint64_t since_ns; /* in this phase */
 	bool is_suspended;
 	bool is_half_closed;
-	bool has_begun;     /* NEW: a part of the head has been seen to come */
-	bool has_answer;    /* a part of the answer, or its failure, has arrived */
-	bool has_continue;  /* the client waits for a 100 before it sends the body */
-	bool must_close;    /* after this answer */
-	unsigned int looks; /* at a request that waits, before it is suspended */
-	char *target;       /* of the current request, as sent; owned */
+	bool has_begun;      /* NEW: a part of the head has been seen to come */
+	bool has_answer;     /* a part of the answer, or its failure, has arrived */
+	bool has_continue;   /* the client waits for a 100 before it sends the body */
+	bool must_close;     /* after this answer */
+	bool has_said_close; /* in that answer */
+	unsigned int looks;  /* at a request that waits, before it is suspended */
+	struct http_wire wire;
+	uint64_t n_done;  /* requests that are over, answered or not */
+	char *target;     /* of the current request, as sent; owned */
+	const char *path; /* in it */
 	size_t target_size;
 	struct http_route route;
 	uint64_t body_bytes;       /* announced; UINT64_MAX: chunked */
@@ -72,6 +79,7 @@ struct http {
 	struct http_models models;
 	struct MHD_Daemon *daemon;
 	unsigned int max_connections;
+	size_t connection_memory_bytes;
 	ev_io daemon_io;
 	ev_prepare prepare;
 	ev_timer deaf;   /* libmicrohttpd found no descriptor and does not listen */
@@ -116,8 +124,19 @@ void http_deadline_make_room(struct http *http);
  * answering others, the one that has taken longest is hung up. */
 void http_deadline_watch_reader(struct http_conn *conn);
 
+/* http_recv.c */
+
+/* From now on what is read from conn->fd goes through conn->wire. 0 or -ENOMEM. */
+int http_recv_add(struct http_conn *conn);
+/* Before conn->fd is closed. */
+void http_recv_remove(struct http_conn *conn);
+/* Gives the table back, which must be empty. */
+void http_recv_fini(void);
+
 /* http_conn.c */
 
+/* conn->wire has found a fault: answers it once the requests before it are over. */
+void http_conn_on_fault(struct http_conn *conn);
 /* The client is gone or must go: gives its request back and lets libmicrohttpd close. */
 void http_conn_hang_up(struct http_conn *conn);
 /* The client has closed its sending side. */
