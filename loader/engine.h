@@ -42,7 +42,7 @@ extern "C" {
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define ENGINE_ABI         5
+#define ENGINE_ABI         6
 #define ENGINE_TENSORS_MAX 32
 
 enum engine_outcome {
@@ -136,7 +136,8 @@ struct engine_api {
 	const char *version; /* of the framework, for the log */
 	bool takes_placed;   /* it can compute with weights that are placed */
 	/* Everything that needs no device memory. *ret_engine is set even on failure when
-	 * close must be called. Weights that are not shared may go when it has returned. */
+	 * close must be called. Weights that are not shared may go when it has returned; if
+	 * @device is not cpu, when commit has. */
 	int (*stage)(const struct engine_config *config, struct engine **ret_engine,
 	             struct err *err);
 	/* Places the weights on the device. */

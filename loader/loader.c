@@ -431,13 +431,16 @@ static int loader_commit_engine(struct loader *loader, struct err *err)
 	return r;
 }
 
-/* Once the engine has had its way with them, at STAGED or (lean) COMMITTED: only what is
- * shared stays. */
-static int loader_settle_weights(struct loader *loader, struct err *err)
+/* Once the engine has had its way with them, at STAGED or COMMITTED: only what is shared stays,
+ * and until COMMITTED what is to go to a device. */
+static int loader_settle_weights(struct loader *loader, bool is_committed,
+                                 struct err *err)
 {
+	bool is_host = strcmp(loader->config.device, "cpu") == 0;
+
 	if (weights_seal(&loader->weights, loader->config.path, err) < 0)
 		return ENGINE_E_FAILED;
-	if (loader->weights.share != WEIGHTS_PRIVATE)
+	if (loader->weights.share != WEIGHTS_PRIVATE || (!is_host && !is_committed))
 		return 0;
 	weights_drop(&loader->weights);
 	loader->engine_config.weights = NULL;
@@ -480,7 +483,7 @@ static int loader_build(struct loader *loader, struct err *err)
 		return r;
 	loader->module_ms = loader_lap_ms(&since_ns);
 	loader_note_loading(loader);
-	return loader->config.is_lean ? 0 : loader_settle_weights(loader, err);
+	return loader->config.is_lean ? 0 : loader_settle_weights(loader, false, err);
 }
 
 /* A part of the weights is brought to the device already, where the old generation leaves room.
@@ -566,8 +569,9 @@ static int loader_commit(struct loader *loader)
 	r = loader_commit_engine(loader, &err);
 	if (r == ENGINE_E_MODEL && loader->config.path)
 		(void)err_prefix(&err, r, "model file '%s'", loader->config.path);
-	if (r == 0 && loader->config.is_lean)
-		r = loader_settle_weights(loader, &err);
+	if (r == 0 &&
+	    (loader->config.is_lean || loader->weights.share == WEIGHTS_PRIVATE))
+		r = loader_settle_weights(loader, true, &err);
 	if (r)
 		return loader_refuse(loader, r, &err);
 	/* What a write to them does has to show itself before anybody is answered. */

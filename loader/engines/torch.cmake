@@ -20,16 +20,19 @@ if(NOT TARGET torch_cpu)
 endif()
 message(STATUS "libtorch ${Torch_VERSION}: ${TORCH_INSTALL_PREFIX}")
 
+# What its source is built with, wherever that is.
+add_library(moult-torch INTERFACE)
 moult_add_engine(torch engines/torch.cpp)
+target_link_libraries(moult-engine-torch PRIVATE moult-torch)
 # libtorch itself would draw in its CUDA libraries, gigabytes of them: the engine opens it
 # when a model asks for a device.
-target_link_libraries(moult-engine-torch PRIVATE torch_cpu c10)
+target_link_libraries(moult-torch INTERFACE torch_cpu c10)
 target_compile_definitions(moult-engine-torch PRIVATE
 	TORCH_DEVICES_LIBRARY="$<TARGET_SONAME_FILE_NAME:torch>")
-target_include_directories(moult-engine-torch SYSTEM PRIVATE ${TORCH_INCLUDE_DIRS})
+target_include_directories(moult-torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
 # Among them which of its two string classes libstdc++ has to use.
 separate_arguments(torch_flags NATIVE_COMMAND "${TORCH_CXX_FLAGS}")
-target_compile_options(moult-engine-torch PRIVATE ${torch_flags})
+target_compile_options(moult-torch INTERFACE ${torch_flags})
 
 # The header of its CUDA allocator, if it has one, needs those of a toolkit: the wheel's own,
 # or one that is installed. Nothing of either is linked.
@@ -47,20 +50,20 @@ if(MOULT_CUDA_INCLUDE_DIR)
 	unset(CMAKE_TRY_COMPILE_TARGET_TYPE)
 endif()
 if(MOULT_TORCH_CUDA)
-	target_compile_definitions(moult-engine-torch PRIVATE MOULT_TORCH_CUDA)
-	target_include_directories(moult-engine-torch SYSTEM PRIVATE
+	target_compile_definitions(moult-torch INTERFACE MOULT_TORCH_CUDA)
+	target_include_directories(moult-torch SYSTEM INTERFACE
 		${MOULT_CUDA_INCLUDE_DIR})
 endif()
 
 # C++17, or what this libtorch asks for: newer ones as a feature, older ones as a property.
-target_compile_features(moult-engine-torch PRIVATE cxx_std_17)
+target_compile_features(moult-torch INTERFACE cxx_std_17)
 get_target_property(torch_features torch INTERFACE_COMPILE_FEATURES)
 if(torch_features)
-	target_compile_features(moult-engine-torch PRIVATE ${torch_features})
+	target_compile_features(moult-torch INTERFACE ${torch_features})
 endif()
 get_target_property(torch_standard torch CXX_STANDARD)
 if(torch_standard GREATER 17)
-	target_compile_features(moult-engine-torch PRIVATE cxx_std_${torch_standard})
+	target_compile_features(moult-torch INTERFACE cxx_std_${torch_standard})
 endif()
 
 # Installed or not, it finds the libtorch that it was built with, and searches nowhere else.

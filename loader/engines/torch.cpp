@@ -22,6 +22,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -321,9 +322,6 @@ int load_shared(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
 
-	if (!engine->device.is_cpu())
-		return err_set(err, ENGINE_E_PRIVATE, "device '%s' has memory of its own",
-		               config->device);
 	/* Its mapping is copy-on-write. */
 	return import_at(engine, std::make_shared<weights_adapter>(config),
 	                 const_cast<void *>(config->weights), err);
@@ -352,19 +350,30 @@ int load_placed(struct engine *engine, struct err *err)
 int look(struct engine *engine, struct err *err);
 
 /* Before anything is on the device, and before an old generation has to go for it: whether
- * the module can be built like that. */
-int try_placed(struct engine *engine, struct err *err)
+ * the module can be built. Nothing of it stays: moved to the device it would leave the
+ * constants of its graphs behind. */
+int try_load(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
 	const c10::Device device = engine->device;
-	file_mapping file(config->weights_fd, config->weights_bytes);
+	char *data = static_cast<char *>(const_cast<void *>(config->weights));
+	std::optional<file_mapping> file;
 	int r;
 
+	if (!data) {
+		file.emplace(config->weights_fd, config->weights_bytes);
+		data = file->data();
+	}
 	engine->device = c10::Device(c10::kCPU);
 	r = import_at(engine,
-	              std::make_shared<weights_adapter>(file.data(),
-	                                                config->weights_bytes),
-	              file.data(), err);
+	              std::make_shared<weights_adapter>(data, config->weights_bytes),
+	              data, err);
+	if (r == ENGINE_E_PRIVATE && !config->is_placed) {
+		engine->module =
+			torch::jit::load(std::make_shared<weights_adapter>(config),
+		                         engine->device);
+		r = 0;
+	}
 	engine->device = device;
 	if (r == 0)
 		r = look(engine, err);
@@ -372,6 +381,7 @@ int try_placed(struct engine *engine, struct err *err)
 	return r;
 }
 
+/* Onto the device, if it is not there. */
 int load(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
@@ -384,7 +394,7 @@ int load(struct engine *engine, struct err *err)
 	else
 		engine->module =
 			torch::jit::load(std::make_shared<weights_adapter>(config),
-		                         c10::Device(c10::kCPU));
+		                         engine->device);
 	return r ? r : look(engine, err);
 }
 
@@ -413,11 +423,23 @@ void set_threads(uint32_t threads)
 	is_first = false;
 }
 
-/* On another device the copy in main memory is what staging is for. */
 bool loads_in_commit(const struct engine *engine)
 {
-	return engine->config->is_placed ||
-	       (engine->config->is_lean && engine->device.is_cpu());
+	return engine->config->is_placed || engine->config->is_lean ||
+	       !engine->device.is_cpu();
+}
+
+/* What there is to find out before commit. */
+int load_early(struct engine *engine, struct err *err)
+{
+	const struct engine_config *config = engine->config;
+
+	if (!engine->device.is_cpu() && config->is_shared)
+		return err_set(err, ENGINE_E_PRIVATE, "device '%s' has memory of its own",
+		               config->device);
+	if (config->is_placed || !engine->device.is_cpu())
+		return try_load(engine, err);
+	return loads_in_commit(engine) ? 0 : load(engine, err);
 }
 
 int stage(const struct engine_config *config, struct engine **ret_engine,
@@ -454,19 +476,20 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 		}
 		return outcome;
 	});
-	if (r == 0 && config->is_placed)
-		return guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
-		             [&] { return try_placed(*ret_engine, err); });
-	if (r || loads_in_commit(*ret_engine))
+	if (r)
 		return r;
 	return guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
-	             [&] { return load(*ret_engine, err); });
+	             [&] { return load_early(*ret_engine, err); });
 }
 
 int commit(struct engine *engine, struct err *err) noexcept
 {
+	bool is_host = engine->device.is_cpu();
+
 	if (loads_in_commit(engine)) {
-		int r = guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED,
+		/* Elsewhere the model itself was tried in stage. */
+		int r = guard(err, is_host ? ENGINE_E_MODEL : ENGINE_E_DEVICE,
+		              is_host ? ENGINE_E_FAILED : ENGINE_E_MEMORY,
 		              [&] { return load(engine, err); });
 
 		if (r)

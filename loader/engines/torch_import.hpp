@@ -138,6 +138,37 @@ class unshareable : public std::runtime_error
 	using std::runtime_error::runtime_error;
 };
 
+/* @value with what holds no bytes on @device: the unpickler asks nobody where that lies. */
+inline c10::IValue bring_empty(c10::IValue value, const c10::Device &device)
+{
+	if (value.isTensor()) {
+		const at::Tensor &tensor = value.toTensor();
+
+		return tensor.defined() && tensor.numel() == 0 &&
+		                       tensor.device() != device
+		               ? c10::IValue(tensor.to(device))
+		               : value;
+	}
+	if (value.isList()) {
+		c10::impl::GenericList list = value.toList();
+		bool has_numbers =
+			list.elementType()->isSubtypeOf(*c10::NumberType::get());
+
+		for (size_t i = 0; !has_numbers && i < list.size(); i++)
+			list.set(i, bring_empty(list.get(i), device));
+	} else if (value.isGenericDict()) {
+		for (const auto &entry : value.toGenericDict())
+			entry.setValue(bring_empty(entry.value(), device));
+	} else if (value.isTuple()) {
+		std::vector<c10::IValue> parts = value.toTupleRef().elements().vec();
+
+		for (c10::IValue &part : parts)
+			part = bring_empty(std::move(part), device);
+		value.toTuple()->setElements(std::move(parts));
+	}
+	return value;
+}
+
 /*
  * Builds a module whose tensors lie in the file at @base of @device: nothing is read, copied or allocated
  * for them. Ties and strides are kept, because the pickle names storages and not tensors.
@@ -165,6 +196,8 @@ class shared_import
 	{
 		check_archive();
 		constants_ = unpickle("constants").toTupleRef().elements().vec();
+		for (c10::IValue &constant : constants_)
+			constant = bring_empty(std::move(constant), device_);
 		c10::IValue root = unpickle("data");
 		if (!root.isObject())
 			throw unshareable("the archive holds no module");
@@ -234,8 +267,9 @@ class shared_import
 				return c10::StrongTypePtr(unit_,
 			                                  importer_.loadType(name));
 			},
-			[](const c10::StrongTypePtr &type, c10::IValue state) {
-				return make_object(type, std::move(state));
+			[this](const c10::StrongTypePtr &type, c10::IValue state) {
+				return make_object(type, bring_empty(std::move(state),
+			                                             device_));
 			},
 			[&](const std::string &key) {
 				keys.push_back(key);

@@ -212,6 +212,26 @@ class Constant(torch.nn.Module):
         return x + self.k
 
 
+class Traced(torch.nn.Module):
+    """What is made while it is traced becomes a constant of the graph."""
+
+    def forward(self, x):
+        return x @ torch.tensor([[1., 2.], [3., 4.]])
+
+
+class Empty(torch.nn.Module):
+    """Tensors without elements: a constant, a buffer, and one in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("none", torch.zeros(0, 2))
+        self.some = [torch.ones(2), torch.zeros(0)]
+        self.k = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return torch.cat([x * self.k, self.none]) + self.some[0]
+
+
 def rewrite(source: Path, target: Path, method: int) -> None:
     """The same archive as another program would write it."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", method) as new:
@@ -249,6 +269,9 @@ def main(target: Path) -> None:
     whole = (target / "sum.pt").read_bytes()
     (target / "cut.pt").write_bytes(whole[: len(whole) // 2])
     torch.jit.freeze(torch.jit.script(Constant().eval())).save(str(target / "constant.pt"))
+    torch.jit.trace(Traced(), torch.ones(1, 2)).save(str(target / "traced.pt"))
+    torch.jit.script(Empty()).save(str(target / "empty.pt"))
+    torch.jit.freeze(torch.jit.script(Empty().eval())).save(str(target / "empty-frozen.pt"))
     wide = torch.nn.Sequential(torch.nn.Linear(2, 256), torch.nn.Linear(256, 1))
     packed = torch.quantization.quantize_dynamic(wide, {torch.nn.Linear})
     torch.jit.script(packed).save(str(target / "packed.pt"))
