@@ -15,6 +15,7 @@
 #include "supervisor/config.h"
 #include "supervisor/config_check.h"
 #include "supervisor/config_kept.h"
+#include "supervisor/signals.h"
 #include "supervisor/supervisor.h"
 
 #define MAIN_EXIT_USAGE 2
@@ -136,6 +137,7 @@ int main(int argc, char **argv)
 	r = main_parse(argc, argv, &arguments);
 	if (r >= 0)
 		return r;
+	signals_ignore();
 	log_init(LOG_LEVEL_INFO);
 	r = main_load(&config, &arguments, &refused);
 	if (r < 0) {

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/notify.h"
 
+#include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "shared/cleanup.h"
 #include "shared/clock.h"
+#include "supervisor/listen.h"
 
 static void notify_on_watchdog(struct ev_loop *loop, ev_timer *timer, int revents)
 {
@@ -77,15 +82,63 @@ void notify_status(struct notify *notify, const char *format, ...)
 	(void)sd_notifyf(0, "STATUS=%s", status);
 }
 
-int notify_take_listen_fd(void)
+/* What @fd is, for people. */
+static void notify_describe(int fd, const char *name, char *text, size_t size)
 {
-	int n = sd_listen_fds(1);
+	char address[128];
 
-	for (int i = 1; i < n; i++) {
-		int spare = SD_LISTEN_FDS_START + i;
+	(void)snprintf(text, size, "descriptor %d%s%s%s (%s)", fd, *name ? " '" : "",
+	               name, *name ? "'" : "",
+	               listen_describe(fd, address, sizeof(address)));
+}
 
-		/* One endpoint: more sockets are a mistake in the unit. */
-		close_fd(&spare);
+static int notify_check_listener(int fd, const char *what, struct err *err)
+{
+	static const int families[] = { AF_INET, AF_INET6, AF_UNIX };
+	bool is_known = false;
+
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
+		is_known |= sd_is_socket(fd, families[i], SOCK_STREAM, -1) > 0;
+	if (!is_known)
+		return err_set(err, -EINVAL,
+		               "the service manager handed over %s, which is no stream "
+		               "socket: use ListenStream= in the socket unit",
+		               what);
+	if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0)
+		return err_set(
+			err, -EINVAL,
+			"the service manager handed over %s, which does not listen: "
+			"use Accept=no in the socket unit",
+			what);
+	return 0;
+}
+
+static void notify_free_names(char **names)
+{
+	for (size_t i = 0; names && names[i]; i++)
+		free(names[i]);
+	free(names);
+}
+
+int notify_take_listen_fd(struct err *err)
+{
+	char **names = NULL;
+	int n = sd_listen_fds_with_names(1, &names);
+	char what[256];
+	int r = -ENOENT;
+
+	if (n > 0) {
+		/* The last one: of two, the first is most likely the one that is meant. */
+		notify_describe(SD_LISTEN_FDS_START + n - 1, names ? names[n - 1] : "",
+		                what, sizeof(what));
+		r = notify_check_listener(SD_LISTEN_FDS_START, what, err);
 	}
-	return n > 0 ? SD_LISTEN_FDS_START : -1;
+	if (n > 1)
+		r = err_set(err, -EINVAL,
+		            "the service manager handed over %d sockets and one is "
+		            "served: remove %s from the socket unit, or whoever connects "
+		            "there would wait for ever",
+		            n, what);
+	notify_free_names(names);
+	return r == 0 ? SD_LISTEN_FDS_START : r;
 }

@@ -10,6 +10,8 @@
 
 #include <ev.h>
 
+#include "shared/err.h"
+
 struct notify {
 	struct ev_loop *loop;
 	ev_timer watchdog;
@@ -28,6 +30,7 @@ void notify_stopping(struct notify *notify);
 void notify_status(struct notify *notify, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* The listening socket that the service manager holds: its fd, or -1 when there is none.
- * Also clears LISTEN_* from the environment. */
-int notify_take_listen_fd(void);
+/* The listening socket that the service manager holds: its fd, or -ENOENT when there is none,
+ * or -EINVAL with a sentence when what it hands over is anything but one stream socket that
+ * listens. Also clears LISTEN_* from the environment. */
+int notify_take_listen_fd(struct err *err);

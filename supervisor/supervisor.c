@@ -26,6 +26,7 @@
 #include "supervisor/numbers.h"
 #include "supervisor/orphans.h"
 #include "supervisor/receipt.h"
+#include "supervisor/signals.h"
 #include "supervisor/spare.h"
 #include "supervisor/watch.h"
 
@@ -62,7 +63,7 @@ struct supervisor {
 	ev_timer read_config;    /* watches report together */
 	struct keeper keeper;
 	struct config_keeper config_keeper;
-	ev_signal signals[4];
+	struct signals signals;
 	ev_timer shutdown;
 	bool is_stopping;
 	bool is_idle; /* stopping: no connection is left */
@@ -537,28 +538,14 @@ static void supervisor_on_dump(struct ev_loop *loop, ev_signal *signal, int reve
 
 static void supervisor_start_signals(struct supervisor *supervisor)
 {
-	static const struct {
-		int number;
-		void (*handle)(struct ev_loop *, ev_signal *, int);
-	} rows[] = {
-		{ SIGTERM, supervisor_on_stop },
-		{ SIGINT, supervisor_on_stop },
-		{ SIGHUP, supervisor_on_hangup },
+	static const struct signals_row rows[] = {
+		{ SIGTERM, supervisor_on_stop }, { SIGINT, supervisor_on_stop },
+		{ SIGQUIT, supervisor_on_stop }, { SIGHUP, supervisor_on_hangup },
 		{ SIGUSR1, supervisor_on_dump },
 	};
 
-	_Static_assert(sizeof(rows) / sizeof(rows[0]) ==
-	                       sizeof(supervisor->signals) /
-	                               sizeof(supervisor->signals[0]),
-	               "one watcher per row");
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		ev_signal_init(&supervisor->signals[i], rows[i].handle, rows[i].number);
-		supervisor->signals[i].data = supervisor;
-		ev_signal_start(supervisor->loop, &supervisor->signals[i]);
-	}
-	(void)signal(SIGPIPE, SIG_IGN);
-	/* A file that grows beyond its limit (RLIMIT_FSIZE) is an error like any other. */
-	(void)signal(SIGXFSZ, SIG_IGN);
+	signals_start(&supervisor->signals, supervisor->loop, rows,
+	              sizeof(rows) / sizeof(rows[0]), supervisor);
 }
 
 /* Birth */
@@ -593,8 +580,10 @@ static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *e
 		.devices = &supervisor->devices,
 		.context = supervisor,
 	};
-	int fd = notify_take_listen_fd();
+	int fd = notify_take_listen_fd(err);
 
+	if (fd < 0 && fd != -ENOENT)
+		return fd;
 	if (fd < 0 && strcmp(supervisor->config->listen, "systemd") == 0)
 		return err_set(err, -EINVAL,
 		               "listen = systemd, but no socket was handed over: start "
@@ -751,8 +740,7 @@ void supervisor_free(struct supervisor *supervisor)
 		config_keeper_fini(&supervisor->config_keeper);
 		ev_timer_stop(supervisor->loop, &supervisor->read_config);
 		ev_timer_stop(supervisor->loop, &supervisor->shutdown);
-		for (size_t i = 0; i < 4; i++)
-			ev_signal_stop(supervisor->loop, &supervisor->signals[i]);
+		signals_stop(&supervisor->signals);
 		store_fini(&supervisor->store);
 		devices_fini(&supervisor->devices);
 		ev_loop_destroy(supervisor->loop);
