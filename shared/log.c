@@ -8,16 +8,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 static enum log_level log_level = LOG_LEVEL_INFO;
 static bool log_to_journal;
 
+/* systemd.exec(5): JOURNAL_STREAM is device:inode of what the journal reads. Who inherits
+ * the variable and has another stderr does not write to the journal. */
+static bool log_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	struct stat status;
+	char own[64];
+
+	if (!stream || fstat(STDERR_FILENO, &status) < 0)
+		return false;
+	(void)snprintf(own, sizeof(own), "%ju:%ju", (uintmax_t)status.st_dev,
+	               (uintmax_t)status.st_ino);
+	return strcmp(stream, own) == 0;
+}
+
 void log_init(enum log_level level)
 {
 	log_level = level;
-	log_to_journal = getenv("JOURNAL_STREAM") != NULL;
+	log_to_journal = log_is_journal();
 }
 
 void log_set_level(enum log_level level)
@@ -25,20 +41,17 @@ void log_set_level(enum log_level level)
 	log_level = level;
 }
 
+static const char *const log_level_names[] = {
+	[LOG_LEVEL_ERR] = "err",       [LOG_LEVEL_WARNING] = "warning",
+	[LOG_LEVEL_NOTICE] = "notice", [LOG_LEVEL_INFO] = "info",
+	[LOG_LEVEL_DEBUG] = "debug",
+};
+
 int log_level_from_name(const char *name, enum log_level *ret_level)
 {
-	static const struct {
-		const char *name;
-		enum log_level level;
-	} names[] = {
-		{ "err", LOG_LEVEL_ERR },       { "warning", LOG_LEVEL_WARNING },
-		{ "notice", LOG_LEVEL_NOTICE }, { "info", LOG_LEVEL_INFO },
-		{ "debug", LOG_LEVEL_DEBUG },
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(names[i].name, name) == 0) {
-			*ret_level = names[i].level;
+	for (int level = LOG_LEVEL_ERR; level <= LOG_LEVEL_DEBUG; level++) {
+		if (strcmp(log_level_names[level], name) == 0) {
+			*ret_level = (enum log_level)level;
 			return 0;
 		}
 	}
@@ -59,7 +72,8 @@ static size_t log_prefix(char *line, size_t size, enum log_level level)
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	(void)gmtime_r(&now.tv_sec, &utc);
 	used = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &utc);
-	n = snprintf(line + used, size - used, ".%03ldZ ", now.tv_nsec / 1000000);
+	n = snprintf(line + used, size - used, ".%03ldZ level=%s ", now.tv_nsec / 1000000,
+	             log_level_names[level]);
 	return used + (n > 0 ? (size_t)n : 0);
 }
 

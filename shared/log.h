@@ -3,7 +3,7 @@
 
 /*
  * One event, one line on stderr: key=value pairs behind a syslog priority `<N>` that the
- * journal understands. Outside the journal a timestamp stands in front instead.
+ * journal understands. Outside the journal a time and level=NAME stand in front instead.
  *
  * Levels: ERR somebody must act; WARNING we coped and say how; NOTICE life cycle; INFO
  * detail; DEBUG the rest. Nothing per request above DEBUG. Never a secret.
@@ -24,7 +24,7 @@ enum log_level {
 	LOG_LEVEL_DEBUG = 7,
 };
 
-/* Reads JOURNAL_STREAM to learn whether the journal reads stderr. */
+/* Compares JOURNAL_STREAM with stderr, to learn whether the journal reads that. */
 void log_init(enum log_level level);
 void log_set_level(enum log_level level);
 

@@ -214,13 +214,8 @@ void commands_on_removed(struct commands *commands, const char *model)
 static bool commands_get_model(struct commands *commands, struct control_call *call,
                                const json_t *args, struct model **ret_model)
 {
-	const json_t *value = json_object_get(args, "model");
-	const char *name = json_string_value(value);
+	const char *name = json_string_value(json_object_get(args, "model"));
 
-	if (value && !json_is_null(value) && !name) {
-		control_fail(call, "'model' must be the name of a model");
-		return false;
-	}
 	*ret_model = name ? supervisor_find(commands->supervisor, name) : NULL;
 	if (name && !*ret_model) {
 		control_fail(call, "there is no model '%s'; see moultctl status", name);
@@ -467,16 +462,26 @@ static void commands_on_version(void *context, struct control_call *call,
 
 /* clang-format off */
 const struct control_command commands_table[] = {
-	{ "reload", commands_on_reload },
-	{ "rollback", commands_on_rollback },
-	{ "scale", commands_on_scale },
-	{ "status", commands_on_status },
-	{ "receipts", commands_on_receipts },
-	{ "record-golden", commands_on_record },
-	{ "show-config", commands_on_show_config },
-	{ "dump", commands_on_dump },
-	{ "log", commands_on_log },
-	{ "version", commands_on_version },
-	{ NULL, NULL },
+	{ "reload", commands_on_reload, false,
+	  { { "model", CONTROL_TYPE_TEXT },
+	    { "wait", CONTROL_TYPE_BOOL },
+	    { "explain", CONTROL_TYPE_BOOL } } },
+	{ "rollback", commands_on_rollback, false,
+	  { { "model", CONTROL_TYPE_TEXT }, { "wait", CONTROL_TYPE_BOOL } } },
+	{ "scale", commands_on_scale, false,
+	  { { "model", CONTROL_TYPE_TEXT }, { "replicas", CONTROL_TYPE_NATURAL } } },
+	{ "status", commands_on_status, true, { { "model", CONTROL_TYPE_TEXT } } },
+	{ "receipts", commands_on_receipts, true,
+	  { { "model", CONTROL_TYPE_TEXT }, { "n", CONTROL_TYPE_NATURAL } } },
+	/* It hands out what clients send. */
+	{ "record-golden", commands_on_record, false,
+	  { { "model", CONTROL_TYPE_TEXT },
+	    { "n", CONTROL_TYPE_NATURAL },
+	    { "timeout_s", CONTROL_TYPE_NATURAL } } },
+	{ "show-config", commands_on_show_config, true, { { 0 } } },
+	{ "dump", commands_on_dump, true, { { 0 } } },
+	{ "log", commands_on_log, false, { { "level", CONTROL_TYPE_TEXT } } },
+	{ "version", commands_on_version, true, { { 0 } } },
+	{ 0 },
 };
 /* clang-format on */

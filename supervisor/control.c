@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
+#include "shared/log.h"
 
 /* Out of descriptors or memory: the backlog keeps who comes, for this long. */
 #define ACCEPT_PAUSE_S  1.0
@@ -31,6 +32,7 @@ struct control_call {
 	struct control *control;
 	enum call_state state;
 	int fd;
+	struct ucred peer; /* as it was when it connected */
 	ev_io io;
 	ev_timer deadline;
 	bool is_half_closed; /* the client sends nothing more, but still reads */
@@ -200,28 +202,24 @@ void control_call_watch(struct control_call *call,
 	call->on_gone_context = context;
 }
 
-static void fail_unknown(struct control_call *call, const char *name)
+/* Who asked, and for what; what only looks is of interest to those who debug. */
+static void call_log(const struct control_call *call,
+                     const struct control_command *command, const json_t *args)
 {
-	char known[ERROR_BYTES_MAX / 2] = "";
-	size_t used = 0;
+	FREE char *text = json_dumps(args, JSON_COMPACT);
 
-	for (const struct control_command *command = call->control->commands;
-	     command->name && used < sizeof(known); command++) {
-		int n = snprintf(known + used, sizeof(known) - used, "%s%s",
-		                 used ? ", " : "", command->name);
-
-		used += n > 0 ? (size_t)n : 0;
-	}
-	control_fail(call, "'%.60s' is no command: known are %s", name, known);
+	log_event(command->is_read_only ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE, "control",
+	          "command=%s uid=%u gid=%u pid=%d args=%s", command->name,
+	          call->peer.uid, call->peer.gid, (int)call->peer.pid, LOG_QUOTED(text));
 }
 
 /* The line is whole: @bytes without its end. */
 static void call_run(struct control_call *call, size_t bytes)
 {
-	const struct control_command *command = call->control->commands;
+	const struct control_command *command;
 	json_error_t error;
+	struct err err = ERR_NULL;
 	json_t *args;
-	const char *name;
 
 	call->state = CALL_RUNNING;
 	ev_timer_stop(call->control->loop, &call->deadline);
@@ -230,16 +228,13 @@ static void call_run(struct control_call *call, size_t bytes)
 		control_fail(call, "the command is no JSON: %s", error.text);
 		return;
 	}
-	name = json_string_value(json_object_get(args, "command"));
-	while (name && command->name && strcmp(command->name, name) != 0)
-		command++;
-	if (!name)
-		control_fail(call,
-		             "the command must be an object with \"command\": NAME");
-	else if (!command->name)
-		fail_unknown(call, name);
-	else
+	command = control_command_find(call->control->commands, args, &err);
+	if (command) {
+		call_log(call, command, args);
 		command->handle(call->control->context, call, args);
+	} else {
+		control_fail(call, "%s", err.text);
+	}
 	json_decref(args);
 }
 
@@ -339,6 +334,7 @@ static void on_call_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 static int call_new(struct control *control, int fd)
 {
 	struct control_call *call = calloc(1, sizeof(*call));
+	socklen_t peer_bytes = sizeof(call->peer);
 
 	if (!call) {
 		(void)close(fd);
@@ -346,6 +342,9 @@ static int call_new(struct control *control, int fd)
 	}
 	call->control = control;
 	call->fd = fd;
+	/* The kernel knows it of every connected unix socket. */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &call->peer, &peer_bytes) < 0)
+		call->peer = (struct ucred){ .uid = (uid_t)-1, .gid = (gid_t)-1 };
 	call->state = CALL_READING;
 	LIST_INSERT_HEAD(&control->calls, call, link);
 	control->n_calls++;

@@ -5,7 +5,7 @@
  * The control socket: moultctl's way in. A unix stream socket, mode 0600 plus group;
  * one call per connection: the client sends one line of JSON, {"command":NAME,...}, and
  * reads lines of JSON until the server closes. The last line has "ok": true or false, and
- * "error" when false. Knows calls, not their meaning.
+ * "error" when false. Knows calls, not their meaning; logs whose process asked.
  */
 
 #include <ev.h>
@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "shared/err.h"
+#include "supervisor/control_command.h"
 
 #define CONTROL_CALLS_MAX       16
 #define CONTROL_LINE_BYTES_MAX  65536     /* of a command */
@@ -21,14 +22,6 @@
 
 struct control;
 struct control_call;
-
-struct control_command {
-	const char *name;
-	/* Must see to it that control_reply(..., last) or control_fail() is called once,
-	 * now or later, unless on_gone comes first. @args is the object that the client
-	 * sent, borrowed for the length of this call. */
-	void (*handle)(void *context, struct control_call *call, const json_t *args);
-};
 
 /* @commands ends with a NULL name and lives as long as the control. Removes a stale socket
  * of a dead supervisor; refuses when a live one answers there. 0 or -errno. */

@@ -19,6 +19,7 @@
 #include <dirent.h>
 
 #include "shared/cleanup.h"
+#include "supervisor/commands.h"
 #include "supervisor/control.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -121,11 +122,20 @@ static void handle_large(void *context, struct control_call *call, const json_t 
 	control_reply(call, json_pack("{s:s%}", "text", text, bytes), true);
 }
 
+/* clang-format off */
 static const struct control_command commands[] = {
-	{ "echo", handle_echo }, { "lines", handle_lines }, { "fail", handle_fail },
-	{ "null", handle_null }, { "wait", handle_wait },   { "large", handle_large },
-	{ NULL, NULL },
+	{ "echo", handle_echo, false,
+	  { { "value", CONTROL_TYPE_NATURAL },
+	    { "text", CONTROL_TYPE_TEXT },
+	    { "wait", CONTROL_TYPE_BOOL } } },
+	{ "lines", handle_lines, true, { { 0 } } },
+	{ "fail", handle_fail, true, { { 0 } } },
+	{ "null", handle_null, true, { { 0 } } },
+	{ "wait", handle_wait, true, { { 0 } } },
+	{ "large", handle_large, true, { { 0 } } },
+	{ 0 },
 };
+/* clang-format on */
 
 static int connect_client(void)
 {
@@ -200,6 +210,22 @@ static const struct {
 	                              "wait, large\"}\n" },
 	{ "{\"command\":7}\n", "{\"ok\":false,\"error\":\"the command must be an object "
 	                       "with \\\"command\\\": NAME\"}\n" },
+	{ "{\"command\":\"echo\",\"value\":null}\n", "{\"got\":null,\"ok\":true}\n" },
+	{ "{\"command\":\"echo\",\"generation\":-5}\n",
+	  "{\"ok\":false,\"error\":\"echo: 'generation' is not expected: it takes value, "
+	  "text, wait\"}\n" },
+	{ "{\"command\":\"lines\",\"wait\":true}\n",
+	  "{\"ok\":false,\"error\":\"lines: 'wait' is not expected: it takes "
+	  "nothing\"}\n" },
+	{ "{\"command\":\"echo\",\"value\":-5}\n",
+	  "{\"ok\":false,\"error\":\"echo: 'value' must be a whole number of at least "
+	  "1\"}\n" },
+	{ "{\"command\":\"echo\",\"value\":\"7\"}\n",
+	  "{\"ok\":false,\"error\":\"echo: 'value' must be a whole" },
+	{ "{\"command\":\"echo\",\"text\":7}\n",
+	  "{\"ok\":false,\"error\":\"echo: 'text' must be a text\"}\n" },
+	{ "{\"command\":\"echo\",\"wait\":\"yes\"}\n",
+	  "{\"ok\":false,\"error\":\"echo: 'wait' must be true or false\"}\n" },
 	{ "[]\n", "{\"ok\":false,\"error\":\"the command must be an object with "
 	          "\\\"command\\\": NAME\"}\n" },
 	{ "\n", "{\"ok\":false,\"error\":\"the command is no JSON: " },
@@ -225,6 +251,40 @@ static void test_exchanges(void **state)
 			         exchanges[i].want, got);
 		/* One line per reply, and nothing after the last. */
 		assert_int_equal(got[strlen(got) - 1], '\n');
+	}
+}
+
+/* What moultctl sends is taken, and each command refuses a member that it does not know. */
+static void test_commands_of_moultd(void **state)
+{
+	static const char *const taken[] = {
+		"{\"command\":\"status\"}",
+		"{\"command\":\"status\",\"model\":\"m\"}",
+		"{\"command\":\"reload\",\"model\":null,\"wait\":true,\"explain\":false}",
+		"{\"command\":\"rollback\",\"model\":\"m\",\"wait\":true}",
+		"{\"command\":\"scale\",\"model\":\"m\",\"replicas\":2}",
+		"{\"command\":\"receipts\",\"model\":\"m\",\"n\":3}",
+		"{\"command\":\"record-golden\",\"model\":\"m\",\"n\":1,\"timeout_s\":9}",
+		"{\"command\":\"log\",\"level\":\"debug\"}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(taken); i++) {
+		json_t *args = json_loads(taken[i], 0, NULL);
+		struct err err = ERR_NULL;
+
+		if (!control_command_find(commands_table, args, &err))
+			fail_msg("%s: %s", taken[i], err.text);
+		json_decref(args);
+	}
+	for (const struct control_command *row = commands_table; row->name; row++) {
+		json_t *args =
+			json_pack("{s:s,s:i}", "command", row->name, "generation", -5);
+		struct err err = ERR_NULL;
+
+		assert_null(control_command_find(commands_table, args, &err));
+		assert_non_null(strstr(err.text, "'generation' is not expected"));
+		json_decref(args);
 	}
 }
 
@@ -603,6 +663,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_exchanges),
+		cmocka_unit_test(test_commands_of_moultd),
 		TEST(test_long_command),
 		TEST(test_longest_command),
 		TEST(test_byte_by_byte),
