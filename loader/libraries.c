@@ -5,7 +5,8 @@
 #include <link.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+
+#include "shared/file.h"
 
 static int libraries_add(struct libraries *libraries, const char *path)
 {
@@ -20,9 +21,7 @@ static int libraries_add(struct libraries *libraries, const char *path)
 	libraries->rows = rows;
 	rows[libraries->n_rows] = (struct library){
 		.path = strdup(path),
-		.dev = st.st_dev,
-		.inode = st.st_ino,
-		.changed = st.st_mtim,
+		.file = st,
 	};
 	if (!rows[libraries->n_rows].path)
 		return -ENOMEM;
@@ -64,10 +63,7 @@ const char *libraries_find_replaced(const struct libraries *libraries)
 		const struct library *library = &libraries->rows[i];
 		struct stat st;
 
-		if (stat(library->path, &st) < 0 || st.st_dev != library->dev ||
-		    st.st_ino != library->inode ||
-		    st.st_mtim.tv_sec != library->changed.tv_sec ||
-		    st.st_mtim.tv_nsec != library->changed.tv_nsec)
+		if (stat(library->path, &st) < 0 || !file_is_same(&st, &library->file))
 			return library->path;
 	}
 	return NULL;

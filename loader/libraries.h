@@ -9,14 +9,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
-#include <time.h>
+#include <sys/stat.h>
 
 struct library {
-	char *path; /* as the dynamic linker found it, links and all */
-	dev_t dev;
-	ino_t inode;
-	struct timespec changed;
+	char *path;       /* as the dynamic linker found it, links and all */
+	struct stat file; /* as it was then */
 };
 
 struct libraries {

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
+#include "shared/file.h"
 
 /* Small enough to be hashed while it is still in the cache. */
 #define WEIGHTS_CHUNK_BYTES ((size_t)256 * 1024)
@@ -24,12 +25,6 @@ static int weights_changed(const char *path, struct err *err)
 	               "'%s' changed while it was read; write model files under another "
 	               "name and rename them into place",
 	               path);
-}
-
-static bool weights_is_same(const struct stat *a, const struct stat *b)
-{
-	return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
 /* Where the bytes of a file go, besides into its hash. */
@@ -248,7 +243,7 @@ int weights_check(const struct weights *weights, const char *path, struct err *e
 {
 	struct stat now;
 
-	if (fstat(weights->fd, &now) < 0 || !weights_is_same(&weights->file, &now))
+	if (fstat(weights->fd, &now) < 0 || !file_is_same(&weights->file, &now))
 		return weights_changed(path, err);
 	return 0;
 }

@@ -64,7 +64,8 @@ static int config_kept_save_in(int dir_fd, const char *text, uint64_t number)
 int config_kept_save(const char *state_dir, const char *text, uint64_t number,
                      struct err *err)
 {
-	CLOSE_FD int dir_fd = keep_open(state_dir, CONFIG_KEPT_DIR, *text != '\0', err);
+	CLOSE_FD int dir_fd =
+		keep_open(state_dir, CONFIG_KEPT_DIR, *text ? KEEP_MAKE : KEEP_LOOK, err);
 	int r;
 
 	if (dir_fd < 0)
@@ -153,7 +154,7 @@ static int config_kept_build(struct config **ret_config, const json_t *json,
 static int config_kept_load_from(struct config **ret_config, const char *state_dir,
                                  const char *file, struct err *err)
 {
-	CLOSE_FD int dir_fd = keep_open(state_dir, CONFIG_KEPT_DIR, false, err);
+	CLOSE_FD int dir_fd = keep_open(state_dir, CONFIG_KEPT_DIR, KEEP_LOOK, err);
 	struct keep_entry entries[KEEP_LIST_MAX];
 	size_t n;
 	int r = -ENOENT;

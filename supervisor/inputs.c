@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "shared/cleanup.h"
+#include "shared/file.h"
 
 static int inputs_open_file(struct inputs *inputs, struct err *err)
 {
@@ -156,16 +157,9 @@ void inputs_unref(struct inputs *inputs)
 	free(inputs);
 }
 
-bool inputs_is_same_file(const struct stat *a, const struct stat *b)
-{
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
-	       a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
 bool inputs_equal(const struct inputs *a, const struct inputs *b)
 {
-	return a && b && inputs_is_same_file(&a->file, &b->file) &&
+	return a && b && file_is_same(&a->file, &b->file) &&
 	       strcmp(a->secrets.digest, b->secrets.digest) == 0 &&
 	       !config_model_needs_generation(a->section, b->section);
 }

@@ -85,4 +85,3 @@ void inputs_unref(struct inputs *inputs);         /* likewise */
 /* Building from either is the same: no key of class NEW_GENERATION differs, nor a secret,
  * nor the identity of the file. False when either is NULL. */
 bool inputs_equal(const struct inputs *a, const struct inputs *b);
-bool inputs_is_same_file(const struct stat *a, const struct stat *b);

@@ -77,15 +77,14 @@ static const char *keep_sha256_of(const char *manifest)
 /* Folders */
 
 /* An fd of @name in @parent_fd when it is a folder of ours; @path is for people. */
-static int keep_open_folder(int parent_fd, const char *name, bool is_made,
+static int keep_open_folder(int parent_fd, const char *name, enum keep_manner manner,
                             const char *path, struct err *err)
 {
+	bool is_made = manner != KEEP_LOOK;
 	CLOSE_FD int fd = -1;
 	struct stat st;
 
-	if (is_made && mkdirat(parent_fd, name, 0700) == 0)
-		(void)fsync(parent_fd);
-	else if (is_made && errno != EEXIST)
+	if (is_made && mkdirat(parent_fd, name, 0700) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "%s: %s", path, strerror(errno));
 	fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -93,6 +92,8 @@ static int keep_open_folder(int parent_fd, const char *name, bool is_made,
 		               errno == ELOOP || errno == ENOTDIR
 		                       ? "is no directory, or a link to one: remove it"
 		                       : strerror(errno));
+	if (manner == KEEP_MAKE)
+		(void)fsync(parent_fd);
 	if (st.st_uid != geteuid())
 		return err_set(err, -EPERM,
 		               "%s belongs to user %u: give it to moultd's, or remove it",
@@ -107,7 +108,7 @@ static int keep_open_folder(int parent_fd, const char *name, bool is_made,
 	return take_fd(&fd);
 }
 
-static int keep_open_good(const char *state_dir, bool is_made, struct err *err)
+static int keep_open_good(const char *state_dir, enum keep_manner manner, struct err *err)
 {
 	/* A link here is the administrator's. */
 	CLOSE_FD int state_fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -119,12 +120,13 @@ static int keep_open_good(const char *state_dir, bool is_made, struct err *err)
 		path = NULL; /* asprintf() left it undefined */
 		return err_set(err, -ENOMEM, "out of memory");
 	}
-	return keep_open_folder(state_fd, KEEP_DIR, is_made, path, err);
+	return keep_open_folder(state_fd, KEEP_DIR, manner, path, err);
 }
 
-int keep_open(const char *state_dir, const char *name, bool is_made, struct err *err)
+int keep_open(const char *state_dir, const char *name, enum keep_manner manner,
+              struct err *err)
 {
-	CLOSE_FD int good_fd = keep_open_good(state_dir, is_made, err);
+	CLOSE_FD int good_fd = keep_open_good(state_dir, manner, err);
 	FREE char *path = NULL;
 
 	if (good_fd < 0)
@@ -133,7 +135,7 @@ int keep_open(const char *state_dir, const char *name, bool is_made, struct err 
 		path = NULL;
 		return err_set(err, -ENOMEM, "out of memory");
 	}
-	return keep_open_folder(good_fd, name, is_made, path, err);
+	return keep_open_folder(good_fd, name, manner, path, err);
 }
 
 int keep_lock(int dir_fd)
@@ -180,11 +182,34 @@ int keep_write(int dir_fd, const char *name,
 	return r;
 }
 
+/* Each link and removal sets the file's time of change, which others look at. */
+static bool keep_has(int dir_fd, const char *name, int fd)
+{
+	struct stat there;
+	struct stat st;
+
+	return fstat(fd, &st) == 0 &&
+	       fstatat(dir_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       there.st_dev == st.st_dev && there.st_ino == st.st_ino;
+}
+
+int keep_link_soon(int dir_fd, const char *name, int fd)
+{
+	char from[64];
+
+	if (keep_has(dir_fd, name, fd))
+		return 0;
+	(void)snprintf(from, sizeof(from), "/proc/self/fd/%d", fd);
+	return linkat(AT_FDCWD, from, dir_fd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
 int keep_link(int dir_fd, const char *name, int fd)
 {
 	char from[64];
 	int r = 0;
 
+	if (keep_has(dir_fd, name, fd))
+		return 0;
 	(void)unlinkat(dir_fd, KEEP_NEW, 0);
 	(void)snprintf(from, sizeof(from), "/proc/self/fd/%d", fd);
 	if (linkat(AT_FDCWD, from, dir_fd, KEEP_NEW, AT_SYMLINK_FOLLOW) < 0 ||
@@ -395,7 +420,7 @@ void keep_prune(const char *state_dir,
                 bool (*is_wanted)(const void *context, const char *name),
                 const void *context)
 {
-	CLOSE_FD int good_fd = keep_open_good(state_dir, false, NULL);
+	CLOSE_FD int good_fd = keep_open_good(state_dir, KEEP_LOOK, NULL);
 	DIR *dir = good_fd < 0 ? NULL : keep_open_stream(good_fd);
 	const struct dirent *found;
 
@@ -404,7 +429,7 @@ void keep_prune(const char *state_dir,
 
 		if (found->d_name[0] == '.' || is_wanted(context, found->d_name))
 			continue;
-		dir_fd = keep_open_folder(good_fd, found->d_name, false, "", NULL);
+		dir_fd = keep_open_folder(good_fd, found->d_name, KEEP_LOOK, "", NULL);
 		if (dir_fd < 0)
 			continue;
 		keep_sweep(dir_fd, 0);
@@ -416,7 +441,7 @@ void keep_prune(const char *state_dir,
 
 uint64_t keep_last_number(const char *state_dir)
 {
-	CLOSE_FD int good_fd = keep_open_good(state_dir, false, NULL);
+	CLOSE_FD int good_fd = keep_open_good(state_dir, KEEP_LOOK, NULL);
 	DIR *dir = good_fd < 0 ? NULL : keep_open_stream(good_fd);
 	struct keep_entry entries[KEEP_LIST_MAX];
 	const struct dirent *found;
@@ -427,7 +452,7 @@ uint64_t keep_last_number(const char *state_dir)
 
 		if (strcmp(found->d_name, ".") == 0 || strcmp(found->d_name, "..") == 0)
 			continue;
-		dir_fd = keep_open_folder(good_fd, found->d_name, false, "", NULL);
+		dir_fd = keep_open_folder(good_fd, found->d_name, KEEP_LOOK, "", NULL);
 		if (dir_fd >= 0 && keep_list(dir_fd, entries, KEEP_LIST_MAX) > 0 &&
 		    entries[0].number > last)
 			last = entries[0].number;

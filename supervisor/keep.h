@@ -36,9 +36,16 @@ struct keep_entry {
 	uint64_t number;
 };
 
-/* An fd of the folder @name, or -errno with a sentence; -ENOENT: there is none. @is_made:
- * makes it, and takes everybody else's rights on it away. */
-int keep_open(const char *state_dir, const char *name, bool is_made, struct err *err);
+enum keep_manner {
+	KEEP_LOOK,
+	KEEP_MAKE_SOON, /* makes it and does not wait for the disk: a KEEP_MAKE follows */
+	KEEP_MAKE,
+};
+
+/* An fd of the folder @name, or -errno with a sentence; -ENOENT: there is none. One that is
+ * made has everybody else's rights on it taken away. */
+int keep_open(const char *state_dir, const char *name, enum keep_manner manner,
+              struct err *err);
 /* Waits for other writers of this folder, of this run or an earlier one. The lock ends with
  * @dir_fd. 0 or -errno. */
 int keep_lock(int dir_fd);
@@ -54,7 +61,10 @@ bool keep_is_digest(const char *sha256);
  * still has it. Lasting after the next keep_write_manifest() only. */
 int keep_write(int dir_fd, const char *name,
                int (*write_content)(const void *what, int fd), const void *what);
-/* Another name for the file @fd. 0 or -errno. */
+/* Another name for the file @fd: the file's time of change is another then, unless it had
+ * that name. The first is for the loop, and leaves another file of that name alone. 0 or
+ * -errno. */
+int keep_link_soon(int dir_fd, const char *name, int fd);
 int keep_link(int dir_fd, const char *name, int fd);
 /* Everything that was written is lasting then. 0 or -errno. */
 int keep_write_manifest(int dir_fd, const char *text, uint64_t number);

@@ -106,10 +106,31 @@ static int manifest_save_in(int dir_fd, const struct inputs *inputs, bool with_s
 	return r;
 }
 
+int manifest_link(const char *state_dir, const struct inputs *inputs,
+                  struct stat *ret_before, struct stat *ret_after)
+{
+	CLOSE_FD int dir_fd = -1;
+	char name[KEEP_NAME_MAX];
+	int r;
+
+	if (inputs->weights_fd < 0 || !keep_is_digest(inputs->weights_sha256))
+		return -ENOENT;
+	dir_fd = keep_open(state_dir, inputs->section->name, KEEP_MAKE_SOON, NULL);
+	if (dir_fd < 0)
+		return dir_fd;
+	keep_name(name, "weights", inputs->weights_sha256);
+	if (fstat(inputs->weights_fd, ret_before) < 0)
+		return -errno;
+	r = keep_link_soon(dir_fd, name, inputs->weights_fd);
+	if (r == 0 && fstat(inputs->weights_fd, ret_after) < 0)
+		r = -errno;
+	return r;
+}
+
 int manifest_save(const char *state_dir, const struct inputs *inputs, bool with_secrets,
                   uint64_t number, struct err *err)
 {
-	CLOSE_FD int dir_fd = keep_open(state_dir, inputs->section->name, true, err);
+	CLOSE_FD int dir_fd = keep_open(state_dir, inputs->section->name, KEEP_MAKE, err);
 	int r;
 
 	if (dir_fd < 0)
@@ -219,7 +240,7 @@ static int manifest_try(struct inputs **ret_inputs, int dir_fd,
 int manifest_load(struct inputs **ret_inputs, const char *state_dir, const char *model,
                   const struct config *like, struct err *err)
 {
-	CLOSE_FD int dir_fd = keep_open(state_dir, model, false, err);
+	CLOSE_FD int dir_fd = keep_open(state_dir, model, KEEP_LOOK, err);
 	struct keep_entry entries[KEEP_LIST_MAX];
 	size_t n;
 

@@ -19,6 +19,12 @@ enum {
 	MANIFEST_E_NONE, /* nothing was kept, or nothing that could still be built from */
 };
 
+/* The link alone, and what stat(2) says of the file before and after it: whoever compares
+ * that is to hear of it. Does not wait for the disk: manifest_save() is to follow. 0 or
+ * -errno. */
+int manifest_link(const char *state_dir, const struct inputs *inputs,
+                  struct stat *ret_before, struct stat *ret_after);
+
 /* Keeps @inputs, which a loader has served with, as the newest when @number is the highest
  * so far. Blocks on the disk: for a writer process (keeper.h). 0 or -errno with a sentence:
  * nothing that was kept before is lost then. */

@@ -14,6 +14,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "shared/err.h"
 #include "supervisor/config.h"
@@ -52,6 +53,10 @@ struct model_listener {
 	                   const struct receipt *receipt);
 	/* The model's newest inputs have served well. */
 	void (*on_good)(void *context, struct model *model);
+	/* A file, maybe another model's as well, is as it was, although stat(2) says
+	 * otherwise. */
+	void (*on_file_touched)(void *context, const struct stat *before,
+	                        const struct stat *after);
 	/* The model became ready, or ceased to be. */
 	void (*on_ready)(void *context, struct model *model);
 	/* A removed model is gone and may be freed. */
@@ -95,6 +100,10 @@ unsigned int model_loaders(const struct model *model);
 /* So many loaders from now on, until the configuration says something else. 0, or -ERANGE
  * with a sentence. */
 int model_scale(struct model *model, unsigned int replicas, struct err *err);
+
+/* A file is as it was, although stat(2) says otherwise. */
+void model_on_file_touched(struct model *model, const struct stat *before,
+                           const struct stat *after);
 
 /* Asks for a reload, which starts in the next round of the loop. One is in flight at most
  * and one pending: more are the same one, but for a rollback, which comes before what else is

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shared/file.h"
 #include "shared/log.h"
 #include "supervisor/model_state.h"
 
@@ -135,8 +136,29 @@ static void model_watch_on_file(void *context, const char *path)
 		return;
 	}
 	model_watch_set_stale(model, MODEL_INPUT_FILE, "");
-	if (!inputs_is_same_file(&now, &model->seen_file))
+	if (!file_is_same(&now, &model->seen_file))
 		(void)model_reload(model, MODEL_CAUSE_FILE);
+}
+
+void model_on_file_touched(struct model *model, const struct stat *before,
+                           const struct stat *after)
+{
+	struct inputs *const all[] = {
+		model->good,
+		model->previous,
+		model->refused,
+		model->rollback_to,
+		model->writer,
+		model->reload.inputs,
+		model->active ? model->active->inputs : NULL,
+		model->candidate ? model->candidate->inputs : NULL,
+	};
+
+	if (file_is_same(&model->seen_file, before))
+		model->seen_file = *after;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i] && file_is_same(&all[i]->file, before))
+			all[i]->file = *after;
 }
 
 void model_watch_arm(struct model *model)

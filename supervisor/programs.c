@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "shared/cleanup.h"
+#include "shared/file.h"
 #include "shared/proto.h"
 #include "supervisor/inputs.h"
 
@@ -24,9 +25,9 @@ void programs_look(struct programs *ret_programs, const struct config *config,
 
 const char *programs_replaced(const struct programs *then, const struct programs *now)
 {
-	if (!inputs_is_same_file(&then->loader, &now->loader))
+	if (!file_is_same(&then->loader, &now->loader))
 		return "moult-loader was replaced";
-	if (!inputs_is_same_file(&then->engine, &now->engine))
+	if (!file_is_same(&then->engine, &now->engine))
 		return "the engine was replaced";
 	return NULL;
 }

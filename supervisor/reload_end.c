@@ -63,6 +63,16 @@ bool reload_bury(struct model *model, struct generation *generation)
 /* The one that made it needless may have died meanwhile, and waited for this. */
 static void reload_on_needless_dead(struct model *model)
 {
+	const struct model_listener *listener = model->context.listener;
+	const struct stat *now = &model->reload.inputs->file;
+	struct stat before;
+
+	/* Rights, names or times of it have changed: the copy of it is one still. */
+	if (model->active) {
+		before = model->active->inputs->file;
+		if (before.st_dev == now->st_dev && before.st_ino == now->st_ino)
+			listener->on_file_touched(listener->context, &before, now);
+	}
 	reload_finish(model, RECEIPT_UNCHANGED,
 	              "the model file's content is what already serves");
 	if (!model->active && !model->reload.in_flight)

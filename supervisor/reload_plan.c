@@ -228,6 +228,18 @@ static int reload_plan_save(const void *what, uint64_t number, struct err *err)
 	                     model->section->keep_secrets, number, err);
 }
 
+/* Everybody hears of it in the same moment: nobody takes the new link for new content. */
+static void reload_plan_link(struct model *model)
+{
+	const struct model_listener *listener = model->context.listener;
+	struct stat before;
+	struct stat after;
+
+	if (manifest_link(model->context.config->state_dir, model->good, &before,
+	                  &after) == 0)
+		listener->on_file_touched(listener->context, &before, &after);
+}
+
 void reload_plan_keep(struct model *model)
 {
 	char of[sizeof("model=") + CONFIG_NAME_MAX];
@@ -240,7 +252,9 @@ void reload_plan_keep(struct model *model)
 	};
 
 	(void)snprintf(of, sizeof(of), "model=%s", model->name);
-	if (model->section->keep_good)
+	if (model->section->keep_good) {
+		reload_plan_link(model);
 		keeper_start(model->context.keeper, &job);
+	}
 	model->context.listener->on_good(model->context.listener->context, model);
 }

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "shared/file.h"
 #include "shared/log.h"
 #include "shared/proto.h"
 #include "supervisor/model_state.h"
@@ -32,7 +33,7 @@ static const struct inputs *reload_weights_cannot(const struct model *model,
 
 	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++)
 		if (told[i] && told[i]->is_private_lasting &&
-		    inputs_is_same_file(&told[i]->file, &inputs->file) &&
+		    file_is_same(&told[i]->file, &inputs->file) &&
 		    !config_model_needs_generation(told[i]->section, inputs->section))
 			return told[i];
 	return NULL;
@@ -179,8 +180,7 @@ void reload_weights_note(const struct model *model, const struct inputs *inputs,
 		facts->copy_bytes = copy ? 0 : (uint64_t)inputs->file.st_size;
 	} else if (share == CONFIG_SHARE_FILE) {
 		facts->is_resident =
-			model->good &&
-			inputs_is_same_file(&model->good->file, &inputs->file);
+			model->good && file_is_same(&model->good->file, &inputs->file);
 	}
 	if (copy != model->copy && !store_copy_is_placed(model->copy) &&
 	    reload_weights_is_own(model))
@@ -194,8 +194,7 @@ static const char *reload_weights_known_hash(const struct model *model,
 {
 	const struct inputs *good = model->good;
 
-	return good && good->weights_sha256[0] &&
-	                       inputs_is_same_file(&good->file, &inputs->file)
+	return good && good->weights_sha256[0] && file_is_same(&good->file, &inputs->file)
 	               ? good->weights_sha256
 	               : NULL;
 }

@@ -12,6 +12,7 @@
 
 #include "shared/cleanup.h"
 #include "shared/clock.h"
+#include "shared/file.h"
 
 #define STORE_SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 #define STORE_ALL_SEALS  (STORE_SIZE_SEALS | F_SEAL_WRITE | F_SEAL_SEAL)
@@ -47,9 +48,21 @@ struct store_copy *store_find(const struct store *store, const struct device *de
 	struct store_copy *copy;
 
 	LIST_FOREACH (copy, &store->copies, link)
-		if (copy->device == device && inputs_is_same_file(&copy->file, file))
+		if (copy->device == device && file_is_same(&copy->file, file))
 			return copy;
 	return NULL;
+}
+
+void store_on_file_touched(struct store *store, const struct stat *before,
+                           const struct stat *after)
+{
+	struct store_copies *const lists[] = { &store->copies, &store->filling };
+	struct store_copy *copy;
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		LIST_FOREACH (copy, lists[i], link)
+			if (file_is_same(&copy->file, before))
+				copy->file = *after;
 }
 
 static bool store_copy_stalls(struct store_copy *copy)
@@ -70,7 +83,7 @@ bool store_is_coming(struct store *store, const struct device *device,
 	struct store_copy *copy;
 
 	LIST_FOREACH (copy, &store->filling, link) {
-		if (copy->device != device || !inputs_is_same_file(&copy->file, file))
+		if (copy->device != device || !file_is_same(&copy->file, file))
 			continue;
 		if (!is_urgent || (copy->is_urgent && !store_copy_stalls(copy)))
 			return true;

@@ -71,6 +71,9 @@ void store_fini(struct store *store);
 /* The full copy of @file in the memory of @device, borrowed, or NULL. */
 struct store_copy *store_find(const struct store *store, const struct device *device,
                               const struct stat *file);
+/* A file is as it was, although stat(2) says otherwise. */
+void store_on_file_touched(struct store *store, const struct stat *before,
+                           const struct stat *after);
 /* Somebody fills such a copy, as fast as the caller would: on_change() tells the end. One that
  * stops growing is no use to the urgent, and nobody tells: they look again. */
 bool store_is_coming(struct store *store, const struct device *device,

@@ -208,6 +208,16 @@ static void supervisor_on_good(void *context, struct model *model)
 	config_keeper_on_good(&supervisor->config_keeper);
 }
 
+static void supervisor_on_file_touched(void *context, const struct stat *before,
+                                       const struct stat *after)
+{
+	struct supervisor *supervisor = context;
+
+	store_on_file_touched(&supervisor->store, before, after);
+	for (size_t i = 0; i < supervisor->n_models; i++)
+		model_on_file_touched(supervisor->models[i], before, after);
+}
+
 static void supervisor_on_ready(void *context, struct model *model)
 {
 	(void)model;
@@ -663,6 +673,7 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	supervisor->listener = (struct model_listener){
 		.on_receipt = supervisor_on_receipt,
 		.on_good = supervisor_on_good,
+		.on_file_touched = supervisor_on_file_touched,
 		.on_ready = supervisor_on_ready,
 		.on_stopped = supervisor_on_stopped,
 		.context = supervisor,

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Secrets and model files that move, vanish and come back under a running model."""
+import hashlib
 import os
 import signal
 import threading
 import time
+
+import pytest
 
 from harness import Load, echo_section, is_alive, wait_for
 
@@ -159,6 +162,36 @@ def test_versions_behind_a_link(start, tmp_path):
         wait_for("the end of the old loader", lambda: not is_alive(before["pid"]))
     load.wait_more()
     load.stop_and_check()
+
+
+def overwrite(path, content):
+    """In place, and its time set back: cp -p, rsync -t --inplace, tar --overwrite."""
+    before = path.stat()
+    with open(path, "r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+@pytest.mark.parametrize("share", ["memory", "file", "off"])
+def test_overwritten_with_the_same_size_and_time(start, tmp_path, share):
+    """The time of change alone tells; a new name of the file changes it, too."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights-1")
+    moult = start(echo_section(path=path, share=share))
+    kept = tmp_path / "state" / "good" / "echo"
+    wait_for("the link that is kept", lambda: list(kept.glob("weights-*")))
+    os.link(path, tmp_path / "backup")
+    moult.wait_receipt("echo", lambda r: r["outcome"] == "unchanged")
+    for content in (b"weights-2", b"weights-3"):
+        before = moult.status("echo")
+        overwrite(path, content)
+        moult.wait_receipt("echo", lambda r: r["number"] > before["receipts"] and
+                           r["cause"] == "model-file" and r["outcome"] == "ok")
+        sha256 = hashlib.sha256(content).hexdigest()
+        assert moult.status("echo")["weights_sha256"] == sha256
+    # What moultd itself links, twice more, leads to nothing.
+    assert [r["outcome"] for r in moult.receipts("echo")] == ["ok", "unchanged", "ok", "ok"]
 
 
 def unsettle(secrets, name="token"):

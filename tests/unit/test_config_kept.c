@@ -191,7 +191,7 @@ static void test_names(void **state)
 	};
 	struct keep_entry entries[KEEP_LIST_MAX];
 	struct err err = ERR_NULL;
-	CLOSE_FD int fd = keep_open(scratch_path("state"), "names", true, &err);
+	CLOSE_FD int fd = keep_open(scratch_path("state"), "names", KEEP_MAKE, &err);
 
 	(void)state;
 	assert_true(fd >= 0);
