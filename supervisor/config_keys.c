@@ -226,7 +226,15 @@ static const struct config_key model_keys[] = {
 		.class = CONFIG_NEW_GENERATION,
 		AT(config_model, secrets),
 		.help = "A directory that is watched: each file in it is a secret, its "
-			"name the secret's.",
+			"name the secret's.\n"
+			"At most 64 files of at most 64 KiB; their names have letters, "
+			"digits, dots, underscores and dashes, and do not begin with a "
+			"dot.\n"
+			"What else lies there is skipped, with a warning that names it "
+			"and in\n"
+			".Ic moultctl status :\n"
+			"folders, other names, files that are empty for longer than two "
+			"seconds, that everybody may write or that cannot be read.",
 	},
 	{
 		.name = "required_secrets",
@@ -235,7 +243,8 @@ static const struct config_key model_keys[] = {
 		AT(config_model, required_secrets),
 		COUNTED_BY(config_model, n_required_secrets),
 		.max = CONFIG_NAMES_MAX,
-		.help = "Secrets without which a new generation is refused.",
+		.help = "Secrets without which a new generation is refused: what serves "
+			"stays as it is until all of them are there.",
 	},
 	{
 		.name = "option.",

@@ -357,6 +357,7 @@ void ctl_print_status(FILE *out, json_t *answer)
 		print_poison(out, model);
 		print_note(out, model, "stale",
 		           "an input is stale, the last good one is in use");
+		print_note(out, model, "secrets_skipped", "skipped among the secrets");
 		print_note(out, model, "last_error", "last error");
 	}
 	json_array_foreach(json_object_get(json_object_get(answer, "supervisor"),

@@ -27,6 +27,37 @@ static int inputs_open_file(struct inputs *inputs, struct err *err)
 	return 0;
 }
 
+/* The first that @section requires and @secrets does not have; NULL: none. */
+static const char *inputs_find_missing(const struct config_model *section,
+                                       const struct secrets *secrets)
+{
+	for (size_t i = 0; i < section->n_required_secrets; i++)
+		if (!secrets_has(secrets, section->required_secrets[i]))
+			return section->required_secrets[i];
+	return NULL;
+}
+
+int inputs_read_secrets(struct secrets *ret_secrets, const struct config_model *section,
+                        struct err *err)
+{
+	struct secrets secrets = SECRETS_NULL;
+	int r = secrets_read(&secrets, section->secrets, err);
+	const char *missing = r == 0 ? inputs_find_missing(section, &secrets) : NULL;
+	const char *skipped = secrets.skipped.text;
+
+	if (missing)
+		r = err_set(err, SECRETS_E_REFUSED,
+		            "secret %s/%s is required (required_secrets) and not "
+		            "there%s%s",
+		            section->secrets, missing, *skipped ? "; skipped: " : "",
+		            skipped);
+	if (r)
+		secrets_fini(&secrets);
+	else
+		*ret_secrets = secrets;
+	return r;
+}
+
 static int inputs_take_last_secrets(struct inputs *inputs, const struct inputs *last)
 {
 	inputs->secrets = last->secrets;
@@ -34,20 +65,22 @@ static int inputs_take_last_secrets(struct inputs *inputs, const struct inputs *
 	return inputs->secrets.fd < 0 ? -errno : 0;
 }
 
-/* Secrets of another directory are no substitute. */
+/* Secrets of another directory are no substitute, nor without one that is required. */
 static bool inputs_has_last_secrets(const struct inputs *inputs,
                                     const struct inputs *last)
 {
 	return last && last->secrets.fd >= 0 && last->section->secrets &&
 	       inputs->section->secrets &&
-	       strcmp(last->section->secrets, inputs->section->secrets) == 0;
+	       strcmp(last->section->secrets, inputs->section->secrets) == 0 &&
+	       !inputs_find_missing(inputs->section, &last->secrets);
 }
 
-static int inputs_read_secrets(struct inputs *inputs, const struct inputs_choice *choice,
-                               struct err *refused, struct err *err)
+static int inputs_choose_secrets(struct inputs *inputs,
+                                 const struct inputs_choice *choice, struct err *refused,
+                                 struct err *err)
 {
 	const struct inputs *last = choice->last;
-	int r = secrets_read(&inputs->secrets, inputs->section->secrets, err);
+	int r = inputs_read_secrets(&inputs->secrets, inputs->section, err);
 
 	if (r == SECRETS_E_UNSETTLED && !choice->is_last_try)
 		return INPUTS_E_UNSETTLED;
@@ -79,7 +112,7 @@ int inputs_new(struct inputs **ret_inputs, struct config *config,
 		.secrets = SECRETS_NULL,
 		.weights_fd = -1,
 	};
-	r = inputs_read_secrets(inputs, choice, &ret_found->secrets_refused, err);
+	r = inputs_choose_secrets(inputs, choice, &ret_found->secrets_refused, err);
 	/* Both are looked at: whoever waits for one to change has to know the other. */
 	if (r != INPUTS_E_UNSETTLED)
 		r_file = inputs_open_file(inputs, &ret_found->file_refused);
@@ -90,6 +123,7 @@ int inputs_new(struct inputs **ret_inputs, struct config *config,
 	memcpy(ret_found->secrets_digest, inputs->secrets.digest,
 	       sizeof(ret_found->secrets_digest));
 	ret_found->file = inputs->file;
+	ret_found->secrets_skipped = inputs->secrets.skipped;
 	if (r) {
 		inputs_unref(inputs);
 		return r;

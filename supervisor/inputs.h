@@ -52,8 +52,9 @@ enum {
 
 /* What lies on disk, whether it is of use or not. */
 struct inputs_found {
-	struct err secrets_refused;              /* why, or "" */
-	struct err file_refused;                 /* likewise */
+	struct err secrets_refused; /* why, or "" */
+	struct err file_refused;    /* likewise */
+	struct err secrets_skipped; /* entries of the directory that are none */
 	char secrets_digest[SECRETS_DIGEST_HEX]; /* of their substitute when refused */
 	struct stat file;                        /* all zero: none */
 };
@@ -64,6 +65,10 @@ struct inputs_choice {
 	bool is_last_try;
 };
 
+/* What @section's directory holds now. Like secrets_read(); without one that the section
+ * requires, SECRETS_E_REFUSED. */
+int inputs_read_secrets(struct secrets *ret_secrets, const struct config_model *section,
+                        struct err *err);
 /* Reads what is there now. Secrets that are refused are replaced with those that
  * @choice->last has from the same directory; without them it is INPUTS_E_REFUSED. A
  * machine that is short of descriptors, say, gives -errno: that is worth another try. @err

@@ -259,7 +259,7 @@ json_t *model_to_json(struct model *model)
 	const struct request_counts *counts = &model->queue.counts;
 
 	return json_pack(
-		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
+		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
 		"s:b,s:o,s:o,s:{s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
 		"name", model->name, "state", model_state_text(model), "generation",
 		(json_int_t)(active ? active->number : 0), "pid",
@@ -268,7 +268,8 @@ json_t *model_to_json(struct model *model)
 		model_generation_to_json(model->candidate), "retiring",
 		model_generation_to_json(model->retiring), "stuck",
 		model_stuck_to_json(model), "replicas", replicas_to_json(model), "stale",
-		model_text_or_null(model_watch_stale(model)), "last_error",
+		model_text_or_null(model_watch_stale(model)), "secrets_skipped",
+		model_text_or_null(model->skipped.text), "last_error",
 		model_text_or_null(model->last_error.text), "secrets_digest",
 		model_text_or_null(active ? active->inputs->secrets.digest : NULL),
 		"weights_sha256",

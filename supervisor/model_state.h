@@ -114,6 +114,7 @@ struct model {
 	ev_timer unsettled;                  /* secrets changed while being read */
 	unsigned int n_unsettled;            /* so often, one after the other */
 	struct err stale[MODEL_INPUT_COUNT]; /* why what is on disk is of no use, or "" */
+	struct err skipped;                  /* among the secrets, and why; or "" */
 
 	/* reload_again.c */
 	ev_timer restart;          /* a loader died: back-off */

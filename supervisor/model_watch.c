@@ -42,10 +42,23 @@ const char *model_watch_stale(const struct model *model)
 	return "";
 }
 
+static void model_watch_note_skipped(struct model *model, const struct err *skipped)
+{
+	if (strcmp(model->skipped.text, skipped->text) == 0)
+		return;
+	model->skipped = *skipped;
+	if (*skipped->text)
+		log_event(LOG_LEVEL_WARNING, "secrets_skipped",
+		          "model=%s directory=%s entries=%s", model->name,
+		          LOG_QUOTED(model->section->secrets), LOG_QUOTED(skipped->text));
+}
+
 void model_watch_note(struct model *model, const struct inputs_found *found)
 {
 	model_watch_set_stale(model, MODEL_INPUT_SECRETS, found->secrets_refused.text);
 	model_watch_set_stale(model, MODEL_INPUT_FILE, found->file_refused.text);
+	if (!*found->secrets_refused.text)
+		model_watch_note_skipped(model, &found->secrets_skipped);
 	/* Without secrets, or without a file, whatever comes is a change, even what was
 	 * there before: the reload is still owed. */
 	memcpy(model->seen_secrets, found->secrets_digest, sizeof(model->seen_secrets));
@@ -71,6 +84,7 @@ bool model_watch_gives_up(const struct model *model)
 
 static void model_watch_on_fresh_secrets(struct model *model, const struct secrets *fresh)
 {
+	model_watch_note_skipped(model, &fresh->skipped);
 	model_watch_set_stale(model, MODEL_INPUT_SECRETS, "");
 	if (strcmp(fresh->digest, model->seen_secrets) == 0)
 		return;
@@ -92,7 +106,7 @@ static void model_watch_check_secrets(struct model *model)
 
 	if (model->is_stopping)
 		return;
-	r = secrets_read(&fresh, model->section->secrets, &err);
+	r = inputs_read_secrets(&fresh, model->section, &err);
 	/* As long as it goes on this is called again and again. */
 	if (r != SECRETS_E_UNSETTLED)
 		model->n_unsettled = 0;

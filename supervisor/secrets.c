@@ -14,9 +14,12 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shared/cleanup.h"
+#include "shared/clock.h"
+#include "shared/file.h"
 #include "shared/memfd.h"
 #include "shared/proto.h"
 
@@ -25,10 +28,25 @@
 #define SECRETS_KEY_BYTES 32
 #define SECRETS_LINK      "..data"
 
+/* A file is empty for so long at most while somebody writes it. */
+#define SECRETS_EMPTY_NS (2 * CLOCK_NS_PER_SEC)
+
+struct secrets_row {
+	char name[NAME_MAX + 1];
+	struct stat file;
+};
+
 struct secrets_list {
-	char names[SECRETS_FILES_MAX][NAME_MAX + 1];
-	struct stat stats[SECRETS_FILES_MAX];
+	struct secrets_row rows[SECRETS_FILES_MAX];
 	size_t n;
+};
+
+/* One reading of a directory. */
+struct secrets_reading {
+	const char *directory; /* for people */
+	int dir_fd;
+	struct err *skipped; /* "NAME (why), ..." */
+	struct err *err;
 };
 
 /* Digests mean something within one run of one process only: nobody can use a receipt to
@@ -45,7 +63,10 @@ static const uint8_t *secrets_key(void)
 
 static int secrets_compare(const void *a, const void *b)
 {
-	return strcmp(a, b);
+	const struct secrets_row *left = a;
+	const struct secrets_row *right = b;
+
+	return strcmp(left->name, right->name);
 }
 
 /* Of a call that failed with @error: nobody refused anything where the machine was short. */
@@ -62,68 +83,112 @@ static bool secrets_is_name(const char *name)
 	return true;
 }
 
-/* A name that has just gone comes with another change; one that stays and leads nowhere,
- * or may not be looked at, would be waited for in vain. */
-static int secrets_stat(int dir_fd, const char *directory, const char *name,
-                        struct stat *ret_stat, struct err *err)
+/* What is no secret keeps the others from nobody. */
+static void secrets_skip(const struct secrets_reading *reading, const char *name,
+                         const char *why)
 {
-	int error;
+	struct err *skipped = reading->skipped;
+	size_t used = strlen(skipped->text);
+	char row[NAME_MAX + 128];
 
-	if (fstatat(dir_fd, name, ret_stat, 0) == 0)
-		return 0;
-	error = errno;
-	if (fstatat(dir_fd, name, ret_stat, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
-		return SECRETS_E_UNSETTLED;
-	return err_set(err, SECRETS_E_REFUSED, "secret %s/%s: %s", directory, name,
-	               strerror(error));
+	(void)snprintf(row, sizeof(row), "%s%.64s (%s)", used ? ", " : "", name, why);
+	/* Names are anybody's: of bytes that are none of text nothing is left. */
+	err_clean(row);
+	if (used + strlen(row) < sizeof(skipped->text))
+		(void)strcpy(skipped->text + used, row);
 }
 
-/* The names in @dir_fd, sorted, and what stat says of each. */
-static int secrets_list(int dir_fd, const char *directory, struct secrets_list *list,
-                        struct err *err)
+/* Why it is no secret; NULL: it may be one. */
+static const char *secrets_dislike(const struct stat *st)
 {
-	int copy = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (S_ISDIR(st->st_mode))
+		return "a directory";
+	if (!S_ISREG(st->st_mode))
+		return "no regular file";
+	if (st->st_size == 0)
+		return "empty: write it whole, or remove it";
+	if (st->st_size > SECRETS_FILE_BYTES_MAX)
+		return "larger than 65536 bytes";
+	if (st->st_mode & S_IWOTH)
+		return "can be written by everybody: chmod o-w it";
+	return NULL;
+}
+
+_Static_assert(SECRETS_FILE_BYTES_MAX == 65536, "said above");
+
+/* Somebody may be about to write it. */
+static bool secrets_is_fresh(const struct stat *st)
+{
+	struct timespec now;
+	int64_t age_ns;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	age_ns = (now.tv_sec - st->st_ctim.tv_sec) * (int64_t)CLOCK_NS_PER_SEC +
+	         (now.tv_nsec - st->st_ctim.tv_nsec);
+	/* A file server's clock may be another one. */
+	return age_ns > -(int64_t)SECRETS_EMPTY_NS && age_ns < (int64_t)SECRETS_EMPTY_NS;
+}
+
+/* Why @name is none, or NULL with *ret_file. */
+static const char *secrets_look(const struct secrets_reading *reading, const char *name,
+                                struct stat *ret_file)
+{
+	if (!secrets_is_name(name))
+		return "its name has characters other than letters, digits, '.', '_' and "
+		       "'-'";
+	if (fstatat(reading->dir_fd, name, ret_file, 0) < 0)
+		return strerror(errno);
+	return secrets_dislike(ret_file);
+}
+
+/* A name that has just gone comes with another change; one that stays and leads nowhere
+ * would be waited for in vain. */
+static int secrets_add(const struct secrets_reading *reading, const char *name,
+                       struct secrets_list *list)
+{
+	struct stat file;
+	const char *why = secrets_look(reading, name, &file);
+
+	if (!why && list->n == SECRETS_FILES_MAX)
+		return err_set(reading->err, SECRETS_E_REFUSED,
+		               "secrets directory %s holds more than %d files",
+		               reading->directory, SECRETS_FILES_MAX);
+	if (!why) {
+		(void)strcpy(list->rows[list->n].name, name);
+		list->rows[list->n++].file = file;
+		return 0;
+	}
+	if (fstatat(reading->dir_fd, name, &file, AT_SYMLINK_NOFOLLOW) < 0 &&
+	    errno == ENOENT)
+		return SECRETS_E_UNSETTLED;
+	if (S_ISREG(file.st_mode) && file.st_size == 0 && secrets_is_fresh(&file))
+		return SECRETS_E_UNSETTLED;
+	secrets_skip(reading, name, why);
+	return 0;
+}
+
+/* The names in the directory that may be secrets, sorted, and what stat says of each. */
+static int secrets_list(const struct secrets_reading *reading, struct secrets_list *list)
+{
+	int copy = openat(reading->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
-	struct dirent *entry;
+	const struct dirent *entry;
 	int r = 0;
 
 	if (!dir) {
 		close_fd(&copy);
-		return err_set(err, secrets_outcome(errno), "secrets directory %s: %s",
-		               directory, strerror(errno));
+		return err_set(reading->err, secrets_outcome(errno),
+		               "secrets directory %s: %s", reading->directory,
+		               strerror(errno));
 	}
 	list->n = 0;
-	while (r == 0 && (entry = readdir(dir))) {
-		if (entry->d_name[0] == '.')
-			continue;
-		if (list->n == SECRETS_FILES_MAX)
-			r = err_set(err, SECRETS_E_REFUSED,
-			            "secrets directory %s holds more than %d files",
-			            directory, SECRETS_FILES_MAX);
-		else if (!secrets_is_name(entry->d_name))
-			r = err_set(err, SECRETS_E_REFUSED,
-			            "secrets directory %s: a name has characters other "
-			            "than letters, digits, '.', '_' and '-'",
-			            directory);
-		else
-			(void)strcpy(list->names[list->n++], entry->d_name);
-	}
+	reading->skipped->text[0] = '\0';
+	while (r == 0 && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			r = secrets_add(reading, entry->d_name, list);
 	(void)closedir(dir);
-	if (r)
-		return r;
-	qsort(list->names, list->n, sizeof(list->names[0]), secrets_compare);
-	for (size_t i = 0; r == 0 && i < list->n; i++)
-		r = secrets_stat(dir_fd, directory, list->names[i], &list->stats[i], err);
+	qsort(list->rows, list->n, sizeof(list->rows[0]), secrets_compare);
 	return r;
-}
-
-/* The time of the change, too: who writes in place may set the other one back. */
-static bool secrets_is_same_file(const struct stat *a, const struct stat *b)
-{
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
-	       a->st_size == b->st_size &&
-	       memcmp(&a->st_mtim, &b->st_mtim, sizeof(a->st_mtim)) == 0 &&
-	       memcmp(&a->st_ctim, &b->st_ctim, sizeof(a->st_ctim)) == 0;
 }
 
 static bool secrets_is_same(const struct secrets_list *a, const struct secrets_list *b)
@@ -131,58 +196,37 @@ static bool secrets_is_same(const struct secrets_list *a, const struct secrets_l
 	if (a->n != b->n)
 		return false;
 	for (size_t i = 0; i < a->n; i++)
-		if (strcmp(a->names[i], b->names[i]) != 0 ||
-		    !secrets_is_same_file(&a->stats[i], &b->stats[i]))
+		if (strcmp(a->rows[i].name, b->rows[i].name) != 0 ||
+		    !file_is_same(&a->rows[i].file, &b->rows[i].file))
 			return false;
 	return true;
 }
 
-static int secrets_check(const struct stat *st, const char *directory, const char *name,
-                         struct err *err)
+/* Appends one secret at *cursor, unless it turns out to be none. The file is opened without
+ * blocking on a FIFO. */
+static int secrets_read_one(const struct secrets_reading *reading, const char *name,
+                            unsigned char **cursor)
 {
-	if (!S_ISREG(st->st_mode))
-		return err_set(err, SECRETS_E_REFUSED, "secret %s/%s is no regular file",
-		               directory, name);
-	if (st->st_size == 0)
-		return err_set(err, SECRETS_E_REFUSED,
-		               "secret %s/%s is empty: write it whole, or remove it",
-		               directory, name);
-	if (st->st_size > SECRETS_FILE_BYTES_MAX)
-		return err_set(err, SECRETS_E_REFUSED,
-		               "secret %s/%s is larger than %d bytes", directory, name,
-		               SECRETS_FILE_BYTES_MAX);
-	if (st->st_mode & S_IWOTH)
-		return err_set(err, SECRETS_E_REFUSED,
-		               "secret %s/%s can be written by everybody: chmod o-w it",
-		               directory, name);
-	return 0;
-}
-
-/* Appends one secret at *cursor. The file is opened without blocking on a FIFO. */
-static int secrets_read_one(int dir_fd, const char *directory, const char *name,
-                            unsigned char **cursor, struct err *err)
-{
-	CLOSE_FD int fd =
-		openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	CLOSE_FD int fd = openat(reading->dir_fd, name,
+	                         O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	unsigned char value[SECRETS_FILE_BYTES_MAX + 1];
 	size_t bytes = 0;
 	struct stat st;
-	ssize_t n;
-	int r;
+	ssize_t n = 0;
+	int r = 0;
 
 	if (fd < 0 && errno == ENOENT)
 		return SECRETS_E_UNSETTLED;
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(err, secrets_outcome(errno), "secret %s/%s: %s", directory,
-		               name, strerror(errno));
-	r = secrets_check(&st, directory, name, err);
-	if (r)
-		return r;
-	while ((n = read(fd, value + bytes, sizeof(value) - bytes)) > 0)
+	/* What it was listed as it is no more. */
+	if (fd >= 0 && fstat(fd, &st) == 0 && secrets_dislike(&st))
+		return SECRETS_E_UNSETTLED;
+	while (fd >= 0 && (n = read(fd, value + bytes, sizeof(value) - bytes)) > 0)
 		bytes += (size_t)n;
-	if (n < 0)
-		r = err_set(err, secrets_outcome(errno), "secret %s/%s: %s", directory,
+	if ((fd < 0 || n < 0) && err_is_shortage(errno))
+		r = err_set(reading->err, -errno, "secret %s/%s: %s", reading->directory,
 		            name, strerror(errno));
+	else if (fd < 0 || n < 0)
+		secrets_skip(reading, name, strerror(errno));
 	else if (bytes != (size_t)st.st_size)
 		r = SECRETS_E_UNSETTLED;
 	else
@@ -192,35 +236,45 @@ static int secrets_read_one(int dir_fd, const char *directory, const char *name,
 	return r;
 }
 
-static int secrets_read_all(int dir_fd, const char *directory, unsigned char *memory,
-                            size_t *ret_bytes, uint32_t *ret_count, struct err *err)
+static int secrets_none(const struct secrets_reading *reading)
+{
+	const char *skipped = reading->skipped->text;
+
+	return err_set(
+		reading->err, SECRETS_E_REFUSED,
+		"secrets directory %s holds no secret%s%s: put one file per secret "
+		"there, or remove the key secrets",
+		reading->directory, *skipped ? " that is of use: " : "", skipped);
+}
+
+static int secrets_read_all(const struct secrets_reading *reading, unsigned char *memory,
+                            size_t *ret_bytes, uint32_t *ret_count)
 {
 	struct secrets_list *lists = calloc(2, sizeof(*lists));
+	struct err again = ERR_NULL;
+	struct secrets_reading second = *reading;
 	unsigned char *cursor = memory;
+	uint32_t count = 0;
 	int r;
 
 	if (!lists)
 		return -ENOMEM;
-	r = secrets_list(dir_fd, directory, &lists[0], err);
-	if (r == 0 && lists[0].n == 0)
-		r = err_set(
-			err, SECRETS_E_REFUSED,
-			"secrets directory %s holds no secret: put one file per secret "
-			"there, or remove the key secrets",
-			directory);
+	second.skipped = &again;
+	r = secrets_list(reading, &lists[0]);
 	for (size_t i = 0; r == 0 && i < lists[0].n; i++) {
-		/* Before it is opened: to open a device may do something. */
-		r = secrets_check(&lists[0].stats[i], directory, lists[0].names[i], err);
-		if (r == 0)
-			r = secrets_read_one(dir_fd, directory, lists[0].names[i],
-			                     &cursor, err);
+		unsigned char *begin = cursor;
+
+		r = secrets_read_one(reading, lists[0].rows[i].name, &cursor);
+		count += cursor != begin;
 	}
 	if (r == 0)
-		r = secrets_list(dir_fd, directory, &lists[1], err);
+		r = secrets_list(&second, &lists[1]);
 	if (r == 0 && !secrets_is_same(&lists[0], &lists[1]))
 		r = SECRETS_E_UNSETTLED;
+	if (r == 0 && count == 0)
+		r = secrets_none(reading);
 	*ret_bytes = (size_t)(cursor - memory);
-	*ret_count = (uint32_t)lists[0].n;
+	*ret_count = count;
 	free(lists);
 	return r;
 }
@@ -252,28 +306,30 @@ static int secrets_seal(struct secrets *ret_secrets, const void *memory, size_t 
 
 /* Reads through the link that Kubernetes swaps, when there is one, and says whether it
  * still points to the same place afterwards. */
-static int secrets_read_directory(int dir_fd, const char *directory,
+static int secrets_read_directory(const struct secrets_reading *reading,
                                   unsigned char *memory, size_t *ret_bytes,
-                                  uint32_t *ret_count, struct err *err)
+                                  uint32_t *ret_count)
 {
+	struct secrets_reading inner = *reading;
 	char before[PATH_MAX];
 	char after[PATH_MAX];
 	CLOSE_FD int data_fd = -1;
-	ssize_t n_before = readlinkat(dir_fd, SECRETS_LINK, before, sizeof(before));
+	ssize_t n_before =
+		readlinkat(reading->dir_fd, SECRETS_LINK, before, sizeof(before));
 	ssize_t n_after;
 	int r;
 
 	if (n_before < 0)
-		return secrets_read_all(dir_fd, directory, memory, ret_bytes, ret_count,
-		                        err);
-	data_fd = openat(dir_fd, SECRETS_LINK, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		return secrets_read_all(reading, memory, ret_bytes, ret_count);
+	data_fd = openat(reading->dir_fd, SECRETS_LINK, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	inner.dir_fd = data_fd;
 	if (data_fd < 0)
-		r = err_set(err, secrets_outcome(errno), "secrets directory %s/%s: %s",
-		            directory, SECRETS_LINK, strerror(errno));
+		r = err_set(reading->err, secrets_outcome(errno),
+		            "secrets directory %s/%s: %s", reading->directory,
+		            SECRETS_LINK, strerror(errno));
 	else
-		r = secrets_read_all(data_fd, directory, memory, ret_bytes, ret_count,
-		                     err);
-	n_after = readlinkat(dir_fd, SECRETS_LINK, after, sizeof(after));
+		r = secrets_read_all(&inner, memory, ret_bytes, ret_count);
+	n_after = readlinkat(reading->dir_fd, SECRETS_LINK, after, sizeof(after));
 	if (n_after != n_before || memcmp(before, after, (size_t)n_before) != 0)
 		return SECRETS_E_UNSETTLED;
 	return r;
@@ -300,6 +356,10 @@ static void secrets_memory_free(unsigned char *memory, size_t used_bytes)
 int secrets_read(struct secrets *ret_secrets, const char *directory, struct err *err)
 {
 	CLOSE_FD int dir_fd = -1;
+	struct err skipped = ERR_NULL;
+	struct secrets_reading reading = { .directory = directory,
+		                           .skipped = &skipped,
+		                           .err = err };
 	unsigned char *memory;
 	size_t bytes = 0;
 	uint32_t count = 0;
@@ -314,9 +374,12 @@ int secrets_read(struct secrets *ret_secrets, const char *directory, struct err 
 	memory = secrets_memory();
 	if (!memory)
 		return err_set(err, -ENOMEM, "no memory for secrets");
-	r = secrets_read_directory(dir_fd, directory, memory, &bytes, &count, err);
+	reading.dir_fd = dir_fd;
+	r = secrets_read_directory(&reading, memory, &bytes, &count);
 	if (r == 0)
 		r = secrets_seal(ret_secrets, memory, bytes, count);
+	if (r == 0)
+		ret_secrets->skipped = skipped;
 	secrets_memory_free(memory, bytes);
 	if (r == SECRETS_E_UNSETTLED)
 		(void)err_set(err, r, "secrets directory %s changes while being read",
@@ -389,6 +452,27 @@ int secrets_load(struct secrets *ret_secrets, int fd)
 		r = secrets_seal(ret_secrets, memory, bytes, (uint32_t)r);
 	secrets_memory_free(memory, bytes);
 	return r;
+}
+
+bool secrets_has(const struct secrets *secrets, const char *name)
+{
+	struct proto_secret secret;
+	const unsigned char *cursor;
+	struct memfd map;
+	int copy = fcntl(secrets->fd, F_DUPFD_CLOEXEC, 3);
+	bool has = false;
+
+	if (copy < 0 || memfd_map(&map, copy, false) < 0)
+		return true; /* the loader looks again */
+	cursor = map.base;
+	while (!has &&
+	       proto_secrets_next(&cursor,
+	                          (const unsigned char *)map.base + map.size_bytes,
+	                          &secret) > 0)
+		has = secret.name.bytes == strlen(name) &&
+		      memcmp(secret.name.data, name, secret.name.bytes) == 0;
+	memfd_fini(&map);
+	return has;
 }
 
 void secrets_fini(struct secrets *secrets)

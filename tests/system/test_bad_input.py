@@ -4,6 +4,7 @@ serves on, and good input afterwards works."""
 import gzip
 import os
 import pathlib
+import shutil
 import socket
 import struct
 import subprocess
@@ -119,15 +120,46 @@ def spoil_link(directory):
 
 
 SECRETS = [("empty", spoil_empty, "empty"), ("large", spoil_large, "larger"),
-           ("fifo", spoil_fifo, "regular file"), ("folder", spoil_folder, "regular file"),
+           ("fifo", spoil_fifo, "regular file"), ("folder", spoil_folder, "directory"),
            ("writable by all", spoil_writable, "everybody"),
-           ("missing", spoil_missing, "no secret"), ("odd name", spoil_name, "characters"),
-           ("link to nowhere", spoil_link, "No such file")]
+           ("missing", spoil_missing, "no secret")]
+
+
+def spoil_mount(directory):
+    (directory / "lost+found").mkdir()
+
+
+def spoil_backup(directory):
+    (directory / "token~").write_text("old")
+
+
+def spoil_items(directory):
+    """As Kubernetes makes them of items with a path."""
+    (directory / "sub").mkdir()
+    (directory / "sub" / "password").write_text("x")
+
+
+def spoil_other_empty(directory):
+    (directory / "other").write_text("")
+
+
+def spoil_other_writable(directory):
+    (directory / "other").write_text("x")
+    (directory / "other").chmod(0o666)
+
+
+SKIPPED = [("odd name", spoil_name, "to ken (its name"),
+           ("link to nowhere", spoil_link, "other (No such file"),
+           ("a mount's own", spoil_mount, "lost+found (its name"),
+           ("backup", spoil_backup, "token~ (its name"),
+           ("item paths", spoil_items, "sub (a directory)"),
+           ("empty", spoil_other_empty, "other (empty"),
+           ("writable by all", spoil_other_writable, "other (can be written by everybody")]
 
 
 def remake(directory, value):
     for entry in directory.iterdir():
-        entry.rmdir() if entry.is_dir() else entry.unlink()
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     (directory / "token").write_text(value)
 
 
@@ -150,6 +182,36 @@ def test_secrets_under_load(start, tmp_path):
     moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and r["outcome"] == "ok")
     load.wait_more()
     load.stop_and_check()
+
+
+def test_what_is_no_secret_stops_no_other(start, tmp_path):
+    """It is there at the first start, and when another one rotates; then it is required."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    remake(secrets, "tok-0")
+    for _, spoil, _ in SKIPPED:
+        if spoil not in (spoil_link, spoil_other_writable):
+            spoil(secrets)
+    moult = start(echo_section(secrets=secrets))
+    for name, spoil, says in SKIPPED:
+        before = moult.status("echo")
+        remake(secrets, f"tok {name}")
+        spoil(secrets)
+        wait_for(name, lambda: moult.status("echo")["secrets_digest"] !=
+                 before["secrets_digest"])
+        assert says in wait_for(name, lambda: moult.status("echo")["secrets_skipped"])
+        assert not moult.status("echo")["stale"]
+    assert "event=secrets_skipped model=echo" in moult.log_text()
+    (moult.models / "0.conf").write_text(echo_section(
+        secrets=secrets, required_secrets="token, other"))
+    result = moult.reload("echo")
+    assert result.returncode == 1
+    assert "secrets/other is required" in result.stderr and "chmod o-w" in result.stderr
+    (secrets / "other").chmod(0o600)
+    wait_for("what it asked for", lambda: not moult.status("echo")["stale"])
+    remake(secrets, "tok-1")
+    assert "secrets/other is required" in wait_for(
+        "the refusal", lambda: moult.status("echo")["stale"])
 
 
 def test_refused_secret_under_load(start, tmp_path):
