@@ -272,7 +272,11 @@ static void commands_on_reload(void *context, struct control_call *call,
 		return;
 	}
 	/* A new model may stand in the new configuration: read that first. */
-	if (supervisor_reload_config(commands->supervisor, &err) < 0) {
+	if (supervisor_reload_config(commands->supervisor,
+	                             json_object_get(args, "model")
+	                                     ? SUPERVISOR_BY_COMMAND
+	                                     : SUPERVISOR_BY_HAND,
+	                             &err) < 0) {
 		control_fail(call, "the configuration is refused, nothing changed: %s",
 		             err.text);
 		return;

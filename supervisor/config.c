@@ -109,6 +109,7 @@ static int read_models_dir(struct config *config, struct err *err)
 		return err_set(err, -errno,
 		               "%s: models_dir: %s: %s: create it or take the key out",
 		               config->file, config->models_dir, strerror(errno));
+	config->n_in_dir = (size_t)n;
 	for (int i = 0; i < n; i++) {
 		if (r == 0)
 			r = read_model_file(config, entries[i]->d_name, err);
@@ -232,6 +233,32 @@ void config_unref(struct config *config)
 		config_value_fini(&config_supervisor_table.keys[i], config);
 	free(config->file);
 	free(config);
+}
+
+bool config_is_emptied(const struct config *running, const struct config *fresh,
+                       struct err *ret_why)
+{
+	const char *first = NULL;
+	size_t n_lost = 0;
+
+	if (!fresh->models_dir || fresh->n_in_dir > 0)
+		return false;
+	for (size_t i = 0; i < running->n_models; i++) {
+		const struct config_model *model = running->models[i];
+
+		if (!model->is_in_dir || config_find(fresh, model->name))
+			continue;
+		first = first ? first : model->name;
+		n_lost++;
+	}
+	if (n_lost > 0)
+		(void)err_set(
+			ret_why, 0,
+			"%s: models_dir: %s: has not one file NAME.conf any more, "
+			"and %zu models were there ('%s'): if that is meant, say so "
+			"with `moultctl reload`",
+			fresh->file, fresh->models_dir, n_lost, first);
+	return n_lost > 0;
 }
 
 const struct config_model *config_find(const struct config *config, const char *name)

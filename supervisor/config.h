@@ -65,6 +65,7 @@ struct config_model {
 	char name[CONFIG_NAME_MAX];
 	char *file; /* where its section stands, with the line: for messages */
 	unsigned int line;
+	bool is_in_dir; /* of models_dir; or kept, so that nobody knows */
 
 	/* NEW_GENERATION */
 	char *version;  /* as the protocol shows it; default "1" */
@@ -153,6 +154,7 @@ struct config {
 
 	struct config_model *models[CONFIG_MODELS_MAX];
 	size_t n_models;
+	size_t n_in_dir; /* files in models_dir */
 
 	unsigned int refs;
 };
@@ -164,6 +166,11 @@ int config_load(struct config **ret_config, const char *file, struct err *err);
 /* Generations outlive the configuration that they were built from being the newest. */
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* accepts NULL */
+
+/* @fresh has lost every file of models_dir, with models that @running has: somebody mounts
+ * there, or clears it to fill it again. True with a sentence. */
+bool config_is_emptied(const struct config *running, const struct config *fresh,
+                       struct err *ret_why);
 
 const struct config_model *config_find(const struct config *config, const char *name);
 

@@ -295,6 +295,7 @@ static int open_model(struct parser *parser, const char *name)
 	parser->n_models++;
 	(void)snprintf(model->name, sizeof(model->name), "%s", name);
 	model->line = parser->line;
+	model->is_in_dir = parser->kind == CONFIG_FILE_MODEL;
 	model->file = strdup(parser->path);
 	if (!model->file || config_set_defaults(&config_model_table, model, NULL) < 0)
 		return fail_memory(parser);

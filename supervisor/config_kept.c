@@ -143,6 +143,8 @@ static int config_kept_build(struct config **ret_config, const json_t *json,
 	config->refs = 1;
 	config->file = strdup(file);
 	r = config->file ? config_kept_read(config, json, err) : -ENOMEM;
+	for (size_t i = 0; i < config->n_models; i++)
+		config->models[i]->is_in_dir = true;
 	if (r < 0) {
 		config_unref(config);
 		return r == -ENOMEM ? err_set(err, r, "out of memory") : r;

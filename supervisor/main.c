@@ -94,18 +94,25 @@ static int main_load(struct config **ret_config, const struct main_arguments *ar
                      struct err *refused)
 {
 	struct err why = ERR_NULL;
-	int r = config_load(ret_config, arguments->file, refused);
+	struct config *read = NULL;
+	struct config *kept = NULL;
+	int r = config_load(&read, arguments->file, refused);
 	int r_kept;
 
-	if (r == 0 || arguments->only_checks)
+	*ret_config = read;
+	/* A volume that models_dir is to lie on may come later. */
+	if (arguments->only_checks || (read && (!read->models_dir || read->n_in_dir > 0)))
 		return r;
-	r_kept = config_kept_load(ret_config, arguments->file, &why);
-	if (r_kept < 0) {
-		if (r_kept != -ENOENT)
-			log_event(LOG_LEVEL_WARNING, "last_good_useless", "reason=%s",
-			          LOG_QUOTED(why.text));
+	r_kept = config_kept_load(&kept, arguments->file, &why);
+	if (r_kept < 0 && r_kept != -ENOENT)
+		log_event(LOG_LEVEL_WARNING, "last_good_useless", "reason=%s",
+		          LOG_QUOTED(why.text));
+	if (r_kept < 0 || (read && !config_is_emptied(kept, read, refused))) {
+		config_unref(kept);
 		return r;
 	}
+	config_unref(read);
+	*ret_config = kept;
 	log_event(LOG_LEVEL_ERR, "config_refused",
 	          "reason=%s action=\"serving with the configuration that was kept of an "
 	          "earlier run until it is corrected\"",

@@ -358,7 +358,28 @@ static void supervisor_apply_models(struct supervisor *supervisor, struct config
 	supervisor_say_started(supervisor);
 }
 
-int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
+/* Watches may see the same time and again; who asks is answered each time. */
+static void supervisor_refuse_config(struct supervisor *supervisor,
+                                     enum supervisor_asker asker, const struct err *why)
+{
+	static const char *const askers[] = {
+		[SUPERVISOR_BY_WATCH] = "watch",
+		[SUPERVISOR_BY_SIGNAL] = "SIGHUP",
+		[SUPERVISOR_BY_COMMAND] = "moultctl",
+		[SUPERVISOR_BY_HAND] = "moultctl",
+	};
+
+	if (asker != SUPERVISOR_BY_WATCH ||
+	    strcmp(supervisor->config_error.text, why->text) != 0)
+		log_event(LOG_LEVEL_ERR, "config_refused",
+		          "asked_by=%s reason=%s action=\"keeping the running one\"",
+		          askers[asker], LOG_QUOTED(why->text));
+	supervisor->config_error = *why;
+	supervisor_say_status(supervisor);
+}
+
+int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_asker asker,
+                             struct err *err)
 {
 	struct config *old = supervisor->config;
 	struct config *fresh;
@@ -369,13 +390,13 @@ int supervisor_reload_config(struct supervisor *supervisor, struct err *err)
 		return err_set(err, -ESHUTDOWN, "moultd is stopping");
 	r = config_load(&fresh, old->file, err);
 	if (r < 0) {
-		if (strcmp(supervisor->config_error.text, err->text) != 0)
-			log_event(LOG_LEVEL_ERR, "config_refused",
-			          "reason=%s action=\"keeping the running one\"",
-			          LOG_QUOTED(err->text));
-		supervisor->config_error = *err;
-		supervisor_say_status(supervisor);
+		supervisor_refuse_config(supervisor, asker, err);
 		return r;
+	}
+	if (asker != SUPERVISOR_BY_HAND && config_is_emptied(old, fresh, err)) {
+		config_unref(fresh);
+		supervisor_refuse_config(supervisor, asker, err);
+		return -ENOENT;
 	}
 	supervisor->config_error.text[0] = '\0';
 	supervisor->is_config_kept = false;
@@ -421,7 +442,7 @@ static void supervisor_on_read_config(struct ev_loop *loop, ev_timer *timer, int
 
 	(void)loop;
 	(void)revents;
-	(void)supervisor_reload_config(timer->data, &err);
+	(void)supervisor_reload_config(timer->data, SUPERVISOR_BY_WATCH, &err);
 }
 
 static void supervisor_on_config(void *context, const char *path)
@@ -527,7 +548,7 @@ static void supervisor_on_hangup(struct ev_loop *loop, ev_signal *signal, int re
 
 	(void)loop;
 	(void)revents;
-	if (supervisor_reload_config(supervisor, &err) == 0)
+	if (supervisor_reload_config(supervisor, SUPERVISOR_BY_SIGNAL, &err) == 0)
 		commands_reload_all(supervisor->commands, MODEL_CAUSE_SIGNAL);
 }
 

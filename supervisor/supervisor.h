@@ -25,9 +25,18 @@ void supervisor_free(struct supervisor *supervisor);
 
 /* For commands.c. */
 
+/* Who has the configuration read. */
+enum supervisor_asker {
+	SUPERVISOR_BY_WATCH,
+	SUPERVISOR_BY_SIGNAL,
+	SUPERVISOR_BY_COMMAND, /* for one model */
+	SUPERVISOR_BY_HAND,    /* for all: a models_dir without any is meant */
+};
+
 /* Reads the configuration again and applies it whole. 0, or -errno with a sentence and
  * nothing changed. */
-int supervisor_reload_config(struct supervisor *supervisor, struct err *err);
+int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_asker asker,
+                             struct err *err);
 const struct config *supervisor_config(const struct supervisor *supervisor);
 struct model *supervisor_find(struct supervisor *supervisor, const char *name);
 /* i-th model, or NULL. */

@@ -144,6 +144,88 @@ def test_configuration_waits_for_the_file(start, tmp_path):
     assert after["receipts"] == failed + 1
 
 
+def config_error(moult):
+    return moult.status()["supervisor"]["config_error"] or ""
+
+
+def empty(models):
+    for path in models.glob("*.conf"):
+        path.unlink()
+
+
+def cover(models):
+    """As an empty file system does that is mounted over it."""
+    os.rename(models, models.with_name("covered"))
+    models.mkdir()
+
+
+@pytest.mark.parametrize("act", [empty, cover])
+def test_models_dir_without_models(start, act):
+    """All of them at once are no removal, unless somebody says so by hand."""
+    sections = [echo_section(), echo_section("other", max_batch=4)]
+    moult = start(*sections)
+    load = Load(moult.port)
+    load.wait_more()
+    act(moult.models)
+    says = "has not one file NAME.conf any more, and 2 models were there"
+    wait_for("the refusal", lambda: says in config_error(moult))
+    assert b"moult_config_refused 1\n" in moult.get("/metrics")[1]
+    os.kill(moult.pid, signal.SIGHUP)
+    wait_for("the line", lambda: "event=config_refused asked_by=SIGHUP" in moult.log_text())
+    assert says in moult.reload("echo").stderr
+    load.wait_more()
+    load.stop_and_check()
+    assert [m["generation"] > 0 for m in moult.status()["models"]] == [True, True]
+
+    # One that comes back is what there is; the others were removed.
+    (moult.models / "0.conf").write_text(sections[0])
+    wait_for("the end of it", lambda: not config_error(moult))
+    wait_for("one model", lambda: len(moult.status()["models"]) == 1)
+    (moult.models / "0.conf").unlink()
+    wait_for("the refusal", lambda: "and 1 models were there" in config_error(moult))
+    assert moult.reload().returncode == 0
+    assert moult.status()["models"] == [] and not config_error(moult)
+
+
+def test_a_start_before_the_volume_is_there(start):
+    """What served serves on, also over a restart, until it is there or somebody says that
+    none is meant."""
+    moult = start(echo_section())
+    kept = moult.home / "state" / "good" / ".config"
+    wait_for("what is kept", lambda: list(kept.glob("manifest-*")))
+    moult.stop()
+    cover(moult.models)
+    moult.launch().wait_ready()
+    assert "has not one file" in config_error(moult)
+    assert moult.get("/v2/models/echo/ready")[0] == 200
+    moult.models.rmdir()
+    os.rename(moult.models.with_name("covered"), moult.models)
+    wait_for("the end of it", lambda: not config_error(moult))
+    empty(moult.models)
+    wait_for("the refusal", lambda: "has not one file" in config_error(moult))
+    assert moult.reload().returncode == 0
+    wait_for("no model", lambda: not moult.status()["models"])
+    wait_for("what is kept", lambda: not list(kept.glob("manifest-*")))
+    moult.stop()
+    moult.launch().wait_control()
+    assert moult.status()["models"] == [] and not config_error(moult)
+
+
+def test_a_refused_configuration_is_said_each_time(start):
+    """By a watch once; whoever asks is answered each time."""
+    moult = start(echo_section())
+    (moult.models / "0.conf").write_text("[model echo\n")
+    wait_for("the refusal", lambda: config_error(moult))
+    for n in (1, 2):
+        os.kill(moult.pid, signal.SIGHUP)
+        wait_for("its line", lambda: moult.log_text().count("asked_by=SIGHUP reason=") == n)
+        assert moult.reload().returncode == 1
+        assert moult.log_text().count("asked_by=moultctl reason=") == n
+    assert moult.log_text().count("asked_by=watch reason=") == 1
+    (moult.models / "0.conf").write_text(echo_section())
+    wait_for("the end of it", lambda: not config_error(moult))
+
+
 def test_versions_behind_a_link(start, tmp_path):
     """current -> v1, then v2: the usual way to deploy and to go back."""
     for version in ("v1", "v2"):

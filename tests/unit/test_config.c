@@ -449,6 +449,43 @@ static void test_environment(void **state)
 	"]\nengine = e\npath = w.pt\ninput = a FP32 [1]\noutput = b FP32 "               \
 	"[1]\n"
 
+/* With models_dir, against what @main_text and the folder d have. */
+static void check_emptied(const char *main_text)
+{
+	static const struct {
+		const char *text;
+		bool want;
+	} rows[] = {
+		{ "[supervisor]\nmodels_dir = e\n" MODEL, true },
+		{ "[supervisor]\nmodels_dir = e\n", true },
+		/* It is not asked for any more. */
+		{ MODEL, false },
+		/* They have moved, one of them not. */
+		{ "[supervisor]\nmodels_dir = e\n" DIR_MODEL("zeroth") DIR_MODEL("first"),
+		  true },
+		{ "[supervisor]\nmodels_dir = e\n" DIR_MODEL("zeroth") DIR_MODEL("first")
+		          DIR_MODEL("linked"),
+		  false },
+	};
+	FREE char *dir = config_bench_path("e");
+	struct config *running = config_bench_load_good(main_text);
+	struct err why;
+
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_false(config_is_emptied(running, running, &why));
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct config *fresh = config_bench_load_good(rows[i].text);
+
+		if (config_is_emptied(running, fresh, &why) != rows[i].want)
+			fail_msg("row %zu", i);
+		/* What was never in it is not missed. */
+		assert_false(config_is_emptied(fresh, fresh, &why));
+		config_unref(fresh);
+	}
+	config_unref(running);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void test_models_dir(void **state)
 {
 	static const char main_text[] = "[supervisor]\nmodels_dir = d\n" MODEL;
@@ -477,6 +514,7 @@ static void test_models_dir(void **state)
 	assert_string_equal(config->models[3]->path, weights);
 	config_unref(config);
 
+	check_emptied(main_text);
 	config_bench_write("d/c.conf", "");
 	assert_refused("empty file", main_text, "d/c.conf:1: the file holds no model");
 	config_bench_write("d/c.conf", "# a\n[supervisor]\n");
