@@ -34,6 +34,10 @@
 #include "loader/engines/torch_import.hpp"
 #include "loader/engines/torch_memory.hpp"
 
+extern "C" {
+#include "shared/model_format.h"
+}
+
 struct engine {
 	const struct engine_config *config;
 	torch::jit::Module module; /* empty until it is loaded */
@@ -349,6 +353,21 @@ int load_placed(struct engine *engine, struct err *err)
 
 int look(struct engine *engine, struct err *err);
 
+size_t read_model_file(void *context, uint64_t at, void *buffer, size_t bytes)
+{
+	return static_cast<const weights_adapter *>(context)->read(at, buffer, bytes, "");
+}
+
+/* libtorch would name a record that is missing. */
+int check_format(const weights_adapter &adapter, struct err *err)
+{
+	const struct model_file file = { read_model_file,
+		                         const_cast<weights_adapter *>(&adapter),
+		                         adapter.size() };
+
+	return model_format_check_torchscript(&file, err) ? ENGINE_E_MODEL : 0;
+}
+
 /* Before anything is on the device, and before an old generation has to go for it: whether
  * the module can be built. Nothing of it stays: moved to the device it would leave the
  * constants of its graphs behind. */
@@ -364,6 +383,9 @@ int try_load(struct engine *engine, struct err *err)
 		file.emplace(config->weights_fd, config->weights_bytes);
 		data = file->data();
 	}
+	r = check_format(weights_adapter(data, config->weights_bytes), err);
+	if (r)
+		return r;
 	engine->device = c10::Device(c10::kCPU);
 	r = import_at(engine,
 	              std::make_shared<weights_adapter>(data, config->weights_bytes),
@@ -385,8 +407,10 @@ int try_load(struct engine *engine, struct err *err)
 int load(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
-	int r = 0;
+	int r = config->is_placed ? 0 : check_format(weights_adapter(config), err);
 
+	if (r)
+		return r;
 	if (config->is_placed)
 		r = load_placed(engine, err);
 	else if (config->is_shared)

@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 
 import pytest
 
@@ -266,6 +267,45 @@ def test_model_files_under_load(start, tmp_path):
     assert moult.reload("digits").returncode == 0
     load.wait_more()
     load.stop_and_check()
+
+
+WRITE = """
+import torch
+model = torch.nn.Linear(64, 10)
+torch.save(model.state_dict(), "weights.pt")
+torch.save({"epoch": 3, "model": model.state_dict()}, "checkpoint.pt")
+torch.save(model.state_dict(), "old.pt", _use_new_zipfile_serialization=False)
+torch.save(model, "module.pt")
+torch.jit.script(model).save("good.pt")
+"""
+FORMATS = [("weights.pt", "a state_dict"), ("checkpoint.pt", "a state_dict"),
+           ("old.pt", "before 1.6"), ("module.pt", "a pickled Python object"),
+           ("cut.pt", "cut off"), ("m.onnx", "an ONNX model"),
+           ("m.safetensors", "safetensors"), ("m.gguf", "a GGUF file")]
+
+
+def test_what_other_people_call_a_model(start, tmp_path):
+    """It is named, with what makes it right; the right file then serves."""
+    try:
+        subprocess.run([sys.executable, "-c", WRITE], cwd=tmp_path, check=True,
+                       capture_output=True, text=True)
+    except subprocess.CalledProcessError as error:
+        if "No module named 'torch'" not in error.stderr:
+            raise AssertionError(error.stderr) from error
+        pytest.skip("PyTorch is not installed")
+    good = (tmp_path / "good.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(good[:-30])
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x07\x12\x07pytorch\x1a\x031.0:\x10" + b"x" * 99)
+    (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", 8) + b'{"a":{}}')
+    (tmp_path / "m.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 0))
+    moult = start(digits_section(tmp_path / "good.pt"))
+    for name, says in FORMATS:
+        (moult.models / "0.conf").write_text(digits_section(tmp_path / name))
+        result = moult.reload("digits")
+        assert result.returncode == 1 and says in result.stderr, (name, result.stderr)
+        assert name in result.stderr
+        assert "torch.jit" in result.stderr or name == "cut.pt", result.stderr
+        print(result.stderr.strip())
 
 
 def test_wrong_declaration(start):

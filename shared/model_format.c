@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shared/model_format.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/cleanup.h"
+
+#define HEAD_BYTES 512
+/* The longest comment of a zip archive, with the record that it ends. */
+#define ZIP_TAIL_BYTES      (65535 + ZIP_END_BYTES)
+#define ZIP_END_BYTES       22
+#define ZIP_ENTRY_BYTES     46
+#define ZIP_LOCAL_BYTES     30
+#define ZIP_DIRECTORY_BYTES ((uint64_t)16 << 20)
+#define ZIP_NAME_BYTES      256
+/* Where a pickle says what it holds. */
+#define PICKLE_BYTES 4096
+
+#define SCRIPT                                                                           \
+	"engine torch runs TorchScript, as "                                             \
+	"torch.jit.script(model.eval()).save(\"m.pt\") "                                 \
+	"writes it (or torch.jit.trace(model.eval(), example))"
+#define STATE_DICT                                                                       \
+	"weights without the model's code (a state_dict): load them into the model "     \
+	"with "                                                                          \
+	"model.load_state_dict(torch.load(...)), then export that; " SCRIPT
+#define PICKLED                                                                          \
+	"a pickled Python object (torch.save of a module), which only the program that " \
+	"defines its class can load: load it there with torch.load(...) and export "     \
+	"it; " SCRIPT
+#define ELSEWHERE "export the model that it was made of; " SCRIPT
+
+static const struct {
+	const char *magic;
+	uint8_t at;
+	uint8_t bytes;
+	const char *what;
+} magics[] = {
+	{ "GGUF", 0, 4, "a GGUF file of llama.cpp: " ELSEWHERE },
+	{ "lmgg", 0, 4, "a GGML file of llama.cpp: " ELSEWHERE },
+	{ "tjgg", 0, 4, "a GGML file of llama.cpp: " ELSEWHERE },
+	{ "\211HDF\r\n\032\n", 0, 8, "an HDF5 file (Keras): " ELSEWHERE },
+	{ "\223NUMPY", 0, 6, "a NumPy array: " STATE_DICT },
+	{ "TFL3", 4, 4, "a TensorFlow Lite model: " ELSEWHERE },
+	{ "ftrt", 0, 4, "a TensorRT engine: " ELSEWHERE },
+	{ "\177ELF", 0, 4, "a shared library (AOTInductor?): " ELSEWHERE },
+	{ "version https://git-lfs", 0, 23,
+	  "a pointer of Git LFS and not the file itself: fetch it with git lfs pull" },
+	{ "\037\213", 0, 2, "compressed with gzip: unpack it with gunzip" },
+	{ "\3757zXZ", 0, 5, "compressed with xz: unpack it with unxz" },
+	{ "BZh", 0, 3, "compressed with bzip2: unpack it with bunzip2" },
+	{ "\050\265\057\375", 0, 4, "compressed with zstd: unpack it with unzstd" },
+	{ "<!DOCTYPE", 0, 9, "a web page: what was downloaded is no model" },
+	{ "<!doctype", 0, 9, "a web page: what was downloaded is no model" },
+	{ "<html", 0, 5, "a web page: what was downloaded is no model" },
+	/* torch.save before 1.6: its magic number, pickled. */
+	{ "\200\002\212\012\154\374\234\106\371\040\152\250\120\031", 0, 14,
+	  "of torch.save in its format before 1.6: " SCRIPT },
+};
+
+static uint64_t format_number(const unsigned char *data, size_t bytes)
+{
+	uint64_t number = 0;
+
+	while (bytes-- > 0)
+		number = number << 8 | data[bytes];
+	return number;
+}
+
+static bool format_is(const unsigned char *head, size_t bytes, size_t at,
+                      const char *magic, size_t n)
+{
+	return bytes >= at + n && memcmp(head + at, magic, n) == 0;
+}
+
+/* The length of a JSON object, then that. */
+static bool format_is_safetensors(const struct model_file *file,
+                                  const unsigned char *head, size_t bytes)
+{
+	uint64_t json_bytes;
+
+	if (bytes < 10)
+		return false;
+	json_bytes = format_number(head, 8);
+	return head[8] == '{' && json_bytes >= 2 && file->bytes > 8 &&
+	       json_bytes <= file->bytes - 8;
+}
+
+/* protobuf: field 1, a small number; then another field of ModelProto. */
+static const char *format_of_protobuf(const unsigned char *head, size_t bytes)
+{
+	if (bytes < 4 || head[0] != 0x08 || head[1] == 0 || head[1] > 64)
+		return NULL;
+	if (head[1] == 1 && head[2] == 0x12)
+		return "a TensorFlow SavedModel: " ELSEWHERE;
+	if (head[1] >= 2 && head[2] &&
+	    strchr("\x12\x1a\x22\x28\x32\x3a\x42\x72", head[2]))
+		return "an ONNX model: " ELSEWHERE;
+	return NULL;
+}
+
+/* A pickle's first lines; a dict is what weights come in. */
+static const char *format_of_pickle(const unsigned char *data, size_t bytes)
+{
+	static const char dict[] = "collections\nOrderedDict";
+	const unsigned char *global;
+
+	if (bytes < 4 || data[0] != 0x80 || data[1] < 2 || data[1] > 5)
+		return NULL;
+	/* Protocol 4 frames what follows. */
+	global = data[1] >= 4 && data[2] == 0x95 && bytes > 12 ? data + 11 : data + 2;
+	if (*global == '}' ||
+	    memmem(data, bytes < 64 ? bytes : 64, dict, sizeof(dict) - 1) ||
+	    memmem(data, bytes < 64 ? bytes : 64, "OrderedDict", 11))
+		return STATE_DICT;
+	return PICKLED;
+}
+
+/* What the names in a zip archive tell. */
+struct format_zip {
+	bool has_constants;
+	bool has_model_json; /* TorchScript before 1.4 */
+	bool is_exported;
+	bool is_numpy;
+	bool is_keras;
+	uint64_t pickle_at; /* of data.pkl's local header; only if has_pickle */
+	bool has_pickle;
+	size_t n_entries;
+};
+
+static bool format_name_is(const char *name, const char *last)
+{
+	size_t bytes = strlen(name);
+	size_t n = strlen(last);
+
+	return bytes >= n && strcmp(name + bytes - n, last) == 0 &&
+	       (bytes == n || name[bytes - n - 1] == '/');
+}
+
+static void format_note_entry(struct format_zip *zip, const char *name, uint64_t at)
+{
+	size_t bytes = strlen(name);
+
+	zip->n_entries++;
+	zip->has_constants |= format_name_is(name, "constants.pkl");
+	zip->has_model_json |=
+		format_name_is(name, "model.json") && !strstr(name, "models/");
+	zip->is_exported |= strstr(name, "serialized_exported_program") != NULL ||
+	                    format_name_is(name, "archive_format");
+	zip->is_numpy |= bytes > 4 && strcmp(name + bytes - 4, ".npy") == 0;
+	zip->is_keras |= format_name_is(name, "model.weights.h5");
+	if (format_name_is(name, "data.pkl") && !zip->has_pickle) {
+		zip->has_pickle = true;
+		zip->pickle_at = at;
+	}
+}
+
+static void format_note_directory(struct format_zip *zip, const unsigned char *data,
+                                  size_t bytes)
+{
+	size_t at = 0;
+
+	while (bytes - at >= ZIP_ENTRY_BYTES && memcmp(data + at, "PK\1\2", 4) == 0) {
+		size_t name_bytes = (size_t)format_number(data + at + 28, 2);
+		size_t more = (size_t)(format_number(data + at + 30, 2) +
+		                       format_number(data + at + 32, 2));
+		char name[ZIP_NAME_BYTES] = "";
+
+		if (bytes - at - ZIP_ENTRY_BYTES < name_bytes + more)
+			return;
+		if (name_bytes < sizeof(name))
+			memcpy(name, data + at + ZIP_ENTRY_BYTES, name_bytes);
+		format_note_entry(zip, name, format_number(data + at + 42, 4));
+		at += ZIP_ENTRY_BYTES + name_bytes + more;
+	}
+}
+
+/* Where the directory is. False: the archive has no end. */
+static bool format_find_directory(const struct model_file *file, uint64_t *ret_at,
+                                  uint64_t *ret_bytes)
+{
+	size_t want = file->bytes < ZIP_TAIL_BYTES ? (size_t)file->bytes : ZIP_TAIL_BYTES;
+	FREE unsigned char *tail = malloc(want + 1);
+	size_t bytes =
+		tail ? file->read(file->context, file->bytes - want, tail, want) : 0;
+
+	for (size_t at = bytes < ZIP_END_BYTES ? 0 : bytes - ZIP_END_BYTES + 1;
+	     at-- > 0;) {
+		if (memcmp(tail + at, "PK\5\6", 4) != 0)
+			continue;
+		*ret_bytes = format_number(tail + at + 12, 4);
+		*ret_at = format_number(tail + at + 16, 4);
+		return true;
+	}
+	return false;
+}
+
+static const char *format_of_data(const struct model_file *file, uint64_t at)
+{
+	unsigned char local[ZIP_LOCAL_BYTES];
+	unsigned char data[PICKLE_BYTES];
+	const char *what;
+	size_t n;
+
+	if (file->read(file->context, at, local, sizeof(local)) != sizeof(local))
+		return PICKLED;
+	at += sizeof(local) + format_number(local + 26, 2) + format_number(local + 28, 2);
+	n = file->read(file->context, at, data, sizeof(data));
+	what = format_of_pickle(data, n);
+	return what ? what : PICKLED;
+}
+
+static const char *format_of_zip(const struct model_file *file)
+{
+	struct format_zip zip = { 0 };
+	FREE unsigned char *directory = NULL;
+	uint64_t at;
+	uint64_t bytes;
+
+	if (!format_find_directory(file, &at, &bytes))
+		return "a zip archive without its end: it was cut off, or is still being "
+		       "copied; write it under another name and rename it into place";
+	/* ZIP64, or more than is worth the memory: libtorch says what is wrong. */
+	if (at == UINT32_MAX || bytes > ZIP_DIRECTORY_BYTES || at + bytes > file->bytes)
+		return NULL;
+	directory = malloc((size_t)bytes + 1);
+	if (!directory ||
+	    file->read(file->context, at, directory, (size_t)bytes) != bytes)
+		return NULL;
+	format_note_directory(&zip, directory, (size_t)bytes);
+	if (zip.has_constants || (zip.has_model_json && !zip.is_exported))
+		return NULL;
+	if (zip.is_exported)
+		return "a program of torch.export (.pt2): " ELSEWHERE;
+	if (zip.has_pickle)
+		return format_of_data(file, zip.pickle_at);
+	if (zip.is_keras)
+		return "a model of Keras: " ELSEWHERE;
+	if (zip.is_numpy)
+		return "arrays of NumPy (.npz): " STATE_DICT;
+	return "a zip archive, but none of TorchScript: " SCRIPT;
+}
+
+static const char *format_of(const struct model_file *file)
+{
+	unsigned char head[HEAD_BYTES];
+	size_t bytes = file->read(file->context, 0, head, sizeof(head));
+	const char *what;
+
+	if (format_is(head, bytes, 0, "PK\3\4", 4) ||
+	    format_is(head, bytes, 0, "PK\5\6", 4))
+		return format_of_zip(file);
+	for (size_t i = 0; i < sizeof(magics) / sizeof(magics[0]); i++)
+		if (format_is(head, bytes, magics[i].at, magics[i].magic,
+		              magics[i].bytes))
+			return magics[i].what;
+	if (format_is(head, bytes, 257, "ustar", 5))
+		return "a tar archive: unpack it; " SCRIPT;
+	if (format_is_safetensors(file, head, bytes))
+		return "weights without the model's code (safetensors): load them into "
+		       "the model "
+		       "with safetensors.torch.load_file, then export that; " SCRIPT;
+	what = format_of_protobuf(head, bytes);
+	if (!what)
+		what = format_of_pickle(head, bytes);
+	return what ? what : "no zip archive, which every TorchScript file is: " SCRIPT;
+}
+
+int model_format_check_torchscript(const struct model_file *file, struct err *err)
+{
+	const char *what = format_of(file);
+
+	return what ? err_set(err, MODEL_FORMAT_E_OTHER, "it is %s", what) : 0;
+}
