@@ -421,6 +421,24 @@ static int check_text(struct parser *parser, const char *text, size_t bytes)
 	return 0;
 }
 
+/* libinih takes a colon as well, and the first of either. */
+static int check_separator(struct parser *parser, const char *start)
+{
+	size_t bytes = strcspn(start, "=:");
+	size_t name_bytes = bytes;
+
+	if (strchr("#;", *start) || start[bytes] != ':')
+		return 0;
+	while (name_bytes > 0 && strchr(" \t", start[name_bytes - 1]))
+		name_bytes--;
+	bytes++;
+	bytes += strspn(start + bytes, " \t");
+	return fail(parser, parser->line, -EINVAL,
+	            "%.*s: has a colon where '=' belongs: write %.*s = %.60s",
+	            (int)(name_bytes < 60 ? name_bytes : 60), start,
+	            (int)(name_bytes < 60 ? name_bytes : 60), start, start + bytes);
+}
+
 /* Takes the line's end and the blanks before it off. 0 or -EINVAL. */
 static int check_line(struct parser *parser, char *text, size_t bytes)
 {
@@ -436,7 +454,7 @@ static int check_line(struct parser *parser, char *text, size_t bytes)
 		start += sizeof(bom) - 1;
 	start += strspn(start, " \t");
 	if (*start != '[')
-		return 0;
+		return check_separator(parser, start);
 	if (open_section(parser, start) < 0)
 		return parser->result;
 	/* Nothing is left of it for libinih to misread. */

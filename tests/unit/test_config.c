@@ -90,6 +90,23 @@ static const struct {
 	  "poll: has no value: allowed is 100ms" },
 	{ "inline comment", "[supervisor]\npoll = 1s ; often\n",
 	  "'1s ; often' is no duration" },
+	{ "inline comment with #", "[supervisor]\npoll = 1s # often\n",
+	  "'1s # often' is no duration" },
+	{ "colon", "[supervisor]\nlisten: 127.0.0.1:80\n",
+	  ":2: listen: has a colon where '=' belongs: write listen = 127.0.0.1:80" },
+	{ "colon without a blank", "[supervisor]\n\tlisten\t:127.0.0.1:80\n",
+	  ":2: listen: has a colon where '=' belongs: write listen = 127.0.0.1:80" },
+	{ "colon before =", MODEL "option.a:b = c\n",
+	  ":5: option.a: has a colon where '=' belongs: write option.a = b = c" },
+	{ "colon of the first line", "\xef\xbb\xbflisten: systemd\n", ":1: " },
+	{ "section and comment", "[supervisor] # main\n", "must end with ] and nothing" },
+	{ "continued line", MODEL "input = x\n  FP32 [1]\n", ":5: input: " },
+	{ "continued value", "[supervisor]\npoll =\n  1s\n", "poll: has no value" },
+	{ "continued with a backslash", "[supervisor]\npoll = \\\n1s\n",
+	  "'\\' is no duration" },
+	{ "BOM behind the first line", "[supervisor]\n\xef\xbb\xbfpoll = 1s\n",
+	  "is no key of [supervisor]" },
+	{ "UTF-16", "\xff\xfe[\n", "is no UTF-8 text" },
 
 	{ "port missing", "[supervisor]\nlisten = 127.0.0.1\n",
 	  "'127.0.0.1' is no address" },
@@ -368,7 +385,7 @@ static void test_all_keys(void **state)
 {
 	struct config *config =
 		config_bench_load_good("\xef\xbb\xbf[supervisor]\r\n"
-	                               "listen: [::1]:0\r\n"
+	                               "listen = [::1]:0\r\n"
 	                               "  control = run/ctl.sock  \r\n"
 	                               "max_connections=7\r\n"
 	                               "log_level = debug\r\n"
