@@ -36,6 +36,14 @@ static struct proto_text compress_trim(const char *from, const char *to)
 	return (struct proto_text){ from, (size_t)(to - from) };
 }
 
+/* RFC 9110 8.4.1.3: x-gzip is gzip. */
+static enum oip_encoding compress_named(struct proto_text token)
+{
+	if (compress_is_token(token, "gzip") || compress_is_token(token, "x-gzip"))
+		return OIP_GZIP;
+	return compress_is_token(token, "deflate") ? OIP_DEFLATE : OIP_PLAIN;
+}
+
 /* "q=0", "q=0.00" and the like: the client wants none of it. */
 static bool compress_is_refused(struct proto_text weight)
 {
@@ -58,29 +66,42 @@ enum oip_encoding compress_accepted(struct proto_text value)
 		const char *semicolon = memchr(at, ';', (size_t)(stop - at));
 		struct proto_text token = compress_trim(at, semicolon ? semicolon : stop);
 
-		if (!semicolon ||
-		    !compress_is_refused(compress_trim(semicolon + 1, stop))) {
-			if (compress_is_token(token, "gzip"))
-				return OIP_GZIP;
-			if (compress_is_token(token, "deflate"))
-				return OIP_DEFLATE;
-		}
+		enum oip_encoding named = compress_named(token);
+
+		if (named != OIP_PLAIN &&
+		    (!semicolon ||
+		     !compress_is_refused(compress_trim(semicolon + 1, stop))))
+			return named;
 		at = comma ? comma + 1 : end;
 	}
 	return OIP_PLAIN;
 }
 
-int compress_encoding(struct proto_text value, enum oip_encoding *ret_encoding,
+int compress_encoding(struct proto_text value, enum oip_encoding *encoding,
                       struct err *err)
 {
-	*ret_encoding = OIP_PLAIN;
-	if (compress_is_token(value, "gzip"))
-		*ret_encoding = OIP_GZIP;
-	else if (compress_is_token(value, "deflate"))
-		*ret_encoding = OIP_DEFLATE;
-	else if (value.bytes > 0 && !compress_is_token(value, "identity"))
-		return err_set(err, 415,
-		               "Content-Encoding must be gzip, deflate or identity");
+	const char *at = value.data;
+	const char *end = value.data + value.bytes;
+
+	while (at < end) {
+		const char *comma = memchr(at, ',', (size_t)(end - at));
+		struct proto_text token = compress_trim(at, comma ? comma : end);
+		enum oip_encoding named = compress_named(token);
+
+		if (named == OIP_PLAIN && token.bytes > 0 &&
+		    !compress_is_token(token, "identity"))
+			return err_set(err, 415,
+			               "Content-Encoding must be gzip, deflate or "
+			               "identity");
+		if (named != OIP_PLAIN && *encoding != OIP_PLAIN)
+			return err_set(
+				err, 415,
+				"an encoding is given twice: Content-Encoding must be "
+				"one of gzip, deflate or identity");
+		if (named != OIP_PLAIN)
+			*encoding = named;
+		at = comma ? comma + 1 : end;
+	}
 	return 0;
 }
 

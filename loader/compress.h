@@ -13,8 +13,9 @@
 /* The first of our encodings in the value of Accept-Encoding that q=0 does not refuse. */
 enum oip_encoding compress_accepted(struct proto_text value);
 
-/* The value of Content-Encoding, or no text. 0, or 415 with a sentence. */
-int compress_encoding(struct proto_text value, enum oip_encoding *ret_encoding,
+/* The value of a Content-Encoding, a list, goes into @encoding: what those before it named,
+ * at first OIP_PLAIN. 0, or 415 with a sentence: it is not one of ours, or a second one. */
+int compress_encoding(struct proto_text value, enum oip_encoding *encoding,
                       struct err *err);
 
 /* A gzip or zlib stream into @buffer, replacing what is there. 0; 413 when more than

@@ -37,14 +37,6 @@ struct oip_head {
 	enum oip_encoding encoding;
 };
 
-static int oip_read_encoding(struct proto_text value, enum oip_encoding *ret_encoding,
-                             struct err *err)
-{
-	if (*ret_encoding != OIP_PLAIN)
-		return err_set(err, 415, "Content-Encoding is given twice");
-	return compress_encoding(value, ret_encoding, err);
-}
-
 static int oip_read_length(struct proto_text value, size_t *ret_bytes, struct err *err)
 {
 	size_t bytes = 0;
@@ -80,7 +72,7 @@ static int oip_read_head(struct oip_request *request, const struct proto_head *h
 		if (proto_text_equals(field.name, "inference-header-content-length"))
 			r = oip_read_length(field.value, &ret_head->json_bytes, err);
 		else if (proto_text_equals(field.name, "content-encoding"))
-			r = oip_read_encoding(field.value, &ret_head->encoding, err);
+			r = compress_encoding(field.value, &ret_head->encoding, err);
 		else if (proto_text_equals(field.name, "accept-encoding") &&
 		         request->accepts == OIP_PLAIN)
 			request->accepts = compress_accepted(field.value);
@@ -103,7 +95,7 @@ void oip_read_work(const struct proto_head *head, size_t body_bytes,
 		if (proto_text_equals(field.name, "inference-header-content-length"))
 			(void)oip_read_length(field.value, &json_bytes, NULL);
 		else if (proto_text_equals(field.name, "content-encoding"))
-			(void)oip_read_encoding(field.value, &encoding, NULL);
+			(void)compress_encoding(field.value, &encoding, NULL);
 	}
 	*ret_work = (struct oip_work){
 		.json_bytes = json_bytes < body_bytes ? json_bytes : body_bytes,
