@@ -341,6 +341,8 @@ static const struct config_key model_keys[] = {
 			"With\n"
 			".Cm stop-first\n"
 			"the old one ends before the new one begins.\n"
+			"On a GPU whose compute mode lets one process use it at a time "
+			"the first of these is refused.\n"
 			".Cm auto\n"
 			"takes the first of these that fits into memory, see\n"
 			".Ic moultctl reload --explain .",

@@ -138,6 +138,9 @@ bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming
 uint64_t device_peaks(const struct device *device, const struct device_use *except);
 /* Sums up what is known: for somebody who looks on, and waits for nothing. */
 struct device_room device_room_seen(struct device *device);
+/* One process at a time may compute on it; none may. As of the last report. */
+bool device_is_exclusive(const struct device *device);
+bool device_is_prohibited(const struct device *device);
 struct device_figures device_figures(const struct device *device);
 
 /* The process of @use was reaped at @reaped_ns: is its memory back? Does not wait: asks for

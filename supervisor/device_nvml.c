@@ -247,6 +247,20 @@ struct device_figures device_figures(const struct device *device)
 	return figures;
 }
 
+bool device_is_exclusive(const struct device *device)
+{
+	const struct nvml_card *card = device_nvml_card(device);
+
+	return card && card->is_exclusive;
+}
+
+bool device_is_prohibited(const struct device *device)
+{
+	const struct nvml_card *card = device_nvml_card(device);
+
+	return card && card->is_prohibited;
+}
+
 unsigned int device_xid(const struct device *device, uint64_t since_ns)
 {
 	const struct nvml_errors *errors =

@@ -41,6 +41,7 @@ static int nvml_library_load(struct nvml_library *library, struct nvml_opening *
 		{ "nvmlDeviceGetUUID", &library->uuid, NULL, false },
 		{ "nvmlDeviceGetMemoryInfo", &library->memory_v1, NULL, false },
 		{ "nvmlDeviceGetMemoryInfo_v2", &library->memory_v2, NULL, true },
+		{ "nvmlDeviceGetComputeMode", &library->compute_mode, NULL, true },
 		{ "nvmlDeviceGetComputeRunningProcesses_v3", &library->processes,
 		  "nvmlDeviceGetComputeRunningProcesses_v2", true },
 		{ "nvmlEventSetCreate", &opening->create_events, NULL, true },
@@ -201,6 +202,18 @@ static int nvml_library_read_processes(struct nvml_library *library,
 	return NVML_SUCCESS;
 }
 
+/* Older drivers, and parts of a card, have none to tell. */
+static void nvml_library_read_mode(struct nvml_library *library, struct nvml_handle *card,
+                                   struct nvml_card *ret_card)
+{
+	int mode = NVML_MODE_DEFAULT;
+
+	if (!library->compute_mode || library->compute_mode(card, &mode) != NVML_SUCCESS)
+		return;
+	ret_card->is_exclusive = mode == NVML_MODE_EXCLUSIVE_PROCESS;
+	ret_card->is_prohibited = mode == NVML_MODE_PROHIBITED;
+}
+
 static int nvml_library_read_card(struct nvml_library *library, unsigned int index,
                                   struct nvml_card *ret_card)
 {
@@ -214,8 +227,10 @@ static int nvml_library_read_card(struct nvml_library *library, unsigned int ind
 		code = nvml_library_read_memory(library, card, ret_card);
 	if (code == NVML_SUCCESS)
 		code = nvml_library_read_processes(library, card, ret_card);
-	if (code == NVML_SUCCESS)
+	if (code == NVML_SUCCESS) {
+		nvml_library_read_mode(library, card, ret_card);
 		library->cards[index] = card;
+	}
 	library->is_lost[index] = code != NVML_SUCCESS;
 	ret_card->is_lost = library->is_lost[index];
 	return code;

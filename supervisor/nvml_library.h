@@ -28,6 +28,13 @@ enum nvml_code {
 	NVML_E_INSUFFICIENT_SIZE = 7,
 };
 
+/* nvmlComputeMode_t */
+enum nvml_mode {
+	NVML_MODE_DEFAULT = 0,
+	NVML_MODE_PROHIBITED = 2,
+	NVML_MODE_EXCLUSIVE_PROCESS = 3,
+};
+
 /* nvmlEventTypeXidCriticalError */
 #define NVML_EVENT_XID UINT64_C(8)
 
@@ -89,6 +96,7 @@ struct nvml_library {
 	int (*uuid)(struct nvml_handle *card, char *uuid, unsigned int bytes);
 	int (*memory_v2)(struct nvml_handle *card, struct nvml_memory_v2 *memory);
 	int (*memory_v1)(struct nvml_handle *card, struct nvml_memory_v1 *memory);
+	int (*compute_mode)(struct nvml_handle *card, int *mode);
 	int (*processes)(struct nvml_handle *card, unsigned int *count,
 	                 struct nvml_process_v2 *processes);
 	int (*register_events)(struct nvml_handle *card, unsigned long long types,

@@ -41,7 +41,9 @@ struct nvml_card {
 	uint32_t is_lost;  /* the figures below could not be had, or were not asked for */
 	uint32_t has_list; /* of all processes: who is not below is not on it */
 	uint32_t n_processes; /* of those below */
-	uint32_t unused;
+	/* By its compute mode: one process may have a context, or none. */
+	uint16_t is_exclusive;
+	uint16_t is_prohibited;
 	uint64_t total_bytes;
 	uint64_t used_bytes; /* by everybody, the driver's own included */
 	uint64_t free_bytes;

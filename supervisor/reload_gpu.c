@@ -82,6 +82,15 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 		return (struct strategy_decision){ 0 };
 	facts.device = gpu->name;
 	facts.room = device_room(gpu);
+	facts.is_exclusive = device_is_exclusive(gpu);
+	if (device_is_prohibited(gpu)) {
+		(void)err_set(&refusal.why, 0,
+		              "the compute mode of %s lets nobody use it: nvidia-smi -c "
+		              "DEFAULT",
+		              gpu->name);
+		refusal.facts.device = gpu->name;
+		return refusal;
+	}
 	if (old) {
 		facts.old_bytes = reload_gpu_replicas_bytes(model, gpu);
 		if (old->gpu_use.device == gpu &&
@@ -205,6 +214,12 @@ int reload_gpu_begin_replica(const struct model *model, struct generation_start 
 	if (!start->gpu)
 		return 0;
 	room = device_room(start->gpu);
+	if (device_is_exclusive(start->gpu))
+		return err_set(
+			err, -EBUSY,
+			"the compute mode of %s lets one process use it at a time: "
+			"set replicas = 1, or nvidia-smi -c DEFAULT",
+			start->gpu->name);
 	if (need_bytes + room.reserve_bytes <= room.available_bytes &&
 	    need_bytes <= reload_gpu_minus(room.budget_bytes, room.used_bytes))
 		return 0;

@@ -53,7 +53,8 @@ static enum strategy strategy_choose(const struct strategy_decision *decision)
 	uint64_t overlap_bytes = facts->loading_bytes > facts->need_bytes
 	                                 ? facts->loading_bytes
 	                                 : facts->need_bytes;
-	bool fits = overlap_bytes <= decision->free_bytes;
+	bool fits = overlap_bytes <= decision->free_bytes &&
+	            !(facts->is_exclusive && facts->has_old);
 	bool fits_alone = facts->need_bytes <= decision->free_alone_bytes;
 	bool fits_staged = facts->staged_bytes <= decision->free_bytes;
 
@@ -86,10 +87,33 @@ static uint64_t strategy_prefill(const struct strategy_decision *decision)
 	                                strategy_plus(own_bytes, facts->peaks_bytes));
 
 	/* Where nobody knows what is free the old one could run short. */
-	if (!facts->may_prefill || !facts->has_old ||
+	if (!facts->may_prefill || !facts->has_old || facts->is_exclusive ||
 	    facts->room.available_bytes == UINT64_MAX || bytes < STRATEGY_CHUNK_BYTES)
 		return 0;
 	return bytes < most_bytes ? bytes : most_bytes;
+}
+
+/* Not for want of memory. */
+static void strategy_explain_exclusive(struct strategy_decision *decision)
+{
+	bool is_refused = decision->strategy == STRATEGY_REFUSED;
+
+	(void)err_set(&decision->why, 0,
+	              "the compute mode of %s lets one process use it at a time%s",
+	              decision->facts.device,
+	              is_refused ? ": choose another strategy, or nvidia-smi -c DEFAULT"
+	                         : ", and the old generation goes first");
+}
+
+static bool strategy_is_exclusive(const struct strategy_decision *decision)
+{
+	const struct strategy_facts *facts = &decision->facts;
+
+	if (!facts->is_exclusive || !facts->has_old ||
+	    decision->free_alone_bytes < facts->need_bytes)
+		return false;
+	return decision->strategy != STRATEGY_REFUSED ||
+	       facts->wanted == CONFIG_STRATEGY_OVERLAP;
 }
 
 static void strategy_explain(struct strategy_decision *decision)
@@ -156,7 +180,10 @@ struct strategy_decision strategy_decide(const struct strategy_facts *facts)
 
 	decision.strategy = strategy_choose(&decision);
 	decision.prefill_bytes = strategy_prefill(&decision);
-	strategy_explain(&decision);
+	if (strategy_is_exclusive(&decision))
+		strategy_explain_exclusive(&decision);
+	else
+		strategy_explain(&decision);
 	return decision;
 }
 

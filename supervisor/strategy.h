@@ -14,6 +14,8 @@
  * one is gone, what it holds and its head-room are free too, and so are shared weights that
  * only it used. Without an old one there is no reserve.
  *
+ * On a GPU that one process may use at a time the two never are there at once.
+ *
  * What is free beside the old one, less what the candidate needs beside its weights and less
  * what others may come to need again, a part of those weights may have at once.
  */
@@ -40,6 +42,7 @@ struct strategy_facts {
 	enum config_strategy wanted;
 	bool has_old;            /* a generation serves, or its process still lives */
 	struct device_room room; /* with the old one in it */
+	bool is_exclusive;       /* of the device: one loader at a time may use it */
 	bool is_resident;        /* the weights are there, shared, and are not in need */
 	uint64_t old_bytes; /* that the old one holds now and the candidate does not */
 	uint64_t headroom_bytes; /* that it held at its peak beyond that */

@@ -31,6 +31,7 @@
 #include "loader/engine.h"
 #include "loader/engines/torch_blame.hpp"
 #include "loader/engines/torch_cuda.hpp"
+#include "loader/engines/torch_driver.hpp"
 #include "loader/engines/torch_import.hpp"
 #include "loader/engines/torch_memory.hpp"
 
@@ -233,11 +234,20 @@ int read_device(const char *name, c10::Device *ret_device, struct err *err)
 	if (static_cast<size_t>(device.index()) >= found)
 		return err_set(err, ENGINE_E_DEVICE,
 		               "there is no device '%s': libtorch " TORCH_VERSION
-		               " finds %zu CUDA devices; set device = cpu, or install a "
-		               "driver and a libtorch with CUDA",
-		               name, found);
+		               " finds %zu CUDA devices, with %s; set device = cpu, or "
+		               "install a libtorch with CUDA and a driver that is new "
+		               "enough for it",
+		               name, found, driver_name().c_str());
 	*ret_device = device;
 	return 0;
+}
+
+/* Of one that read_device() knows the form of. */
+int device_number(const char *name)
+{
+	c10::Device device{ std::string(name) };
+
+	return device.has_index() ? device.index() : 0;
 }
 
 /* Two inputs of one shape in the wrong order would never show otherwise. */
@@ -486,7 +496,8 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 			outcome = read_options(config, err);
 		if (outcome == 0)
 			outcome = read_device(config->device, &device, err);
-		if (outcome == ENGINE_E_DEVICE && config->is_placed) {
+		if (outcome == ENGINE_E_DEVICE && config->is_placed &&
+		    driver_shows_host(device_number(config->device))) {
 			needs_host = true;
 			outcome = 0;
 		}

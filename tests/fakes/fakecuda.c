@@ -6,6 +6,9 @@
  * memory and that a write to one that is read-only faults is all the kernel's doing. The host
  * can read that memory, and cuPointerGetAttribute() says so.
  *
+ * Compiled with FAKECUDA_STRICT it is as close-mouthed as a card: the host cannot read its memory,
+ * and a libtorch without CUDA has nothing to compute over.
+ *
  * It sees the card that the last digit of CUDA_VISIBLE_DEVICES names, or all of them, and a
  * process uses one. A context
  * costs FAKECUDA_CONTEXT_MIB. The capacity is that of fakenvml.c, and the file of
@@ -15,6 +18,7 @@
  *	no-import      no descriptor is taken
  *	no-vmm         the card has no virtual memory management
  *	no-pin         main memory cannot be pinned
+ *	exclusive      the compute mode lets one process have a context
  *	slow-copy MS   a copy to the card takes so much longer
  */
 
@@ -26,7 +30,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,6 +55,7 @@ struct fakecuda_faults {
 	bool has_no_import;
 	bool has_no_vmm;
 	bool has_no_pin;
+	bool is_exclusive;
 };
 
 /* cuMemAlloc()'s, and what the host pinned. */
@@ -59,6 +66,7 @@ struct fakecuda_piece {
 
 static unsigned int fakecuda_ordinal; /* of the card that it was asked for last */
 static int fakecuda_context_fd = -1;
+static int fakecuda_only_fd = -1; /* bound: no other process has a context */
 static unsigned int fakecuda_retained;
 static unsigned int fakecuda_n_refused;
 static pthread_mutex_t fakecuda_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -71,6 +79,8 @@ int cuDeviceGetCount(int *ret_count);
 int cuDeviceGet(int *ret_device, int ordinal);
 int cuDeviceGetAttribute(int *ret_value, int attribute, int device);
 int cuDeviceGetUuid_v2(unsigned char *ret_uuid, int device);
+int cuDeviceGetName(char *ret_name, int bytes, int device);
+int cuDriverGetVersion(int *ret_version);
 int cuDevicePrimaryCtxRetain(struct cuda_context **ret_context, int device);
 int cuDevicePrimaryCtxRelease_v2(int device);
 int cuCtxSetCurrent(struct cuda_context *context);
@@ -121,6 +131,7 @@ static struct fakecuda_faults fakecuda_read_faults(void)
 		faults.has_no_import |= strcmp(line, "no-import\n") == 0;
 		faults.has_no_vmm |= strcmp(line, "no-vmm\n") == 0;
 		faults.has_no_pin |= strcmp(line, "no-pin\n") == 0;
+		faults.is_exclusive |= strcmp(line, "exclusive\n") == 0;
 	}
 	if (file)
 		(void)fclose(file);
@@ -185,6 +196,9 @@ int cuGetErrorName(int code, const char **ret_name)
 	case CUDA_E_OUT_OF_MEMORY:
 		*ret_name = "CUDA_ERROR_OUT_OF_MEMORY";
 		return 0;
+	case CUDA_E_UNAVAILABLE:
+		*ret_name = "CUDA_ERROR_DEVICE_UNAVAILABLE";
+		return 0;
 	case FAKECUDA_E_NO_DEVICE:
 		*ret_name = "CUDA_ERROR_NO_DEVICE";
 		return 0;
@@ -227,6 +241,12 @@ int cuDeviceGet(int *ret_device, int ordinal)
 int cuDeviceGetAttribute(int *ret_value, int attribute, int device)
 {
 	(void)device;
+#ifndef FAKECUDA_STRICT
+	if (attribute == CUDA_DEVICE_READ_BY_HOST) {
+		*ret_value = 1;
+		return 0;
+	}
+#endif
 	*ret_value = (attribute == CUDA_DEVICE_HAS_VMM ||
 	              attribute == CUDA_DEVICE_HAS_POSIX_FD) &&
 	             !fakecuda_read_faults().has_no_vmm;
@@ -243,9 +263,43 @@ int cuDeviceGetUuid_v2(unsigned char *ret_uuid, int device)
 	return 0;
 }
 
+int cuDeviceGetName(char *ret_name, int bytes, int device)
+{
+	(void)device;
+	return bytes > 0 && snprintf(ret_name, (size_t)bytes, "Fake GPU") >= 0
+	               ? 0
+	               : FAKECUDA_E_INVALID;
+}
+
+int cuDriverGetVersion(int *ret_version)
+{
+	*ret_version = 13000;
+	return 0;
+}
+
+/* A name that one process of the machine can have, until it ends. */
+static bool fakecuda_is_alone(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	char name[40];
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	fakegpu_name(fakecuda_card(), name, sizeof(name));
+	(void)snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "%s", name);
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0) {
+		fakecuda_only_fd = fd;
+		return true;
+	}
+	if (fd >= 0)
+		(void)close(fd);
+	return !fakecuda_read_faults().is_exclusive;
+}
+
 int cuDevicePrimaryCtxRetain(struct cuda_context **ret_context, int device)
 {
 	(void)device;
+	if (fakecuda_retained == 0 && fakecuda_only_fd < 0 && !fakecuda_is_alone())
+		return CUDA_E_UNAVAILABLE;
 	if (fakecuda_retained == 0)
 		fakecuda_context_fd = fakecuda_take((size_t)FAKECUDA_CONTEXT_MIB << 20);
 	if (fakecuda_context_fd < 0)
@@ -263,6 +317,9 @@ int cuDevicePrimaryCtxRelease_v2(int device)
 	if (--fakecuda_retained == 0) {
 		(void)close(fakecuda_context_fd);
 		fakecuda_context_fd = -1;
+		if (fakecuda_only_fd >= 0)
+			(void)close(fakecuda_only_fd);
+		fakecuda_only_fd = -1;
 	}
 	return 0;
 }
@@ -480,6 +537,9 @@ int cuPointerGetAttribute(void *ret_value, int attribute, uint64_t address)
 {
 	void *pointer = fakecuda_pointer(address);
 
+#ifdef FAKECUDA_STRICT
+	attribute = 0;
+#endif
 	if (attribute != CUDA_POINTER_HOST)
 		return FAKECUDA_E_INVALID;
 	memcpy(ret_value, &pointer, sizeof(pointer));

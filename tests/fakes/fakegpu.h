@@ -12,6 +12,8 @@
 
 #define FAKEGPU_NAME     "fakegpu-"
 #define FAKEGPU_HELD_MAX 256
+/* No driver has such a function. */
+#define FAKEGPU_HIDDEN __attribute__((visibility("hidden")))
 
 struct fakegpu_held {
 	int pid;
@@ -26,8 +28,8 @@ struct fakegpu_use {
 
 /* The name of @card's memory: "fakegpu-MACHINE-CARD". NVIDIA_FAKE_MACHINE tells tests apart
  * that run side by side. */
-void fakegpu_name(unsigned int card, char *ret_name, size_t size);
+FAKEGPU_HIDDEN void fakegpu_name(unsigned int card, char *ret_name, size_t size);
 
 /* Looks through all processes that are moult's by name: a look into every one of a machine
  * would take longer than what is to be measured. */
-void fakegpu_count(unsigned int card, struct fakegpu_use *ret_use);
+FAKEGPU_HIDDEN void fakegpu_count(unsigned int card, struct fakegpu_use *ret_use);

@@ -15,6 +15,8 @@
  *	blind              no process is charged with any bytes
  *	die                the process that asks ends
  *	garbage            it says to moultd what is no report
+ *	exclusive          the compute mode of every card: one process may have a context
+ *	prohibited         or none
  *	xid N SERIAL       the first card has critical error N, once for each serial
  *
  * Compiled with FAKENVML_OLD it has the first version of the memory call and the second of
@@ -66,6 +68,7 @@ struct fakenvml_faults {
 	bool is_sticky;
 	bool is_failing;
 	bool is_blind;
+	int compute_mode;
 };
 
 static struct nvml_handle fakenvml_cards[FAKENVML_CARDS_MAX];
@@ -78,6 +81,7 @@ int nvmlDeviceGetCount_v2(unsigned int *count);
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, struct nvml_handle **card);
 int nvmlDeviceGetHandleByUUID(const char *uuid, struct nvml_handle **card);
 int nvmlDeviceGetUUID(struct nvml_handle *card, char *uuid, unsigned int bytes);
+int nvmlDeviceGetComputeMode(struct nvml_handle *card, int *mode);
 int nvmlDeviceGetMemoryInfo(struct nvml_handle *card, struct nvml_memory_v1 *memory);
 int nvmlDeviceGetMemoryInfo_v2(struct nvml_handle *card, struct nvml_memory_v2 *memory);
 int nvmlDeviceGetComputeRunningProcesses_v2(struct nvml_handle *card, unsigned int *count,
@@ -121,6 +125,10 @@ static struct fakenvml_faults fakenvml_read_faults(void)
 		faults.is_sticky |= strcmp(line, "stick\n") == 0;
 		faults.is_failing |= strcmp(line, "fail\n") == 0;
 		faults.is_blind |= strcmp(line, "blind\n") == 0;
+		if (strcmp(line, "exclusive\n") == 0)
+			faults.compute_mode = NVML_MODE_EXCLUSIVE_PROCESS;
+		if (strcmp(line, "prohibited\n") == 0)
+			faults.compute_mode = NVML_MODE_PROHIBITED;
 		if (strcmp(line, "die\n") == 0)
 			(void)raise(SIGKILL);
 		if (strcmp(line, "garbage\n") == 0)
@@ -227,6 +235,13 @@ static uint64_t fakenvml_used(struct nvml_handle *card,
 	card->dropped_ms = 0;
 	card->last_bytes = use.bytes;
 	return use.bytes;
+}
+
+int nvmlDeviceGetComputeMode(struct nvml_handle *card, int *mode)
+{
+	(void)card;
+	*mode = fakenvml_read_faults().compute_mode;
+	return NVML_SUCCESS;
 }
 
 int nvmlDeviceGetMemoryInfo(struct nvml_handle *card, struct nvml_memory_v1 *memory)
