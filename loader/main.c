@@ -130,6 +130,8 @@ int main(int argc, char **argv)
 	reset_signals();
 	memory_offer(arguments.start.engine ? MEMORY_OFFER_SPARE : MEMORY_OFFER_LOADER);
 	log_init(LOG_LEVEL_NOTICE);
+	/* A pipe: what a model prints would wait for a full buffer, and be lost in a crash. */
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!is_control_channel(PROTO_CONTROL_FD)) {
 		log_event(LOG_LEVEL_ERR, "no_control_channel",
 		          "fd=%d hint=\"moult-loader is started by moultd\"",

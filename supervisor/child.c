@@ -60,55 +60,13 @@ static void child_filter_environment(char **ret_environment, const char *mark)
 	ret_environment[n] = NULL;
 }
 
-static void child_emit_line(struct child *child)
-{
-	child->line[child->line_bytes] = '\0';
-	if (child->line_bytes > 0)
-		child->listener->on_line(child->listener->context, child->line);
-	child->line_bytes = 0;
-}
-
-/* Reads what is there, at most @limit bytes, so that a chatty child cannot hold the loop. */
-static void child_read_log(struct child *child, size_t limit)
-{
-	char chunk[4096];
-
-	while (limit > 0) {
-		ssize_t n = read(child->log_fd, chunk, sizeof(chunk));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return;
-		if (n <= 0) {
-			ev_io_stop(child->loop, &child->log_io);
-			return;
-		}
-		for (ssize_t i = 0; i < n; i++) {
-			if (chunk[i] == '\n' || child->line_bytes == CHILD_LINE_MAX - 1)
-				child_emit_line(child);
-			if (chunk[i] != '\n')
-				child->line[child->line_bytes++] = chunk[i];
-		}
-		limit -= (size_t)n < limit ? (size_t)n : limit;
-	}
-}
-
-static void child_on_log(struct ev_loop *loop, ev_io *io, int revents)
-{
-	(void)loop;
-	(void)revents;
-	child_read_log(io->data, 64 * 1024);
-}
-
 static void child_stop_watching(struct child *child)
 {
 	if (!child->loop)
 		return;
 	ev_io_stop(child->loop, &child->exit_io);
-	ev_io_stop(child->loop, &child->log_io);
 	close_fd(&child->pidfd);
-	close_fd(&child->log_fd);
+	child_log_close(&child->log);
 }
 
 static void child_on_exit(struct ev_loop *loop, ev_io *io, int revents)
@@ -125,8 +83,7 @@ static void child_on_exit(struct ev_loop *loop, ev_io *io, int revents)
 	(void)waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
 	status = info.si_code == CLD_EXITED ? W_EXITCODE(info.si_status, 0)
 	                                    : W_EXITCODE(0, info.si_status);
-	child_read_log(child, 1024 * 1024);
-	child_emit_line(child);
+	child_log_drain(&child->log);
 	child_stop_watching(child);
 	child->pid = 0;
 	child->listener->on_exit(child->listener->context, status);
@@ -190,9 +147,6 @@ static void child_watch(struct child *child)
 	ev_io_init(&child->exit_io, child_on_exit, child->pidfd, EV_READ);
 	child->exit_io.data = child;
 	ev_io_start(child->loop, &child->exit_io);
-	ev_io_init(&child->log_io, child_on_log, child->log_fd, EV_READ);
-	child->log_io.data = child;
-	ev_io_start(child->loop, &child->log_io);
 }
 
 int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
@@ -204,7 +158,7 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 	int r;
 
 	orphans_remove(&child->kin);
-	*child = (struct child){ .loop = loop, .pidfd = -1, .log_fd = -1 };
+	*child = (struct child){ .loop = loop, .pidfd = -1 };
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return err_set(err, -errno, "no pipe for the loader's log: %s",
 		               strerror(errno));
@@ -228,7 +182,8 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 	}
 	orphans_add(loop, &child->kin, child->pid);
 	child->listener = listener;
-	child->log_fd = take_fd(&log_read);
+	child_log_open(&child->log, loop, take_fd(&log_read), listener->on_line,
+	               listener->context);
 	child_watch(child);
 	return 0;
 }
@@ -236,19 +191,15 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 void child_move(struct child *to, struct child *from,
                 const struct child_listener *listener)
 {
-	bool has_log = ev_is_active(&from->log_io); /* it ends when the child closes it */
-
 	ev_io_stop(from->loop, &from->exit_io);
-	ev_io_stop(from->loop, &from->log_io);
 	orphans_remove(&to->kin);
 	*to = *from;
 	to->kin = (struct orphans_kin){ 0 };
+	child_log_move(&to->log, &from->log, listener->on_line, listener->context);
 	orphans_move(&to->kin, &from->kin);
-	*from = (struct child){ .pidfd = -1, .log_fd = -1 };
+	*from = (struct child){ .pidfd = -1 };
 	to->listener = listener;
 	child_watch(to);
-	if (!has_log)
-		ev_io_stop(to->loop, &to->log_io);
 }
 
 void child_signal(struct child *child, int signal)

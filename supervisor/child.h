@@ -3,7 +3,7 @@
 
 /*
  * One child process: spawned, signalled and reaped through its pidfd, its stderr relayed
- * line by line. No policy. Only this module waits for children; the loop must come from
+ * line by line (child_log.h). No policy. Only this module waits for children; the loop must come from
  * ev_loop_new(), because libev's default loop reaps everybody's.
  */
 
@@ -13,9 +13,8 @@
 #include <sys/types.h>
 
 #include "shared/err.h"
+#include "supervisor/child_log.h"
 #include "supervisor/orphans.h"
-
-#define CHILD_LINE_MAX 1024
 
 struct child_listener {
 	/* The process is reaped: @status as waitpid() gives it. The last call. */
@@ -31,12 +30,9 @@ struct child {
 	const struct child_listener *listener;
 	pid_t pid; /* 0: none */
 	int pidfd;
-	int log_fd;
 	struct orphans_kin kin; /* what it left behind, until the next child_spawn() */
 	ev_io exit_io;
-	ev_io log_io;
-	size_t line_bytes;
-	char line[CHILD_LINE_MAX];
+	struct child_log log;
 };
 
 /*

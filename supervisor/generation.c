@@ -551,7 +551,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->model = start->model;
 	generation->loop = loop;
 	generation->listener = listener;
-	generation->chan.fd = generation->child.pidfd = generation->child.log_fd = -1;
+	generation->chan.fd = generation->child.pidfd = -1;
 	generation->inputs = inputs_ref(start->inputs);
 	generation->copy = store_copy_ref(start->copy);
 	generation->is_lean = start->manner.is_lean;

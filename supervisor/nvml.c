@@ -273,7 +273,7 @@ void nvml_init(struct nvml *nvml, struct ev_loop *loop, const char *program)
 	*nvml = (struct nvml){ .loop = loop,
 		               .program = program,
 		               .fd = -1,
-		               .child = { .pidfd = -1, .log_fd = -1 },
+		               .child = { .pidfd = -1 },
 		               .again_s = NVML_AGAIN_S };
 	nvml->listener = (struct child_listener){ .on_exit = nvml_on_exit,
 		                                  .on_line = nvml_on_line,

@@ -419,7 +419,7 @@ static void spares_add(struct spares *spares, const char *engine)
 	*spare = (struct spare){
 		.spares = spares,
 		.engine = name,
-		.child = { .pidfd = -1, .log_fd = -1 },
+		.child = { .pidfd = -1 },
 		.listener = { .on_exit = spare_on_exit,
 		              .on_line = spare_on_line,
 		              .context = spare },
@@ -604,7 +604,7 @@ int spares_new(struct spares **ret_spares, struct ev_loop *loop, struct device *
 	ev_init(&spares->look, spares_on_look);
 	spares->look.data = spares;
 	for (size_t i = 0; i < SPARE_GRAVES; i++)
-		spares->graves[i].child.pidfd = spares->graves[i].child.log_fd = -1;
+		spares->graves[i].child.pidfd = -1;
 	*ret_spares = spares;
 	return 0;
 }

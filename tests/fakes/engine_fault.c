@@ -8,7 +8,7 @@
  * option.magic, option.magic_fault: ACTION when the first element of a request is this
  * number. option.after = N: the fault of phase infer waits for N inferences. option.ms =
  * N: for slow, and after leave. option.bytes = N: for leak and leave. option.leave = KIND: a
- * process that is left behind (engine_fault.h). option.once = PATH: at most once, over all
+ * process that is left behind (engine_fault.h). option.lines = N: for print. option.once = PATH: at most once, over all
  * processes: PATH is created then. option.when = PATH: once that exists. option.secret =
  * NAME, option.secret_is = TEXT: only when that secret has that value.
  */
@@ -56,6 +56,7 @@ enum fault_action {
 	FAULT_BAD_TYPE,
 	FAULT_BAD_BYTES,
 	FAULT_LEAVE, /* another process */
+	FAULT_PRINT, /* to stdout, then it crashes */
 };
 
 static const char *const fault_phases[] = {
@@ -87,6 +88,7 @@ static const struct fault_row {
 	{ "bad-shape", FAULT_BAD_SHAPE, FAULT_INFER },
 	{ "bad-type", FAULT_BAD_TYPE, FAULT_INFER },
 	{ "bad-bytes", FAULT_BAD_BYTES, FAULT_INFER },
+	{ "print", FAULT_PRINT, FAULT_COMMIT },
 	{ "leave", FAULT_LEAVE, FAULT_COMMIT },
 };
 
@@ -221,6 +223,14 @@ static void fault_leak(unsigned long bytes)
 	__asm__ volatile("" : : "g"(leak) : "memory");
 }
 
+static void fault_print(unsigned long lines)
+{
+	for (unsigned long i = 1; i < lines; i++)
+		(void)printf("line %lu\n", i);
+	(void)printf("these are the last words\n");
+	(void)raise(SIGKILL);
+}
+
 /* 0: go on, with @outputs possibly spoilt; or the outcome to fail with. */
 static int fault_do(const struct engine *engine, enum fault_action action,
                     struct engine_tensor *outputs, struct err *err)
@@ -283,6 +293,9 @@ static int fault_do(const struct engine *engine, enum fault_action action,
 	case FAULT_BAD_BYTES:
 		if (outputs)
 			outputs[0].bytes++;
+		break;
+	case FAULT_PRINT:
+		fault_print(fault_number(engine->config, "lines", 1));
 		break;
 	case FAULT_LEAVE:
 		if (!engine->leave || fault_leave(engine->leave, engine->bytes) < 0)
