@@ -157,14 +157,19 @@ static void arbiter_conclude(struct model *model)
 	bool is_upheld = arbiter_upholds(&model->arbiter);
 
 	arbiter_log(model);
-	if (is_upheld) {
+	if (is_upheld && !model->arbiter.is_stuck) {
 		arbiter_end(model);
 		generation_apply(candidate, GENERATION_EV_PROMOTE);
 		return;
 	}
-	/* Its death ends the reload. */
+	/* Its death leads on. */
 	ev_timer_stop(model->context.loop, &model->arbiter.step);
-	arbiter_explain(model, &candidate->failure);
+	if (is_upheld)
+		(void)err_set(&candidate->failure, 0,
+		              "it hangs over a request that it "
+		              "was asked, and is built again");
+	else
+		arbiter_explain(model, &candidate->failure);
 	generation_apply(candidate, GENERATION_EV_RETIRE);
 }
 
@@ -177,14 +182,16 @@ static void arbiter_on_step(struct ev_loop *loop, ev_timer *timer, int revents)
 	(void)loop;
 	(void)revents;
 	if (arbiter->request) {
-		/* Time is up: it does not compute that one, either. */
+		/* Time is up: it does not compute that one, either, and may never come to
+		 * the next. */
 		request_release(arbiter->request);
 		arbiter->n_tried++;
 		arbiter->request = NULL;
+		arbiter->is_stuck = true;
 	}
 	if (!model->candidate || model->candidate->state != GENERATION_READY)
 		return; /* its end leads on */
-	while ((one = arbiter_next_case(arbiter))) {
+	while (!arbiter->is_stuck && (one = arbiter_next_case(arbiter))) {
 		one->was_asked = true;
 		if (arbiter_ask(model, one))
 			return;
@@ -203,15 +210,15 @@ void arbiter_open(struct model *model, struct evidence *evidence, enum evidence_
 	arbiter->share = share;
 	arbiter->n_tried = 0;
 	arbiter->n_computed = 0;
+	arbiter->is_stuck = false;
 }
 
-void arbiter_drop(struct model *model)
+bool arbiter_drop(struct model *model)
 {
 	bool was_trying = model->arbiter.is_trying;
 
 	arbiter_end(model);
-	if (was_trying && model->candidate && model->candidate->state == GENERATION_READY)
-		generation_apply(model->candidate, GENERATION_EV_PROMOTE);
+	return was_trying;
 }
 
 bool arbiter_try(struct model *model)

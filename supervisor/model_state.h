@@ -71,6 +71,7 @@ struct model_arbiter {
 	ev_timer step;           /* the next one, or the end of this one's time */
 	unsigned int n_tried;
 	unsigned int n_computed;
+	bool is_stuck; /* it did not answer in time */
 };
 
 enum model_input { MODEL_INPUT_SECRETS, MODEL_INPUT_FILE, MODEL_INPUT_COUNT };
@@ -143,6 +144,7 @@ struct model {
 	uint64_t inactive_since_ns; /* no loader takes requests; 0: one does */
 	bool was_killed;            /* somebody's kill -9 ended the last that served */
 	struct err last_error;      /* of the last failed reload; "" after a good one */
+	char public_error[128];     /* the same, as anybody may know it */
 	bool is_stopping;
 	bool is_stopped;
 };
@@ -245,8 +247,9 @@ void arbiter_fini(struct model *model);
  * @share of its cases of @kind are computed by what served before. */
 void arbiter_open(struct model *model, struct evidence *evidence, enum evidence_kind kind,
                   double share);
-/* Somebody wants the rollback, whatever comes of it. */
-void arbiter_drop(struct model *model);
+/* Somebody wants the rollback, whatever comes of it. True: the candidate was being asked, and
+ * cannot be promoted while it works on that. */
+bool arbiter_drop(struct model *model);
 /* The candidate is READY. True: it is asked first, and promoted or retired afterwards. */
 bool arbiter_try(struct model *model);
 /* @candidate, which was to serve, is dead. Ends it; with a sentence when called off. */

@@ -57,6 +57,7 @@ int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
 {
 	const struct inputs *building =
 		model->reload.in_flight && !model->active ? model->reload.inputs : NULL;
+	bool is_asked;
 	int r;
 
 	if (model->reload.in_flight && model->candidate)
@@ -64,7 +65,8 @@ int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
 	r = reload_ask_rollback(model, ret_number, err);
 	if (r < 0)
 		return r;
-	if (!building || building != model->rollback_to) {
+	is_asked = arbiter_drop(model);
+	if (!building || building != model->rollback_to || is_asked) {
 		reload_overtake(model);
 		return 0;
 	}
@@ -72,7 +74,6 @@ int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
 	model->pending &= ~RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
 	reload_set_inputs(&model->rollback_to, NULL);
 	*ret_number = model->receipts;
-	arbiter_drop(model);
 	return 0;
 }
 

@@ -3,6 +3,8 @@
 failed: where it fails on them, too, they are to blame, and the deployment stays."""
 import itertools
 import json
+import os
+import signal
 
 from harness import BUILD, ECHO_FLOATS, echo_body, echo_section, wait_for
 from test_blame import ask, body, deploy, section
@@ -158,3 +160,60 @@ def test_not_for_ever(start):
                                            if is_rollback(x)]) == number, [floats(BAD)] * 60)
     wait_for("its end", lambda: "no more is looked at" in moult.log_text())
     assert all(r["outcome"] == "unchanged" for r in moult.receipts("echo") if is_rollback(r))
+
+
+def being_asked(start):
+    """What served before hangs over the first case, for ten seconds; the candidate."""
+    keys = {"option.magic": BAD, "stop_timeout": "100ms"}
+    moult = start(faulty(**{**keys, "option.magic_fault": "hang"}), supervisor=ENGINES)
+    ask(moult, 60, floats(1), "echo")
+    deploy(moult, faulty(version=2, **{**keys, "option.magic_fault": "fail"}), "echo")
+    ask(moult, 60, floats(BAD), "echo")
+    return moult, wait_for("a case", lambda: (lambda found: found if found and
+                                              found["state"] == "ready" and found["leases"]
+                                              else None)(moult.status("echo")["candidate"]))
+
+
+def test_it_serves_while_that_lasts_and_can_be_stopped(start):
+    moult, candidate = being_asked(start)
+    assert version_of(moult) == "2"
+    assert moult.status("echo")["candidate"]["pid"] == candidate["pid"]
+    moult.stop()
+
+
+def test_the_model_is_removed_meanwhile(start):
+    moult, _ = being_asked(start)
+    (moult.models / "0.conf").unlink()
+    (moult.models / "1.conf").write_text(echo_section("other"))
+    wait_for("its end", lambda: "event=model_stopped model=echo" in moult.log_text())
+
+
+def test_a_person_wants_it_at_once(start):
+    """The candidate hangs: another one, which is asked nothing, serves."""
+    moult, candidate = being_asked(start)
+    assert moult.ctl("rollback", "echo", "--wait").returncode == 0
+    assert moult.status("echo")["generation"] > candidate["generation"]
+    assert version_of(moult) == "1"
+    assert [r["outcome"] for r in moult.receipts("echo") if is_rollback(r)] == ["failed", "ok"]
+
+
+def test_one_that_hangs_is_not_promoted(start):
+    """It computes what it was asked first, which is enough, and hangs over the next."""
+    keys = {"option.magic": BAD, "stop_timeout": "100ms", "request_timeout": "2s"}
+    moult = start(faulty(**{**keys, "option.magic_fault": "hang"}), supervisor=ENGINES)
+    ask(moult, 60, floats(1), "echo")
+    deploy(moult, faulty(version=2, **{**keys, "option.fault": "fail", "option.after": 20}),
+           "echo")
+    until(moult, "echo", is_rollback, [floats(1), floats(1), floats(1), floats(BAD)])
+    receipt = moult.wait_receipt("echo", lambda r: is_rollback(r) and r["outcome"] == "ok")
+    assert receipt["to"]["generation"] == moult.status("echo")["generation"]
+    assert version_of(moult) == "1"
+
+
+def test_somebody_kills_it_meanwhile(start):
+    """That says nothing: what serves goes on."""
+    moult, candidate = being_asked(start)
+    os.kill(candidate["pid"], signal.SIGKILL)
+    receipt = moult.wait_receipt("echo", is_rollback)
+    assert receipt["outcome"] == "failed" and CALLED_OFF not in receipt["reason"], receipt
+    assert version_of(moult) == "2"
