@@ -138,6 +138,36 @@ static int check_payload(const struct config *config, const struct config_model 
 	return 0;
 }
 
+static bool is_one_word(const struct config *config, const char *word)
+{
+	return config->n_ready == 1 && strcmp(config->ready[0], word) == 0;
+}
+
+bool config_ready_is_all(const struct config *config)
+{
+	return is_one_word(config, "all");
+}
+
+bool config_ready_is_any(const struct config *config)
+{
+	return is_one_word(config, "any");
+}
+
+/* A name that is mistyped would keep the whole from being ready for ever. */
+static int check_ready(const struct config *config, struct err *err)
+{
+	if (config_ready_is_all(config) || config_ready_is_any(config))
+		return 0;
+	for (size_t i = 0; i < config->n_ready; i++)
+		if (!config_find(config, config->ready[i]))
+			return err_set(
+				err, -EINVAL,
+				"%s: ready names '%s', and there is no such model: "
+				"say all, any, or names of models",
+				config->file, config->ready[i]);
+	return 0;
+}
+
 static bool is_secrets_reload_disabled(void)
 {
 	const char *text = getenv("MOULT_DISABLE_SECRETS_RELOAD");
@@ -177,6 +207,8 @@ static int load(struct config *config, struct err *err)
 		r = config_file_read(config, config->file, CONFIG_FILE_MAIN, err);
 	if (r == 0 && config->models_dir)
 		r = read_models_dir(config, err);
+	if (r == 0)
+		r = check_ready(config, err);
 	return r < 0 ? r : config_complete(config, err);
 }
 

@@ -34,6 +34,12 @@ enum config_class {
 	CONFIG_RESTART,        /* moultd must be restarted: said, never ignored */
 };
 
+/* What clients are told of what has failed on this side. */
+enum config_detail {
+	CONFIG_DETAIL_BRIEF,
+	CONFIG_DETAIL_FULL,
+};
+
 enum config_share { CONFIG_SHARE_MEMORY, CONFIG_SHARE_FILE, CONFIG_SHARE_OFF };
 
 enum config_strategy {
@@ -118,6 +124,7 @@ struct config_model {
 	uint64_t watch_window_ns; /* 0: none */
 	uint32_t watch_errors;    /* percentage points */
 	uint32_t watch_latency;   /* per cent of what it was */
+	enum config_detail error_detail;
 
 	/* RESTART: the arena outlives every generation of the model. */
 	uint64_t request_arena_bytes;
@@ -146,6 +153,10 @@ struct config {
 	uint64_t settle_cap_ns; /* longest wait for quiet */
 	uint64_t poll_ns;       /* safety net beside inotify */
 	uint64_t shutdown_timeout_ns;
+	uint64_t drain_delay_ns; /* still serving, and not ready any more */
+	/* Which models make the whole ready: names, or "all" or "any". */
+	char *ready[CONFIG_NAMES_MAX];
+	size_t n_ready;
 
 	struct config_device host;
 	struct config_device gpu_fallback; /* of GPUs without a section */
@@ -173,6 +184,10 @@ bool config_is_emptied(const struct config *running, const struct config *fresh,
                        struct err *ret_why);
 
 const struct config_model *config_find(const struct config *config, const char *name);
+
+/* What the key ready says; neither: the names in it. */
+bool config_ready_is_all(const struct config *config);
+bool config_ready_is_any(const struct config *config);
 
 /* The keys of [supervisor] of class RESTART that differ, as "listen, control" in @text.
  * Returns how many. */

@@ -6,6 +6,12 @@
 #include "supervisor/config_rows.h"
 #include "supervisor/restart.h"
 
+static const struct config_word detail_words[] = {
+	{ "brief", CONFIG_DETAIL_BRIEF },
+	{ "full", CONFIG_DETAIL_FULL },
+	{ NULL, 0 },
+};
+
 static const struct config_word share_words[] = {
 	{ "memory", CONFIG_SHARE_MEMORY },
 	{ "file", CONFIG_SHARE_FILE },
@@ -649,6 +655,24 @@ static const struct config_key model_keys[] = {
 			"What the request is to blame for (400, 413), and what came too "
 			"late (504), counts for nothing.\n"
 			"With 0 they are not compared.",
+	},
+	{
+		.name = "error_detail",
+		.type = CONFIG_TYPE_ENUM,
+		.class = CONFIG_LIVE,
+		AT(config_model, error_detail),
+		.fallback = "brief",
+		.words = detail_words,
+		.help = "What clients are told when the model or its loader fails (status "
+			"500 and above).\n"
+			"With\n"
+			".Cm brief\n"
+			"a sentence, and a reference under which the log has the rest "
+			".Pq Ql event=request_failed ,\n"
+			"for at most ten requests in ten seconds.\n"
+			"With\n"
+			".Cm full\n"
+			"all of it: paths and what the engine\'s library says.",
 	},
 	{
 		.name = "watch_latency",

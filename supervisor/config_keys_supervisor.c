@@ -203,6 +203,39 @@ static const struct config_key supervisor_keys[] = {
 			"is told to stop.\n"
 			"What has no answer by then is answered with status 503.",
 	},
+	{
+		.name = "drain_delay",
+		.type = CONFIG_TYPE_DURATION,
+		.class = CONFIG_LIVE,
+		AT(config, drain_delay_ns),
+		.min = 0,
+		.max = 1 * HOUR,
+		.fallback = "0",
+		.help = "When told to stop,\n"
+			".Xr moultd 8\n"
+			"first answers for this long that it is not ready, and serves on "
+			"and accepts connections meanwhile, so that a load balancer can "
+			"send its clients elsewhere.\n"
+			"Then\n"
+			".Cm shutdown_timeout\n"
+			"begins.",
+	},
+	{
+		.name = "ready",
+		.type = CONFIG_TYPE_NAMES,
+		.class = CONFIG_LIVE,
+		AT(config, ready),
+		COUNTED_BY(config, n_ready),
+		.max = CONFIG_NAMES_MAX,
+		.fallback = "all",
+		.help = "When\n"
+			".Pa /v2/health/ready\n"
+			"says that the whole is ready: when\n"
+			".Cm all\n"
+			"models are, when\n"
+			".Cm any\n"
+			"is, or when those are that are named here.",
+	},
 };
 
 static const struct config_key device_keys[] = {

@@ -73,6 +73,19 @@ uint64_t hold_left_ns(const struct hold *hold, uint64_t now_ns)
 	return took_ns < usual_ns ? usual_ns - took_ns : took_ns / 2;
 }
 
+int hold_percent(const struct hold *hold, uint64_t now_ns)
+{
+	uint64_t usual_ns = hold_usual_ns(hold);
+	uint64_t percent;
+
+	if (!hold->is_paused || usual_ns == 0)
+		return -1;
+	if (now_ns <= hold->attempt_ns)
+		return 0;
+	percent = (now_ns - hold->attempt_ns) * 100 / usual_ns;
+	return percent < 99 ? (int)percent : 99;
+}
+
 json_t *hold_to_json(const struct hold *hold, uint64_t now_ns)
 {
 	json_t *usual = json_object();

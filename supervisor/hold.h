@@ -46,5 +46,9 @@ void hold_end(struct hold *hold, uint64_t now_ns);
  * estimate, or for which there is none, is taken to be through two thirds. */
 uint64_t hold_left_ns(const struct hold *hold, uint64_t now_ns);
 
+/* How far the pause has come, in per cent of the time that such a one usually takes, at most
+ * 99; -1: outside a pause, or none was seen yet. */
+int hold_percent(const struct hold *hold, uint64_t now_ns);
+
 /* For `moultctl status`: a new reference. */
 json_t *hold_to_json(const struct hold *hold, uint64_t now_ns);

@@ -259,6 +259,7 @@ static void http_hurry(struct http *http)
 
 void http_set_config(struct http *http, const struct config *config)
 {
+	http->config = config;
 	http->timeout_ns[HTTP_PHASE_NEW] = config->header_timeout_ns;
 	http->timeout_ns[HTTP_PHASE_IDLE] = config->idle_timeout_ns;
 	http->timeout_ns[HTTP_PHASE_HEAD] = config->header_timeout_ns;
@@ -367,6 +368,11 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 	          listen_describe(listen_fd, address, sizeof(address)));
 	*ret_http = http;
 	return 0;
+}
+
+void http_leave(struct http *http)
+{
+	http->is_leaving = true;
 }
 
 void http_drain(struct http *http, void (*on_idle)(void *context), void *context)

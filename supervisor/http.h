@@ -42,8 +42,11 @@ struct http_models {
 int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *config,
              const struct http_models *models, int listen_fd, struct err *err);
 
-/* Timeouts of a new configuration, from the next event on. */
+/* Of a new configuration, from the next event on. Borrowed until the next one. */
 void http_set_config(struct http *http, const struct config *config);
+
+/* Says from now on that it is not ready, and `Connection: close`; serves and accepts on. */
+void http_leave(struct http *http);
 
 /* Stop accepting, answer `Connection: close` from now on; keep serving what is open. Idle
  * connections get a second for the request that may be on its way. on_idle follows from the

@@ -64,7 +64,8 @@ static enum MHD_Result http_queue(struct http_conn *conn, unsigned int status,
 {
 	enum MHD_Result result;
 
-	conn->has_said_close = conn->http->is_draining || conn->must_close;
+	conn->has_said_close =
+		conn->http->is_draining || conn->http->is_leaving || conn->must_close;
 	if (conn->has_said_close)
 		http_add(response, MHD_HTTP_HEADER_CONNECTION, "close");
 	http_conn_enter(conn, HTTP_PHASE_SEND);

@@ -251,7 +251,7 @@ static enum MHD_Result http_answer_health(struct http_conn *conn, bool is_ready,
 static enum MHD_Result http_answer_ready(struct http_conn *conn)
 {
 	bool is_ready = false;
-	char *body = http_meta_ready(&conn->http->models, &is_ready);
+	char *body = http_meta_ready(conn->http, &is_ready);
 
 	return http_answer_health(conn, is_ready, body);
 }
@@ -263,7 +263,7 @@ static enum MHD_Result http_answer_metrics(struct http_conn *conn)
 }
 
 /* What the supervisor answers itself. @model: of a route that names one. */
-static enum MHD_Result http_answer_meta(struct http_conn *conn, const struct model *model)
+static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *model)
 {
 	const struct http_models *models = &conn->http->models;
 

@@ -97,6 +97,8 @@ struct http {
 	unsigned int n_connections;
 	bool is_full;
 	bool is_draining;
+	bool is_leaving; /* serves on, and asks to be left alone from now on */
+	const struct config *config; /* the newest; borrowed */
 	void (*on_idle)(void *context);
 	void *on_idle_context;
 	uint64_t n_accepted;

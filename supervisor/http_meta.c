@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "supervisor/http_conn.h"
 
@@ -28,22 +29,67 @@ char *http_meta_server(void)
 	                                "statistics"));
 }
 
-char *http_meta_ready(const struct http_models *models, bool *ret_is_ready)
+/* Whether the whole waits for @model. */
+static bool http_meta_counts(const struct config *config, const char *model)
 {
+	if (config_ready_is_all(config) || config_ready_is_any(config))
+		return true;
+	for (size_t i = 0; i < config->n_ready; i++)
+		if (strcmp(config->ready[i], model) == 0)
+			return true;
+	return false;
+}
+
+static json_t *http_meta_presence(struct model *model)
+{
+	struct err why;
+	enum model_presence presence = model_presence(model, &why);
+
+	return json_pack("{s:s,s:s,s:s,s:s}", "name", model_name(model), "version",
+	                 model_config(model)->version, "state",
+	                 model_presence_name(presence), "reason", why.text);
+}
+
+/* A sentence, and those that are missing. */
+static json_t *http_meta_not_ready(const char *text, json_t *missing)
+{
+	return json_pack("{s:s,s:b,s:b,s:o}", "error", text, "ready", 0, "live", 1,
+	                 "models", missing);
+}
+
+char *http_meta_ready(const struct http *http, bool *ret_is_ready)
+{
+	const struct http_models *models = &http->models;
+	json_t *missing = json_array();
+	size_t n_missing = 0;
+	struct err first = ERR_NULL;
 	struct model *model;
+	size_t n = 0;
 
-	*ret_is_ready = true;
 	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
-		if (!model_is_ready(model)) {
-			char text[128];
+		struct err why;
+		enum model_presence presence;
 
-			*ret_is_ready = false;
-			(void)snprintf(text, sizeof(text), "model '%s' is not ready",
-			               model_name(model));
-			return http_meta_take(json_pack("{s:s,s:b}", "error", text,
-			                                "ready", 0));
-		}
+		if (!http_meta_counts(http->config, model_name(model)))
+			continue;
+		n++;
+		presence = model_presence(model, &why);
+		if (presence == MODEL_READY)
+			continue;
+		if (n_missing++ == 0)
+			(void)err_set(&first, 0, "model '%s' is not ready: %s: %s",
+			              model_name(model), model_presence_name(presence),
+			              why.text);
+		(void)json_array_append_new(missing, http_meta_presence(model));
 	}
+	*ret_is_ready =
+		!http->is_leaving &&
+		(n_missing == 0 || (config_ready_is_any(http->config) && n_missing < n));
+	if (!*ret_is_ready)
+		return http_meta_take(http_meta_not_ready(
+			http->is_leaving ? "moultd is about to stop" : first.text,
+			missing));
+	json_decref(missing);
 	/* Clients disagree on the key: both are there. */
 	return http_meta_take(json_pack("{s:b,s:b}", "ready", 1, "live", 1));
 }
@@ -78,16 +124,23 @@ char *http_meta_model(const struct model *model)
 	                  http_meta_tensors(config->outputs, config->n_outputs)));
 }
 
-char *http_meta_model_ready(const struct model *model)
+char *http_meta_model_ready(struct model *model)
 {
-	bool is_ready = model_is_ready(model);
-	json_t *json =
-		json_pack("{s:s,s:b}", "name", model_name(model), "ready", is_ready);
+	struct err why;
+	enum model_presence presence = model_presence(model, &why);
+	json_t *json = json_pack("{s:s,s:b}", "name", model_name(model), "ready",
+	                         presence == MODEL_READY);
 
-	if (json && !is_ready)
+	if (json && presence != MODEL_READY) {
 		(void)json_object_set_new(json, "error",
-		                          json_sprintf("model '%s' is not ready",
-		                                       model_name(model)));
+		                          json_sprintf("model '%s' is not ready: %s: %s",
+		                                       model_name(model),
+		                                       model_presence_name(presence),
+		                                       why.text));
+		(void)json_object_set_new(json, "state",
+		                          json_string(model_presence_name(presence)));
+		(void)json_object_set_new(json, "reason", json_string(why.text));
+	}
 	return http_meta_take(json);
 }
 
@@ -153,14 +206,7 @@ char *http_meta_index(const struct http_models *models)
 	json_t *index = json_array();
 	struct model *model;
 
-	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
-		bool is_ready = model_is_ready(model);
-
-		(void)json_array_append_new(
-			index, json_pack("{s:s,s:s,s:s,s:s}", "name", model_name(model),
-		                         "version", model_config(model)->version, "state",
-		                         is_ready ? "READY" : "UNAVAILABLE", "reason",
-		                         is_ready ? "" : "no generation serves"));
-	}
+	for (size_t i = 0; (model = models->at(models->context, i)); i++)
+		(void)json_array_append_new(index, http_meta_presence(model));
 	return http_meta_take(index);
 }

@@ -13,10 +13,10 @@
 
 char *http_meta_error(const char *text);
 char *http_meta_server(void);
-/* {"ready":...}; @ret_is_ready: every model serves. */
-char *http_meta_ready(const struct http_models *models, bool *ret_is_ready);
+/* Whether the whole is ready, as the key ready has it, and why not. */
+char *http_meta_ready(const struct http *http, bool *ret_is_ready);
 char *http_meta_model(const struct model *model);
-char *http_meta_model_ready(const struct model *model);
+char *http_meta_model_ready(struct model *model);
 char *http_meta_model_config(const struct model *model);
 char *http_meta_index(const struct http_models *models);
 /* http_stats.c: of @only, or of all when it is NULL. */

@@ -25,6 +25,11 @@ static const struct metric http_metrics_of_models[] = {
 	  offsetof(struct request_counts, accepted) },
 	{ "moult_requests_answered_total", "counter", "Requests answered by a loader.",
 	  offsetof(struct request_counts, answered) },
+	{ "moult_requests_faults_total", "counter",
+	  "Answers that were the model's own failure: status 500, or numbers that are "
+	  "not "
+	  "finite.",
+	  offsetof(struct request_counts, faults) },
 	{ "moult_requests_failed_total", "counter", "Requests that ended without one.",
 	  offsetof(struct request_counts, failed) },
 	{ "moult_requests_replayed_total", "counter",

@@ -59,6 +59,7 @@ int model_new(struct model **ret_model, const struct model_context *context,
 		               strerror(-r));
 	}
 	model_log_doubt(model);
+	model->queue.detail.is_full = config->error_detail == CONFIG_DETAIL_FULL;
 	hold_begin(&model->hold, HOLD_CAUSE_START, clock_now_ns());
 	reload_init(model);
 	*ret_model = model;
@@ -260,7 +261,7 @@ json_t *model_to_json(struct model *model)
 
 	return json_pack(
 		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
-		"s:b,s:o,s:o,s:{s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
+		"s:b,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
 		"name", model->name, "state", model_state_text(model), "generation",
 		(json_int_t)(active ? active->number : 0), "pid",
 		active ? (int)active->pid : 0, "since_ms",
@@ -280,9 +281,9 @@ json_t *model_to_json(struct model *model)
 		model->previous != NULL, "hold", model_hold_to_json(model), "poison",
 		model_poison_to_json(model), "requests", "accepted",
 		(json_int_t)counts->accepted, "answered", (json_int_t)counts->answered,
-		"failed", (json_int_t)counts->failed, "failures",
-		model_failures_to_json(counts), "held", (json_int_t)counts->held,
-		"leased", (json_int_t)counts->leased, "replayed",
-		(json_int_t)counts->replayed, "held_bytes",
+		"faults", (json_int_t)counts->faults, "failed",
+		(json_int_t)counts->failed, "failures", model_failures_to_json(counts),
+		"held", (json_int_t)counts->held, "leased", (json_int_t)counts->leased,
+		"replayed", (json_int_t)counts->replayed, "held_bytes",
 		(json_int_t)counts->held_bytes);
 }

@@ -143,6 +143,17 @@ uint64_t model_reloads(const struct model *model, enum receipt_outcome outcome);
 const struct receipt *model_receipt(const struct model *model);
 /* An answered warm-up of the active generation, not merely a live process. */
 bool model_is_ready(const struct model *model);
+enum model_presence {
+	MODEL_READY,
+	MODEL_LOADING,     /* a generation is on its way */
+	MODEL_UNAVAILABLE, /* none is */
+};
+
+const char *model_presence_name(enum model_presence presence);
+/* Why it is not ready, in @ret_why; "" when it is. */
+enum model_presence model_presence(struct model *model, struct err *ret_why);
+/* Why the last reload failed, as anybody may know it. Borrowed until the next call. */
+const char *model_public_error(struct model *model);
 /* Its start is over, whatever became of it. */
 bool model_is_tried(const struct model *model);
 /* Generation that serves now, 0: none. */

@@ -193,6 +193,17 @@ static bool model_judge(const struct generation *dead, struct request *request)
 	return false;
 }
 
+/* As anybody may know it. */
+static const char *model_public_failure(struct model *model,
+                                        const struct generation *dead)
+{
+	if (model->section->error_detail == CONFIG_DETAIL_FULL)
+		return dead->failure.text;
+	(void)snprintf(model->public_error, sizeof(model->public_error),
+	               "reference: generation %llu", (unsigned long long)dead->number);
+	return model->public_error;
+}
+
 void model_on_lease_lost(void *context, struct generation *generation,
                          struct request *request)
 {
@@ -214,7 +225,7 @@ void model_on_lease_lost(void *context, struct generation *generation,
 	} else if (is_lost) {
 		(void)snprintf(reason, sizeof(reason),
 		               "the loader died with the request (%.400s)",
-		               generation->failure.text);
+		               model_public_failure(model, generation));
 		if (request->is_expired)
 			failure = REQUEST_FAILURE_DEADLINE;
 		else if (!request->has_owner)

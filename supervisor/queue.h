@@ -11,6 +11,7 @@
 
 #include "shared/arena.h"
 #include "shared/memfd.h"
+#include "supervisor/detail.h"
 #include "supervisor/poison.h"
 #include "supervisor/pulse.h"
 #include "supervisor/request.h"
@@ -35,7 +36,8 @@ struct queue {
 	size_t announced_bytes; /* of bodies on their way, as far as they have a place */
 	struct request_counts counts;
 	struct request_counts case_counts; /* of those with is_case */
-	struct pulse pulse;                /* of the serving generation */
+	struct detail detail;
+	struct pulse pulse; /* of the serving generation */
 	struct stats stats;
 	struct request_list levels[QUEUE_LEVELS];
 	struct request_list suspects;

@@ -518,6 +518,7 @@ bool model_set_config(struct model *model, struct config *config,
 		model->scale = 0;
 	model->context.config = config_ref(config);
 	model->section = fresh;
+	model->queue.detail.is_full = fresh->error_detail == CONFIG_DETAIL_FULL;
 	config_unref(old);
 	model_log_doubt(model);
 	reload_set_patience(model);

@@ -45,7 +45,7 @@ void reload_schedule_restart(struct model *model, enum restart_death death)
 		          model->name, (unsigned long long)model->deaths.n_deaths,
 		          (unsigned long long)model->deaths.n_refused);
 	if (model->deaths.is_failed)
-		model_fail_held(model, model->last_error.text);
+		model_fail_held(model, model_public_error(model));
 }
 
 static void reload_on_restart(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -137,7 +137,7 @@ void reload_again_stop(struct model *model)
 }
 
 /* Nobody serves: what did is next, or the same once more. */
-static void reload_recover(struct model *model, const char *reason, bool was_good,
+static void reload_recover(struct model *model, bool was_good,
                            enum reload_failure failure)
 {
 	static const enum restart_death deaths[] = {
@@ -157,7 +157,7 @@ static void reload_recover(struct model *model, const char *reason, bool was_goo
 	} else if (model->good || !is_final) {
 		reload_schedule_restart(model, deaths[failure]);
 	} else {
-		model_fail_held(model, reason);
+		model_fail_held(model, model_public_error(model));
 	}
 }
 
@@ -173,7 +173,7 @@ void reload_failed(struct model *model, const char *reason, enum reload_failure 
 	if (!model->good && !model->is_stopping)
 		reload_plan_remember(model);
 	if (!model->is_stopping && !model->active)
-		reload_recover(model, reason, was_good, failure);
+		reload_recover(model, was_good, failure);
 	else if (!model->is_stopping && !is_final)
 		reload_schedule_again(model);
 	reload_finish(model, RECEIPT_FAILED, reason);

@@ -340,6 +340,55 @@ static void request_notify(struct request *request, struct request_part *part)
 	request->on_part(request, request->context);
 }
 
+/* {"error": text} as a part of our own; NULL without memory. */
+static struct request_part *request_error_part(const char *text)
+{
+	json_t *object = json_pack("{s:s}", "error", text);
+	char *body = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	struct request_part *part = NULL;
+
+	if (body) {
+		size_t bytes = strlen(body);
+
+		part = calloc(1, sizeof(*part) + bytes);
+		if (part) {
+			memcpy(part->text, body, bytes);
+			part->body = part->text;
+			part->body_bytes = bytes;
+			part->is_last = true;
+		}
+	}
+	free(body);
+	json_decref(object);
+	return part;
+}
+
+/* What clients get instead of a failed loader's own words. Takes @part when it returns another
+ * one. */
+static struct request_part *request_hide_detail(struct request *request,
+                                                const struct proto_answer *answer,
+                                                struct request_part *part)
+{
+	struct detail *detail = &request->queue->detail;
+	struct request_part *ours;
+	char text[ERR_TEXT_MAX];
+	char ref[DETAIL_REF_MAX];
+
+	if (!request->is_fault || answer->status < 500 || !part->is_last ||
+	    request->is_case || detail->is_full)
+		return part;
+	detail_note(detail, request->queue->model, answer, part->body, clock_now_ns(),
+	            ref);
+	(void)snprintf(text, sizeof(text),
+	               "model '%s' failed on the request (reference %s)",
+	               request->queue->model, ref);
+	ours = request_error_part(text);
+	if (!ours)
+		return part;
+	request_part_free(part);
+	return ours;
+}
+
 /* One that nobody waits for any more has an answer, too. */
 static enum pulse_kind request_pulse(const struct request *request)
 {
@@ -368,6 +417,7 @@ static void request_note_last(struct request *request, const struct proto_answer
 	           answer->compute_ns, now_ns);
 	if (request->is_case)
 		return;
+	queue->counts.faults += request->is_fault;
 	stats_note_execution(&queue->stats, answer, end.took_ns);
 	if (request_is_answered(request))
 		stats_note_answer(&queue->stats, answer, &end);
@@ -389,6 +439,8 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 	is_answered = request_is_answered(request);
 	if (request->queue->recorder && !request->is_case)
 		recorder_take(request->queue->recorder, request, answer, head, part);
+	if (answer->flags & PROTO_ANSWER_FIRST)
+		part = request_hide_detail(request, answer, part);
 	if (!request->has_owner || request->is_expired) {
 		request_part_free(part);
 	} else {
@@ -413,29 +465,6 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 	else if (is_last)
 		request_fail(request, request->is_expired ? REQUEST_FAILURE_DEADLINE
 		                                          : REQUEST_FAILURE_LEFT);
-}
-
-/* {"error": text} as a part of our own; NULL without memory. */
-static struct request_part *request_error_part(const char *text)
-{
-	json_t *object = json_pack("{s:s}", "error", text);
-	char *body = object ? json_dumps(object, JSON_COMPACT) : NULL;
-	struct request_part *part = NULL;
-
-	if (body) {
-		size_t bytes = strlen(body);
-
-		part = calloc(1, sizeof(*part) + bytes);
-		if (part) {
-			memcpy(part->text, body, bytes);
-			part->body = part->text;
-			part->body_bytes = bytes;
-			part->is_last = true;
-		}
-	}
-	free(body);
-	json_decref(object);
-	return part;
 }
 
 void request_answer_error(struct request *request, unsigned int status,

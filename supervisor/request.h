@@ -55,6 +55,8 @@ const char *request_failure_name(enum request_failure failure);
 struct request_counts {
 	uint64_t accepted;
 	uint64_t answered;
+	uint64_t
+		faults; /* of loaders' answers: the model's own failure, whatever the status */
 	uint64_t failed;
 	uint64_t failures[REQUEST_FAILURE_COUNT]; /* of failed: a part for each reason */
 	uint64_t held;

@@ -64,6 +64,7 @@ struct supervisor {
 	struct keeper keeper;
 	struct config_keeper config_keeper;
 	struct signals signals;
+	ev_timer leave; /* drain_delay */
 	ev_timer shutdown;
 	bool is_stopping;
 	bool is_idle; /* stopping: no connection is left */
@@ -517,11 +518,38 @@ static void supervisor_on_shutdown(struct ev_loop *loop, ev_timer *timer, int re
 	supervisor_give_up(supervisor);
 }
 
+/* Nobody new gets in. */
+static void supervisor_drain(struct supervisor *supervisor)
+{
+	ev_timer_stop(supervisor->loop, &supervisor->leave);
+	log_event(LOG_LEVEL_NOTICE, "draining", "shutdown_timeout_s=%.1f",
+	          (double)supervisor->config->shutdown_timeout_ns / 1e9);
+	ev_timer_set(&supervisor->shutdown,
+	             (double)supervisor->config->shutdown_timeout_ns / 1e9, 0.);
+	ev_timer_start(supervisor->loop, &supervisor->shutdown);
+	http_drain(supervisor->http, supervisor_on_http_idle, supervisor);
+}
+
+static void supervisor_on_leave(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)loop;
+	(void)revents;
+	supervisor_drain(timer->data);
+}
+
 static void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int revents)
 {
 	struct supervisor *supervisor = signal->data;
 
 	(void)revents;
+	if (ev_is_active(&supervisor->leave)) {
+		log_event(LOG_LEVEL_NOTICE, "stop_again",
+		          "signal=%d action=\"waiting no longer for clients to go "
+		          "elsewhere\"",
+		          signal->signum);
+		supervisor_drain(supervisor);
+		return;
+	}
 	if (supervisor->is_stopping) {
 		log_event(LOG_LEVEL_WARNING, "stop_again",
 		          "signal=%d action=\"ending at "
@@ -535,10 +563,14 @@ static void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int reve
 	config_keeper_flush(&supervisor->config_keeper);
 	log_event(LOG_LEVEL_NOTICE, "stopping", "signal=%d", signal->signum);
 	notify_stopping(&supervisor->notify);
-	ev_timer_set(&supervisor->shutdown,
-	             (double)supervisor->config->shutdown_timeout_ns / 1e9, 0.);
-	ev_timer_start(loop, &supervisor->shutdown);
-	http_drain(supervisor->http, supervisor_on_http_idle, supervisor);
+	if (supervisor->config->drain_delay_ns == 0) {
+		supervisor_drain(supervisor);
+		return;
+	}
+	http_leave(supervisor->http);
+	ev_timer_set(&supervisor->leave, (double)supervisor->config->drain_delay_ns / 1e9,
+	             0.);
+	ev_timer_start(loop, &supervisor->leave);
 }
 
 static void supervisor_on_hangup(struct ev_loop *loop, ev_signal *signal, int revents)
@@ -725,6 +757,8 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	config_keeper_init(&supervisor->config_keeper);
 	ev_timer_init(&supervisor->read_config, supervisor_on_read_config, 0., 0.);
 	supervisor->read_config.data = supervisor;
+	ev_timer_init(&supervisor->leave, supervisor_on_leave, 0., 0.);
+	supervisor->leave.data = supervisor;
 	ev_timer_init(&supervisor->shutdown, supervisor_on_shutdown, 0., 0.);
 	supervisor->shutdown.data = supervisor;
 	notify_init(&supervisor->notify, supervisor->loop);
@@ -771,6 +805,7 @@ void supervisor_free(struct supervisor *supervisor)
 		ev_timer_stop(supervisor->loop, &supervisor->sweep);
 		config_keeper_fini(&supervisor->config_keeper);
 		ev_timer_stop(supervisor->loop, &supervisor->read_config);
+		ev_timer_stop(supervisor->loop, &supervisor->leave);
 		ev_timer_stop(supervisor->loop, &supervisor->shutdown);
 		signals_stop(&supervisor->signals);
 		store_fini(&supervisor->store);

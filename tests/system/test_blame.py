@@ -67,6 +67,10 @@ def test_numbers_that_are_none_lead_back(start, models):  # noqa: F811
     assert receipt["outcome"] == "ok", receipt
     status, _, answer = moult.infer("m", body("FP32", [10, 20]))
     assert status == 200 and json.loads(answer)["outputs"][0]["data"] == [10, 20]
+    # They were answered with 200: whoever watches sees them all the same.
+    faults = moult.status("m")["requests"]["faults"]
+    assert faults >= 40 and f'moult_requests_faults_total{{model="m"}} {faults}' in \
+        moult.get("/metrics")[1].decode()
 
 
 @pytest.mark.parametrize("fault", ["bad-shape", "bad-type", "bad-bytes", "fail"])
@@ -93,7 +97,8 @@ def test_a_refusal_of_the_engine_leads_nowhere(start):
 
 
 def test_a_text_that_is_none_is_not_the_clients(start):
-    moult = start(echo_section(input="x BYTES [-1]", output="x BYTES [-1]"))
+    moult = start(echo_section(input="x BYTES [-1]", output="x BYTES [-1]",
+                               error_detail="full"))
     head = json.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "BYTES",
                                    "parameters": {"binary_data_size": 5}}]}).encode()
     status, _, answer = moult.infer("echo", head + b"\1\0\0\0\xff", headers={

@@ -43,10 +43,10 @@ def test_old_generation_serves_on(start, tmp_path, fault):
 
 def test_failed_start_is_told_and_mended(start):
     moult = start(fault_section(**{"option.fault": "refuse-on-stage"}), ready=False)
-    receipt = moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
+    moult.wait_receipt("echo", lambda r: r["outcome"] == "failed")
     assert moult.get("/v2/health/ready")[0] == 503
     status, headers, body = moult.infer("echo", "{}")
-    assert status == 503 and headers["retry-after"] and receipt["reason"][:20].encode() in body
+    assert status == 503 and headers["retry-after"] and b"receipt 1" in body
     (moult.models / "0.conf").write_text(fault_section())
     moult.wait_ready()
 

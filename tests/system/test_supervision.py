@@ -25,7 +25,7 @@ def test_failed_is_visible_and_left(start, tmp_path):
     begun = time.monotonic()
     status, headers, body = moult.infer("echo", echo_body([1, 2, 3, 4]))
     assert status == 503 and int(headers["retry-after"]) >= 1 and time.monotonic() - begun < 5
-    assert b"died" in body
+    assert b"says why" in body and "died" in moult.status("echo")["last_error"]
     assert moult.get("/v2/health/ready")[0] == 503
     (moult.models / "0.conf").write_text(fault_section(death_limit=3))
     moult.wait_ready()

@@ -171,12 +171,12 @@ def test_one_clients_values_are_not_everybodys_size(start, models):  # noqa: F81
 
 def test_to_the_last_page(start, models):  # noqa: F811
     """What the allocator rounds up to is beyond the limit, and nothing was refused: an error
-    after that is the model's own."""
+    after that is what the model raised."""
     moult = begin_asked(start, models)
     for less in range(64, 4096, 64):
         floats = (LIMIT - less) // 4
         status, error = ask_for(moult, 1, floats)
-        assert status == 500 and "one is not welcome" in error, (less, error)
+        assert status == 400 and "one is not welcome" in error, (less, error)
     for less in range(64, 4096, 512):
         status, error = ask_for(moult, 2, (LIMIT - less) // 4)
         assert status == 413, (less, error)

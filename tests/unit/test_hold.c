@@ -46,6 +46,7 @@ static void test_without_history(void **state)
 	hold_begin(&hold, HOLD_CAUSE_START, S);
 	assert_int_equal(hold_left_ns(&hold, S), 0);
 	assert_int_equal(hold_left_ns(&hold, 5 * S), 2 * S);
+	assert_int_equal(hold_percent(&hold, 5 * S), -1);
 }
 
 static void test_left_shrinks_and_then_grows(void **state)
@@ -59,6 +60,22 @@ static void test_left_shrinks_and_then_grows(void **state)
 	assert_int_equal(hold_left_ns(&hold, 103 * S), S);
 	assert_int_equal(hold_left_ns(&hold, 104 * S), 2 * S);
 	assert_int_equal(hold_left_ns(&hold, 110 * S), 5 * S);
+}
+
+static void test_percent(void **state)
+{
+	struct hold hold = { 0 };
+
+	(void)state;
+	pause_for(&hold, HOLD_CAUSE_CRASH, S, 4 * S);
+	assert_int_equal(hold_percent(&hold, 90 * S), -1);
+	hold_begin(&hold, HOLD_CAUSE_CRASH, 100 * S);
+	assert_int_equal(hold_percent(&hold, 100 * S), 0);
+	assert_int_equal(hold_percent(&hold, 101 * S), 25);
+	assert_int_equal(hold_percent(&hold, 1000 * S), 99);
+	hold_attempt(&hold, 103 * S);
+	assert_int_equal(hold_percent(&hold, 102 * S), 0);
+	assert_int_equal(hold_percent(&hold, 105 * S), 50);
 }
 
 /* Worse counts at once, better by a quarter. */
@@ -149,6 +166,7 @@ int main(void)
 		cmocka_unit_test(test_no_pause_no_wait),
 		cmocka_unit_test(test_without_history),
 		cmocka_unit_test(test_left_shrinks_and_then_grows),
+		cmocka_unit_test(test_percent),
 		cmocka_unit_test(test_near_the_worst_of_late),
 		cmocka_unit_test(test_causes_are_apart),
 		cmocka_unit_test(test_attempts),
