@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "supervisor/supervisor.h"
+#include "supervisor/supervisor_state.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -32,45 +32,6 @@
 
 /* How often a removed model is looked at until its last request has left. */
 #define SUPERVISOR_SWEEP_S 0.2
-/* For the last answers to be read, when shutdown_timeout is over. */
-#define SUPERVISOR_LAST_S 1.
-
-struct supervisor {
-	struct ev_loop *loop;
-	struct orphans *orphans;
-	struct config *config;
-	struct devices devices;
-	struct store store;
-	struct spares *spares;
-	struct watch *watch;
-	struct watch_path *config_watch;
-	struct watch_path *models_watch;
-	struct http *http;
-	struct control *control;
-	struct commands *commands;
-	struct notify notify;
-	struct model_listener listener;
-	struct model *models[CONFIG_MODELS_MAX]; /* in configuration order */
-	size_t n_models;
-	struct model *leaving[CONFIG_MODELS_MAX]; /* removed, stopped or being stopped */
-	size_t n_leaving;
-	ev_timer sweep;
-	struct numbers numbers;
-	bool is_started; /* every model was tried once, and systemd was told */
-	uint64_t started_ns;
-	struct err config_error; /* why the file on disk is not in use; "" when it is */
-	bool is_config_kept;     /* what is in use was kept of an earlier run */
-	ev_timer read_config;    /* watches report together */
-	struct keeper keeper;
-	struct config_keeper config_keeper;
-	struct signals signals;
-	ev_timer leave; /* drain_delay */
-	ev_timer shutdown;
-	bool is_stopping;
-	bool is_idle; /* stopping: no connection is left */
-	bool is_late; /* stopping: shutdown_timeout is over */
-};
-
 /* Models */
 
 struct model *supervisor_find(struct supervisor *supervisor, const char *name)
@@ -322,8 +283,7 @@ static void supervisor_on_stopped(void *context, struct model *model)
 	ev_feed_event(supervisor->loop, &supervisor->sweep, EV_TIMER);
 }
 
-/* Takes the i-th model out of service. */
-static void supervisor_remove(struct supervisor *supervisor, size_t i)
+void supervisor_remove(struct supervisor *supervisor, size_t i)
 {
 	struct model *model = supervisor->models[i];
 
@@ -470,108 +430,7 @@ static void supervisor_watch_config(struct supervisor *supervisor)
 		          LOG_QUOTED(strerror(-r)));
 }
 
-/* Signals and the way out */
-
-static void supervisor_stop_models(struct supervisor *supervisor)
-{
-	while (supervisor->n_models > 0)
-		supervisor_remove(supervisor, supervisor->n_models - 1);
-	ev_timer_again(supervisor->loop, &supervisor->sweep);
-	ev_feed_event(supervisor->loop, &supervisor->sweep, EV_TIMER);
-}
-
-static void supervisor_on_http_idle(void *context)
-{
-	struct supervisor *supervisor = context;
-
-	supervisor->is_idle = true;
-	if (supervisor->is_late)
-		ev_break(supervisor->loop, EVBREAK_ALL);
-	else
-		supervisor_stop_models(supervisor);
-}
-
-/* Clients that still wait are told, and get a moment to read it. */
-static void supervisor_give_up(struct supervisor *supervisor)
-{
-	for (size_t i = 0; i < supervisor->n_models; i++)
-		model_give_up(supervisor->models[i]);
-	for (size_t i = 0; i < supervisor->n_leaving; i++)
-		model_give_up(supervisor->leaving[i]);
-	supervisor_stop_models(supervisor);
-}
-
-static void supervisor_on_shutdown(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	struct supervisor *supervisor = timer->data;
-
-	(void)revents;
-	if (supervisor->is_late || supervisor->is_idle) {
-		ev_break(loop, EVBREAK_ALL);
-		return;
-	}
-	log_event(LOG_LEVEL_WARNING, "shutdown_deadline",
-	          "action=\"answering what is left with 503\"");
-	supervisor->is_late = true;
-	ev_timer_set(timer, SUPERVISOR_LAST_S, 0.);
-	ev_timer_start(loop, timer);
-	supervisor_give_up(supervisor);
-}
-
-/* Nobody new gets in. */
-static void supervisor_drain(struct supervisor *supervisor)
-{
-	ev_timer_stop(supervisor->loop, &supervisor->leave);
-	log_event(LOG_LEVEL_NOTICE, "draining", "shutdown_timeout_s=%.1f",
-	          (double)supervisor->config->shutdown_timeout_ns / 1e9);
-	ev_timer_set(&supervisor->shutdown,
-	             (double)supervisor->config->shutdown_timeout_ns / 1e9, 0.);
-	ev_timer_start(supervisor->loop, &supervisor->shutdown);
-	http_drain(supervisor->http, supervisor_on_http_idle, supervisor);
-}
-
-static void supervisor_on_leave(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	(void)loop;
-	(void)revents;
-	supervisor_drain(timer->data);
-}
-
-static void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int revents)
-{
-	struct supervisor *supervisor = signal->data;
-
-	(void)revents;
-	if (ev_is_active(&supervisor->leave)) {
-		log_event(LOG_LEVEL_NOTICE, "stop_again",
-		          "signal=%d action=\"waiting no longer for clients to go "
-		          "elsewhere\"",
-		          signal->signum);
-		supervisor_drain(supervisor);
-		return;
-	}
-	if (supervisor->is_stopping) {
-		log_event(LOG_LEVEL_WARNING, "stop_again",
-		          "signal=%d action=\"ending at "
-		          "once\"",
-		          signal->signum);
-		ev_break(loop, EVBREAK_ALL);
-		return;
-	}
-	supervisor->is_stopping = true;
-	spares_stop(supervisor->spares);
-	config_keeper_flush(&supervisor->config_keeper);
-	log_event(LOG_LEVEL_NOTICE, "stopping", "signal=%d", signal->signum);
-	notify_stopping(&supervisor->notify);
-	if (supervisor->config->drain_delay_ns == 0) {
-		supervisor_drain(supervisor);
-		return;
-	}
-	http_leave(supervisor->http);
-	ev_timer_set(&supervisor->leave, (double)supervisor->config->drain_delay_ns / 1e9,
-	             0.);
-	ev_timer_start(loop, &supervisor->leave);
-}
+/* Signals */
 
 static void supervisor_on_hangup(struct ev_loop *loop, ev_signal *signal, int revents)
 {
@@ -757,10 +616,7 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	config_keeper_init(&supervisor->config_keeper);
 	ev_timer_init(&supervisor->read_config, supervisor_on_read_config, 0., 0.);
 	supervisor->read_config.data = supervisor;
-	ev_timer_init(&supervisor->leave, supervisor_on_leave, 0., 0.);
-	supervisor->leave.data = supervisor;
-	ev_timer_init(&supervisor->shutdown, supervisor_on_shutdown, 0., 0.);
-	supervisor->shutdown.data = supervisor;
+	supervisor_stop_init(supervisor);
 	notify_init(&supervisor->notify, supervisor->loop);
 	supervisor_start_signals(supervisor);
 	r = supervisor_open(supervisor, err);

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The way out: not ready, but serving (drain_delay); nobody new gets in, and what runs is
+ * answered (shutdown_timeout); the rest is told 503, and gets a moment to read it. Each
+ * signal more takes the next step at once.
+ */
+
+#include "shared/log.h"
+#include "supervisor/spare.h"
+#include "supervisor/supervisor_state.h"
+
+/* For the last answers to be read, when shutdown_timeout is over. */
+#define SUPERVISOR_LAST_S 1.
+
+static void supervisor_stop_models(struct supervisor *supervisor)
+{
+	while (supervisor->n_models > 0)
+		supervisor_remove(supervisor, supervisor->n_models - 1);
+	ev_timer_again(supervisor->loop, &supervisor->sweep);
+	ev_feed_event(supervisor->loop, &supervisor->sweep, EV_TIMER);
+}
+
+static void supervisor_on_http_idle(void *context)
+{
+	struct supervisor *supervisor = context;
+
+	supervisor->is_idle = true;
+	if (supervisor->is_late)
+		ev_break(supervisor->loop, EVBREAK_ALL);
+	else
+		supervisor_stop_models(supervisor);
+}
+
+/* Clients that still wait are told, and get a moment to read it. */
+static void supervisor_give_up(struct supervisor *supervisor)
+{
+	for (size_t i = 0; i < supervisor->n_models; i++)
+		model_give_up(supervisor->models[i]);
+	for (size_t i = 0; i < supervisor->n_leaving; i++)
+		model_give_up(supervisor->leaving[i]);
+	supervisor_stop_models(supervisor);
+}
+
+static void supervisor_on_shutdown(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct supervisor *supervisor = timer->data;
+
+	(void)revents;
+	if (supervisor->is_late || supervisor->is_idle) {
+		ev_break(loop, EVBREAK_ALL);
+		return;
+	}
+	log_event(LOG_LEVEL_WARNING, "shutdown_deadline",
+	          "action=\"answering what is left with 503\"");
+	supervisor->is_late = true;
+	ev_timer_set(timer, SUPERVISOR_LAST_S, 0.);
+	ev_timer_start(loop, timer);
+	supervisor_give_up(supervisor);
+}
+
+/* Nobody new gets in. */
+static void supervisor_drain(struct supervisor *supervisor)
+{
+	ev_timer_stop(supervisor->loop, &supervisor->leave);
+	log_event(LOG_LEVEL_NOTICE, "draining", "shutdown_timeout_s=%.1f",
+	          (double)supervisor->config->shutdown_timeout_ns / 1e9);
+	ev_timer_set(&supervisor->shutdown,
+	             (double)supervisor->config->shutdown_timeout_ns / 1e9, 0.);
+	ev_timer_start(supervisor->loop, &supervisor->shutdown);
+	http_drain(supervisor->http, supervisor_on_http_idle, supervisor);
+}
+
+static void supervisor_on_leave(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)loop;
+	(void)revents;
+	supervisor_drain(timer->data);
+}
+
+void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int revents)
+{
+	struct supervisor *supervisor = signal->data;
+
+	(void)revents;
+	if (ev_is_active(&supervisor->leave)) {
+		log_event(LOG_LEVEL_NOTICE, "stop_again",
+		          "signal=%d action=\"waiting no longer for clients to go "
+		          "elsewhere\"",
+		          signal->signum);
+		supervisor_drain(supervisor);
+		return;
+	}
+	if (supervisor->is_stopping) {
+		log_event(LOG_LEVEL_WARNING, "stop_again",
+		          "signal=%d action=\"ending at "
+		          "once\"",
+		          signal->signum);
+		ev_break(loop, EVBREAK_ALL);
+		return;
+	}
+	supervisor->is_stopping = true;
+	spares_stop(supervisor->spares);
+	config_keeper_flush(&supervisor->config_keeper);
+	log_event(LOG_LEVEL_NOTICE, "stopping", "signal=%d", signal->signum);
+	notify_stopping(&supervisor->notify);
+	if (supervisor->config->drain_delay_ns == 0) {
+		supervisor_drain(supervisor);
+		return;
+	}
+	http_leave(supervisor->http);
+	ev_timer_set(&supervisor->leave, (double)supervisor->config->drain_delay_ns / 1e9,
+	             0.);
+	ev_timer_start(loop, &supervisor->leave);
+}
+
+void supervisor_stop_init(struct supervisor *supervisor)
+{
+	ev_timer_init(&supervisor->leave, supervisor_on_leave, 0., 0.);
+	supervisor->leave.data = supervisor;
+	ev_timer_init(&supervisor->shutdown, supervisor_on_shutdown, 0., 0.);
+	supervisor->shutdown.data = supervisor;
+}
