@@ -28,6 +28,18 @@ CODE = """class Big(Module):
 """
 
 
+SMALL = """class Small(Module):
+  __parameters__ = [{parameters}]
+  __buffers__ = [{buffers}]
+{fields}
+  training : bool
+  _is_full_backward_hook : Optional[bool]
+  def forward(self: __torch__.Small,
+    x: Tensor) -> Tensor:
+{lines}
+"""
+
+
 def text(value):
     data = value.encode()
     return b"X" + struct.pack("<I", len(data)) + data
@@ -41,7 +53,7 @@ def tensor(i, floats):
     storage = (b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(i)) +
                text("cpu") + number(floats) + b"tQ")
     return (b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(0) + b"(" +
-            number(floats) + b"t(" + number(1) + b"t\x88ccollections\nOrderedDict\n)RtR")
+            number(floats) + b"t(" + number(1) + b"t\x89ccollections\nOrderedDict\n)RtR")
 
 
 def pickle(count, floats, expected):
@@ -119,3 +131,24 @@ def write(path, mib, value):
             archive.add(f"data/{i}", struct.pack("<f", value) * MARKED, floats * 4)
         archive.close()
     return path.stat().st_size
+
+
+def write_small(path, parameters, buffers, lines):
+    """A model of vectors, {name: numbers}, whose forward(x) is @lines."""
+    tensors = {**parameters, **buffers}
+    names = ["".join(f'"{name}", ' for name in group) for group in (parameters, buffers)]
+    code_ = SMALL.format(parameters=names[0], buffers=names[1],
+                         fields="\n".join(f"  {name} : Tensor" for name in tensors),
+                         lines="\n".join(f"    {line}" for line in lines))
+    state = b"".join(text(name) + tensor(i, len(tensors[name]))
+                     for i, name in enumerate(tensors))
+    state += text("training") + b"\x89" + text("_is_full_backward_hook") + b"N"
+    with open(path, "wb") as file:
+        archive = Zip(file)
+        archive.add("version", b"3\n")
+        archive.add("constants.pkl", b"\x80\x02).")
+        archive.add("code/__torch__.py", code_.encode())
+        archive.add("data.pkl", b"\x80\x02c__torch__\nSmall\n)\x81}(" + state + b"ub.")
+        for i, name in enumerate(tensors):
+            archive.add(f"data/{i}", struct.pack(f"<{len(tensors[name])}f", *tensors[name]))
+        archive.close()

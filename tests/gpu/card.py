@@ -22,22 +22,30 @@ class Process(ctypes.Structure):
 
 class Card:
     def __init__(self, index=0):
+        self.index = index
         try:
             ctypes.CDLL("libcuda.so.1")
             self.nvml = ctypes.CDLL("libnvidia-ml.so.1")
         except OSError as error:
             raise NoCard(f"there is no NVIDIA driver here: {error}") from error
-        count = ctypes.c_uint()
-        if self.nvml.nvmlInit_v2() or self.nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
-            raise NoCard("NVIDIA's driver does not start")
-        self.handle = ctypes.c_void_p()
-        if self.nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(self.handle)):
-            raise NoCard(f"there is no GPU {index}: the driver shows {count.value}")
+        self.open()
         self.driver = self.text(self.nvml.nvmlSystemGetDriverVersion)
         self.uuid = self.text(self.nvml.nvmlDeviceGetUUID, self.handle)
         get_name = getattr(self.nvml, "nvmlDeviceGetName", None)
         self.is_fake = get_name is None  # that of tests/fakes has no such call
         self.name = "a fake" if self.is_fake else self.text(get_name, self.handle)
+
+    def open(self):
+        count = ctypes.c_uint()
+        if self.nvml.nvmlInit_v2() or self.nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
+            raise NoCard("NVIDIA's driver does not start")
+        self.handle = ctypes.c_void_p()
+        if self.nvml.nvmlDeviceGetHandleByIndex_v2(self.index, ctypes.byref(self.handle)):
+            raise NoCard(f"there is no GPU {self.index}: the driver shows {count.value}")
+
+    def close(self):
+        """This process has the card open no more, until open()."""
+        self.nvml.nvmlShutdown()
 
     @staticmethod
     def text(call, *arguments):

@@ -6,8 +6,9 @@
  * its input, at which it ends in order.
  *
  *	context                                  takes a context
- *	arena MIB SOCKET                         weights in shared chunks; their descriptors
- *	                                         go through the socket SOCKET (-1: nowhere)
+ *	arena MIB SOCKET [THREADS]               weights in shared chunks, which THREADS fill;
+ *	                                         their descriptors go through the socket SOCKET
+ *	                                         (-1: nowhere)
  *	import BYTES CHUNK MAPPED FD...          maps such chunks
  *	write BYTES CHUNK MAPPED FD...           and writes to them, which must fail
  *	bandwidth MIB                            pins main memory and copies it to the card
@@ -23,9 +24,8 @@
 #include "loader/gpu_arena.h"
 #include "shared/clock.h"
 
-#define PROBE_MIB     ((size_t)1 << 20)
-#define PROBE_THREADS 4
-#define PROBE_COPIES  3
+#define PROBE_MIB    ((size_t)1 << 20)
+#define PROBE_COPIES 3
 
 static unsigned char probe_block[1 << 20];
 
@@ -133,7 +133,8 @@ static int probe_share(struct gpu_arena *arena, int socket)
 	return r ? probe_fail("sending descriptors", strerror(-r)) : 0;
 }
 
-static int probe_arena(struct gpu_arena *arena, size_t bytes, int socket)
+static int probe_arena(struct gpu_arena *arena, size_t bytes, int socket,
+                       unsigned int n_threads)
 {
 	const struct gpu_copy_source source = { .read = probe_source };
 	char canary[GPU_ARENA_CANARY_HEX] = "";
@@ -146,7 +147,7 @@ static int probe_arena(struct gpu_arena *arena, size_t bytes, int socket)
 		return probe_fail("memory", err.text);
 	(void)printf("create_ms %.3f\n", probe_ms(since_ns));
 	since_ns = clock_now_ns();
-	r = gpu_arena_fill(arena, &source, PROBE_THREADS, &err);
+	r = gpu_arena_fill(arena, &source, n_threads, &err);
 	ms = probe_ms(since_ns);
 	if (r == 0)
 		r = gpu_arena_canary(arena, canary, &err);
@@ -265,9 +266,11 @@ static int probe_run(struct gpu_arena *arena, int argc, char **argv)
 
 	if (strcmp(command, "context") == 0)
 		return 0;
-	if (strcmp(command, "arena") == 0 && argc == 4)
+	if (strcmp(command, "arena") == 0 && (argc == 4 || argc == 5))
 		return probe_arena(arena, strtoull(argv[2], NULL, 10) * PROBE_MIB,
-		                   (int)strtol(argv[3], NULL, 10));
+		                   (int)strtol(argv[3], NULL, 10),
+		                   argc == 5 ? (unsigned int)strtoul(argv[4], NULL, 10)
+		                             : 0);
 	if (strcmp(command, "bandwidth") == 0 && argc == 3)
 		return probe_bandwidth(arena, strtoull(argv[2], NULL, 10) * PROBE_MIB);
 	if (strcmp(command, "import") == 0)

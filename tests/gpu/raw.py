@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the card and its driver do by themselves: rows of moult-gpu-probe."""
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import types
 
 from card import MIB
 
+UNWATCHED_S = 3
 SLACK = 16 * MIB  # what may differ between two looks at the card
 
 
@@ -96,6 +98,17 @@ def bandwidth(place, table):
             table.miss(what, "the driver refuses to pin main memory")
 
 
+def threads(place, table):
+    """What more of them make of filling."""
+    rates = {}
+    for count in (1, 8):
+        probe = Probe(place, "arena", place.copy_mib, -1, count)
+        rates[count] = probe.said.fill_gb_s
+        probe.stop()
+    table.add("filling", "; ".join(f"{rate} GB/s with {count} thread{'s' * (count > 1)}"
+                                   for count, rate in rates.items()))
+
+
 def killed(place, table):
     """A process with weights nobody else has."""
     before = place.card.used()
@@ -129,6 +142,48 @@ def share(place, table):
             os.close(fd)
     ms = place.card.wait_used(before + SLACK)
     table.add("memory back after the last descriptor is closed", release(ms), ms is not None)
+
+
+def unwatched(place, table):
+    """Nobody has the card open but by the descriptors of chunks: the driver may then put it to
+    sleep, and what is in its memory with it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        exporter = Probe(place, "arena", min(place.mib, 1024), theirs.fileno(),
+                         fds=(theirs.fileno(),))
+        fds = socket.recv_fds(ours, 1, 64)[1]
+    said = exporter.said
+    place.card.close()
+    try:
+        exporter.kill()
+        others = openers(fds)
+        time.sleep(UNWATCHED_S)
+        again = Probe(place, "import", said.bytes, said.chunk, said.mapped, *fds, fds=fds)
+        again.stop()
+    finally:
+        place.card.open()
+        for fd in fds:
+            os.close(fd)
+    who = f"; open besides: {', '.join(others)}" if others else ""
+    table.add("weights that only descriptors hold, with no NVML open",
+              f"mapped again after {UNWATCHED_S} s in {float(again.said.import_ms):.1f} ms, "
+              f"contents {'the same' if again.said.canary == said.canary else 'CHANGED'}{who}",
+              again.said.canary == said.canary)
+
+
+def openers(fds):
+    """Of the driver's nodes, as far as one may look: nvidia-persistenced, say."""
+    found = set()
+    for path in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            name = os.readlink(path)
+            pid = int(path.parts[2])
+            if name.startswith("/dev/nvidia") and not (pid == os.getpid() and
+                                                       int(path.name) in fds):
+                found.add(f"{name} by {(path.parents[1] / 'comm').read_text().strip()}")
+        except OSError:
+            pass
+    return sorted(found)
 
 
 def follow(place, table, exporter, shape, fds):
@@ -165,7 +220,7 @@ def follow(place, table, exporter, shape, fds):
     last.stop()
 
 
-def rows(place, table, wanted=(context, bandwidth, killed, share)):
+def rows(place, table, wanted=(context, bandwidth, threads, killed, share, unwatched)):
     for row in wanted:
         try:
             row(place, table)

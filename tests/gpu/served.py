@@ -107,6 +107,7 @@ class Moult:
                    "input = x FP32 [-1,4]\noutput = y FP32 [-1,4]\nmax_batch = 1\n"
                    "watch_window = 0s\nwatch_model_file = no\nreclaim_timeout = 60s\n"
                    "retry_delay = 0\nrequest_timeout = 1h\nstage_timeout = 1h\n"
+                   f"threads = {min(8, os.cpu_count())}\n"
                    "commit_timeout = 1h\nwarmup_timeout = 1h\nstall_timeout = 1h\n")
 
     def write(self, path, content):
@@ -140,6 +141,17 @@ class Moult:
 
     def status(self):
         return self.ctl("status", "big")[-1]["models"][0]
+
+    def helper(self):
+        """The pid of moult-nvml."""
+        path = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        for pid in path.read_text().split():
+            try:
+                if pathlib.Path(f"/proc/{pid}/comm").read_text() == "moult-nvml\n":
+                    return int(pid)
+            except OSError:
+                pass  # just gone
+        raise IndexError("moultd has no moult-nvml")
 
     def receipts(self):
         return [line["receipt"] for line in self.ctl("receipts", "big", "-n", "500")
@@ -204,7 +216,10 @@ class Run:
             self.took_s = time.monotonic() - begun
             self.used = self.card.used()
             self.clients = Clients(self.moult.port)
-            self.moult.wait("an answer", lambda: self.clients.times or self.clients.bad)
+            self.moult.wait("answers", lambda: len(self.clients.times) > 100 or
+                            self.clients.bad)
+            # Its allocator has by now what it takes in segments.
+            self.used = self.card.used()
         except Failed:
             self.stop()
             raise
@@ -276,9 +291,10 @@ class Run:
             if not ok:
                 says = f"went as {receipt['strategy']}: {says}"
             if strategy == "staged" and self.place.gb_s and not self.place.is_fake:
-                best = receipt["phases_ms"]["reclaim"] + self.bytes / 1e6 / self.place.gb_s
+                bytes_ = self.bytes - receipt["gpu"]["prefilled_bytes"]
+                best = receipt["phases_ms"]["reclaim"] + bytes_ / 1e6 / self.place.gb_s
                 ratio = receipt["phases_ms"]["pause"] / best
-                says += f"; {ratio:.2f} x (reclaim + bytes / bandwidth = {best:.0f} ms)"
+                says += f"; {ratio:.2f} x (reclaim + {shown(bytes_)} / bandwidth = {best:.0f} ms)"
                 ok = ok and ratio <= 1.3
             self.table.add(what, says, ok)
 
@@ -336,6 +352,31 @@ class Run:
                        f"{self.clients.longest_gap(since):.0f} ms; memory in use "
                        f"{'as before' if ms is not None else 'NOT as before'}", ms is not None)
 
+    def kill_all(self):
+        """The loader and moult-nvml at once, and nobody else looks at the card: for a moment
+        there is nothing but moultd's descriptors."""
+        before, pid, asked = self.settled(), self.moult.status()["pid"], self.moult.helper()
+        placed = self.moult.log.read_text().count("event=weights_placed")
+        self.card.close()
+        try:
+            for victim in (asked, pid):
+                os.kill(victim, signal.SIGKILL)
+            since = time.monotonic()
+            self.moult.wait("another loader",
+                            lambda: self.moult.status()["pid"] not in (0, pid))
+            self.moult.wait("an answer", lambda: self.clients.times[-1] > since + 0.1)
+            self.moult.wait("another moult-nvml", lambda: self.moult.helper() != asked)
+        finally:
+            self.card.open()
+        again = self.moult.log.read_text().count("event=weights_placed") - placed
+        why = self.moult.status()["weights"]["why_private"]
+        ms = self.card.wait_used(before + SLACK)
+        self.table.add("kill -9 of the loader and of moult-nvml at once", "weights "
+                       f"{'copied again' if again else 'taken over'}"
+                       f"{f', private: {why}' if why else ''}; memory in use "
+                       f"{'as before' if ms is not None else 'NOT as before'}",
+                       ms is not None and not again and not why)
+
     def end(self):
         self.clients.stop()
         counts = self.moult.status()["requests"]
@@ -353,7 +394,7 @@ class Run:
 
 
 # Reloads as configured first; what follows them changes the strategy.
-STEPS = ("load", "descriptors", "reloads", "replicas", "kill", "strategies")
+STEPS = ("load", "descriptors", "reloads", "replicas", "kill", "kill_all", "strategies")
 
 
 def rows(place, table, home):
