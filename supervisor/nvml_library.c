@@ -173,23 +173,65 @@ static int nvml_library_read_memory(struct nvml_library *library,
 	return code;
 }
 
-/* Cards that do not tell who computes on them are none the less cards. */
+/* Drivers have filled the same call with structures of other sizes: what is written shows. */
+#define NVML_LIBRARY_UNTOUCHED 0xaa
+
+static bool nvml_library_is_touched(const unsigned char *bytes, size_t from, size_t n)
+{
+	for (size_t i = from; i < from + n; i++)
+		if (bytes[i] != NVML_LIBRARY_UNTOUCHED)
+			return true;
+	return false;
+}
+
+/* No machine has larger numbers of processes: pid_max(5), /proc/sys/kernel/pid_max. */
+#define NVML_LIBRARY_PID_MAX (1u << 22)
+
+/* Whether @count structures were written as they are declared here: of shorter ones the last
+ * would not reach so far, longer ones would go on. */
+static bool nvml_library_is_list(const struct nvml_process_v2 *processes,
+                                 unsigned int count)
+{
+	const unsigned char *bytes = (const unsigned char *)processes;
+	size_t end = count * sizeof(*processes);
+	size_t tail = sizeof(*processes) - offsetof(struct nvml_process_v2, gpu_instance);
+
+	for (unsigned int i = 0; i < count; i++)
+		if (processes[i].pid == 0 || processes[i].pid > NVML_LIBRARY_PID_MAX)
+			return false;
+	return !nvml_library_is_touched(bytes, end, sizeof(*processes)) &&
+	       (count == 0 || nvml_library_is_touched(bytes, end - tail, tail));
+}
+
+/* Cards that do not tell who computes on them are none the less cards, and so are those that
+ * tell it in a way of their own. */
 static int nvml_library_read_processes(struct nvml_library *library,
                                        struct nvml_handle *card,
                                        struct nvml_card *ret_card)
 {
-	static struct nvml_process_v2 processes[NVML_LIBRARY_LIST_MAX];
+	/* One more than is offered, for a driver that writes longer ones. */
+	static struct nvml_process_v2 processes[2 * NVML_LIBRARY_LIST_MAX];
 	unsigned int count = NVML_LIBRARY_LIST_MAX;
 	int code;
 
 	if (!library->processes)
 		return NVML_SUCCESS;
+	memset(processes, NVML_LIBRARY_UNTOUCHED, sizeof(processes));
 	code = library->processes(card, &count, processes);
 	if (code == NVML_E_NOT_SUPPORTED || code == NVML_E_NO_PERMISSION ||
 	    code == NVML_E_INSUFFICIENT_SIZE)
 		return NVML_SUCCESS;
 	if (code != NVML_SUCCESS)
 		return code;
+	if (count > NVML_LIBRARY_LIST_MAX || !nvml_library_is_list(processes, count)) {
+		(void)fprintf(
+			stderr,
+			"driver %s lists processes in a layout that is not known: the "
+			"list is not used\n",
+			library->driver);
+		library->processes = NULL;
+		return NVML_SUCCESS;
+	}
 	ret_card->has_list = count <= NVML_PROCESSES_MAX;
 	if (count > NVML_PROCESSES_MAX)
 		count = NVML_PROCESSES_MAX;

@@ -15,6 +15,8 @@
  *	blind              no process is charged with any bytes
  *	die                the process that asks ends
  *	garbage            it says to moultd what is no report
+ *	long-list          processes are listed in structures longer by eight bytes, as
+ *	                   drivers 535.43 to 535.98 do
  *	exclusive          the compute mode of every card: one process may have a context
  *	prohibited         or none
  *	xid N SERIAL       the first card has critical error N, once for each serial
@@ -69,6 +71,7 @@ struct fakenvml_faults {
 	bool is_failing;
 	bool is_blind;
 	int compute_mode;
+	bool has_long_list;
 };
 
 static struct nvml_handle fakenvml_cards[FAKENVML_CARDS_MAX];
@@ -125,6 +128,7 @@ static struct fakenvml_faults fakenvml_read_faults(void)
 		faults.is_sticky |= strcmp(line, "stick\n") == 0;
 		faults.is_failing |= strcmp(line, "fail\n") == 0;
 		faults.is_blind |= strcmp(line, "blind\n") == 0;
+		faults.has_long_list |= strcmp(line, "long-list\n") == 0;
 		if (strcmp(line, "exclusive\n") == 0)
 			faults.compute_mode = NVML_MODE_EXCLUSIVE_PROCESS;
 		if (strcmp(line, "prohibited\n") == 0)
@@ -287,6 +291,21 @@ static void fakenvml_stick(struct nvml_handle *card, const struct fakegpu_use *u
 	}
 }
 
+struct fakenvml_long_process {
+	struct nvml_process_v2 process;
+	unsigned long long protected_bytes;
+};
+
+/* In place, from the last one down. */
+static void fakenvml_lengthen(struct nvml_process_v2 *processes, unsigned int n)
+{
+	for (unsigned int i = n; i-- > 0;) {
+		struct fakenvml_long_process one = { .process = processes[i] };
+
+		memcpy((char *)processes + i * sizeof(one), &one, sizeof(one));
+	}
+}
+
 static int fakenvml_processes(struct nvml_handle *card, unsigned int *count,
                               struct nvml_process_v2 *processes)
 {
@@ -312,6 +331,8 @@ static int fakenvml_processes(struct nvml_handle *card, unsigned int *count,
 			.pid = (unsigned int)faults.ghost_pid,
 			.used_bytes = faults.ghost_mib * FAKENVML_MIB,
 		};
+	if (faults.has_long_list)
+		fakenvml_lengthen(processes, n);
 	*count = n;
 	return code;
 }

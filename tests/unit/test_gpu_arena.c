@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Weights on a card: the driver's structures against NVIDIA's header where it is installed,
- * and an arena over whatever libcuda.so.1 the linker finds. With the argument "real" that may
+/* Weights on a card: an arena over whatever libcuda.so.1 the linker finds. With the argument "real" that may
  * be NVIDIA's: what only the fake can be told to do is left out then. */
 
 #include <dlfcn.h>
@@ -25,42 +24,6 @@
 #include <cmocka.h>
 
 #include "loader/gpu_arena.h"
-
-#if __has_include(<cuda.h>)
-#include <cuda.h>
-_Static_assert(sizeof(CUmemAllocationProp) == sizeof(struct cuda_memory), "memory");
-_Static_assert(offsetof(CUmemAllocationProp, requestedHandleTypes) ==
-                       offsetof(struct cuda_memory, handle_types),
-               "memory");
-_Static_assert(offsetof(CUmemAllocationProp, location) ==
-                       offsetof(struct cuda_memory, location),
-               "memory");
-_Static_assert(sizeof(CUmemAccessDesc) == sizeof(struct cuda_access), "access");
-_Static_assert(offsetof(CUmemAccessDesc, flags) == offsetof(struct cuda_access, flags),
-               "access");
-_Static_assert(sizeof(CUdeviceptr) == 8 && sizeof(CUmemGenericAllocationHandle) == 8,
-               "addresses and handles");
-_Static_assert((int)CUDA_ERROR_OUT_OF_MEMORY == (int)CUDA_E_OUT_OF_MEMORY, "code");
-_Static_assert((int)CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED ==
-                       (int)CUDA_DEVICE_HAS_VMM,
-               "attribute");
-_Static_assert((int)CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED ==
-                       (int)CUDA_DEVICE_HAS_POSIX_FD,
-               "attribute");
-_Static_assert((int)CU_MEM_ALLOCATION_TYPE_PINNED == (int)CUDA_MEMORY_PINNED, "type");
-_Static_assert((int)CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR == (int)CUDA_HANDLE_POSIX_FD,
-               "type");
-_Static_assert((int)CU_MEM_LOCATION_TYPE_DEVICE == (int)CUDA_LOCATION_DEVICE, "type");
-_Static_assert((int)CU_MEM_ACCESS_FLAGS_PROT_READ == (int)CUDA_ACCESS_READ, "access");
-_Static_assert((int)CU_MEM_ACCESS_FLAGS_PROT_READWRITE == (int)CUDA_ACCESS_READ_WRITE,
-               "access");
-_Static_assert((int)CU_MEM_ALLOC_GRANULARITY_RECOMMENDED == (int)CUDA_GRANULARITY_BEST,
-               "granularity");
-_Static_assert((int)CU_POINTER_ATTRIBUTE_HOST_POINTER == (int)CUDA_POINTER_HOST,
-               "attribute");
-_Static_assert((int)CU_EVENT_DISABLE_TIMING == (int)CUDA_EVENT_NO_TIMING, "flag");
-_Static_assert((int)CU_STREAM_NON_BLOCKING == (int)CUDA_STREAM_ALONE, "flag");
-#endif
 
 #define MIB ((size_t)1 << 20)
 /* Three chunks, the last of them short, and no multiple of anything. */

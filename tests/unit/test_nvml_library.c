@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The structures against NVIDIA's header where it is installed, and the library's calls
- * against the two fakes of it. argv[1] is the folder that has them. */
+/* The library's calls against the fakes of it. argv[1] is the folder that has them. */
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,24 +16,6 @@
 #include <cmocka.h>
 
 #include "supervisor/nvml_library.h"
-
-#if __has_include(<nvml.h>)
-#include <nvml.h>
-_Static_assert(sizeof(nvmlMemory_t) == sizeof(struct nvml_memory_v1), "nvmlMemory_t");
-_Static_assert(sizeof(nvmlMemory_v2_t) == sizeof(struct nvml_memory_v2),
-               "nvmlMemory_v2_t");
-_Static_assert(offsetof(nvmlMemory_v2_t, free) == offsetof(struct nvml_memory_v2, free),
-               "nvmlMemory_v2_t");
-_Static_assert(sizeof(nvmlProcessInfo_t) == sizeof(struct nvml_process_v2),
-               "nvmlProcessInfo_t");
-_Static_assert(offsetof(nvmlProcessInfo_t, usedGpuMemory) ==
-                       offsetof(struct nvml_process_v2, used_bytes),
-               "nvmlProcessInfo_t");
-_Static_assert(sizeof(nvmlEventData_t) == sizeof(struct nvml_event), "nvmlEventData_t");
-_Static_assert(offsetof(nvmlEventData_t, eventData) == offsetof(struct nvml_event, data),
-               "nvmlEventData_t");
-_Static_assert(nvmlEventTypeXidCriticalError == NVML_EVENT_XID, "Xid");
-#endif
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -134,6 +116,41 @@ static void test_an_error_is_told_once(void **state)
 	nvml_library_close(&library);
 }
 
+/* A list in another layout names processes that are none: bytes decide alone then. */
+static void test_a_list_of_another_layout(void **state)
+{
+	static const struct {
+		const char *faults;
+		bool has_list;
+		unsigned int n_processes;
+	} rows[] = {
+		{ "ghost 4242 3\n", true, 1 },
+		{ "long-list\n", true, 0 },
+		{ "ghost 4242 3\nlong-list\n", false, 0 },
+		{ "ghost 9999999 3\n", false, 0 },
+	};
+	static const char path[] = "nvml-faults";
+
+	(void)state;
+	assert_int_equal(setenv("NVIDIA_FAKE_CONTROL", path, 1), 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct nvml_library library;
+		struct nvml_report report;
+		FILE *file = fopen(path, "we");
+
+		assert_non_null(file);
+		(void)fputs(rows[i].faults, file);
+		assert_int_equal(fclose(file), 0);
+		open_fake(&library, "fakegpu");
+		nvml_library_read(&library, NVML_ALL_CARDS, &report);
+		assert_false(report.cards[0].is_lost);
+		assert_int_equal(report.cards[0].has_list, rows[i].has_list);
+		assert_int_equal(report.cards[0].n_processes, rows[i].n_processes);
+		nvml_library_close(&library);
+	}
+	(void)unlink(path);
+}
+
 static void test_what_is_missing_is_named(void **state)
 {
 	struct nvml_library library;
@@ -161,6 +178,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_reads),
 		cmocka_unit_test(test_a_lost_card_keeps_its_place),
 		cmocka_unit_test(test_an_error_is_told_once),
+		cmocka_unit_test(test_a_list_of_another_layout),
 		cmocka_unit_test(test_what_is_missing_is_named),
 	};
 
