@@ -21,6 +21,8 @@
  *	prohibited         or none
  *	xid N SERIAL       the first card has critical error N, once for each serial
  *
+ * Compiled with FAKENVML_NAMED a card has a name, and passes for one that is no fake.
+ *
  * Compiled with FAKENVML_OLD it has the first version of the memory call and the second of
  * the process list alone, and no events, as if it were of before 2021.
  */
@@ -85,6 +87,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, struct nvml_handle **card)
 int nvmlDeviceGetHandleByUUID(const char *uuid, struct nvml_handle **card);
 int nvmlDeviceGetUUID(struct nvml_handle *card, char *uuid, unsigned int bytes);
 int nvmlDeviceGetComputeMode(struct nvml_handle *card, int *mode);
+int nvmlDeviceGetName(struct nvml_handle *card, char *name, unsigned int bytes);
 int nvmlDeviceGetMemoryInfo(struct nvml_handle *card, struct nvml_memory_v1 *memory);
 int nvmlDeviceGetMemoryInfo_v2(struct nvml_handle *card, struct nvml_memory_v2 *memory);
 int nvmlDeviceGetComputeRunningProcesses_v2(struct nvml_handle *card, unsigned int *count,
@@ -240,6 +243,15 @@ static uint64_t fakenvml_used(struct nvml_handle *card,
 	card->last_bytes = use.bytes;
 	return use.bytes;
 }
+
+#ifdef FAKENVML_NAMED
+int nvmlDeviceGetName(struct nvml_handle *card, char *name, unsigned int bytes)
+{
+	(void)card;
+	(void)snprintf(name, bytes, "Fake GPU");
+	return NVML_SUCCESS;
+}
+#endif
 
 int nvmlDeviceGetComputeMode(struct nvml_handle *card, int *mode)
 {

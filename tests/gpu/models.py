@@ -11,6 +11,7 @@ import served
 
 DIGITS = pathlib.Path(__file__).resolve().parents[2] / "examples" / "digits"
 ROWS = 60
+SOON_S = 120  # each of them is small
 NEAR = 1e-3  # what two devices' sums may differ by
 PLACES = {"cpu": ("cpu", "memory"), "memory": ("cuda:0", "memory"), "off": ("cuda:0", "off")}
 
@@ -39,7 +40,7 @@ class Models(served.Moult):
         def told():
             status = self.of(name)
             return status["state"] == "ready" or status["last_error"]
-        return self.wait(f"end of {name}'s load", told)
+        return self.wait(f"end of {name}'s load", told, SOON_S)
 
     def ask(self, name, rows, tensor="x"):
         body = json.dumps({"inputs": [{
@@ -121,7 +122,7 @@ def buffer(place, table, moult):
 
 def writer(place, table, moult):
     """Found in the warm-up, and given weights of its own."""
-    moult.wait("writer", lambda: moult.of("writer")["state"] == "ready")
+    moult.wait("writer", lambda: moult.of("writer")["state"] == "ready", SOON_S)
     answers = [moult.ask("writer", [[1, 1, 1, 1]])[1][0] for _ in range(3)]
     why = moult.of("writer")["weights"]["why_private"] or ""
     steps = {b - a for a, b in zip(answers, answers[1:])}
@@ -144,7 +145,7 @@ def warm_up(place, table, moult):
     moult.sections[name] = text.replace("max_batch = 1\n", "max_batch = 20000\n"
                                         "working_memory = 1M\n").replace("200ms", "0")
     moult.configure("auto")
-    said = moult.wait("the refusal", lambda: moult.of(name)["last_error"])
+    said = moult.wait("the refusal", lambda: moult.of(name)["last_error"], SOON_S)
     after = moult.of(name)
     moult.sections[name] = text
     moult.configure("auto")
