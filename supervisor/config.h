@@ -141,6 +141,7 @@ struct config {
 	char *loader;     /* path of moult-loader */
 	char *engine_dir; /* where moult-engine-*.so are */
 	uint32_t max_connections;
+	uint32_t max_connections_per_address; /* 0: any number */
 	uint32_t connection_memory_bytes;
 
 	/* LIVE */
@@ -149,6 +150,7 @@ struct config {
 	uint64_t idle_timeout_ns;
 	uint64_t header_timeout_ns;
 	uint64_t body_timeout_ns;
+	uint64_t body_rate_min; /* bytes per second; 0: none */
 	uint64_t settle_ns;     /* quiet time after a change on disk */
 	uint64_t settle_cap_ns; /* longest wait for quiet */
 	uint64_t poll_ns;       /* safety net beside inotify */

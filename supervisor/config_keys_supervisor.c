@@ -85,11 +85,31 @@ static const struct config_key supervisor_keys[] = {
 			"At this limit the ones that have been idle longest are closed, "
 			"then those whose headers have been due for longest, with "
 			"status 503.\n"
-			"One that has sent the headers of a request is never closed for "
-			"another; when all have, more wait to be accepted.\n"
+			"One that has sent the headers of a request is closed for "
+			"another only while its body comes, slowest first, and at less "
+			"than 16 times\n"
+			".Ic body_rate_min .\n"
+			"When nothing makes room, requests get status 503.\n"
+			"An eighth more connections, 8 to 256, are accepted beyond it, so "
+			"that requests without a body for health, metrics and metadata "
+			"are always answered.\n"
 			"A quarter of the descriptors that\n"
 			".Xr moultd 8\n"
 			"may open (RLIMIT_NOFILE) is never used for connections.",
+	},
+	{
+		.name = "max_connections_per_address",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_RESTART,
+		AT(config, max_connections_per_address),
+		.min = 0,
+		.max = 65536,
+		.fallback = "0",
+		.unit = "connections",
+		.help = "HTTP connections at once of one client address; more are closed "
+			"as soon as they are accepted, health probes included.\n"
+			"0: no limit, as it must be where all clients come through one "
+			"proxy.",
 	},
 	{
 		.name = "connection_memory",
@@ -155,6 +175,20 @@ static const struct config_key supervisor_keys[] = {
 		.fallback = "60s",
 		.help = "How long a client may take to send a request's body, or to "
 			"read an answer.",
+	},
+	{
+		.name = "body_rate_min",
+		.type = CONFIG_TYPE_SIZE,
+		.class = CONFIG_LIVE,
+		AT(config, body_rate_min),
+		.min = 0,
+		.max = 1 * GIB,
+		.fallback = "1K",
+		.help = "Bytes per second that a request's body must come at on "
+			"average, from its fifth second on; a slower one is answered "
+			"with status 408.\n"
+			"0: any rate, and no body makes room at\n"
+			".Ic max_connections .",
 	},
 	{
 		.name = "settle",

@@ -34,6 +34,10 @@
 
 /* A loader, moultctl, a file: this part of the descriptors is not for connections. */
 #define HTTP_FDS_KEPT_PART 4
+/* Connections beyond max_connections, as a part of them. */
+#define HTTP_RESERVE_PART 8
+#define HTTP_RESERVE_MIN  8
+#define HTTP_RESERVE_MAX  256
 /* Until a listener that found no descriptor is looked after. */
 #define HTTP_DEAF_S 0.5
 
@@ -46,8 +50,8 @@ static void http_look_full(struct http *http)
 
 	if (is_full && !http->is_full)
 		log_event(LOG_LEVEL_WARNING, "http_full",
-		          "connections=%u action=\"closing those without a request; more "
-		          "wait to be accepted\"",
+		          "connections=%u action=\"closing those without a request, then "
+		          "slow bodies; refusing requests; health is answered\"",
 		          http->n_connections);
 	if (is_full)
 		http_deadline_make_room(http);
@@ -180,6 +184,7 @@ static void http_on_connection(void *context, struct MHD_Connection *connection,
 	http_recv_remove(conn);
 	http_conn_forget(conn);
 	TAILQ_REMOVE(&http->phases[conn->phase], conn, link);
+	http->n_busy -= http_phase_is_busy(conn->phase);
 	free(conn->target);
 	free(conn);
 	http->n_connections--;
@@ -266,6 +271,7 @@ void http_set_config(struct http *http, const struct config *config)
 	http->timeout_ns[HTTP_PHASE_BODY] = config->body_timeout_ns;
 	http->timeout_ns[HTTP_PHASE_SWALLOW] = config->body_timeout_ns;
 	http->timeout_ns[HTTP_PHASE_SEND] = config->body_timeout_ns;
+	http->body_rate_min = config->body_rate_min;
 	http->timeout_ns[HTTP_PHASE_LINGER] = HTTP_LINGER_NS;
 	http->timeout_ns[HTTP_PHASE_HALF] = HTTP_HALF_NS;
 	if (http->is_draining)
@@ -273,23 +279,38 @@ void http_set_config(struct http *http, const struct config *config)
 	http_deadline_touch(http);
 }
 
-/* Clients that want nothing must leave descriptors for what serves the others. */
-static unsigned int http_max_connections(const struct config *config)
+static unsigned int http_reserve_of(unsigned int max_connections)
 {
+	unsigned int part = max_connections / HTTP_RESERVE_PART;
+
+	if (part < HTTP_RESERVE_MIN)
+		return HTTP_RESERVE_MIN;
+	return part < HTTP_RESERVE_MAX ? part : HTTP_RESERVE_MAX;
+}
+
+/* Clients that want nothing must leave descriptors for what serves the others. */
+static void http_limit_connections(struct http *http, const struct config *config)
+{
+	unsigned int max = config->max_connections;
 	struct rlimit limit;
 	rlim_t most;
 
+	http->max_connections = max;
+	http->reserve = http_reserve_of(max);
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
-		return config->max_connections;
+		return;
 	most = limit.rlim_cur - limit.rlim_cur / HTTP_FDS_KEPT_PART;
-	if (config->max_connections <= most)
-		return config->max_connections;
+	if (max + http->reserve <= most)
+		return;
+	http->reserve = http_reserve_of((unsigned int)most);
+	http->max_connections =
+		most > http->reserve ? (unsigned int)most - http->reserve : 1;
+	if (max <= http->max_connections)
+		return;
 	log_event(LOG_LEVEL_WARNING, "http_limited",
-	          "max_connections=%u connections=%llu descriptors=%llu action=\"raise "
+	          "max_connections=%u connections=%u descriptors=%llu action=\"raise "
 	          "LimitNOFILE= or ulimit -n\"",
-	          config->max_connections, (unsigned long long)most,
-	          (unsigned long long)limit.rlim_cur);
-	return (unsigned int)(most > 1 ? most : 1);
+	          max, http->max_connections, (unsigned long long)limit.rlim_cur);
 }
 
 static int http_start_daemon(struct http *http, const struct config *config,
@@ -297,7 +318,10 @@ static int http_start_daemon(struct http *http, const struct config *config,
 {
 	const struct MHD_OptionItem options[] = {
 		{ MHD_OPTION_LISTEN_SOCKET, listen_fd, NULL },
-		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)http->max_connections, NULL },
+		{ MHD_OPTION_CONNECTION_LIMIT,
+		  (intptr_t)(http->max_connections + http->reserve), NULL },
+		{ MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+		  (intptr_t)config->max_connections_per_address, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		  (intptr_t)config->connection_memory_bytes, NULL },
 		{ MHD_OPTION_END, 0, NULL },
@@ -349,7 +373,7 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 	}
 	http->loop = loop;
 	http->models = *models;
-	http->max_connections = http_max_connections(config);
+	http_limit_connections(http, config);
 	http->connection_memory_bytes = config->connection_memory_bytes;
 	http_deadline_init(http);
 	http_set_config(http, config);

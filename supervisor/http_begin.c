@@ -380,6 +380,11 @@ enum MHD_Result http_begin(struct http_conn *conn, const char *method,
 		(void)request_refuse(&conn->refusal, 405, 0, "Method Not Allowed");
 		return http_conn_refuse(conn);
 	}
+	/* The rest is answered at once. */
+	if ((conn->route.kind == HTTP_ROUTE_INFER || conn->body_bytes > 0) &&
+	    conn->http->n_busy >= conn->http->max_connections &&
+	    !http_deadline_evict_body(conn->http))
+		return http_conn_turn_away(conn);
 	if (conn->route.kind == HTTP_ROUTE_INFER)
 		return http_begin_infer(conn, method, &head);
 	return http_conn_swallow(conn);

@@ -137,11 +137,26 @@ enum MHD_Result http_conn_refuse(struct http_conn *conn)
 	http_conn_release(conn);
 	if (is_first && (conn->has_continue || conn->must_close))
 		return http_answer_refusal(conn);
+	/* A body is waited for within the limit only. */
+	if (is_first && conn->body_bytes > 0 &&
+	    conn->http->n_busy >= conn->http->max_connections)
+		return http_conn_linger(conn, conn->refusal.status,
+		                        conn->refusal.err.text);
 	if (conn->body_bytes != UINT64_MAX &&
 	    conn->body_bytes - conn->received_bytes > HTTP_SWALLOW_BYTES)
 		return http_conn_linger(conn, conn->refusal.status,
 		                        conn->refusal.err.text);
 	return http_conn_swallow(conn);
+}
+
+enum MHD_Result http_conn_turn_away(struct http_conn *conn)
+{
+	(void)request_refuse(&conn->refusal, 503, 1,
+	                     "all connections are taken (max_connections)");
+	conn->must_close = true;
+	if (conn->has_continue || conn->body_bytes == 0)
+		return http_answer_refusal(conn);
+	return http_conn_linger(conn, conn->refusal.status, conn->refusal.err.text);
 }
 
 static enum MHD_Result http_conn_upload(struct http_conn *conn, const char *data,

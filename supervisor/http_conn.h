@@ -74,11 +74,18 @@ struct http_conn {
 
 TAILQ_HEAD(http_conn_list, http_conn);
 
+static inline bool http_phase_is_busy(enum http_phase phase)
+{
+	return phase >= HTTP_PHASE_BODY && phase <= HTTP_PHASE_SEND;
+}
+
 struct http {
 	struct ev_loop *loop;
 	struct http_models models;
 	struct MHD_Daemon *daemon;
-	unsigned int max_connections;
+	unsigned int max_connections; /* with a request, and before others make room */
+	unsigned int reserve; /* connections beyond that, for what is answered at once */
+	uint64_t body_rate_min; /* bytes per second; 0: none */
 	size_t connection_memory_bytes;
 	ev_io daemon_io;
 	ev_prepare prepare;
@@ -95,6 +102,7 @@ struct http {
 	uint64_t timeout_ns[HTTP_PHASE_COUNT];
 	struct http_conn_list phases[HTTP_PHASE_COUNT];
 	unsigned int n_connections;
+	unsigned int n_busy; /* of these, those with a request: BODY up to SEND */
 	bool is_full;
 	bool is_draining;
 	bool is_leaving; /* serves on, and asks to be left alone from now on */
@@ -118,9 +126,13 @@ void http_conn_enter(struct http_conn *conn, enum http_phase phase);
 void http_deadline_touch(struct http *http);
 /* The limit is reached: closes connections over which no whole head has come, some at
  * once, and looks again soon. First those that have been idle longest, then those whose
- * head has been due for longest; one that has a request stays. Comes after MHD_run(): what
- * had arrived was read. */
+ * head has been due for longest; one that has a request stays. In the reserve's last
+ * quarter those that have been answered and will not leave go, too. Comes after MHD_run():
+ * what had arrived was read. */
 void http_deadline_make_room(struct http *http);
+/* A request has come that may last, and as many as may be have one: closes the connection
+ * whose body comes slowest. False: none comes that slowly. */
+bool http_deadline_evict_body(struct http *http);
 
 /* @conn's answer is on its way: where clients that do not read theirs keep a loader from
  * answering others, the one that has taken longest is hung up. */
@@ -149,6 +161,8 @@ void http_conn_suspend(struct http_conn *conn);
 void http_conn_on_part(struct request *request, void *context);
 /* Answers conn->refusal: at once, after the body, or past libmicrohttpd. */
 enum MHD_Result http_conn_refuse(struct http_conn *conn);
+/* There is no room for its request: 503, and an end. */
+enum MHD_Result http_conn_turn_away(struct http_conn *conn);
 /* Drops the body, if any; then the refusal follows, or http_begin_late(). */
 enum MHD_Result http_conn_swallow(struct http_conn *conn);
 

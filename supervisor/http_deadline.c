@@ -23,6 +23,13 @@
 #define HTTP_EVICT_NS (100 * CLOCK_NS_PER_MS)
 /* Then those that have been sending a head for longer than a lost packet costs. */
 #define HTTP_EVICT_HEAD_NS (250 * CLOCK_NS_PER_MS)
+/* Then, when a request needs the place, the body that has come slowest for so long, if it
+ * is slower than so many times the least rate: a faster one may be nearly through. */
+#define HTTP_EVICT_BODY_NS   (CLOCK_NS_PER_SEC)
+#define HTTP_EVICT_BODY_RATE 16
+/* A body's rate counts from its fifth second on, and is looked at each second. */
+#define HTTP_RATE_GRACE_NS (5 * CLOCK_NS_PER_SEC)
+#define HTTP_RATE_LOOK_NS  (CLOCK_NS_PER_SEC)
 /* Answers that are in the way of others have this long to be read. */
 #define HTTP_READER_NS      (2 * CLOCK_NS_PER_SEC)
 #define HTTP_READERS_LOOK_S 0.25
@@ -34,6 +41,19 @@ static uint64_t http_deadline_of(const struct http_conn *conn)
 	uint64_t timeout_ns = conn->http->timeout_ns[conn->phase];
 
 	return timeout_ns == CLOCK_NEVER ? CLOCK_NEVER : conn->since_ns + timeout_ns;
+}
+
+/* When to look at it: at its deadline, or before, where its rate counts. */
+static uint64_t http_look_of(const struct http_conn *conn)
+{
+	uint64_t at_ns = http_deadline_of(conn);
+	bool has_rate =
+		conn->phase == HTTP_PHASE_BODY || conn->phase == HTTP_PHASE_SWALLOW;
+
+	if (has_rate && conn->http->body_rate_min > 0 &&
+	    at_ns > conn->since_ns + HTTP_RATE_GRACE_NS)
+		at_ns = conn->since_ns + HTTP_RATE_GRACE_NS;
+	return at_ns;
 }
 
 static void http_deadline_arm(struct http *http, uint64_t at_ns, uint64_t now_ns)
@@ -55,11 +75,13 @@ void http_conn_enter(struct http_conn *conn, enum http_phase phase)
 {
 	struct http *http = conn->http;
 
+	http->n_busy -= http_phase_is_busy(conn->phase);
+	http->n_busy += http_phase_is_busy(phase);
 	TAILQ_REMOVE(&http->phases[conn->phase], conn, link);
 	conn->phase = phase;
 	conn->since_ns = http->now_ns;
 	TAILQ_INSERT_TAIL(&http->phases[phase], conn, link);
-	http_deadline_arm(http, http_deadline_of(conn), http->now_ns);
+	http_deadline_arm(http, http_look_of(conn), http->now_ns);
 }
 
 /* True when something has arrived since the phase began. libmicrohttpd does not tell, and
@@ -136,11 +158,67 @@ static struct http_conn *http_slowest_head(const struct http *http)
 	return first;
 }
 
+/* Those that have been answered and do not leave: malformed requests, and what nobody reads
+ * of the supervisor's own answers. */
+static void http_evict_answered(struct http *http)
+{
+	struct http_conn *conn = TAILQ_FIRST(&http->phases[HTTP_PHASE_LINGER]);
+
+	if (conn && conn->since_ns + HTTP_EVICT_NS <= http->now_ns) {
+		http_conn_hang_up(conn);
+		http->n_evicted++;
+	}
+	TAILQ_FOREACH (conn, &http->phases[HTTP_PHASE_SEND], link) {
+		if (conn->since_ns + HTTP_READER_NS > http->now_ns)
+			return;
+		if (conn->lane)
+			continue;
+		http_conn_hang_up(conn);
+		http->n_evicted++;
+		return;
+	}
+}
+
+static uint64_t http_rate_of(const struct http_conn *conn, uint64_t now_ns)
+{
+	return (uint64_t)((double)conn->received_bytes * (double)CLOCK_NS_PER_SEC /
+	                  (double)(now_ns - conn->since_ns + 1));
+}
+
+bool http_deadline_evict_body(struct http *http)
+{
+	static const enum http_phase phases[] = { HTTP_PHASE_BODY, HTTP_PHASE_SWALLOW };
+	uint64_t slowest = http->body_rate_min * HTTP_EVICT_BODY_RATE;
+	struct http_conn *found = NULL;
+	struct http_conn *conn;
+
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++)
+		TAILQ_FOREACH (conn, &http->phases[phases[i]], link) {
+			if (conn->since_ns + HTTP_EVICT_BODY_NS > http->now_ns)
+				break;
+			if (http_rate_of(conn, http->now_ns) < slowest) {
+				slowest = http_rate_of(conn, http->now_ns);
+				found = conn;
+			}
+		}
+	if (!found)
+		return false;
+	http_answer_raw(
+		found, 503,
+		"the request's body came slowest while all connections were taken "
+		"(max_connections)");
+	http_conn_hang_up(found);
+	http->n_evicted++;
+	return true;
+}
+
 void http_deadline_make_room(struct http *http)
 {
 	unsigned int left = http->max_connections / HTTP_EVICT_PART + 1;
 	struct http_conn *conn;
 
+	if (http->n_connections >= http->max_connections + http->reserve / 4 * 3)
+		http_evict_answered(http);
 	left = http_evict_idle(http, HTTP_PHASE_IDLE, left);
 	left = http_evict_idle(http, HTTP_PHASE_NEW, left);
 	while (left > 0 && (conn = http_slowest_head(http)) &&
@@ -187,10 +265,36 @@ void http_deadline_watch_reader(struct http_conn *conn)
 		ev_timer_again(http->loop, &http->readers);
 }
 
+/* Bodies of @phase that come too slowly. Returns when to look again. */
+static uint64_t http_rate_sweep(struct http *http, enum http_phase phase)
+{
+	struct http_conn *conn = TAILQ_FIRST(&http->phases[phase]);
+
+	while (conn && conn->since_ns + HTTP_RATE_GRACE_NS <= http->now_ns) {
+		struct http_conn *next = TAILQ_NEXT(conn, link);
+
+		if (http_rate_of(conn, http->now_ns) < http->body_rate_min) {
+			http->n_expired++;
+			http_answer_raw(conn, 408,
+			                "the request's body came too slowly "
+			                "(body_rate_min)");
+			http_conn_hang_up(conn);
+		}
+		conn = next;
+	}
+	conn = TAILQ_FIRST(&http->phases[phase]);
+	if (!conn)
+		return CLOCK_NEVER;
+	if (conn->since_ns + HTTP_RATE_GRACE_NS > http->now_ns)
+		return conn->since_ns + HTTP_RATE_GRACE_NS;
+	return http->now_ns + HTTP_RATE_LOOK_NS;
+}
+
 static void http_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct http *http = timer->data;
 	uint64_t next_ns = CLOCK_NEVER;
+	uint64_t look_ns;
 
 	(void)loop;
 	(void)revents;
@@ -208,6 +312,12 @@ static void http_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
 		}
 		if (conn && http_deadline_of(conn) < next_ns)
 			next_ns = http_deadline_of(conn);
+	}
+	for (unsigned int phase = HTTP_PHASE_BODY;
+	     phase <= HTTP_PHASE_SWALLOW && http->body_rate_min > 0; phase++) {
+		look_ns = http_rate_sweep(http, phase);
+		if (look_ns < next_ns)
+			next_ns = look_ns;
 	}
 	if (next_ns != CLOCK_NEVER)
 		http_deadline_arm(http, next_ns, http->now_ns);

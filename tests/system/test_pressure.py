@@ -80,7 +80,7 @@ def test_clients_leave_descriptors_for_a_loader(start, monkeypatch):
             resource.RLIMIT_NOFILE, (few, few))))
     moult = start(echo_section(warmup_runs=0))
     monkeypatch.setattr(subprocess, "Popen", real)
-    assert "event=http_limited max_connections=1024 connections=192" in moult.log_text()
+    assert "event=http_limited max_connections=1024 connections=168" in moult.log_text()
     moult.note_fds()
     clients = []
     for _ in range(300):
