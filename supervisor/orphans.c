@@ -24,6 +24,8 @@
 #define ORPHANS_MAX 256
 /* Children and grandchildren that one look goes through. */
 #define ORPHANS_LOOK_MAX 512
+/* What one look does at the most: a loader may leave thousands that are dead already. */
+#define ORPHANS_PASSES 64
 /* Lines of the log for one process of ours. */
 #define ORPHANS_LINES_MAX 8
 /* Killed, they die within milliseconds, or stay for a reason. */
@@ -48,8 +50,9 @@ struct orphans {
 	ev_signal child;
 	LIST_HEAD(orphans_kins, orphans_kin) kins;
 	struct orphan rows[ORPHANS_MAX];
-	pid_t last;   /* of ours that ended */
-	bool is_sole; /* nobody else has left children to this process */
+	pid_t last;    /* of ours that ended */
+	bool is_sole;  /* nobody else has left children to this process */
+	bool has_more; /* the last look did not come to the end */
 	double poll_s;
 	char mark[64];
 };
@@ -189,37 +192,40 @@ static void orphans_kill(struct orphans *orphans, const struct proc *proc)
 }
 
 /* @pids are children of @parent, or of moultd when that is NULL. All that is below them, too,
- * as far as *@budget goes. True: one was dead and is reaped; what was below it has moved up. */
-static bool orphans_kill_all(struct orphans *orphans, const struct orphan *parent,
-                             const pid_t *pids, size_t n, size_t *budget)
+ * as far as *@budget goes, which counts the living. How many were dead, and are reaped: what
+ * was below them has moved up. */
+static size_t orphans_kill_all(struct orphans *orphans, const struct orphan *parent,
+                               const pid_t *pids, size_t n, size_t *budget)
 {
-	bool has_dead = false;
+	size_t n_dead = 0;
 
-	for (size_t i = 0; i<n && * budget> 0; i++) {
+	for (size_t i = 0; i < n; i++) {
 		pid_t below[ORPHANS_MAX / 8];
 		const struct orphans_kin *kin = orphans_find_kin(orphans, pids[i]);
-		struct orphan *orphan = NULL;
 		siginfo_t info = { .si_pid = 0 };
+		const struct orphan *orphan;
 		struct proc proc;
 		size_t n_below;
 
-		if ((kin && kin->is_running) || !proc_read(pids[i], &proc))
+		if (kin && kin->is_running)
+			continue;
+		if (!parent &&
+		    waitid(P_PID, (id_t)pids[i], &info, WEXITED | WNOHANG) == 0)
+			n_dead += info.si_pid != 0;
+		if (info.si_pid != 0 || *budget == 0 || !proc_read(pids[i], &proc) ||
+		    proc_is_dead(&proc))
 			continue;
 		(*budget)--;
-		if (!proc_is_dead(&proc))
-			orphan = orphans_meet(orphans, &proc, parent);
+		orphan = orphans_meet(orphans, &proc, parent);
 		if (orphan && orphan->is_ours) {
 			n_below = proc_children(proc.pid, below,
 			                        sizeof(below) / sizeof(below[0]));
 			(void)orphans_kill_all(orphans, orphan, below, n_below, budget);
 		}
-		if (orphan ? orphan->is_ours : orphans->is_sole && *budget == 0)
+		if (orphan ? orphan->is_ours : orphans->is_sole)
 			orphans_kill(orphans, &proc);
-		if (!parent &&
-		    waitid(P_PID, (id_t)proc.pid, &info, WEXITED | WNOHANG) == 0)
-			has_dead |= info.si_pid != 0;
 	}
-	return has_dead;
+	return n_dead;
 }
 
 /* How many are left. */
@@ -228,21 +234,24 @@ static size_t orphans_look(struct orphans *orphans)
 	pid_t pids[ORPHANS_LOOK_MAX];
 	size_t budget = ORPHANS_LOOK_MAX;
 	size_t n_left = 0;
-	size_t n;
+	size_t n_dead = 1;
 
 	for (size_t i = 0; i < ORPHANS_MAX; i++)
 		orphans->rows[i].is_seen = false;
-	do
-		n = proc_children(getpid(), pids, ORPHANS_LOOK_MAX);
-	while (orphans_kill_all(orphans, NULL, pids, n, &budget) && budget > 0);
+	for (unsigned int i = 0; i < ORPHANS_PASSES && n_dead > 0 && budget > 0; i++) {
+		size_t n = proc_children(getpid(), pids, ORPHANS_LOOK_MAX);
+
+		n_dead = orphans_kill_all(orphans, NULL, pids, n, &budget);
+	}
+	orphans->has_more = n_dead > 0 || budget == 0;
 	for (size_t i = 0; i < ORPHANS_MAX; i++) {
 		struct orphan *orphan = &orphans->rows[i];
 
-		if (orphan->pid && !orphan->is_seen && budget > 0)
+		if (orphan->pid && !orphan->is_seen && !orphans->has_more)
 			orphans_forget(orphans, orphan);
 		n_left += orphan->is_ours;
 	}
-	return n_left;
+	return n_left + orphans->has_more;
 }
 
 static void orphans_look_again(struct orphans *orphans, bool is_news)
@@ -334,6 +343,8 @@ bool orphans_are_gone(struct ev_loop *loop, const struct orphans_kin *kin)
 {
 	struct orphans *orphans = orphans_of(loop);
 
+	if (orphans && orphans->has_more)
+		return false;
 	for (size_t i = 0; orphans && i < ORPHANS_MAX; i++) {
 		const struct orphan *orphan = &orphans->rows[i];
 
