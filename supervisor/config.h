@@ -138,6 +138,7 @@ struct config {
 	char *listen;  /* ADDRESS:PORT, [ADDRESS]:PORT, or "systemd" */
 	char *control; /* path of the control socket */
 	char *state_dir;
+	char *user;       /* NULL: whoever started it */
 	char *loader;     /* path of moult-loader */
 	char *engine_dir; /* where moult-engine-*.so are */
 	uint32_t max_connections;

@@ -50,6 +50,24 @@ static const struct config_key supervisor_keys[] = {
 			"a restart.",
 	},
 	{
+		.name = "user",
+		.type = CONFIG_TYPE_STRING,
+		.class = CONFIG_RESTART,
+		AT(config, user),
+		.value = "NAME",
+		.fallback_help = "none: moultd stays who started it.",
+		.help = "Who\n"
+			".Xr moultd 8\n"
+			"and its loaders are when root starts it, with that user's groups.\n"
+			"It changes to this user when its sockets are open, for good; "
+			".Ic state_dir\n"
+			"and the control socket become the user's, and the configuration, "
+			"models and secrets must be readable for it.\n"
+			"What an earlier run as root left in\n"
+			".Ic state_dir\n"
+			"is to be given to it by hand (chown -R).",
+	},
+	{
 		.name = "loader",
 		.type = CONFIG_TYPE_PATH,
 		.class = CONFIG_RESTART,

@@ -15,6 +15,7 @@
 #include "supervisor/config.h"
 #include "supervisor/config_check.h"
 #include "supervisor/config_kept.h"
+#include "supervisor/privileges.h"
 #include "supervisor/signals.h"
 #include "supervisor/supervisor.h"
 
@@ -123,6 +124,9 @@ static int main_load(struct config **ret_config, const struct main_arguments *ar
 static void main_print_doubts(const struct config *config)
 {
 	struct err why = ERR_NULL;
+
+	if (config->user && privileges_check(config->user, &why) < 0)
+		(void)fprintf(stderr, "%s: warning: %s\n", config->file, why.text);
 
 	for (size_t i = 0; i < config->n_models; i++)
 		if (config_model_is_doubtful(config->models[i], &why))

@@ -25,6 +25,7 @@
 #include "supervisor/notify.h"
 #include "supervisor/numbers.h"
 #include "supervisor/orphans.h"
+#include "supervisor/privileges.h"
 #include "supervisor/receipt.h"
 #include "supervisor/signals.h"
 #include "supervisor/spare.h"
@@ -526,8 +527,28 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 		.settle_cap_ns = config->settle_cap_ns,
 		.poll_ns = config->poll_ns,
 	};
+	const struct privileges_files files = {
+		.state_dir = config->state_dir,
+		.control = config->control,
+	};
 	int r;
 
+	/* Before anything is opened. */
+	r = config->user ? privileges_check(config->user, err) : 0;
+	if (r < 0)
+		return r;
+	r = commands_new(&supervisor->commands, supervisor);
+	if (r < 0)
+		return err_set(err, r, "cannot start: %s", strerror(-r));
+	r = control_new(&supervisor->control, supervisor->loop, config->control,
+	                commands_table, supervisor->commands, err);
+	if (r == 0)
+		r = supervisor_open_endpoint(supervisor, err);
+	/* What is open now is all that root was needed for. */
+	if (r == 0)
+		r = privileges_drop(config->user, &files, err);
+	if (r < 0)
+		return r;
 	if (mkdir(config->state_dir, 0750) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
 		               strerror(errno));
@@ -541,17 +562,8 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	if (r == 0)
 		r = spares_new(&supervisor->spares, supervisor->loop,
 		               &supervisor->devices.host);
-	if (r == 0)
-		r = commands_new(&supervisor->commands, supervisor);
 	if (r < 0)
 		return err_set(err, r, "cannot start: %s", strerror(-r));
-	r = control_new(&supervisor->control, supervisor->loop, config->control,
-	                commands_table, supervisor->commands, err);
-	if (r < 0)
-		return r;
-	r = supervisor_open_endpoint(supervisor, err);
-	if (r < 0)
-		return r;
 	supervisor_watch_config(supervisor);
 	devices_set_config(&supervisor->devices, config);
 	devices_wait(&supervisor->devices);
