@@ -204,7 +204,11 @@ def test_one_that_hangs_is_not_promoted(start):
     ask(moult, 60, floats(1), "echo")
     deploy(moult, faulty(version=2, **{**keys, "option.fault": "fail", "option.after": 20}),
            "echo")
-    until(moult, "echo", is_rollback, [floats(1), floats(1), floats(1), floats(BAD)])
+    # Nothing is sent any more once what served before may have it.
+    for text in itertools.cycle([floats(1), floats(1), floats(1), floats(BAD)]):
+        if "event=rollback " in moult.log_text():
+            break
+        moult.infer("echo", text)
     receipt = moult.wait_receipt("echo", lambda r: is_rollback(r) and r["outcome"] == "ok")
     assert receipt["to"]["generation"] == moult.status("echo")["generation"]
     assert version_of(moult) == "1"
