@@ -10,6 +10,7 @@
 
 #include "loader/compute.h"
 #include "loader/golden_file.h"
+#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 
@@ -128,7 +129,9 @@ static int golden_all(struct golden *golden, uint32_t *ret_requests, struct err 
 		return err_set(err,
 		               err_is_shortage(errno) ? ENGINE_E_FAILED : ENGINE_E_CONFIG,
 		               "the directory of golden requests '%s' cannot be read: %s",
-		               golden->path, strerror(errno));
+		               golden->path,
+		               access_why(&(struct err)ERR_NULL, golden->path,
+		                          R_OK | X_OK, errno));
 	if (n > PROTO_GOLDEN_MAX)
 		r = err_set(err, ENGINE_E_CONFIG,
 		            "'%s' has %d golden requests and %d are allowed: take some "
@@ -163,7 +166,9 @@ int golden_run(const struct model_config *config, struct lane *lane,
 		               err_is_shortage(errno) ? ENGINE_E_FAILED : ENGINE_E_CONFIG,
 		               "the directory of golden requests '%s' cannot be opened: "
 		               "%s: make it, or remove the key golden",
-		               config->golden, strerror(errno));
+		               config->golden,
+		               access_why(&(struct err)ERR_NULL, config->golden,
+		                          R_OK | X_OK, errno));
 	oip_request_init(&golden.request);
 	if (compute_init(&golden.compute, config, api, engine, 1) < 0)
 		r = err_set(err, ENGINE_E_FAILED, "out of memory");

@@ -12,6 +12,7 @@
 
 #include "loader/compute.h"
 #include "loader/rehearsal.h"
+#include "shared/access.h"
 #include "shared/cleanup.h"
 
 struct warmup {
@@ -45,7 +46,7 @@ static int warmup_read_file(struct warmup *warmup, const struct model_config *co
 		return err_set(err,
 		               err_is_shortage(errno) ? ENGINE_E_FAILED : ENGINE_E_CONFIG,
 		               "cannot open warmup_request '%s': %s", path,
-		               strerror(errno));
+		               access_why(&(struct err)ERR_NULL, path, R_OK, errno));
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0 ||
 	    (uint64_t)st.st_size > config->max_body_bytes)
 		return err_set(err, ENGINE_E_CONFIG,

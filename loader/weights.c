@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/file.h"
 
@@ -101,7 +102,8 @@ static int weights_open(struct weights *weights, int fd, const char *path,
 	weights->fd = fd >= 0 ? fd : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (weights->fd < 0 || fstat(weights->fd, &weights->file) < 0)
 		return err_set(err, err_is_shortage(errno) ? -errno : WEIGHTS_E_REFUSED,
-		               "cannot open model file '%s': %s", path, strerror(errno));
+		               "cannot open model file '%s': %s", path,
+		               access_why(&(struct err)ERR_NULL, path, R_OK, errno));
 	if (!S_ISREG(weights->file.st_mode) || weights->file.st_size <= 0)
 		return err_set(err, WEIGHTS_E_REFUSED, "model file '%s' is %s", path,
 		               S_ISREG(weights->file.st_mode) ? "empty"

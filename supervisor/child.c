@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/proto.h"
 
@@ -169,7 +170,8 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 	r = child_do_spawn(child, argv, control_fd, log_write);
 	if (r) {
 		child->pid = 0;
-		return err_set(err, -r, "cannot start %s: %s", argv[0], strerror(r));
+		return err_set(err, -r, "cannot start %s: %s", argv[0],
+		               access_why(&(struct err)ERR_NULL, argv[0], X_OK, r));
 	}
 	/* Nobody else reaps, so the pid cannot have been recycled. */
 	child->pidfd = pidfd_open(child->pid, 0);

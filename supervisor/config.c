@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/proto.h"
 #include "supervisor/config_file.h"
@@ -108,7 +109,9 @@ static int read_models_dir(struct config *config, struct err *err)
 	if (n < 0)
 		return err_set(err, -errno,
 		               "%s: models_dir: %s: %s: create it or take the key out",
-		               config->file, config->models_dir, strerror(errno));
+		               config->file, config->models_dir,
+		               access_why(&(struct err)ERR_NULL, config->models_dir,
+		                          R_OK | X_OK, errno));
 	config->n_in_dir = (size_t)n;
 	for (int i = 0; i < n; i++) {
 		if (r == 0)

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "supervisor/config_check.h"
 #include "supervisor/config_value.h"
@@ -533,7 +534,7 @@ int config_file_open(const char *path, FILE **ret_stream, struct err *err)
 
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return err_set(err, -errno, "%s: %s: name a file that can be read", path,
-		               strerror(errno));
+		               access_why(&(struct err)ERR_NULL, path, R_OK, errno));
 	if (!S_ISREG(status.st_mode))
 		return err_set(err, -EINVAL, "%s: is no regular file", path);
 	if (status.st_size > CONFIG_FILE_BYTES_MAX)

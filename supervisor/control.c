@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/log.h"
 
@@ -407,9 +408,10 @@ static int remove_stale(const struct sockaddr_un *address, struct err *err)
 	struct stat status;
 
 	if (lstat(path, &status) < 0)
-		return errno == ENOENT
-		               ? 0
-		               : err_set(err, -errno, "%s: %s", path, strerror(errno));
+		return errno == ENOENT ? 0
+		                       : err_set(err, -errno, "%s: %s", path,
+		                                 access_why(&(struct err)ERR_NULL, path,
+		                                            R_OK | W_OK, errno));
 	if (!S_ISSOCK(status.st_mode))
 		return err_set(err, -EEXIST,
 		               "%s: is there and is no socket: remove it, or set another "
@@ -425,7 +427,9 @@ static int remove_stale(const struct sockaddr_un *address, struct err *err)
 			"path with the key control",
 			path);
 	if (errno != ECONNREFUSED && errno != ENOENT)
-		return err_set(err, -errno, "%s: %s", path, strerror(errno));
+		return err_set(err, -errno, "%s: %s", path,
+		               access_why(&(struct err)ERR_NULL, path, R_OK | W_OK,
+		                          errno));
 	if (unlink(path) < 0 && errno != ENOENT)
 		return err_set(err, -errno,
 		               "%s: a dead moultd's socket cannot be removed: %s", path,
@@ -456,7 +460,9 @@ static int open_socket(struct control *control, const struct sockaddr_un *addres
 			err, r,
 			"%s: %s: create its directory, or set another path with the "
 			"key control",
-			control->path, strerror(-r));
+			control->path,
+			access_why(&(struct err)ERR_NULL, control->path, R_OK | W_OK,
+		                   -r));
 	if (lstat(control->path, &status) < 0)
 		return err_set(err, -errno, "%s: %s", control->path, strerror(errno));
 	control->device = status.st_dev;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/file.h"
 
@@ -19,7 +20,8 @@ static int inputs_open_file(struct inputs *inputs, struct err *err)
 	inputs->weights_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (inputs->weights_fd < 0 || fstat(inputs->weights_fd, &inputs->file) < 0)
 		return err_set(err, err_is_shortage(errno) ? -errno : INPUTS_E_REFUSED,
-		               "cannot open model file '%s': %s", path, strerror(errno));
+		               "cannot open model file '%s': %s", path,
+		               access_why(&(struct err)ERR_NULL, path, R_OK, errno));
 	if (!S_ISREG(inputs->file.st_mode) || inputs->file.st_size <= 0)
 		return err_set(err, INPUTS_E_REFUSED, "model file '%s' is %s", path,
 		               S_ISREG(inputs->file.st_mode) ? "empty"

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/access.h"
 #include "shared/cleanup.h"
 
 #define KEEP_BYTES_MAX (8L << 20)
@@ -85,7 +86,9 @@ static int keep_open_folder(int parent_fd, const char *name, enum keep_manner ma
 	struct stat st;
 
 	if (is_made && mkdirat(parent_fd, name, 0700) < 0 && errno != EEXIST)
-		return err_set(err, -errno, "%s: %s", path, strerror(errno));
+		return err_set(err, -errno, "%s: %s", path,
+		               access_why(&(struct err)ERR_NULL, path, R_OK | X_OK,
+		                          errno));
 	fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(err, -errno, "%s: %s", path,
@@ -115,7 +118,9 @@ static int keep_open_good(const char *state_dir, enum keep_manner manner, struct
 	FREE char *path = NULL;
 
 	if (state_fd < 0)
-		return err_set(err, -errno, "%s: %s", state_dir, strerror(errno));
+		return err_set(err, -errno, "%s: %s", state_dir,
+		               access_why(&(struct err)ERR_NULL, state_dir, R_OK | X_OK,
+		                          errno));
 	if (asprintf(&path, "%s/" KEEP_DIR, state_dir) < 0) {
 		path = NULL; /* asprintf() left it undefined */
 		return err_set(err, -ENOMEM, "out of memory");

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shared/access.h"
 #include "shared/file.h"
 #include "shared/log.h"
 #include "supervisor/model_state.h"
@@ -145,7 +146,8 @@ static void model_watch_on_file(void *context, const char *path)
 	if (stat(path, &now) < 0) {
 		struct err err;
 
-		(void)err_set(&err, 0, "model file %s: %s", path, strerror(errno));
+		(void)err_set(&err, 0, "model file %s: %s", path,
+		              access_why(&(struct err)ERR_NULL, path, R_OK, errno));
 		model_watch_set_stale(model, MODEL_INPUT_FILE, err.text);
 		return;
 	}

@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/standard.h"
@@ -50,7 +51,10 @@ static enum ctl_exit fail_unreachable(const struct ctl *ctl, int error)
 	else if (error == EAGAIN || error == EINPROGRESS)
 		remedy = "moultd is too busy to answer: try again";
 	(void)fprintf(stderr, "moultctl: no moultd answers at %s: %s: %s\n",
-	              ctl->arguments.socket, strerror(error), remedy);
+	              ctl->arguments.socket,
+	              access_why(&(struct err)ERR_NULL, ctl->arguments.socket, W_OK,
+	                         error),
+	              remedy);
 	return CTL_EXIT_UNREACHABLE;
 }
 

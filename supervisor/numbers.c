@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/log.h"
 
@@ -50,7 +51,8 @@ int numbers_init(struct numbers *numbers, const char *state_dir, uint64_t at_lea
 		               strerror(errno));
 	if (numbers->fd < 0) {
 		log_event(LOG_LEVEL_WARNING, "state_dir", "path=%s error=%s", path,
-		          LOG_QUOTED(strerror(errno)));
+		          LOG_QUOTED(access_why(&(struct err)ERR_NULL, path, R_OK | W_OK,
+		                                errno)));
 		return 0;
 	}
 	/* Two of them would give their loaders the same numbers. */

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/file.h"
@@ -89,13 +90,23 @@ static void secrets_skip(const struct secrets_reading *reading, const char *name
 {
 	struct err *skipped = reading->skipped;
 	size_t used = strlen(skipped->text);
-	char row[NAME_MAX + 128];
 
-	(void)snprintf(row, sizeof(row), "%s%.64s (%s)", used ? ", " : "", name, why);
+	(void)snprintf(skipped->text + used, sizeof(skipped->text) - used, "%s%.64s (%s)",
+	               used ? ", " : "", name, why);
 	/* Names are anybody's: of bytes that are none of text nothing is left. */
-	err_clean(row);
-	if (used + strlen(row) < sizeof(skipped->text))
-		(void)strcpy(skipped->text + used, row);
+	err_clean(skipped->text);
+}
+
+/* Of what could not be looked at or opened. */
+static const char *secrets_why(const struct secrets_reading *reading, const char *name,
+                               int error, struct err *storage)
+{
+	char path[PATH_MAX];
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/%s", reading->directory, name) >=
+	    sizeof(path))
+		return strerror(error);
+	return access_why(storage, path, R_OK, error);
 }
 
 /* Why it is no secret; NULL: it may be one. */
@@ -131,13 +142,13 @@ static bool secrets_is_fresh(const struct stat *st)
 
 /* Why @name is none, or NULL with *ret_file. */
 static const char *secrets_look(const struct secrets_reading *reading, const char *name,
-                                struct stat *ret_file)
+                                struct stat *ret_file, struct err *storage)
 {
 	if (!secrets_is_name(name))
 		return "its name has characters other than letters, digits, '.', '_' and "
 		       "'-'";
 	if (fstatat(reading->dir_fd, name, ret_file, 0) < 0)
-		return strerror(errno);
+		return secrets_why(reading, name, errno, storage);
 	return secrets_dislike(ret_file);
 }
 
@@ -147,7 +158,8 @@ static int secrets_add(const struct secrets_reading *reading, const char *name,
                        struct secrets_list *list)
 {
 	struct stat file;
-	const char *why = secrets_look(reading, name, &file);
+	struct err storage;
+	const char *why = secrets_look(reading, name, &file, &storage);
 
 	if (!why && list->n == SECRETS_FILES_MAX)
 		return err_set(reading->err, SECRETS_E_REFUSED,
@@ -179,7 +191,8 @@ static int secrets_list(const struct secrets_reading *reading, struct secrets_li
 		close_fd(&copy);
 		return err_set(reading->err, secrets_outcome(errno),
 		               "secrets directory %s: %s", reading->directory,
-		               strerror(errno));
+		               access_why(&(struct err)ERR_NULL, reading->directory,
+		                          R_OK | X_OK, errno));
 	}
 	list->n = 0;
 	reading->skipped->text[0] = '\0';
@@ -210,6 +223,7 @@ static int secrets_read_one(const struct secrets_reading *reading, const char *n
 	CLOSE_FD int fd = openat(reading->dir_fd, name,
 	                         O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	unsigned char value[SECRETS_FILE_BYTES_MAX + 1];
+	struct err storage;
 	size_t bytes = 0;
 	struct stat st;
 	ssize_t n = 0;
@@ -226,7 +240,7 @@ static int secrets_read_one(const struct secrets_reading *reading, const char *n
 		r = err_set(reading->err, -errno, "secret %s/%s: %s", reading->directory,
 		            name, strerror(errno));
 	else if (fd < 0 || n < 0)
-		secrets_skip(reading, name, strerror(errno));
+		secrets_skip(reading, name, secrets_why(reading, name, errno, &storage));
 	else if (bytes != (size_t)st.st_size)
 		r = SECRETS_E_UNSETTLED;
 	else
@@ -370,7 +384,9 @@ int secrets_read(struct secrets *ret_secrets, const char *directory, struct err 
 	dir_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir_fd < 0)
 		return err_set(err, secrets_outcome(errno), "secrets directory %s: %s",
-		               directory, strerror(errno));
+		               directory,
+		               access_why(&(struct err)ERR_NULL, directory, R_OK | X_OK,
+		                          errno));
 	memory = secrets_memory();
 	if (!memory)
 		return err_set(err, -ENOMEM, "no memory for secrets");

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/log.h"
@@ -551,7 +552,8 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 		return r;
 	if (mkdir(config->state_dir, 0750) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
-		               strerror(errno));
+		               access_why(&(struct err)ERR_NULL, config->state_dir,
+		                          W_OK | X_OK, errno));
 	r = numbers_init(&supervisor->numbers, config->state_dir,
 	                 supervisor_last_generation(config->state_dir), err);
 	if (r < 0)

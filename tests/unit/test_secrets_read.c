@@ -298,9 +298,10 @@ static const struct {
 	{ "loop", make_loop, SECRETS_E_REFUSED, "symbolic links" },
 	{ "dangling ..data", make_dangling_data, SECRETS_E_REFUSED, "s/..data: No such" },
 	{ "..data loop", make_data_loop, SECRETS_E_REFUSED, "symbolic links" },
-	{ "unreadable", make_unreadable, SECRETS_E_REFUSED, "token (Permission denied" },
+	{ "unreadable", make_unreadable, SECRETS_E_REFUSED,
+	  "token (Permission denied for user 65534" },
 	{ "unreadable directory", make_unreadable_directory, SECRETS_E_REFUSED,
-	  "directory s: Permission" },
+	  "directory s: Permission denied for user 65534" },
 	{ "partial", make_partial, SECRETS_E_UNSETTLED, "changes while being read" },
 };
 
