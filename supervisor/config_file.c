@@ -15,6 +15,7 @@
 #include "shared/cleanup.h"
 #include "supervisor/config_check.h"
 #include "supervisor/config_value.h"
+#include "supervisor/strict.h"
 
 #define LABEL_MAX (CONFIG_NAME_MAX + 16)
 
@@ -537,6 +538,8 @@ int config_file_open(const char *path, FILE **ret_stream, struct err *err)
 		               access_why(&(struct err)ERR_NULL, path, R_OK, errno));
 	if (!S_ISREG(status.st_mode))
 		return err_set(err, -EINVAL, "%s: is no regular file", path);
+	if (strict_check_file(path, &status, err) < 0)
+		return -EPERM;
 	if (status.st_size > CONFIG_FILE_BYTES_MAX)
 		return err_set(err, -EFBIG, "%s: has %lld bytes: at most %ld are allowed",
 		               path, (long long)status.st_size, CONFIG_FILE_BYTES_MAX);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "shared/cleanup.h"
@@ -104,6 +105,8 @@ int config_read_text(struct config *config, const char *text, enum config_file_k
 
 	if (fd < 0)
 		return fd;
+	/* memfd_create(2) gives it to everybody, and it is read as any other file. */
+	(void)fchmod(fd, 0600);
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return config_file_read(config, path, kind, err);
 }

@@ -158,13 +158,17 @@ int receipt_append(const char *state_dir, const json_t *receipt)
 	FREE char *line = json_dumps(receipt, JSON_COMPACT);
 	char path[RECEIPT_PATH_MAX];
 	CLOSE_FD int fd = -1;
+	struct stat st;
 	size_t bytes;
 
 	if (!line)
 		return -ENOMEM;
 	fd = receipt_open(state_dir, path);
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
+	/* Somebody else's file under this name, which is not to grow by what is ours. */
+	if (!S_ISREG(st.st_mode) || st.st_nlink > 1)
+		return -EMLINK;
 	/* The terminator becomes the newline: one write is one whole line. */
 	bytes = strlen(line);
 	line[bytes] = '\n';

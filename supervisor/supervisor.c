@@ -30,6 +30,7 @@
 #include "supervisor/receipt.h"
 #include "supervisor/signals.h"
 #include "supervisor/spare.h"
+#include "supervisor/strict.h"
 #include "supervisor/watch.h"
 
 /* How often a removed model is looked at until its last request has left. */
@@ -303,6 +304,12 @@ void supervisor_remove(struct supervisor *supervisor, size_t i)
 
 static void supervisor_watch_config(struct supervisor *supervisor);
 
+static void supervisor_say_open(void *context, const char *why)
+{
+	(void)context;
+	log_event(LOG_LEVEL_WARNING, "open_to_others", "reason=%s", LOG_QUOTED(why));
+}
+
 static void supervisor_apply_models(struct supervisor *supervisor, struct config *fresh)
 {
 	for (size_t i = supervisor->n_models; i-- > 0;) {
@@ -393,6 +400,7 @@ int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_aske
 					    });
 	supervisor_watch_config(supervisor);
 	config_unref(old);
+	strict_check(fresh, supervisor_say_open, NULL);
 	manifest_prune(fresh->state_dir, fresh);
 	config_keeper_on_change(&supervisor->config_keeper);
 	supervisor_say_status(supervisor);
@@ -558,6 +566,7 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	                 supervisor_last_generation(config->state_dir), err);
 	if (r < 0)
 		return r;
+	strict_check(config, supervisor_say_open, NULL);
 	keeper_init(&supervisor->keeper, supervisor->loop, config->state_dir);
 	manifest_prune(config->state_dir, config);
 	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
