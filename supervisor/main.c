@@ -14,6 +14,7 @@
 #include "shared/standard.h"
 #include "supervisor/config.h"
 #include "supervisor/config_check.h"
+#include "supervisor/config_exists.h"
 #include "supervisor/config_kept.h"
 #include "supervisor/privileges.h"
 #include "supervisor/signals.h"
@@ -30,10 +31,11 @@ struct main_arguments {
 
 static void main_print_usage(FILE *stream)
 {
-	(void)fprintf(stream, "usage: moultd [-t] [-c FILE]\n"
-	                      "       moultd --version | --help\n"
-	                      "  -c FILE  configuration (default /etc/moult/moult.conf)\n"
-	                      "  -t       check the configuration and exit\n");
+	(void)fprintf(stream,
+	              "usage: moultd [-t] [-c FILE]\n"
+	              "       moultd --version | --help\n"
+	              "  -c FILE  configuration (default /etc/moult/moult.conf)\n"
+	              "  -t       check the configuration and what it names, and exit\n");
 }
 
 /* -1: go on; otherwise the exit code. */
@@ -135,6 +137,29 @@ static void main_print_doubts(const struct config *config)
 			              config->models[i]->name, why.text);
 }
 
+static void main_say(void *context, const char *why)
+{
+	(void)context;
+	(void)fprintf(stderr, "moultd: %s\n", why);
+}
+
+/* The exit code. */
+static int main_check(const struct config *config)
+{
+	size_t n_missing;
+
+	main_print_doubts(config);
+	n_missing = config_check_exists(config, main_say, NULL);
+	if (n_missing > 0)
+		(void)fprintf(stderr,
+		              "moultd: %s: can be read, but %zu of what it names "
+		              "is missing or of no use\n",
+		              config->file, n_missing);
+	else
+		(void)printf("%s: good, %zu models\n", config->file, config->n_models);
+	return n_missing > 0 ? 1 : 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct main_arguments arguments = { .file = "/etc/moult/moult.conf" };
@@ -156,10 +181,9 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (arguments.only_checks) {
-		main_print_doubts(config);
-		(void)printf("%s: good, %zu models\n", config->file, config->n_models);
+		r = main_check(config);
 		config_unref(config);
-		return 0;
+		return r;
 	}
 	log_set_level(config->log_level);
 	main_raise_limits();

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/config_exists.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shared/access.h"
+#include "shared/cleanup.h"
+#include "shared/model_format.h"
+#include "shared/proto.h"
+#include "supervisor/inputs.h"
+
+struct exists {
+	void (*say)(void *context, const char *why);
+	void *context;
+	size_t n;
+	const struct config_model *model; /* NULL: [supervisor] */
+};
+
+static void exists_say(struct exists *exists, const char *key, const char *why)
+{
+	const struct config_model *model = exists->model;
+	struct err sentence;
+
+	if (model)
+		(void)err_set(&sentence, 0, "%s:%u: [model %s]: %s: %s", model->file,
+		              model->line, model->name, key, why);
+	else
+		(void)err_set(&sentence, 0, "[supervisor]: %s: %s", key, why);
+	exists->say(exists->context, sentence.text);
+	exists->n++;
+}
+
+/* The shell's name of a home directory, which nobody has put in here. */
+static const char *exists_tilde(const char *path)
+{
+	return strstr(path, "/~") ? ": ~ is no directory here, write the path out" : "";
+}
+
+/* False: it is not there, or of another kind (@type of st_mode), and that was said. */
+static bool exists_look(struct exists *exists, const char *key, const char *path,
+                        mode_t type, int want)
+{
+	struct err why;
+	struct err storage;
+	struct stat st;
+
+	if (!path)
+		return false;
+	if (stat(path, &st) == 0 && (st.st_mode & S_IFMT) != type)
+		(void)err_set(&why, 0, "%.200s is no %s", path,
+		              type == S_IFDIR ? "directory" : "regular file");
+	else if (access(path, want) < 0)
+		(void)err_set(&why, 0, "%.200s: %s%s", path,
+		              access_why(&storage, path, want, errno),
+		              exists_tilde(path));
+	else
+		return true;
+	exists_say(exists, key, why.text);
+	return false;
+}
+
+static size_t exists_read(void *context, uint64_t at, void *buffer, size_t bytes)
+{
+	const int *fd = context;
+	ssize_t n = pread(*fd, buffer, bytes, (off_t)at);
+
+	return n < 0 ? 0 : (size_t)n;
+}
+
+static void exists_look_at_file(struct exists *exists)
+{
+	const struct config_model *model = exists->model;
+	CLOSE_FD int fd = -1;
+	struct err why = ERR_NULL;
+	struct stat st;
+
+	if (!exists_look(exists, "path", model->path, S_IFREG, R_OK))
+		return;
+	fd = open(model->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return;
+	if (st.st_size == 0) {
+		exists_say(exists, "path", "the model file is empty");
+	} else if (strcmp(model->engine, "torch") == 0) {
+		const struct model_file file = { exists_read, &fd, (uint64_t)st.st_size };
+
+		if (model_format_check_torchscript(&file, &why))
+			exists_say(exists, "path", why.text);
+	}
+}
+
+/* Those that are there, as "identity, torch". */
+static void exists_list_engines(const char *directory, struct err *ret_names)
+{
+	DIR *dir = opendir(directory);
+	const size_t head = sizeof(PROTO_ENGINE_PREFIX) - 1;
+	const size_t tail = sizeof(PROTO_ENGINE_SUFFIX) - 1;
+	const struct dirent *entry;
+	size_t used = 0;
+
+	ret_names->text[0] = '\0';
+	while (dir && (entry = readdir(dir))) {
+		size_t bytes = strlen(entry->d_name);
+
+		if (bytes <= head + tail || used >= sizeof(ret_names->text) ||
+		    strncmp(entry->d_name, PROTO_ENGINE_PREFIX, head) != 0 ||
+		    strcmp(entry->d_name + bytes - tail, PROTO_ENGINE_SUFFIX) != 0)
+			continue;
+		used += (size_t)snprintf(ret_names->text + used,
+		                         sizeof(ret_names->text) - used, "%s%.*s",
+		                         used ? ", " : "", (int)(bytes - head - tail),
+		                         entry->d_name + head);
+	}
+	if (dir)
+		(void)closedir(dir);
+}
+
+static void exists_look_at_engine(struct exists *exists, const struct config *config)
+{
+	const struct config_model *model = exists->model;
+	FREE char *path = NULL;
+	struct err names;
+	struct err why;
+
+	if (asprintf(&path, "%s/" PROTO_ENGINE_PREFIX "%s" PROTO_ENGINE_SUFFIX,
+	             config->engine_dir, model->engine) < 0) {
+		path = NULL;
+		return;
+	}
+	if (access(path, R_OK) == 0)
+		return;
+	exists_list_engines(config->engine_dir, &names);
+	(void)err_set(&why, 0, "there is no engine '%s' in %.150s; there are: %.200s",
+	              model->engine, config->engine_dir, names.text);
+	exists_say(exists, "engine", why.text);
+}
+
+static void exists_look_at_secrets(struct exists *exists)
+{
+	struct secrets secrets = SECRETS_NULL;
+	struct err why = ERR_NULL;
+
+	if (!exists->model->secrets)
+		return;
+	if (inputs_read_secrets(&secrets, exists->model, &why))
+		exists_say(exists, "secrets", why.text);
+	secrets_fini(&secrets);
+}
+
+static void exists_look_at_tensors(struct exists *exists, const char *key,
+                                   const struct tensor_spec *specs, size_t n_specs)
+{
+	struct err why;
+
+	for (size_t i = 0; i < n_specs; i++)
+		for (size_t j = 0; j < specs[i].shape.rank; j++) {
+			if (specs[i].shape.dims[j] != 0)
+				continue;
+			(void)err_set(
+				&why, 0,
+				"'%s' has a dim of 0, so that it never holds anything: "
+				"-1 takes any size",
+				specs[i].name);
+			exists_say(exists, key, why.text);
+			break;
+		}
+}
+
+static void exists_look_at_model(struct exists *exists, const struct config *config)
+{
+	const struct config_model *model = exists->model;
+
+	exists_look_at_engine(exists, config);
+	exists_look_at_file(exists);
+	exists_look_at_secrets(exists);
+	(void)exists_look(exists, "warmup_request", model->warmup_request, S_IFREG, R_OK);
+	(void)exists_look(exists, "golden", model->golden, S_IFDIR, R_OK | X_OK);
+	exists_look_at_tensors(exists, "input", model->inputs, model->n_inputs);
+	exists_look_at_tensors(exists, "output", model->outputs, model->n_outputs);
+}
+
+size_t config_check_exists(const struct config *config,
+                           void (*say)(void *context, const char *why), void *context)
+{
+	struct exists exists = { .say = say, .context = context };
+
+	(void)exists_look(&exists, "loader", config->loader, S_IFREG, X_OK);
+	(void)exists_look(&exists, "engine_dir", config->engine_dir, S_IFDIR, X_OK);
+	for (size_t i = 0; i < config->n_models; i++) {
+		exists.model = config->models[i];
+		exists_look_at_model(&exists, config);
+	}
+	return exists.n;
+}

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""moultd -t: whether what a configuration names is there."""
+import subprocess
+
+import pytest
+
+from harness import BUILD, echo_section
+
+
+def check(home, section, head=""):
+    (home / "moult.conf").write_text(f"[supervisor]\n{head}{section}")
+    return subprocess.run([BUILD / "moultd", "-t", "-c", home / "moult.conf"],
+                          capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "token").write_text("x")
+    (tmp_path / "golden").mkdir()
+    (tmp_path / "model.bin").write_text("weights")
+    (tmp_path / "warm.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+GOOD = {"path": "model.bin", "secrets": "secrets", "required_secrets": "token",
+        "golden": "golden", "warmup_request": "warm.json"}
+BAD = [({"path": "nowhere.pt"}, "path: ", "No such file"),
+       ({"path": "~/m.pt"}, "path: ", "~ is no directory here"),
+       ({"path": "golden"}, "path: ", "is no regular file"),
+       ({"engine": "nosuch"}, "engine: ", "there is no engine 'nosuch' in"),
+       ({"engine": "torch"}, "path: ", "no zip archive"),
+       ({"secrets": "gone"}, "secrets: ", "No such file"),
+       ({"secrets": "empty"}, "secrets: ", "holds no secret"),
+       ({"required_secrets": "other"}, "secrets: ", "secrets/other is required"),
+       ({"golden": "gone"}, "golden: ", "No such file"),
+       ({"golden": "model.bin"}, "golden: ", "is no directory"),
+       ({"warmup_request": "gone"}, "warmup_request: ", "No such file"),
+       ({"max_batch": 1, "input": "x FP32 [0,16]"}, "input: ", "'x' has a dim of 0")]
+
+
+def test_good(home):
+    result = check(home, echo_section(**GOOD))
+    assert result.returncode == 0 and "good, 1 models" in result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("keys, key, says", BAD)
+def test_missing(home, keys, key, says):
+    result = check(home, echo_section(**{**GOOD, **keys}))
+    assert result.returncode == 1 and not result.stdout
+    line = result.stderr.splitlines()[0]
+    assert "moult.conf:2: [model echo]: " + key in line and says in line, result.stderr
+    assert "1 of what it names is missing" in result.stderr
+
+
+@pytest.mark.parametrize("head, says", [("loader = nowhere\n", "loader: "),
+                                        ("engine_dir = nowhere\n", "engine_dir: ")])
+def test_missing_programs(home, head, says):
+    result = check(home, echo_section(**GOOD), head)
+    assert result.returncode == 1 and "[supervisor]: " + says in result.stderr
+
+
+def test_all_are_named(home):
+    result = check(home, echo_section(path="a", golden="b", secrets="c") +
+                   echo_section("other", path="d"))
+    assert result.returncode == 1 and "4 of what it names" in result.stderr, result.stderr
