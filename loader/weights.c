@@ -196,12 +196,17 @@ static int weights_take(struct weights *weights, const struct weights_source *so
 int weights_init(struct weights *weights, const struct weights_source *source,
                  struct err *err)
 {
+	struct stat store;
 	int r;
 
 	*weights = (struct weights)WEIGHTS_NULL;
 	weights->share = source->share;
 	weights->store_fd = source->store_fd;
 	r = weights_open(weights, source->fd, source->path, err);
+	/* It was made as large as the file was. */
+	if (r == 0 && source->store_fd >= 0 && fstat(source->store_fd, &store) == 0 &&
+	    store.st_size != weights->file.st_size)
+		r = weights_changed(source->path, err);
 	if (r == 0)
 		r = weights_take(weights, source, err);
 	if (r == 0)

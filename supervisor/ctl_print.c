@@ -357,6 +357,7 @@ void ctl_print_status(FILE *out, json_t *answer)
 		print_poison(out, model);
 		print_note(out, model, "stale",
 		           "an input is stale, the last good one is in use");
+		print_note(out, model, "rollback_off", "no rollback");
 		print_note(out, model, "secrets_skipped", "skipped among the secrets");
 		print_note(out, model, "last_error", "last error");
 	}

@@ -199,3 +199,24 @@ bool inputs_equal(const struct inputs *a, const struct inputs *b)
 	       strcmp(a->secrets.digest, b->secrets.digest) == 0 &&
 	       !config_model_needs_generation(a->section, b->section);
 }
+
+bool inputs_is_overwritten(const struct inputs *inputs, struct err *ret_why)
+{
+	struct stat now;
+
+	/* Not the time of change: a file that is renamed over has another one then. */
+	if (inputs->weights_fd < 0 || fstat(inputs->weights_fd, &now) < 0 ||
+	    (now.st_size == inputs->file.st_size &&
+	     memcmp(&now.st_mtim, &inputs->file.st_mtim, sizeof(now.st_mtim)) == 0))
+		return false;
+	(void)err_set(ret_why, 0, INPUTS_OVERWRITTEN, inputs->section->path);
+	return true;
+}
+
+bool inputs_overwrites(const struct inputs *fresh, const struct inputs *old)
+{
+	return fresh->file.st_ino == old->file.st_ino &&
+	       fresh->file.st_dev == old->file.st_dev && fresh->weights_fd >= 0 &&
+	       old->weights_fd >= 0 &&
+	       strcmp(fresh->weights_sha256, old->weights_sha256) != 0;
+}

@@ -15,6 +15,11 @@
 #include "supervisor/secrets.h"
 
 #define INPUTS_SHA256_HEX 65
+/* A sentence about a path. */
+#define INPUTS_OVERWRITTEN                                                               \
+	"the model file '%.250s' was written over in place: what it held before cannot " \
+	"be "                                                                            \
+	"built again; write model files under another name and rename them into place"
 
 /* Bytes of main memory that a loader has taken for itself (RssAnon), and of its GPU. 0: never
  * measured. Shared weights are not among them. */
@@ -90,3 +95,8 @@ void inputs_unref(struct inputs *inputs);         /* likewise */
 /* Building from either is the same: no key of class NEW_GENERATION differs, nor a secret,
  * nor the identity of the file. False when either is NULL. */
 bool inputs_equal(const struct inputs *a, const struct inputs *b);
+/* The model file was written to in place since: they cannot be built from any more. True with
+ * a sentence. */
+bool inputs_is_overwritten(const struct inputs *inputs, struct err *ret_why);
+/* @fresh is of the same file as @old and has another content. */
+bool inputs_overwrites(const struct inputs *fresh, const struct inputs *old);

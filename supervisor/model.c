@@ -254,14 +254,26 @@ static json_t *model_failures_to_json(const struct request_counts *counts)
 	return failures;
 }
 
+/* False: *ret_why is why not, or "" where nothing else has served. */
+static bool model_can_roll_back(const struct model *model, struct err *ret_why)
+{
+	*ret_why = model->no_way_back;
+	if (!model->previous)
+		return false;
+	ret_why->text[0] = '\0';
+	return !inputs_is_overwritten(model->previous, ret_why);
+}
+
 json_t *model_to_json(struct model *model)
 {
 	const struct generation *active = model->active;
 	const struct request_counts *counts = &model->queue.counts;
+	struct err rollback_off;
+	bool can_roll_back = model_can_roll_back(model, &rollback_off);
 
 	return json_pack(
 		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
-		"s:b,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
+		"s:b,s:o,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
 		"name", model->name, "state", model_state_text(model), "generation",
 		(json_int_t)(active ? active->number : 0), "pid",
 		active ? (int)active->pid : 0, "since_ms",
@@ -277,13 +289,14 @@ json_t *model_to_json(struct model *model)
 		model_text_or_null(active ? active->report.weights_sha256 : NULL),
 		"weights", reload_weights_to_json(model), "receipts",
 		(json_int_t)model->receipts, "request_arena_used_bytes",
-		(json_int_t)model->queue.arena.used_bytes, "can_roll_back",
-		model->previous != NULL, "hold", model_hold_to_json(model), "poison",
-		model_poison_to_json(model), "requests", "accepted",
-		(json_int_t)counts->accepted, "answered", (json_int_t)counts->answered,
-		"faults", (json_int_t)counts->faults, "failed",
-		(json_int_t)counts->failed, "failures", model_failures_to_json(counts),
-		"held", (json_int_t)counts->held, "leased", (json_int_t)counts->leased,
-		"replayed", (json_int_t)counts->replayed, "held_bytes",
+		(json_int_t)model->queue.arena.used_bytes, "can_roll_back", can_roll_back,
+		"rollback_off", model_text_or_null(rollback_off.text), "hold",
+		model_hold_to_json(model), "poison", model_poison_to_json(model),
+		"requests", "accepted", (json_int_t)counts->accepted, "answered",
+		(json_int_t)counts->answered, "faults", (json_int_t)counts->faults,
+		"failed", (json_int_t)counts->failed, "failures",
+		model_failures_to_json(counts), "held", (json_int_t)counts->held,
+		"leased", (json_int_t)counts->leased, "replayed",
+		(json_int_t)counts->replayed, "held_bytes",
 		(json_int_t)counts->held_bytes);
 }

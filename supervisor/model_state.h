@@ -136,6 +136,7 @@ struct model {
 	uint64_t reloads[RECEIPT_OUTCOME_COUNT];
 	struct inputs *good;        /* of the last generation that served */
 	struct inputs *previous;    /* of the one before: what a rollback returns to */
+	struct err no_way_back;     /* why there is no previous one, or "" */
 	struct inputs *rollback_to; /* asked for */
 	struct inputs *refused; /* identity: not to be tried again unless somebody asks */
 	struct restart deaths;

@@ -136,6 +136,23 @@ static void model_watch_on_secrets(void *context, const char *path)
 	model_watch_check_secrets(context);
 }
 
+/* Said when the write arrives, not when somebody wants to go back. */
+static void model_watch_note_overwritten(const struct model *model,
+                                         const struct stat *now)
+{
+	const struct inputs *inputs = model->active ? model->active->inputs : NULL;
+	struct err why;
+
+	if (!inputs || inputs->file.st_dev != now->st_dev ||
+	    inputs->file.st_ino != now->st_ino || !inputs_is_overwritten(inputs, &why))
+		return;
+	log_event(
+		LOG_LEVEL_WARNING, "model_file_overwritten",
+		"model=%s reason=%s action=\"what serves goes on, and no rollback leads "
+		"back to it\"",
+		model->name, LOG_QUOTED(why.text));
+}
+
 static void model_watch_on_file(void *context, const char *path)
 {
 	struct model *model = context;
@@ -152,8 +169,10 @@ static void model_watch_on_file(void *context, const char *path)
 		return;
 	}
 	model_watch_set_stale(model, MODEL_INPUT_FILE, "");
-	if (!file_is_same(&now, &model->seen_file))
-		(void)model_reload(model, MODEL_CAUSE_FILE);
+	if (file_is_same(&now, &model->seen_file))
+		return;
+	model_watch_note_overwritten(model, &now);
+	(void)model_reload(model, MODEL_CAUSE_FILE);
 }
 
 void model_on_file_touched(struct model *model, const struct stat *before,

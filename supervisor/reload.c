@@ -406,6 +406,19 @@ static void reload_learn(struct model *model, struct generation *fresh)
 	               report->weights_sha256);
 }
 
+/* @fresh serves from now on, and @last may be gone with its file. */
+static void reload_set_previous(struct model *model, struct inputs *last,
+                                const struct inputs *fresh)
+{
+	model->no_way_back.text[0] = '\0';
+	if (last && inputs_overwrites(fresh, last)) {
+		(void)err_set(&model->no_way_back, 0, INPUTS_OVERWRITTEN,
+		              last->section->path);
+		last = NULL;
+	}
+	reload_set_inputs(&model->previous, last);
+}
+
 /* True: they are not the ones that served last. */
 static bool reload_accept(struct model *model, struct inputs *inputs)
 {
@@ -419,7 +432,7 @@ static bool reload_accept(struct model *model, struct inputs *inputs)
 		return false;
 	/* After a rollback there is no way back to what was rolled back from. */
 	if (!has_dropped)
-		reload_set_inputs(&model->previous, is_back ? NULL : model->good);
+		reload_set_previous(model, is_back ? NULL : model->good, inputs);
 	reload_set_inputs(&model->good, inputs);
 	return true;
 }

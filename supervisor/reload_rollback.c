@@ -20,11 +20,17 @@ int reload_ask_rollback(struct model *model, uint64_t *ret_number, struct err *e
 	/* Within the watch window it is what came last that is to go, dead or alive. */
 	struct inputs *bad = trial_is_open(model) ? model->good : NULL;
 	struct inputs *target;
+	struct err why;
 
 	if (model->active)
 		bad = model->active->inputs;
 	target = bad == model->good ? model->previous : model->good;
 
+	if (!target && *model->no_way_back.text)
+		return err_set(err, -ENOENT, "model '%s': %s", model->name,
+		               model->no_way_back.text);
+	if (target && inputs_is_overwritten(target, &why))
+		return err_set(err, -ENOENT, "model '%s': %s", model->name, why.text);
 	if (!target)
 		return err_set(err, -ENOENT,
 		               "model '%s' has served with no other inputs that it could "

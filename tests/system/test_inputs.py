@@ -276,6 +276,35 @@ def test_overwritten_with_the_same_size_and_time(start, tmp_path, share):
     assert [r["outcome"] for r in moult.receipts("echo")] == ["ok", "unchanged", "ok", "ok"]
 
 
+def test_a_file_that_served_is_written_over(start, tmp_path):
+    """cp onto it: what served serves on from its copy, and there is no way back to it. That
+    is said at once, and not tried."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights-1")
+    moult = start(echo_section(path=path))
+    for content in (b"weights-2, which are larger", b"short"):
+        before = moult.status("echo")["receipts"]
+        with open(path, "wb") as file:
+            file.write(content)
+        moult.wait_receipt("echo", lambda r: r["number"] > before and r["outcome"] == "ok" and
+                           r["cause"] == "model-file")
+        status = moult.status("echo")
+        assert not status["can_roll_back"] and "written over in place" in status["rollback_off"]
+        assert "event=model_file_overwritten model=echo" in moult.log_text()
+        result = moult.ctl("rollback", "echo", "--wait")
+        assert result.returncode == 1 and "rename them into place" in result.stderr
+        assert moult.status("echo")["pid"] == status["pid"]
+    fresh = tmp_path / "fresh"
+    fresh.write_bytes(b"weights-3")
+    os.rename(fresh, path)
+    moult.wait_receipt("echo", lambda r: r["to"] and r["number"] > before + 1 and
+                       r["outcome"] == "ok")
+    wait_for("the way back", lambda: moult.status("echo")["can_roll_back"])
+    assert moult.status("echo")["rollback_off"] is None
+    assert moult.ctl("rollback", "echo", "--wait").returncode == 0
+    assert moult.status("echo")["weights_sha256"] == hashlib.sha256(b"short").hexdigest()
+
+
 def unsettle(secrets, name="token"):
     """The kernel's own files are shorter than they say, as if somebody were writing."""
     os.symlink("/sys/kernel/uevent_seqnum", secrets / ".link")
