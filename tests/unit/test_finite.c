@@ -11,6 +11,8 @@
 
 #include "loader/finite.h"
 
+#define ELEMENTS 67
+
 static void test_every_type(void **state)
 {
 	static const struct {
@@ -38,15 +40,19 @@ static void test_every_type(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		/* Anywhere among others, aligned or not. */
-		unsigned char data[1 + 3 * sizeof(uint64_t)] = { 0 };
 		size_t element = tensor_dtype_bytes(rows[i].dtype);
-		const struct engine_tensor tensor = { .dtype = rows[i].dtype,
-			                              .data = data + 1,
-			                              .bytes = 3 * element };
 
-		memcpy(data + 1 + 2 * element, &rows[i].bits, element);
-		assert_int_equal(finite_look(&tensor), rows[i].is_finite);
+		for (size_t at = 0; at < ELEMENTS; at++) {
+			/* Anywhere among others, aligned or not. */
+			unsigned char data[1 + ELEMENTS * sizeof(uint64_t)] = { 0 };
+			const struct engine_tensor tensor = { .dtype = rows[i].dtype,
+				                              .data = data + 1,
+				                              .bytes = ELEMENTS *
+				                                       element };
+
+			memcpy(data + 1 + at * element, &rows[i].bits, element);
+			assert_int_equal(finite_look(&tensor), rows[i].is_finite);
+		}
 	}
 }
 
