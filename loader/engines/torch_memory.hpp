@@ -16,6 +16,7 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/util/Exception.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
+#include <torch/csrc/profiler/orchestration/observer.h>
 
 #include <malloc.h>
 
@@ -152,10 +153,21 @@ class counting_allocator final : public c10::Allocator
 	}
 };
 
-/* CUDA's. */
-class memory_reporter final : public c10::MemoryReportingInfoBase
+/* CUDA's. What stands where a profiler does is taken for a whole one: for one that is off, and
+ * that memory is told to. */
+class memory_reporter final : public torch::profiler::impl::ProfilerStateBase
 {
       public:
+	memory_reporter()
+	    : ProfilerStateBase(torch::profiler::impl::ProfilerConfig(
+		      torch::profiler::impl::ProfilerState::Disabled))
+	{
+	}
+
+	torch::profiler::impl::ActiveProfilerType profilerType()
+	{
+		return torch::profiler::impl::ActiveProfilerType::NONE;
+	}
 	bool memoryProfilingEnabled() const
 	{
 		return true;

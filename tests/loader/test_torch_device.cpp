@@ -157,6 +157,24 @@ void test_empty()
 		fail_test("a tuple");
 }
 
+/* Whoever asks libtorch what profiles is to find a profiler, and one that is off. */
+void test_watch()
+{
+	memory_watch watch(c10::Device(c10::kMeta), 0);
+	auto *state = torch::profiler::impl::ProfilerStateBase::get(false);
+
+	if (!dynamic_cast<torch::profiler::impl::ProfilerStateBase *>(
+		    static_cast<c10::MemoryReportingInfoBase *>(state)))
+		fail_test("what counts a device's memory is no profiler");
+	else if (torch::profiler::impl::profilerEnabled() ||
+	         !state->memoryProfilingEnabled())
+		fail_test("a profiler that is on");
+	c10::reportMemoryUsageToProfiler(nullptr, 4096, 4096, 4096,
+	                                 c10::Device(c10::kMeta));
+	if (account.peak_bytes() != 4096)
+		fail_test("memory that nobody counts");
+}
+
 } /* namespace */
 
 int main(int argc, char **argv)
@@ -167,6 +185,7 @@ int main(int argc, char **argv)
 	}
 	at::set_num_threads(1);
 	test_empty();
+	test_watch();
 	for (bool is_lean : { false, true }) {
 		test_commit(argv[2], is_lean, false);
 		for (const char *name :
