@@ -131,6 +131,7 @@ def test_a_rollback_amid_a_pause_leads_to_what_served_last(start, tmp_path):
     assert moult.status("echo")["pid"] == 0
     assert moult.ctl("rollback", "echo", "--wait").returncode == 0
     assert version_of(moult) == "2"
+    assert [r["outcome"] for r in moult.receipts("echo")] == ["ok", "ok", "failed", "ok"]
 
 
 def stop_candidate(moult):
