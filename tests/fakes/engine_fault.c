@@ -7,8 +7,9 @@
  * option.fault = ACTION-on-PHASE, or ACTION alone for the phase in the table below.
  * option.magic, option.magic_fault: ACTION when the first element of a request is this
  * number. option.after = N: the fault of phase infer waits for N inferences. option.ms =
- * N: for slow, and after leave. option.bytes = N: for leak and leave. option.leave = KIND: a
- * process that is left behind (engine_fault.h). option.lines = N: for print. option.once = PATH: at most once, over all
+ * N: for slow, which ends before that when the file option.until is there, and after leave.
+ * option.bytes = N: for leak and leave. option.leave = KIND: a process that is left behind
+ * (engine_fault.h). option.lines = N: for print. option.once = PATH: at most once, over all
  * processes: PATH is created then. option.when = PATH: once that exists. option.secret =
  * NAME, option.secret_is = TEXT: only when that secret has that value.
  */
@@ -24,6 +25,7 @@
 
 #include "engine_fault.h"
 #include "loader/engine.h"
+#include "shared/clock.h"
 
 enum fault_phase {
 	FAULT_STAGE,
@@ -106,6 +108,7 @@ struct engine {
 	const char *once;
 	const char *when;
 	const char *leave;
+	const char *until;
 };
 
 static const char *fault_option(const struct engine_config *config, const char *name)
@@ -203,14 +206,23 @@ static void fault_scribble(void)
 		(void)fclose(maps);
 }
 
-static void fault_sleep(unsigned long ms)
+static void fault_sleep(const struct engine *engine, unsigned long ms)
 {
-	struct timespec pause = {
-		.tv_sec = (time_t)(ms / 1000),
-		.tv_nsec = (long)(ms % 1000) * 1000000,
-	};
+	uint64_t end_ns = clock_now_ns() + ms * CLOCK_NS_PER_MS;
+	const struct timespec look = { .tv_nsec = 2000000 };
+	uint64_t now_ns;
 
-	(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	while ((now_ns = clock_now_ns()) < end_ns) {
+		struct timespec rest = {
+			.tv_sec = (time_t)((end_ns - now_ns) / CLOCK_NS_PER_SEC),
+			.tv_nsec = (long)((end_ns - now_ns) % CLOCK_NS_PER_SEC),
+		};
+
+		if (engine->until && access(engine->until, F_OK) == 0)
+			return;
+		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, engine->until ? &look : &rest,
+		                      NULL);
+	}
 }
 
 static void fault_leak(unsigned long bytes)
@@ -257,7 +269,7 @@ static int fault_do(const struct engine *engine, enum fault_action action,
 	case FAULT_EXIT:
 		_exit(3);
 	case FAULT_SLOW:
-		fault_sleep(engine->ms);
+		fault_sleep(engine, engine->ms);
 		break;
 	case FAULT_LEAK:
 		fault_leak(engine->bytes);
@@ -300,7 +312,7 @@ static int fault_do(const struct engine *engine, enum fault_action action,
 	case FAULT_LEAVE:
 		if (!engine->leave || fault_leave(engine->leave, engine->bytes) < 0)
 			return err_set(err, ENGINE_E_CONFIG, "leave: no such kind");
-		fault_sleep(fault_number(engine->config, "ms", 0));
+		fault_sleep(engine, fault_number(engine->config, "ms", 0));
 		break;
 	case FAULT_NONE:
 		break;
@@ -365,6 +377,7 @@ static int fault_configure(struct engine *engine, struct err *err)
 	engine->once = fault_option(config, "once");
 	engine->when = fault_option(config, "when");
 	engine->leave = fault_option(config, "leave");
+	engine->until = fault_option(config, "until");
 	engine->has_magic = magic;
 	engine->magic = magic ? strtod(magic, NULL) : 0;
 	if ((fault && fault_parse(fault, &engine->action, &engine->phase) < 0) ||

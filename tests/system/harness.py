@@ -35,6 +35,30 @@ def slowness():
     return min(max(1.0, wanting / len(os.sched_getaffinity(0))), 20.0)
 
 
+def patience():
+    """Seconds for what takes one at most."""
+    return DEADLINE_S * slowness()
+
+
+def stretch(ms):
+    """A timeout of the product for a configuration: that long on a machine at rest."""
+    return f"{int(ms * slowness())}ms"
+
+
+class Gate:
+    """What engine fault is slow at lasts until this is open; it begins to be shut."""
+
+    def __init__(self, folder):
+        self.path = pathlib.Path(folder) / "gate"
+        self.keys = {"option.until": self.path, "option.ms": 600_000}
+
+    def open(self):
+        self.path.touch()
+
+    def shut(self):
+        self.path.unlink()
+
+
 def wait_for(what, condition, seconds=DEADLINE_S):
     """Polls @condition until it is true; its value. Fails naming @what."""
     begun = time.monotonic()
@@ -166,9 +190,9 @@ class Moult:
     def infer(self, model, body, headers=None):
         return self.post(f"/v2/models/{model}/infer", body, headers)
 
-    def ctl(self, *arguments, timeout=600):
+    def ctl(self, *arguments):
         return subprocess.run([BUILD / "moultctl", "-s", self.socket, "--json", *arguments],
-                              capture_output=True, text=True, timeout=timeout)
+                              capture_output=True, text=True, timeout=2 * patience())
 
     def status(self, model=None):
         result = self.ctl("status", *([model] if model else []))
@@ -273,7 +297,7 @@ class Moult:
             wait_for("no zombie", lambda: all(map(is_alive, children(self.pid))))
             loaders = children(self.pid)
             self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(DEADLINE_S * slowness()) == 0, self.log_text()[-3000:]
+            assert self.process.wait(patience()) == 0, self.log_text()[-3000:]
             # Loaders are gone by then; a writer of what served may take a moment more.
             wait_for("the end of all children",
                      lambda: not any(is_alive(pid) for pid in loaders))
@@ -424,7 +448,7 @@ class Flood:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def stop(self):
-        result = json.loads(self.process.communicate(timeout=600)[0])
+        result = json.loads(self.process.communicate(timeout=patience())[0])
         print(result)
         return result
 

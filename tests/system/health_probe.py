@@ -11,7 +11,7 @@ import time
 times_ms, bad = [], []
 while not select.select([sys.stdin], [], [], 0.01)[0]:
     begun = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
     try:
         connection.request("GET", "/v2/health/live")
         status = connection.getresponse().status

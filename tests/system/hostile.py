@@ -6,7 +6,7 @@ import pathlib
 import socket
 import subprocess
 
-from harness import BUILD, ECHO_FLOATS, wait_for
+from harness import BUILD, DEADLINE_S, ECHO_FLOATS, patience, wait_for
 
 
 class Hostile:
@@ -43,7 +43,7 @@ def call(moult, command, **arguments):
     """One call of the control socket without a process for it: the lines of the reply."""
     with socket.socket(socket.AF_UNIX) as control:
         control.connect(str(moult.socket))  # blocks while its backlog is full
-        control.settimeout(30)
+        control.settimeout(patience())
         control.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
         lines = [json.loads(line) for line in control.makefile("rb")]
     assert lines[-1]["ok"], lines
@@ -58,7 +58,7 @@ def is_settled(state):
     return state["state"] == "ready" and not state["candidate"] and not state["retiring"]
 
 
-def wait_settled(moult, model, seconds=60):
+def wait_settled(moult, model, seconds=DEADLINE_S):
     def look():
         state = status(moult, model)
         return is_settled(state) and state
@@ -106,9 +106,9 @@ class Stream:
         answer = json.loads(self.process.stdout.readline())
         return {int(generation): ns for generation, ns in answer["firsts"].items()}
 
-    def wait_more(self, count=20, seconds=30):
+    def wait_more(self, count=20, seconds=DEADLINE_S):
         target = self.ask()["answered"] + count
         wait_for("more answers", lambda: self.ask()["answered"] >= target, seconds)
 
     def stop(self):
-        return json.loads(self.process.communicate(timeout=90)[0].splitlines()[-1])
+        return json.loads(self.process.communicate(timeout=patience())[0].splitlines()[-1])

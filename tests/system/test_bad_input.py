@@ -12,7 +12,8 @@ import sys
 
 import pytest
 
-from harness import (BUILD, DIGITS, Load, digits_section, echo_body, echo_section, wait_for)
+from harness import (BUILD, DIGITS, Load, digits_section, echo_body, echo_section,
+                     patience, wait_for)
 
 GOOD = echo_section()
 
@@ -49,7 +50,7 @@ def test_configuration_checker(tmp_path, text, says):
     (tmp_path / "models.d" / "bad.conf").write_text(text)
     (tmp_path / "moult.conf").write_text("[supervisor]\nmodels_dir = models.d\n")
     result = subprocess.run([BUILD / "moultd", "-t", "-c", tmp_path / "moult.conf"],
-                            capture_output=True, text=True, timeout=10)
+                            capture_output=True, text=True, timeout=patience())
     assert result.returncode == 1
     assert "bad.conf" in result.stderr and says in result.stderr, result.stderr
 
@@ -388,7 +389,7 @@ def test_requests_under_load(start):
 
 def test_both_lengths_are_refused(start):
     moult = start(echo_section())
-    with socket.create_connection(("127.0.0.1", moult.port), 10) as client:
+    with socket.create_connection(("127.0.0.1", moult.port), 60) as client:
         client.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\n"
                        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
         assert b" 400 " in client.recv(4096)

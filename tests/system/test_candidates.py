@@ -6,10 +6,9 @@ import socket
 
 import pytest
 
-from harness import BUILD, Load, echo_section, wait_for
+from harness import BUILD, Load, echo_section, patience, stretch, wait_for
 
-QUICK = {"stage_timeout": "1s", "commit_timeout": "1s", "warmup_timeout": "1s",
-         "stop_timeout": "1s"}
+QUICK = {f"{what}_timeout": stretch(1000) for what in ("stage", "commit", "warmup", "stop")}
 FAULTS = [f"{action}-on-{phase}" for phase in ("stage", "commit", "warmup")
           for action in ("crash", "hang", "exit", "stop")] + [
     "refuse-on-stage", "refuse-model-on-stage", "refuse-on-commit", "bad-shape-on-warmup",
@@ -70,7 +69,7 @@ def test_who_waits_for_a_removed_model_is_told(start):
         "b", engine="fault", stop_timeout="1s", **{"option.fault": "hang-on-stage"}))
     wait_for("the candidate", lambda: moult.status("b")["candidate"])
     with socket.socket(socket.AF_UNIX) as waiting:
-        waiting.settimeout(20)
+        waiting.settimeout(patience())
         waiting.connect(str(moult.socket))
         waiting.sendall(b'{"command":"reload","model":"b","wait":true}\n')
         moult.status()

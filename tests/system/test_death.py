@@ -11,7 +11,7 @@ import time
 import pytest
 
 from harness import (BUILD, Flood, Load, children, echo_body, echo_section, is_alive,
-                     wait_for)
+                     patience, stretch, wait_for)
 
 KILLS = 10
 
@@ -82,7 +82,7 @@ def test_a_kill_of_long_ago_is_no_reason(start, tmp_path):
 
 
 def wait_stage(moult, stage):
-    wait_for(stage, lambda: f"to={stage}" in moult.log_text(), 20)
+    wait_for(stage, lambda: f"to={stage}" in moult.log_text())
 
 
 @pytest.mark.parametrize("state", ["staging", "committing", "warming", "active", "reloading",
@@ -109,18 +109,18 @@ def test_killed_supervisor_leaves_nobody(start, state):
     loaders = children(moult.pid)
     assert loaders
     moult.kill()
-    wait_for("the end of all loaders", lambda: not any(map(is_alive, loaders)), 2)
+    wait_for("the end of all loaders", lambda: not any(map(is_alive, loaders)))
     if load:
         load.stop()
 
 
 def test_stalled_loader_is_replaced(start):
-    moult = start(echo_section(stall_timeout="1s"))
+    moult = start(echo_section(stall_timeout=stretch(1000)))
     load = Load(moult.port, clients=2)
     load.wait_more()
     pid = moult.status("echo")["pid"]
     os.kill(pid, signal.SIGSTOP)
-    wait_for("its successor", lambda: moult.status("echo")["pid"] not in (0, pid), 30)
+    wait_for("its successor", lambda: moult.status("echo")["pid"] not in (0, pid))
     load.wait_more()
     load.stop_and_check()
     assert "makes no progress" in moult.log_text()
@@ -155,7 +155,7 @@ def test_drain_finishes_what_is_under_way(start):
     for thread in threads:
         thread.join()
     assert answers == [200] * 4
-    assert moult.process.wait(30) == 0
+    assert moult.process.wait(patience()) == 0
     assert not any(map(is_alive, loaders))
 
 
@@ -168,7 +168,7 @@ def test_second_sigterm_ends_at_once(start):
     moult.process.send_signal(signal.SIGTERM)
     wait_for("the drain", lambda: "event=stopping" in moult.log_text())
     moult.process.send_signal(signal.SIGTERM)
-    moult.process.wait(10)
+    moult.process.wait(patience())
     thread.join()
 
 
@@ -200,5 +200,5 @@ def test_death_beside_a_needless_candidate(start, tmp_path):
         moult.status("echo")["candidate"] or {}).get("state") == "stopping")
     os.kill(pid, signal.SIGKILL)
     moult.wait_receipt("echo", lambda r: r["outcome"] == "unchanged")
-    wait_for("another loader", lambda: moult.status("echo")["state"] == "ready", 20)
+    wait_for("another loader", lambda: moult.status("echo")["state"] == "ready")
     assert moult.infer("echo", echo_body([1.0, 2.0, 3.0, 4.0]))[0] == 200

@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 
-from harness import echo_section, wait_for
+from harness import echo_section, slowness, wait_for
 from hostile import Hostile, Stream, call, renew, status, wait_settled
 
 ROUNDS = int(os.environ.get("MOULT_FAULT_ROUNDS", "2"))
@@ -40,14 +40,16 @@ FAULTS = {
     "ENOSPC": ["refuse=70"],
 }
 # Until when a loader that does nothing more must be gone, with room for a busy machine.
-ROOM_S = 6
+FACTOR = slowness()
+ROOM_S = 6 * FACTOR
 GONE_S = {"spawned": 10, "staging": 1, "staged": 1, "committing": 1, "warming": 1,
           "ready": 1, "active": 1, "draining": 1, "stopping": 3, "terminating": 3}
 CANDIDATE = ("spawned", "staging", "staged", "committing", "warming")
-TIMEOUTS = {"stage_timeout": "1s", "commit_timeout": "1s", "warmup_timeout": "1s",
-            "stall_timeout": "500ms", "drain_timeout": "5s", "stop_timeout": "500ms"}
-# The longest that a request may take: a hang, its cure and a restart, on a busy machine.
-SLOWEST_MS = 8000
+TIMEOUTS = {f"{what}_timeout": f"{int(ms * FACTOR)}ms" for what, ms in {
+    "stage": 1000, "commit": 1000, "warmup": 1000, "stall": 500, "drain": 5000,
+    "stop": 500}.items()}
+# The longest that a request may take: a hang, its cure and a restart.
+SLOWEST_MS = 8000 * FACTOR
 
 
 def is_wanted(state, fault):
@@ -127,7 +129,7 @@ class Bench:
         self.provoke(cell.state, tag)
         pid = wait_for(f"{tag} to fire", lambda: self.hostile.fired(tag))
         wait_for(f"the end of {pid}, {tag}", lambda: not pathlib.Path(f"/proc/{pid}").exists(),
-                 GONE_S[cell.state] + ROOM_S)
+                 GONE_S[cell.state] * FACTOR + ROOM_S)
         wait_settled(self.moult, self.model)
         cured_ms = (time.time() - self.hostile.fired_at(tag)) * 1000
         self.hostile.hush(self.model)

@@ -11,7 +11,8 @@ import zipfile
 
 import pytest
 
-from harness import (BUILD, DIGITS, Load, digits_section, echo_body, echo_section, wait_for)
+from harness import (BUILD, DIGITS, Load, digits_section, echo_body, echo_section,
+                     patience, wait_for)
 
 HELD_OUT = (DIGITS / "heldout.jsonl").read_text().splitlines()
 
@@ -49,7 +50,7 @@ def wait_recording(moult, model, times=1):
 
 
 def finish(recording, code=0):
-    out, error = recording.communicate(timeout=60)
+    out, error = recording.communicate(timeout=patience())
     assert recording.returncode == code, (out, error)
     return out if code == 0 else error
 

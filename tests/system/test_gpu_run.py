@@ -30,7 +30,7 @@ def run(*arguments, **environment):
     before = sorted(WRITTEN.iterdir())
     done = subprocess.run([sys.executable, ROOT / "tests" / "gpu" / "run", *arguments],
                           env={**os.environ, **environment}, capture_output=True, text=True,
-                          timeout=300)
+                          timeout=1500)
     assert sorted(WRITTEN.iterdir()) == before
     return done
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import BUILD, Load, echo_body, echo_section, wait_for
+from harness import BUILD, Gate, Load, echo_body, echo_section, slowness, wait_for
 
 ENGINES = f"engine_dir = {BUILD}\n"
 
@@ -20,6 +20,19 @@ def slow_section(ms, **keys):
     """Takes @ms to commit: a pause of that length at least, whenever it starts afresh."""
     return echo_section(engine="fault", strategy="stop-first", **{
         "option.fault": "slow-on-commit", "option.ms": ms, **keys})
+
+
+def gated_section(gate, **keys):
+    """A pause lasts until the gate is open."""
+    return slow_section(0, **{**gate.keys, **keys})
+
+
+def begin_gated(start, gate, **keys):
+    """Serves; the next pause is to last."""
+    gate.open()
+    moult = start(gated_section(gate, **keys), supervisor=ENGINES)
+    gate.shut()
+    return moult
 
 
 def body_with(values, **parameters):
@@ -64,7 +77,7 @@ def test_first_in_first_out_by_priority(start):
     """One lease at a time: the order of the answers is the order of the queue. What comes
     back from a dead loader is the oldest of its level."""
     moult = start(echo_section(leases=1, max_batch=1, warmup_runs=1,
-                               **{"option.delay_us": 60_000}))
+                               **{"option.delay_us": int(60_000 * slowness())}))
     pid = moult.status("echo")["pid"]
     os.kill(pid, signal.SIGSTOP)
     priorities = [0, 0, 9, 1, 0, 1, 0, 3]
@@ -81,20 +94,30 @@ def test_first_in_first_out_by_priority(start):
     assert requests_of(moult)["replayed"] == 1
 
 
-def test_count_is_bounded(start):
-    moult = start(slow_section(1500, max_held=3), supervisor=ENGINES)
+def check_refused(moult, why, *request):
+    """Before the pause is over."""
+    refused = Request(moult, *request).join()
+    assert refused.status == 503 and why in refused.body, refused.body
+    assert moult.status("echo")["hold"]["is_paused"]
+    return refused
+
+
+def test_count_is_bounded(start, tmp_path):
+    gate = Gate(tmp_path)
+    moult = begin_gated(start, gate, max_held=3)
     reload = begin_pause(moult)
     held = [Request(moult, echo_body([i, 0, 0, 0])) for i in range(3)]
     wait_held(moult, 3)
-    refused = Request(moult, echo_body([9, 9, 9, 9])).join()
-    assert refused.status == 503 and b"max_held" in refused.body and refused.took < 1
-    assert 1 <= int(refused.headers["retry-after"]) <= 3
+    refused = check_refused(moult, b"max_held", echo_body([9, 9, 9, 9]))
+    assert int(refused.headers["retry-after"]) >= 1
+    gate.open()
     assert [request.join().status for request in held] == [200] * 3
     reload.join()
 
 
-def test_bytes_are_bounded(start):
-    moult = start(slow_section(1500, max_held_bytes="64K"), supervisor=ENGINES)
+def test_bytes_are_bounded(start, tmp_path):
+    gate = Gate(tmp_path)
+    moult = begin_gated(start, gate, max_held_bytes="64K")
 
     def large(n):
         header = json.dumps({"inputs": [{"name": "x", "shape": [n, 4], "datatype": "FP32",
@@ -107,18 +130,19 @@ def test_bytes_are_bounded(start):
     held = [Request(moult, *large(16)) for _ in range(4)]
     wait_held(moult, 4)
     assert requests_of(moult)["held_bytes"] > 4 * 256
-    refused = Request(moult, *large(4096)).join()
-    assert refused.status == 503 and b"max_held_bytes" in refused.body and refused.took < 1
+    check_refused(moult, b"max_held_bytes", *large(4096))
+    gate.open()
     assert [request.join().status for request in held] == [200] * 4
     reload.join()
     assert requests_of(moult)["held_bytes"] == 0
 
 
 @pytest.mark.parametrize("ask", ["configuration", "header", "parameter"])
-def test_deadline_of_a_held_request(start, ask):
+def test_deadline_of_a_held_request(start, tmp_path, ask):
     """Nothing is known of the first pause: the request waits until its own deadline."""
+    gate = Gate(tmp_path)
     keys = {"request_timeout": "400ms"} if ask == "configuration" else {}
-    moult = start(slow_section(2500, **keys), supervisor=ENGINES, ready=False)
+    moult = start(gated_section(gate, **keys), supervisor=ENGINES, ready=False)
     wait_for("the endpoint", lambda: "event=listening" in moult.log_text())
     wait_for("the commit", lambda: "to=committing" in moult.log_text())
     body, headers = echo_body([1, 2, 3, 4]), None
@@ -131,7 +155,9 @@ def test_deadline_of_a_held_request(start, ask):
     name = {"configuration": b"request_timeout", "header": b"Moult-Timeout-Ms",
             "parameter": b"parameter timeout"}[ask]
     assert request.status == 504 and name in request.body, request.body
-    assert 0.35 < request.took < 1.5, request.took
+    # No sooner; and the pause is not over.
+    assert request.took > 0.35, request.took
+    gate.open()
     assert requests_of(moult)["failures"]["deadline"] == 1
     if patient:
         assert patient.join().status == 200
@@ -145,7 +171,7 @@ def test_the_shortest_deadline_counts(start):
             ({"Moult-Timeout-Ms": "9000"}, {"timeout": 300_000}, b"parameter timeout")]
     for headers, parameters, name in rows:
         request = Request(moult, body_with([1, 2, 3, 4], **parameters), headers).join()
-        assert request.status == 504 and name in request.body and request.took < 1.4
+        assert request.status == 504 and name in request.body, request.body
     request = Request(moult, body_with([1, 2, 3, 4], timeout=9_000_000),
                       {"Moult-Timeout-Ms": "9000"}).join()
     assert request.status == 200, request.body
@@ -156,7 +182,7 @@ def test_the_shortest_deadline_counts(start):
 def test_a_timeout_that_only_the_loader_sees(start):
     """Behind 16 KiB of JSON the supervisor does not look; the loader does."""
     moult = start(echo_section(input="x FP32 [-1,4]", max_batch=4096, warmup_runs=1,
-                               leases=2, **{"option.delay_us": 600_000}))
+                               leases=2, **{"option.delay_us": int(600_000 * slowness())}))
     first = Request(moult, echo_body([1, 2, 3, 4]))
     wait_for("a lease", lambda: requests_of(moult)["leased"] == 1)
     body = json.dumps({"inputs": [{"name": "x", "shape": [2000, 4], "datatype": "FP32",
@@ -192,7 +218,7 @@ def test_what_the_queue_sees_of_large_requests(start):
     """Their priority and timeout, when binary data keeps the JSON small. Else the queue does
     not know them, and only the header shortens how long they wait."""
     moult = start(echo_section(leases=1, max_batch=2000, warmup_runs=1,
-                               **{"option.delay_us": 60_000}))
+                               **{"option.delay_us": int(60_000 * slowness())}))
     pid = moult.status("echo")["pid"]
     os.kill(pid, signal.SIGSTOP)
     requests = {}
@@ -249,13 +275,14 @@ def test_no_use_waiting(start):
     reload = begin_pause(moult)
     patient = Request(moult, echo_body([1, 2, 3, 4]))
     hasty = Request(moult, echo_body([1, 2, 3, 4]), {"Moult-Timeout-Ms": "300"}).join()
-    assert hasty.status == 503 and hasty.took < 0.3, (hasty.status, hasty.took)
+    # One that waits until its time is over has 504.
+    assert hasty.status == 503, (hasty.status, hasty.took)
     assert b"expected to serve in" in hasty.body
     after_s = int(hasty.headers["retry-after"])
     assert 1 <= after_s <= usual / 1000 + 1
     # honest: who comes again then is served
     time.sleep(after_s)
-    again = Request(moult, echo_body([1, 2, 3, 4]), {"Moult-Timeout-Ms": "5000"}).join()
+    again = Request(moult, echo_body([1, 2, 3, 4]), {"Moult-Timeout-Ms": "25000"}).join()
     assert again.status == 200, again.body
     assert patient.join().status == 200
     reload.join()
@@ -270,7 +297,7 @@ def test_hasty_clients_wait_where_pauses_are_short(start):
         assert moult.reload("echo").returncode == 0
     load = Load(moult.port, clients=2)
     reload = begin_pause(moult)
-    request = Request(moult, echo_body([1, 2, 3, 4]), {"Moult-Timeout-Ms": "5000"}).join()
+    request = Request(moult, echo_body([1, 2, 3, 4]), {"Moult-Timeout-Ms": "25000"}).join()
     assert request.status == 200, request.body
     reload.join()
     load.stop_and_check()
@@ -281,15 +308,17 @@ def test_back_off_is_told(start):
     moult = start(echo_section(engine="fault", death_limit=2,
                                **{"option.fault": "crash-on-commit"}),
                   supervisor=ENGINES, ready=False)
+    begun = time.monotonic()
     wait_for("FAILED", lambda: moult.status("echo")["state"] == "failed")
     request = Request(moult, echo_body([1, 2, 3, 4])).join()
-    assert request.status == 503 and request.took < 1
-    assert 30 <= int(request.headers["retry-after"]) <= 60
+    assert request.status == 503, request.body
+    assert 30 - (time.monotonic() - begun) <= int(request.headers["retry-after"]) <= 60
 
 
-def test_clients_that_leave_are_counted(start):
+def test_clients_that_leave_are_counted(start, tmp_path):
     """What was held is given back and has a reason, whatever became of it."""
-    moult = start(slow_section(1200), supervisor=ENGINES)
+    gate = Gate(tmp_path)
+    moult = begin_gated(start, gate)
     moult.note_fds()
     reload = begin_pause(moult)
     patient = Request(moult, echo_body([1, 2, 3, 4]))
@@ -300,6 +329,7 @@ def test_clients_that_leave_are_counted(start):
         wait_held(moult, 2)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_held(moult, 1)
+    gate.open()
     assert patient.join().status == 200
     reload.join()
     requests = requests_of(moult)

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from harness import BUILD, ECHO_FLOATS, echo_body, echo_section, wait_for
+from harness import (BUILD, ECHO_FLOATS, echo_body, echo_section, patience, slowness,
+                     wait_for)
 
 BODY = echo_body([1, 2, 3, 4]).encode()
 INFER = "/v2/models/echo/infer"
@@ -20,8 +21,9 @@ class Client:
     """One connection, answers read one by one."""
 
     def __init__(self, moult, **options):
+        self.begun = time.monotonic()
         self.socket = socket.socket()
-        self.socket.settimeout(30)
+        self.socket.settimeout(patience())
         if "receive_bytes" in options:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
                                    options["receive_bytes"])
@@ -234,15 +236,17 @@ def test_small_refusals_keep_the_connection(start):
 
 
 def test_deadlines(start):
-    moult = start(echo_section(), supervisor="header_timeout = 600ms\nbody_timeout = 900ms\n"
-                                             "idle_timeout = 700ms\n")
+    factor = slowness()
+    moult = start(echo_section(), supervisor="".join(
+        f"{what}_timeout = {int(ms * factor)}ms\n"
+        for what, ms in (("header", 600), ("body", 900), ("idle", 700))))
 
     def took(client, seconds, status=None):
-        begin = time.monotonic()
         if status:
             assert client.answer()[0] == status
         assert client.is_closed()
-        assert seconds - 0.3 < time.monotonic() - begin < seconds + 2
+        ended = time.monotonic() - client.begun
+        assert factor * seconds - 0.1 < ended < factor * seconds + 2 * slowness(), ended
 
     with Client(moult) as client:
         took(client, 0.6)
@@ -258,13 +262,15 @@ def test_deadlines(start):
         took(client, 0.7)
     with Client(moult) as client:
         client.post().answer()
+        client.begun = time.monotonic()
         took(client.send(b"GET /v2 HTTP/1.1\r\nHos"), 0.6, 408)
 
 
 def test_deadlines_are_for_the_client_not_the_model(start):
-    moult = start(echo_section(warmup_runs=0, **{"option.delay_us": 1_500_000}),
-                  supervisor="header_timeout = 300ms\nbody_timeout = 300ms\n"
-                             "idle_timeout = 300ms\n")
+    factor = slowness()
+    moult = start(echo_section(warmup_runs=0, **{"option.delay_us": int(1.5e6 * factor)}),
+                  supervisor="".join(f"{what}_timeout = {int(300 * factor)}ms\n"
+                                     for what in ("header", "body", "idle")))
     with Client(moult) as client:
         assert client.post().answer()[0] == 200
 
@@ -282,7 +288,7 @@ def test_reader_that_stops_gives_its_answer_back(start):
     with Client(moult, receive_bytes=4096) as client:
         client.post(header + data, head=f"Inference-Header-Content-Length: {len(header)}\r\n")
         wait_for("the end of it", lambda: moult.status()["supervisor"]["http"]
-                 ["connections"] == 0, 20)
+                 ["connections"] == 0)
 
 
 def test_half_closed_clients(start):
@@ -301,9 +307,9 @@ def test_half_closed_clients(start):
         assert client.is_closed()
     with Client(moult) as client:
         client.post(path="/v2/models/stuck/infer").half_close()
-        begin = time.monotonic()
         assert client.is_closed()
-        assert time.monotonic() - begin < 10
+        # The loader is at it still.
+        assert moult.status("stuck")["requests"]["leased"] == 1
     for beginning in (b"POST /v2", b"POST /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123"):
         with Client(moult) as client:
             assert client.send(beginning).half_close().is_closed()
@@ -366,7 +372,7 @@ def is_refused(moult):
 
 def test_drain_tells_clients_to_go(start):
     moult = start(echo_section(), echo_section("slow", warmup_runs=0,
-                                               **{"option.delay_us": 700_000}))
+                                               **{"option.delay_us": int(700_000 * slowness())}))
     idle, busy, half, slow, fresh = (Client(moult) for _ in range(5))
     for client in (idle, busy):
         assert client.post().answer()[1].get("connection") is None
@@ -382,7 +388,7 @@ def test_drain_tells_clients_to_go(start):
         assert (status, fields["connection"]) == (200, "close")
         assert client.is_closed()
     assert idle.is_closed()
-    assert moult.process.wait(30) == 0
+    assert moult.process.wait(patience()) == 0
 
 
 def test_idle_connections_cost_no_wake_ups(start):
@@ -392,10 +398,12 @@ def test_idle_connections_cost_no_wake_ups(start):
 
     def runs():
         return moult.status()["supervisor"]["http"]["runs_total"]
-    wait_for("rest", lambda: runs() == runs())
-    before = runs()
-    time.sleep(1)  # the window of the measurement, not a wait for something
-    assert runs() - before < 4
+
+    def is_quiet():
+        before = runs()
+        time.sleep(1)  # the window of the measurement
+        return runs() - before < 4
+    wait_for("a quiet second", is_quiet)
     for client in clients:
         client.__exit__()
 

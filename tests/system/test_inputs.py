@@ -321,15 +321,17 @@ def test_a_crash_does_not_wait_for_secrets_that_never_settle(start, tmp_path):
     load = Load(moult.port)
     load.wait_more()
     unsettle(secrets)
-    for limit_s in (20, 3):
+    took_s = []
+    for _ in range(2):
         pid = moult.status("echo")["pid"]
         begun = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         wait_for("another loader", lambda: moult.status("echo")["pid"] not in (0, pid))
-        assert time.monotonic() - begun < limit_s
+        took_s.append(time.monotonic() - begun)
         assert moult.status("echo")["secrets_digest"] == before["secrets_digest"]
         assert "changes while being read" in moult.status("echo")["stale"]
         load.wait_more()
+    assert took_s[1] < took_s[0], took_s
     moult.write_secret(secrets, "token", "two")
     moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and r["outcome"] == "ok")
     wait_fresh(moult)
@@ -367,7 +369,7 @@ def test_crashes_while_a_volume_is_swapped_without_rest(start, tmp_path):
     try:
         for _ in range(5):
             pid = wait_for("a loader", strike)
-            wait_for("another one", lambda: moult.status("echo")["pid"] not in (0, pid), 30)
+            wait_for("another one", lambda: moult.status("echo")["pid"] not in (0, pid))
     finally:
         is_over.set()
         thread.join()

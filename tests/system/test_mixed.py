@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 
-from harness import echo_section, wait_for
+from harness import echo_section, patience, wait_for
 
 RELOADS = int(os.environ.get("MOULT_MIXED_RELOADS", "40"))
 SEED = int(os.environ.get("MOULT_SEED", str(time.time_ns() % 1_000_000)))
@@ -63,7 +63,7 @@ class BlobLoad:
             is_right = None
             try:
                 connection = connection or http.client.HTTPConnection("127.0.0.1", self.port,
-                                                                      timeout=60)
+                                                                      timeout=patience())
                 is_right = self.ask(connection, NOISE[start:start + size])
             except (OSError, RuntimeError, http.client.HTTPException) as error:
                 self.lost.append((size, repr(error)))

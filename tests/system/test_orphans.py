@@ -74,7 +74,7 @@ def test_nothing_survives_its_loader(start, kind):
 
     wait_for("what it started", lambda: left(moult))
     moult.stop()
-    wait_for("the end of all", lambda: not descendants(moult), 10)
+    wait_for("the end of all", lambda: not descendants(moult))
 
 
 @pytest.mark.parametrize("kind", ["child", "daemon"])
@@ -97,7 +97,7 @@ def test_a_second_signal_leaves_nobody(start):
     moult.process.send_signal(signal.SIGTERM)
     moult.process.send_signal(signal.SIGTERM)
     moult.process.wait(40)
-    wait_for("the end of all", lambda: not descendants(moult), 10)
+    wait_for("the end of all", lambda: not descendants(moult))
 
 
 def test_somebody_elses_child_is_left_alone(start, tmp_path):

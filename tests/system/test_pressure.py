@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, Load, echo_body, echo_section, wait_for
+from harness import BUILD, Load, echo_body, echo_section, patience, wait_for
 
 MIB = 1 << 20
 BODY = echo_body([1, 2, 3, 4])
@@ -55,7 +55,7 @@ def test_no_descriptor_for_a_client(start, n_clients):
     moult = start(echo_section())
 
     def ask():
-        client = socket.create_connection(("127.0.0.1", moult.port), timeout=20)
+        client = socket.create_connection(("127.0.0.1", moult.port), timeout=patience())
         client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         return client
     clients = [ask() for _ in range(n_clients)]
@@ -84,7 +84,7 @@ def test_clients_leave_descriptors_for_a_loader(start, monkeypatch):
     moult.note_fds()
     clients = []
     for _ in range(300):
-        clients.append(socket.create_connection(("127.0.0.1", moult.port), timeout=20))
+        clients.append(socket.create_connection(("127.0.0.1", moult.port), timeout=patience()))
         clients[-1].sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
     assert clients[-1].recv(4096).startswith(b"HTTP/1.1 200")
     pid = moult.status("echo")["pid"]

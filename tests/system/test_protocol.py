@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, echo_section
+from harness import BUILD, echo_section, patience
 
 PYTHON = BUILD.parent / "venv" / "bin" / "python"
 
@@ -104,12 +104,12 @@ def text_section():
 @pytest.mark.parametrize("name, program", [("tritonclient", TRITON), ("kserve", KSERVE)])
 def test_client(start, name, program):
     found = PYTHON.exists() and subprocess.run(
-        [PYTHON, "-c", f"import {name}"], capture_output=True, timeout=120).returncode == 0
+        [PYTHON, "-c", f"import {name}"], capture_output=True, timeout=patience()).returncode == 0
     if not found:
         pytest.skip(f"{name} is not installed in {PYTHON.parent.parent.name}; see "
                     "tests/clients.sh")
     moult = start(echo_section(), text_section())
     result = subprocess.run([PYTHON, "-c", program, str(moult.port)], capture_output=True,
-                            text=True, timeout=240)
+                            text=True, timeout=1500)
     assert result.returncode == 0, result.stderr[-3000:]
     print(result.stdout)

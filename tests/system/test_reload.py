@@ -8,7 +8,8 @@ import signal
 import time
 import urllib.request
 
-from harness import DIGITS, Flood, Load, digits_section, echo_section, is_alive, wait_for
+from harness import (DIGITS, Flood, Load, digits_section, echo_section, is_alive,
+                     slowness, wait_for)
 
 RELOADS = int(os.environ.get("MOULT_TEST_RELOADS", "500"))
 REQUESTS = int(os.environ.get("MOULT_TEST_REQUESTS", "300000"))
@@ -49,13 +50,13 @@ def test_every_trigger_many_times(start, tmp_path):
     flood = Flood(moult.port)
     causes = {}
     done = 0
-    deadline = time.monotonic() + 420
+    begun = time.monotonic()
     while done < RELOADS or moult.status("echo")["requests"]["answered"] < REQUESTS:
-        assert time.monotonic() < deadline, (done, moult.status("echo"))
+        assert time.monotonic() < begun + 420 * slowness(), (done, moult.status("echo"))
         before = moult.status("echo")["receipts"]
         triggers[done % len(triggers)](done + 1)
         receipt = wait_for("the reload", lambda: next(
-            (r for r in moult.receipts("echo", 5) if r["number"] > before), None), 20)
+            (r for r in moult.receipts("echo", 5) if r["number"] > before), None))
         assert receipt["outcome"] == "ok", receipt
         causes[receipt["cause"]] = causes.get(receipt["cause"], 0) + 1
         done += 1
@@ -237,7 +238,7 @@ def test_metrics_tell_of_reloads(start):
     for _ in range(2):
         assert moult.reload("echo").returncode == 0
     receipt = moult.receipts()[-1]
-    with urllib.request.urlopen(f"http://127.0.0.1:{moult.port}/metrics", timeout=10) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{moult.port}/metrics", timeout=60) as page:
         text = page.read().decode()
     found = {(name, label): float(value) for name, label, value in re.findall(
         r'(?m)^moult_(reload\w*)\{model="echo",\w+="(\w+)"\} (\S+)$', text)}

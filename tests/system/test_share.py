@@ -11,7 +11,7 @@ import signal
 
 import pytest
 
-from harness import Load, echo_section, wait_for
+from harness import Load, echo_section, stretch, wait_for
 from hostile import Hostile, status, wait_settled
 from test_hostile import UNKILLABLE, end_stuck, stuck_pids, traced
 from test_inputs import rewrite
@@ -142,7 +142,7 @@ def test_nobody_waits_for_ever_for_a_copy(start, tmp_path, words):
     write_model(tmp_path / "weights.bin")
     hostile = Hostile(tmp_path)
     hostile.say("first", ",".join(f"{word}-on-staging#{word[:4]}" for word in words.split(",")))
-    keys = {"path": tmp_path / "weights.bin", "stage_timeout": "1s", **UNKILLABLE}
+    keys = {"path": tmp_path / "weights.bin", "stage_timeout": stretch(1000), **UNKILLABLE}
     moult = start(echo_section("first", **keys), echo_section("second", **keys),
                   supervisor=hostile.supervisor)
     for name in ("first", "second"):

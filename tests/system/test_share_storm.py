@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from harness import Load, echo_section, wait_for
+from harness import Load, echo_section, stretch, wait_for
 from test_inputs import rewrite
 from test_share import SharedSampler, copies
 from test_strategy import COPY, MIB, device, write_model
@@ -32,7 +32,7 @@ class Storm:
     def section(self, name="echo", **keys):
         return echo_section(name, **{
             "path": self.file, "secrets": self.secrets, "option.delay_us": 200,
-            "watch_window": "1s", "retry_delay": "200ms", "stall_timeout": "1s", **keys})
+            "watch_window": "1s", "retry_delay": "200ms", "stall_timeout": stretch(1000), **keys})
 
     def signal(self, pid, number):
         if pid > 0:

@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from harness import BUILD, children, echo_body, echo_section, is_alive, wait_for
+from harness import (BUILD, children, echo_body, echo_section, is_alive, patience,
+                     stretch, wait_for)
 
 BODY = echo_body([1, 2, 3, 4])
 REQUESTS = 3
@@ -29,7 +30,7 @@ class Client:
 
     def run(self):
         try:
-            status, _, body = self.moult.post("/v2/models/echo/infer", BODY, timeout=60)
+            status, _, body = self.moult.post("/v2/models/echo/infer", BODY, timeout=patience())
             self.error = json.loads(body).get("error", "")
             self.status = status
         except (OSError, http.client.HTTPException):
@@ -175,14 +176,14 @@ def terminate(stage):
     return loaders
 
 
-def check_end(stage, loaders, seconds):
+def check_end(stage, loaders):
     """Returns the clients' statuses, and the counts of the last line about the model."""
     moult = stage.moult
     try:
-        assert moult.process.wait(seconds) == 0, moult.log_text()[-3000:]
+        assert moult.process.wait(patience()) == 0, moult.log_text()[-3000:]
     except subprocess.TimeoutExpired:
-        pytest.fail(f"it did not end within {seconds} s: {moult.log_text()[-3000:]}")
-    wait_for("the end of the loaders", lambda: not any(map(is_alive, loaders)), 10)
+        pytest.fail(f"it did not end: {moult.log_text()[-3000:]}")
+    wait_for("the end of the loaders", lambda: not any(map(is_alive, loaders)))
     clients = [client.join() for client in stage.clients]
     assert all(client.error for client in clients if client.status not in (0, 200))
     lines = re.findall(r"event=model_stopped model=echo (.*)", moult.log_text())
@@ -196,7 +197,7 @@ def check_end(stage, loaders, seconds):
     # A writer of what served may outlive moultd, and ends by itself.
     wait_for("nothing half written", lambda: not [
         path for path in (moult.home / "state").rglob("*")
-        if path.is_file() and (path.name.startswith(".") or path.name == "new")], 10)
+        if path.is_file() and (path.name.startswith(".") or path.name == "new")])
     for report in ("AddressSanitizer", "runtime error", "LeakSanitizer", "http_panic",
                    "Assertion"):
         assert report not in moult.log_text(), moult.log_text()[-5000:]
@@ -207,11 +208,11 @@ def check_end(stage, loaders, seconds):
 def test_all_are_answered(start, tmp_path, phase):
     """Loaders go on, or are replaced: everybody has an answer when moultd ends."""
     is_cured = phase is loader_is_stopped
-    stage = phase(start, tmp_path, **({"stall": "500ms"} if is_cured else {}))
+    stage = phase(start, tmp_path, **({"stall": stretch(500)} if is_cured else {}))
     loaders = terminate(stage)
     for pid in [] if is_cured else stage.stopped:
         os.kill(pid, signal.SIGCONT)
-    statuses, counts = check_end(stage, loaders, 30)
+    statuses, counts = check_end(stage, loaders)
     assert statuses == [200] * REQUESTS
     assert counts["failed"] == 0 and counts["answered"] == counts["accepted"]
 
@@ -222,7 +223,7 @@ def test_the_time_is_over(start, tmp_path, phase):
     stage = phase(start, tmp_path, shutdown="700ms")
     begun = time.monotonic()
     loaders = terminate(stage)
-    statuses, counts = check_end(stage, loaders, 20)
+    statuses, counts = check_end(stage, loaders)
     assert time.monotonic() - begun > 0.6
     assert statuses == [503] * REQUESTS
     assert all("shutdown_timeout" in client.error for client in stage.clients)
@@ -234,7 +235,7 @@ def test_a_second_signal_is_immediate(start, tmp_path, phase):
     stage = phase(start, tmp_path)
     loaders = terminate(stage)
     stage.moult.process.send_signal(signal.SIGTERM)
-    statuses, counts = check_end(stage, loaders, 10)
+    statuses, counts = check_end(stage, loaders)
     assert statuses == [0] * REQUESTS
     assert counts["failed"] == REQUESTS
 
@@ -254,5 +255,5 @@ def test_before_anything_has_begun(start, tmp_path):
             wait_for("the endpoint", lambda: b"event=listening" in
                      (home / "log").read_bytes())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM)
+        assert process.wait(patience()) in (0, -signal.SIGTERM)
         assert not (home / "moultd.sock").exists() or process.returncode != 0

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import BUILD, Load, echo_body, echo_section, wait_for
+from harness import BUILD, Load, echo_body, echo_section, stretch, wait_for
 
 MIB = 1 << 20
 ENGINES = f"engine_dir = {BUILD}\n"
@@ -22,9 +22,8 @@ def test_failed_is_visible_and_left(start, tmp_path):
                   supervisor=ENGINES, ready=False)
     wait_for("FAILED", lambda: moult.status("echo")["state"] == "failed")
     assert moult.log_text().count("event=model_failed") == 1
-    begun = time.monotonic()
     status, headers, body = moult.infer("echo", echo_body([1, 2, 3, 4]))
-    assert status == 503 and int(headers["retry-after"]) >= 1 and time.monotonic() - begun < 5
+    assert status == 503 and int(headers["retry-after"]) >= 1
     assert b"says why" in body and "died" in moult.status("echo")["last_error"]
     assert moult.get("/v2/health/ready")[0] == 503
     (moult.models / "0.conf").write_text(fault_section(death_limit=3))
@@ -53,7 +52,7 @@ def test_hangs_are_found_by_progress(start, tmp_path, fault):
     """SIGSTOP, a busy loop, a wait that never ends: each alive, none working."""
     moult = start(fault_section(**{"option.fault": fault, "option.after": 50,
                                    "option.once": tmp_path / "once"},
-                                stall_timeout="400ms"), supervisor=ENGINES)
+                                stall_timeout=stretch(400)), supervisor=ENGINES)
     moult.note_fds()
     first = moult.status("echo")
     load = Load(moult.port, clients=4)

@@ -38,7 +38,7 @@ def ask(moult, length, rows=1):
 
 
 def metrics(moult):
-    with urllib.request.urlopen(f"http://127.0.0.1:{moult.port}/metrics", timeout=10) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{moult.port}/metrics", timeout=60) as page:
         text = page.read().decode()
     return {(name, le): int(value) for name, le, value in re.findall(
         r'(?m)^moult_request_memory_bytes_(bucket|sum|count)\{model="square"'
