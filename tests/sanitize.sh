@@ -24,10 +24,10 @@ build)
 	;;
 unit)
 	# How the code and its pages look does not depend on how it is built.
-	exec ctest --preset asan -L '^(unit|fuzz)$' -E '^(layers|format|packages|presets|manual)$'
+	exec ctest --preset asan --parallel 3 -L '^(unit|fuzz)$' -E '^(layers|format|packages|presets|manual)$'
 	;;
 system)
-	exec ctest --preset asan -R "^system-($system)\$"
+	exec ctest --preset asan --parallel 3 -R "^system-($system)\$"
 	;;
 *)
 	echo "usage: $0 build|unit|system" >&2

@@ -335,6 +335,15 @@ class Moult:
             (directory / old).rmdir()
 
 
+loads = []
+
+
+def end_loads():
+    for load in loads:
+        load.is_over.set()
+    loads.clear()
+
+
 class Load:
     """Keep-alive clients on raw sockets that check every answer."""
 
@@ -347,6 +356,7 @@ class Load:
         self.is_over = threading.Event()
         self.threads = [threading.Thread(target=self.run, args=(i,), daemon=True)
                         for i in range(clients)]
+        loads.append(self)
         for thread in self.threads:
             thread.start()
 

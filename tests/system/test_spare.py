@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-from harness import (BUILD, DIGITS, Load, digits_section, echo_body, echo_section, is_alive,
-                     wait_for)
+from harness import (BUILD, DIGITS, Load, digits_section, echo_body, echo_section,
+                     is_alive, patience, wait_for)
 from hostile import Stream, status, wait_settled
 
 TOKEN = "a-secret-that-no-spare-may-hold"
@@ -436,16 +436,19 @@ def test_a_storm_of_kills(start):
     stream = Stream(moult.port, "echo", clients=16, pause_us=1000)
     stream.wait_more(100)
     end = time.monotonic() + STORM_S
-    while time.monotonic() < end:
+
+    def is_over():
         strike(moult)
         time.sleep(random.choice((0.0, 0.02, 0.3, 1.2)))
+        found = spare(moult)
+        return time.monotonic() > end and found["taken"] > 0 and found["lost"] > 0
+    wait_for("the end of the storm", is_over, STORM_S + patience())
     wait_settled(moult, "echo")
     stream.wait_more(100)
     found = spare(moult)
     totals = stream.stop()
     print(found, totals)
     assert totals["lost"] == 0 and totals["wrong"] == 0 and totals["failed"] == 0, totals
-    assert found["taken"] > 0 and found["lost"] > 0, found
     # One that was stopped and not needed yet looks as ready as any.
     os.kill(ready_spare(moult), signal.SIGCONT)
 
