@@ -16,13 +16,11 @@ static bool device_host_refresh(struct device *device)
 
 static uint64_t device_host_held(const struct device_use *use)
 {
-	struct memory_sample sample = { 0 };
 	struct stat memory;
 
 	if (use->pid == 0)
 		return fstat(use->fd, &memory) < 0 ? 0 : (uint64_t)memory.st_blocks * 512;
-	memory_add_process(&sample, use->pid);
-	return sample.loader_anon_bytes;
+	return memory_size_of(use->pid).anon_bytes;
 }
 
 static uint64_t device_host_available(const struct device *device)

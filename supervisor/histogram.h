@@ -34,5 +34,8 @@ struct histogram {
 unsigned int histogram_buckets(enum histogram_kind kind);
 /* Inclusive upper bound of a bucket. */
 uint64_t histogram_bound(enum histogram_kind kind, unsigned int bucket);
+/* The same as Prometheus' label le has it, ns in seconds: in the one spelling that
+ * OpenMetrics allows, for another is another series. */
+const char *histogram_bound_text(enum histogram_kind kind, unsigned int bucket);
 void histogram_note(struct histogram *histogram, enum histogram_kind kind,
                     uint64_t value);

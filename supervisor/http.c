@@ -438,6 +438,8 @@ void http_free(struct http *http)
 	ev_prepare_stop(http->loop, &http->prepare);
 	ev_idle_stop(http->loop, &http->again);
 	close_fd(&http->gone_fd);
+	for (size_t i = 0; i < METRICS_FORMAT_COUNT; i++)
+		http_page_unref(http->pages[i]);
 	free(http);
 }
 

@@ -99,6 +99,47 @@ enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
 	return http_queue(conn, status, response);
 }
 
+/* libmicrohttpd asks for a plain pointer and only reads there. */
+static void *http_plain(const void *memory)
+{
+	union {
+		const void *in;
+		void *out;
+	} pointer = { .in = memory };
+
+	return pointer.out;
+}
+
+static void http_on_page_sent(void *context)
+{
+	http_page_unref(context);
+}
+
+enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_type,
+                                 struct http_page *page)
+{
+	struct MHD_Response *response;
+	const char *text;
+	size_t bytes;
+
+	if (!page)
+		return MHD_NO;
+	text = http_page_text(page, &bytes);
+	response =
+		MHD_create_response_from_buffer_with_free_callback_cls(bytes,
+	                                                               http_plain(text),
+	                                                               http_on_page_sent,
+	                                                               page);
+	if (!response) {
+		http_page_unref(page);
+		return MHD_NO;
+	}
+	http_add(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+	http_add(response, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_ACCEPT);
+	http_count(conn, 200);
+	return http_queue(conn, 200, response);
+}
+
 enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, char *body)
 {
 	return http_answer_text(conn, status, "application/json", body);
@@ -202,17 +243,6 @@ static void http_add_head(struct MHD_Response *response, const struct request *r
 	if (request->retry_after_s > 0)
 		http_add_number(response, MHD_HTTP_HEADER_RETRY_AFTER,
 		                request->retry_after_s);
-}
-
-/* libmicrohttpd asks for a plain pointer and only reads there. */
-static void *http_plain(const void *memory)
-{
-	union {
-		const void *in;
-		void *out;
-	} pointer = { .in = memory };
-
-	return pointer.out;
 }
 
 static void http_on_part_sent(void *context)

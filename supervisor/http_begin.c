@@ -258,8 +258,13 @@ static enum MHD_Result http_answer_ready(struct http_conn *conn)
 
 static enum MHD_Result http_answer_metrics(struct http_conn *conn)
 {
-	return http_answer_text(conn, 200, "text/plain; version=0.0.4; charset=utf-8",
-	                        http_metrics_print(&conn->http->models, conn->http));
+	const char *accept =
+		MHD_lookup_connection_value(conn->connection, MHD_HEADER_KIND,
+	                                    MHD_HTTP_HEADER_ACCEPT);
+	enum metrics_format format = metrics_format_of(accept);
+
+	return http_answer_page(conn, metrics_content_type(format),
+	                        http_metrics_page(conn->http, format));
 }
 
 /* What the supervisor answers itself. @model: of a route that names one. */

@@ -22,6 +22,7 @@
 #include "supervisor/http.h"
 #include "supervisor/http_route.h"
 #include "supervisor/http_wire.h"
+#include "supervisor/metrics_all.h"
 
 /* What a connection does now. Each phase has one absolute deadline. The order counts: up
  * to LINGER there are bytes to come, up to SWALLOW none has been sent. */
@@ -114,6 +115,8 @@ struct http {
 	uint64_t n_expired;     /* connections closed at a deadline */
 	uint64_t n_evicted;     /* those closed to make room */
 	uint64_t n_runs;
+	struct metrics_state metrics;
+	struct http_page *pages[METRICS_FORMAT_COUNT]; /* the last of each; or NULL */
 	char names[PROTO_HEAD_MAX]; /* header names in lower case, during one call */
 };
 
@@ -184,12 +187,24 @@ enum MHD_Result http_begin(struct http_conn *conn, const char *method,
 /* The end of a request that the supervisor answers itself has come. */
 enum MHD_Result http_begin_late(struct http_conn *conn);
 
+/* http_metrics.c */
+
+struct http_page;
+
+/* The text of /metrics, made anew when it is old: a reference; NULL: out of memory. */
+struct http_page *http_metrics_page(struct http *http, enum metrics_format format);
+const char *http_page_text(const struct http_page *page, size_t *ret_bytes);
+void http_page_unref(struct http_page *page); /* accepts NULL */
+
 /* http_answer.c: each queues a response; MHD_NO: out of memory, the connection closes. */
 
 /* Takes @body, malloc'ed; NULL: out of memory. */
 enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
                                  const char *content_type, char *body);
 enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, char *body);
+/* Takes @page; NULL: out of memory. */
+enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_type,
+                                 struct http_page *page);
 /* conn->refusal as {"error":...}. */
 enum MHD_Result http_answer_refusal(struct http_conn *conn);
 /* What the request's first part holds. */

@@ -2,12 +2,11 @@
 #pragma once
 
 /*
- * Bodies of the answers that the supervisor gives itself: metadata, health, statistics,
- * metrics. Each returns malloc'ed text, or NULL without memory.
+ * Bodies of the answers that the supervisor gives itself: metadata, health, statistics.
+ * Each returns malloc'ed text, or NULL without memory.
  */
 
 #include <stddef.h>
-#include <stdio.h>
 
 #include "supervisor/http.h"
 
@@ -21,10 +20,3 @@ char *http_meta_model_config(const struct model *model);
 char *http_meta_index(const struct http_models *models);
 /* http_stats.c: of @only, or of all when it is NULL. */
 char *http_meta_stats(const struct http_models *models, const struct model *only);
-/* Prometheus text format. */
-char *http_metrics_print(const struct http_models *models, const struct http *http);
-/* A metric begins. */
-void http_metrics_head(FILE *stream, const char *name, const char *type,
-                       const char *help);
-/* The part of it that is about reloads, onto @stream. */
-void http_metrics_reload(FILE *stream, const struct http_models *models);

@@ -8,8 +8,13 @@
 
 #include <stdlib.h>
 
+#include "shared/clock.h"
 #include "supervisor/http_meta.h"
 #include "supervisor/stats.h"
+
+/* Looking at what the loaders of one model hold may take so long: those of all the others
+ * want a turn, too. */
+#define HTTP_STATS_LOOK_NS (50 * UINT64_C(1000))
 
 static json_t *http_stats_duration(uint64_t count, uint64_t ns)
 {
@@ -82,7 +87,8 @@ static void http_stats_add_memory(json_t *json, const char *type, unsigned int i
 
 static json_t *http_stats_memory(const struct model *model)
 {
-	struct model_memory memory = model_memory(model);
+	struct model_memory memory =
+		model_memory(model, clock_now_ns() + HTTP_STATS_LOOK_NS);
 	json_t *json = json_array();
 
 	http_stats_add_memory(json, "CPU", 0, memory.host_bytes);

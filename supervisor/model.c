@@ -126,9 +126,15 @@ bool model_is_unused(const struct model *model)
 
 /* What others may know */
 
-uint64_t model_reloads(const struct model *model, enum receipt_outcome outcome)
+uint64_t model_reloads(const struct model *model, enum model_cause cause,
+                       enum receipt_outcome outcome)
 {
-	return model->reloads[outcome];
+	return model->reloads[cause][outcome];
+}
+
+bool model_is_stale(const struct model *model)
+{
+	return *model_watch_stale(model) != '\0';
 }
 
 const struct receipt *model_receipt(const struct model *model)

@@ -67,7 +67,8 @@ struct model_listener {
 struct model_memory {
 	uint64_t host_bytes;
 	uint64_t gpu_bytes;
-	int gpu_index; /* the driver's number of the card; -1: the model is on none */
+	const char *gpu; /* the device that it is on, borrowed; NULL: none */
+	int gpu_index;   /* the driver's number of that; -1: not known, or none */
 };
 
 struct model_context {
@@ -138,7 +139,10 @@ int model_submit(struct request *request, struct request_refusal *refusal);
 
 const char *model_name(const struct model *model);
 /* Reloads that ended so. */
-uint64_t model_reloads(const struct model *model, enum receipt_outcome outcome);
+uint64_t model_reloads(const struct model *model, enum model_cause cause,
+                       enum receipt_outcome outcome);
+/* What lies on disk of it is of no use. */
+bool model_is_stale(const struct model *model);
 /* Of the last reload that is over, or NULL; borrowed until the next one is. */
 const struct receipt *model_receipt(const struct model *model);
 /* An answered warm-up of the active generation, not merely a live process. */
@@ -166,8 +170,9 @@ const struct config_model *model_good_config(const struct model *model);
 const char *model_last_error(const struct model *model);
 const struct request_counts *model_counts(const struct model *model);
 /* What all loaders of the model hold now, those that come or go among them, and the weights
- * that they share, each copy once. Costs microseconds for each loader. */
-struct model_memory model_memory(const struct model *model);
+ * that they share, each copy once. Looking costs microseconds for each loader: after
+ * @until_ns the figures are those of the last look. */
+struct model_memory model_memory(const struct model *model, uint64_t until_ns);
 const struct stats *model_stats(const struct model *model);
 /* An answer to a request for inference goes out to a client, of whomever it is. */
 void model_note_response(struct model *model, unsigned int status);

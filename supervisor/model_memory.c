@@ -2,10 +2,18 @@
 
 /* What a model holds now, all of its processes together. */
 
+#include "shared/clock.h"
 #include "supervisor/model_state.h"
 
 /* Places for every generation that may have a process. */
 #define MODEL_MEMORY_MAX (3 + MODEL_STUCK + MODEL_REPLICAS)
+
+static uint64_t model_memory_look(struct device_use *use, uint64_t until_ns)
+{
+	if (!use->device)
+		return 0;
+	return clock_now_ns() < until_ns ? device_look(use) : use->now_bytes;
+}
 
 static size_t model_memory_list(const struct model *model,
                                 struct generation *ret_list[MODEL_MEMORY_MAX])
@@ -28,7 +36,8 @@ static size_t model_memory_list(const struct model *model,
 
 /* Each copy of shared weights once, wherever it lies. */
 static void model_memory_add_copies(struct model_memory *memory,
-                                    struct generation *const *list, size_t n)
+                                    struct generation *const *list, size_t n,
+                                    uint64_t until_ns)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct store_copy *copy = list[i]->copy;
@@ -41,11 +50,11 @@ static void model_memory_add_copies(struct model_memory *memory,
 		if (store_copy_is_placed(copy))
 			memory->gpu_bytes += copy->use.memory_bytes;
 		else
-			memory->host_bytes += device_look(&copy->use);
+			memory->host_bytes += model_memory_look(&copy->use, until_ns);
 	}
 }
 
-struct model_memory model_memory(const struct model *model)
+struct model_memory model_memory(const struct model *model, uint64_t until_ns)
 {
 	struct generation *list[MODEL_MEMORY_MAX];
 	size_t n = model_memory_list(model, list);
@@ -53,12 +62,14 @@ struct model_memory model_memory(const struct model *model)
 	const struct device *gpu =
 		devices_gpu(model->context.devices, model_config(model)->device);
 
-	if (gpu)
+	if (gpu) {
+		memory.gpu = gpu->name;
 		memory.gpu_index = devices_index(model->context.devices, gpu);
-	for (size_t i = 0; i < n; i++) {
-		memory.host_bytes += device_look(&list[i]->use);
-		memory.gpu_bytes += device_look(&list[i]->gpu_use);
 	}
-	model_memory_add_copies(&memory, list, n);
+	for (size_t i = 0; i < n; i++) {
+		memory.host_bytes += model_memory_look(&list[i]->use, until_ns);
+		memory.gpu_bytes += model_memory_look(&list[i]->gpu_use, until_ns);
+	}
+	model_memory_add_copies(&memory, list, n, until_ns);
 	return memory;
 }

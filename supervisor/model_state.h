@@ -133,7 +133,7 @@ struct model {
 	struct err death;            /* why one that served ended since then; "" */
 	struct orphans_left orphans; /* that loaders left since the last receipt */
 	struct receipt last;         /* of the last that is over; number 0: none */
-	uint64_t reloads[RECEIPT_OUTCOME_COUNT];
+	uint64_t reloads[MODEL_CAUSE_COUNT][RECEIPT_OUTCOME_COUNT];
 	struct inputs *good;        /* of the last generation that served */
 	struct inputs *previous;    /* of the one before: what a rollback returns to */
 	struct err no_way_back;     /* why there is no previous one, or "" */
@@ -427,6 +427,8 @@ json_t *reload_weights_to_json(const struct model *model);
 void reload_weights_swap(struct model *model, const struct generation *fresh);
 
 /* reload_receipt.c: writes model->reload.receipt */
+/* The first of the causes that the reload in flight has. */
+enum model_cause reload_receipt_cause(const struct model *model);
 void reload_receipt_open(struct model *model);
 void reload_receipt_note_candidate(struct model *model,
                                    const struct generation *candidate);

@@ -20,7 +20,7 @@
 
 enum receipt_outcome {
 	RECEIPT_OK,        /* the new generation serves and the old one is gone */
-	RECEIPT_FAILED,    /* the candidate did not make it; nothing else changed */
+	RECEIPT_FAILED,    /* the candidate did not make it, or nothing serves after it */
 	RECEIPT_UNCHANGED, /* the inputs turned out to be the same */
 	RECEIPT_OUTCOME_COUNT
 };

@@ -63,6 +63,9 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 {
 	struct receipt *receipt = &model->reload.receipt;
 
+	/* Whatever was well about it, nothing serves. */
+	if (outcome == RECEIPT_OK && !model->active)
+		outcome = RECEIPT_FAILED;
 	receipt->outcome = outcome;
 	(void)err_set(&receipt->reason, 0, "%s", reason);
 	receipt->total_ms = clock_ns_to_ms(clock_now_ns() - model->reload.started_ns);
@@ -97,7 +100,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	          (unsigned long long)receipt->to.generation, receipt->pause_ms,
 	          receipt->total_ms, (unsigned long long)model_generation(model),
 	          LOG_QUOTED(reason));
-	model->reloads[outcome]++;
+	model->reloads[reload_receipt_cause(model)][outcome]++;
 	model->last = *receipt;
 	model->context.listener->on_receipt(model->context.listener->context, model,
 	                                    receipt);

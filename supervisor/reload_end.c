@@ -73,8 +73,10 @@ static void reload_on_needless_dead(struct model *model)
 		if (before.st_dev == now->st_dev && before.st_ino == now->st_ino)
 			listener->on_file_touched(listener->context, &before, now);
 	}
-	reload_finish(model, RECEIPT_UNCHANGED,
-	              "the model file's content is what already serves");
+	reload_finish(model, model->active ? RECEIPT_UNCHANGED : RECEIPT_FAILED,
+	              model->active ? "the model file's content is what already serves"
+	                            : "the model file's content is what served, and its "
+	                              "loader died meanwhile");
 	if (!model->active && !model->reload.in_flight)
 		reload_schedule_restart(model, RESTART_INNOCENT);
 }
@@ -161,7 +163,7 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 	model->context.listener->on_ready(model->context.listener->context, model);
 	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
 	if (model->reload.in_flight && !model->candidate)
-		reload_finish(model, RECEIPT_OK,
+		reload_finish(model, RECEIPT_FAILED,
 		              "the new generation died before the old one");
 	if (model->candidate)
 		reload_on_alone(model, dead);

@@ -5,10 +5,10 @@
 #include "shared/clock.h"
 #include "supervisor/model_state.h"
 
-static enum model_cause reload_first_cause(unsigned int causes)
+enum model_cause reload_receipt_cause(const struct model *model)
 {
 	for (unsigned int i = 0; i < MODEL_CAUSE_COUNT; i++)
-		if (causes & (1u << i))
+		if (model->reload.causes & (1u << i))
 			return (enum model_cause)i;
 	return MODEL_CAUSE_MANUAL;
 }
@@ -21,7 +21,7 @@ void reload_receipt_open(struct model *model)
 		.number = ++model->receipts,
 		.time_ms = clock_unix_ms(),
 		.model = model->name,
-		.cause = model_cause_name(reload_first_cause(model->reload.causes)),
+		.cause = model_cause_name(reload_receipt_cause(model)),
 		.before = memory_read(),
 	};
 	receipt->before.shared_bytes = reload_weights_bytes(model);

@@ -242,7 +242,11 @@ def test_metrics_tell_of_reloads(start):
         text = page.read().decode()
     found = {(name, label): float(value) for name, label, value in re.findall(
         r'(?m)^moult_(reload\w*)\{model="echo",\w+="(\w+)"\} (\S+)$', text)}
-    assert found["reloads_total", "ok"] == 3 and found["reloads_total", "failed"] == 0
+    counts = {cause: (float(ok), float(failed)) for cause, ok, failed in re.findall(
+        r'(?m)^moult_reloads_total\{model="echo",cause="(\w+)",outcome="ok"\} (\S+)\n'
+        r'moult_reloads_total\{model="echo",cause="\w+",outcome="failed"\} (\S+)$', text)}
+    assert counts.pop("start") == (1, 0) and counts.pop("manual") == (2, 0)
+    assert "rollback" in counts and set(counts.values()) == {(0, 0)}
     for phase, ms in receipt["phases_ms"].items():
         assert abs(found["reload_seconds", phase] * 1000 - ms) < 0.01, phase
     for at, memory in receipt["memory"].items():
