@@ -31,7 +31,8 @@ static inline uint64_t clock_unix_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / CLOCK_NS_PER_MS;
 }
 
+/* To the microsecond: what is shown to people, and kept, says no more than is known. */
 static inline double clock_ns_to_ms(uint64_t ns)
 {
-	return (double)ns / 1e6;
+	return (double)((ns + 500) / 1000) / 1e3;
 }

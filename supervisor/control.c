@@ -159,7 +159,7 @@ void control_reply(struct control_call *call, json_t *object, bool is_last)
 		object = NULL;
 	}
 	if (object)
-		line = json_dumps(object, JSON_COMPACT);
+		line = json_dumps(object, CONTROL_JSON);
 	json_decref(object);
 	if (is_last) {
 		call->state = CALL_ENDING;

@@ -20,6 +20,9 @@
 #define CONTROL_QUEUE_BYTES_MAX (1 << 20) /* of replies that the client has not read */
 #define CONTROL_IDLE_S          10.0      /* for the command, and for the last line */
 
+/* How answers are written, and receipts: 15 digits show a number as it was rounded. */
+#define CONTROL_JSON (JSON_COMPACT | JSON_REAL_PRECISION(15))
+
 struct control;
 struct control_call;
 

@@ -63,6 +63,21 @@ static size_t bare_bytes(const char *key)
 	return strlen(key);
 }
 
+/* Another member has that name already, as "held" has beside "held_bytes". */
+static bool has_bare(json_t *object, const char *key)
+{
+	size_t bytes = bare_bytes(key);
+	const char *other;
+	json_t *value;
+
+	if (key[bytes] == '\0')
+		return false;
+	json_object_foreach(object, other,
+	                    value) if (strlen(other) == bytes &&
+	                               strncmp(other, key, bytes) == 0) return true;
+	return false;
+}
+
 /* A scalar in the unit that its key's name tells. */
 static void print_scalar(FILE *out, const char *key, const json_t *value)
 {
@@ -356,7 +371,9 @@ void ctl_print_status(FILE *out, json_t *answer)
 			print_other(out, model, "stuck", stuck);
 		print_poison(out, model);
 		print_note(out, model, "stale",
-		           "an input is stale, the last good one is in use");
+		           json_integer_value(json_object_get(model, "generation")) > 0
+		                   ? "an input is stale, the last good one is in use"
+		                   : "an input is of no use, and nothing serves");
 		print_note(out, model, "rollback_off", "no rollback");
 		print_note(out, model, "secrets_skipped", "skipped among the secrets");
 		print_note(out, model, "last_error", "last error");
@@ -367,8 +384,10 @@ void ctl_print_status(FILE *out, json_t *answer)
 	ctl_print_supervisor(out, json_object_get(answer, "supervisor"));
 }
 
-/* One line a scalar; members of members as "requests.answered". */
-static void print_members(FILE *out, const char *prefix, json_t *object)
+/* One line a scalar; members of members as "requests.answered". What has no unit of its own
+ * in its name is in that of @outer, the object's name. */
+static void print_members(FILE *out, const char *prefix, const char *outer,
+                          json_t *object)
 {
 	const char *key;
 	json_t *value;
@@ -377,15 +396,18 @@ static void print_members(FILE *out, const char *prefix, json_t *object)
 	{
 		char label[CELL_MAX];
 
+		int bytes = (int)(has_bare(object, key) ? strlen(key) : bare_bytes(key));
+		bool has_unit = key[bare_bytes(key)] != '\0';
+
 		(void)snprintf(label, sizeof(label), "%s%s%.*s", prefix,
-		               *prefix ? "." : "", (int)bare_bytes(key), key);
+		               *prefix ? "." : "", bytes, key);
 		if (json_is_object(value)) {
-			print_members(out, label, value);
+			print_members(out, label, key, value);
 			continue;
 		}
 		print_cell(out, label, 26);
 		(void)fputs("  ", out);
-		print_scalar(out, key, value);
+		print_scalar(out, has_unit ? key : outer, value);
 		(void)fputc('\n', out);
 	}
 }
@@ -395,7 +417,7 @@ void ctl_print_details(FILE *out, json_t *answer)
 	json_t *models = json_object_get(answer, "models");
 
 	for (size_t i = 0; i < json_array_size(models); i++)
-		print_members(out, "", json_array_get(models, i));
+		print_members(out, "", "", json_array_get(models, i));
 }
 
 static void print_time(FILE *out, const json_t *time_ms)

@@ -18,7 +18,10 @@ static uint64_t message_get_bytes(const json_t *object, const char *key)
 
 static double message_get_ms(const json_t *object, const char *key)
 {
-	return json_number_value(json_object_get(object, key));
+	double ms = json_number_value(json_object_get(object, key));
+
+	/* To the microsecond; what cannot be is nothing. */
+	return ms > 0 && ms < 1e12 ? (double)(uint64_t)(ms * 1e3 + 0.5) / 1e3 : 0;
 }
 
 static void message_get_text(const json_t *object, const char *key, char *text,

@@ -219,7 +219,9 @@ static const char *model_state_text(const struct model *model)
 		return "failed";
 	if (model->candidate)
 		return "loading";
-	return reload_is_expected(model) ? "restarting" : "failed";
+	if (!reload_is_expected(model))
+		return "failed";
+	return model->served ? "restarting" : "starting";
 }
 
 static json_t *model_text_or_null(const char *text)

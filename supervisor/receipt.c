@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
+#include "supervisor/control.h"
 
 #define RECEIPT_FILE_BYTES ((off_t)1024 * 1024)
 #define RECEIPT_PATH_MAX   4096
@@ -155,7 +156,7 @@ static int receipt_write(int fd, const char *line, size_t bytes)
 
 int receipt_append(const char *state_dir, const json_t *receipt)
 {
-	FREE char *line = json_dumps(receipt, JSON_COMPACT);
+	FREE char *line = json_dumps(receipt, CONTROL_JSON);
 	char path[RECEIPT_PATH_MAX];
 	CLOSE_FD int fd = -1;
 	struct stat st;

@@ -91,7 +91,9 @@ json_t *supervisor_to_json(struct supervisor *supervisor)
 
 	return json_pack("{s:i,s:f,s:s,s:o,s:b,s:o,s:o,s:o}", "pid", (int)getpid(),
 	                 "uptime_s",
-	                 (double)(clock_now_ns() - supervisor->started_ns) / 1e9,
+	                 (double)((clock_now_ns() - supervisor->started_ns) /
+	                          CLOCK_NS_PER_MS) /
+	                         1e3,
 	                 "version", MOULT_VERSION, "config_error",
 	                 *error ? json_string(error) : json_null(), "config_kept",
 	                 supervisor->is_config_kept, "spares",
@@ -461,7 +463,7 @@ static void supervisor_on_dump(struct ev_loop *loop, ev_signal *signal, int reve
 	(void)revents;
 	for (size_t i = 0; i < supervisor->n_models; i++) {
 		json_t *json = model_to_json(supervisor->models[i]);
-		FREE char *text = json_dumps(json, JSON_COMPACT);
+		FREE char *text = json_dumps(json, CONTROL_JSON);
 
 		log_event(LOG_LEVEL_NOTICE, "dump", "state=%s", text ? text : "");
 		json_decref(json);
