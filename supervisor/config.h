@@ -143,6 +143,7 @@ struct config {
 	char *engine_dir; /* where moult-engine-*.so are */
 	uint32_t max_connections;
 	uint32_t max_connections_per_address; /* 0: any number */
+	uint32_t loads_at_once;               /* 0: as many as there are processors */
 	uint32_t connection_memory_bytes;
 
 	/* LIVE */

@@ -130,6 +130,22 @@ static const struct config_key supervisor_keys[] = {
 			"proxy.",
 	},
 	{
+		.name = "loads_at_once",
+		.type = CONFIG_TYPE_UINT,
+		.class = CONFIG_LIVE,
+		AT(config, loads_at_once),
+		.min = 0,
+		.max = 1024,
+		.unit = "models",
+		.fallback = "0",
+		.help = "Models whose loaders are built at the same time; 0: as many as "
+			"there are processors for\n"
+			".Xr moultd 8 .\n"
+			"Models that serve already come first, then those with the smallest "
+			"model file, then in the order of the configuration.\n"
+			"A model that served and does not any more waits for nobody.",
+	},
+	{
 		.name = "connection_memory",
 		.type = CONFIG_TYPE_SIZE,
 		.class = CONFIG_RESTART,

@@ -24,6 +24,7 @@
 struct control_call;
 struct device;
 struct devices;
+struct loads;
 struct model;
 struct numbers;
 struct spares;
@@ -77,7 +78,8 @@ struct model_context {
 	struct config *config; /* replaced by model_set_config(); a reference is taken */
 	struct device *device; /* main memory, which the model is to share */
 	struct devices *devices; /* its GPU is one of them */
-	struct store *store;     /* of weights, in that memory */
+	struct store *store;
+	struct loads *loads;     /* of weights, in that memory */
 	struct numbers *numbers; /* of generations, one counter for all models */
 	struct keeper *keeper;   /* of what served well */
 	struct spares *spares;   /* loaders that were started ahead */

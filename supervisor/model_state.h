@@ -13,6 +13,7 @@
 #include "supervisor/evidence.h"
 #include "supervisor/generation.h"
 #include "supervisor/hold.h"
+#include "supervisor/loads.h"
 #include "supervisor/model.h"
 #include "supervisor/poison.h"
 #include "supervisor/queue.h"
@@ -126,8 +127,9 @@ struct model {
 	unsigned int n_pauses;     /* of those: so many cost a pause */
 
 	/* reload.c */
-	unsigned int pending; /* bits of enum model_cause */
-	ev_timer kick;        /* starts what is pending, once per round of the loop */
+	struct loads_turn turn; /* to be built */
+	unsigned int pending;   /* bits of enum model_cause */
+	ev_timer kick;          /* starts what is pending, once per round of the loop */
 	struct model_reload reload;
 	uint64_t receipts;           /* begun so far */
 	struct err death;            /* why one that served ended since then; "" */

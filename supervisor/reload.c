@@ -90,6 +90,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 		reload_again_stop(model);
 	}
 	model->reload.in_flight = false;
+	loads_end(&model->turn);
 	reload_set_inputs(&model->reload.inputs, NULL);
 	log_event(outcome == RECEIPT_FAILED ? LOG_LEVEL_ERR : LOG_LEVEL_NOTICE, "reload",
 	          "model=%s outcome=%s cause=%s strategy=%s from=%llu to=%llu "
@@ -183,6 +184,27 @@ static unsigned int reload_take_causes(struct model *model)
 	return causes;
 }
 
+/* True: its turn has come. */
+static bool reload_ask_turn(struct model *model)
+{
+	struct loads_turn *turn = &model->turn;
+	const char *path = model->section->path;
+	bool was_waiting = loads_is_waiting(turn);
+	struct stat st;
+
+	turn->class = model->active   ? LOADS_RELOAD
+	              : model->served ? LOADS_URGENT
+	                              : LOADS_FIRST;
+	turn->bytes = path && stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+	if (loads_ask(model->context.loads, turn))
+		return true;
+	if (!was_waiting)
+		log_event(LOG_LEVEL_INFO, "load_waits",
+		          "model=%s reason=\"its turn is to come (loads_at_once)\"",
+		          model->name);
+	return false;
+}
+
 void reload_try_start(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
@@ -190,16 +212,26 @@ void reload_try_start(struct model *model)
 	struct err err = ERR_NULL;
 	int r;
 
-	if (reload->in_flight || model->pending == 0 || model->is_stopping)
+	if (reload->in_flight)
 		return;
+	if (model->pending == 0 || model->is_stopping) {
+		loads_end(&model->turn);
+		return;
+	}
 	r = reload_plan_read_inputs(model, &inputs, &err);
 	if (r == INPUTS_E_UNSETTLED) {
+		loads_end(&model->turn);
 		model_watch_retry(model, &err);
 		return;
 	}
 	/* model_on_store() tells the end. */
 	if (r == 0 && reload_weights_wait(model, inputs)) {
+		loads_end(&model->turn);
 		reload_again_wait(model);
+		inputs_unref(inputs);
+		return;
+	}
+	if (r == 0 && !reload_ask_turn(model)) {
 		inputs_unref(inputs);
 		return;
 	}
@@ -449,6 +481,7 @@ static void reload_swap(struct model *model, struct generation *fresh)
 	trial_begin(model, fresh->number, reload_accept(model, fresh->inputs));
 	model->active = fresh;
 	model->candidate = NULL;
+	loads_end(&model->turn);
 	model->was_killed = false;
 	reload_weights_swap(model, fresh);
 	restart_on_ready(&model->deaths);
@@ -551,6 +584,8 @@ void reload_stop(struct model *model)
 
 	model->is_stopping = true;
 	model->pending = 0;
+	if (!model->reload.in_flight)
+		loads_end(&model->turn);
 	ev_timer_stop(model->context.loop, &model->kick);
 	reload_again_fini(model);
 	model_watch_fini(model);
@@ -573,8 +608,14 @@ void reload_stop(struct model *model)
 	ev_timer_start(model->context.loop, &model->bury);
 }
 
+static void reload_on_turn(void *context)
+{
+	reload_try_start(context);
+}
+
 void reload_init(struct model *model)
 {
+	model->turn = (struct loads_turn){ .on_turn = reload_on_turn, .context = model };
 	reload_again_init(model);
 	/* Zero delays: the next round, and unlike an idle watcher also under load. */
 	ev_timer_init(&model->bury, reload_on_bury, 0., 0.);
@@ -594,6 +635,7 @@ void reload_fini(struct model *model)
 		                    &model->refused,       &model->writer };
 
 	model->is_stopping = true;
+	loads_end(&model->turn);
 	reload_again_fini(model);
 	ev_timer_stop(model->context.loop, &model->kick);
 	ev_timer_stop(model->context.loop, &model->bury);

@@ -22,6 +22,7 @@
 #include "supervisor/store.h"
 #include "supervisor/http.h"
 #include "supervisor/listen.h"
+#include "supervisor/loads.h"
 #include "supervisor/manifest.h"
 #include "supervisor/notify.h"
 #include "supervisor/numbers.h"
@@ -214,6 +215,7 @@ static int supervisor_add(struct supervisor *supervisor, struct config *config,
 		.device = &supervisor->devices.host,
 		.devices = &supervisor->devices,
 		.store = &supervisor->store,
+		.loads = &supervisor->loads,
 		.numbers = &supervisor->numbers,
 		.keeper = &supervisor->keeper,
 		.spares = supervisor->spares,
@@ -381,6 +383,7 @@ int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_aske
 		return err_set(err, r, "out of memory");
 	}
 	supervisor->config = fresh;
+	loads_set_max(&supervisor->loads, fresh->loads_at_once);
 	devices_set_config(&supervisor->devices, fresh);
 	spares_set_config(supervisor->spares, fresh);
 	supervisor_apply_models(supervisor, fresh);
@@ -625,6 +628,8 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		supervisor_free(supervisor);
 		return err_set(err, -EIO, "no event loop: %s", strerror(errno));
 	}
+	loads_init(&supervisor->loads, supervisor->loop);
+	loads_set_max(&supervisor->loads, config->loads_at_once);
 	r = orphans_new(&supervisor->orphans, supervisor->loop);
 	if (r < 0) {
 		supervisor_free(supervisor);
@@ -682,6 +687,7 @@ void supervisor_free(struct supervisor *supervisor)
 	if (supervisor->loop) {
 		notify_fini(&supervisor->notify);
 		orphans_free(supervisor->orphans);
+		loads_fini(&supervisor->loads);
 		keeper_fini(&supervisor->keeper);
 		ev_timer_stop(supervisor->loop, &supervisor->sweep);
 		config_keeper_fini(&supervisor->config_keeper);

@@ -12,6 +12,7 @@
 #include "supervisor/devices.h"
 #include "supervisor/http.h"
 #include "supervisor/keeper.h"
+#include "supervisor/loads.h"
 #include "supervisor/notify.h"
 #include "supervisor/numbers.h"
 #include "supervisor/signals.h"
@@ -31,6 +32,7 @@ struct supervisor {
 	struct config *config;
 	struct devices devices;
 	struct store store;
+	struct loads loads;
 	struct spares *spares;
 	struct watch *watch;
 	struct watch_path *config_watch;
