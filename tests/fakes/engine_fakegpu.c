@@ -5,13 +5,10 @@
  * (fakegpu.h) from commit until it ends, like a framework that copies them there. The card is
  * the one that it is told to see: the last digit of CUDA_VISIBLE_DEVICES.
  *
- * option.mib = N: it has so many, 64 without it. option.leave = PATH: once that exists, a
- * process that outlives this one keeps the memory open until it is killed; its pid is
- * written there.
+ * option.mib = N: it has so many, 64 without it.
  */
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,33 +46,6 @@ static int fakegpu_stage(const struct engine_config *config, struct engine **ret
 	return 0;
 }
 
-/* The memory stays on the card although the loader is gone. */
-static void fakegpu_leave(const char *path)
-{
-	FILE *file = path && access(path, F_OK) == 0 ? fopen(path, "we") : NULL;
-	pid_t pid;
-
-	if (!file)
-		return;
-	pid = fork();
-	if (pid == 0) {
-		/* Nothing else of the loader's is to stay with it. */
-		for (int fd = 0; fd < 1024; fd++) {
-			char target[32] = "";
-			char link[32];
-
-			(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-			if (readlink(link, target, sizeof(target) - 1) < 0 ||
-			    !strstr(target, FAKEGPU_NAME))
-				(void)close(fd);
-		}
-		for (;;)
-			(void)pause();
-	}
-	(void)fprintf(file, "%d\n", (int)pid);
-	(void)fclose(file);
-}
-
 static int fakegpu_commit(struct engine *engine, struct err *err)
 {
 	const char *visible = getenv("CUDA_VISIBLE_DEVICES");
@@ -97,7 +67,6 @@ static int fakegpu_commit(struct engine *engine, struct err *err)
 	    ftruncate(engine->memory_fd, (off_t)engine->bytes) < 0)
 		return err_set(err, ENGINE_E_DEVICE, "no memory of the card: %s",
 		               strerror(errno));
-	fakegpu_leave(fakegpu_option(engine->config, "leave"));
 	return 0;
 }
 
