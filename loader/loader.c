@@ -47,11 +47,12 @@ struct loader {
 	int store_fd;                  /* likewise */
 	struct placed_private private; /* weights that were to be shared are not */
 	uint64_t loading_bytes;
-	double weights_ms; /* parts of staging: read, hash, map */
-	double engine_ms;  /* the engine's libraries */
-	double module_ms;  /* what the engine makes of the weights */
-	double prefill_ms; /* what there was room for, on the device */
-	double place_ms;   /* the device has them */
+	uint64_t engine_bytes; /* of its own, before it has made anything of a model */
+	double weights_ms;     /* parts of staging: read, hash, map */
+	double engine_ms;      /* the engine's libraries */
+	double module_ms;      /* what the engine makes of the weights */
+	double prefill_ms;     /* what there was room for, on the device */
+	double place_ms;       /* the device has them */
 	struct lane lane;
 	struct engine_config engine_config; /* the engine keeps a pointer to it */
 	const struct engine_api *api;       /* a spare has it before it is taken */
@@ -291,6 +292,19 @@ static void loader_note_loading(struct loader *loader)
 		loader->loading_bytes = use.anon_bytes;
 }
 
+/* The engine is open and has seen no model: what is there beside the file's bytes is its own. */
+static void loader_note_engine(struct loader *loader)
+{
+	const struct weights *weights = &loader->weights;
+	uint64_t file_bytes =
+		weights->share == WEIGHTS_PRIVATE && weights->data ? weights->bytes : 0;
+	struct memory_use use;
+
+	memory_measure(&use);
+	loader->engine_bytes =
+		use.anon_bytes > file_bytes ? use.anon_bytes - file_bytes : 0;
+}
+
 static int loader_open_engine(struct loader *loader, struct err *err)
 {
 	const struct model_config *config = &loader->config;
@@ -476,6 +490,7 @@ static int loader_build(struct loader *loader, struct err *err)
 	loader->engine_ms = loader_lap_ms(&since_ns);
 	if (r)
 		return r;
+	loader_note_engine(loader);
 	r = loader_stage_engine(loader, err);
 	if (r == ENGINE_E_MODEL && loader->config.path)
 		(void)err_prefix(err, r, "model file '%s'", loader->config.path);
@@ -513,12 +528,13 @@ static json_t *loader_staged(const struct loader *loader)
 	const struct weights *weights = &loader->weights;
 	json_int_t prefilled_bytes = (json_int_t)placed_ahead_bytes(&loader->placed);
 
-	return json_pack("{s:s, s:I, s:o, s:b, s:I, s:I, s:s, s:f, s:f, s:f, s:f}",
+	return json_pack("{s:s, s:I, s:o, s:b, s:I, s:I, s:I, s:s, s:f, s:f, s:f, s:f}",
 	                 "weights_sha256", weights->sha256, "weights_bytes",
 	                 (json_int_t)weights->bytes, "private",
 	                 loader_why_private(loader), "private_lasts",
 	                 (int)loader->private.is_lasting, "loading_anon_bytes",
-	                 (json_int_t)loader->loading_bytes, "prefilled_bytes",
+	                 (json_int_t)loader->loading_bytes, "engine_anon_bytes",
+	                 (json_int_t)loader->engine_bytes, "prefilled_bytes",
 	                 prefilled_bytes, "engine_version", loader->api->version,
 	                 "weights_ms", loader->weights_ms, "engine_ms", loader->engine_ms,
 	                 "module_ms", loader->module_ms, "prefill_ms",

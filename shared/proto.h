@@ -15,7 +15,7 @@
  *	    <-- HELLO {"build"}            it runs and speaks this version
  *	    --> LOAD {model...} + fds      libraries, weights in host memory
  *	    <-- STAGED {"weights_sha256","weights_bytes","private","private_lasts",
- *	               "prefilled_bytes"}
+ *	               "prefilled_bytes","engine_anon_bytes"}
  *	    --> COMMIT                     weights onto the device
  *	    <-- COMMITTED {"private","private_lasts","placed"} + fds
  *	    <-- READY {"warmup_ms",memory} warm-up answered
@@ -43,7 +43,8 @@
  * own. "private": for this process alone. Where that cannot be done "private" says why.
  * "prefill_bytes" of the device may be taken for chunks to be filled before COMMIT already, the
  * last ones of the file, and STAGED says how many "prefilled_bytes" were; when the bell rings
- * they have to do.
+ * they have to do. "engine_anon_bytes": memory of its own that the loader had when the engine
+ * was open and had seen no model, the file's bytes not among them.
  *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor
@@ -59,7 +60,7 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 7
+#define PROTO_VERSION 8
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3

@@ -104,6 +104,7 @@ struct generation_report {
 	uint64_t anon_bytes;
 	uint64_t pss_bytes;
 	uint64_t loading_bytes; /* anonymous, at most until STAGED */
+	uint64_t engine_bytes;  /* of them: the engine's own, before it saw a model */
 	double weights_ms;      /* parts of staging: weights read, hashed, mapped; */
 	double engine_ms;       /* the engine's libraries opened; */
 	double module_ms;       /* the model built; */

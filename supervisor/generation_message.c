@@ -71,6 +71,8 @@ static void message_read_report(struct generation_report *report, const json_t *
 		report->weights_bytes = message_get_bytes(object, "weights_bytes");
 	if (json_object_get(object, "loading_anon_bytes"))
 		report->loading_bytes = message_get_bytes(object, "loading_anon_bytes");
+	if (json_object_get(object, "engine_anon_bytes"))
+		report->engine_bytes = message_get_bytes(object, "engine_anon_bytes");
 	if (json_object_get(object, "golden_requests"))
 		report->golden = message_get_bytes(object, "golden_requests");
 	if (json_object_get(object, "rss_anon_bytes")) {

@@ -24,6 +24,7 @@
 struct control_call;
 struct device;
 struct devices;
+struct engine_bases;
 struct loads;
 struct model;
 struct numbers;
@@ -77,12 +78,13 @@ struct model_context {
 	struct watch *watch;
 	struct config *config; /* replaced by model_set_config(); a reference is taken */
 	struct device *device; /* main memory, which the model is to share */
-	struct devices *devices; /* its GPU is one of them */
-	struct store *store;
-	struct loads *loads;     /* of weights, in that memory */
-	struct numbers *numbers; /* of generations, one counter for all models */
-	struct keeper *keeper;   /* of what served well */
-	struct spares *spares;   /* loaders that were started ahead */
+	struct devices *devices;    /* its GPU is one of them */
+	struct store *store;        /* of weights, in that memory */
+	struct loads *loads;        /* so many models are built at once */
+	struct engine_bases *bases; /* what engines take by themselves */
+	struct numbers *numbers;    /* of generations, one counter for all models */
+	struct keeper *keeper;      /* of what served well */
+	struct spares *spares;      /* loaders that were started ahead */
 	const struct model_listener *listener;
 };
 

@@ -24,6 +24,7 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "supervisor/engine_base.h"
 #include "supervisor/model_state.h"
 #include "supervisor/numbers.h"
 #include "supervisor/spare.h"
@@ -398,6 +399,8 @@ static void reload_on_staged(struct model *model)
 {
 	struct generation *candidate = model->candidate;
 
+	engine_base_learn(model->context.bases, candidate->inputs->section->engine,
+	                  candidate->report.engine_bytes);
 	if (reload_is_overwritten(candidate)) {
 		(void)err_set(
 			&candidate->failure, 0,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "shared/log.h"
+#include "supervisor/engine_base.h"
 #include "supervisor/keeper.h"
 #include "supervisor/manifest.h"
 #include "supervisor/model_state.h"
@@ -68,7 +69,7 @@ static uint64_t reload_plan_exchange(uint64_t bytes, uint64_t last, uint64_t fre
 }
 
 /* How much a generation of @inputs is going to need, from what the last one needed. Until
- * one was measured, the size of the file stands in. */
+ * one was measured, the size of the file stands in, and what its engine takes by itself. */
 static void reload_plan_predict(const struct model *model, const struct inputs *inputs,
                                 struct strategy_facts *facts)
 {
@@ -88,7 +89,11 @@ static void reload_plan_predict(const struct model *model, const struct inputs *
 	if (known.peak_bytes == 0) {
 		/* A copy that is read and a copy that is built from it: whether they can
 		 * be shared is not known yet. */
-		facts->need_bytes = is_private ? file : facts->copy_bytes;
+		facts->engine_bytes =
+			engine_base_bytes(model->context.bases, inputs->section->engine);
+		facts->staged_bytes = facts->engine_bytes;
+		facts->need_bytes =
+			facts->engine_bytes + (is_private ? file : facts->copy_bytes);
 		facts->loading_bytes = facts->need_bytes + file;
 		return;
 	}

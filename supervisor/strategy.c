@@ -116,6 +116,17 @@ static bool strategy_is_exclusive(const struct strategy_decision *decision)
 	       facts->wanted == CONFIG_STRATEGY_OVERLAP;
 }
 
+/* Of a need that nobody has measured: what the engine's part is. */
+static struct err strategy_say_engine(const struct strategy_facts *facts)
+{
+	struct err text = ERR_NULL;
+
+	if (facts->engine_bytes > 0)
+		(void)err_set(&text, 0, ", %.1f MiB of them for the engine itself,",
+		              (double)facts->engine_bytes / STRATEGY_MIB);
+	return text;
+}
+
 static void strategy_explain(struct strategy_decision *decision)
 {
 	const struct strategy_facts *facts = &decision->facts;
@@ -123,6 +134,7 @@ static void strategy_explain(struct strategy_decision *decision)
 	double beside = (double)decision->free_bytes / STRATEGY_MIB;
 	double alone = (double)decision->free_alone_bytes / STRATEGY_MIB;
 	double staged = (double)facts->staged_bytes / STRATEGY_MIB;
+	struct err engine = strategy_say_engine(facts);
 
 	switch (decision->strategy) {
 	case STRATEGY_HANDOFF:
@@ -153,17 +165,17 @@ static void strategy_explain(struct strategy_decision *decision)
 		              need, beside, alone);
 		break;
 	case STRATEGY_REFUSED:
-		(void)err_set(&decision->why, 0,
-		              "not enough memory: %.1f MiB are needed, %.1f MiB are free "
-		              "(%.1f MiB without the old generation; reserve %.1f MiB; "
-		              "other models hold %.1f MiB): raise budget in "
-		              "[device %s], free memory, or choose another strategy",
-		              need, beside, alone,
-		              (double)facts->room.reserve_bytes / STRATEGY_MIB,
-		              (double)strategy_minus(facts->room.used_bytes,
-		                                     facts->old_bytes) /
-		                      STRATEGY_MIB,
-		              facts->device);
+		(void)err_set(
+			&decision->why, 0,
+			"not enough memory: %.1f MiB are needed%s %.1f MiB are free "
+			"(%.1f MiB without the old generation; reserve %.1f MiB; "
+			"other models hold %.1f MiB): raise budget in "
+			"[device %s], free memory, or choose another strategy",
+			need, *engine.text ? engine.text : ",", beside, alone,
+			(double)facts->room.reserve_bytes / STRATEGY_MIB,
+			(double)strategy_minus(facts->room.used_bytes, facts->old_bytes) /
+				STRATEGY_MIB,
+			facts->device);
 		break;
 	case STRATEGY_COUNT:
 		break;
@@ -207,21 +219,23 @@ json_t *strategy_to_json(const struct strategy_decision *decision)
 {
 	const struct strategy_facts *facts = &decision->facts;
 
-	return json_pack(
-		"{s:s?,s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
-		"device", facts->device, "strategy", strategy_name(decision->strategy),
-		"why", decision->why.text, "resident", (int)facts->is_resident,
-		"copy_bytes", strategy_size(facts->copy_bytes), "need_bytes",
-		strategy_size(facts->need_bytes), "loading_bytes",
-		strategy_size(facts->loading_bytes), "staged_bytes",
-		strategy_size(facts->staged_bytes), "old_bytes",
-		strategy_size(facts->old_bytes), "headroom_bytes",
-		strategy_size(facts->headroom_bytes), "used_bytes",
-		strategy_size(facts->room.used_bytes), "budget_bytes",
-		strategy_size(facts->room.budget_bytes), "available_bytes",
-		strategy_size(facts->room.available_bytes), "reserve_bytes",
-		strategy_size(facts->room.reserve_bytes), "free_bytes",
-		strategy_size(decision->free_bytes), "free_alone_bytes",
-		strategy_size(decision->free_alone_bytes), "prefill_bytes",
-		strategy_size(decision->prefill_bytes));
+	return json_pack("{s:s?,s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,"
+	                 "s:o,s:o,s:o}",
+	                 "device", facts->device, "strategy",
+	                 strategy_name(decision->strategy), "why", decision->why.text,
+	                 "resident", (int)facts->is_resident, "copy_bytes",
+	                 strategy_size(facts->copy_bytes), "need_bytes",
+	                 strategy_size(facts->need_bytes), "engine_bytes",
+	                 strategy_size(facts->engine_bytes), "loading_bytes",
+	                 strategy_size(facts->loading_bytes), "staged_bytes",
+	                 strategy_size(facts->staged_bytes), "old_bytes",
+	                 strategy_size(facts->old_bytes), "headroom_bytes",
+	                 strategy_size(facts->headroom_bytes), "used_bytes",
+	                 strategy_size(facts->room.used_bytes), "budget_bytes",
+	                 strategy_size(facts->room.budget_bytes), "available_bytes",
+	                 strategy_size(facts->room.available_bytes), "reserve_bytes",
+	                 strategy_size(facts->room.reserve_bytes), "free_bytes",
+	                 strategy_size(decision->free_bytes), "free_alone_bytes",
+	                 strategy_size(decision->free_alone_bytes), "prefill_bytes",
+	                 strategy_size(decision->prefill_bytes));
 }

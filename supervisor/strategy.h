@@ -47,6 +47,7 @@ struct strategy_facts {
 	uint64_t old_bytes; /* that the old one holds now and the candidate does not */
 	uint64_t headroom_bytes; /* that it held at its peak beyond that */
 	uint64_t need_bytes;     /* of the candidate, alone; 0: not known */
+	uint64_t engine_bytes; /* of need: what its engine takes by itself; 0: measured */
 	uint64_t loading_bytes;  /* of the candidate, while it loads beside the old one */
 	uint64_t staged_bytes;   /* of a lean candidate before its copy of the model */
 	uint64_t copy_bytes;     /* of need and loading: what is to be shared */

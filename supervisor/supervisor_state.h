@@ -10,6 +10,7 @@
 
 #include "supervisor/config_keeper.h"
 #include "supervisor/devices.h"
+#include "supervisor/engine_base.h"
 #include "supervisor/http.h"
 #include "supervisor/keeper.h"
 #include "supervisor/loads.h"
@@ -47,6 +48,7 @@ struct supervisor {
 	struct model *leaving[CONFIG_MODELS_MAX]; /* removed, stopped or being stopped */
 	size_t n_leaving;
 	ev_timer sweep;
+	struct engine_bases bases;
 	struct numbers numbers;
 	bool is_started; /* every model was tried once, and systemd was told */
 	uint64_t started_ns;

@@ -61,10 +61,12 @@ static void test_report(void **state)
 {
 	(void)state;
 	assert_int_equal(say(GENERATION_STAGING, PROTO_STAGED, NUMBER,
-	                     "{\"weights_sha256\":\"ab\",\"weights_bytes\":12}"),
+	                     "{\"weights_sha256\":\"ab\",\"weights_bytes\":12,"
+	                     "\"engine_anon_bytes\":34}"),
 	                 GENERATION_EV_STAGED);
 	assert_string_equal(report.weights_sha256, "ab");
 	assert_int_equal(report.weights_bytes, 12);
+	assert_int_equal(report.engine_bytes, 34);
 	/* What cannot be is left out: sizes below zero, texts for numbers. */
 	assert_int_equal(say(GENERATION_WARMING, PROTO_READY, NUMBER,
 	                     "{\"rss_anon_bytes\":-1,\"rss_bytes\":\"much\"}"),
