@@ -136,6 +136,20 @@ static void recorder_show(struct recorder *recorder, uint64_t generation,
 		recorder_finish(recorder);
 }
 
+/* Numbers that are none are no JSON, and so no golden answer; binary data has them. */
+static bool recorder_is_binary(const struct recorder_body *answered)
+{
+	struct proto_field field;
+	struct proto_head head;
+
+	if (proto_head_read(&head, answered->head, answered->head_bytes) < 0)
+		return false;
+	while (proto_head_next(&head, &field) == 1)
+		if (proto_text_equals(field.name, "inference-header-content-length"))
+			return true;
+	return false;
+}
+
 void recorder_take(struct recorder *recorder, const struct request *request,
                    const struct proto_answer *answer, const unsigned char *head,
                    const struct request_part *part)
@@ -160,8 +174,9 @@ void recorder_take(struct recorder *recorder, const struct request *request,
 		return; /* counted when its first part came */
 	if (line > CONTROL_QUEUE_BYTES_MAX)
 		recorder->n_large++;
-	else if (answer->status != 200 || request->is_fault || !part->is_last ||
-	         asked.bytes == 0 || answered.bytes == 0 ||
+	else if (answer->status != 200 ||
+	         (request->is_fault && !recorder_is_binary(&answered)) ||
+	         !part->is_last || asked.bytes == 0 || answered.bytes == 0 ||
 	         line > control_call_room(recorder->call))
 		recorder->n_other++;
 	else

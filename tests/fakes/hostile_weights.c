@@ -69,7 +69,8 @@ void hostile_settle_weights(struct hostile *hostile, bool is_lean, char *payload
 	               "\"weights_bytes\":8%s%s%s}",
 	               (unsigned long long)head, (unsigned long long)head,
 	               (unsigned long long)head, (unsigned long long)head,
-	               *why ? ",\"private\":\"" : "", why, *why ? "\"" : "");
+	               *why ? ",\"private\":\"" : "", why,
+	               *why ? "\",\"private_lasts\":true" : "");
 	if (hostile_take(hostile, faults, HOSTILE_SHARE_HASH))
 		(void)snprintf(payload, size, "{\"weights_sha256\":\"abc\"}");
 	if (hostile_take(hostile, faults, HOSTILE_SHARE_AHEAD))

@@ -58,7 +58,8 @@ def test_nobody_at_all(start, tmp_path, wide):  # noqa: F811
     assert receipt["outcome"] == "failed" and "lets nobody use it" in receipt["reason"], receipt
     assert bench.moult.status("echo")["generation"] == generation
     bench.card.faults()
-    assert bench.moult.reload("echo").returncode == 0
+    # moultd knows it from the driver's next report.
+    wait_for("a reload", lambda: bench.moult.reload("echo").returncode == 0)
 
 
 def test_a_libtorch_that_finds_no_card(start, tmp_path, wide):  # noqa: F811

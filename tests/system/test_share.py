@@ -232,6 +232,10 @@ def test_a_loader_may_say_that_it_shares_nothing(start, tmp_path):
     weights = moult.status("echo")["weights"]
     assert weights["share"] == "off" and "so the hostile" in weights["why_private"]
     assert moult.reload("echo").returncode == 0
+    # Somebody asks, so the next one may say otherwise: there is a copy then.
+    assert moult.status("echo")["weights"]["share"] == "memory"
+    assert len(copies(moult.pid)) == 1
+    moult.note_fds()
 
 
 def test_an_engine_that_cannot_share_has_its_own(start, tmp_path):
