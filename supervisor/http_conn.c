@@ -135,8 +135,11 @@ enum MHD_Result http_conn_refuse(struct http_conn *conn)
 	bool is_first = conn->phase == HTTP_PHASE_NEW || conn->phase == HTTP_PHASE_HEAD;
 
 	http_conn_release(conn);
-	if (is_first && (conn->has_continue || conn->must_close))
+	if (is_first && (conn->has_continue || conn->must_close)) {
+		/* libmicrohttpd does not wait for the body, and so it ends the connection. */
+		conn->must_close = true;
 		return http_answer_refusal(conn);
+	}
 	/* A body is waited for within the limit only. */
 	if (is_first && conn->body_bytes > 0 &&
 	    conn->http->n_busy >= conn->http->max_connections)

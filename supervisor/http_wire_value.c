@@ -82,7 +82,9 @@ static void wire_read_connection(struct http_wire *wire)
 		size_t bytes;
 
 		text += strspn(text, ", \t");
-		bytes = strcspn(text, ", \t");
+		bytes = strcspn(text, ",");
+		while (bytes > 0 && wire_is_space(text[bytes - 1]))
+			bytes--;
 		if (bytes == 5 && strncasecmp(text, "close", bytes) == 0)
 			wire->has_close = true;
 		else if (bytes == 10 && strncasecmp(text, "keep-alive", bytes) == 0)

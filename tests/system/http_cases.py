@@ -204,6 +204,8 @@ HEADS = [
          {"connection": "close"}),
     Case("9112-9.6", "close among others",
          get(head="Host: x\r\nConnection: foo ,, CLOSE,bar\r\n"), OK),
+    Case("9112-9.6", "two words are no token",
+         get(head="Host: x\r\nConnection: foo close\r\n"), OK, GOES_ON),
     Case("9112-9.6", "close in a header of its own",
          get(head="Host: x\r\nConnection: foo\r\nConnection: close\r\n"), OK),
     Case("9112-9.6", "close after a body", sized("Connection: close\r\n"), OK),

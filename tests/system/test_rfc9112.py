@@ -137,6 +137,14 @@ def test_a_fault_behind_requests_that_wait(start):
     assert moult.status("echo")["requests"]["answered"] == before + 3
 
 
+def test_one_answer_where_a_body_is_not_waited_for(moult):
+    """What comes behind such a body is at fault, and answers nothing any more."""
+    for behind in (b"\0", b"POST \0 HTTP/1.1\r\n\r\n", NEXT):
+        answers = Answers(exchange(moult, [sized("Expect: tea\r\n").encode() + behind]),
+                          ["POST"]).all
+        assert [a[0] for a in answers] == [417], answers
+
+
 def test_nothing_behind_close(moult):
     """RFC 9112 9.6: what comes after it is not read at all, not even as a fault."""
     for last in (get(head="Host: x\r\nConnection: close\r\n"), get("GET /v2 HTTP/1.0")):
