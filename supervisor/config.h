@@ -139,6 +139,7 @@ struct config {
 	char *control; /* path of the control socket */
 	char *state_dir;
 	char *user;       /* NULL: whoever started it */
+	char *access_log; /* "off", "stderr" or the path of a file */
 	char *loader;     /* path of moult-loader */
 	char *engine_dir; /* where moult-engine-*.so are */
 	uint32_t max_connections;

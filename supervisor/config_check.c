@@ -81,6 +81,13 @@ int config_check_socket(const char *text, struct err *err)
 		strlen(text), limit);
 }
 
+int config_check_access_log(const char *text, struct err *err)
+{
+	if (strcmp(text, "off") == 0 || strcmp(text, "stderr") == 0 || text[0] == '/')
+		return 0;
+	return err_set(err, -EINVAL, "must be off, stderr or a path that begins with /");
+}
+
 int config_check_listen(const char *text, struct err *err)
 {
 	struct in6_addr binary;

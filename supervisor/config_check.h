@@ -21,5 +21,6 @@ bool config_model_is_doubtful(const struct config_model *model, struct err *err)
 
 int config_check_name(const char *text, struct err *err);
 int config_check_listen(const char *text, struct err *err);
+int config_check_access_log(const char *text, struct err *err);
 int config_check_device(const char *text, struct err *err);
 int config_check_socket(const char *text, struct err *err);

@@ -180,6 +180,27 @@ static const struct config_key supervisor_keys[] = {
 		.help = "The least important messages that are logged.",
 	},
 	{
+		.name = "access_log",
+		.type = CONFIG_TYPE_STRING,
+		.class = CONFIG_RESTART,
+		AT(config, access_log),
+		.fallback = "off",
+		.value = "off, stderr or PATH",
+		.check = config_check_access_log,
+		.help = "Where each HTTP request that is over leaves a line: client, "
+			"method, target, status\n"
+			".Pq Cm - : No the client left ,\n"
+			"size of its body, time up to the answer, model and generation.\n"
+			"With\n"
+			".Cm stderr\n"
+			"they are log lines of the level notice.\n"
+			"A file is written by a process of its own, which opens it for "
+			"each lot of lines, so that it may be renamed at any time.\n"
+			"Where it cannot keep up lines are dropped, counted\n"
+			".Pq Ql moult_access_log_dropped_total\n"
+			"and logged; no request waits.",
+	},
+	{
 		.name = "idle_timeout",
 		.type = CONFIG_TYPE_DURATION,
 		.class = CONFIG_LIVE,

@@ -21,6 +21,7 @@
 #include "supervisor/devices.h"
 #include "supervisor/model.h"
 
+struct access_log;
 struct http;
 struct spare_counts;
 
@@ -41,6 +42,9 @@ struct http_models {
  * 0 or -errno with a sentence. */
 int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *config,
              const struct http_models *models, int listen_fd, struct err *err);
+
+/* Where requests are noted from now on, borrowed; NULL: nowhere. */
+void http_set_access(struct http *http, struct access_log *access);
 
 /* Of a new configuration, from the next event on. Borrowed until the next one. */
 void http_set_config(struct http *http, const struct config *config);

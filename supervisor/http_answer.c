@@ -51,8 +51,9 @@ static void http_count_infer(const struct http_conn *conn, unsigned int status)
 		model_note_response(model, status);
 }
 
-static void http_count(const struct http_conn *conn, unsigned int status)
+static void http_count(struct http_conn *conn, unsigned int status)
 {
+	http_access_note(conn, status);
 	conn->http->n_by_class[status / 100 < 6 ? status / 100 : 0]++;
 	if (conn->route.kind == HTTP_ROUTE_INFER)
 		http_count_infer(conn, status);

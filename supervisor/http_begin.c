@@ -363,6 +363,7 @@ enum MHD_Result http_begin(struct http_conn *conn, const char *method,
 		.timeout_ns = CLOCK_NEVER,
 	};
 
+	(void)snprintf(conn->method, sizeof(conn->method), "%s", method);
 	(void)MHD_get_connection_values_n(conn->connection, MHD_HEADER_KIND,
 	                                  http_head_on_field, &head);
 	conn->body_bytes = head.is_chunked ? UINT64_MAX : head.length_bytes;

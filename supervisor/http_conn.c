@@ -58,6 +58,9 @@ void http_conn_forget(struct http_conn *conn)
 	conn->must_close = false;
 	conn->has_said_close = false;
 	conn->looks = 0;
+	conn->begun_ns = 0;
+	conn->method[0] = '\0';
+	conn->is_noted = false;
 	conn->body_bytes = 0;
 	conn->received_bytes = 0;
 	conn->refusal.status = 0;
@@ -266,6 +269,7 @@ void http_conn_on_completed(void *context, struct MHD_Connection *connection,
 		return;
 	*request_context = NULL;
 	has_said_close = conn->has_said_close;
+	http_access_note(conn, 0);
 	http_conn_forget(conn);
 	conn->n_done++;
 	http_conn_enter(conn, HTTP_PHASE_IDLE);
@@ -286,6 +290,7 @@ void *http_conn_on_line(void *context, const char *uri, struct MHD_Connection *c
 	(void)context;
 	if (!conn)
 		return NULL;
+	conn->begun_ns = conn->http->now_ns;
 	/* The first head's time runs from the connection, others' from here. */
 	if (conn->phase == HTTP_PHASE_IDLE)
 		http_conn_enter(conn, HTTP_PHASE_HEAD);

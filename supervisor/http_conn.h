@@ -11,6 +11,7 @@
  *	http_conn.c      one connection: body, waiting, the way out
  *	http_begin.c     what a request asks for, from its head
  *	http_answer.c    everything that is sent
+ *	http_access.c    what the access log is told
  *
  * libmicrohttpd calls back from MHD_run() alone, which only http.c calls, from the loop.
  * So nothing here is entered twice, and a connection is freed nowhere else.
@@ -56,9 +57,12 @@ struct http_conn {
 	bool has_said_close; /* in that answer */
 	unsigned int looks;  /* at a request that waits, before it is suspended */
 	struct http_wire wire;
-	uint64_t n_done;  /* requests that are over, answered or not */
-	char *target;     /* of the current request, as sent; owned */
-	const char *path; /* in it */
+	uint64_t begun_ns; /* when the request line came; 0: none has */
+	char method[16];   /* of the current request; "": not known yet */
+	bool is_noted;     /* in the access log */
+	uint64_t n_done;   /* requests that are over, answered or not */
+	char *target;      /* of the current request, as sent; owned */
+	const char *path;  /* in it */
 	size_t target_size;
 	struct http_route route;
 	uint64_t body_bytes;       /* announced; UINT64_MAX: chunked */
@@ -83,6 +87,7 @@ static inline bool http_phase_is_busy(enum http_phase phase)
 struct http {
 	struct ev_loop *loop;
 	struct http_models models;
+	struct access_log *access; /* NULL: requests are not noted */
 	struct MHD_Daemon *daemon;
 	unsigned int max_connections; /* with a request, and before others make room */
 	unsigned int reserve; /* connections beyond that, for what is answered at once */
@@ -119,6 +124,11 @@ struct http {
 	struct http_page *pages[METRICS_FORMAT_COUNT]; /* the last of each; or NULL */
 	char names[PROTO_HEAD_MAX]; /* header names in lower case, during one call */
 };
+
+/* http_access.c */
+
+/* Status 0: it is over, without an answer. Once for each request: more do nothing. */
+void http_access_note(struct http_conn *conn, unsigned int status);
 
 /* http_deadline.c */
 

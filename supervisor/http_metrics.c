@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "shared/clock.h"
+#include "supervisor/access_log.h"
 #include "supervisor/http_conn.h"
 #include "supervisor/http_meta.h"
 #include "supervisor/metrics_all.h"
@@ -118,6 +119,9 @@ static void http_metrics_of_http(struct metrics *metrics, const struct http *htt
 	metrics_put_one(metrics, METRICS_HTTP_EXPIRED, http->n_expired);
 	metrics_put_one(metrics, METRICS_HTTP_EVICTED, http->n_evicted);
 	metrics_put_one(metrics, METRICS_HTTP_RUNS, http->n_runs);
+	if (http->access)
+		metrics_put_one(metrics, METRICS_ACCESS_LOG_DROPPED,
+		                access_log_dropped(http->access));
 	metrics_begin(metrics, METRICS_HTTP_RESPONSES);
 	for (size_t i = 2; i < COUNT(classes); i++) {
 		const struct metrics_label label = { "class", classes[i] };

@@ -110,6 +110,8 @@ const struct metrics_family metrics_families[METRICS_ID_COUNT] = {
 	[METRICS_HTTP_RUNS] = { "moult_http_runs", METRICS_COUNTER,
 	                        "Rounds of the HTTP daemon: hardly any on an idle "
 	                        "server." },
+	[METRICS_ACCESS_LOG_DROPPED] = { "moult_access_log_dropped", METRICS_COUNTER,
+	                                 "Lines of the access log that were dropped." },
 	[METRICS_HTTP_RESPONSES] = { "moult_http_responses", METRICS_COUNTER,
 	                             "Answers of any kind by class of status." },
 

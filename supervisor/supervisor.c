@@ -15,6 +15,7 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "supervisor/access_log.h"
 #include "supervisor/commands.h"
 #include "supervisor/config_keeper.h"
 #include "supervisor/control.h"
@@ -568,6 +569,12 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
 		               access_why(&(struct err)ERR_NULL, config->state_dir,
 		                          W_OK | X_OK, errno));
+	/* Its writer is nobody that moultd is not. */
+	r = access_log_new(&supervisor->access, supervisor->loop, config->access_log,
+	                   err);
+	if (r < 0)
+		return r;
+	http_set_access(supervisor->http, supervisor->access);
 	r = numbers_init(&supervisor->numbers, config->state_dir,
 	                 supervisor_last_generation(config->state_dir), err);
 	if (r < 0)
@@ -673,6 +680,7 @@ void supervisor_free(struct supervisor *supervisor)
 		return;
 	if (supervisor->http)
 		http_free(supervisor->http);
+	access_log_free(supervisor->access);
 	supervisor->store.on_change = NULL;
 	for (size_t i = 0; i < supervisor->n_models; i++)
 		model_free(supervisor->models[i]);

@@ -20,6 +20,7 @@
 #include "supervisor/store.h"
 #include "supervisor/supervisor.h"
 
+struct access_log;
 struct commands;
 struct control;
 struct orphans;
@@ -38,6 +39,7 @@ struct supervisor {
 	struct watch *watch;
 	struct watch_path *config_watch;
 	struct watch_path *models_watch;
+	struct access_log *access; /* NULL: off */
 	struct http *http;
 	struct control *control;
 	struct commands *commands;

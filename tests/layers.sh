@@ -10,7 +10,7 @@ if grep -n '#include "\(supervisor\|loader\)/' shared/*.[ch]; then
 fi
 grep -n '#include "loader/' supervisor/*.[ch] && fail "supervisor/ includes loader/"
 grep -rn '#include "supervisor/' loader && fail "loader/ includes supervisor/"
-for binary in moultd moult-loader moultctl moult-nvml; do
+for binary in moultd moult-loader moultctl moult-nvml moult-log; do
 	if readelf -d "$build/$binary" | grep -E 'NEEDED.*(torch|c10|cuda|nvidia)'; then
 		fail "$binary links a framework"
 	fi

@@ -4,7 +4,7 @@
 What README promises on Debian 12, done from a clean clone of this commit in a root that
 has nothing else: by root, with the packages of README's apt line; by somebody with sudo,
 with those that ./demo brings. FOLDER keeps what is worth keeping for the next run.
-MOULT_BARE_CHECK=1 does ./check as well. Exit 77, with the reason, where no root can be had.
+MOULT_BARE_CHECK does ./check as well, with what it says as the arguments (-L unit; or ""). Exit 77, with the reason, where no root can be had.
 """
 
 import json
@@ -19,6 +19,7 @@ from root import USER, CannotRun, Kept, Root, require_machine
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 STEP_S = 900
+CHECK = "MOULT_BARE_CHECK"
 LINES = 80
 CHECK_S = 2 * 3600
 ALL_ANSWERED = re.compile(r"requests +([1-9]\d*) sent, \1 answered, 0 lost, 0 not as expected")
@@ -68,7 +69,8 @@ class Stranger:
         assert RELOADED.search(output), output
 
     def check(self):
-        print(self.does("./check", "./check", CHECK_S))
+        script = f"./check {os.environ[CHECK]}"
+        print(self.does(script, script, CHECK_S))
 
 
 def run(kept, who):
@@ -81,7 +83,7 @@ def run(kept, who):
         else:
             stranger.demo()
             stranger.use_it()
-        if os.environ.get("MOULT_BARE_CHECK"):
+        if CHECK in os.environ:
             stranger.check()
 
 

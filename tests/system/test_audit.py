@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who asked for what: the lines that moultd leaves behind."""
+import http.client
 import json
 import os
+import pathlib
 import re
+import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from harness import BUILD, echo_section
+from harness import BUILD, children, echo_body, echo_section, wait_for
 from hostile import call
 
 PEER = 4321  # of nobody else
@@ -58,3 +62,125 @@ def test_a_member_that_is_not_known_is_refused(start):
         call(moult, "reload", model="echo", generation=-5)
     assert moult.status("echo")["generation"] == before
     assert not control_lines(moult)
+
+
+# The access log
+
+LINE = re.compile(r"^20\S+Z client=127\.0\.0\.1 port=\d+ method=(\S+) target=(\S+) status=(\S+)"
+                  r" received_bytes=(\d+) took_ms=\d+\.\d+ model=(\S+) generation=(\d+)$")
+INFER = "/v2/models/echo/infer"
+
+
+def access_lines(path):
+    """Fails where a line is not whole."""
+    return [LINE.match(line).groups() for line in path.read_text().splitlines()]
+
+
+def name_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""  # it has ended since
+
+
+def writer(moult):
+    return next((pid for pid in children(moult.pid) if name_of(pid) == "moult-log"), None)
+
+
+def dropped(moult):
+    metrics = moult.get("/metrics")[1].decode()
+    return int(re.search(r"^moult_access_log_dropped_total (\d+)$", metrics, re.M).group(1))
+
+
+def begin(start, tmp_path):
+    path = tmp_path / "access.log"
+    moult = start(echo_section(), supervisor=f"access_log = {path}\n", ready=False)
+    moult.wait_ready()
+    wait_for("the first line", path.exists)
+    return moult, path
+
+
+def raw(moult, data):
+    with socket.create_connection(("127.0.0.1", moult.port)) as client:
+        client.sendall(data)
+        return client.recv(4096)
+
+
+def test_each_request_is_a_line(start, tmp_path):
+    moult, path = begin(start, tmp_path)
+    assert path.stat().st_mode & 0o007 == 0
+    body = echo_body([1, 2, 3, 4])
+    generation = str(moult.status("echo")["generation"])
+    assert moult.infer("echo", body)[0] == 200
+    moult.get("/v2/none?secret=no")
+    moult.get(INFER)
+    assert b" 400 " in raw(moult, b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n")
+    # It leaves in the middle of its body.
+    with socket.create_connection(("127.0.0.1", moult.port)) as client:
+        client.sendall(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab"
+                       .encode())
+        wait_for("the body", lambda: moult.status()["supervisor"]["http"]["connections"])
+    wanted = [("POST", f'"{INFER}"', "200", str(len(body)), "echo", generation),
+              ("GET", '"/v2/none?secret=no"', "404", "0", "-", "0"),
+              ("GET", f'"{INFER}"', "405", "0", "echo", "0"),
+              ("-", "-", "400", "0", "-", "0"),
+              ("POST", f'"{INFER}"', "-", "2", "echo", "0")]
+    wait_for("the last line", lambda: "status=- " in path.read_text())
+    got = [line for line in access_lines(path) if "/health/" not in line[1]]
+    assert got == wanted
+
+
+def test_the_file_may_be_renamed(start, tmp_path):
+    moult, path = begin(start, tmp_path)
+    path.rename(tmp_path / "access.log.1")
+    moult.get("/v2?renamed")
+    wait_for("a new file", lambda: path.exists() and "renamed" in path.read_text())
+    assert access_lines(path)[-1] == ("GET", '"/v2?renamed"', "200", "0", "-", "0")
+    assert "renamed" not in (tmp_path / "access.log.1").read_text()
+
+
+def test_a_disk_that_hangs_stops_no_request(start, tmp_path):
+    """The writer is stopped: lines are lost and counted, none of the others is."""
+    moult, path = begin(start, tmp_path)
+    pid = writer(moult)
+    before = len(access_lines(path))
+    os.kill(pid, signal.SIGSTOP)
+    client = http.client.HTTPConnection("127.0.0.1", moult.port, timeout=60)
+    sent = 0
+    try:
+        while sent < 3000:
+            client.request("GET", "/v2?" + "x" * 900)
+            assert client.getresponse().read()
+            sent += 1
+    finally:
+        client.close()
+        os.kill(pid, signal.SIGCONT)
+    lost = dropped(moult)
+    assert 0 < lost < sent and "event=access_log_lost" in moult.log_text()
+    wait_for("all others", lambda: len([line for line in access_lines(path)
+                                        if "/v2?x" in line[1]]) == sent - lost)
+    assert dropped(moult) == lost and len(access_lines(path)) >= before + sent - lost
+
+
+def test_a_writer_that_dies_is_replaced(start, tmp_path):
+    moult, path = begin(start, tmp_path)
+    first = writer(moult)
+    os.kill(first, signal.SIGKILL)
+    wait_for("another writer", lambda: writer(moult) not in (None, first))
+    moult.get("/v2?after")
+    wait_for("its line", lambda: "/v2?after" in path.read_text())
+    assert access_lines(path)
+
+
+def test_lines_may_go_to_stderr(start):
+    moult = start(echo_section(), supervisor="access_log = stderr\n")
+    moult.get("/v2")
+    assert re.search(r'level=notice event=access client=127\.0\.0\.1 port=\d+ method=GET'
+                     r' target="/v2" status=200 ', moult.log_text())
+    assert writer(moult) is None
+
+
+def test_it_is_off_unless_it_is_asked_for(start):
+    moult = start(echo_section())
+    moult.get("/v2")
+    assert "event=access" not in moult.log_text() and writer(moult) is None

@@ -100,7 +100,7 @@ def test_metrics(start, tmp_path):
     documented = set(words("METRICS"))
     (tmp_path / "gpu").mkdir()
     moult, _ = begin(start, tmp_path, 256, section(), echo_section("plain", spare="yes"),
-                     head=f"engine_dir = {BUILD}\n[device cuda:0]\nreserve = 0M\n")
+                     head=f"engine_dir = {BUILD}\naccess_log = stderr\n[device cuda:0]\nreserve = 0M\n")
     printed = metric_families(moult.get("/metrics")[1])
     assert printed - documented == set(), HINT
     assert documented - printed == set(), HINT
