@@ -27,6 +27,7 @@ PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 ENTER = """
 set -e
 mount -t proc proc "$0/proc"
+mount -t sysfs -o ro sys "$0/sys"
 mount --rbind /dev "$0/dev"
 mount --bind "$1" "$0/var/cache/apt/archives"
 if [ "$2" = net ]; then

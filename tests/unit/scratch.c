@@ -32,6 +32,15 @@ const char *scratch_enter(void)
 	return scratch_directory;
 }
 
+/* A directory that a test has closed, to everybody but root. */
+static int scratch_open_one(const char *path, const struct stat *st, int type,
+                            struct FTW *where)
+{
+	(void)st;
+	(void)where;
+	return type == FTW_DNR ? chmod(path, 0700) : 0;
+}
+
 static int scratch_remove_one(const char *path, const struct stat *st, int type,
                               struct FTW *where)
 {
@@ -43,6 +52,7 @@ static int scratch_remove_one(const char *path, const struct stat *st, int type,
 
 void scratch_remove(const char *path)
 {
+	assert_int_equal(nftw(path, scratch_open_one, 8, FTW_PHYS), 0);
 	assert_int_equal(nftw(path, scratch_remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
