@@ -4,7 +4,7 @@
  * How libmicrohttpd gets its bytes. It reads with recv(2), and the recv() that it finds is
  * this one: a program's own symbols come before those of its libraries. So the strict
  * reader sees every byte before the library does and takes out what is at fault, and a
- * request costs no system call more (docs/adr/0014). http_begin() answers nothing whose
+ * request costs no system call more (docs/adr/0015). http_begin() answers nothing whose
  * head has not come this way: a library that read in another manner would serve nobody.
  */
 #include <assert.h>
