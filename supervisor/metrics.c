@@ -196,7 +196,8 @@ void metrics_put_histogram(struct metrics *metrics, const struct metrics_label *
 	uint64_t below = 0;
 
 	assert(metrics->family->type == METRICS_HISTOGRAM && n < 4);
-	memcpy(all, labels, n * sizeof(*labels));
+	if (n > 0)
+		memcpy(all, labels, n * sizeof(*labels));
 	for (unsigned int i = 0; i <= histogram_buckets(kind); i++) {
 		bool is_last = i == histogram_buckets(kind);
 

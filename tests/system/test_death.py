@@ -42,7 +42,8 @@ def test_a_kill_leaves_no_doubt_to_warm_up_for(start):
         assert moult.infer("echo", echo_body([1, 2, 3, 4]))[0] == 200
         line = re.findall(rf"gen={generation + 1} .*from=warming .*took_ms=(\S+)",
                           moult.log_text())
-        assert len(line) == 1 and float(line[0]) // run_ms == runs, (blow, line)
+        # A state's time may begin a moment after the run that it is the time of.
+        assert len(line) == 1 and (float(line[0]) + 50) // run_ms == runs, (blow, line)
 
 
 def test_a_kill_under_another_engine_leaves_some(start, tmp_path):

@@ -244,6 +244,9 @@ def test_a_child_of_the_dead_loader_changes_nothing(start, hostile):
     with contextlib.suppress(ProcessLookupError):  # moultd may have seen what it writes
         os.kill(pid, signal.SIGKILL)
     wait_for("its end", lambda: not pathlib.Path(f"/proc/{pid}").exists())
+    # It may end before moultd has seen that its loader did.
+    wait_for("the next loader", lambda: "event=reload model=echo outcome=ok cause=crash"
+             in moult.log_text())
     before = wait_settled(moult, "echo")
     begun = time.monotonic()
     while time.monotonic() < begun + 1.5:
