@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a card lets nobody do: two processes where its compute mode has room for one, anything
 where it has room for none, and a look at its memory by the host."""
+import itertools
 import re
 
 from harness import Load, wait_for
@@ -52,13 +53,17 @@ def test_who_comes_second_is_told_why(start, tmp_path, wide):  # noqa: F811
 
 def test_nobody_at_all(start, tmp_path, wide):  # noqa: F811
     bench = Bench(start, tmp_path, wide, 3 * COPY)
-    generation = bench.moult.status("echo")["generation"]
     bench.card.faults("prohibited")
-    receipt = bench.rotate(1)
-    assert receipt["outcome"] == "failed" and "lets nobody use it" in receipt["reason"], receipt
-    assert bench.moult.status("echo")["generation"] == generation
+    turns = itertools.count(1)
+
+    def refusal():
+        """moultd knows the mode from the driver's next report."""
+        receipt = bench.rotate(next(turns))
+        return receipt["outcome"] == "failed" and receipt
+    receipt = wait_for("a refusal", refusal)
+    assert "lets nobody use it" in receipt["reason"], receipt
+    assert bench.moult.status("echo")["generation"] == receipt["from"]["generation"]
     bench.card.faults()
-    # moultd knows it from the driver's next report.
     wait_for("a reload", lambda: bench.moult.reload("echo").returncode == 0)
 
 
