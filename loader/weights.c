@@ -250,7 +250,7 @@ int weights_check(const struct weights *weights, const char *path, struct err *e
 {
 	struct stat now;
 
-	if (fstat(weights->fd, &now) < 0 || !file_is_same(&weights->file, &now))
+	if (fstat(weights->fd, &now) < 0 || !file_is_unwritten(&weights->file, &now))
 		return weights_changed(path, err);
 	return 0;
 }

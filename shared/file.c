@@ -6,9 +6,20 @@ static bool file_is_same_time(const struct timespec *a, const struct timespec *b
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-bool file_is_same(const struct stat *a, const struct stat *b)
+/* But for the time of change. */
+static bool file_is_alike(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
-	       a->st_size == b->st_size && file_is_same_time(&a->st_mtim, &b->st_mtim) &&
-	       file_is_same_time(&a->st_ctim, &b->st_ctim);
+	       a->st_size == b->st_size && file_is_same_time(&a->st_mtim, &b->st_mtim);
+}
+
+bool file_is_same(const struct stat *a, const struct stat *b)
+{
+	return file_is_alike(a, b) && file_is_same_time(&a->st_ctim, &b->st_ctim);
+}
+
+bool file_is_unwritten(const struct stat *before, const struct stat *now)
+{
+	return file_is_same(before, now) ||
+	       (file_is_alike(before, now) && before->st_nlink != now->st_nlink);
 }

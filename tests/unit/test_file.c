@@ -76,17 +76,18 @@ static const struct {
 	const char *name;
 	void (*act)(void);
 	bool is_same;
+	bool is_unwritten;
 	bool sets_time; /* back to what it was: cp -p, rsync --inplace, tar --overwrite */
 } rows[] = {
-	{ "nothing", do_nothing, true, false },
-	{ "read", do_read, true, false },
-	{ "link", do_link, false, false },
-	{ "written in place", do_write, false, false },
-	{ "written in place, time set back", do_write, false, true },
-	{ "truncated, time set back", do_truncate, false, true },
-	{ "grown, time set back", do_grow, false, true },
-	{ "chmod", do_chmod, false, false },
-	{ "renamed into place, time set back", do_rename, false, true },
+	{ "nothing", do_nothing, true, true, false },
+	{ "read", do_read, true, true, false },
+	{ "link", do_link, false, true, false },
+	{ "written in place", do_write, false, false, false },
+	{ "written in place, time set back", do_write, false, false, true },
+	{ "truncated, time set back", do_truncate, false, false, true },
+	{ "grown, time set back", do_grow, false, false, true },
+	{ "chmod", do_chmod, false, false, false },
+	{ "renamed into place, time set back", do_rename, false, false, true },
 };
 
 /* Until the file system's clock has moved on: stamps are as coarse as its ticks. */
@@ -123,6 +124,8 @@ static void test_rows(void **state)
 		assert_int_equal(stat("f", &after), 0);
 		if (file_is_same(&before, &after) != rows[i].is_same)
 			fail_msg("%s", rows[i].name);
+		if (file_is_unwritten(&before, &after) != rows[i].is_unwritten)
+			fail_msg("%s while it is read", rows[i].name);
 		scratch_leave();
 	}
 }
