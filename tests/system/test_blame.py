@@ -56,7 +56,7 @@ def test_bad_requests_undo_nothing(start, models):  # noqa: F811
 
 
 def test_numbers_that_are_none_lead_back(start, models):  # noqa: F811
-    """Written as Triton writes them; the generation that makes them does not stay."""
+    """Written as NaN and Infinity; the generation that makes them does not stay."""
     moult = start(section(models / "fails.pt", **PAIRS))
     ask(moult, 60, body("FP32", [10, 20]))
     bad = deploy(moult, section(models / "scaled.pt", **PAIRS))
