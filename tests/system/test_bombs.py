@@ -15,14 +15,19 @@ def bomb():
     return gzip.compress(b'{"x":[' + lists + b'[]],"inputs":[]}')
 
 
+def throw(moult, pool):
+    """All of them at once, each by a client of its own."""
+    body = bomb()
+    return [pool.submit(moult.post, "/v2/models/echo/infer", body,
+                        {"Content-Encoding": "gzip"}, 120) for _ in range(BOMBS)]
+
+
 def test_bombs_are_overtaken(start):
     """One thread that takes all requests as they come answers the small one last."""
     moult = start(harness.echo_section(max_batch=1))
     moult.note_fds()
-    body = bomb()
     with concurrent.futures.ThreadPoolExecutor(BOMBS) as pool:
-        bombs = [pool.submit(moult.post, "/v2/models/echo/infer", body,
-                             {"Content-Encoding": "gzip"}, 120) for _ in range(BOMBS)]
+        bombs = throw(moult, pool)
         harness.wait_for("the bombs' arrival", lambda: moult.status("echo")["requests"][
             "accepted"] == BOMBS)
         status, _, answer = moult.infer("echo", harness.echo_body([1, 2, 3, 4]))
@@ -48,10 +53,8 @@ def test_a_bomb_in_a_death(start):
     """A loader that dies while it decodes: all is answered by the next one, each once."""
     moult = start(harness.echo_section(max_batch=1))
     moult.note_fds()
-    body = bomb()
     with concurrent.futures.ThreadPoolExecutor(BOMBS) as pool:
-        bombs = [pool.submit(moult.post, "/v2/models/echo/infer", body,
-                             {"Content-Encoding": "gzip"}, 120) for _ in range(BOMBS)]
+        bombs = throw(moult, pool)
         harness.wait_for("leases", lambda: moult.status("echo")["requests"]["leased"] > 1)
         loader = moult.status("echo")["pid"]
         harness.os.kill(loader, harness.signal.SIGKILL)
