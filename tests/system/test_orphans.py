@@ -77,6 +77,13 @@ def test_nothing_survives_its_loader(start, kind):
     wait_for("the end of all", lambda: not descendants(moult))
 
 
+def test_what_ends_before_its_loader_is_reaped(start):
+    """Nobody else can: they would fill the table of processes. The model's own child is left to
+    the model."""
+    moult = start(section("crowd"), supervisor=f"engine_dir = {BUILD}\n")
+    assert moult.status("echo")["state"] == "ready", moult.log_text()
+
+
 @pytest.mark.parametrize("kind", ["child", "daemon"])
 def test_killed_while_staging(start, kind):
     moult = start(echo_section(engine="fault"), supervisor=f"engine_dir = {BUILD}\n")
