@@ -22,10 +22,10 @@
 /* An engine that is always built: where it is, the others are. */
 #define ENGINE_PROBE "moult-engine-identity.so"
 
-/* @fallback, or @name beside the running program when it is there: so that a build tree
- * runs as it is. *ret_path is the file (@is_dir: its folder); the caller frees it. */
-static int find_beside(const char *name, bool is_dir, const char *fallback,
-                       char **ret_path)
+/* @name as seen from the running program, where it can be read, or else @fallback: so that a
+ * build tree runs as it is, and so does what was installed elsewhere than it was configured
+ * for. The caller frees *ret_path. 0 or -ENOMEM. */
+static int find_beside(const char *name, const char *fallback, char **ret_path)
 {
 	FREE char *path = NULL;
 	char exe[PATH_MAX];
@@ -44,7 +44,27 @@ static int find_beside(const char *name, bool is_dir, const char *fallback,
 	if (!path || access(path, R_OK) < 0)
 		*ret_path = strdup(fallback);
 	else
-		*ret_path = is_dir ? strdup(exe) : take_ptr(&path);
+		*ret_path = take_ptr(&path);
+	return *ret_path ? 0 : -ENOMEM;
+}
+
+/* The folder of the engines: the program's own in a build tree. */
+static int find_engines(char **ret_path)
+{
+	static const char *const places[] = { ENGINE_PROBE,
+		                              MOULT_ENGINES_FROM_HERE "/" ENGINE_PROBE };
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		FREE char *engine = NULL;
+
+		if (find_beside(places[i], "/", &engine) < 0)
+			return -ENOMEM;
+		*strrchr(engine, '/') = '\0';
+		*ret_path = *engine ? realpath(engine, NULL) : NULL;
+		if (*ret_path)
+			return 0;
+	}
+	*ret_path = strdup(MOULT_ENGINE_DIR);
 	return *ret_path ? 0 : -ENOMEM;
 }
 
@@ -56,7 +76,7 @@ int config_find_helper(const char *name, char **ret_path)
 		installed = NULL;
 		return -ENOMEM;
 	}
-	return find_beside(name, false, installed, ret_path);
+	return find_beside(name, installed, ret_path);
 }
 
 static int fill_places(struct config *config)
@@ -64,11 +84,9 @@ static int fill_places(struct config *config)
 	int r = 0;
 
 	if (!config->loader)
-		r = find_beside("moult-loader", false, MOULT_LOADER_PATH,
-		                &config->loader);
+		r = find_beside("moult-loader", MOULT_LOADER_PATH, &config->loader);
 	if (r == 0 && !config->engine_dir)
-		r = find_beside(ENGINE_PROBE, true, MOULT_ENGINE_DIR,
-		                &config->engine_dir);
+		r = find_engines(&config->engine_dir);
 	return r;
 }
 

@@ -4,11 +4,14 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "shared/cleanup.h"
 #include "shared/log.h"
 #include "shared/proto.h"
 #include "shared/standard.h"
@@ -21,6 +24,7 @@
 #include "supervisor/supervisor.h"
 
 #define MAIN_EXIT_USAGE 2
+#define MAIN_CONFIG     "/etc/moult/moult.conf"
 
 enum main_option { MAIN_OPTION_VERSION = 256, MAIN_OPTION_PRINT_OPTIONS };
 
@@ -34,7 +38,7 @@ static void main_print_usage(FILE *stream)
 	(void)fprintf(stream,
 	              "usage: moultd [-t] [-c FILE]\n"
 	              "       moultd --version | --help\n"
-	              "  -c FILE  configuration (default /etc/moult/moult.conf)\n"
+	              "  -c FILE  configuration (default " MAIN_CONFIG ")\n"
 	              "  -t       check the configuration and what it names, and exit\n");
 }
 
@@ -79,6 +83,25 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 		return MAIN_EXIT_USAGE;
 	}
 	return -1;
+}
+
+/* What somebody needs who has installed moult and configured nothing. */
+static void main_print_first_steps(void)
+{
+	FREE char *path = NULL;
+	char example[PATH_MAX];
+
+	if (config_find_helper(MAIN_EXAMPLE, &path) == 0 && realpath(path, example))
+		(void)fprintf(
+			stderr,
+			"moultd: an example is %s: copy it, say in the copy where to "
+			"listen and what to serve, and name it with -c FILE; "
+			"moult.conf(5) has every key\n",
+			example);
+	else
+		(void)fprintf(stderr,
+		              "moultd: -c FILE names another; moult.conf(5) tells "
+		              "what a configuration says\n");
 }
 
 /* Every connection and every generation needs descriptors: take all that are allowed. */
@@ -162,7 +185,7 @@ static int main_check(const struct config *config)
 
 int main(int argc, char **argv)
 {
-	struct main_arguments arguments = { .file = "/etc/moult/moult.conf" };
+	struct main_arguments arguments = { .file = MAIN_CONFIG };
 	struct supervisor *supervisor;
 	struct config *config;
 	struct err refused = ERR_NULL;
@@ -178,6 +201,9 @@ int main(int argc, char **argv)
 	r = main_load(&config, &arguments, &refused);
 	if (r < 0) {
 		(void)fprintf(stderr, "moultd: %s\n", refused.text);
+		if (strcmp(arguments.file, MAIN_CONFIG) == 0 &&
+		    access(MAIN_CONFIG, F_OK) < 0 && errno == ENOENT)
+			main_print_first_steps();
 		return 1;
 	}
 	if (arguments.only_checks) {
