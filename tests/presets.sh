@@ -22,3 +22,24 @@ for preset in release check release check; do
 		exit 1
 	}
 done
+
+# What is not built for want of libtorch is said last, or is an error where it was asked for.
+configure() {
+	rm -rf "$build/cache"
+	cmake --preset release -B "$build/cache" -DCMAKE_DISABLE_FIND_PACKAGE_Torch=ON "$@" \
+		>"$build/said" 2>&1
+}
+configure && tail -n 8 "$build/said" | grep -q 'NOT built: torch' &&
+	grep -q 'apt-get install libtorch-dev' "$build/said" || {
+	echo "without libtorch:"
+	cat "$build/said"
+	exit 1
+}
+if configure -DMOULT_TORCH=ON; then
+	echo "-DMOULT_TORCH=ON is content without libtorch"
+	exit 1
+fi
+grep -q 'no shared libtorch found' "$build/said" || {
+	cat "$build/said"
+	exit 1
+}

@@ -14,8 +14,10 @@ endif()
 set(kineto_LIBRARY unused)
 find_package(Torch QUIET)
 if(NOT TARGET torch_cpu)
-	message(WARNING "no shared libtorch found: the torch engine is not built "
-		"(Debian: libtorch-dev; -DMOULT_TORCH=OFF to build without)")
+	if(NOT MOULT_TORCH STREQUAL AUTO)
+		message(FATAL_ERROR "no shared libtorch found for -DMOULT_TORCH=${MOULT_TORCH} "
+			"(Debian: apt-get install libtorch-dev; another: -DCMAKE_PREFIX_PATH=)")
+	endif()
 	return()
 endif()
 message(STATUS "libtorch ${Torch_VERSION}: ${TORCH_INSTALL_PREFIX}")
