@@ -32,6 +32,9 @@
  * it is answered and the client told to go, not cut off. */
 #define HTTP_DRAIN_IDLE_NS CLOCK_NS_PER_SEC
 
+/* Prometheus gives up after so long, where its configuration says nothing else. */
+#define HTTP_TURN_NS (10 * CLOCK_NS_PER_SEC)
+
 /* A loader, moultctl, a file: this part of the descriptors is not for connections. */
 #define HTTP_FDS_KEPT_PART 4
 /* Connections beyond max_connections, as a part of them. */
@@ -274,6 +277,7 @@ void http_set_config(struct http *http, const struct config *config)
 	http->body_rate_min = config->body_rate_min;
 	http->timeout_ns[HTTP_PHASE_LINGER] = HTTP_LINGER_NS;
 	http->timeout_ns[HTTP_PHASE_HALF] = HTTP_HALF_NS;
+	http->timeout_ns[HTTP_PHASE_TURN] = HTTP_TURN_NS;
 	if (http->is_draining)
 		http_hurry(http);
 	http_deadline_touch(http);
@@ -376,6 +380,7 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 	http_limit_connections(http, config);
 	http->connection_memory_bytes = config->connection_memory_bytes;
 	http_deadline_init(http);
+	http_turn_init(http);
 	http_set_config(http, config);
 	MHD_set_panic_func(http_on_panic, NULL);
 	http->gone_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -435,6 +440,7 @@ void http_free(struct http *http)
 	ev_timer_stop(http->loop, &http->sweep);
 	ev_timer_stop(http->loop, &http->readers);
 	ev_timer_stop(http->loop, &http->deaf);
+	http_turn_fini(http);
 	ev_prepare_stop(http->loop, &http->prepare);
 	ev_idle_stop(http->loop, &http->again);
 	close_fd(&http->gone_fd);

@@ -84,7 +84,8 @@ enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
 
 	if (!body)
 		return MHD_NO;
-	response = MHD_create_response_from_buffer(strlen(body), body,
+	conn->answer_bytes = strlen(body);
+	response = MHD_create_response_from_buffer(conn->answer_bytes, body,
 	                                           MHD_RESPMEM_MUST_FREE);
 	if (!response) {
 		free(body);
@@ -121,13 +122,12 @@ enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_typ
 {
 	struct MHD_Response *response;
 	const char *text;
-	size_t bytes;
 
 	if (!page)
 		return MHD_NO;
-	text = http_page_text(page, &bytes);
+	text = http_page_text(page, &conn->answer_bytes);
 	response =
-		MHD_create_response_from_buffer_with_free_callback_cls(bytes,
+		MHD_create_response_from_buffer_with_free_callback_cls(conn->answer_bytes,
 	                                                               http_plain(text),
 	                                                               http_on_page_sent,
 	                                                               page);

@@ -308,13 +308,22 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *mo
 enum MHD_Result http_begin_late(struct http_conn *conn)
 {
 	struct model *model = NULL;
+	enum MHD_Result result;
+	uint64_t began_ns;
 
 	if (conn->route.model[0] && conn->route.kind != HTTP_ROUTE_REPOSITORY) {
 		model = http_find_model(conn);
 		if (!model)
 			return http_answer_refusal(conn);
 	}
-	return http_answer_meta(conn, model);
+	if (!http_turn_counts(conn))
+		return http_answer_meta(conn, model);
+	if (http_turn_wait(conn))
+		return MHD_YES;
+	began_ns = clock_spent_ns();
+	result = http_answer_meta(conn, model);
+	http_turn_charge(conn, clock_spent_ns() - began_ns);
+	return result;
 }
 
 static enum MHD_Result http_begin_infer(struct http_conn *conn, const char *method,

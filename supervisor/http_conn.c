@@ -22,7 +22,7 @@
 /* So much of a body that is not wanted is read, to keep the connection. */
 #define HTTP_SWALLOW_BYTES ((uint64_t)1024 * 1024)
 
-static void http_conn_resume(struct http_conn *conn)
+void http_conn_resume(struct http_conn *conn)
 {
 	conn->http->must_run = true;
 	if (!conn->is_suspended)
@@ -57,12 +57,15 @@ void http_conn_forget(struct http_conn *conn)
 	conn->has_continue = false;
 	conn->must_close = false;
 	conn->has_said_close = false;
+	conn->has_turn = false;
+	turns_remove(&conn->http->turns, &conn->turn);
 	conn->looks = 0;
 	conn->begun_ns = 0;
 	conn->method[0] = '\0';
 	conn->is_noted = false;
 	conn->body_bytes = 0;
 	conn->received_bytes = 0;
+	conn->answer_bytes = 0;
 	conn->refusal.status = 0;
 	conn->route.kind = HTTP_ROUTE_NONE;
 	conn->allow = NULL;
@@ -193,6 +196,7 @@ static enum MHD_Result http_conn_upload(struct http_conn *conn, const char *data
 	case HTTP_PHASE_WAIT:
 	case HTTP_PHASE_HALF:
 	case HTTP_PHASE_SEND:
+	case HTTP_PHASE_TURN:
 	case HTTP_PHASE_GONE:
 	case HTTP_PHASE_COUNT:
 		break;
@@ -249,6 +253,7 @@ enum MHD_Result http_conn_handle(void *context, struct MHD_Connection *connectio
 	case HTTP_PHASE_IDLE:
 	case HTTP_PHASE_LINGER:
 	case HTTP_PHASE_SEND:
+	case HTTP_PHASE_TURN:
 	case HTTP_PHASE_GONE:
 	case HTTP_PHASE_COUNT:
 		break;

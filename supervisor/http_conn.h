@@ -10,6 +10,7 @@
  *	http_recv.c      puts it in front of libmicrohttpd
  *	http_conn.c      one connection: body, waiting, the way out
  *	http_begin.c     what a request asks for, from its head
+ *	http_turn.c      how much of the loop's time metrics and statistics get
  *	http_answer.c    everything that is sent
  *	http_access.c    what the access log is told
  *
@@ -24,6 +25,7 @@
 #include "supervisor/http_route.h"
 #include "supervisor/http_wire.h"
 #include "supervisor/metrics_all.h"
+#include "supervisor/turns.h"
 
 /* What a connection does now. Each phase has one absolute deadline. The order counts: up
  * to LINGER there are bytes to come, up to SWALLOW none has been sent. */
@@ -37,6 +39,7 @@ enum http_phase {
 	HTTP_PHASE_WAIT,    /* the request's own deadline counts */
 	HTTP_PHASE_HALF,    /* waits for a client that has closed its sending side */
 	HTTP_PHASE_SEND,    /* an answer goes out */
+	HTTP_PHASE_TURN,    /* waits for a turn to be answered: http_turn.c */
 	HTTP_PHASE_GONE,    /* nobody is there any more: it is about to be closed */
 	HTTP_PHASE_COUNT
 };
@@ -55,7 +58,9 @@ struct http_conn {
 	bool has_continue;   /* the client waits for a 100 before it sends the body */
 	bool must_close;     /* after this answer */
 	bool has_said_close; /* in that answer */
-	unsigned int looks;  /* at a request that waits, before it is suspended */
+	bool has_turn;       /* waited long enough */
+	struct turn turn;
+	unsigned int looks; /* at a request that waits, before it is suspended */
 	struct http_wire wire;
 	uint64_t begun_ns; /* when the request line came; 0: none has */
 	char method[16];   /* of the current request; "": not known yet */
@@ -67,6 +72,7 @@ struct http_conn {
 	struct http_route route;
 	uint64_t body_bytes;       /* announced; UINT64_MAX: chunked */
 	uint64_t received_bytes;   /* of the body */
+	size_t answer_bytes;       /* of the body of an answer of our own */
 	uint64_t swallow_bytes;    /* of the body, before the connection is given up */
 	struct request *request;   /* ours until request_release() */
 	struct request_part *part; /* of a streamed answer: being sent */
@@ -105,6 +111,8 @@ struct http {
 	ev_timer readers; /* active while answers that nobody reads may be in the way */
 	ev_timer sweep;   /* set for the earliest deadline, or earlier */
 	uint64_t sweep_ns;
+	struct turns turns;
+	ev_timer turn; /* active while somebody waits for one */
 	uint64_t timeout_ns[HTTP_PHASE_COUNT];
 	struct http_conn_list phases[HTTP_PHASE_COUNT];
 	unsigned int n_connections;
@@ -119,6 +127,7 @@ struct http {
 	uint64_t n_by_class[6]; /* answers, by the first digit of the status */
 	uint64_t n_expired;     /* connections closed at a deadline */
 	uint64_t n_evicted;     /* those closed to make room */
+	uint64_t n_waited;      /* requests that waited for a turn */
 	uint64_t n_runs;
 	struct metrics_state metrics;
 	struct http_page *pages[METRICS_FORMAT_COUNT]; /* the last of each; or NULL */
@@ -171,6 +180,8 @@ void http_conn_half_close(struct http_conn *conn);
 /* Lets go of what belongs to the current request. */
 void http_conn_forget(struct http_conn *conn);
 void http_conn_suspend(struct http_conn *conn);
+/* Its handler is called again; also where it is not suspended. */
+void http_conn_resume(struct http_conn *conn);
 void http_conn_on_part(struct request *request, void *context);
 /* Answers conn->refusal: at once, after the body, or past libmicrohttpd. */
 enum MHD_Result http_conn_refuse(struct http_conn *conn);
@@ -196,6 +207,21 @@ enum MHD_Result http_begin(struct http_conn *conn, const char *method,
                            const char *version);
 /* The end of a request that the supervisor answers itself has come. */
 enum MHD_Result http_begin_late(struct http_conn *conn);
+
+/* http_turn.c */
+
+void http_turn_init(struct http *http);
+void http_turn_fini(struct http *http);
+/* Whether what @conn asks for is answered in turns. */
+bool http_turn_counts(const struct http_conn *conn);
+/* @conn is to wait: it is suspended now, and http_begin_late() comes again. */
+bool http_turn_wait(struct http_conn *conn);
+/* @conn's answer is queued, and took @took_ns to be made. */
+void http_turn_charge(struct http_conn *conn, uint64_t took_ns);
+/* @conn, which waits for a turn, is answered 503 instead. */
+void http_turn_refuse(struct http_conn *conn, const char *why);
+/* Connections are short: refuses one of an address of which many wait, if there is one. */
+bool http_turn_make_room(struct http *http);
 
 /* http_metrics.c */
 

@@ -77,6 +77,7 @@ void http_conn_enter(struct http_conn *conn, enum http_phase phase)
 
 	http->n_busy -= http_phase_is_busy(conn->phase);
 	http->n_busy += http_phase_is_busy(phase);
+	turns_remove(&http->turns, &conn->turn);
 	TAILQ_REMOVE(&http->phases[conn->phase], conn, link);
 	conn->phase = phase;
 	conn->since_ns = http->now_ns;
@@ -105,6 +106,10 @@ static void http_conn_expire(struct http_conn *conn, uint64_t now_ns)
 	                  (conn->phase == HTTP_PHASE_NEW && conn->http->is_draining);
 	bool has_begun = conn->phase != HTTP_PHASE_NEW && conn->phase != HTTP_PHASE_IDLE;
 
+	if (conn->phase == HTTP_PHASE_TURN) {
+		http_turn_refuse(conn, "there were too many requests of this kind");
+		return;
+	}
 	if (!has_begun)
 		has_begun = http_conn_has_begun(conn, now_ns);
 	if (is_between && has_begun) {
@@ -219,6 +224,8 @@ void http_deadline_make_room(struct http *http)
 
 	if (http->n_connections >= http->max_connections + http->reserve / 4 * 3)
 		http_evict_answered(http);
+	while (left > 0 && http_turn_make_room(http))
+		left--;
 	left = http_evict_idle(http, HTTP_PHASE_IDLE, left);
 	left = http_evict_idle(http, HTTP_PHASE_NEW, left);
 	while (left > 0 && (conn = http_slowest_head(http)) &&

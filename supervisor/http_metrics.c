@@ -118,6 +118,7 @@ static void http_metrics_of_http(struct metrics *metrics, const struct http *htt
 	metrics_put_one(metrics, METRICS_HTTP_ACCEPTED, http->n_accepted);
 	metrics_put_one(metrics, METRICS_HTTP_EXPIRED, http->n_expired);
 	metrics_put_one(metrics, METRICS_HTTP_EVICTED, http->n_evicted);
+	metrics_put_one(metrics, METRICS_HTTP_WAITED, http->n_waited);
 	metrics_put_one(metrics, METRICS_HTTP_RUNS, http->n_runs);
 	if (http->access)
 		metrics_put_one(metrics, METRICS_ACCESS_LOG_DROPPED,
@@ -181,26 +182,17 @@ void http_page_unref(struct http_page *page)
 	free(page);
 }
 
-/* The loop's own time: on a busy machine others' counts for nothing. */
-static uint64_t http_page_spent_ns(void)
-{
-	struct timespec time = { 0 };
-
-	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-	return (uint64_t)time.tv_sec * CLOCK_NS_PER_SEC + (uint64_t)time.tv_nsec;
-}
-
 static struct http_page *http_page_make(struct http *http, enum metrics_format format)
 {
 	struct http_page *page = calloc(1, sizeof(*page));
-	uint64_t began_ns = http_page_spent_ns();
+	uint64_t began_ns = clock_spent_ns();
 
 	if (!page)
 		return NULL;
 	page->refs = 1;
 	page->text = http_metrics_print(http, format, &page->bytes);
 	page->made_ns = clock_now_ns();
-	page->took_ns = http_page_spent_ns() - began_ns;
+	page->took_ns = clock_spent_ns() - began_ns;
 	if (page->text)
 		return page;
 	http_page_unref(page);

@@ -107,6 +107,9 @@ const struct metrics_family metrics_families[METRICS_ID_COUNT] = {
 	[METRICS_HTTP_EVICTED] = { "moult_http_evicted", METRICS_COUNTER,
 	                           "Connections without a request closed at "
 	                           "max_connections." },
+	[METRICS_HTTP_WAITED] = { "moult_http_waited", METRICS_COUNTER,
+	                          "Requests for metrics, statistics or the index that "
+	                          "waited for their turn." },
 	[METRICS_HTTP_RUNS] = { "moult_http_runs", METRICS_COUNTER,
 	                        "Rounds of the HTTP daemon: hardly any on an idle "
 	                        "server." },

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from harness import BUILD, ROOT, Flood, Load, echo_body, echo_section, wait_for
+from harness import BUILD, ROOT, Flood, Load, echo_body, echo_section, patience, wait_for
 
 PYTHON = BUILD.parent / "venv" / "bin" / "python"
 OPEN = "application/openmetrics-text; version=1.0.0"
@@ -224,6 +224,80 @@ def test_many_scrapers_see_whole_pages(start):
     assert len(pages) == 180
     wait_for("a page of now",
              lambda: numbers(moult)["moult_requests_leased", 'model="m0"'] == 0)
+
+
+class Stopped:
+    """moultd stands still meanwhile, and then finds all that came in one round of its loop."""
+
+    def __init__(self, moult):
+        self.pid = moult.pid
+
+    def __enter__(self):
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def __exit__(self, *_):
+        os.kill(self.pid, signal.SIGCONT)
+
+
+def connect(moult, n, address):
+    """Connections that moultd has accepted."""
+    connections = []
+    for _ in range(n):
+        connection = http.client.HTTPConnection("127.0.0.1", moult.port, timeout=patience(),
+                                                source_address=(address, 0))
+        connection.connect()
+        connections.append(connection)
+    return connections
+
+
+@pytest.mark.parametrize("method, path", [
+    ("GET", "/metrics"), ("GET", "/v2/models/stats"), ("GET", "/v2/models/m0/stats"),
+    ("POST", "/v2/repository/index")])
+def test_a_crowd_waits_and_another_does_not(start, tmp_path, method, path):
+    """Who comes last, from another address, and who wants to know about health are before
+    those of the crowd who wait."""
+    access = tmp_path / "access"
+    moult = start(*(echo_section(f"m{i}") for i in range(8)),
+                  supervisor=f"access_log = {access}\n")
+    crowd = connect(moult, 300, "127.0.0.1")
+    # Of one of four the queue is another than the crowd's, whatever the seed: 1 - 256 ** -4.
+    others = [connect(moult, 1, f"127.0.0.{i}")[0] for i in range(2, 6)]
+    health = connect(moult, 1, "127.0.0.1")[0]
+    wait_for("all connections",
+             lambda: moult.status()["supervisor"]["http"]["connections"] == 305)
+    before = access.read_text().count("\n")
+    with Stopped(moult):
+        for connection in crowd[::2]:
+            connection.request("GET", "/v2/models/stats")
+        for connection in [*crowd[1::2], *others]:
+            connection.request(method, path)
+        health.request("GET", "/v2/health/live")
+    for connection in [*crowd, *others, health]:
+        response = connection.getresponse()
+        assert response.status == 200
+        response.read()
+    waited = int(numbers(moult)["moult_http_waited_total", ""])
+    for connection in [*crowd, *others, health]:
+        connection.close()
+    lines = wait_for("all lines", lambda: (lines := access.read_text().splitlines()[before:])
+                     and len(lines) >= 305 and lines)
+    at_once = 304 - waited
+    assert 0 < at_once < 295, waited
+    # Of the crowd one may be before them: queues are served in turn.
+    assert min(index_of(lines, f"client=127.0.0.{i} ") for i in range(2, 6)) <= at_once + 3
+    assert index_of(lines, "/v2/health/live") <= at_once + 1
+
+
+def index_of(lines, text):
+    return next(i for i, line in enumerate(lines) if text in line)
+
+
+def test_a_few_never_wait(start):
+    moult = start(echo_section())
+    for _ in range(5):
+        assert moult.get("/v2/models/stats")[0] == 200
+        assert moult.post("/v2/repository/index", "")[0] == 200
+        assert numbers(moult)["moult_http_waited_total", ""] == 0
 
 
 def test_the_manual_names_all():
