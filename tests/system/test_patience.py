@@ -39,8 +39,11 @@ def wait_successor(moult, pid):
 
 @pytest.mark.parametrize("crash", [False, True])
 def test_stall_timeout_counts_at_once(start, crash):
-    """For the loader that serves, and for one that took its place after a crash."""
+    """For the loader that serves, and for one that took its place after a crash: which must
+    not wait for another reading of the configuration to be told."""
     moult = start(echo_section(stall_timeout=LONG))
+    moult.config.write_text(moult.config.read_text().replace("poll = 1s", "poll = 1h"))
+    wait_for("the key", lambda: '"1h"' in moult.ctl("show-config").stdout)
     pid = moult.status("echo")["pid"]
     if not crash:
         pid, client = stop_with_a_request(moult)
