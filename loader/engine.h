@@ -9,9 +9,9 @@
  * shared object when it stages a model.
  *
  * Conventions
- *  1. One engine instance per process, called from one thread, which is not the process's
- *     first: that one waits for the children which the process inherits, and for those
- *     whose thread has ended.
+ *  1. One engine instance per process, called from one thread, the first one. Children that
+ *     it started there and has not waited for when its call returns are reaped, the oldest
+ *     first, once there are more than 64 of them.
  *  2. Calls come in this order: stage, commit, infer any number of times, close. After
  *     stage or commit has failed, or infer with BROKEN, only close may follow.
  *  3. A call returns 0 or an outcome of enum engine_outcome, with a sentence for the

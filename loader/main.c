@@ -8,28 +8,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "loader/loader.h"
 #include "loader/memory.h"
 #include "shared/log.h"
 #include "shared/proto.h"
-
-/* What a thread's stack has at the least, where the first one's may be of any size. */
-#define STACK_BYTES ((size_t)8 << 20)
-/* Nobody tells when this process has inherited its first child. */
-#define REAP_IDLE_S 2
 
 struct arguments {
 	uint64_t parent;
@@ -123,46 +113,6 @@ static bool is_control_channel(int fd)
 	       type == SOCK_SEQPACKET && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/* No destructors: a framework's own may hang or crash, and the process is the cleanup. */
-static void *work(void *start)
-{
-	_exit(loader_run(PROTO_CONTROL_FD, start));
-}
-
-/* The work goes to a thread of its own, with as much stack as the first one has. */
-static int start_work(struct loader_start *start)
-{
-	struct rlimit limit = { 0 };
-	pthread_attr_t attributes;
-	pthread_t thread;
-	int r;
-
-	if (pthread_attr_init(&attributes) != 0)
-		return -ENOMEM;
-	(void)getrlimit(RLIMIT_STACK, &limit);
-	if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur < STACK_BYTES)
-		limit.rlim_cur = STACK_BYTES;
-	(void)pthread_attr_setstacksize(&attributes, limit.rlim_cur);
-	r = pthread_create(&thread, &attributes, work, start);
-	(void)pthread_attr_destroy(&attributes);
-	return -r;
-}
-
-/*
- * A child is its thread's: those that the model starts are the worker's, and the model waits for
- * them. Those that the loader inherits come to its first thread (Linux, find_new_reaper()), and
- * nobody else waits for them.
- */
-_Noreturn static void reap_inherited(void)
-{
-	const struct timespec idle = { .tv_sec = REAP_IDLE_S };
-	siginfo_t info;
-
-	for (;;)
-		if (waitid(P_ALL, 0, &info, WEXITED | __WNOTHREAD) < 0 && errno != EINTR)
-			(void)nanosleep(&idle, NULL);
-}
-
 int main(int argc, char **argv)
 {
 	struct arguments arguments = { 0 };
@@ -188,11 +138,7 @@ int main(int argc, char **argv)
 		          PROTO_CONTROL_FD);
 		return PROTO_EXIT_INTERNAL;
 	}
-	r = start_work(&arguments.start);
-	if (r < 0) {
-		log_event(LOG_LEVEL_ERR, "no_thread", "error=%s",
-		          LOG_QUOTED(strerror(-r)));
-		return PROTO_EXIT_INTERNAL;
-	}
-	reap_inherited();
+	/* No destructors: a framework's own may hang or crash, and the process is the
+	 * cleanup. */
+	_exit(loader_run(PROTO_CONTROL_FD, &arguments.start));
 }

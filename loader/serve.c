@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "loader/children.h"
 #include "loader/compute.h"
 #include "loader/decoder.h"
 #include "loader/finite.h"
@@ -574,10 +575,16 @@ static bool serve_sees_control(struct serve *serve)
 
 int serve_run(struct serve *serve, struct err *err)
 {
+	uint64_t look_ns = 0;
+
 	serve->err = err;
 	for (;;) {
 		int r;
 
+		if (clock_now_ns() >= look_ns) {
+			children_reap();
+			look_ns = clock_now_ns() + CHILDREN_LOOK_NS;
+		}
 		if (lane_collect(serve->lane, err))
 			return SERVE_E_VIOLATION;
 		r = serve_take(serve);
@@ -591,7 +598,7 @@ int serve_run(struct serve *serve, struct err *err)
 			if (r == 0 && serve_sees_control(serve))
 				r = SERVE_E_CONTROL;
 		} else if (lane_wait(serve->lane, LANE_WAKE_ANY, serve->control_fd,
-		                     CLOCK_NEVER) == LANE_E_CONTROL) {
+		                     look_ns) == LANE_E_CONTROL) {
 			r = SERVE_E_CONTROL;
 		}
 		if (r)

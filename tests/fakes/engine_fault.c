@@ -311,8 +311,7 @@ static int fault_do(const struct engine *engine, enum fault_action action,
 		break;
 	case FAULT_LEAVE:
 		if (!engine->leave || fault_leave(engine->leave, engine->bytes) < 0)
-			return err_set(err, ENGINE_E_CONFIG,
-			               "leave: no such kind, or it went wrong");
+			return err_set(err, ENGINE_E_CONFIG, "leave: no such kind");
 		fault_sleep(engine, fault_number(engine->config, "ms", 0));
 		break;
 	case FAULT_NONE:

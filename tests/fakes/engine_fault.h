@@ -12,10 +12,10 @@
  *	chain    forks and ends, over and over, each in the group of the one before
  *	tree     three of them, each below the one before, each in a session of its own
  *	headless its first thread has ended, another one goes on
- *	crowd    a hundred that end at once, two forks away, beside a child that is waited for
- *	         after them
+ *	crowd    LEAVE_CROWD that have ended, two forks away
  */
 
-/* 0: @kind is there, or, for crowd, gone. -1: there is no such kind, or somebody else has waited
- * for the child. */
+#define LEAVE_CROWD 300
+
+/* 0: @kind is there. -1: there is no such kind. */
 int fault_leave(const char *kind, unsigned long bytes);

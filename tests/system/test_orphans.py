@@ -10,6 +10,7 @@ import pytest
 from harness import BUILD, Load, children, echo_section, is_alive, wait_for
 
 MIB = 1 << 20
+KEPT = 64  # loader/children.h
 KINDS = ["child", "daemon", "bare", "deaf", "chain", "tree", "headless"]
 
 
@@ -77,11 +78,32 @@ def test_nothing_survives_its_loader(start, kind):
     wait_for("the end of all", lambda: not descendants(moult))
 
 
+def remains(pid):
+    """Children of @pid that have ended and that nobody has waited for."""
+    below = (int(child) for child in
+             pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return sum(not is_alive(child) for child in below)
+
+
 def test_what_ends_before_its_loader_is_reaped(start):
-    """Nobody else can: they would fill the table of processes. The model's own child is left to
-    the model."""
+    """Nobody else does that: they would fill the table of processes. The model can wait for
+    the last of them."""
     moult = start(section("crowd"), supervisor=f"engine_dir = {BUILD}\n")
-    assert moult.status("echo")["state"] == "ready", moult.log_text()
+    pid = moult.status("echo")["pid"]
+    wait_for("the end of their remains", lambda: remains(pid) <= KEPT)
+    assert remains(pid) == KEPT
+
+
+def test_a_chain_is_reaped_as_it_goes_on(start):
+    moult = start(section("chain"), supervisor=f"engine_dir = {BUILD}\n")
+    pid = moult.status("echo")["pid"]
+    counts = [0]
+
+    def are_fewer():
+        counts.append(remains(pid))
+        return counts[-1] < counts[-2]
+    wait_for("the end of their remains", are_fewer)
+    assert counts[-2] > KEPT
 
 
 @pytest.mark.parametrize("kind", ["child", "daemon"])

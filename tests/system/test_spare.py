@@ -154,8 +154,7 @@ def test_holds_no_secret_and_no_device(start, tmp_path):
     assert memory_has(loader, TOKEN.encode()), "the search finds nothing"
     assert not memory_has(pid, TOKEN.encode())
     check_waits_bare(pid)
-    # The first one reaps, the second one waits for moultd.
-    wait_for("no thread of a library", lambda: len(os.listdir(f"/proc/{pid}/task")) == 2)
+    wait_for("one thread", lambda: os.listdir(f"/proc/{pid}/task") == [str(pid)])
     assert TOKEN not in pathlib.Path(f"/proc/{pid}/environ").read_text()
 
 
