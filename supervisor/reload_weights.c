@@ -84,10 +84,9 @@ static struct store_copy *reload_weights_next(const struct model *model,
 }
 
 /* Every copy that this model refers to, once. */
-static size_t reload_weights_list(const struct model *model,
-                                  const struct store_copy **ret_list)
+static size_t reload_weights_list(const struct model *model, struct store_copy **ret_list)
 {
-	const struct store_copy *all[RELOAD_WEIGHTS_MAX] = {
+	struct store_copy *all[RELOAD_WEIGHTS_MAX] = {
 		model->copy,
 		model->active ? model->active->copy : NULL,
 		model->retiring ? model->retiring->copy : NULL,
@@ -108,17 +107,23 @@ static size_t reload_weights_list(const struct model *model,
 	return count;
 }
 
-uint64_t reload_weights_bytes(const struct model *model)
+/* Looks at those copies alone: looking at what all loaders hold is a look at each. */
+static uint64_t reload_weights_held(const struct model *model)
 {
-	const struct store_copy *list[RELOAD_WEIGHTS_MAX];
+	struct store_copy *list[RELOAD_WEIGHTS_MAX];
 	size_t count = reload_weights_list(model, list);
 	uint64_t bytes = 0;
 
-	(void)device_measure(model->context.device);
 	for (size_t i = 0; i < count; i++)
 		if (!store_copy_is_placed(list[i]))
-			bytes += list[i]->use.now_bytes;
+			bytes += device_look(&list[i]->use);
 	return bytes;
+}
+
+uint64_t reload_weights_bytes(const struct model *model)
+{
+	(void)device_measure(model->context.device);
+	return reload_weights_held(model);
 }
 
 /* Nobody but this model has the weights that serve now. */
@@ -300,7 +305,7 @@ json_t *reload_weights_to_json(const struct model *model)
 	if (inputs)
 		share = reload_weights_share(model, inputs);
 	return json_pack("{s:s,s:I,s:I,s:s?}", "share", names[share], "shared_bytes",
-	                 (json_int_t)reload_weights_bytes(model), "device_bytes",
+	                 (json_int_t)reload_weights_held(model), "device_bytes",
 	                 store_copy_is_placed(model->copy)
 	                         ? (json_int_t)model->copy->use.memory_bytes
 	                         : 0,

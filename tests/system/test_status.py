@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What moultctl tells people: one name, one unit, no digit that is not known, true states."""
+import pathlib
 import re
 import subprocess
+
+import pytest
 
 from harness import BUILD, Load, echo_body, echo_section, wait_for
 
@@ -62,3 +65,23 @@ def test_states_are_true(start, tmp_path):
     wait_for("failures", is_settled)
     assert states <= {"starting", "loading", "failed"}, states
     assert "last good one is in use" not in text_of(moult, "status")
+
+
+def reads(moult):
+    """Of files, by moultd since it began: proc_pid_io(5)."""
+    text = pathlib.Path(f"/proc/{moult.pid}/io").read_text()
+    return int(re.search(r"^syscr: (\d+)$", text, re.M)[1])
+
+
+def test_a_status_looks_at_each_loader_once(start):
+    models = 16
+    moult = start(*(echo_section(f"m{i}") for i in range(models)))
+    if not pathlib.Path(f"/proc/{moult.pid}/io").exists():
+        pytest.skip("the kernel counts no reads (CONFIG_TASK_IO_ACCOUNTING)")
+    counts = []
+    for _ in range(5):
+        before = reads(moult)
+        assert len(moult.status()["models"]) == models
+        counts.append(reads(moult) - before)
+    # The least: files are looked at meanwhile, too.
+    assert min(counts) < 8 * models, counts
