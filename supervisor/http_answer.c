@@ -156,6 +156,9 @@ void http_answer_raw(struct http_conn *conn, unsigned int status, const char *te
 {
 	FREE char *body = http_meta_error(text);
 	FREE char *answer = NULL;
+	/* RFC 9110 9.3.2. The reader may be at a later request than one that has begun. */
+	bool is_head = *conn->method ? strcmp(conn->method, MHD_HTTP_METHOD_HEAD) == 0
+	                             : conn->wire.is_head;
 	int bytes;
 
 	http_count(conn, status);
@@ -166,7 +169,8 @@ void http_answer_raw(struct http_conn *conn, unsigned int status, const char *te
 		"HTTP/1.1 %u %s\r\nConnection: close\r\n%s"
 		"Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
 		status, MHD_get_reason_phrase_for(status),
-		status == 503 ? "Retry-After: 1\r\n" : "", strlen(body), body);
+		status == 503 ? "Retry-After: 1\r\n" : "", strlen(body),
+		is_head ? "" : body);
 	if (bytes < 0) {
 		answer = NULL;
 		return;

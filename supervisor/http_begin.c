@@ -33,12 +33,12 @@ struct http_head {
 };
 
 /* How long the client is going to wait. */
-static void http_head_read_timeout(struct http_head *head, const char *value)
+static void http_head_read_timeout(struct http_head *head, struct proto_text value)
 {
-	size_t digits = strspn(value, "0123456789");
-	uint64_t timeout_ms = strtoull(value, NULL, 10);
+	size_t digits = strspn(value.data, "0123456789");
+	uint64_t timeout_ms = strtoull(value.data, NULL, 10);
 
-	head->is_bad_timeout = digits == 0 || value[digits] != '\0' || timeout_ms == 0 ||
+	head->is_bad_timeout = digits == 0 || digits != value.bytes || timeout_ms == 0 ||
 	                       timeout_ms > HTTP_TIMEOUT_MAX_MS;
 	if (!head->is_bad_timeout)
 		head->timeout_ns = timeout_ms * CLOCK_NS_PER_MS;
@@ -73,9 +73,10 @@ static bool http_head_is_ours(struct http_head *head, const struct proto_field *
 		return false;
 	case 16:
 		if (proto_text_equals(field->name, "content-encoding"))
-			head->is_encoded = strcasecmp(value, "identity") != 0;
+			head->is_encoded = field->value.bytes != 8 ||
+			                   strncasecmp(value, "identity", 8) != 0;
 		else if (proto_text_equals(field->name, "moult-timeout-ms"))
-			http_head_read_timeout(head, value);
+			http_head_read_timeout(head, field->value);
 		return false;
 	case 17:
 		if (!proto_text_equals(field->name, "transfer-encoding"))
@@ -102,6 +103,10 @@ static enum MHD_Result http_head_on_field(void *context, enum MHD_ValueKind kind
 	};
 
 	(void)kind;
+	/* What the strict reader could not take back any more. */
+	while (field.value.bytes > 0 &&
+	       strchr(" \t", field.value.data[field.value.bytes - 1]))
+		field.value.bytes--;
 	if (head->n_fields == PROTO_FIELDS_MAX || name_bytes > head->names_left) {
 		head->is_too_much = true;
 		return MHD_NO;

@@ -77,7 +77,7 @@ static ssize_t http_recv_nothing(int fd, void *data, size_t size)
 static ssize_t http_recv_strictly(struct http_conn *conn, char *data, size_t size)
 {
 	struct http_wire *wire = &conn->wire;
-	size_t held = wire->n_held;
+	size_t held = wire->holds_space;
 	ssize_t n;
 
 	if (wire->fault != HTTP_WIRE_GOOD || conn->phase == HTTP_PHASE_LINGER)
@@ -88,7 +88,8 @@ static ssize_t http_recv_strictly(struct http_conn *conn, char *data, size_t siz
 		http_conn_on_fault(conn);
 		return http_recv_nothing(conn->fd, data, size);
 	}
-	memcpy(data, wire->held, held);
+	if (held)
+		data[0] = ' ';
 	n = http_recv_plain(conn->fd, data + held, size - held);
 	if (n <= 0)
 		return n;

@@ -70,6 +70,7 @@ void wire_end_request(struct http_wire *wire)
 	bool is_last = wire->has_close || (wire->is_old && !wire->has_keep_alive);
 
 	wire->n_ended++;
+	wire->is_head = false;
 	/* 9.6: nothing after a request with "close" may be processed. */
 	wire->state = is_last ? WIRE_END : WIRE_LINE;
 }
@@ -90,6 +91,7 @@ static void wire_method(struct http_wire *wire, struct wire_cursor *cursor)
 		wire_fail(wire, HTTP_WIRE_BAD_METHOD);
 		return;
 	}
+	wire->is_head = strcmp(wire->text, "HEAD") == 0;
 	wire_keep(cursor, 1);
 	wire_forget(wire);
 	wire->has_value = false;
@@ -213,67 +215,71 @@ static void wire_name(struct http_wire *wire, struct wire_cursor *cursor)
 	wire_keep(cursor, 1);
 	wire->field = wire_field_of(wire->text);
 	wire_forget(wire);
+	wire->has_space = false;
 	cursor->floor = cursor->out;
 	wire->state = WIRE_VALUE;
 }
 
-/* Takes white space off the end of what is kept, and of what is noted. */
-static size_t wire_trim(struct http_wire *wire, struct wire_cursor *cursor)
+/* Takes white space off the end of what is kept. */
+static void wire_trim(struct wire_cursor *cursor)
 {
-	size_t out = cursor->out;
-
-	while (out > cursor->floor && wire_is_space(cursor->data[out - 1]))
-		out--;
-	while (wire->text_bytes > 0 && wire_is_space(wire->text[wire->text_bytes - 1]))
-		wire->text[--wire->text_bytes] = '\0';
-	return out;
+	while (cursor->out > cursor->floor &&
+	       wire_is_space(cursor->data[cursor->out - 1]))
+		cursor->out--;
 }
 
-/* A value may go on after this white space, or end with it: the next read tells. */
-static void wire_hold(struct http_wire *wire, struct wire_cursor *cursor)
+static void wire_keep_text(struct http_wire *wire, struct wire_cursor *cursor,
+                           size_t bytes)
 {
-	size_t out = wire_trim(wire, cursor);
+	if (wire->field == FIELD_COOKIE)
+		wire_pay_parts(wire, cursor->data + cursor->at, bytes, ";,");
+	else
+		wire_pay(wire, bytes);
+	wire_keep(cursor, bytes);
+}
 
-	wire->n_held = cursor->out - out;
-	if (wire->n_held > sizeof(wire->held)) {
-		wire_fail(wire, HTTP_WIRE_BAD_VALUE);
-		wire->n_held = 0;
-		return;
+/* Libmicrohttpd compares such a value as it is: one space stands for white space, and is held
+ * back until the value goes on. */
+static void wire_keep_packed(struct http_wire *wire, struct wire_cursor *cursor,
+                             size_t bytes)
+{
+	wire_pay(wire, bytes);
+	for (size_t end = cursor->at + bytes; cursor->at < end; cursor->at++) {
+		char c = cursor->data[cursor->at];
+		/* The space before the value is no part of it. */
+		size_t noted = wire->has_space && wire->has_value ? 2 : 1;
+
+		if (wire_is_space(c)) {
+			wire->has_space = true;
+			continue;
+		}
+		if (wire->has_space)
+			cursor->data[cursor->out++] = ' ';
+		cursor->data[cursor->out++] = c;
+		wire->has_space = false;
+		wire->has_value = true;
+		if (wire->field != FIELD_EXPECT &&
+		    !wire_note(wire, cursor->data + cursor->out - noted, noted,
+		               HTTP_WIRE_TEXT_MAX - 1))
+			wire_fail(wire, HTTP_WIRE_LONG_VALUE);
 	}
-	memcpy(wire->held, cursor->data + out, wire->n_held);
-	wire->cost_bytes -= wire->n_held;
-	cursor->out = out;
-}
-
-static bool wire_note_value(struct http_wire *wire, const char *data, size_t bytes)
-{
-	size_t spaces = 0;
-
-	if (wire->field == FIELD_OTHER || wire->field == FIELD_COOKIE)
-		return true;
-	while (wire->text_bytes == 0 && spaces < bytes && wire_is_space(data[spaces]))
-		spaces++;
-	return wire_note(wire, data + spaces, bytes - spaces, HTTP_WIRE_TEXT_MAX - 1);
 }
 
 static void wire_value(struct http_wire *wire, struct wire_cursor *cursor)
 {
 	size_t bytes = wire_span(cursor, wire_is_value);
-	const char *data = cursor->data + cursor->at;
 
-	if (!wire_note_value(wire, data, bytes)) {
-		wire_fail(wire, HTTP_WIRE_LONG_VALUE);
+	if (wire->field == FIELD_OTHER || wire->field == FIELD_COOKIE)
+		wire_keep_text(wire, cursor, bytes);
+	else
+		wire_keep_packed(wire, cursor, bytes);
+	if (wire->fault != HTTP_WIRE_GOOD)
 		return;
-	}
-	for (size_t i = 0; i < bytes && !wire->has_value; i++)
-		wire->has_value = !wire_is_space(data[i]);
-	if (wire->field == FIELD_COOKIE)
-		wire_pay_parts(wire, data, bytes, ";,");
-	wire_pay(wire, bytes);
-	wire_keep(cursor, bytes);
 	if (cursor->at == cursor->end) {
-		if (wire->has_value)
-			wire_hold(wire, cursor);
+		wire->holds_space = wire->has_space;
+		/* It will be paid again. */
+		wire->cost_bytes -= wire->holds_space;
+		wire->has_space = false;
 		return;
 	}
 	if (cursor->data[cursor->at] != '\r') {
@@ -281,7 +287,7 @@ static void wire_value(struct http_wire *wire, struct wire_cursor *cursor)
 		                                                 : HTTP_WIRE_BAD_VALUE);
 		return;
 	}
-	cursor->out = wire_trim(wire, cursor);
+	wire_trim(cursor);
 	wire_read_value(wire);
 	wire_keep(cursor, 1);
 	wire_pay(wire, 2);
@@ -357,7 +363,7 @@ size_t http_wire_read(struct http_wire *wire, char *data, size_t bytes)
 	};
 	struct wire_cursor cursor = { .data = data, .end = bytes };
 
-	wire->n_held = 0;
+	wire->holds_space = false;
 	while (cursor.at < cursor.end && wire->fault == HTTP_WIRE_GOOD)
 		steps[wire->state](wire, &cursor);
 	return wire->fault == HTTP_WIRE_GOOD ? cursor.out : cursor.begin;

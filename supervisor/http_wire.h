@@ -9,7 +9,9 @@
  *
  * It rewrites in place, and never to more bytes than there were: empty lines before a
  * request, white space behind values, chunk extensions, trailers and what follows a
- * request that ends its connection are taken out. Nothing else changes.
+ * request that ends its connection are taken out, and white space within the values that
+ * libmicrohttpd reads becomes one space. Nothing else changes. Behind other values white
+ * space may stay where a read ended in it, for http_begin.c.
  */
 
 #include <stdbool.h>
@@ -18,8 +20,6 @@
 
 /* Of a method, a version, a name, or the value of a field that is read here. */
 #define HTTP_WIRE_TEXT_MAX 320
-/* White space that ends a read in mid-value. */
-#define HTTP_WIRE_HELD_MAX 32
 
 enum http_wire_fault {
 	HTTP_WIRE_GOOD,
@@ -65,9 +65,11 @@ struct http_wire {
 	unsigned int n_lines; /* empty, before a request */
 	unsigned int n_hosts;
 	unsigned int n_lengths;
+	bool is_head; /* the method is known, and is HEAD */
 	bool is_chunked;
 	bool is_old; /* HTTP/1.0 */
 	bool has_value;
+	bool has_space; /* after a part of the value */
 	bool has_close;
 	bool has_keep_alive;
 	uint64_t length_bytes;
@@ -77,15 +79,14 @@ struct http_wire {
 	enum http_wire_fault fault; /* once set, nothing more is read */
 	uint64_t n_heads;           /* that came whole, with nothing against them */
 	uint64_t n_ended;           /* requests that did */
-	size_t n_held;              /* bytes that the next read must begin with */
-	char held[HTTP_WIRE_HELD_MAX];
+	bool holds_space;           /* the next read must begin with one */
 };
 
 /* @memory_bytes: what libmicrohttpd has for a connection. */
 void http_wire_init(struct http_wire *wire, size_t memory_bytes);
 
-/* Reads on: @data begins with wire->held, if any; the rest has just arrived. Returns how
- * many bytes at @data are for libmicrohttpd. With wire->fault set these end before the
+/* Reads on: @data begins with a space if wire->holds_space; the rest has just arrived. Returns
+ * how many bytes at @data are for libmicrohttpd. With wire->fault set these end before the
  * request that is at fault, or are none when a part of it was handed on before. */
 size_t http_wire_read(struct http_wire *wire, char *data, size_t bytes);
 

@@ -28,8 +28,7 @@ static const struct wire_fault faults[HTTP_WIRE_FAULT_COUNT] = {
 	[HTTP_WIRE_BAD_NAME] = { 400,
 	                         "a header's name is empty, holds a character that no "
 	                         "name may have, or has no colon right behind it" },
-	[HTTP_WIRE_BAD_VALUE] = { 400, "a header's value holds a control character, or "
-	                               "more white space behind it than makes sense" },
+	[HTTP_WIRE_BAD_VALUE] = { 400, "a header's value holds a control character" },
 	[HTTP_WIRE_LONG_VALUE] = { 431, "Host, Connection, Content-Length or "
 	                                "Transfer-Encoding is longer than any that makes "
 	                                "sense" },

@@ -52,7 +52,8 @@ enum {
 	FIELD_COOKIE,
 	FIELD_LENGTH,
 	FIELD_CODING,
-	FIELD_CONNECTION
+	FIELD_CONNECTION,
+	FIELD_EXPECT
 };
 
 /* One call: what was read lies before @at, what is kept before @out. */

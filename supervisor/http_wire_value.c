@@ -124,6 +124,7 @@ unsigned int wire_field_of(const char *name)
 	} fields[] = {
 		{ "host", FIELD_HOST },
 		{ "cookie", FIELD_COOKIE },
+		{ "expect", FIELD_EXPECT },
 		{ "connection", FIELD_CONNECTION },
 		{ "content-length", FIELD_LENGTH },
 		{ "transfer-encoding", FIELD_CODING },

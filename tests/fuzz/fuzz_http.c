@@ -142,11 +142,6 @@ static void read_field(struct facts *facts, const char *line, size_t bytes)
 		facts->is_bad = true;
 		return;
 	}
-	/* How much white space may end a value depends on where a read ends. */
-	for (size_t i = 0, run = 0; i < bytes; i++) {
-		run = strchr(" \t", line[i]) ? run + 1 : 0;
-		facts->is_beyond |= run > HTTP_WIRE_HELD_MAX;
-	}
 	n = bytes - name - 1;
 	while (n > 0 && strchr(" \t", value[0])) {
 		value++;
@@ -245,12 +240,12 @@ static enum verdict read_request(struct reader *reader, struct wanted *wanted)
 	size_t bytes;
 
 	do {
+		wanted->is_head = reader->left > 4 && memcmp(reader->at, "HEAD ", 5) == 0;
 		if (!line_of(reader, &line, &bytes))
 			return CUT;
 		if (bytes == 0 && ++n_empty > 4)
 			return BAD;
 	} while (bytes == 0);
-	wanted->is_head = bytes > 5 && memcmp(line, "HEAD ", 5) == 0;
 	if (bytes > LINE_MAX_BYTES)
 		return SKIP;
 	if (!is_request_line(&facts, line, bytes))
@@ -423,8 +418,7 @@ static void check(const struct reader *reader, const char *output, size_t left)
 		    (left == 0 && (wanted->verdict == CUT || wanted->may_close)))
 			return;
 		do
-			answer = next_answer(&output, &left,
-			                     wanted->is_head && wanted->verdict == GOOD);
+			answer = next_answer(&output, &left, wanted->is_head);
 		while (answer.status == 100 && left > 0);
 		if (answer.status == 100)
 			return;

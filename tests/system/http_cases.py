@@ -42,6 +42,7 @@ def chunked(text, head="Transfer-Encoding: chunked\r\n"):
 HALF = N // 2
 CHUNKS = f"{HALF:x}\r\n{BODY[:HALF]}\r\n{N - HALF:X}\r\n{BODY[HALF:]}\r\n0\r\n\r\n"
 OK, GOES_ON = 200, False
+OWS = " \t" * 40 + " " * 40
 
 LINES = [
     Case("9112-2.2", "one empty line before a request is ignored", "\r\n" + get(), OK, GOES_ON),
@@ -168,6 +169,27 @@ HEADS = [
          sized("Expect: 100-continue \r\n"), OK, GOES_ON),
     Case("9110-5.5", "white space behind close", get(head="Host: x\r\nConnection: close \r\n"), OK),
     Case("9110-5.5", "white space behind Host", get(head="Host: x \t\r\n"), OK, GOES_ON),
+    Case("9110-5.6.3", "white space behind a value, any amount of it",
+         sized(f"a: b{OWS}\r\nc:{OWS}d\r\ne:{OWS}\r\n"), OK, GOES_ON),
+    Case("9110-5.6.3", "within one", sized(f"a: b{OWS}c\r\n"), OK, GOES_ON),
+    Case("9110-5.6.3", "around a length",
+         post(f"Content-Length:{OWS}{N}{OWS}\r\n"), OK, GOES_ON),
+    Case("9110-5.6.3", "around a coding",
+         chunked(CHUNKS, f"Transfer-Encoding:{OWS}chunked{OWS}\r\n"), OK, GOES_ON),
+    Case("9110-5.6.3", "around Host", get(head=f"Host:{OWS}x{OWS}\r\n"), OK, GOES_ON),
+    Case("9110-5.6.3", "around close", get(
+        head=f"Host: x\r\nConnection:{OWS}foo{OWS},{OWS}close{OWS}\r\n"), OK),
+    Case("9110-5.6.3", "within two words that are no close",
+         get(head=f"Host: x\r\nConnection: clo{OWS}se\r\n"), OK, GOES_ON),
+    Case("9110-5.6.3", "within two numbers", post(f"Content-Length: 1{OWS}0\r\n"), 400),
+    Case("9110-5.6.3", "around Expect", sized(f"Expect:{OWS}100-continue{OWS}\r\n"), OK, GOES_ON),
+    Case("9110-5.6.3", "behind what moultd reads of the others", sized(
+        f"Content-Encoding: identity{OWS}\r\nMoult-Timeout-Ms: 60000{OWS}\r\n"
+        f"Inference-Header-Content-Length: {N}{OWS}\r\n"), OK, GOES_ON),
+    Case("9110-5.6.3", "more of it than of headers",
+         sized(f"a: b{' ' * 17000}\r\n"), 431),
+    Case("9110-5.6.3", "more of it than of headers, around a length",
+         post(f"Content-Length: {N}{' ' * 17000}\r\n"), 431),
     Case("9112-5.2", "a folded value", sized("a: b\r\n c\r\n"), 400),
     Case("9112-5.2", "a folded value, with a tab", sized("a: b\r\n\tc\r\n"), 400),
     Case("9112-5.2", "a fold of nothing", sized("a: b\r\n \r\n"), 400),
@@ -311,6 +333,13 @@ BODIES = [
          431),
     Case("9110-9.3.2", "HEAD has no body", get("HEAD /v2 HTTP/1.1"), OK, GOES_ON),
     Case("9110-9.3.2", "nor have its errors", get("HEAD /nowhere HTTP/1.1"), 404, GOES_ON),
+    Case("9110-9.3.2", "nor has what refuses its target", get("HEAD /" + "a" * 17000 + " HTTP/1.1"),
+         414),
+    Case("9110-9.3.2", "its version", get("HEAD /v2 HTTP/2.0"), 505),
+    Case("9110-9.3.2", "its lack of a Host", get("HEAD /v2 HTTP/1.1", ""), 400),
+    Case("9110-9.3.2", "a header of it", get("HEAD /v2 HTTP/1.1", "Host: x\r\na b\r\n"), 400),
+    Case("9110-9.3.2", "a body of it",
+         get("HEAD /v2 HTTP/1.1", "Host: x\r\nTransfer-Encoding: chunked\r\n") + "zz\r\n", 400),
     Case("9110-15.5.14", "what is larger than allowed",
          sized(body="x" * 9000).replace("infer", "infer?"), 413, GOES_ON, "max_body"),
     Case("9112-11.2", "a body that looks like a request", sized(body=INNER), 400, GOES_ON, "JSON"),
