@@ -17,6 +17,7 @@
 #include <stddef.h>
 
 enum log_level {
+	LOG_LEVEL_NONE = 0, /* for log_set_level(): nothing at all */
 	LOG_LEVEL_ERR = 3,
 	LOG_LEVEL_WARNING = 4,
 	LOG_LEVEL_NOTICE = 5,

@@ -62,6 +62,8 @@ struct device_room device_room_seen(struct device *device)
 		.budget_bytes = device->config.budget_bytes ? device->config.budget_bytes
 		                                            : UINT64_MAX,
 		.reserve_bytes = device->config.reserve_bytes,
+		.used_bytes = device->others_bytes,
+		.others_bytes = device->others_bytes,
 	};
 	struct device_use *use;
 	uint64_t claimed_bytes = 0;

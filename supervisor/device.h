@@ -68,6 +68,9 @@ struct device {
 	char name[CONFIG_DEVICE_MAX];
 	const struct device_ops *ops;
 	struct config_device config;
+	/* In use by loaders of another moultd, to which the budget and the reserve belong; 0:
+	 * there is none. */
+	uint64_t others_bytes;
 	LIST_HEAD(device_uses, device_use) uses;
 	/* nvml */
 	struct nvml *nvml;          /* borrowed */
@@ -81,6 +84,7 @@ struct device_room {
 	uint64_t used_bytes;    /* by all loaders, claims included */
 	uint64_t
 		available_bytes; /* what the machine has to give; UINT64_MAX: not known */
+	uint64_t others_bytes;   /* of used: by those of another moultd */
 };
 
 /* The device itself, as of the last device_measure(). */

@@ -20,26 +20,33 @@
 #include "supervisor/config_exists.h"
 #include "supervisor/config_kept.h"
 #include "supervisor/privileges.h"
+#include "supervisor/proof.h"
 #include "supervisor/signals.h"
 #include "supervisor/supervisor.h"
 
 #define MAIN_EXIT_USAGE 2
 #define MAIN_CONFIG     "/etc/moult/moult.conf"
 
-enum main_option { MAIN_OPTION_VERSION = 256, MAIN_OPTION_PRINT_OPTIONS };
+enum main_option {
+	MAIN_OPTION_VERSION = 256,
+	MAIN_OPTION_PRINT_OPTIONS,
+	MAIN_OPTION_LOAD
+};
 
 struct main_arguments {
 	const char *file;
 	bool only_checks;
+	bool loads; /* the checks end with every model's loader */
 };
 
 static void main_print_usage(FILE *stream)
 {
 	(void)fprintf(stream,
-	              "usage: moultd [-t] [-c FILE]\n"
+	              "usage: moultd [-t [--load]] [-c FILE]\n"
 	              "       moultd --version | --help\n"
 	              "  -c FILE  configuration (default " MAIN_CONFIG ")\n"
-	              "  -t       check the configuration and what it names, and exit\n");
+	              "  -t       check the configuration and what it names, and exit\n"
+	              "  --load   with -t: load each model, too, up to its warm-up\n");
 }
 
 /* -1: go on; otherwise the exit code. */
@@ -48,6 +55,7 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "test", no_argument, NULL, 't' },
+		{ "load", no_argument, NULL, MAIN_OPTION_LOAD },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, MAIN_OPTION_VERSION },
 		{ "print-options", no_argument, NULL, MAIN_OPTION_PRINT_OPTIONS },
@@ -62,6 +70,9 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 			break;
 		case 't':
 			arguments->only_checks = true;
+			break;
+		case MAIN_OPTION_LOAD:
+			arguments->loads = true;
 			break;
 		case 'h':
 			main_print_usage(stdout);
@@ -79,6 +90,12 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 	}
 	if (optind < argc) {
 		(void)fprintf(stderr, "moultd: '%s' is not expected\n", argv[optind]);
+		main_print_usage(stderr);
+		return MAIN_EXIT_USAGE;
+	}
+	if (arguments->loads && !arguments->only_checks) {
+		(void)fprintf(stderr,
+		              "moultd: --load is a part of the checks: -t --load\n");
 		main_print_usage(stderr);
 		return MAIN_EXIT_USAGE;
 	}
@@ -166,8 +183,8 @@ static void main_say(void *context, const char *why)
 	(void)fprintf(stderr, "moultd: %s\n", why);
 }
 
-/* The exit code. */
-static int main_check(const struct config *config)
+/* Whether all that it names is there. */
+static bool main_check_exists(const struct config *config)
 {
 	size_t n_missing;
 
@@ -178,9 +195,54 @@ static int main_check(const struct config *config)
 		              "moultd: %s: can be read, but %zu of what it names "
 		              "is missing or of no use\n",
 		              config->file, n_missing);
-	else
-		(void)printf("%s: good, %zu models\n", config->file, config->n_models);
-	return n_missing > 0 ? 1 : 0;
+	return n_missing == 0;
+}
+
+static void main_say_outcome(void *context, const char *line)
+{
+	(void)context;
+	(void)printf("%s\n", line);
+	(void)fflush(stdout); /* the next one may take minutes */
+}
+
+/* Whether every model can be loaded. The log is one of serving, and says nothing here unless
+ * it is asked to. */
+static bool main_prove(struct config *config)
+{
+	struct proof_result result;
+	struct err err = ERR_NULL;
+	int r;
+
+	log_set_level(config->log_level == LOG_LEVEL_DEBUG ? LOG_LEVEL_DEBUG
+	                                                   : LOG_LEVEL_NONE);
+	main_raise_limits();
+	r = proof_run(&result, config, main_say_outcome, NULL, &err);
+	if (r < 0) {
+		(void)fprintf(stderr, "moultd: %s\n", err.text);
+		return false;
+	}
+	if (result.n_failed == 0 && result.n_not_tried == 0)
+		return true;
+	(void)fprintf(stderr,
+	              "moultd: %s: %s%zu models are good, %zu failed, %zu were not "
+	              "tried\n",
+	              config->file, result.is_interrupted ? "interrupted: " : "",
+	              result.n_good, result.n_failed, result.n_not_tried);
+	return false;
+}
+
+/* The exit code. */
+static int main_check(struct config *config, bool loads)
+{
+	bool is_good = main_check_exists(config);
+
+	if (loads && !main_prove(config))
+		is_good = false;
+	if (!is_good)
+		return 1;
+	(void)printf("%s: good, %zu models%s\n", config->file, config->n_models,
+	             loads ? ", all loaded" : "");
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -207,7 +269,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (arguments.only_checks) {
-		r = main_check(config);
+		r = main_check(config, arguments.loads);
 		config_unref(config);
 		return r;
 	}

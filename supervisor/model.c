@@ -157,6 +157,11 @@ bool model_is_tried(const struct model *model)
 	return model->receipts > (model->reload.in_flight ? 1 : 0);
 }
 
+bool model_stops_sharing(const struct model *model)
+{
+	return model->writer != NULL;
+}
+
 uint64_t model_generation(const struct model *model)
 {
 	return model->active ? model->active->number : 0;

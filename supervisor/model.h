@@ -75,7 +75,7 @@ struct model_memory {
 
 struct model_context {
 	struct ev_loop *loop;
-	struct watch *watch;
+	struct watch *watch;   /* NULL: no change on disk is heard of */
 	struct config *config; /* replaced by model_set_config(); a reference is taken */
 	struct device *device; /* main memory, which the model is to share */
 	struct devices *devices;    /* its GPU is one of them */
@@ -83,7 +83,7 @@ struct model_context {
 	struct loads *loads;        /* so many models are built at once */
 	struct engine_bases *bases; /* what engines take by themselves */
 	struct numbers *numbers;    /* of generations, one counter for all models */
-	struct keeper *keeper;      /* of what served well */
+	struct keeper *keeper;      /* of what served well; NULL where nothing is kept */
 	struct spares *spares;      /* loaders that were started ahead */
 	const struct model_listener *listener;
 };
@@ -164,6 +164,9 @@ enum model_presence model_presence(struct model *model, struct err *ret_why);
 const char *model_public_error(struct model *model);
 /* Its start is over, whatever became of it. */
 bool model_is_tried(const struct model *model);
+/* A loader died in its warm-up, and maybe because its weights were shared: the next ones have
+ * their own. */
+bool model_stops_sharing(const struct model *model);
 /* Generation that serves now, 0: none. */
 uint64_t model_generation(const struct model *model);
 /* The section that the serving generation was built from; without one, the newest. */

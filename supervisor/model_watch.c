@@ -201,6 +201,8 @@ void model_watch_arm(struct model *model)
 	const struct config_model *section = model->section;
 	int r;
 
+	if (!model->context.watch)
+		return;
 	r = watch_move(model->context.watch, section->secrets, model_watch_on_secrets,
 	               model, &model->secrets_watch);
 	if (r == 0)

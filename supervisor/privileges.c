@@ -100,8 +100,9 @@ int privileges_drop(const char *user, const struct privileges_files *files,
 		r = privileges_find(user, &entry, err);
 	if (r < 0 || geteuid() != 0)
 		return r;
-	r = privileges_give_state(files->state_dir, entry, err);
-	if (r == 0)
+	if (files)
+		r = privileges_give_state(files->state_dir, entry, err);
+	if (r == 0 && files)
 		r = privileges_give(files->control, entry, err);
 	if (r == 0)
 		r = privileges_become(entry, err);

@@ -16,7 +16,7 @@ struct privileges_files {
 
 /* 0, or -EINVAL with a sentence: there is no such user, or nobody may become it. */
 int privileges_check(const char *user, struct err *err);
-/* Becomes @user; NULL: stays who it is, and warns when that is root. 0, or -errno with a
- * sentence: then it must not go on. */
+/* Becomes @user; NULL: stays who it is, and warns when that is root. @files: NULL when there
+ * are none to be given. 0, or -errno with a sentence: then it must not go on. */
 int privileges_drop(const char *user, const struct privileges_files *files,
                     struct err *err);

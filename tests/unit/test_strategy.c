@@ -101,6 +101,25 @@ static void test_rows(void **state)
 	}
 }
 
+/* Nobody serves here, and somebody does in another moultd: the reserve is that one's. */
+static void test_reserve_of_others(void **state)
+{
+	struct strategy_facts facts = {
+		.room = { .budget_bytes = 300 * MIB,
+		          .reserve_bytes = 64 * MIB,
+		          .used_bytes = 100 * MIB,
+		          .available_bytes = 9000 * MIB },
+		.need_bytes = 150 * MIB,
+	};
+
+	(void)state;
+	assert_int_equal(strategy_decide(&facts).strategy, STRATEGY_OVERLAP);
+	facts.room.others_bytes = 100 * MIB;
+	assert_int_equal(strategy_decide(&facts).strategy, STRATEGY_REFUSED);
+	facts.need_bytes = 136 * MIB;
+	assert_int_equal(strategy_decide(&facts).strategy, STRATEGY_OVERLAP);
+}
+
 /* More memory never makes it worse, and one strategy is allowed at each size. */
 static void test_more_is_better(void **state)
 {
@@ -263,9 +282,13 @@ static void test_prefill(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_handoff), cmocka_unit_test(test_resident_goes),
-		cmocka_unit_test(test_rows),    cmocka_unit_test(test_more_is_better),
-		cmocka_unit_test(test_json),    cmocka_unit_test(test_prefill),
+		cmocka_unit_test(test_handoff),
+		cmocka_unit_test(test_resident_goes),
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_reserve_of_others),
+		cmocka_unit_test(test_more_is_better),
+		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_prefill),
 	};
 
 	return cmocka_run_group_tests_name("strategy", tests, NULL, NULL);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A moultd that runs already and answers at a control socket, as somebody who is about to load
+ * models beside it sees it: how much memory its loaders hold.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "shared/err.h"
+#include "supervisor/config.h"
+#include "supervisor/nvml.h"
+
+struct neighbour_gpu {
+	char name[CONFIG_DEVICE_MAX];
+	char uuid[NVML_UUID_BYTES]; /* "": not known */
+	uint64_t bytes;
+};
+
+struct neighbour {
+	pid_t pid;
+	uint64_t
+		host_bytes; /* private memory of its loaders, and weights that they share */
+	struct neighbour_gpu gpus[CONFIG_GPUS_MAX];
+	size_t n_gpus;
+};
+
+enum {
+	_NEIGHBOUR_E_SUCCESS,
+	NEIGHBOUR_E_NONE,    /* nobody listens there */
+	NEIGHBOUR_E_UNKNOWN, /* somebody may, and was not understood: a sentence */
+};
+
+/* Asks who listens at @control, and blocks for NEIGHBOUR_WAIT_MS at the most. 0, or an
+ * outcome. */
+#define NEIGHBOUR_WAIT_MS 5000
+int neighbour_look(struct neighbour *ret_neighbour, const char *control, struct err *err);
+/* What its loaders hold of the GPU @name, or of the same card by its @uuid. */
+uint64_t neighbour_gpu_bytes(const struct neighbour *neighbour, const char *name,
+                             const char *uuid);

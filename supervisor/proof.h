@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The proof of a configuration, for `moultd -t --load`: every model is built as a start would
+ * build it, in a loader, up to its warm-up and golden requests, and ended again.
+ *
+ * Nobody can send it a request. It opens no port, no socket and no state directory, tells
+ * systemd nothing, watches nothing and keeps nothing, so that a moultd may run with the same
+ * configuration meanwhile. What that one's loaders hold is not there for these.
+ */
+
+#include <stddef.h>
+
+#include "supervisor/config.h"
+
+struct proof_result {
+	size_t n_good;
+	size_t n_failed;    /* refused, died, too late */
+	size_t n_not_tried; /* no memory for them, or interrupted before */
+	bool is_interrupted;
+};
+
+/* Builds the models of @config, which is changed for that, loads_at_once of them at a time,
+ * and @say-s how each came out. Ends early at SIGTERM, SIGINT or SIGQUIT. 0 with *ret_result
+ * when every loader is gone, or -errno with a sentence. */
+int proof_run(struct proof_result *ret_result, struct config *config,
+              void (*say)(void *context, const char *line), void *context,
+              struct err *err);
