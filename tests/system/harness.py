@@ -249,9 +249,13 @@ class Moult:
                 pass  # closed meanwhile
         return sorted(names)
 
-    def wait_fds(self, most):
+    def kept_fds(self):
+        """The inputs that a rollback would return to: secrets and model file."""
+        return 2 * sum(m["can_roll_back"] for m in self.status()["models"])
+
+    def wait_fds(self, most, kept=lambda: 0):
         try:
-            wait_for(f"back to {most} descriptors", lambda: self.fds() <= most)
+            wait_for(f"back to {most} descriptors", lambda: self.fds() <= most + kept())
         except AssertionError as error:
             raise AssertionError(f"{error}: there are {self.fd_names()}, there were "
                                  f"{self.baseline_names}; {self.status()}") from error
@@ -290,9 +294,7 @@ class Moult:
             self.wait_quiet()
             self.check_conservation()
             if self.baseline_fds is not None:
-                # The inputs that a rollback would return to: secrets and model file.
-                kept = 2 * sum(m["can_roll_back"] for m in self.status()["models"])
-                self.wait_fds(self.baseline_fds + kept)
+                self.wait_fds(self.baseline_fds, self.kept_fds)
             # A writer of what served well may be about to be reaped.
             wait_for("no zombie", lambda: all(map(is_alive, children(self.pid))))
             loaders = children(self.pid)
