@@ -3,6 +3,7 @@
 /* moultd(8): arguments, limits, run, exit code. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -130,6 +131,21 @@ static void main_raise_limits(void)
 		limit.rlim_cur = limit.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &limit);
 	}
+}
+
+/*
+ * When a control group is full, the kernel takes a process of several threads for gone as soon
+ * as its first thread is, although its memory is still on its way back, and looks for another
+ * one to kill (mem_cgroup_scan_tasks()). That is not to be this one. Where somebody has set
+ * another value, and where it needs a capability that is not there, it stays as it is.
+ */
+static void main_stay(void)
+{
+	CLOSE_FD int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	char before[8] = "";
+
+	if (fd >= 0 && read(fd, before, sizeof(before) - 1) > 0 && atoi(before) == 0)
+		(void)!pwrite(fd, "-1000", 5, 0);
 }
 
 /* What the files say, or else what an earlier run served with: then @refused says why. */
@@ -275,6 +291,7 @@ int main(int argc, char **argv)
 	}
 	log_set_level(config->log_level);
 	main_raise_limits();
+	main_stay();
 	r = supervisor_new(&supervisor, config, *refused.text ? &refused : NULL, &err);
 	if (r < 0) {
 		log_event(LOG_LEVEL_ERR, "start_failed", "reason=%s",

@@ -15,6 +15,7 @@
  */
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -46,7 +47,8 @@ enum fault_action {
 	FAULT_EXIT,
 	FAULT_SLOW,
 	FAULT_LEAK,
-	FAULT_GARBAGE, /* overwrites what is shared with the supervisor */
+	FAULT_LEAK_BESIDE, /* in a thread of its own, as frameworks do */
+	FAULT_GARBAGE,     /* overwrites what is shared with the supervisor */
 	FAULT_REFUSE,
 	FAULT_REFUSE_MODEL,
 	FAULT_REFUSE_DEVICE,
@@ -81,6 +83,7 @@ static const struct fault_row {
 	{ "stop", FAULT_STOP, FAULT_INFER },
 	{ "exit", FAULT_EXIT, FAULT_STAGE },
 	{ "slow", FAULT_SLOW, FAULT_INFER },
+	{ "leak-beside", FAULT_LEAK_BESIDE, FAULT_INFER },
 	{ "leak", FAULT_LEAK, FAULT_INFER },
 	{ "garbage", FAULT_GARBAGE, FAULT_INFER },
 	{ "fail", FAULT_FAIL, FAULT_INFER },
@@ -235,6 +238,20 @@ static void fault_leak(unsigned long bytes)
 	__asm__ volatile("" : : "g"(leak) : "memory");
 }
 
+static void *fault_leak_thread(void *bytes)
+{
+	fault_leak(*(const unsigned long *)bytes);
+	return NULL;
+}
+
+static void fault_leak_beside(unsigned long bytes)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, fault_leak_thread, &bytes) == 0)
+		(void)pthread_join(thread, NULL);
+}
+
 static void fault_print(unsigned long lines)
 {
 	for (unsigned long i = 1; i < lines; i++)
@@ -273,6 +290,9 @@ static int fault_do(const struct engine *engine, enum fault_action action,
 		break;
 	case FAULT_LEAK:
 		fault_leak(engine->bytes);
+		break;
+	case FAULT_LEAK_BESIDE:
+		fault_leak_beside(engine->bytes);
 		break;
 	case FAULT_GARBAGE:
 		fault_scribble();

@@ -237,6 +237,9 @@ class Moult:
 
     # how it ends
 
+    def oom_score_adj(self):
+        return int(pathlib.Path(f"/proc/{self.pid}/oom_score_adj").read_text())
+
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
