@@ -7,16 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/err.h"
 #include "shared/log.h"
+#include "supervisor/leftovers.h"
 #include "supervisor/memory.h"
 #include "supervisor/proc.h"
 
@@ -54,7 +53,7 @@ struct orphans {
 	bool is_sole;  /* nobody else has left children to this process */
 	bool has_more; /* the last look did not come to the end */
 	double poll_s;
-	char mark[64];
+	char mark[sizeof(LEFTOVERS_MARK) + LEFTOVERS_MARK_MAX];
 };
 
 static struct orphans *orphans_of(struct ev_loop *loop)
@@ -177,18 +176,15 @@ static struct orphan *orphans_meet(struct orphans *orphans, const struct proc *p
 /* Its end */
 
 /* A whole group dies at once, however fast it forks. */
-static void orphans_kill(struct orphans *orphans, const struct proc *proc)
+static void orphans_kill(const struct orphans *orphans, struct proc *proc)
 {
-	CLOSE_FD int fd = pidfd_open(proc->pid, 0);
 	const struct orphans_kin *kin;
-	struct proc now;
 
-	if (fd < 0 || !proc_read(proc->pid, &now) || now.start_ticks != proc->start_ticks)
+	if (!proc_kill(proc))
 		return;
-	(void)pidfd_send_signal(fd, SIGKILL, NULL, 0);
-	kin = orphans_find_kin(orphans, now.group);
-	if (now.group > 1 && now.group != getpgrp() && !(kin && kin->is_running))
-		(void)kill(-now.group, SIGKILL);
+	kin = orphans_find_kin(orphans, proc->group);
+	if (proc->group > 1 && proc->group != getpgrp() && !(kin && kin->is_running))
+		(void)kill(-proc->group, SIGKILL);
 }
 
 /* @pids are children of @parent, or of moultd when that is NULL. All that is below them, too,
@@ -369,16 +365,16 @@ void orphans_sum(struct orphans_left *left, const struct orphans_left *more)
 int orphans_new(struct orphans **ret_orphans, struct ev_loop *loop)
 {
 	struct orphans *orphans = calloc(1, sizeof(*orphans));
-	struct proc self = { 0 };
+	struct leftovers_run run = leftovers_run_self();
+	char mark[LEFTOVERS_MARK_MAX];
 	pid_t inherited;
 
 	if (!orphans)
 		return -ENOMEM;
-	(void)proc_read(getpid(), &self);
 	orphans->loop = loop;
 	LIST_INIT(&orphans->kins);
-	(void)snprintf(orphans->mark, sizeof(orphans->mark), "MOULT_RUN=%d-%llu",
-	               (int)getpid(), (unsigned long long)self.start_ticks);
+	leftovers_run_print(&run, mark);
+	(void)snprintf(orphans->mark, sizeof(orphans->mark), LEFTOVERS_MARK "=%s", mark);
 	orphans->is_sole = getpid() != 1 && proc_children(getpid(), &inherited, 1) == 0;
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		log_event(LOG_LEVEL_WARNING, "no_subreaper", "error=%s",

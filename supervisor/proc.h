@@ -35,3 +35,11 @@ bool proc_is_dead(const struct proc *proc);
 size_t proc_children(pid_t pid, pid_t *ret_pids, size_t max);
 /* "NAME=VALUE" is in the environment that @pid was started with. */
 bool proc_has_variable(pid_t pid, const char *variable);
+/* The value that @name has there. False: it is not there, or does not fit. */
+bool proc_get_variable(pid_t pid, const char *name, char *value, size_t size);
+/* @pid counts processes and time as this process does (pid_namespaces(7), time_namespaces(7)).
+ * False also where that cannot be seen. */
+bool proc_has_our_numbers(pid_t pid);
+/* Kills @proc as it was read, never another one that has its number now, and reads it again. False:
+ * it is not there any more, or may not be killed. */
+bool proc_kill(struct proc *proc);

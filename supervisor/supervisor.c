@@ -22,6 +22,7 @@
 #include "supervisor/devices.h"
 #include "supervisor/store.h"
 #include "supervisor/http.h"
+#include "supervisor/leftovers.h"
 #include "supervisor/listen.h"
 #include "supervisor/loads.h"
 #include "supervisor/manifest.h"
@@ -565,6 +566,8 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 		r = privileges_drop(config->user, &files, err);
 	if (r < 0)
 		return r;
+	/* As whom everything is started, before anything is. */
+	(void)leftovers_sweep();
 	if (mkdir(config->state_dir, 0750) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
 		               access_why(&(struct err)ERR_NULL, config->state_dir,

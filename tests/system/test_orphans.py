@@ -4,10 +4,12 @@ import os
 import pathlib
 import signal
 import subprocess
+import types
 
 import pytest
 
-from harness import BUILD, Load, children, echo_section, is_alive, wait_for
+from harness import (BUILD, Load, Moult, children, echo_body, echo_section, is_alive,
+                     wait_for)
 
 MIB = 1 << 20
 KEPT = 64  # loader/children.h
@@ -19,23 +21,30 @@ def section(kind, **keys):
                                            "option.bytes": 64 * MIB, **keys})
 
 
+def environments(process):
+    """Of each thread: a process whose first one has ended has no command line any more."""
+    for task in (process / "task").iterdir():
+        try:
+            yield (task / "environ").read_bytes()
+        except OSError:
+            continue
+
+
 def descendants(moult):
     """Loaders and all that they started, whatever became of their parents: by command line."""
     found = set()
+    mark = f"MOULT_RUN={moult.pid}-".encode()
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
-            # A process whose first thread has ended has no command line any more.
-            parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            if f"--parent={moult.pid}".encode() in words or \
+                    words[1:2] == [f"100.0{moult.pid}".encode()] or \
+                    (not words[0] and any(mark in text for text in environments(entry))):
+                found.add(int(entry.name))
         except OSError:
             continue
-        if f"--parent={moult.pid}".encode() in words or \
-                words[1:2] == [f"100.0{moult.pid}".encode()] or \
-                (not words[0] and parent[0] == "Z" and int(parent[17]) > 1 and
-                 b"moult-loader" in (entry / "comm").read_bytes()):
-            found.add(int(entry.name))
     return found
 
 
@@ -146,3 +155,40 @@ def test_somebody_elses_child_is_left_alone(start, tmp_path):
     assert is_alive(other)
     os.kill(other, signal.SIGKILL)
     wait_for("it to be reaped", lambda: not pathlib.Path(f"/proc/{other}").exists())
+
+
+def kill_moultd(moult):
+    """Its loaders end, what they started does not. Who they were."""
+    old = types.SimpleNamespace(pid=moult.pid)
+    loaders = [m["pid"] for m in moult.status()["models"]]
+    wait_for("what they started", lambda: left(moult))
+    moult.kill()
+    wait_for("the end of the loaders", lambda: not any(map(is_alive, loaders)))
+    wait_for("what outlives them", lambda: descendants(old))
+    return old
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("bare", "chain")])
+def test_nothing_survives_a_moultd_that_is_killed(start, kind):
+    """Beyond the next start, before anything new is there."""
+    moult = start(section(kind), supervisor=f"engine_dir = {BUILD}\n")
+    old = kill_moultd(moult)
+    moult.launch().wait_ready()
+    assert not descendants(old), moult.log_text()
+    assert "event=leftover " in moult.log_text()
+    assert moult.infer("echo", echo_body([1, 2, 3, 4]))[0] == 200
+
+
+def test_what_another_moultd_started_is_left_alone(start, tmp_path):
+    moult = start(section("tree"), supervisor=f"engine_dir = {BUILD}\n")
+    (tmp_path / "other").mkdir()
+    other = Moult(tmp_path / "other", [section("tree")],
+                  supervisor=f"engine_dir = {BUILD}\n").wait_ready()
+    try:
+        before = wait_for("what it started", lambda: len(left(other)) > 2 and descendants(other))
+        old = kill_moultd(moult)
+        moult.launch().wait_ready()
+        assert not descendants(old), moult.log_text()
+        assert descendants(other) == before, moult.log_text()
+    finally:
+        other.stop()
