@@ -57,8 +57,7 @@ void http_conn_forget(struct http_conn *conn)
 	conn->has_continue = false;
 	conn->must_close = false;
 	conn->has_said_close = false;
-	conn->has_turn = false;
-	turns_remove(&conn->http->turns, &conn->turn);
+	http_turn_forget(conn);
 	conn->looks = 0;
 	conn->begun_ns = 0;
 	conn->method[0] = '\0';

@@ -59,6 +59,7 @@ struct http_conn {
 	bool must_close;     /* after this answer */
 	bool has_said_close; /* in that answer */
 	bool has_turn;       /* waited long enough */
+	bool is_turn;        /* its answer is one of those in turns, and on its way */
 	struct turn turn;
 	unsigned int looks; /* at a request that waits, before it is suspended */
 	struct http_wire wire;
@@ -112,7 +113,8 @@ struct http {
 	ev_timer sweep;   /* set for the earliest deadline, or earlier */
 	uint64_t sweep_ns;
 	struct turns turns;
-	ev_timer turn; /* active while somebody waits for one */
+	unsigned int n_turns; /* answers of that kind that are on their way */
+	ev_timer turn;        /* active while somebody waits for one */
 	uint64_t timeout_ns[HTTP_PHASE_COUNT];
 	struct http_conn_list phases[HTTP_PHASE_COUNT];
 	unsigned int n_connections;
@@ -218,6 +220,8 @@ bool http_turn_counts(const struct http_conn *conn);
 bool http_turn_wait(struct http_conn *conn);
 /* @conn's answer is queued, and took @took_ns to be made. */
 void http_turn_charge(struct http_conn *conn, uint64_t took_ns);
+/* The request is over, answered or not. */
+void http_turn_forget(struct http_conn *conn);
 /* @conn, which waits for a turn, is answered 503 instead. */
 void http_turn_refuse(struct http_conn *conn, const char *why);
 /* Connections are short: refuses one of an address of which many wait, if there is one. */

@@ -25,6 +25,12 @@
 #define HTTP_TURN_LOOK_NS CLOCK_NS_PER_MS
 /* An address of which fewer wait is no crowd. */
 #define HTTP_TURN_FEW 8
+/* So many answers are on their way at once: clients that do not read them hold no more. */
+#define HTTP_TURN_PLACES      32
+#define HTTP_TURN_PLACES_PART 4 /* of all connections, where these are few */
+/* While others wait for a place, an answer has this long to be read. */
+#define HTTP_TURN_READER_NS (2 * CLOCK_NS_PER_SEC)
+#define HTTP_TURN_STUCK_NS  (100 * CLOCK_NS_PER_MS)
 
 bool http_turn_counts(const struct http_conn *conn)
 {
@@ -40,10 +46,34 @@ static void http_turn_end(struct http_conn *conn)
 	http_conn_resume(conn);
 }
 
+static bool http_turn_has_place(const struct http *http)
+{
+	unsigned int most = http->max_connections / HTTP_TURN_PLACES_PART + 1;
+
+	return http->n_turns < (most < HTTP_TURN_PLACES ? most : HTTP_TURN_PLACES);
+}
+
+/* Hangs up on the client that has been reading its answer for longest, if that is long. */
+static void http_turn_hurry(struct http *http)
+{
+	struct http_conn *conn;
+
+	TAILQ_FOREACH (conn, &http->phases[HTTP_PHASE_SEND], link) {
+		if (conn->since_ns + HTTP_TURN_READER_NS > http->now_ns)
+			return;
+		if (!conn->is_turn)
+			continue;
+		http->n_evicted++;
+		http_conn_hang_up(conn);
+		return;
+	}
+}
+
 /* One in a round at most. */
 static void http_turn_look(struct http *http)
 {
-	struct turn *turn = turns_next(&http->turns, http->now_ns);
+	bool has_place = http_turn_has_place(http);
+	struct turn *turn = has_place ? turns_next(&http->turns, http->now_ns) : NULL;
 	uint64_t due_ns = turns_due_ns(&http->turns);
 	uint64_t after_ns = due_ns > http->now_ns ? due_ns - http->now_ns : 0;
 	struct http_conn *conn;
@@ -56,8 +86,12 @@ static void http_turn_look(struct http *http)
 	ev_timer_stop(http->loop, &http->turn);
 	if (http->turns.n_waiting == 0)
 		return;
+	if (!has_place)
+		http_turn_hurry(http);
 	if (after_ns < HTTP_TURN_LOOK_NS)
 		after_ns = HTTP_TURN_LOOK_NS;
+	if (!has_place && after_ns < HTTP_TURN_STUCK_NS)
+		after_ns = HTTP_TURN_STUCK_NS;
 	ev_timer_set(&http->turn, (double)after_ns / 1e9, 0.);
 	ev_timer_start(http->loop, &http->turn);
 }
@@ -77,7 +111,8 @@ bool http_turn_wait(struct http_conn *conn)
 	struct http *http = conn->http;
 	const union MHD_ConnectionInfo *info;
 
-	if (conn->has_turn || turns_is_free(&http->turns, http->now_ns))
+	if (conn->has_turn ||
+	    (turns_is_free(&http->turns, http->now_ns) && http_turn_has_place(http)))
 		return false;
 	info = MHD_get_connection_info(conn->connection,
 	                               MHD_CONNECTION_INFO_CLIENT_ADDRESS);
@@ -95,11 +130,27 @@ void http_turn_charge(struct http_conn *conn, uint64_t took_ns)
 {
 	struct http *http = conn->http;
 
+	conn->is_turn = true;
+	http->n_turns++;
 	turns_charge(&http->turns,
 	             took_ns + HTTP_TURN_REQUEST_NS +
 	                     conn->answer_bytes * HTTP_TURN_NS_PER_BYTE,
 	             http->now_ns);
 	http_turn_look(http);
+}
+
+void http_turn_forget(struct http_conn *conn)
+{
+	struct http *http = conn->http;
+
+	turns_remove(&http->turns, &conn->turn);
+	conn->has_turn = false;
+	if (!conn->is_turn)
+		return;
+	conn->is_turn = false;
+	http->n_turns--;
+	if (http->turns.n_waiting > 0)
+		http_turn_look(http);
 }
 
 void http_turn_refuse(struct http_conn *conn, const char *why)

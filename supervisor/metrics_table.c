@@ -105,8 +105,7 @@ const struct metrics_family metrics_families[METRICS_ID_COUNT] = {
 	[METRICS_HTTP_EXPIRED] = { "moult_http_expired", METRICS_COUNTER,
 	                           "Connections closed at a deadline." },
 	[METRICS_HTTP_EVICTED] = { "moult_http_evicted", METRICS_COUNTER,
-	                           "Connections without a request closed at "
-	                           "max_connections." },
+	                           "Connections closed so that others have room." },
 	[METRICS_HTTP_WAITED] = { "moult_http_waited", METRICS_COUNTER,
 	                          "Requests for metrics, statistics or the index that "
 	                          "waited for their turn." },

@@ -4,6 +4,7 @@ import http.client
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 
@@ -290,6 +291,30 @@ def test_a_crowd_waits_and_another_does_not(start, tmp_path, method, path):
 
 def index_of(lines, text):
     return next(i for i, line in enumerate(lines) if text in line)
+
+
+def deaf(moult, requests):
+    """A client that asks, and reads nothing: not even the kernel takes much for it."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    client.connect(("127.0.0.1", moult.port))
+    client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * requests)
+    return client
+
+
+def test_those_who_do_not_read_make_room(start):
+    """They would hold their answers, and their places, for as long as body_timeout."""
+    moult = start(*(echo_section(f"m{i}") for i in range(8)),
+                  supervisor="body_timeout = 1h\n")
+    clients = [deaf(moult, 20) for _ in range(60)]
+
+    def is_one_gone():
+        assert moult.infer("m0", echo_body([1, 2, 3, 4]))[0] == 200
+        return numbers(moult)["moult_http_evicted_total", ""] > 0
+    wait_for("the end of one of them", is_one_gone)
+    for client in clients:
+        client.close()
 
 
 def test_a_few_never_wait(start):
