@@ -103,6 +103,7 @@ def test_a_death_takes_its_own_leases_only(start, tmp_path):
         os.kill(victim, signal.SIGKILL)
         wait_for("its end", lambda: not is_alive(victim))
         assert moult.get("/v2/health/ready")[0] == 200
+        wait_for("that to be known", lambda: victim not in pids(moult))
         wait_serving(moult, 3)
     load.stop_and_check()
     # Not one new generation, not one reload.
