@@ -26,6 +26,7 @@
 #define CONFIG_GPUS_MAX     16
 #define CONFIG_DEVICE_MAX   64 /* bytes of a device's name, terminated */
 #define CONFIG_REPLICAS_MAX 16
+#define CONFIG_DEATHS_MAX   64
 
 /* What must happen before a changed key counts. */
 enum config_class {

@@ -4,7 +4,6 @@
 
 #include "supervisor/config_check.h"
 #include "supervisor/config_rows.h"
-#include "supervisor/restart.h"
 
 static const struct config_word detail_words[] = {
 	{ "brief", CONFIG_DETAIL_BRIEF },
@@ -517,7 +516,7 @@ static const struct config_key model_keys[] = {
 		.class = CONFIG_LIVE,
 		AT(config_model, death_limit),
 		.min = 1,
-		.max = RESTART_LIMIT_MAX,
+		.max = CONFIG_DEATHS_MAX,
 		.fallback = "5",
 		.unit = "deaths",
 		.help = "When so many loaders die within\n"

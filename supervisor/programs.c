@@ -6,7 +6,6 @@
 #include "shared/cleanup.h"
 #include "shared/file.h"
 #include "shared/proto.h"
-#include "supervisor/inputs.h"
 
 void programs_look(struct programs *ret_programs, const struct config *config,
                    const char *engine)

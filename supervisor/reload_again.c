@@ -18,6 +18,8 @@
 /* How often what another loader does is looked at. */
 #define RELOAD_WAIT_LOOK_S 2.
 
+_Static_assert(CONFIG_DEATHS_MAX <= RESTART_LIMIT_MAX, "so many deaths are remembered");
+
 void reload_schedule_restart(struct model *model, enum restart_death death)
 {
 	const struct restart_policy policy = {
