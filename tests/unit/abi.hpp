@@ -33,8 +33,14 @@ template <typename A, typename B> constexpr bool is_as_large()
 /* A pointer to what may be changed is no pointer to what may not. */
 template <typename A, typename B> constexpr bool is_as_constant()
 {
-	return std::is_const_v<std::remove_pointer_t<A>> ==
-	       std::is_const_v<std::remove_pointer_t<B>>;
+	using To = std::remove_pointer_t<A>;
+	using OurTo = std::remove_pointer_t<B>;
+
+	if constexpr (std::is_pointer_v<To> && std::is_pointer_v<OurTo>)
+		return std::is_const_v<To> == std::is_const_v<OurTo> &&
+		       is_as_constant<To, OurTo>();
+	else
+		return std::is_const_v<To> == std::is_const_v<OurTo>;
 }
 
 template <typename A, typename B> constexpr bool is_same()

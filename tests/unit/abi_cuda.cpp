@@ -82,6 +82,17 @@ static_assert(offsetof(CUmemAllocationProp, allocFlags) ==
                       sizeof(allocation_flags) ==
                               sizeof(cuda_memory) - offsetof(cuda_memory, compression),
               "allocFlags");
+#define ABI_FLAG(theirs, ours)                                                           \
+	static_assert(offsetof(allocation_flags, theirs) ==                              \
+	                              offsetof(cuda_memory, ours) -                      \
+	                                      offsetof(cuda_memory, compression) &&      \
+	                      sizeof(allocation_flags::theirs) ==                        \
+	                              sizeof(cuda_memory::ours),                         \
+	              "allocFlags." #theirs)
+ABI_FLAG(compressionType, compression);
+ABI_FLAG(gpuDirectRDMACapable, rdma);
+ABI_FLAG(usage, usage);
+ABI_FLAG(reserved, reserved);
 ABI_SIZE(CUmemAccessDesc, cuda_access);
 ABI_FIELD(CUmemAccessDesc, location, cuda_access, location);
 ABI_FIELD(CUmemAccessDesc, flags, cuda_access, flags);

@@ -10,6 +10,7 @@ static_assert(NVML_SUCCESS == 0, "success");
 #define _Static_assert static_assert
 #include "supervisor/nvml_library.h"
 #include "tests/unit/abi.hpp"
+static_assert(NVML_SUCCESS == 0, "success, ours");
 
 /* The names that the library looks up are these, and not what the header makes of them. */
 #undef nvmlEventSetWait
