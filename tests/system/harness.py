@@ -40,9 +40,15 @@ def patience():
     return DEADLINE_S * slowness()
 
 
+def stretched(figure):
+    """So much on a machine at rest; no more than four times that on a busy one, because what
+    is healthy is late by some turns of the others there, and what is not is waited for."""
+    return int(figure * min(slowness(), 4))
+
+
 def stretch(ms):
     """A timeout of the product for a configuration: that long on a machine at rest."""
-    return f"{int(ms * slowness())}ms"
+    return f"{stretched(ms)}ms"
 
 
 class Gate:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import BUILD, Load, echo_body, echo_section, slowness, stretch, wait_for
+from harness import BUILD, Load, echo_body, echo_section, stretch, stretched, wait_for
 
 ENGINES = f"engine_dir = {BUILD}\n"
 MAGIC = 7654321  # longer than a pid: answers hold those
@@ -91,7 +91,7 @@ def test_two_culprits_in_one_batch(start):
 
 
 def test_culprit_is_remembered_and_forgotten(start):
-    memory_s = int(3 * slowness())
+    memory_s = stretched(3)
     moult = start(poison_section(poison_memory=f"{memory_s}s"), supervisor=ENGINES)
     status, _, first = moult.infer("echo", bad_body())
     assert status == 500
@@ -153,7 +153,7 @@ def test_a_drain_that_takes_too_long_is_no_crash(start):
     middle of the request."""
     moult = start(echo_section(warmup_runs=0, drain_timeout="200ms", stop_timeout="100ms",
                                strategy="stop-first",
-                               **{"option.delay_us": int(1.5e6 * slowness())}))
+                               **{"option.delay_us": stretched(1.5e6)}))
     clients = Clients(moult, [echo_body([1, 2, 3, 4])])
     for n in range(1, 7):
         wait_for("the lease", lambda: moult.status("echo")["requests"]["leased"] == 1)
