@@ -16,6 +16,7 @@
 #include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/file.h"
+#include "shared/hex.h"
 
 /* Small enough to be hashed while it is still in the cache. */
 #define WEIGHTS_CHUNK_BYTES ((size_t)256 * 1024)
@@ -90,8 +91,7 @@ static int weights_read(struct weights *weights, const struct weights_sink *sink
 	if (!sink->is_hashed)
 		return 0;
 	sha256_digest(&sha256, sizeof(digest), digest);
-	for (size_t i = 0; i < sizeof(digest); i++)
-		(void)snprintf(weights->sha256 + 2 * i, 3, "%02x", digest[i]);
+	hex_print(weights->sha256, digest, sizeof(digest));
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
+#include "shared/hex.h"
 #include "shared/proto.h"
 
 /* Of the digest, in the name of a file. */
@@ -159,19 +160,15 @@ static int ctl_record_name(const json_t *request, char *name)
 	FREE char *text = json_dumps(request, JSON_COMPACT | JSON_SORT_KEYS);
 	struct sha256_ctx context;
 	uint8_t digest[SHA256_DIGEST_SIZE];
-	size_t used;
+	char hex[2 * CTL_RECORD_DIGEST_BYTES + 1];
 
 	if (!text)
 		return -EBADMSG;
 	sha256_init(&context);
 	sha256_update(&context, strlen(text), (const uint8_t *)text);
 	sha256_digest(&context, sizeof(digest), digest);
-	used = (size_t)snprintf(name, CTL_RECORD_NAME_MAX, "recorded-");
-	for (size_t i = 0; i < CTL_RECORD_DIGEST_BYTES; i++)
-		used += (size_t)snprintf(name + used, CTL_RECORD_NAME_MAX - used, "%02x",
-		                         digest[i]);
-	(void)snprintf(name + used, CTL_RECORD_NAME_MAX - used, "%s",
-	               PROTO_GOLDEN_SUFFIX);
+	hex_print(hex, digest, CTL_RECORD_DIGEST_BYTES);
+	(void)snprintf(name, CTL_RECORD_NAME_MAX, "recorded-%s" PROTO_GOLDEN_SUFFIX, hex);
 	return 0;
 }
 

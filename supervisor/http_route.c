@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "shared/hex.h"
+
 #define HTTP_ROUTE_SEGMENTS 8
 
 struct segment {
@@ -33,17 +35,6 @@ static size_t segments_split(const char *target, struct segment *segments)
 		target += bytes;
 	}
 	return n;
-}
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 static bool segment_decode(struct segment segment, char *text, size_t size)

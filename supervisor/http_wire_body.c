@@ -2,6 +2,7 @@
 
 /* Bodies, chunks and trailers. Sections are those of RFC 9112. */
 
+#include "shared/hex.h"
 #include "supervisor/http_wire_steps.h"
 
 /* 7.1.1: the length of extensions should be limited. */
@@ -26,17 +27,6 @@ void wire_body(struct http_wire *wire, struct wire_cursor *cursor)
 		wire_end_request(wire);
 }
 
-static int wire_hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* 7.1: the line ends, an extension begins, or there is white space before one. */
 static void wire_end_size(struct http_wire *wire, struct wire_cursor *cursor)
 {
@@ -58,7 +48,7 @@ static void wire_end_size(struct http_wire *wire, struct wire_cursor *cursor)
 
 void wire_size(struct http_wire *wire, struct wire_cursor *cursor)
 {
-	int digit = wire_hex(cursor->data[cursor->at]);
+	int digit = hex_value(cursor->data[cursor->at]);
 
 	if (++wire->line_bytes > HTTP_WIRE_CHUNK_LINE_MAX) {
 		wire_fail(wire, HTTP_WIRE_BAD_CHUNK);

@@ -15,6 +15,7 @@
 
 #include "shared/access.h"
 #include "shared/cleanup.h"
+#include "shared/hex.h"
 
 #define KEEP_BYTES_MAX (8L << 20)
 /* Being written. */
@@ -35,8 +36,7 @@ void keep_digest(const void *data, size_t bytes, char *ret_sha256)
 	sha256_init(&sha256);
 	sha256_update(&sha256, bytes, data);
 	sha256_digest(&sha256, sizeof(digest), digest);
-	for (size_t i = 0; i < sizeof(digest); i++)
-		(void)snprintf(ret_sha256 + 2 * i, 3, "%02x", digest[i]);
+	hex_print(ret_sha256, digest, sizeof(digest));
 }
 
 bool keep_is_digest(const char *sha256)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/poison.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include <nettle/sha2.h>
+
+#include "shared/hex.h"
 
 /* Pieces of a body in its sketch, evenly spread, the last one at its end. */
 #define POISON_PIECES      32
@@ -67,8 +68,7 @@ bool poison_print_matches(const struct poison_print *print, const void *body,
 void poison_print_hex(const struct poison_print *print,
                       char text[2 * POISON_DIGEST_BYTES + 1])
 {
-	for (size_t i = 0; i < POISON_DIGEST_BYTES; i++)
-		(void)snprintf(text + 2 * i, 3, "%02x", print->digest[i]);
+	hex_print(text, print->digest, POISON_DIGEST_BYTES);
 }
 
 static struct poison_entry *poison_at(struct poison *poison, uint32_t i)

@@ -21,6 +21,7 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/file.h"
+#include "shared/hex.h"
 #include "shared/memfd.h"
 #include "shared/proto.h"
 
@@ -313,8 +314,7 @@ static int secrets_seal(struct secrets *ret_secrets, const void *memory, size_t 
 	hmac_sha256_update(&hmac, bytes, memory);
 	hmac_sha256_digest(&hmac, sizeof(digest), digest);
 	explicit_bzero(&hmac, sizeof(hmac)); /* it holds the end of what it has read */
-	for (size_t i = 0; i < sizeof(digest); i++)
-		(void)snprintf(ret_secrets->digest + 2 * i, 3, "%02x", digest[i]);
+	hex_print(ret_secrets->digest, digest, sizeof(digest));
 	return 0;
 }
 
