@@ -63,6 +63,9 @@ static enum strategy strategy_choose(const struct strategy_decision *decision)
 
 	switch (facts->wanted) {
 	case CONFIG_STRATEGY_OVERLAP:
+		/* Without an old one there is nothing that a lean one does worse. */
+		if (!fits && fits_alone && !facts->has_old)
+			return STRATEGY_STOP_FIRST;
 		return fits ? both : STRATEGY_REFUSED;
 	case CONFIG_STRATEGY_STAGED:
 		return fits_alone && fits_staged ? STRATEGY_STAGED : STRATEGY_REFUSED;

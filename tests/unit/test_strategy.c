@@ -57,6 +57,8 @@ static const struct row rows[] = {
 	{ "nothing is known",            A, 0, NONE,   0,   0, NONE,   0,  0,   0,   0,   0, STRATEGY_OVERLAP,    NONE, NONE },
 	{ "overlap asked for, fits",     O, 1,  300,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_OVERLAP,     200,  300 },
 	{ "overlap asked for, too much", O, 1,  200,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_REFUSED,     100,  200 },
+	{ "overlap asked for, no old",   O, 0,  150,   0,   0, 9000,   0,  0, 100, 200,   0, STRATEGY_STOP_FIRST,  150,  150 },
+	{ "no old, still too much",      O, 0,   90,   0,   0, 9000,   0,  0, 100, 200,   0, STRATEGY_REFUSED,      90,   90 },
 	{ "staged though both fit",      S, 1, 9000,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_STAGED,     8900, 9000 },
 	{ "staged, staging too much",    S, 1,  105,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_REFUSED,       5,  105 },
 	{ "stop-first though both fit",  F, 1, 9000,   0, 100, 9000, 100,  0, 100, 200,  10, STRATEGY_STOP_FIRST, 8900, 9000 },
