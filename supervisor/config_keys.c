@@ -350,7 +350,11 @@ static const struct config_key model_keys[] = {
 			"the first of these is refused.\n"
 			".Cm auto\n"
 			"takes the first of these that fits into memory, see\n"
-			".Ic moultctl reload --explain .",
+			".Ic moultctl reload --explain .\n"
+			"When the new one, before it takes its copy, turns out to need "
+			"more than was known (weights that cannot be shared after all, "
+			"say), it is decided again; what does not fit ends with the "
+			"numbers, and the old one serves on.",
 	},
 	{
 		.name = "disable_secrets_reload",

@@ -135,12 +135,14 @@ bool generation_weights_settle(struct generation *generation, enum generation_ev
 		return err_set(err, false,
 		               "the loader took more of the GPU beforehand than it was "
 		               "given");
-	if (!generation->copy)
-		return true;
-	if (*report->why_private.text) {
+	/* The file itself may have been to be shared, without a copy. */
+	if (*report->why_private.text &&
+	    (generation->copy || event == GENERATION_EV_STAGED)) {
 		generation_weights_note_private(generation, event);
 		return true;
 	}
+	if (!generation->copy)
+		return true;
 	if (store_copy_is_placed(generation->copy))
 		return event != GENERATION_EV_COMMITTED ||
 		       generation_weights_settle_placed(generation, message) ||

@@ -304,6 +304,16 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 void reload_spawn(struct model *model);
 /* The next generation may come from a spare loader. */
 bool reload_may_take_spare(const struct model *model);
+/* The old one takes no more requests; they wait. */
+void reload_retire_active(struct model *model);
+/* The old one goes before the new one takes what it needs. */
+bool reload_is_lean(const struct model *model);
+/* What the candidate claims of main memory; a lean one, beside what the old one holds, all
+ * that it is going to need. */
+uint64_t reload_claim(const struct model *model);
+
+/* reload_staged.c: a candidate is STAGED */
+void reload_on_staged(struct model *model);
 /* The candidate alone has a claim to all the memory that it is going to need. */
 void reload_claim_all(struct model *model);
 void reload_commit(struct model *model);
@@ -362,6 +372,11 @@ struct strategy_decision reload_plan_decide(const struct model *model,
                                             const struct inputs *inputs,
                                             struct strategy_decision *ret_gpu,
                                             bool *ret_wants_spares_room);
+/* The candidate is STAGED, and needs something else than what was decided by: likewise, with it
+ * where it is. @gpu is what was decided by the GPU, and what is now. */
+struct strategy_decision reload_plan_decide_again(const struct model *model,
+                                                  struct strategy_decision *gpu,
+                                                  bool *ret_wants_spares_room);
 
 /* reload_gpu.c: the memory of the GPU that a model computes on */
 
@@ -370,6 +385,8 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
                                            const struct inputs *inputs);
 /* Where the candidate is to compute, and what it claims there beside the old generation. */
 void reload_gpu_begin(const struct model *model, struct generation_start *start);
+/* It cannot share: what it claims there from now on. */
+void reload_gpu_claim(const struct model *model, struct generation *candidate);
 /* Alone, it claims all that it needs. */
 void reload_gpu_claim_all(const struct model *model, struct generation *candidate);
 /* @old ends, and is to keep the place of the one that follows. */
@@ -379,6 +396,10 @@ bool reload_gpu_is_refused(const struct model *model, const struct generation *r
                            struct err *ret_why);
 /* Another loader of what serves; 0 or -ENOMEM with a sentence. */
 int reload_gpu_begin_replica(const struct model *model, struct generation_start *start,
+                             struct err *err);
+/* @replica cannot share its weights, and claims all that it needs then; 0 or -ENOMEM with a
+ * sentence: that is not free. */
+int reload_gpu_check_private(const struct model *model, struct generation *replica,
                              struct err *err);
 /* What @generation took there taught of its inputs. */
 void reload_gpu_learn(struct generation *generation);

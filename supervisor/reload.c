@@ -24,7 +24,6 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
-#include "supervisor/engine_base.h"
 #include "supervisor/model_state.h"
 #include "supervisor/numbers.h"
 #include "supervisor/spare.h"
@@ -110,8 +109,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	replicas_adjust(model);
 }
 
-/* The old one takes no more requests; they wait. */
-static void reload_retire_active(struct model *model)
+void reload_retire_active(struct model *model)
 {
 	const struct strategy_facts *facts = &model->reload.decision.facts;
 	/* Shared weights that are to go keep a place themselves. */
@@ -251,15 +249,14 @@ void reload_try_start(struct model *model)
 		reload_begin(model);
 }
 
-static bool reload_is_lean(const struct model *model)
+bool reload_is_lean(const struct model *model)
 {
 	enum strategy strategy = model->reload.decision.strategy;
 
 	return strategy != STRATEGY_OVERLAP && strategy != STRATEGY_HANDOFF;
 }
 
-/* A lean one claims, beside what the old one holds, all that it is going to need. */
-static uint64_t reload_claim(const struct model *model)
+uint64_t reload_claim(const struct model *model)
 {
 	const struct strategy_facts *facts = &model->reload.decision.facts;
 	uint64_t beside_bytes = reload_minus(facts->need_bytes, facts->old_bytes);
@@ -348,75 +345,6 @@ bool reload_is_expected(const struct model *model)
 }
 
 /* The way up */
-
-/* Weights that hash the same need no new process when nothing else is new. */
-static bool reload_is_needless(const struct model *model,
-                               const struct generation *candidate)
-{
-	const struct generation *active = model->active;
-
-	return active && model->reload.causes == RELOAD_CAUSE(MODEL_CAUSE_FILE) &&
-	       strcmp(candidate->report.weights_sha256, active->report.weights_sha256) ==
-	               0 &&
-	       strcmp(candidate->inputs->secrets.digest,
-	              active->inputs->secrets.digest) == 0 &&
-	       !config_model_needs_generation(active->inputs->section,
-	                                      candidate->inputs->section);
-}
-
-/* Inputs that are built from again: a file that was written over is another one. */
-static bool reload_is_overwritten(const struct generation *candidate)
-{
-	const struct inputs *inputs = candidate->inputs;
-
-	return inputs->weights_sha256[0] &&
-	       strcmp(inputs->weights_sha256, candidate->report.weights_sha256) != 0;
-}
-
-void reload_claim_all(struct model *model)
-{
-	struct generation *candidate = model->candidate;
-	const struct strategy_facts *facts = &model->reload.decision.facts;
-
-	if (candidate->is_lean)
-		store_copy_give(candidate->copy, &model->copy);
-	reload_gpu_claim_all(model, candidate);
-	if (!candidate->is_lean)
-		return;
-	reload_weights_make_room(model, candidate->inputs);
-	candidate->use.claim_bytes = reload_minus(facts->need_bytes, facts->copy_bytes);
-	if (candidate->copy)
-		candidate->copy->use.claim_bytes = facts->copy_bytes;
-}
-
-void reload_commit(struct model *model)
-{
-	reload_claim_all(model);
-	generation_apply(model->candidate, GENERATION_EV_COMMIT);
-}
-
-static void reload_on_staged(struct model *model)
-{
-	struct generation *candidate = model->candidate;
-
-	engine_base_learn(model->context.bases, candidate->inputs->section->engine,
-	                  candidate->report.engine_bytes);
-	if (reload_is_overwritten(candidate)) {
-		(void)err_set(
-			&candidate->failure, 0,
-			"the model file '%s' was written over: what served last is "
-			"gone; write model files under another name and rename them "
-			"into place",
-			candidate->inputs->section->path);
-		generation_apply(candidate, GENERATION_EV_RETIRE);
-	} else if (reload_is_needless(model, candidate)) {
-		generation_apply(candidate, GENERATION_EV_RETIRE);
-	} else if (!candidate->is_lean || !reload_old(model)) {
-		reload_commit(model);
-	} else if (model->active) {
-		reload_retire_active(model);
-	} /* else the old one's death leads on */
-}
 
 /* What this generation taught of its inputs. */
 static void reload_learn(struct model *model, struct generation *fresh)

@@ -64,6 +64,24 @@ static uint64_t reload_gpu_predict(const struct model *model, const struct input
 	return peak + reload_gpu_minus(file, last_file);
 }
 
+/* What a candidate of @inputs that is there already holds, or was promised, is a part of what
+ * it needs. */
+static void reload_gpu_give_back(const struct model *model, const struct inputs *inputs,
+                                 struct device *gpu, struct device_room *room)
+{
+	const struct generation *candidate = model->candidate;
+	uint64_t bytes;
+
+	if (!candidate || candidate->inputs != inputs || candidate->gpu_use.device != gpu)
+		return;
+	bytes = candidate->gpu_use.claim_bytes > candidate->gpu_use.now_bytes
+	                ? candidate->gpu_use.claim_bytes
+	                : candidate->gpu_use.now_bytes;
+	room->used_bytes = reload_gpu_minus(room->used_bytes, bytes);
+	if (room->available_bytes != UINT64_MAX)
+		room->available_bytes += bytes;
+}
+
 struct strategy_decision reload_gpu_decide(const struct model *model,
                                            const struct inputs *inputs)
 {
@@ -82,6 +100,7 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 		return (struct strategy_decision){ 0 };
 	facts.device = gpu->name;
 	facts.room = device_room(gpu);
+	reload_gpu_give_back(model, inputs, gpu, &facts.room);
 	facts.is_exclusive = device_is_exclusive(gpu);
 	if (device_is_prohibited(gpu)) {
 		(void)err_set(&refusal.why, 0,
@@ -132,6 +151,18 @@ void reload_gpu_begin(const struct model *model, struct generation_start *start)
 	start->manner.prefill_bytes = decision->prefill_bytes;
 	if (decision->prefill_bytes > 0 && start->gpu_claim_bytes < ahead_bytes)
 		start->gpu_claim_bytes = ahead_bytes;
+}
+
+void reload_gpu_claim(const struct model *model, struct generation *candidate)
+{
+	const struct strategy_facts *facts = &model->reload.gpu_decision.facts;
+
+	if (!*candidate->report.why_private.text)
+		return;
+	candidate->gpu_weights_bytes = facts->weights_bytes;
+	candidate->gpu_use.claim_bytes =
+		candidate->is_lean ? reload_gpu_minus(facts->need_bytes, facts->old_bytes)
+				   : facts->need_bytes;
 }
 
 void reload_gpu_claim_all(const struct model *model, struct generation *candidate)
@@ -198,12 +229,40 @@ bool reload_gpu_is_refused(const struct model *model, const struct generation *r
 	return true;
 }
 
+static int reload_gpu_find_room(struct device *gpu, uint64_t need_bytes,
+                                uint64_t own_bytes, struct err *err)
+{
+	if (device_has_room(gpu, need_bytes, own_bytes))
+		return 0;
+	return err_set(err, -ENOMEM,
+	               "another loader needs %.1f MiB of %s, and that is not free: raise "
+	               "its budget, free memory, or set fewer replicas",
+	               (double)need_bytes / 1048576.0, gpu->name);
+}
+
+int reload_gpu_check_private(const struct model *model, struct generation *replica,
+                             struct err *err)
+{
+	struct device_use *use = &replica->gpu_use;
+	uint64_t own_bytes =
+		use->claim_bytes > use->now_bytes ? use->claim_bytes : use->now_bytes;
+	uint64_t need_bytes = model->active->gpu_use.peak_bytes;
+	int r;
+
+	if (!use->device)
+		return 0;
+	if (model->active->gpu_use.mapped_bytes > 0)
+		need_bytes += (uint64_t)replica->inputs->file.st_size;
+	r = reload_gpu_find_room(use->device, need_bytes, own_bytes, err);
+	if (r == 0)
+		use->claim_bytes = need_bytes;
+	return r;
+}
+
 int reload_gpu_begin_replica(const struct model *model, struct generation_start *start,
                              struct err *err)
 {
 	uint64_t need_bytes = model->active->gpu_use.peak_bytes;
-	struct device_room room;
-
 	int r = devices_check(model->context.devices, start->inputs->section->device,
 	                      err);
 
@@ -213,20 +272,14 @@ int reload_gpu_begin_replica(const struct model *model, struct generation_start 
 	start->gpu_claim_bytes = need_bytes;
 	if (!start->gpu)
 		return 0;
-	room = device_room(start->gpu);
+	(void)device_measure(start->gpu);
 	if (device_is_exclusive(start->gpu))
 		return err_set(
 			err, -EBUSY,
 			"the compute mode of %s lets one process use it at a time: "
 			"set replicas = 1, or nvidia-smi -c DEFAULT",
 			start->gpu->name);
-	if (need_bytes + room.reserve_bytes <= room.available_bytes &&
-	    need_bytes <= reload_gpu_minus(room.budget_bytes, room.used_bytes))
-		return 0;
-	return err_set(err, -ENOMEM,
-	               "another loader needs %.1f MiB of %s, and that is not free: raise "
-	               "its budget, free memory, or set fewer replicas",
-	               (double)need_bytes / 1048576.0, start->gpu->name);
+	return reload_gpu_find_room(start->gpu, need_bytes, 0, err);
 }
 
 void reload_gpu_learn(struct generation *generation)

@@ -126,18 +126,10 @@ static bool reload_plan_prefers(const struct strategy_decision *without,
 	       without->strategy != with->strategy;
 }
 
-struct strategy_decision reload_plan_decide(const struct model *model,
-                                            const struct inputs *inputs,
-                                            struct strategy_decision *ret_gpu,
-                                            bool *ret_wants_spares_room)
+static struct strategy_facts reload_plan_facts(const struct model *model,
+                                               const struct inputs *inputs)
 {
-	const struct spares *spares = model->context.spares;
-	uint64_t spare_bytes;
-	uint64_t own_bytes = 0;
-	struct strategy_decision with;
-	struct strategy_decision without;
 	const struct generation *old = reload_old(model);
-	struct strategy_decision decision;
 	struct strategy_facts facts = {
 		.device = model->context.device->name,
 		.wanted = model->section->strategy,
@@ -153,19 +145,77 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 	}
 	reload_weights_note(model, inputs, &facts);
 	reload_plan_predict(model, inputs, &facts);
-	spare_bytes = spares_bytes(spares); /* as they were just measured */
+	return facts;
+}
+
+/* By main memory. @own_bytes of the spares' are a part of what the candidate needs. */
+static struct strategy_decision reload_plan_choose(const struct model *model,
+                                                   struct strategy_facts *facts,
+                                                   uint64_t own_bytes,
+                                                   bool *ret_wants_spares_room)
+{
+	/* As they were just measured. */
+	uint64_t spare_bytes = spares_bytes(model->context.spares);
+	struct strategy_decision with;
+	struct strategy_decision without;
+
+	reload_plan_give(&facts->room, own_bytes);
+	with = strategy_decide(facts);
+	reload_plan_give(&facts->room, spare_bytes - own_bytes);
+	without = strategy_decide(facts);
+	*ret_wants_spares_room = spare_bytes > 0 && reload_plan_prefers(&without, &with);
+	return *ret_wants_spares_room ? without : with;
+}
+
+struct strategy_decision reload_plan_decide(const struct model *model,
+                                            const struct inputs *inputs,
+                                            struct strategy_decision *ret_gpu,
+                                            bool *ret_wants_spares_room)
+{
+	struct strategy_facts facts = reload_plan_facts(model, inputs);
+	struct strategy_decision decision;
+	uint64_t own_bytes = 0;
+
 	/* The one that becomes the candidate is a part of what that needs. */
 	if (reload_may_take_spare(model))
-		own_bytes = spares_bytes_to_take(spares, inputs->section->engine);
-	reload_plan_give(&facts.room, own_bytes);
-	with = strategy_decide(&facts);
-	reload_plan_give(&facts.room, spare_bytes - own_bytes);
-	without = strategy_decide(&facts);
-	*ret_wants_spares_room = spare_bytes > 0 && reload_plan_prefers(&without, &with);
-	decision = *ret_wants_spares_room ? without : with;
+		own_bytes = spares_bytes_to_take(model->context.spares,
+		                                 inputs->section->engine);
+	decision = reload_plan_choose(model, &facts, own_bytes, ret_wants_spares_room);
 	*ret_gpu = reload_gpu_decide(model, inputs);
 	if (ret_gpu->facts.device)
 		strategy_join(&decision, ret_gpu);
+	return decision;
+}
+
+struct strategy_decision reload_plan_decide_again(const struct model *model,
+                                                  struct strategy_decision *gpu,
+                                                  bool *ret_wants_spares_room)
+{
+	const struct generation *candidate = model->candidate;
+	const struct inputs *inputs = candidate->inputs;
+	const struct device_use *use = &candidate->use;
+	bool is_private = *candidate->report.why_private.text != '\0';
+	uint64_t file_bytes = (uint64_t)inputs->file.st_size;
+	uint64_t weights_bytes = candidate->report.weights_bytes;
+	struct strategy_facts facts = reload_plan_facts(model, inputs);
+	struct strategy_decision decision;
+
+	/* What it holds, or was promised, is a part of what it needs. */
+	reload_plan_give(&facts.room, use->claim_bytes > use->now_bytes ? use->claim_bytes
+	                                                                : use->now_bytes);
+	/* It is there; and what is still to come is read from the file itself. */
+	facts.staged_bytes = use->now_bytes;
+	if (weights_bytes > file_bytes)
+		facts.need_bytes += weights_bytes - file_bytes;
+	facts.loading_bytes = facts.need_bytes;
+	/* A copy that it has filled itself was not there before. */
+	if (!is_private)
+		facts.is_resident = model->reload.decision.facts.is_resident;
+	decision = reload_plan_choose(model, &facts, 0, ret_wants_spares_room);
+	if (is_private)
+		*gpu = reload_gpu_decide(model, inputs);
+	if (gpu->facts.device)
+		strategy_join(&decision, gpu);
 	return decision;
 }
 

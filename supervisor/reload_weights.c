@@ -48,10 +48,21 @@ void reload_weights_forget(struct model *model)
 		model->good->is_private_lasting = false;
 }
 
+/* The candidate of @inputs has said so itself. */
+static bool reload_weights_are_private(const struct model *model,
+                                       const struct inputs *inputs)
+{
+	const struct generation *candidate = model->candidate;
+
+	return candidate && candidate->inputs == inputs &&
+	       *candidate->report.why_private.text;
+}
+
 enum config_share reload_weights_share(const struct model *model,
                                        const struct inputs *inputs)
 {
-	if (inputs->weights_fd < 0 || reload_weights_cannot(model, inputs))
+	if (inputs->weights_fd < 0 || reload_weights_cannot(model, inputs) ||
+	    reload_weights_are_private(model, inputs))
 		return CONFIG_SHARE_OFF;
 	return inputs->section->share;
 }
@@ -279,7 +290,8 @@ void reload_weights_learn(const struct model *model, const struct generation *fr
 	const struct inputs *told = reload_weights_cannot(model, inputs);
 
 	inputs->footprint.is_private =
-		!fresh->copy && inputs->section->share != CONFIG_SHARE_FILE;
+		!fresh->copy && (inputs->section->share != CONFIG_SHARE_FILE || told ||
+	                         *fresh->report.why_private.text);
 	if (*fresh->report.why_private.text) {
 		inputs->why_private = fresh->report.why_private;
 		inputs->is_private_lasting = fresh->report.is_private_lasting;

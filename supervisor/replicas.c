@@ -118,18 +118,24 @@ static void replicas_try_later(struct model *model, double delay_s)
 	ev_timer_start(model->context.loop, &model->grow);
 }
 
-/* Each holds for itself what the active one does. Spare loaders stand back. */
-static bool replicas_has_room(struct model *model, uint64_t need_bytes)
+/* Each holds for itself what the active one does, and @own_bytes of that already. Spare loaders
+ * stand back. */
+static int replicas_find_room(struct model *model, uint64_t need_bytes,
+                              uint64_t own_bytes, struct err *err)
 {
 	struct device *device = model->context.device;
 	struct spares *spares = model->context.spares;
 
-	if (device_has_room(device, need_bytes, 0))
-		return true;
-	if (!device_has_room(device, need_bytes, spares_bytes(spares)))
-		return false;
+	if (device_has_room(device, need_bytes, own_bytes))
+		return 0;
+	if (!device_has_room(device, need_bytes, own_bytes + spares_bytes(spares)))
+		return err_set(err, -ENOMEM,
+		               "another loader needs %.1f MiB, and that is not free: "
+		               "raise budget in [device host], free memory, or set "
+		               "fewer replicas",
+		               (double)need_bytes / 1048576.0);
 	spares_make_room(spares, "a replica needs its memory");
-	return true;
+	return 0;
 }
 
 static int replicas_spawn(struct model *model, struct generation **slot,
@@ -144,14 +150,10 @@ static int replicas_spawn(struct model *model, struct generation **slot,
 		.claim_bytes = need_bytes,
 		.queue = &model->queue,
 	};
-	int r;
+	int r = replicas_find_room(model, need_bytes, 0, err);
 
-	if (!replicas_has_room(model, need_bytes))
-		return err_set(err, -ENOMEM,
-		               "another loader needs %.1f MiB, and that is not free: "
-		               "raise budget in [device host], free memory, or set "
-		               "fewer replicas",
-		               (double)need_bytes / 1048576.0);
+	if (r < 0)
+		return r;
 	r = reload_gpu_begin_replica(model, &start, err);
 	if (r < 0)
 		return r;
@@ -291,10 +293,47 @@ static void replicas_on_gone(struct model *model, struct generation *replica)
 			model->replicas[i] = NULL;
 	if (model->is_stopping)
 		return;
-	if (has_failed)
+	if (has_failed) {
+		log_event(LOG_LEVEL_WARNING, "replica_failed",
+		          "model=%s gen=%llu pid=%d reason=%s", model->name,
+		          (unsigned long long)replica->number, (int)replica->pid,
+		          LOG_QUOTED(replica->failure.text));
 		replicas_on_death(model, replica);
+	}
 	reload_go_on(model);
 	replicas_adjust(model);
+}
+
+/* It was to share the weights of the active one and cannot: it needs its own beside them. */
+static int replicas_decide_again(struct model *model, struct generation *replica,
+                                 struct err *err)
+{
+	const struct device_use *use = &replica->use;
+	const struct inputs *inputs = replica->inputs;
+	uint64_t own_bytes =
+		use->claim_bytes > use->now_bytes ? use->claim_bytes : use->now_bytes;
+	uint64_t need_bytes;
+	int r;
+
+	if (!*replica->report.why_private.text || !replicas_is_current(model, replica))
+		return 0;
+	need_bytes = model->active->use.peak_bytes;
+	if (!inputs->footprint.is_private)
+		need_bytes += (uint64_t)inputs->file.st_size;
+	r = replicas_find_room(model, need_bytes, own_bytes, err);
+	if (r == 0)
+		r = reload_gpu_check_private(model, replica, err);
+	if (r == 0)
+		replica->use.claim_bytes = need_bytes;
+	return r;
+}
+
+static void replicas_on_staged(struct model *model, struct generation *replica)
+{
+	if (replicas_decide_again(model, replica, &replica->failure) < 0)
+		generation_apply(replica, GENERATION_EV_RETIRE);
+	else
+		generation_apply(replica, GENERATION_EV_COMMIT);
 }
 
 static void replicas_on_state(void *context, struct generation *replica,
@@ -305,7 +344,7 @@ static void replicas_on_state(void *context, struct generation *replica,
 	(void)from;
 	switch (replica->state) {
 	case GENERATION_STAGED:
-		generation_apply(replica, GENERATION_EV_COMMIT);
+		replicas_on_staged(model, replica);
 		break;
 	case GENERATION_READY:
 		generation_apply(replica, replicas_is_current(model, replica)

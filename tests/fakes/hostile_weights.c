@@ -61,9 +61,10 @@ void hostile_settle_weights(struct hostile *hostile, bool is_lean, char *payload
 			weights_copy(hostile);
 		if (!hostile_take(hostile, faults, HOSTILE_SHARE_OPEN))
 			(void)fcntl(hostile->store_fd, F_ADD_SEALS, seals);
-		if (hostile_take(hostile, faults, HOSTILE_SHARE_PRIVATE))
-			why = "so the hostile loader says";
 	}
+	if ((hostile->store_fd >= 0 || hostile->is_mapped) &&
+	    hostile_take(hostile, faults, HOSTILE_SHARE_PRIVATE))
+		why = "so the hostile loader says";
 	(void)snprintf(payload, size,
 	               "{\"weights_sha256\":\"%016llx%016llx%016llx%016llx\","
 	               "\"weights_bytes\":8%s%s%s}",
