@@ -29,7 +29,9 @@
  *     While warming up INPUT and MODEL refuse the input; FAILED and BROKEN do not.
  *  4. No call throws, exits or blocks for ever; none keeps a pointer that it was given
  *     longer than stated here.
- *  5. Tensors are little-endian and row-major (shared/tensor.h). BYTES tensors hold, per
+ *  5. An option that the engine does not know is refused by stage, with CONFIG. What it has it
+ *     declares in its file (shared/engine_options.h), where moultd -t looks it up.
+ *  6. Tensors are little-endian and row-major (shared/tensor.h). BYTES tensors hold, per
  *     element, a uint32 length and that many bytes.
  */
 

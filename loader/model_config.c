@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "shared/clock.h"
+#include "shared/engine_options.h"
 #include "shared/proto.h"
 
 #define MODEL_CONFIG_BATCH_MAX   65536
@@ -117,7 +118,7 @@ static int model_config_options(struct model_config *config, struct err *err)
 			return err_set(err, -EINVAL,
 			               "LOAD: options must be at most %d texts",
 			               MODEL_CONFIG_OPTIONS_MAX);
-		if (strcmp(name, "secrets_env") == 0)
+		if (strcmp(name, ENGINE_OPTIONS_OF_ALL) == 0)
 			config->secrets_env = json_string_value(value);
 		else
 			config->options[config->n_options++] = (struct engine_option){

@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "shared/access.h"
 #include "shared/cleanup.h"
+#include "shared/engine_options.h"
 #include "shared/model_format.h"
 #include "shared/proto.h"
 #include "supervisor/inputs.h"
@@ -122,6 +124,42 @@ static void exists_list_engines(const char *directory, struct err *ret_names)
 		(void)closedir(dir);
 }
 
+static void exists_check_options(struct exists *exists, const char *declared)
+{
+	const struct config_model *model = exists->model;
+	char key[sizeof("option.") + CONFIG_NAME_MAX];
+	struct err why;
+
+	for (size_t i = 0; i < model->n_options; i++) {
+		const char *name = model->options[i].name;
+
+		if (!engine_options_check(model->engine, declared, name, &why))
+			continue;
+		(void)snprintf(key, sizeof(key), "option.%s", name);
+		exists_say(exists, key, why.text);
+	}
+}
+
+/* What the engine's file declares; nothing of it is executed. */
+static void exists_look_at_options(struct exists *exists, const char *path)
+{
+	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	const char *declared;
+	struct stat st;
+	void *file;
+
+	if (exists->model->n_options == 0 || fd < 0 || fstat(fd, &st) < 0 ||
+	    !S_ISREG(st.st_mode))
+		return;
+	file = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (file == MAP_FAILED)
+		return;
+	declared = engine_options_find(file, (size_t)st.st_size);
+	if (declared)
+		exists_check_options(exists, declared);
+	(void)munmap(file, (size_t)st.st_size);
+}
+
 static void exists_look_at_engine(struct exists *exists, const struct config *config)
 {
 	const struct config_model *model = exists->model;
@@ -134,8 +172,10 @@ static void exists_look_at_engine(struct exists *exists, const struct config *co
 		path = NULL;
 		return;
 	}
-	if (access(path, R_OK) == 0)
+	if (access(path, R_OK) == 0) {
+		exists_look_at_options(exists, path);
 		return;
+	}
 	exists_list_engines(config->engine_dir, &names);
 	(void)err_set(&why, 0, "there is no engine '%s' in %.150s; there are: %.200s",
 	              model->engine, config->engine_dir, names.text);

@@ -258,7 +258,8 @@ static const struct config_key model_keys[] = {
 		AT(config_model, options),
 		COUNTED_BY(config_model, n_options),
 		.max = CONFIG_OPTIONS_MAX,
-		.help = "A setting that the engine understands.",
+		.help = "A setting that the engine understands: moult-loader(8). Another one is "
+			"refused.",
 	},
 	{
 		.name = "leases",

@@ -13,8 +13,11 @@
 #include <unistd.h>
 
 #include "loader/engine.h"
+#include "shared/engine_options.h"
 
 #define IDENTITY_DELAY_MAX_US 60000000UL
+
+ENGINE_OPTIONS(identity_options, "secret, secret_prefix, private, delay_us");
 
 struct engine {
 	const struct engine_config *config;
@@ -111,11 +114,9 @@ static int identity_read_options(struct engine *engine,
 			engine->is_private = strcmp(option->value, "yes") == 0;
 		else if (strcmp(option->name, "delay_us") == 0)
 			r = identity_read_delay(engine, option->value, err);
-		else
-			r = err_set(err, ENGINE_E_CONFIG,
-			            "engine identity has no option '%s'; it has secret, "
-			            "secret_prefix, private, delay_us",
-			            option->name);
+		else if (engine_options_check("identity", identity_options, option->name,
+		                              err))
+			r = ENGINE_E_CONFIG;
 	}
 	if (r == 0 && (secret || prefix))
 		r = identity_check_secret(config, secret, prefix, err);

@@ -36,6 +36,7 @@
 #include "loader/engines/torch_memory.hpp"
 
 extern "C" {
+#include "shared/engine_options.h"
 #include "shared/model_format.h"
 }
 
@@ -168,6 +169,8 @@ int check_dtypes(const struct tensor_spec *specs, size_t count, struct err *err)
 	return 0;
 }
 
+ENGINE_OPTIONS(torch_options, "executor");
+
 int read_options(const struct engine_config *config, struct err *err)
 {
 	/* Specialising costs the first runs dearly and pays for few models. */
@@ -176,10 +179,8 @@ int read_options(const struct engine_config *config, struct err *err)
 	for (size_t i = 0; i < config->n_options; i++) {
 		const struct engine_option *option = &config->options[i];
 
-		if (std::strcmp(option->name, "executor") != 0)
-			return err_set(err, ENGINE_E_CONFIG,
-			               "engine torch has no option '%s'; it has executor",
-			               option->name);
+		if (engine_options_check("torch", torch_options, option->name, err))
+			return ENGINE_E_CONFIG;
 		is_profiling = std::strcmp(option->value, "profiling") == 0;
 		if (!is_profiling && std::strcmp(option->value, "simple") != 0)
 			return err_set(err, ENGINE_E_CONFIG,

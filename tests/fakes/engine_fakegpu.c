@@ -16,7 +16,10 @@
 #include <unistd.h>
 
 #include "loader/engine.h"
+#include "shared/engine_options.h"
 #include "tests/fakes/fakegpu.h"
+
+ENGINE_OPTIONS(fakegpu_options, "mib");
 
 struct engine {
 	const struct engine_config *config;
@@ -37,6 +40,10 @@ static int fakegpu_stage(const struct engine_config *config, struct engine **ret
 {
 	const char *mib = fakegpu_option(config, "mib");
 
+	for (size_t i = 0; i < config->n_options; i++)
+		if (engine_options_check("fakegpu", fakegpu_options,
+		                         config->options[i].name, err))
+			return ENGINE_E_CONFIG;
 	*ret_engine = calloc(1, sizeof(**ret_engine));
 	if (!*ret_engine)
 		return err_set(err, ENGINE_E_FAILED, "out of memory");

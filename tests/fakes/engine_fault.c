@@ -27,6 +27,11 @@
 #include "engine_fault.h"
 #include "loader/engine.h"
 #include "shared/clock.h"
+#include "shared/engine_options.h"
+
+ENGINE_OPTIONS(fault_options,
+               "fault, magic, magic_fault, after, ms, until, bytes, leave, lines, "
+               "once, when, secret, secret_is");
 
 enum fault_phase {
 	FAULT_STAGE,
@@ -389,6 +394,10 @@ static int fault_configure(struct engine *engine, struct err *err)
 	const char *magic_fault = fault_option(config, "magic_fault");
 	enum fault_phase unused;
 
+	for (size_t i = 0; i < config->n_options; i++)
+		if (engine_options_check("fault", fault_options, config->options[i].name,
+		                         err))
+			return ENGINE_E_CONFIG;
 	engine->phase = FAULT_NEVER;
 	engine->magic_action = FAULT_CRASH;
 	engine->after = fault_number(config, "after", 0);

@@ -426,6 +426,8 @@ static void test_refusals(void **state)
 		{ "nosuch", NULL, NULL, NULL, "config", 64, "there are: " },
 		{ "../x", NULL, NULL, NULL, "config", 64, "a-z" },
 		{ "identity", "colour", "red", NULL, "config", 64, "delay_us" },
+		{ "fault", "faults", "crash", NULL, "config", 64, "did you mean fault?" },
+		{ "identity", "secret_env", "x", NULL, "config", 64, "secrets_env?" },
 		{ "identity", "secret", "absent", NULL, "config", 64, "absent" },
 		{ "identity", "secrets_env", "absent", NULL, "config", 64, "absent" },
 		{ "identity", NULL, NULL, "/nonexistent", "model", 65, "/nonexistent" },

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, echo_section
+from harness import BUILD, DIGITS, echo_section
 
 
 def check(home, section, head=""):
@@ -37,12 +37,18 @@ BAD = [({"path": "nowhere.pt"}, "path: ", "No such file"),
        ({"golden": "gone"}, "golden: ", "No such file"),
        ({"golden": "model.bin"}, "golden: ", "is no directory"),
        ({"warmup_request": "gone"}, "warmup_request: ", "No such file"),
+       ({"option.foo": 1}, "option.foo: ", "engine identity has no option 'foo'; it has secret,"),
+       ({"option.delay_ms": 1}, "option.delay_ms: ", "did you mean delay_us?"),
+       ({"option.secret_env": "token"}, "option.secret_env: ", "did you mean secrets_env?"),
+       ({"engine": "fault", "option.faults": 1}, "option.faults: ", "did you mean fault?"),
        ({"max_batch": 1, "input": "x FP32 [0,16]"}, "input: ", "'x' has a dim of 0")]
 
 
 def test_good(home):
-    result = check(home, echo_section(**GOOD))
-    assert result.returncode == 0 and "good, 1 models" in result.stdout, result.stderr
+    keys = {"option.delay_us": 1, "option.secret": "token", "option.secrets_env": "token"}
+    result = check(home, echo_section(**GOOD, **keys) +
+                   echo_section("faulty", engine="fault", **{"option.ms": 1}))
+    assert result.returncode == 0 and "good, 2 models" in result.stdout, result.stderr
 
 
 @pytest.mark.parametrize("keys, key, says", BAD)
@@ -65,3 +71,17 @@ def test_all_are_named(home):
     result = check(home, echo_section(path="a", golden="b", secrets="c") +
                    echo_section("other", path="d"))
     assert result.returncode == 1 and "4 of what it names" in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("engine", sorted(
+    path.name[len("moult-engine-"):-len(".so")] for path in BUILD.glob("moult-engine-*.so")))
+def test_each_engine_declares_its_options(home, engine):
+    """Its loader refuses the same one, with the same words."""
+    section = echo_section(engine=engine, path=DIGITS / "digits.pt",
+                           **{"option.no_such_one": 1})
+    says = f"engine {engine} has no option 'no_such_one'"
+    result = check(home, section)
+    assert result.returncode == 1 and f"option.no_such_one: {says}" in result.stderr
+    result = subprocess.run([BUILD / "moultd", "-t", "--load", "-c", home / "moult.conf"],
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and f"model echo: failed: {says}" in result.stdout

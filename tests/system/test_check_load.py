@@ -82,6 +82,7 @@ BAD = [({"engine": "fault", "option.fault": "crash-on-warmup"}, "signal 11"),
        ({"engine": "fault", "option.fault": "fail-on-stage"}, "failed"),
        ({"engine": "fault", "option.fault": "input-on-warmup"}, "warm"),
        ({"option.foo": "1"}, "no option 'foo'"),
+       ({"engine": "fault", "option.mss": "1"}, "no option 'mss': did you mean ms?"),
        ({"engine": "nosuch"}, "there is no engine 'nosuch'"),
        ({"path": "gone.bin"}, "gone.bin")]
 
