@@ -282,10 +282,10 @@ def test_a_file_that_served_is_written_over(start, tmp_path):
     path = tmp_path / "model.bin"
     path.write_bytes(b"weights-1")
     moult = start(echo_section(path=path))
-    for content in (b"weights-2, which are larger", b"short"):
+    for write, content in ((type(path).write_bytes, b"weights-2, which are larger"),
+                           (type(path).write_bytes, b"short"), (overwrite, b"SHORT")):
         before = moult.status("echo")["receipts"]
-        with open(path, "wb") as file:
-            file.write(content)
+        write(path, content)
         moult.wait_receipt("echo", lambda r: r["number"] > before and r["outcome"] == "ok" and
                            r["cause"] == "model-file")
         status = moult.status("echo")
@@ -302,7 +302,7 @@ def test_a_file_that_served_is_written_over(start, tmp_path):
     wait_for("the way back", lambda: moult.status("echo")["can_roll_back"])
     assert moult.status("echo")["rollback_off"] is None
     assert moult.ctl("rollback", "echo", "--wait").returncode == 0
-    assert moult.status("echo")["weights_sha256"] == hashlib.sha256(b"short").hexdigest()
+    assert moult.status("echo")["weights_sha256"] == hashlib.sha256(b"SHORT").hexdigest()
 
 
 def unsettle(secrets, name="token"):
