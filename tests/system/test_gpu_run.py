@@ -73,7 +73,8 @@ card = types.SimpleNamespace(name="H", driver="5")
 names = [run.file_name(types.SimpleNamespace(model_gib=g, only=o), card)
          for g, o in ((30, None), (30, "raw"), (50, "raw"))]
 assert len(set(names)) == 3, names
-run.Table("# head", {str(tmp_path / "out")!r}).add("a row", "1", True)
+table = run.Table("# head", {str(tmp_path / "out")!r})
+table.add("a row", "1", True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True,
