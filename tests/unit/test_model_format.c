@@ -22,6 +22,9 @@ static size_t content_bytes;
 static size_t read_content(void *context, uint64_t at, void *buffer, size_t bytes)
 {
 	(void)context;
+	/* What is behind the end is anything, and may look like a head. */
+	for (size_t i = 0; i < bytes; i++)
+		((char *)buffer)[i] = "GGUF"[i % 4];
 	if (at >= content_bytes)
 		return 0;
 	if (bytes > content_bytes - at)
@@ -100,6 +103,13 @@ static const struct {
 	const char *says;
 } heads[] = {
 	{ "GGUF", TEXT("GGUF\3\0\0\0"), "a GGUF file" },
+	{ "GGML", TEXT("lmgg\1\0\0\0"), "a GGML file" },
+	{ "GGML with versions", TEXT("tjgg\3\0\0\0"), "a GGML file" },
+	{ "TensorRT", TEXT("ftrt\0\0\0\0"), "a TensorRT engine" },
+	{ "ELF", TEXT("\177ELF\2\1\1\0"), "a shared library" },
+	{ "xz", TEXT("\3757zXZ\0...."), "unxz" },
+	{ "bzip2", TEXT("BZh91AY"), "bunzip2" },
+	{ "zstd", TEXT("\050\265\057\375...."), "unzstd" },
 	{ "HDF5", TEXT("\211HDF\r\n\032\n...."), "an HDF5 file" },
 	{ "TFLite", TEXT("\034\0\0\0TFL3...."), "TensorFlow Lite" },
 	{ "SavedModel", TEXT("\010\001\022\377\001\012"), "SavedModel" },
@@ -112,6 +122,8 @@ static const struct {
 	  "git lfs pull" },
 	{ "gzip", TEXT("\037\213\010\0...."), "gunzip" },
 	{ "web page", TEXT("<!DOCTYPE html>"), "web page" },
+	{ "web page in small letters", TEXT("<!doctype html>"), "web page" },
+	{ "web page without its type", TEXT("<html lang=en>"), "web page" },
 	{ "old torch.save",
 	  TEXT("\200\002\212\012\154\374\234\106\371\040\152\250\120\031.\200\002M"),
 	  "before 1.6" },
@@ -163,6 +175,10 @@ static const struct {
 	  "pickled" },
 	{ "module that is damaged", { "a/data.pkl", "", NULL }, { 0 }, "pickled" },
 	{ "torch.export", { "m/archive_format", "pt2", NULL }, { 3 }, "torch.export" },
+	{ "torch.export of 2.1",
+	  { "serialized_exported_program.json", "{}", NULL },
+	  { 2 },
+	  "torch.export" },
 	{ "Keras",
 	  { "config.json", "{}", "model.weights.h5", "x", NULL },
 	  { 2, 1 },
@@ -187,6 +203,42 @@ static void test_zips(void **state)
 		put_zip(zips[i].rows, zips[i].bytes, false);
 		assert_int_equal(check(&err), MODEL_FORMAT_E_OTHER);
 		assert_non_null(strstr(err.text, "cut off"));
+	}
+}
+
+static void test_tar(void **state)
+{
+	struct err err = ERR_NULL;
+
+	(void)state;
+	content_bytes = 0;
+	put(TEXT("model.pt"));
+	put_zeros(257 - content_bytes);
+	put(TEXT("ustar\00000"));
+	assert_int_equal(check(&err), MODEL_FORMAT_E_OTHER);
+	assert_non_null(strstr(err.text, "a tar archive"));
+}
+
+/* ZIP64, and a directory that is larger than the file or than anybody's: nothing is said. */
+static void test_directories(void **state)
+{
+	static const struct {
+		size_t from_end;
+		uint32_t value;
+	} rows[] = { { 6, UINT32_MAX }, { 6, 1 << 15 }, { 10, 1 << 30 }, { 10, 1000 } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct err err = ERR_NULL;
+		size_t end;
+
+		content_bytes = 0;
+		put_zip(zips[2].rows, zips[2].bytes, true);
+		end = content_bytes;
+		content_bytes -= rows[i].from_end;
+		put_number(rows[i].value, 4);
+		content_bytes = end;
+		assert_int_equal(check(&err), 0);
 	}
 }
 
@@ -216,8 +268,8 @@ static void test_damage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_heads),
-		cmocka_unit_test(test_zips),
+		cmocka_unit_test(test_heads),  cmocka_unit_test(test_zips),
+		cmocka_unit_test(test_tar),    cmocka_unit_test(test_directories),
 		cmocka_unit_test(test_damage),
 	};
 
