@@ -12,12 +12,14 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "loader/loader.h"
 #include "loader/memory.h"
+#include "shared/cleanup.h"
 #include "shared/log.h"
 #include "shared/proto.h"
 
@@ -113,6 +115,23 @@ static bool is_control_channel(int fd)
 	       type == SOCK_SEQPACKET && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
+/* Its own control group, before there is anything of a model. */
+static void enter_group(void)
+{
+	const char *path = getenv(PROTO_CGROUP_VARIABLE);
+	CLOSE_FD int group = -1;
+	CLOSE_FD int fd = -1;
+
+	if (!path)
+		return;
+	group = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd = group < 0 ? -1 : openat(group, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		log_event(LOG_LEVEL_WARNING, "no_loader_group", "cgroup=%s error=%s",
+		          LOG_QUOTED(path), LOG_QUOTED(strerror(errno)));
+	(void)unsetenv(PROTO_CGROUP_VARIABLE);
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments arguments = { 0 };
@@ -132,6 +151,7 @@ int main(int argc, char **argv)
 	log_init(LOG_LEVEL_NOTICE);
 	/* A pipe: what a model prints would wait for a full buffer, and be lost in a crash. */
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
+	enter_group();
 	if (!is_control_channel(PROTO_CONTROL_FD)) {
 		log_event(LOG_LEVEL_ERR, "no_control_channel",
 		          "fd=%d hint=\"moult-loader is started by moultd\"",

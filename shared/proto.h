@@ -65,6 +65,10 @@
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
 
+/* In the environment: the folder of the control group (cgroups(7), version 2) that the loader is to
+ * enter first of all, so that what it starts is in there, too. Without it there is none. */
+#define PROTO_CGROUP_VARIABLE "MOULT_CGROUP"
+
 #define PROTO_PAYLOAD_MAX 65536
 #define PROTO_CHUNKS_MAX  64 /* descriptors of weights on a device */
 #define PROTO_FDS_MAX     (8 + PROTO_CHUNKS_MAX)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -46,14 +47,17 @@ static bool child_may_see(const char *variable)
 	return false;
 }
 
-/* @mark is "NAME=VALUE" or NULL. */
-static void child_filter_environment(char **ret_environment, const char *mark)
+/* @mark and @group are "NAME=VALUE" or NULL. */
+static void child_filter_environment(char **ret_environment, const char *mark,
+                                     const char *group)
 {
 	size_t n = 0;
 
+	/* posix_spawn() only reads. */
 	if (mark)
-		ret_environment[n++] =
-			(char *)(uintptr_t)mark; /* posix_spawn() only reads */
+		ret_environment[n++] = (char *)(uintptr_t)mark;
+	if (group)
+		ret_environment[n++] = (char *)(uintptr_t)group;
 
 	for (char **variable = environ; *variable; variable++)
 		if (n + 1 < CHILD_ENVIRONMENT_MAX && child_may_see(*variable))
@@ -110,7 +114,10 @@ static int child_set_actions(posix_spawn_file_actions_t *actions, int control_fd
 static int child_do_spawn(struct child *child, char *const argv[], int control_fd,
                           int log_fd)
 {
+	static const char variable[] = PROTO_CGROUP_VARIABLE "=";
 	char *environment[CHILD_ENVIRONMENT_MAX];
+	char group[PATH_MAX + sizeof(variable)];
+	char *path = stpcpy(group, variable);
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none;
@@ -119,7 +126,10 @@ static int child_do_spawn(struct child *child, char *const argv[], int control_f
 
 	(void)sigemptyset(&none);
 	(void)sigfillset(&all);
-	child_filter_environment(environment, orphans_mark(child->loop));
+	child_filter_environment(environment, orphans_mark(child->loop),
+	                         orphans_prepare(child->loop, &child->kin, path, PATH_MAX)
+	                                 ? group
+	                                 : NULL);
 	r = posix_spawn_file_actions_init(&actions);
 	if (r)
 		return r;
@@ -170,6 +180,7 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 	r = child_do_spawn(child, argv, control_fd, log_write);
 	if (r) {
 		child->pid = 0;
+		orphans_cancel(loop, &child->kin);
 		return err_set(err, -r, "cannot start %s: %s", argv[0],
 		               access_why(&(struct err)ERR_NULL, argv[0], X_OK, r));
 	}
@@ -180,6 +191,7 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 		(void)kill(child->pid, SIGKILL);
 		(void)waitpid(child->pid, NULL, 0);
 		child->pid = 0;
+		orphans_cancel(loop, &child->kin);
 		return err_set(err, r, "no pidfd for the loader: %s", strerror(-r));
 	}
 	orphans_add(loop, &child->kin, child->pid);

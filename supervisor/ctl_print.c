@@ -204,6 +204,7 @@ void ctl_print_supervisor(FILE *out, json_t *supervisor)
 	const json_t *pid = json_object_get(supervisor, "pid");
 	const char *version = text_of(supervisor, "version");
 	const char *config_error = text_of(supervisor, "config_error");
+	const char *no_groups = text_of(supervisor, "no_loader_groups");
 	char text[CELL_MAX];
 
 	(void)fprintf(out, "moultd ");
@@ -216,6 +217,11 @@ void ctl_print_supervisor(FILE *out, json_t *supervisor)
 	}
 	(void)fputc('\n', out);
 	print_spares(out, json_object_get(supervisor, "spares"));
+	if (no_groups) {
+		(void)fprintf(out, "loaders have no control groups: ");
+		ctl_print_text(out, no_groups);
+		(void)fputc('\n', out);
+	}
 	if (config_error) {
 		(void)fprintf(out,
 		              "configuration refused, the last good one%s is in use: ",

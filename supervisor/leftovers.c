@@ -101,6 +101,15 @@ static bool leftovers_is_one(const struct leftovers_sweep *sweep, const struct p
 	       proc_has_our_numbers(proc->pid) && leftovers_run_is_over(&run);
 }
 
+void leftovers_say(const struct proc *proc)
+{
+	log_event(LOG_LEVEL_WARNING, "leftover",
+	          "pid=%d comm=%s anon_bytes=%" PRIu64
+	          " action=kill reason=\"a loader of a moultd that is gone started it\"",
+	          (int)proc->pid, LOG_QUOTED(proc->comm),
+	          memory_size_of(proc->pid).anon_bytes);
+}
+
 static void leftovers_name(struct leftovers_sweep *sweep, const struct proc *proc)
 {
 	size_t n = sweep->n < LEFTOVERS_NAMED_MAX ? sweep->n : LEFTOVERS_NAMED_MAX;
@@ -110,12 +119,7 @@ static void leftovers_name(struct leftovers_sweep *sweep, const struct proc *pro
 			return;
 	if (n < LEFTOVERS_NAMED_MAX) {
 		sweep->named[n] = proc->pid;
-		log_event(LOG_LEVEL_WARNING, "leftover",
-		          "pid=%d comm=%s anon_bytes=%" PRIu64
-		          " action=kill reason=\"a loader of a moultd that is gone "
-		          "started it\"",
-		          (int)proc->pid, LOG_QUOTED(proc->comm),
-		          memory_size_of(proc->pid).anon_bytes);
+		leftovers_say(proc);
 	}
 	sweep->n++;
 }

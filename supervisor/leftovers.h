@@ -17,6 +17,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct proc;
+
 #define LEFTOVERS_MARK     "MOULT_RUN"
 #define LEFTOVERS_MARK_MAX 64
 
@@ -36,6 +38,8 @@ bool leftovers_run_parse(const char *text, struct leftovers_run *ret_run);
 /* It is of this PID namespace, and has ended. */
 bool leftovers_run_is_over(const struct leftovers_run *run);
 
+/* Logs that @proc is one and is about to be killed. */
+void leftovers_say(const struct proc *proc);
 /*
  * Kills the processes of this user whose moultd is over, logs each, and waits for their end, two
  * seconds at most. For the start, before there is anything of our own. How many there were.

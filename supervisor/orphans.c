@@ -16,6 +16,7 @@
 #include "shared/err.h"
 #include "shared/log.h"
 #include "supervisor/leftovers.h"
+#include "supervisor/loader_groups.h"
 #include "supervisor/memory.h"
 #include "supervisor/proc.h"
 
@@ -53,6 +54,8 @@ struct orphans {
 	bool is_sole;  /* nobody else has left children to this process */
 	bool has_more; /* the last look did not come to the end */
 	double poll_s;
+	struct loader_groups *groups; /* NULL: there are none */
+	struct err no_groups;
 	char mark[sizeof(LEFTOVERS_MARK) + LEFTOVERS_MARK_MAX];
 };
 
@@ -291,12 +294,32 @@ const char *orphans_mark(struct ev_loop *loop)
 	return orphans ? orphans->mark : NULL;
 }
 
+bool orphans_prepare(struct ev_loop *loop, struct orphans_kin *kin, char *path,
+                     size_t size)
+{
+	struct orphans *orphans = orphans_of(loop);
+
+	kin->group = orphans && orphans->groups
+	                     ? loader_groups_add(orphans->groups, path, size)
+	                     : 0;
+	return kin->group > 0;
+}
+
+void orphans_cancel(struct ev_loop *loop, struct orphans_kin *kin)
+{
+	struct orphans *orphans = orphans_of(loop);
+
+	if (orphans && orphans->groups && kin->group)
+		loader_groups_end(orphans->groups, kin->group);
+	kin->group = 0;
+}
+
 void orphans_add(struct ev_loop *loop, struct orphans_kin *kin, pid_t pid)
 {
 	struct orphans *orphans = orphans_of(loop);
 
 	orphans_remove(kin);
-	*kin = (struct orphans_kin){ 0 };
+	*kin = (struct orphans_kin){ .group = kin->group };
 	if (!orphans)
 		return;
 	kin->pid = pid;
@@ -312,6 +335,7 @@ void orphans_on_end(struct ev_loop *loop, struct orphans_kin *kin)
 		return;
 	orphans->last = kin->pid;
 	orphans_look_again(orphans, true);
+	orphans_cancel(loop, kin);
 	/* Not reaped yet: its number is nobody else's. */
 	if (kill(-kin->pid, SIGKILL) == 0 && kin->left.n > 0)
 		(void)orphans_look(orphans);
@@ -390,6 +414,25 @@ int orphans_new(struct orphans **ret_orphans, struct ev_loop *loop)
 	return 0;
 }
 
+void orphans_begin(struct orphans *orphans)
+{
+	if (loader_groups_new(&orphans->groups, orphans->loop, &orphans->no_groups) < 0)
+		log_event(LOG_LEVEL_NOTICE, "no_loader_groups", "reason=%s",
+		          LOG_QUOTED(orphans->no_groups.text));
+	else
+		log_event(LOG_LEVEL_INFO, "loader_groups", "cgroup=%s",
+		          LOG_QUOTED(loader_groups_path(orphans->groups)));
+	(void)leftovers_sweep();
+}
+
+const char *orphans_groups(const struct orphans *orphans, const char **ret_why)
+{
+	if (orphans->groups)
+		return loader_groups_path(orphans->groups);
+	*ret_why = orphans->no_groups.text;
+	return NULL;
+}
+
 void orphans_free(struct orphans *orphans)
 {
 	const struct timespec pause = { .tv_nsec = CLOCK_NS_PER_MS };
@@ -399,6 +442,7 @@ void orphans_free(struct orphans *orphans)
 		return;
 	while (orphans_look(orphans) > 0 && clock_now_ns() < deadline_ns)
 		(void)nanosleep(&pause, NULL);
+	loader_groups_free(orphans->groups);
 	while (!LIST_EMPTY(&orphans->kins))
 		orphans_remove(LIST_FIRST(&orphans->kins));
 	ev_timer_stop(orphans->loop, &orphans->timer);

@@ -38,8 +38,9 @@ struct orphans_left {
 /* A process of ours. Zeroed until it is added. */
 struct orphans_kin {
 	LIST_ENTRY(orphans_kin) link;
-	pid_t pid;       /* 0: not in the list */
-	bool is_running; /* not reaped */
+	pid_t pid;          /* 0: not in the list */
+	bool is_running;    /* not reaped */
+	unsigned int group; /* its control group's number; 0: none */
 	struct orphans_left left;
 };
 
@@ -51,12 +52,25 @@ int orphans_new(struct orphans **ret_orphans, struct ev_loop *loop);
  * who still lives goes on. Accepts NULL. */
 void orphans_free(struct orphans *orphans);
 
+/* Ends what an earlier moultd left, and makes control groups from now on if it may
+ * (loader_groups.h). For the start, as the user that everything is started as. */
+void orphans_begin(struct orphans *orphans);
+/* Where these groups are; NULL: nowhere, and *@ret_why says why not. */
+const char *orphans_groups(const struct orphans *orphans, const char **ret_why);
+
 /* "NAME=VALUE", for the environment of everything that is started; NULL: none. */
 const char *orphans_mark(struct ev_loop *loop);
 
+/* Makes the control group of what is about to be started; its folder into @path. False: there is
+ * none. */
+bool orphans_prepare(struct ev_loop *loop, struct orphans_kin *kin, char *path,
+                     size_t size);
+/* It could not be started. */
+void orphans_cancel(struct ev_loop *loop, struct orphans_kin *kin);
 /* @pid was started by moultd itself, just now. */
 void orphans_add(struct ev_loop *loop, struct orphans_kin *kin, pid_t pid);
-/* It has ended and is about to be reaped: what it left is found, and killed. */
+/* It has ended and is about to be reaped: what it left is found, and killed with all that is in its
+ * control group. */
 void orphans_on_end(struct ev_loop *loop, struct orphans_kin *kin);
 /* Nobody wants to know any more. What it left is killed all the same. */
 void orphans_remove(struct orphans_kin *kin);

@@ -22,7 +22,6 @@
 #include "supervisor/devices.h"
 #include "supervisor/store.h"
 #include "supervisor/http.h"
-#include "supervisor/leftovers.h"
 #include "supervisor/listen.h"
 #include "supervisor/loads.h"
 #include "supervisor/manifest.h"
@@ -91,9 +90,11 @@ struct notify *supervisor_notify(struct supervisor *supervisor)
 json_t *supervisor_to_json(struct supervisor *supervisor)
 {
 	const char *error = supervisor->config_error.text;
+	const char *no_groups = NULL;
+	const char *groups = orphans_groups(supervisor->orphans, &no_groups);
 
-	return json_pack("{s:i,s:f,s:s,s:o,s:b,s:o,s:o,s:o}", "pid", (int)getpid(),
-	                 "uptime_s",
+	return json_pack("{s:i,s:f,s:s,s:o,s:b,s:o,s:o,s:s?,s:s?,s:o}", "pid",
+	                 (int)getpid(), "uptime_s",
 	                 (double)((clock_now_ns() - supervisor->started_ns) /
 	                          CLOCK_NS_PER_MS) /
 	                         1e3,
@@ -101,7 +102,8 @@ json_t *supervisor_to_json(struct supervisor *supervisor)
 	                 *error ? json_string(error) : json_null(), "config_kept",
 	                 supervisor->is_config_kept, "spares",
 	                 spares_to_json(supervisor->spares), "devices",
-	                 devices_to_json(&supervisor->devices), "http",
+	                 devices_to_json(&supervisor->devices), "loader_groups", groups,
+	                 "no_loader_groups", no_groups, "http",
 	                 supervisor->http ? http_to_json(supervisor->http) : json_null());
 }
 
@@ -567,7 +569,7 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	if (r < 0)
 		return r;
 	/* As whom everything is started, before anything is. */
-	(void)leftovers_sweep();
+	orphans_begin(supervisor->orphans);
 	if (mkdir(config->state_dir, 0750) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
 		               access_why(&(struct err)ERR_NULL, config->state_dir,

@@ -168,15 +168,54 @@ def kill_moultd(moult):
     return old
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("bare", "chain")])
+def require_groups(moult):
+    supervisor = moult.status()["supervisor"]
+    if not supervisor["loader_groups"]:
+        pytest.skip("no control groups may be made here: " + supervisor["no_loader_groups"])
+    return pathlib.Path(supervisor["loader_groups"])
+
+
+# What has no mark, and what forks faster than anybody reads, is found by its control group alone.
+@pytest.mark.parametrize("kind", KINDS)
 def test_nothing_survives_a_moultd_that_is_killed(start, kind):
     """Beyond the next start, before anything new is there."""
     moult = start(section(kind), supervisor=f"engine_dir = {BUILD}\n")
+    if kind in ("bare", "chain"):
+        require_groups(moult)
     old = kill_moultd(moult)
     moult.launch().wait_ready()
     assert not descendants(old), moult.log_text()
     assert "event=leftover " in moult.log_text()
     assert moult.infer("echo", echo_body([1, 2, 3, 4]))[0] == 200
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("bare", "chain")])
+def test_nor_where_there_are_no_groups(start, kind, tmp_path):
+    """The file system of groups is hidden from both."""
+    if os.geteuid() != 0:
+        pytest.skip("hiding a file system needs root")
+    moult = start(section("child"), supervisor=f"engine_dir = {BUILD}\n")
+    moult.stop()
+    (moult.models / "0.conf").write_text(section(kind))
+    hidden = tmp_path / "moultd"
+    hidden.write_text("#!/bin/sh\nset -e\nfor at in $(awk '/ - cgroup2 / { print $5 }' "
+                      "/proc/self/mountinfo); do mount -t tmpfs none \"$at\"; done\n"
+                      f"exec {BUILD}/moultd \"$@\"\n")
+    hidden.chmod(0o755)
+
+    def launch():
+        moult.process = subprocess.Popen(
+            ["unshare", "--mount", hidden, "-c", moult.config], stderr=open(moult.log, "wb"))
+        moult.pid = moult.process.pid
+        moult.wait_ready()
+        assert moult.status()["supervisor"]["loader_groups"] is None
+        assert "event=no_loader_groups" in moult.log_text()
+
+    launch()
+    old = kill_moultd(moult)
+    launch()
+    assert not descendants(old), moult.log_text()
+    assert "event=leftover " in moult.log_text()
 
 
 def test_what_another_moultd_started_is_left_alone(start, tmp_path):
@@ -192,3 +231,23 @@ def test_what_another_moultd_started_is_left_alone(start, tmp_path):
         assert descendants(other) == before, moult.log_text()
     finally:
         other.stop()
+
+
+def members(group):
+    return {int(pid) for path in group.rglob("cgroup.procs") for pid in path.read_text().split()}
+
+
+def test_each_loader_has_a_control_group(start):
+    """With all that it starts and nobody else, as long as it lives; then it is gone."""
+    moult = start(section("tree"), supervisor=f"engine_dir = {BUILD}\n")
+    group = require_groups(moult)
+    wait_for("what it started", lambda: len(left(moult)) > 2)
+    assert members(group) == descendants(moult)
+    assert moult.pid not in members(group)
+    for _ in range(3):
+        assert moult.reload("echo").returncode == 0
+    wait_for("one loader's group", lambda: len(
+        {path.parent for path in group.rglob("cgroup.procs") if path.read_text()}) == 1)
+    assert moult.status("echo")["pid"] in members(group)
+    moult.stop()
+    assert not group.exists()

@@ -156,6 +156,20 @@ def start_reaches_ready(moult):
     assert moult.predict() == 1
 
 
+def each_loader_has_a_control_group(moult):
+    """Below the unit's, which is delegated; moultd itself stays where systemd put it."""
+    supervisor = json.loads(moult.box.run("moultctl --json status").stdout)["supervisor"]
+    unit = moult.show("ControlGroup")
+    assert supervisor["loader_groups"], supervisor["no_loader_groups"]
+    assert f"{unit}/moultd." in supervisor["loader_groups"], supervisor["loader_groups"]
+    main = moult.show("MainPID")
+    of = "grep ^0:: /proc/{}/cgroup"
+    assert moult.box.run(of.format(main)).stdout.strip().endswith(unit)
+    loaders = moult.box.run(f"cat /proc/{main}/task/*/children").stdout.split()
+    groups = {moult.box.run(of.format(pid)).stdout.strip() for pid in loaders}
+    assert loaders and all("/moultd." in group for group in groups), groups
+
+
 def loaders_do_not_speak_for_moultd(moult):
     """No notify, watchdog or listen variable reaches a loader."""
     main = moult.show("MainPID")
@@ -352,6 +366,7 @@ def stop_leaves_no_process(moult):
 
 STEPS = (
     start_reaches_ready,
+    each_loader_has_a_control_group,
     loaders_do_not_speak_for_moultd,
     good_reload_serves_the_new_generation,
     bad_secret_is_refused,
