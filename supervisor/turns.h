@@ -18,7 +18,7 @@
 struct sockaddr;
 
 /* One part in so many of the loop's time. */
-#define TURNS_PART 10
+#define TURNS_PART 20
 /* Of that time, what is kept: some dozens of answers of half a megabyte. */
 #define TURNS_KEPT_NS (UINT64_C(20) * 1000 * 1000)
 #define TURNS_QUEUES  256
