@@ -5,13 +5,16 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 
 import pytest
 
 from harness import (BUILD, DIGITS, Gate, Load, children, digits_section, echo_body,
                      echo_section, is_alive, patience, stretch, wait_for)
+from test_gpu import Card
 
 HEAD = ("[supervisor]\nlisten = 127.0.0.1:1\ncontrol = moultd.sock\nstate_dir = state\n"
         f"engine_dir = {BUILD}\n")
@@ -251,3 +254,47 @@ def test_only_with_t(tmp_path):
     result = subprocess.run([BUILD / "moultd", "--load", "-c", tmp_path / "moult.conf"],
                             capture_output=True, text=True, check=False, timeout=patience())
     assert result.returncode == 2 and "-t --load" in result.stderr
+
+
+def test_on_a_gpu(start, tmp_path):
+    """What another one's loaders hold of the card's budget is theirs."""
+    card = Card(tmp_path, 1000)
+    with open(tmp_path / "model.bin", "wb") as file:
+        file.truncate(20 << 20)
+    section = echo_section(engine="fakegpu", device="cuda:0", watch_window=0, share="off",
+                           path=tmp_path / "model.bin", **{"option.mib": 64})
+    moult = start(section, supervisor=f"engine_dir = {BUILD}\n", environment=card.environment)
+    tight = tmp_path / "tight.conf"
+    budget = moult.config.read_text() + "[device cuda:0]\nreserve = 0\nbudget = "
+    tight.write_text(budget + "200M\n")
+    result = run(tight, card.environment)
+    assert result.returncode == 0, (result.stdout, result.stderr)
+    assert re.fullmatch(r"ok, [\d.]+ s, [\d.]+ MiB, 64.0 MiB of cuda:0",
+                        outcomes(result)["echo"]), result.stdout
+    tight.write_text(budget + "70M\n")
+    result = run(tight, card.environment)
+    assert result.returncode == 1
+    assert "not tried beside the moultd that runs" in outcomes(result)["echo"], result.stdout
+    assert "[device cuda:0]" in outcomes(result)["echo"], result.stdout
+    moult.stop()
+    result = run(tight, card.environment)
+    assert outcomes(result)["echo"].startswith("ok, "), result.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_as_the_user_who_serves(tmp_path):
+    """A secret that only root may read is none for the loaders."""
+    home = pathlib.Path(tempfile.mkdtemp(prefix="moult-load-", dir="/tmp"))
+    try:
+        home.chmod(0o755)
+        (home / "secrets").mkdir(mode=0o755)
+        (home / "secrets" / "token").write_text("x")
+        section = echo_section(secrets=home / "secrets", required_secrets="token")
+        for mode, code in (0o600, 1), (0o644, 0):
+            (home / "secrets" / "token").chmod(mode)
+            result = check(home, section, head=HEAD + "user = nobody\n")
+            assert result.returncode == code, (result.stdout, result.stderr)
+            assert outcomes(result)["echo"].startswith("failed: " if code else "ok, ")
+        assert {p.name for p in home.iterdir()} == {"secrets", "moult.conf"}
+    finally:
+        shutil.rmtree(home)
