@@ -132,6 +132,8 @@ void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_by
 /* Looks at what each loader holds now: microseconds for each; a GPU NVML_WAIT_MS at most.
  * False: its driver did not answer by then, and the figures are those of a moment ago. */
 bool device_measure(struct device *device);
+/* Its driver is being asked, and has not answered what was asked since @since_ns; 0: now. */
+bool device_is_asked(const struct device *device, uint64_t since_ns);
 /* Looks at what one loader holds now; 0 when it was never added. */
 uint64_t device_look(struct device_use *use);
 /* Looks at all and sums up. */

@@ -26,6 +26,14 @@ static bool device_nvml_refresh(struct device *device)
 	return nvml_refresh(device->nvml);
 }
 
+bool device_is_asked(const struct device *device, uint64_t since_ns)
+{
+	const struct nvml *nvml = device->nvml;
+
+	return nvml && nvml->state == NVML_UP &&
+	       (since_ns == 0 || nvml->as_of_ns < since_ns);
+}
+
 static uint64_t device_nvml_minus(uint64_t a, uint64_t b)
 {
 	return a > b ? a - b : 0;

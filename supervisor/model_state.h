@@ -121,13 +121,14 @@ struct model {
 	/* reload_again.c */
 	ev_timer restart;          /* a loader died: back-off */
 	ev_timer again;            /* a reload failed for a reason that may pass */
-	ev_timer wait;             /* another model's loader fills a copy: how it does */
+	ev_timer wait;             /* looks at what the next reload waits for */
 	unsigned int again_causes; /* of that reload */
 	unsigned int n_again;      /* in a row */
 	unsigned int n_pauses;     /* of those: so many cost a pause */
 
 	/* reload.c */
 	struct loads_turn turn; /* to be built */
+	uint64_t figures_ns;    /* the next one waits for the GPU's since then; 0: no */
 	unsigned int pending;   /* bits of enum model_cause */
 	ev_timer kick;          /* starts what is pending, once per round of the loop */
 	struct model_reload reload;
@@ -330,8 +331,8 @@ enum reload_failure {
 void reload_again_init(struct model *model);
 /* Nothing is tried again by itself any more. */
 void reload_again_fini(struct model *model);
-/* What is pending begins when another model's loader has filled a copy, or does not go on. */
-void reload_again_wait(struct model *model);
+/* What is pending waits for something, for @reason, and is tried every @look_s seconds. */
+void reload_again_wait(struct model *model, double look_s, const char *reason);
 /* The newest inputs serve. */
 void reload_again_stop(struct model *model);
 /* Somebody asks, or something changed: what failed before does not count. */
@@ -380,6 +381,9 @@ struct strategy_decision reload_plan_decide_again(const struct model *model,
 
 /* reload_gpu.c: the memory of the GPU that a model computes on */
 
+/* A reload beside what serves is decided by how full the GPU is when it is wanted: true while
+ * the driver has not said that and may yet. Goes on without it in the end. */
+bool reload_gpu_wait(struct model *model, const struct inputs *inputs);
 /* facts.device is NULL when it computes on none. */
 struct strategy_decision reload_gpu_decide(const struct model *model,
                                            const struct inputs *inputs);

@@ -28,6 +28,10 @@
 #include "supervisor/numbers.h"
 #include "supervisor/spare.h"
 
+/* How often what another loader does, and whether the driver has answered, is looked at. */
+#define RELOAD_COPY_LOOK_S    2.
+#define RELOAD_FIGURES_LOOK_S .05
+
 static uint64_t reload_max(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
@@ -204,6 +208,20 @@ static bool reload_ask_turn(struct model *model)
 	return false;
 }
 
+/* What there is to know beforehand is to come. */
+static bool reload_must_wait(struct model *model, const struct inputs *inputs)
+{
+	if (reload_weights_wait(model, inputs))
+		reload_again_wait(model, RELOAD_COPY_LOOK_S,
+		                  "another model's loader copies the same file");
+	else if (reload_gpu_wait(model, inputs))
+		reload_again_wait(model, RELOAD_FIGURES_LOOK_S,
+		                  "the driver has not said yet how full the GPU is");
+	else
+		return false;
+	return true;
+}
+
 void reload_try_start(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
@@ -214,6 +232,7 @@ void reload_try_start(struct model *model)
 	if (reload->in_flight)
 		return;
 	if (model->pending == 0 || model->is_stopping) {
+		model->figures_ns = 0;
 		loads_end(&model->turn);
 		return;
 	}
@@ -224,9 +243,8 @@ void reload_try_start(struct model *model)
 		return;
 	}
 	/* model_on_store() tells the end. */
-	if (r == 0 && reload_weights_wait(model, inputs)) {
+	if (r == 0 && reload_must_wait(model, inputs)) {
 		loads_end(&model->turn);
-		reload_again_wait(model);
 		inputs_unref(inputs);
 		return;
 	}
@@ -234,6 +252,7 @@ void reload_try_start(struct model *model)
 		inputs_unref(inputs);
 		return;
 	}
+	model->figures_ns = 0;
 	ev_timer_stop(model->context.loop, &model->wait);
 	ev_timer_stop(model->context.loop, &model->restart);
 	if (model->pending & ~RELOAD_RECOVERY)

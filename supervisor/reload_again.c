@@ -15,8 +15,6 @@
 
 #define RELOAD_AGAIN_DOUBLINGS 4
 #define RELOAD_PAUSES_MAX      3
-/* How often what another loader does is looked at. */
-#define RELOAD_WAIT_LOOK_S 2.
 
 _Static_assert(CONFIG_DEATHS_MAX <= RESTART_LIMIT_MAX, "so many deaths are remembered");
 
@@ -105,14 +103,13 @@ static void reload_on_again(struct ev_loop *loop, ev_timer *timer, int revents)
 	reload_try_start(model);
 }
 
-void reload_again_wait(struct model *model)
+void reload_again_wait(struct model *model, double look_s, const char *reason)
 {
 	if (ev_is_active(&model->wait))
 		return;
-	log_event(LOG_LEVEL_INFO, "reload_waits",
-	          "model=%s reason=\"another model's loader copies the same file\"",
-	          model->name);
-	ev_timer_set(&model->wait, RELOAD_WAIT_LOOK_S, RELOAD_WAIT_LOOK_S);
+	log_event(LOG_LEVEL_INFO, "reload_waits", "model=%s reason=%s", model->name,
+	          LOG_QUOTED(reason));
+	ev_timer_set(&model->wait, look_s, look_s);
 	ev_timer_start(model->context.loop, &model->wait);
 }
 

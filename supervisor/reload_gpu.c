@@ -11,6 +11,9 @@
 #include "shared/clock.h"
 #include "supervisor/model_state.h"
 
+/* A busy machine may let the one that asks the driver wait; the old generation serves on. */
+#define RELOAD_GPU_WAIT_NS (5 * CLOCK_NS_PER_SEC)
+
 static uint64_t reload_gpu_minus(uint64_t a, uint64_t b)
 {
 	return a > b ? a - b : 0;
@@ -62,6 +65,21 @@ static uint64_t reload_gpu_predict(const struct model *model, const struct input
 		return reload_gpu_minus(peak, last_file);
 	/* A smaller file is not counted on. */
 	return peak + reload_gpu_minus(file, last_file);
+}
+
+bool reload_gpu_wait(struct model *model, const struct inputs *inputs)
+{
+	struct device *gpu = reload_gpu(model, inputs);
+	uint64_t now_ns = clock_now_ns();
+
+	/* After that it goes on as without a driver. */
+	if (!gpu || !reload_old(model) || device_measure(gpu) ||
+	    !device_is_asked(gpu, model->figures_ns) ||
+	    (model->figures_ns && now_ns - model->figures_ns > RELOAD_GPU_WAIT_NS))
+		return false;
+	if (!model->figures_ns)
+		model->figures_ns = now_ns;
+	return true;
 }
 
 /* What a candidate of @inputs that is there already holds, or was promised, is a part of what

@@ -429,6 +429,40 @@ def test_a_driver_that_hangs_stops_nobody(start, tmp_path):
     wait_for("answers", lambda: glance(moult) and "event=gpu_answers" in moult.log_text())
 
 
+@contextlib.contextmanager
+def somebody_else(tmp_path, card, mib):
+    """Holds so much of the card, and moultd does not know it."""
+    name = tmp_path / "moult-other"
+    name.symlink_to("/bin/sleep")
+    memory = os.memfd_create(f"fakegpu-{card.environment['NVIDIA_FAKE_MACHINE'][:16]}-0")
+    os.truncate(memory, mib * MIB)
+    holder = subprocess.Popen([name, "3600"], pass_fds=[memory])
+    os.close(memory)
+    try:
+        yield
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_figures_that_come_late_decide_nevertheless(start, tmp_path):
+    """On a busy machine the helper runs later than a look waits: a reload beside what serves is
+    decided by what the card has left now, and not by what it had."""
+    moult, card = begin(start, tmp_path, 3 * WEIGHTS, strategy="overlap")
+    pid = helper(moult)
+    os.kill(pid, signal.SIGSTOP)
+    with somebody_else(tmp_path, card, 3 * WEIGHTS // 2):
+        before = len(moult.receipts("echo"))
+        moult.write_secret(tmp_path / "secrets", "token", "1")
+        wait_for("the wait, or its end", lambda: "event=reload_waits" in moult.log_text() or
+                 moult.receipts("echo")[before:])
+        os.kill(pid, signal.SIGCONT)
+        receipt = wait_for("a receipt", lambda: moult.receipts("echo")[before:])[0]
+        assert receipt["outcome"] == "failed" and receipt["strategy"] == "refused", receipt
+        assert "32.0 MiB are free" in receipt["reason"], receipt
+    assert moult.reload("echo").returncode == 0
+
+
 def test_a_helper_that_speaks_garbage(start, tmp_path):
     """It is killed at its first word, and nothing it said is kept; moultd goes on."""
     moult, card = begin(start, tmp_path, 3 * WEIGHTS)
