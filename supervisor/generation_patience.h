@@ -9,6 +9,14 @@
  * that holds none, when it is stopped (SIGSTOP): what it does otherwise, waiting for a disk
  * or a network included, is the business of the state's deadline. After stall_timeout, and an
  * eighth or two of that, this costs its life.
+ *
+ * Why not what the kernel counts, too: processor time, bytes read, page faults. A loader that spins
+ * counts up, so half of all hangs would be missed. One that does not may be well: it waits for a
+ * licence or a database without a limit of its own, for a download that has stalled, for another
+ * loader that fills the copy of the weights which they share, for a kernel on a GPU. From outside
+ * all of these are a thread asleep, as in a deadlock, and ending them would refuse models that
+ * get ready. Who knows how long a model may take says so in stage_timeout, commit_timeout and
+ * warmup_timeout.
  */
 
 #include "supervisor/generation.h"
