@@ -33,12 +33,16 @@
 #define PROOF_MIB 1048576.0
 /* Beside a moultd that serves: setpriority(2). */
 #define PROOF_NICE 10
+/* The driver's report of what was just built may be late, or never come. */
+#define PROOF_LOOK_S    0.1
+#define PROOF_LOOKS_MAX 20
 /* Loaders that are in the middle of something when it is interrupted have so long to end. */
 #define PROOF_PATIENCE_S 1.
 
 enum proof_state {
 	PROOF_WAITING,
 	PROOF_BUILDING,
+	PROOF_BUILT,  /* until the driver has told what that took of its GPU */
 	PROOF_TRIED,  /* to be stopped, outside the model's own calls */
 	PROOF_ENDING, /* until its loader is gone */
 	PROOF_OVER,
@@ -48,9 +52,10 @@ struct proof_entry {
 	const struct config_model *section;
 	struct model *model; /* BUILDING to ENDING */
 	enum proof_state state;
-	bool is_alone; /* there was no room for it beside others */
-	bool is_again; /* its weights were shared the first time */
-	bool is_known; /* how it came out */
+	bool is_alone;        /* there was no room for it beside others */
+	bool is_again;        /* its weights were shared the first time */
+	bool is_known;        /* how it came out */
+	unsigned int n_looks; /* at its GPU, when it is built */
 };
 
 struct proof {
@@ -70,6 +75,7 @@ struct proof {
 	size_t n_entries;
 	ev_timer step;
 	ev_timer patience; /* interrupted */
+	ev_timer look;     /* while models are BUILT */
 	struct proof_result result;
 	void (*say)(void *context, const char *line);
 	void *context;
@@ -108,9 +114,9 @@ static void proof_say(struct proof *proof, struct proof_entry *entry, const char
 	proof->say(proof->context, line.text);
 }
 
-static void proof_say_good(struct proof *proof, struct proof_entry *entry,
-                           const struct receipt *receipt)
+static void proof_say_good(struct proof *proof, struct proof_entry *entry)
 {
+	const struct receipt *receipt = model_receipt(entry->model);
 	struct model_memory memory = model_memory(entry->model, UINT64_MAX);
 	char gpu[CONFIG_DEVICE_MAX + 48] = "";
 	char golden[48] = "";
@@ -146,6 +152,33 @@ static void proof_say_bad(struct proof *proof, struct proof_entry *entry,
 	proof_say(proof, entry, outcome.text);
 }
 
+static void proof_on_built(struct proof *proof, struct proof_entry *entry)
+{
+	struct device *gpu = devices_gpu(&proof->devices, entry->section->device);
+
+	/* Where no driver ever answered nobody waits for it. */
+	if (gpu && proof->devices.nvml.as_of_ns != 0 && !device_measure(gpu) &&
+	    entry->n_looks++ < PROOF_LOOKS_MAX) {
+		entry->state = PROOF_BUILT;
+		ev_timer_start(proof->loop, &proof->look);
+		return;
+	}
+	entry->state = PROOF_TRIED;
+	ev_timer_start(proof->loop, &proof->step);
+	proof_say_good(proof, entry);
+}
+
+static void proof_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct proof *proof = timer->data;
+
+	(void)loop;
+	(void)revents;
+	for (size_t i = 0; i < proof->n_entries; i++)
+		if (proof->entries[i].state == PROOF_BUILT)
+			proof_on_built(proof, &proof->entries[i]);
+}
+
 static void proof_on_receipt(void *context, struct model *model,
                              const struct receipt *receipt)
 {
@@ -159,12 +192,14 @@ static void proof_on_receipt(void *context, struct model *model,
 		entry->is_again = true;
 		return; /* the model's next loader has weights of its own */
 	}
+	if (receipt->outcome != RECEIPT_FAILED) {
+		proof_on_built(proof, entry);
+		return;
+	}
 	entry->state = PROOF_TRIED;
 	ev_timer_start(proof->loop, &proof->step);
-	if (receipt->outcome != RECEIPT_FAILED)
-		proof_say_good(proof, entry, receipt);
-	else if (receipt->decision.strategy == STRATEGY_REFUSED &&
-	         proof_count_there(proof) > 1)
+	if (receipt->decision.strategy == STRATEGY_REFUSED &&
+	    proof_count_there(proof) > 1)
 		entry->is_alone = true;
 	else
 		proof_say_bad(proof, entry, receipt);
@@ -272,7 +307,7 @@ static void proof_on_signal(struct ev_loop *loop, ev_signal *signal, int revents
 	for (size_t i = 0; i < proof->n_entries; i++) {
 		struct proof_entry *entry = &proof->entries[i];
 
-		if (entry->state == PROOF_BUILDING)
+		if (entry->state == PROOF_BUILDING || entry->state == PROOF_BUILT)
 			entry->state = PROOF_TRIED;
 		else if (entry->state == PROOF_WAITING)
 			entry->state = PROOF_OVER;
@@ -365,6 +400,7 @@ static void proof_free(struct proof *proof)
 		loads_fini(&proof->loads);
 		ev_timer_stop(proof->loop, &proof->step);
 		ev_timer_stop(proof->loop, &proof->patience);
+		ev_timer_stop(proof->loop, &proof->look);
 		signals_stop(&proof->signals);
 		store_fini(&proof->store);
 		devices_fini(&proof->devices);
@@ -432,6 +468,8 @@ static struct proof *proof_new(struct config *config)
 	ev_timer_init(&proof->step, proof_on_step, 0., 0.);
 	proof->step.data = proof;
 	ev_timer_init(&proof->patience, proof_on_patience, PROOF_PATIENCE_S, 0.);
+	ev_timer_init(&proof->look, proof_on_look, PROOF_LOOK_S, 0.);
+	proof->look.data = proof;
 	devices_init(&proof->devices, proof->loop);
 	store_init(&proof->store, &proof->devices.host);
 	proof->store.on_change = proof_on_store;

@@ -162,7 +162,7 @@ def wait_kept(moult, models):
 
 def test_beside_one_that_serves(start, tmp_path):
     """It answers everything, and neither its memory nor its files are touched."""
-    (tmp_path / "model.bin").write_bytes(os.urandom(20 << 20))
+    (tmp_path / "model.bin").write_bytes(os.urandom(60 << 20))
     keys = {"watch_window": 0, "share": "off"}
     moult = start(echo_section(path=tmp_path / "model.bin", **keys),
                   fault("late", **keys), supervisor=f"engine_dir = {BUILD}\n")
@@ -189,9 +189,9 @@ def test_beside_one_that_serves(start, tmp_path):
     assert tree(moult.home / "state") == before
     assert moult.socket.exists()
 
-    # What it holds of the budget is its own: 20 of 30 MiB.
+    # What it holds of the budget is its own: 60 of 100 MiB.
     tight = tmp_path / "tight.conf"
-    tight.write_text(moult.config.read_text() + "[device host]\nbudget = 30M\nreserve = 0\n")
+    tight.write_text(moult.config.read_text() + "[device host]\nbudget = 100M\nreserve = 0\n")
     said = outcomes(run(tight))
     assert said["echo"].startswith("not tried beside the moultd that runs: "), said
     assert said["late"].startswith("ok, "), said
