@@ -427,7 +427,8 @@ static int proof_open(struct proof *proof, struct err *err)
 		return r;
 	r = orphans_new(&proof->orphans, proof->loop);
 	if (r == 0)
-		r = spares_new(&proof->spares, proof->loop, &proof->devices.host);
+		r = spares_new(&proof->spares, proof->loop, &proof->devices.host,
+		               &proof->bases);
 	if (r < 0)
 		return err_set(err, r, "out of memory");
 	signals_start(&proof->signals, proof->loop, rows, sizeof(rows) / sizeof(rows[0]),

@@ -13,6 +13,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/proto.h"
+#include "supervisor/engine_base.h"
 #include "supervisor/memory.h"
 #include "supervisor/programs.h"
 #include "supervisor/restart.h"
@@ -25,8 +26,6 @@
 #define SPARE_NO_ROOM_S 10.
 /* After it made room: what it made room for has to grow first. */
 #define SPARE_MADE_ROOM_S 60.
-/* Until one was measured: libtorch's is 60 MiB. */
-#define SPARE_CLAIM_BYTES (64 * UINT64_C(1048576))
 /* Killed, not reaped yet. */
 #define SPARE_GRAVES        16
 #define SPARE_MAPS_LINE_MAX 8192
@@ -48,7 +47,7 @@ struct spare {
 	/* NONE: the next try; STARTING: the end of patience. */
 	ev_timer timer;
 	struct device_use use;
-	uint64_t claim_bytes;     /* that the last one needed */
+	uint64_t last_bytes; /* that the last one needed; 0: none has been measured */
 	struct programs programs; /* what it was started from */
 	struct restart deaths;
 	struct spare_counts counts;
@@ -64,6 +63,7 @@ struct spare_grave {
 struct spares {
 	struct ev_loop *loop;
 	struct device *device;
+	const struct engine_bases *bases;
 	const struct config *config;
 	struct spare *rows[CONFIG_MODELS_MAX];
 	size_t n_rows;
@@ -136,7 +136,7 @@ static void spare_let_go(struct spare *spare, double next_s)
 	if (ev_is_active(&spare->chan_io))
 		ev_io_stop(spare->spares->loop, &spare->chan_io);
 	if (spare->state == SPARE_READY && spare->use.now_bytes > 0)
-		spare->claim_bytes = spare->use.now_bytes;
+		spare->last_bytes = spare->use.now_bytes;
 	device_remove(&spare->use);
 	spare->state = SPARE_NONE;
 	spare->counts.is_ready = false;
@@ -359,11 +359,14 @@ static int spare_spawn(struct spare *spare, struct err *err)
 
 static void spare_start(struct spare *spare)
 {
+	uint64_t claim_bytes = spare->last_bytes;
 	struct err err = ERR_NULL;
 	int r;
 
+	if (claim_bytes == 0)
+		claim_bytes = engine_base_bytes(spare->spares->bases, spare->engine);
 	/* It takes what nobody else needs. */
-	if (!device_has_room(spare->spares->device, spare->claim_bytes, 0)) {
+	if (!device_has_room(spare->spares->device, claim_bytes, 0)) {
 		spare_set_timer(spare, SPARE_NO_ROOM_S);
 		return;
 	}
@@ -376,8 +379,7 @@ static void spare_start(struct spare *spare)
 	}
 	spare->state = SPARE_STARTING;
 	spare->counts.started++;
-	device_add(spare->spares->device, &spare->use, spare->child.pid,
-	           spare->claim_bytes);
+	device_add(spare->spares->device, &spare->use, spare->child.pid, claim_bytes);
 	ev_io_init(&spare->chan_io, spare_on_chan, spare->chan.fd, EV_READ);
 	spare->chan_io.data = spare;
 	ev_io_start(spare->spares->loop, &spare->chan_io);
@@ -424,7 +426,6 @@ static void spares_add(struct spares *spares, const char *engine)
 		              .on_line = spare_on_line,
 		              .context = spare },
 		.chan = { .fd = -1 },
-		.claim_bytes = SPARE_CLAIM_BYTES,
 		.counts = { .engine = name },
 	};
 	ev_init(&spare->chan_io, spare_on_chan);
@@ -593,7 +594,8 @@ json_t *spares_to_json(const struct spares *spares)
 	return array;
 }
 
-int spares_new(struct spares **ret_spares, struct ev_loop *loop, struct device *device)
+int spares_new(struct spares **ret_spares, struct ev_loop *loop, struct device *device,
+               const struct engine_bases *bases)
 {
 	struct spares *spares = calloc(1, sizeof(*spares));
 
@@ -601,6 +603,7 @@ int spares_new(struct spares **ret_spares, struct ev_loop *loop, struct device *
 		return -ENOMEM;
 	spares->loop = loop;
 	spares->device = device;
+	spares->bases = bases;
 	ev_init(&spares->look, spares_on_look);
 	spares->look.data = spares;
 	for (size_t i = 0; i < SPARE_GRAVES; i++)

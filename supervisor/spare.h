@@ -21,6 +21,7 @@
 #include "supervisor/device.h"
 #include "supervisor/inputs.h"
 
+struct engine_bases;
 struct spares;
 
 /* For /metrics. */
@@ -32,8 +33,10 @@ struct spare_counts {
 	uint64_t lost; /* ended without having been taken, or did not answer then */
 };
 
-/* What they hold counts on @device. 0 or -ENOMEM. */
-int spares_new(struct spares **ret_spares, struct ev_loop *loop, struct device *device);
+/* What they hold counts on @device; the first one of an engine is reckoned with what @bases
+ * says of it. Both are borrowed. 0 or -ENOMEM. */
+int spares_new(struct spares **ret_spares, struct ev_loop *loop, struct device *device,
+               const struct engine_bases *bases);
 /* Kills and reaps what is left. Accepts NULL. */
 void spares_free(struct spares *spares);
 

@@ -590,7 +590,7 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
 	if (r == 0)
 		r = spares_new(&supervisor->spares, supervisor->loop,
-		               &supervisor->devices.host);
+		               &supervisor->devices.host, &supervisor->bases);
 	if (r < 0)
 		return err_set(err, r, "cannot start: %s", strerror(-r));
 	supervisor_watch_config(supervisor);

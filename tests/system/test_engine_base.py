@@ -43,3 +43,12 @@ def test_the_first_loader_says_what_its_engine_takes(start):
     moult.config.write_text(moult.head + echo_section("other"))
     wait_for("the other", lambda: moult.status("other")["state"] == "ready")
     assert moult.explain("other")["engine_bytes"] == 0
+
+
+def test_a_spare_is_reckoned_with_it(start):
+    """The first spare of an engine, too: none has been measured yet. Here a figure that is made
+    for libtorch would find no room for it, ever."""
+    moult = start(echo_section(spare="yes"),
+                  supervisor="[device host]\nbudget = 24M\nreserve = 0\n")
+    wait_for("a spare loader", lambda: [s for s in moult.status()["supervisor"]["spares"]
+                                        if s["engine"] == "identity" and s["state"] == "ready"])
