@@ -86,8 +86,9 @@ def test_ten_thousand_idle(start, many_files, has_asked):
 
 
 def test_idle_ones_make_room(start, many_files):
-    """With the limit of the default and ten times as many idle clients."""
-    moult = start(echo_section())
+    """With the limit of the default and ten times as many idle clients, who go for no other
+    reason."""
+    moult = start(echo_section(), supervisor="idle_timeout = 600s\nheader_timeout = 600s\n")
     moult.note_fds()
     load = Load(moult.port, clients=8)
     load.wait_more(100)
@@ -96,7 +97,8 @@ def test_idle_ones_make_room(start, many_files):
     load.wait_more(500)
     health.stop_and_check("a crowd ten times the limit")
     load.stop_and_check()
-    assert moult.status()["supervisor"]["http"]["evicted_total"] > CROWD / 2
+    http = moult.status()["supervisor"]["http"]
+    assert http["evicted_total"] > CROWD / 2 and http["expired_total"] == 0, http
     for sock in crowd:
         sock.close()
 

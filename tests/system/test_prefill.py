@@ -233,14 +233,15 @@ def test_the_old_one_dies_meanwhile(start, tmp_path, wide):  # noqa: F811
     bench.card.faults("slow-copy 500")
     bench.put("two")
     wait_for("a chunk", lambda: bench.used() > ONE + CONTEXT)
+    before = bench.says("loader_staged")
     os.kill(bench.moult.status("echo")["pid"], signal.SIGKILL)
+    # Copying is slow until it has stopped: what it would go on with is seen.
+    wait_for("its end", lambda: bench.says("loader_staged") > before)
     bench.card.faults()
     wait_for("the new one", lambda: bench.says("weights_placed") == 2 and
              bench.moult.status("echo")["state"] == "ready")
     receipt = bench.moult.receipts("echo")[1]
     assert receipt["outcome"] == "ok" and prefilled(receipt) < LAST + CHUNK, receipt
-    # Two pieces at the most were on their way when it rang: at 500 ms each not all eleven.
-    assert receipt["phases_ms"]["pause"] < 3000 * slowness(), receipt
     load.stop_and_check()
     check_contents(bench)
     bench.settles_at(ONE)
