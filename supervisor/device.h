@@ -40,6 +40,7 @@ struct device_use {
 	 * what it holds, whether the driver charges it with them or not. */
 	uint64_t mapped_bytes;
 	uint64_t made_bytes;  /* of them: in chunks that it made itself */
+	uint64_t mapped_ns;   /* all of them are there since then; 0: not yet */
 	uint64_t ahead_bytes; /* of them: that it made before it was to place them */
 	uint64_t added_ns;
 	uint64_t unseen_ns; /* has placed its weights then, in no report yet; 0: seen */

@@ -73,6 +73,9 @@ static uint64_t device_nvml_held(const struct device_use *use)
 		return use->memory_bytes;
 	if (!card)
 		return use->now_bytes;
+	/* A report of before that has a part of them, and nobody knows which. */
+	if (use->device->nvml->as_of_ns < use->mapped_ns)
+		return use->placed_bytes;
 	if (!nvml_card_process(card, use->pid, &bytes) || bytes == NVML_UNKNOWN)
 		bytes = 0;
 	return bytes ? device_nvml_own(use, bytes) : use->placed_bytes;
@@ -200,6 +203,7 @@ void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_by
 {
 	use->mapped_bytes = bytes;
 	use->made_bytes = made_bytes;
+	use->mapped_ns = clock_now_ns();
 	/* Chunks that it was offered and does not use go now, and may take their time: they
 	 * count as gone before, since too little does no harm here. */
 	use->before_bytes = device_nvml_minus(use->before_bytes, bytes - made_bytes);

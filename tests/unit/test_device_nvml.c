@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What a loader holds of a GPU, from reports that come at any moment of its placing. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "shared/clock.h"
+#include "supervisor/device.h"
+
+#define MIB     (UINT64_C(1) << 20)
+#define PID     7
+#define CONTEXT 16
+#define WEIGHTS 82
+
+struct row {
+	const char *name;
+	uint64_t made; /* MiB, of the weights: that it made itself */
+	uint64_t
+		before; /* that the driver charges it with in the middle of its placing */
+	uint64_t after; /* and when all is there */
+};
+
+static const struct row rows[] = {
+	{ "one chunk of another's is mapped", 0, CONTEXT + 32, CONTEXT + WEIGHTS },
+	{ "two are", 0, CONTEXT + 64, CONTEXT + WEIGHTS },
+	{ "its own are made, none is mapped", 50, CONTEXT + 50, CONTEXT + WEIGHTS },
+	{ "its own in part", 50, CONTEXT + 18, CONTEXT + WEIGHTS },
+	{ "all are there", 0, CONTEXT + WEIGHTS, CONTEXT + WEIGHTS },
+	{ "nothing is there", 0, 0, CONTEXT + WEIGHTS },
+	{ "mapped ones are not charged", 50, CONTEXT + 18, CONTEXT + 50 },
+};
+
+static void report(struct nvml *nvml, uint64_t mib)
+{
+	struct nvml_card *card = &nvml->report->cards[0];
+
+	nvml->report->n_cards = 1;
+	(void)snprintf(card->uuid, sizeof(card->uuid), "GPU-1");
+	card->n_processes = 1;
+	card->processes[0].pid = PID;
+	card->processes[0].bytes = mib * MIB;
+	nvml->as_of_ns = clock_now_ns();
+}
+
+static void test_an_old_report_is_none_of_what_was_placed(void **state)
+{
+	struct ev_loop *loop = ev_loop_new(0);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct row *row = &rows[i];
+		/* A helper that does not answer now: what it said last counts. */
+		struct nvml nvml = { .loop = loop, .state = NVML_UP, .fd = -1 };
+		struct device device;
+		struct device_use use;
+
+		nvml.report = calloc(1, sizeof(*nvml.report));
+		assert_non_null(nvml.report);
+		device_init_nvml(&device, "cuda:0", &nvml);
+		(void)snprintf(device.uuid, sizeof(device.uuid), "GPU-1");
+		device_add(&device, &use, PID, (CONTEXT + WEIGHTS) * MIB);
+		report(&nvml, row->before);
+		device_note_placing(&use);
+		device_note_mapped(&use, WEIGHTS * MIB, row->made * MIB);
+		device_note_placed(&use);
+		if (use.peak_bytes > CONTEXT * MIB)
+			fail_msg("%s: its peak is %.1f MiB", row->name,
+			         (double)use.peak_bytes / (double)MIB);
+		/* Its claim stands for it until then. */
+		assert_int_equal(use.claim_bytes, (CONTEXT + WEIGHTS) * MIB);
+		report(&nvml, row->after);
+		(void)device_measure(&device);
+		if (use.peak_bytes != CONTEXT * MIB || use.now_bytes != CONTEXT * MIB)
+			fail_msg("%s: it holds %.1f MiB", row->name,
+			         (double)use.now_bytes / (double)MIB);
+		assert_int_equal(use.claim_bytes, 0);
+		device_remove(&use);
+		device_fini(&device);
+		free(nvml.report);
+	}
+	ev_loop_destroy(loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_an_old_report_is_none_of_what_was_placed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
