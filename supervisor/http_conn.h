@@ -114,6 +114,7 @@ struct http {
 	uint64_t sweep_ns;
 	struct turns turns;
 	unsigned int n_turns; /* answers of that kind that are on their way */
+	uint64_t refused_ns;  /* when some of those who wait were last refused */
 	ev_timer turn;        /* active while somebody waits for one */
 	uint64_t timeout_ns[HTTP_PHASE_COUNT];
 	struct http_conn_list phases[HTTP_PHASE_COUNT];
@@ -224,8 +225,9 @@ void http_turn_charge(struct http_conn *conn, uint64_t took_ns);
 void http_turn_forget(struct http_conn *conn);
 /* @conn, which waits for a turn, is answered 503 instead. */
 void http_turn_refuse(struct http_conn *conn, const char *why);
-/* Connections are short: refuses one of an address of which many wait, if there is one. */
-bool http_turn_make_room(struct http *http);
+/* Connections are short: refuses some of addresses of which many wait, @most of them.
+ * Returns how many; none, when some were refused a moment ago: they may come back. */
+unsigned int http_turn_make_room(struct http *http, unsigned int most);
 
 /* http_metrics.c */
 

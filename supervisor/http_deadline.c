@@ -224,8 +224,7 @@ void http_deadline_make_room(struct http *http)
 
 	if (http->n_connections >= http->max_connections + http->reserve / 4 * 3)
 		http_evict_answered(http);
-	while (left > 0 && http_turn_make_room(http))
-		left--;
+	left -= http_turn_make_room(http, left);
 	left = http_evict_idle(http, HTTP_PHASE_IDLE, left);
 	left = http_evict_idle(http, HTTP_PHASE_NEW, left);
 	while (left > 0 && (conn = http_slowest_head(http)) &&

@@ -25,6 +25,9 @@
 #define HTTP_TURN_LOOK_NS CLOCK_NS_PER_MS
 /* An address of which fewer wait is no crowd. */
 #define HTTP_TURN_FEW 8
+/* Those who are refused may ask again at once, and refusing takes time, too. */
+#define HTTP_TURN_REFUSED_NS (20 * CLOCK_NS_PER_MS)
+#define HTTP_TURN_REFUSED    8
 /* So many answers are on their way at once: clients that do not read them hold no more. */
 #define HTTP_TURN_PLACES      32
 #define HTTP_TURN_PLACES_PART 4 /* of all connections, where these are few */
@@ -163,15 +166,23 @@ void http_turn_refuse(struct http_conn *conn, const char *why)
 	http_turn_end(conn);
 }
 
-bool http_turn_make_room(struct http *http)
+unsigned int http_turn_make_room(struct http *http, unsigned int most)
 {
-	struct turn *turn = turns_most_crowded(&http->turns);
+	unsigned int n = 0;
+	struct turn *turn;
 
-	if (!turn || http->turns.lengths[turn->queue] <= HTTP_TURN_FEW)
-		return false;
-	http_turn_refuse(turn->owner, "all connections are taken (max_connections)");
-	http->n_evicted++;
-	return true;
+	if (http->now_ns < http->refused_ns + HTTP_TURN_REFUSED_NS)
+		return 0;
+	while (n < most && n < HTTP_TURN_REFUSED &&
+	       (turn = turns_most_crowded(&http->turns)) &&
+	       http->turns.lengths[turn->queue] > HTTP_TURN_FEW) {
+		http_turn_refuse(turn->owner,
+		                 "all connections are taken (max_connections)");
+		http->n_evicted++;
+		http->refused_ns = http->now_ns;
+		n++;
+	}
+	return n;
 }
 
 void http_turn_init(struct http *http)

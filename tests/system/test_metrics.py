@@ -317,6 +317,31 @@ def test_those_who_do_not_read_make_room(start):
         client.close()
 
 
+def test_a_crowd_that_waits_leaves_connections_to_others(start):
+    """At max_connections some of those who wait for a turn are refused."""
+    moult = start(*(echo_section(f"m{i}") for i in range(8)),
+                  supervisor="body_timeout = 1h\nmax_connections = 40\n")
+    clients = [deaf(moult, 20) for _ in range(39)]
+    for client in clients:
+        client.setblocking(False)
+    data = {client: b"" for client in clients}
+
+    def refusal():
+        assert moult.infer("m0", echo_body([1, 2, 3, 4]))[0] == 200
+        for client in clients:
+            try:
+                data[client] += client.recv(1 << 20)
+            except OSError:  # nothing has come, or it was hung up on
+                pass
+            found = re.search(rb"HTTP/1.1 503 .*\(max_connections\)", data[client], re.S)
+            if found:
+                return found[0]
+        return None
+    assert b"Retry-After: 1\r\n" in wait_for("a refusal", refusal)
+    for client in clients:
+        client.close()
+
+
 def test_a_few_never_wait(start):
     moult = start(echo_section())
     for _ in range(5):
