@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The watch window: new inputs that do worse than the ones before are taken back."""
+import json
 import os
 import signal
-import subprocess
+import socket
 
-from harness import BUILD, Load, echo_section, wait_for
+from harness import BUILD, Load, echo_section, patience, wait_for
 
 ENGINES = f"engine_dir = {BUILD}\n"
 
@@ -152,9 +153,13 @@ def test_a_change_beside_a_rollback_is_not_forgotten(start, tmp_path):
     receipt = switch(moult, secrets=tmp_path / "secrets", watch_window=0, version=2)
     os.kill(moult.pid, signal.SIGSTOP)
     moult.write_secret(tmp_path / "secrets", "key", "two")
-    rollback = subprocess.Popen([BUILD / "moultctl", "-s", moult.socket, "rollback", "echo"])
-    os.kill(moult.pid, signal.SIGCONT)
-    assert rollback.wait(30) == 0
+    with socket.socket(socket.AF_UNIX) as control:
+        # It is there when moultd wakes up: a moultctl may come later, and undo the change.
+        control.connect(str(moult.socket))
+        control.sendall(b'{"command":"rollback","model":"echo"}\n')
+        os.kill(moult.pid, signal.SIGCONT)
+        control.settimeout(patience())
+        assert json.loads(control.makefile().readline())["ok"]
     last = moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and
                               r["number"] > receipt["number"])
     assert last["outcome"] == "ok"
