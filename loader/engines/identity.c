@@ -147,8 +147,6 @@ static int identity_take_weights(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
 
-	if (config->is_shared && engine->is_private)
-		return err_set(err, ENGINE_E_PRIVATE, "option.private says so");
 	if (config->weights_bytes == 0 || config->is_shared)
 		return 0;
 	engine->weights = malloc(config->weights_bytes);
@@ -173,6 +171,9 @@ static int identity_stage(const struct engine_config *config, struct engine **re
 	r = identity_check_specs(config, err);
 	if (r == 0)
 		r = identity_read_options(*ret_engine, config, err);
+	/* Before anything is placed, so that it is decided by that. */
+	if (r == 0 && config->is_shared && (*ret_engine)->is_private)
+		return err_set(err, ENGINE_E_PRIVATE, "option.private says so");
 	if (r == 0 && !config->is_lean)
 		r = identity_take_weights(*ret_engine, err);
 	return r;

@@ -29,6 +29,8 @@ def turn_private(moult, tmp_path, **keys):
 @pytest.mark.parametrize("budget, wanted, strategy", [
     (TIGHT, "auto", "staged"),
     (TIGHT, "overlap", "refused"),
+    (TIGHT, "staged", "staged"),
+    (TIGHT, "stop-first", "stop-first"),
     (COPY * 26 // 10 // MIB, "auto", "overlap"),
     (COPY * 26 // 10 // MIB, "overlap", "overlap"),
 ])
@@ -38,7 +40,7 @@ def test_what_cannot_share_is_decided_again(start, tmp_path, share, budget, want
     generation = moult.status("echo")["generation"]
     load, sampler = Load(moult.port), SharedSampler(moult.pid)
     receipt = turn_private(moult, tmp_path, share=share, strategy=wanted)
-    if share == "file" and budget == TIGHT:
+    if share == "file" and strategy in ("refused", "staged") and wanted in ("auto", "overlap"):
         # Nothing of its own was there: it fits.
         strategy = "overlap"
     load.wait_more()
@@ -54,7 +56,7 @@ def test_what_cannot_share_is_decided_again(start, tmp_path, share, budget, want
         assert list(copies(moult.pid).values()) == [copy]
         return
     assert receipt["outcome"] == "ok", receipt
-    assert (receipt["phases_ms"]["pause"] > 0) == (strategy == "staged"), receipt
+    assert (receipt["phases_ms"]["pause"] > 0) == (strategy in ("staged", "stop-first")), receipt
     assert COPY < receipt["decision"]["need_bytes"] < COPY + 8 * MIB, receipt
     assert copies(moult.pid) == {}
     # The next one is known to have its own.
