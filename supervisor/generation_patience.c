@@ -2,6 +2,7 @@
 #include "supervisor/generation_patience.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "shared/clock.h"
 #include "supervisor/proc.h"
@@ -203,8 +204,15 @@ void generation_set_config(struct generation *generation,
                            const struct config_model *section)
 {
 	bool has_deadline = ev_is_active(&generation->deadline);
+	uint64_t stall_timeout_ns = generation->patience.stall_timeout_ns;
+	uint64_t deadlines_ns[GENERATION_STATE_COUNT];
 
+	memcpy(deadlines_ns, generation->deadlines_ns, sizeof(deadlines_ns));
 	patience_set(generation, section);
+	/* A file that is written over and over must not put anything off. */
+	if (stall_timeout_ns == section->stall_timeout_ns &&
+	    memcmp(deadlines_ns, generation->deadlines_ns, sizeof(deadlines_ns)) == 0)
+		return;
 	if (has_deadline)
 		generation_patience_begin(generation);
 	if (ev_is_active(&generation->patience.timer))

@@ -58,7 +58,7 @@ int model_new(struct model **ret_model, const struct model_context *context,
 		               (unsigned long long)config->request_arena_bytes,
 		               strerror(-r));
 	}
-	model_log_doubt(model);
+	model_log_doubt(model, NULL);
 	model->queue.detail.is_full = config->error_detail == CONFIG_DETAIL_FULL;
 	hold_begin(&model->hold, HOLD_CAUSE_START, clock_now_ns());
 	reload_init(model);
@@ -66,11 +66,14 @@ int model_new(struct model **ret_model, const struct model_context *context,
 	return 0;
 }
 
-void model_log_doubt(const struct model *model)
+void model_log_doubt(const struct model *model, const struct config_model *before)
 {
 	struct err why = ERR_NULL;
+	struct err known = ERR_NULL;
 
-	if (config_model_is_doubtful(model->section, &why))
+	if (config_model_is_doubtful(model->section, &why) &&
+	    !(before && config_model_is_doubtful(before, &known) &&
+	      strcmp(known.text, why.text) == 0))
 		log_event(LOG_LEVEL_WARNING, "config_doubt", "model=%s reason=%s",
 		          model->name, LOG_QUOTED(why.text));
 }

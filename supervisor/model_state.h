@@ -153,8 +153,9 @@ struct model {
 	bool is_stopped;
 };
 
-/* model.c: what in its section is likely a mistake goes into the log. */
-void model_log_doubt(const struct model *model);
+/* model.c: what in its section is likely a mistake goes into the log, unless @before, which may
+ * be NULL, had it already. */
+void model_log_doubt(const struct model *model, const struct config_model *before);
 
 /* model_queue.c: leases to the active generation what is held and fits. */
 void model_dispatch(struct model *model);

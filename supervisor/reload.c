@@ -507,7 +507,8 @@ bool model_set_config(struct model *model, struct config *config,
                       const struct config_model *fresh)
 {
 	struct config *old = model->context.config;
-	bool needs = config_model_needs_generation(model->section, fresh);
+	const struct config_model *before = model->section;
+	bool needs = config_model_needs_generation(before, fresh);
 	char keys[256];
 
 	if (config_model_restart_keys(model->section, fresh, keys, sizeof(keys)) > 0)
@@ -518,8 +519,8 @@ bool model_set_config(struct model *model, struct config *config,
 	model->context.config = config_ref(config);
 	model->section = fresh;
 	model->queue.detail.is_full = fresh->error_detail == CONFIG_DETAIL_FULL;
+	model_log_doubt(model, before);
 	config_unref(old);
-	model_log_doubt(model);
 	reload_set_patience(model);
 	model_watch_arm(model);
 	replicas_adjust(model);

@@ -59,6 +59,27 @@ def test_stall_timeout_counts_at_once(start, crash):
     assert "0.5 s (stall_timeout)" in receipt["death"], receipt
 
 
+def test_a_configuration_written_over_and_over_puts_nothing_off(start):
+    """Neither a verdict about a loader that stands still nor a state's deadline."""
+    keys = {"stage_timeout": "5s", "stall_timeout": "5s"}
+    moult = start(echo_section(**keys), supervisor=ENGINES)
+    pid, client = stop_with_a_request(moult)
+
+    def write_again(until):
+        def is_so():
+            configure(moult, echo_section(**keys) + f"# {time.monotonic_ns()}\n")
+            return until()
+        wait_for("that in spite of all", is_so)
+    write_again(lambda: moult.status("echo")["pid"] not in (0, pid))
+    client.join()
+    configure(moult, fault_section(**keys, **{"option.fault": "slow-on-stage",
+                                              "option.ms": 600_000}))
+    wait_for("a candidate", lambda: moult.status("echo")["candidate"])
+    keys = {**keys, "engine": "fault", "option.fault": "slow-on-stage", "option.ms": 600_000}
+    write_again(lambda: any(r["outcome"] == "failed" for r in moult.receipts("echo")))
+
+
+
 def test_stage_timeout_counts_at_once(start):
     keys = {"option.fault": "hang-on-stage"}
     moult = start(fault_section(**{"stage_timeout": LONG}), supervisor=ENGINES)
