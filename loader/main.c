@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "loader/loader.h"
-#include "loader/memory.h"
+#include "loader/load/memory.h"
 #include "shared/cleanup.h"
 #include "shared/log.h"
 #include "shared/proto.h"

@@ -5,9 +5,9 @@
  * What moultctl may ask for, and who waits for which reload.
  */
 
-#include "supervisor/control.h"
-#include "supervisor/model.h"
-#include "supervisor/receipt.h"
+#include "supervisor/control/control.h"
+#include "supervisor/model/model.h"
+#include "supervisor/model/receipt.h"
 
 struct supervisor;
 struct commands;

@@ -16,7 +16,7 @@
 #include "shared/engine_options.h"
 #include "shared/model_format.h"
 #include "shared/proto.h"
-#include "supervisor/inputs.h"
+#include "supervisor/inputs/inputs.h"
 
 struct exists {
 	void (*say)(void *context, const char *why);

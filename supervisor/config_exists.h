@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-#include "supervisor/config.h"
+#include "supervisor/config/config.h"
 
 /* Calls @say with a sentence for each thing of @config that a start would miss. Returns how
  * many. */

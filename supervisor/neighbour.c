@@ -14,7 +14,7 @@
 #include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/clock.h"
-#include "supervisor/memory.h"
+#include "supervisor/memory/memory.h"
 
 /* Status of as many models as there may be is some hundred KiB. */
 #define NEIGHBOUR_ANSWER_MAX ((size_t)8 << 20)

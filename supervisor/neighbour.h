@@ -11,8 +11,8 @@
 #include <sys/types.h>
 
 #include "shared/err.h"
-#include "supervisor/config.h"
-#include "supervisor/nvml.h"
+#include "supervisor/config/config.h"
+#include "supervisor/devices/nvml.h"
 
 struct neighbour_gpu {
 	char name[CONFIG_DEVICE_MAX];

@@ -18,17 +18,17 @@
 #include <unistd.h>
 
 #include "shared/clock.h"
-#include "supervisor/devices.h"
-#include "supervisor/engine_base.h"
-#include "supervisor/loads.h"
-#include "supervisor/model.h"
+#include "supervisor/devices/devices.h"
+#include "supervisor/memory/engine_base.h"
+#include "supervisor/loaders/loads.h"
+#include "supervisor/model/model.h"
 #include "supervisor/neighbour.h"
-#include "supervisor/numbers.h"
-#include "supervisor/orphans.h"
-#include "supervisor/privileges.h"
+#include "supervisor/keep/numbers.h"
+#include "supervisor/process/orphans.h"
+#include "supervisor/process/privileges.h"
 #include "supervisor/signals.h"
-#include "supervisor/spare.h"
-#include "supervisor/store.h"
+#include "supervisor/loaders/spare.h"
+#include "supervisor/weights/store.h"
 
 #define PROOF_MIB 1048576.0
 /* Beside a moultd that serves: setpriority(2). */

@@ -12,7 +12,7 @@
 
 #include <stddef.h>
 
-#include "supervisor/config.h"
+#include "supervisor/config/config.h"
 
 struct proof_result {
 	size_t n_good;

@@ -10,8 +10,8 @@
 #include <stdbool.h>
 
 #include "shared/err.h"
-#include "supervisor/config.h"
-#include "supervisor/model.h"
+#include "supervisor/config/config.h"
+#include "supervisor/model/model.h"
 
 struct supervisor;
 

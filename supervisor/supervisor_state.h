@@ -8,16 +8,16 @@
 
 #include <ev.h>
 
-#include "supervisor/config_keeper.h"
-#include "supervisor/devices.h"
-#include "supervisor/engine_base.h"
-#include "supervisor/http.h"
-#include "supervisor/keeper.h"
-#include "supervisor/loads.h"
+#include "supervisor/keep/config_keeper.h"
+#include "supervisor/devices/devices.h"
+#include "supervisor/memory/engine_base.h"
+#include "supervisor/http/http.h"
+#include "supervisor/keep/keeper.h"
+#include "supervisor/loaders/loads.h"
 #include "supervisor/notify.h"
-#include "supervisor/numbers.h"
+#include "supervisor/keep/numbers.h"
 #include "supervisor/signals.h"
-#include "supervisor/store.h"
+#include "supervisor/weights/store.h"
 #include "supervisor/supervisor.h"
 
 struct access_log;

@@ -7,7 +7,7 @@
  */
 
 #include "shared/log.h"
-#include "supervisor/spare.h"
+#include "supervisor/loaders/spare.h"
 #include "supervisor/supervisor_state.h"
 
 /* For the last answers to be read, when shutdown_timeout is over. */

@@ -36,7 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "loader/cuda_library.h"
+#include "loader/gpu/cuda_library.h"
 #include "tests/fakes/fakegpu.h"
 
 #define FAKECUDA_GRANULARITY ((size_t)2 << 20)

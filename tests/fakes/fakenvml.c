@@ -36,7 +36,7 @@
 #include <time.h>
 
 #include "shared/proto.h"
-#include "supervisor/nvml_library.h"
+#include "supervisor/devices/nvml_library.h"
 #include "tests/fakes/fakegpu.h"
 
 #define FAKENVML_E_LOST      15

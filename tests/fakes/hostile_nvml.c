@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "shared/proto.h"
-#include "supervisor/nvml_wire.h"
+#include "supervisor/devices/nvml_wire.h"
 
 /* What is sent: a report and how many bytes of it. */
 struct hostile_packet {

@@ -16,7 +16,7 @@
 
 #include "shared/chan.h"
 #include "shared/cleanup.h"
-#include "supervisor/generation.h"
+#include "supervisor/loaders/generation.h"
 #include "tests/fuzz/bytes.h"
 
 #define NUMBER    7u

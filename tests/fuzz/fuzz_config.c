@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
-#include "supervisor/config.h"
-#include "supervisor/config_file.h"
+#include "supervisor/config/config.h"
+#include "supervisor/config/file.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
 

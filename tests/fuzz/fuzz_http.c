@@ -18,7 +18,7 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
-#include "supervisor/http_conn.h"
+#include "supervisor/http/conn.h"
 #include "tests/fuzz/bytes.h"
 
 #define INPUT_MAX    4096u

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "shared/clock.h"
-#include "supervisor/lane.h"
-#include "supervisor/queue.h"
+#include "supervisor/traffic/lane.h"
+#include "supervisor/traffic/queue.h"
 #include "tests/fuzz/bytes.h"
 
 #define REQUESTS_MAX     12u

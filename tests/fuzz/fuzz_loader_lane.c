@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "loader/lane.h"
+#include "loader/serve/lane.h"
 #include "shared/cleanup.h"
 #include "tests/fuzz/bytes.h"
 

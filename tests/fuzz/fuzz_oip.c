@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <zlib.h>
 
-#include "loader/oip.h"
+#include "loader/oip/oip.h"
 #include "tests/fuzz/bytes.h"
 
 #define MAX_BODY  ((size_t)64 * 1024)

@@ -21,7 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "loader/gpu_arena.h"
+#include "loader/gpu/arena.h"
 #include "shared/clock.h"
 
 #define PROBE_MIB    ((size_t)1 << 20)

@@ -10,7 +10,7 @@
 #include <ctype.h>
 #include <stdio.h>
 
-#include "supervisor/generation.h"
+#include "supervisor/loaders/generation.h"
 
 static void print_name(const char *prefix, const char *name)
 {

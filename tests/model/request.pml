@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Requests: request.c, lane.c, model_queue.c, model_poison.c. */
+/* Requests: request.c, lane.c, supervisor/model/queue.c, supervisor/model/poison.c. */
 
 /* request.c */
 
@@ -117,7 +117,7 @@ inline lane_collect(ret_is_violated)
 	}
 }
 
-/* model_queue.c */
+/* supervisor/model/queue.c */
 
 #if N_REQUESTS == 1
 #define IS_HELD     (requests[0] == REQUEST_HELD)
@@ -251,7 +251,7 @@ inline model_on_deadline(q)
 	fi
 }
 
-/* model_poison.c */
+/* supervisor/model/poison.c */
 
 /* model_judge(): how far the loader had come with it is the loader's word. */
 inline model_judge(q, ret_is_guilty)

@@ -12,7 +12,7 @@ from harness import BUILD, ROOT, echo_body, echo_section
 from test_gpu import begin, section
 
 PAGE = (ROOT / "supervisor" / "moult-http.7").read_text()
-HINT = "supervisor/moult-http.7 has to be brought up to date"
+HINT = "supervisor/man/moult-http.7 has to be brought up to date"
 # What placeholders of the page's paths stand for: a model that is there, its version.
 VALUES = {"MODEL": "echo", "VERSION": "1", "REPOSITORY": "[^/]+"}
 REFUSES = re.compile(r"(?:request_refuse|err_set|http_answer_raw|model_expire|"
@@ -78,7 +78,7 @@ def test_each_path_of_the_page_is_there(client):
 
 
 def test_each_path_that_is_there_is_on_the_page(client):
-    """Every path that can be made of the words that http_route.c knows."""
+    """Every path that can be made of the words that supervisor/http/route.c knows."""
     source = (ROOT / "supervisor" / "http_route.c").read_text()
     known = sorted(set(re.findall(r'"([a-z0-9_]+)"', source)) | {"echo", "1"})
     assert {"healthz", "v2", "infer"} <= set(known)

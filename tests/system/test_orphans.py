@@ -12,7 +12,7 @@ from harness import (BUILD, Load, Moult, children, echo_body, echo_section, is_a
                      wait_for)
 
 MIB = 1 << 20
-KEPT = 64  # loader/children.h
+KEPT = 64  # loader/serve/children.h
 KINDS = ["child", "daemon", "bare", "deaf", "chain", "tree", "headless"]
 
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* loader/cuda_library.h against a toolkit's cuda.h: compiling it is the test. */
+/* loader/gpu/cuda_library.h against a toolkit's cuda.h: compiling it is the test. */
 
 #include <cuda.h>
 
 #define _Static_assert static_assert
-#include "loader/cuda_library.h"
+#include "loader/gpu/cuda_library.h"
 #include "tests/unit/abi.hpp"
 
 /* The names that the library looks up are these, and not what the header makes of them. */

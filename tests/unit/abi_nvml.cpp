@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* supervisor/nvml_library.h against a toolkit's nvml.h: compiling it is the test. */
+/* supervisor/devices/nvml_library.h against a toolkit's nvml.h: compiling it is the test. */
 
 /* Both have it, and it is 0 in both. */
 #include <nvml.h>
@@ -8,7 +8,7 @@ static_assert(NVML_SUCCESS == 0, "success");
 #define NVML_SUCCESS NVML_SUCCESS_OURS
 
 #define _Static_assert static_assert
-#include "supervisor/nvml_library.h"
+#include "supervisor/devices/nvml_library.h"
 #include "tests/unit/abi.hpp"
 static_assert(NVML_SUCCESS == 0, "success, ours");
 

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "supervisor/config.h"
+#include "supervisor/config/config.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 

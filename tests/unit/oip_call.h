@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Requests for the tests of loader/oip.h: models, bodies, and a call that decodes in
+ * Requests for the tests of loader/oip/oip.h: models, bodies, and a call that decodes in
  * memory of the exact size, so that a sanitizer sees each byte too many.
  */
 
@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "loader/oip.h"
+#include "loader/oip/oip.h"
 
 #define MAX_BODY ((size_t)1 << 20)
 

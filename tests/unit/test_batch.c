@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "loader/batch.h"
+#include "loader/serve/batch.h"
 
 static const struct tensor_spec fp32_rows[] = {
 	{ .name = "x", .dtype = TENSOR_DTYPE_FP32, .shape = { 2, { -1, -1 } } },

@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "shared/cleanup.h"
-#include "supervisor/child_log.h"
+#include "supervisor/process/child_log.h"
 
 /* Of few bytes each: they fit in a pipe, and are more than comes back within minutes. */
 #define FLOOD_LINES (CHILD_LOG_LINES * 5)

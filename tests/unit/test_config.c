@@ -15,7 +15,7 @@
 #include <jansson.h>
 
 #include "shared/cleanup.h"
-#include "supervisor/config_file.h"
+#include "supervisor/config/file.h"
 #include "tests/unit/config_bench.h"
 
 #define SEC UINT64_C(1000000000)

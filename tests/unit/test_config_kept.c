@@ -16,10 +16,10 @@
 
 #include "scratch.h"
 #include "shared/cleanup.h"
-#include "supervisor/config_kept.h"
-#include "supervisor/config_keys.h"
-#include "supervisor/config_value.h"
-#include "supervisor/keep.h"
+#include "supervisor/keep/config_kept.h"
+#include "supervisor/config/keys.h"
+#include "supervisor/config/value.h"
+#include "supervisor/keep/keep.h"
 
 #define MODEL  "engine = identity\ninput = a FP32 [-1,4]\noutput = b FP32 [-1,4]\n"
 #define BROKEN "nonsense\n[supervisor]\n state_dir =  state  \n"

@@ -18,8 +18,8 @@
 #include <jansson.h>
 
 #include "shared/cleanup.h"
-#include "supervisor/config_keys.h"
-#include "supervisor/config_value.h"
+#include "supervisor/config/keys.h"
+#include "supervisor/config/value.h"
 #include "tests/unit/config_bench.h"
 
 /* One changed line, and what must follow from it. */

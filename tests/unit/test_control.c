@@ -20,7 +20,7 @@
 
 #include "shared/cleanup.h"
 #include "supervisor/commands.h"
-#include "supervisor/control.h"
+#include "supervisor/control/control.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "loader/decimal.h"
+#include "loader/numbers/decimal.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define TEXTS        400000

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "shared/clock.h"
-#include "supervisor/device.h"
+#include "supervisor/devices/device.h"
 
 #define MIB     (UINT64_C(1) << 20)
 #define PID     7

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/engine_base.h"
+#include "supervisor/memory/engine_base.h"
 
 static struct engine_bases bases;
 

@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "supervisor/evidence.h"
-#include "supervisor/queue.h"
+#include "supervisor/traffic/evidence.h"
+#include "supervisor/traffic/queue.h"
 
 static unsigned char arena[EVIDENCE_BYTES_MAX + 128];
 

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "loader/finite.h"
+#include "loader/numbers/finite.h"
 
 #define ELEMENTS 67
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "loader/fit.h"
+#include "loader/serve/fit.h"
 
 #define NOW CLOCK_NS_PER_SEC
 

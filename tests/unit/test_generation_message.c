@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/generation.h"
+#include "supervisor/loaders/generation.h"
 
 #define NUMBER 7
 

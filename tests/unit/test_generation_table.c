@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/generation.h"
+#include "supervisor/loaders/generation.h"
 
 /* The rules that the table must keep, walked over every cell. With --dot the graph for the
  * documentation is printed instead. */

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "loader/golden_compare.h"
+#include "loader/proof/golden_compare.h"
 
 #define DEFAULT -1 /* a tolerance that is not named */
 

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "loader/golden_file.h"
+#include "loader/proof/golden_file.h"
 
 #define REQUEST "\"request\": {\"inputs\": []}"
 #define OUTPUT(fields)                                                                   \

@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-#include "loader/gpu_arena.h"
+#include "loader/gpu/arena.h"
 
 #define MIB ((size_t)1 << 20)
 /* Three chunks, the last of them short, and no multiple of anything. */

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/http_route.h"
+#include "supervisor/http/route.h"
 
 struct route_case {
 	const char *target;

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/http_wire.h"
+#include "supervisor/wire/wire.h"
 
 #define MEMORY_BYTES 16384
 #define DATA_MAX     4096

@@ -8,8 +8,8 @@
 #include "tests/unit/scratch.h"
 #include "tests/unit/shortage.h"
 
-#include "supervisor/config.h"
-#include "supervisor/inputs.h"
+#include "supervisor/config/config.h"
+#include "supervisor/inputs/inputs.h"
 
 #define SECTION                                                                          \
 	"engine = identity\ninput = a FP32 [-1,4]\noutput = b FP32 [-1,4]\n"             \

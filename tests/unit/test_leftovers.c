@@ -16,8 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "supervisor/leftovers.h"
-#include "supervisor/proc.h"
+#include "supervisor/process/leftovers.h"
+#include "supervisor/process/proc.h"
 
 static void test_marks_are_read_as_written(void **state)
 {

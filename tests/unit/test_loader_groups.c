@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/loader_groups.h"
+#include "supervisor/process/loader_groups.h"
 
 static void test_own_group_is_found(void **state)
 {

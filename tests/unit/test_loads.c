@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/loads.h"
+#include "supervisor/loaders/loads.h"
 
 #define ASKERS_MAX 5
 

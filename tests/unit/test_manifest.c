@@ -18,9 +18,9 @@
 #include <cmocka.h>
 
 #include "shared/cleanup.h"
-#include "supervisor/config_keys.h"
-#include "supervisor/config_value.h"
-#include "supervisor/manifest.h"
+#include "supervisor/config/keys.h"
+#include "supervisor/config/value.h"
+#include "supervisor/keep/manifest.h"
 
 /* Digits in place of a hash that a loader would have computed. */
 #define SHA256 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

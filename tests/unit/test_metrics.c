@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/metrics.h"
+#include "supervisor/metrics/metrics.h"
 
 static const char *const suffixes[] = { "_total", "_bucket",  "_count",  "_sum",
 	                                "_info",  "_created", "_gcount", "_gsum" };

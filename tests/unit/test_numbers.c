@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/numbers.h"
+#include "supervisor/keep/numbers.h"
 
 static char directory[] = "/tmp/moult-numbers-XXXXXX";
 static char file[sizeof(directory) + 16];

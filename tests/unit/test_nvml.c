@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "shared/clock.h"
-#include "supervisor/nvml.h"
+#include "supervisor/devices/nvml.h"
 
 static const char *helper;
 

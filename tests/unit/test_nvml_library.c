@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/nvml_library.h"
+#include "supervisor/devices/nvml_library.h"
 
 #define MIB (UINT64_C(1) << 20)
 

@@ -17,8 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "supervisor/orphans.h"
-#include "supervisor/proc.h"
+#include "supervisor/process/orphans.h"
+#include "supervisor/process/proc.h"
 
 struct desk {
 	struct ev_loop *loop;

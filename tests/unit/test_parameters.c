@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "shared/clock.h"
-#include "supervisor/parameters.h"
+#include "supervisor/traffic/parameters.h"
 
 #define MS CLOCK_NS_PER_MS
 

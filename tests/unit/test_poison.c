@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "shared/clock.h"
-#include "supervisor/poison.h"
+#include "supervisor/traffic/poison.h"
 
 #define S   CLOCK_NS_PER_SEC
 #define TTL (60 * S)

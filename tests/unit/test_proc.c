@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "supervisor/proc.h"
+#include "supervisor/process/proc.h"
 
 #define CROWD 20
 

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "shared/clock.h"
-#include "supervisor/pulse.h"
+#include "supervisor/figures/pulse.h"
 
 #define S  CLOCK_NS_PER_SEC
 #define MS CLOCK_NS_PER_MS

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/queue.h"
+#include "supervisor/traffic/queue.h"
 
 #define ARENA_BYTES ((size_t)1 << 20)
 

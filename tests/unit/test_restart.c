@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "shared/clock.h"
-#include "supervisor/restart.h"
+#include "supervisor/process/restart.h"
 
 #define S CLOCK_NS_PER_SEC
 

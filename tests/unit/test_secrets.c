@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "loader/secrets.h"
+#include "loader/load/secrets.h"
 #include "shared/proto.h"
 
 static void make_secrets(struct secrets *secrets)

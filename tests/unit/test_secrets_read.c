@@ -25,7 +25,7 @@
 #include "scratch.h"
 #include "shared/memfd.h"
 #include "shared/proto.h"
-#include "supervisor/secrets.h"
+#include "supervisor/inputs/secrets.h"
 
 #define NOBODY         65534
 #define CONTENT_MAX    512

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/stats.h"
+#include "supervisor/figures/stats.h"
 
 #define MS UINT64_C(1000000)
 

@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #include "shared/cleanup.h"
-#include "supervisor/store.h"
+#include "supervisor/weights/store.h"
 
 #define BYTES 65536
 #define SHA   "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

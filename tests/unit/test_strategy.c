@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/strategy.h"
+#include "supervisor/devices/strategy.h"
 
 #define MIB  (UINT64_C(1) << 20)
 #define NONE UINT64_MAX

@@ -22,7 +22,7 @@
 
 #include "scratch.h"
 #include "shared/clock.h"
-#include "supervisor/watch.h"
+#include "supervisor/inputs/watch.h"
 #include "watch_bench.h"
 
 /* No inotify event can be the reason for a report that comes at this pace only. */

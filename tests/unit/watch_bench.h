@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "supervisor/watch.h"
+#include "supervisor/inputs/watch.h"
 
 #define BENCH_MS (CLOCK_NS_PER_SEC / 1000)
 

@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "loader/gpu/arena.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <nettle/sha2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+#include "shared/clock.h"
+
+/* Small enough that a small model has some, large enough that a large one has few. */
+#define GPU_ARENA_CHUNK_BYTES ((size_t)32 << 20)
+#define GPU_ARENA_PAUSE_NS    (10 * CLOCK_NS_PER_MS)
+
+/* Of each chunk: at its start, in the middle, and at its end. */
+#define GPU_ARENA_CANARY_BYTES ((size_t)4096)
+#define GPU_ARENA_CANARY_PARTS 3
+
+static int gpu_arena_error(const struct gpu_arena *arena, struct err *err,
+                           const char *what, int code)
+{
+	if (code == CUDA_E_OUT_OF_MEMORY)
+		return err_set(err, GPU_ARENA_E_MEMORY, "the GPU is out of memory: %s",
+		               what);
+	if (code == CUDA_E_UNAVAILABLE)
+		return err_set(
+			err, GPU_ARENA_E_DEVICE,
+			"another process has the GPU to itself, or its compute mode "
+			"(nvidia-smi -c) lets nobody use it: %s: %s",
+			what, cuda_library_error(&arena->cuda, code));
+	return err_set(err, GPU_ARENA_E_DEVICE, "the GPU's driver refuses: %s: %s", what,
+	               cuda_library_error(&arena->cuda, code));
+}
+
+/* What another process gave back may not be there yet, and the driver says nothing but that
+ * there is too little. True: it is worth another try. */
+static bool gpu_arena_waits(int code, uint64_t until_ns)
+{
+	const struct timespec pause = { .tv_nsec = GPU_ARENA_PAUSE_NS };
+
+	if (code != CUDA_E_OUT_OF_MEMORY || clock_now_ns() >= until_ns)
+		return false;
+	(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	return true;
+}
+
+int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, uint64_t wait_ns,
+                   struct err *err)
+{
+	uint64_t until_ns = clock_now_ns() + wait_ns;
+	int count = 0;
+	int code;
+	int r;
+
+	*arena = (struct gpu_arena){ 0 };
+	r = cuda_library_open(&arena->cuda, CUDA_LIBRARY, err);
+	if (r < 0)
+		return r == -ENOSYS ? GPU_ARENA_E_UNSUPPORTED : GPU_ARENA_E_DEVICE;
+	code = arena->cuda.device_count(&count);
+	if (code == CUDA_SUCCESS_CODE && ordinal < (unsigned int)count)
+		code = arena->cuda.device(&arena->device, (int)ordinal);
+	if (code != CUDA_SUCCESS_CODE || ordinal >= (unsigned int)count)
+		return err_set(err, GPU_ARENA_E_DEVICE, "the driver shows no GPU %u: %s",
+		               ordinal, cuda_library_error(&arena->cuda, code));
+	do {
+		code = arena->cuda.context(&arena->context, arena->device);
+	} while (gpu_arena_waits(code, until_ns));
+	if (code != CUDA_SUCCESS_CODE)
+		return gpu_arena_error(arena, err, "a context", code);
+	arena->has_context = true;
+	code = arena->cuda.use_context(arena->context);
+	return code == CUDA_SUCCESS_CODE
+	               ? 0
+	               : gpu_arena_error(arena, err, "its context", code);
+}
+
+static size_t gpu_arena_chunk(const struct gpu_arena *arena, unsigned int i)
+{
+	return i + 1 < arena->n_chunks
+	               ? arena->shape.chunk_bytes
+	               : arena->shape.mapped_bytes - arena->shape.chunk_bytes * i;
+}
+
+static uint64_t gpu_arena_at(const struct gpu_arena *arena, unsigned int i)
+{
+	return arena->address + arena->shape.chunk_bytes * i;
+}
+
+static void gpu_arena_release(struct gpu_arena *arena, unsigned int i)
+{
+	if (arena->handles[i])
+		(void)arena->cuda.release(arena->handles[i]);
+	arena->handles[i] = 0;
+}
+
+static void gpu_arena_release_all(struct gpu_arena *arena)
+{
+	for (unsigned int i = 0; i < arena->n_chunks; i++)
+		gpu_arena_release(arena, i);
+}
+
+static int gpu_arena_unmap(struct gpu_arena *arena, unsigned int i)
+{
+	if (!arena->is_mapped[i])
+		return CUDA_SUCCESS_CODE;
+	arena->is_mapped[i] = false;
+	return arena->cuda.unmap(gpu_arena_at(arena, i), gpu_arena_chunk(arena, i));
+}
+
+void gpu_arena_drop(struct gpu_arena *arena)
+{
+	gpu_arena_release_all(arena);
+	if (arena->address && !arena->is_shared)
+		(void)arena->cuda.free(arena->address);
+	for (unsigned int i = 0; i < arena->n_chunks; i++)
+		(void)gpu_arena_unmap(arena, i);
+	if (arena->address && arena->is_shared)
+		(void)arena->cuda.unreserve(arena->address, arena->shape.mapped_bytes);
+	arena->address = 0;
+	arena->host = NULL;
+	arena->n_chunks = arena->n_kept = arena->n_ahead = 0;
+	arena->is_shared = false;
+}
+
+void gpu_arena_fini(struct gpu_arena *arena)
+{
+	gpu_arena_drop(arena);
+	if (arena->has_context)
+		(void)arena->cuda.context_release(arena->device);
+	arena->has_context = false;
+}
+
+static struct cuda_memory gpu_arena_memory(const struct gpu_arena *arena)
+{
+	return (struct cuda_memory){
+		.type = CUDA_MEMORY_PINNED,
+		.handle_types = CUDA_HANDLE_POSIX_FD,
+		.location = { .type = CUDA_LOCATION_DEVICE, .id = arena->device },
+	};
+}
+
+static int gpu_arena_check_vmm(const struct gpu_arena *arena, struct err *err)
+{
+	static const int wanted[] = { CUDA_DEVICE_HAS_VMM, CUDA_DEVICE_HAS_POSIX_FD };
+
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		int has = 0;
+
+		if (arena->cuda.attribute(&has, wanted[i], arena->device) !=
+		            CUDA_SUCCESS_CODE ||
+		    !has)
+			return err_set(err, GPU_ARENA_E_UNSUPPORTED, "the GPU has no %s",
+			               i == 0 ? "virtual memory management"
+			                      : "memory with descriptors");
+	}
+	return 0;
+}
+
+static size_t gpu_arena_round(size_t bytes, size_t to)
+{
+	return (bytes + to - 1) / to * to;
+}
+
+/* Address space for all of it. */
+static int gpu_arena_reserve(struct gpu_arena *arena, size_t bytes,
+                             const struct gpu_arena_shape *shape, struct err *err)
+{
+	int code;
+
+	arena->bytes = bytes;
+	arena->shape = *shape;
+	arena->is_shared = true;
+	arena->n_chunks = (unsigned int)((shape->mapped_bytes + shape->chunk_bytes - 1) /
+	                                 shape->chunk_bytes);
+	assert(arena->n_chunks <= PROTO_CHUNKS_MAX);
+	code = arena->cuda.reserve(&arena->address, shape->mapped_bytes, 0, 0, 0);
+	return code == CUDA_SUCCESS_CODE
+	               ? 0
+	               : gpu_arena_error(arena, err, "address space", code);
+}
+
+static int gpu_arena_map(struct gpu_arena *arena, unsigned int i, struct err *err)
+{
+	int code = arena->cuda.map(gpu_arena_at(arena, i), gpu_arena_chunk(arena, i), 0,
+	                           arena->handles[i], 0);
+
+	if (code != CUDA_SUCCESS_CODE)
+		return gpu_arena_error(arena, err, "mapping a chunk", code);
+	arena->is_mapped[i] = true;
+	return 0;
+}
+
+/* In @bytes from @at on. */
+static int gpu_arena_allow(struct gpu_arena *arena, uint64_t at, size_t bytes, int flags,
+                           struct err *err)
+{
+	const struct cuda_access access = {
+		.location = { .type = CUDA_LOCATION_DEVICE, .id = arena->device },
+		.flags = flags,
+	};
+	int code = arena->cuda.set_access(at, bytes, &access, 1);
+
+	return code == CUDA_SUCCESS_CODE
+	               ? 0
+	               : gpu_arena_error(arena, err, "access to a chunk", code);
+}
+
+static int gpu_arena_allow_all(struct gpu_arena *arena, int flags, struct err *err)
+{
+	return gpu_arena_allow(arena, arena->address, arena->shape.mapped_bytes, flags,
+	                       err);
+}
+
+/* Whether the host can read it as it is: the driver is asked, and most say no. */
+static void gpu_arena_find_host(struct gpu_arena *arena)
+{
+	void *host = NULL;
+
+	if (arena->cuda.pointer_attribute(&host, CUDA_POINTER_HOST, arena->address) ==
+	    CUDA_SUCCESS_CODE)
+		arena->host = host;
+}
+
+/* By value, as the driver wants it. */
+static void *gpu_arena_fd(int fd)
+{
+	return (void *)(uintptr_t)fd;
+}
+
+static int gpu_arena_import_chunk(struct gpu_arena *arena, unsigned int i, int fd,
+                                  struct err *err)
+{
+	int code = arena->cuda.import_fd(&arena->handles[i], gpu_arena_fd(fd),
+	                                 CUDA_HANDLE_POSIX_FD);
+
+	if (code == CUDA_SUCCESS_CODE)
+		return gpu_arena_map(arena, i, err);
+	arena->handles[i] = 0;
+	return gpu_arena_error(arena, err, "a chunk of another process's weights", code);
+}
+
+/* Whether chunk @i of @scrap is as large as that of the arena. */
+static bool gpu_arena_fits(const struct gpu_arena *arena,
+                           const struct gpu_arena_scrap *scrap, unsigned int i)
+{
+	size_t at = scrap->shape.chunk_bytes * i;
+	size_t bytes;
+
+	if (i >= scrap->n_fds || scrap->shape.chunk_bytes != arena->shape.chunk_bytes ||
+	    at >= scrap->shape.mapped_bytes)
+		return false;
+	bytes = scrap->shape.mapped_bytes - at;
+	if (bytes > scrap->shape.chunk_bytes)
+		bytes = scrap->shape.chunk_bytes;
+	return bytes == gpu_arena_chunk(arena, i);
+}
+
+/* The first chunk of those that were made ahead. */
+static unsigned int gpu_arena_ahead(const struct gpu_arena *arena)
+{
+	return arena->n_chunks - arena->n_ahead;
+}
+
+static int gpu_arena_keep_chunks(struct gpu_arena *arena,
+                                 const struct gpu_arena_scrap *scrap, struct err *err)
+{
+	int r = 0;
+
+	while (scrap && r == 0 && arena->n_kept < gpu_arena_ahead(arena) &&
+	       gpu_arena_fits(arena, scrap, arena->n_kept)) {
+		r = gpu_arena_import_chunk(arena, arena->n_kept,
+		                           scrap->fds[arena->n_kept], err);
+		arena->n_kept++;
+	}
+	return r;
+}
+
+static int gpu_arena_create_chunk(struct gpu_arena *arena, unsigned int i,
+                                  uint64_t until_ns, struct err *err)
+{
+	const struct cuda_memory memory = gpu_arena_memory(arena);
+	int code;
+
+	do {
+		code = arena->cuda.create(&arena->handles[i], gpu_arena_chunk(arena, i),
+		                          &memory, 0);
+	} while (gpu_arena_waits(code, until_ns));
+	if (code == CUDA_SUCCESS_CODE)
+		return gpu_arena_map(arena, i, err);
+	arena->handles[i] = 0;
+	return gpu_arena_error(arena, err, "a chunk for the weights", code);
+}
+
+/* Where it is the first, before anything is copied: a driver that makes a descriptor of a chunk
+ * and takes none back would fail the next loader, when there is no room for another way. */
+static int gpu_arena_try_chunk(const struct gpu_arena *arena, unsigned int i,
+                               struct err *err)
+{
+	uint64_t handle = 0;
+	CLOSE_FD int fd = -1;
+	int code;
+
+	if (arena->n_kept + arena->n_ahead > 0)
+		return 0;
+	code = arena->cuda.export_fd(&fd, arena->handles[i], CUDA_HANDLE_POSIX_FD, 0);
+	if (code != CUDA_SUCCESS_CODE)
+		return gpu_arena_error(arena, err, "a descriptor of a chunk", code);
+	code = arena->cuda.import_fd(&handle, gpu_arena_fd(fd), CUDA_HANDLE_POSIX_FD);
+	if (code != CUDA_SUCCESS_CODE)
+		return gpu_arena_error(arena, err, "a chunk by its descriptor", code);
+	(void)arena->cuda.release(handle);
+	return 0;
+}
+
+static int gpu_arena_create_chunks(struct gpu_arena *arena, struct err *err)
+{
+	uint64_t until_ns = clock_now_ns() + GPU_ARENA_WAIT_NS;
+	int r = 0;
+
+	for (unsigned int i = arena->n_kept; i < gpu_arena_ahead(arena) && r == 0; i++) {
+		r = gpu_arena_create_chunk(arena, i, until_ns, err);
+		if (r == 0 && i == 0)
+			r = gpu_arena_try_chunk(arena, i, err);
+	}
+	return r ? r : gpu_arena_allow_all(arena, CUDA_ACCESS_READ_WRITE, err);
+}
+
+/* The shape of chunks for a file of @bytes, and address space for all of them. */
+static int gpu_arena_plan(struct gpu_arena *arena, size_t bytes, struct err *err)
+{
+	const struct cuda_memory memory = gpu_arena_memory(arena);
+	struct gpu_arena_shape shape = { .chunk_bytes = GPU_ARENA_CHUNK_BYTES };
+	size_t step = 0;
+	int code;
+	int r = gpu_arena_check_vmm(arena, err);
+
+	if (r)
+		return r;
+	code = arena->cuda.granularity(&step, &memory, CUDA_GRANULARITY_BEST);
+	if (code != CUDA_SUCCESS_CODE || step == 0)
+		return gpu_arena_error(arena, err, "memory with descriptors", code);
+	if (bytes / PROTO_CHUNKS_MAX >= shape.chunk_bytes)
+		shape.chunk_bytes = bytes / PROTO_CHUNKS_MAX + 1;
+	shape.chunk_bytes = gpu_arena_round(shape.chunk_bytes, step);
+	shape.mapped_bytes = gpu_arena_round(bytes, step);
+	return gpu_arena_reserve(arena, bytes, &shape, err);
+}
+
+/* Bytes of the file from @from to @to. *ret_is_cut: not all of them. */
+static int gpu_arena_copy(struct gpu_arena *arena, const struct gpu_copy_source *source,
+                          size_t from, size_t to, unsigned int n_threads,
+                          bool *ret_is_cut, struct err *err)
+{
+	const struct gpu_copy copy = {
+		.cuda = &arena->cuda,
+		.context = arena->context,
+		.source = source,
+		.address = arena->address,
+		.from = from,
+		.to = to,
+	};
+	int code = CUDA_SUCCESS_CODE;
+	int r = gpu_copy_run(&copy, n_threads, &code);
+
+	*ret_is_cut = r == GPU_COPY_E_CUT;
+	if (r == GPU_COPY_E_DRIVER)
+		return gpu_arena_error(arena, err, "copying the weights", code);
+	if (r == -ENOMEM)
+		return err_set(err, r, "out of memory");
+	if (r < 0)
+		return err_set(err, r, "cannot read the model file: %s", strerror(-r));
+	return 0;
+}
+
+/* Chunk @i is there, with what is to be in it. */
+static int gpu_arena_make_ahead(struct gpu_arena *arena, unsigned int i,
+                                const struct gpu_copy_source *source,
+                                unsigned int n_threads, bool *ret_is_cut, struct err *err)
+{
+	size_t from = arena->shape.chunk_bytes * i;
+	size_t to = from + gpu_arena_chunk(arena, i);
+	int r = gpu_arena_create_chunk(arena, i, 0, err);
+
+	if (r == 0)
+		r = gpu_arena_try_chunk(arena, i, err);
+	if (r == 0)
+		r = gpu_arena_allow(arena, gpu_arena_at(arena, i),
+		                    gpu_arena_chunk(arena, i), CUDA_ACCESS_READ_WRITE,
+		                    err);
+	if (r == 0)
+		r = gpu_arena_copy(arena, source, from,
+		                   to < arena->bytes ? to : arena->bytes, n_threads,
+		                   ret_is_cut, err);
+	return r;
+}
+
+size_t gpu_arena_ahead_bytes(const struct gpu_arena *arena)
+{
+	return arena->n_ahead == 0
+	               ? 0
+	               : arena->shape.mapped_bytes -
+	                         arena->shape.chunk_bytes * gpu_arena_ahead(arena);
+}
+
+int gpu_arena_prefill(struct gpu_arena *arena, size_t bytes, size_t limit_bytes,
+                      const struct gpu_copy_source *source, unsigned int n_threads,
+                      struct err *err)
+{
+	bool is_cut = false;
+	int r = gpu_arena_plan(arena, bytes, err);
+
+	while (r == 0 && !is_cut && gpu_arena_ahead(arena) > 0) {
+		unsigned int i = gpu_arena_ahead(arena) - 1;
+
+		if (gpu_arena_ahead_bytes(arena) + gpu_arena_chunk(arena, i) >
+		    limit_bytes)
+			break;
+		r = gpu_arena_make_ahead(arena, i, source, n_threads, &is_cut, err);
+		if (r == 0 && !is_cut) {
+			arena->n_ahead++;
+		} else {
+			(void)gpu_arena_unmap(arena, i);
+			gpu_arena_release(arena, i);
+		}
+	}
+	/* Somebody else had it first. */
+	if (r == GPU_ARENA_E_MEMORY) {
+		err->text[0] = '\0';
+		r = 0;
+	}
+	if (r)
+		gpu_arena_drop(arena);
+	return r;
+}
+
+int gpu_arena_create(struct gpu_arena *arena, size_t bytes,
+                     const struct gpu_arena_scrap *scrap, struct err *err)
+{
+	int r = 0;
+
+	assert(!arena->address || arena->bytes == bytes);
+	if (!arena->address)
+		r = gpu_arena_plan(arena, bytes, err);
+	if (r == 0)
+		r = gpu_arena_keep_chunks(arena, scrap, err);
+	if (r == 0)
+		r = gpu_arena_create_chunks(arena, err);
+	if (r)
+		gpu_arena_drop(arena);
+	else
+		gpu_arena_find_host(arena);
+	return r;
+}
+
+int gpu_arena_fill(struct gpu_arena *arena, const struct gpu_copy_source *source,
+                   unsigned int n_threads, struct err *err)
+{
+	size_t to = arena->n_ahead ? arena->shape.chunk_bytes * gpu_arena_ahead(arena)
+	                           : arena->bytes;
+	bool is_cut;
+
+	return gpu_arena_copy(arena, source, 0, to, n_threads, &is_cut, err);
+}
+
+int gpu_arena_create_private(struct gpu_arena *arena, size_t bytes, struct err *err)
+{
+	uint64_t until_ns = clock_now_ns() + GPU_ARENA_WAIT_NS;
+	int code;
+
+	do {
+		code = arena->cuda.allocate(&arena->address, bytes);
+	} while (gpu_arena_waits(code, until_ns));
+	if (code != CUDA_SUCCESS_CODE) {
+		arena->address = 0;
+		return gpu_arena_error(arena, err, "memory for the weights", code);
+	}
+	arena->bytes = bytes;
+	arena->is_shared = false;
+	/* For the canary alone, which looks at chunks. */
+	arena->shape =
+		(struct gpu_arena_shape){ .chunk_bytes = bytes, .mapped_bytes = bytes };
+	gpu_arena_find_host(arena);
+	return 0;
+}
+
+int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
+                     const struct gpu_arena_shape *shape, const int *fds, size_t n_fds,
+                     struct err *err)
+{
+	int r;
+
+	if (shape->chunk_bytes == 0 || shape->mapped_bytes < bytes ||
+	    n_fds > PROTO_CHUNKS_MAX ||
+	    n_fds != (shape->mapped_bytes - 1) / shape->chunk_bytes + 1)
+		return err_set(err, GPU_ARENA_E_DAMAGED,
+		               "%zu descriptors do not make weights of %zu bytes", n_fds,
+		               bytes);
+	r = gpu_arena_check_vmm(arena, err);
+	if (r == 0)
+		r = gpu_arena_reserve(arena, bytes, shape, err);
+	for (unsigned int i = 0; i < n_fds && r == 0; i++)
+		r = gpu_arena_import_chunk(arena, i, fds[i], err);
+	if (r == 0)
+		r = gpu_arena_allow_all(arena, CUDA_ACCESS_READ, err);
+	if (r) {
+		gpu_arena_drop(arena);
+		return r;
+	}
+	gpu_arena_release_all(arena); /* the mapping keeps them */
+	gpu_arena_find_host(arena);
+	return 0;
+}
+
+int gpu_arena_export(struct gpu_arena *arena, int *ret_fds, struct err *err)
+{
+	for (unsigned int i = arena->n_kept; i < arena->n_chunks; i++) {
+		int code =
+			arena->cuda.export_fd(&ret_fds[i - arena->n_kept],
+		                              arena->handles[i], CUDA_HANDLE_POSIX_FD, 0);
+
+		if (code == CUDA_SUCCESS_CODE)
+			continue;
+		while (i-- > arena->n_kept)
+			close_fd(&ret_fds[i - arena->n_kept]);
+		return gpu_arena_error(arena, err, "a descriptor of a chunk", code);
+	}
+	return 0;
+}
+
+/* Mapped anew: only a fresh mapping is sure to lose the right to write everywhere. */
+int gpu_arena_seal(struct gpu_arena *arena, struct err *err)
+{
+	int r = 0;
+
+	assert(arena->is_shared);
+	for (unsigned int i = 0; i < arena->n_chunks && r == 0; i++) {
+		int code = gpu_arena_unmap(arena, i);
+
+		r = code == CUDA_SUCCESS_CODE
+		            ? gpu_arena_map(arena, i, err)
+		            : gpu_arena_error(arena, err, "unmapping a chunk", code);
+	}
+	if (r == 0)
+		r = gpu_arena_allow_all(arena, CUDA_ACCESS_READ, err);
+	if (r == 0)
+		gpu_arena_release_all(arena);
+	return r;
+}
+
+int gpu_arena_read(const struct gpu_arena *arena, size_t at, void *buffer, size_t bytes)
+{
+	assert(at <= arena->bytes && bytes <= arena->bytes - at);
+	return arena->cuda.to_host(buffer, arena->address + at, bytes) ==
+	                       CUDA_SUCCESS_CODE
+	               ? 0
+	               : -EIO;
+}
+
+int gpu_arena_canary(struct gpu_arena *arena, char *ret_hex, struct err *err)
+{
+	uint8_t part[GPU_ARENA_CANARY_BYTES];
+	uint8_t digest[SHA256_DIGEST_SIZE];
+	struct sha256_ctx sha256;
+
+	sha256_init(&sha256);
+	for (size_t at = 0; at < arena->bytes; at += arena->shape.chunk_bytes) {
+		size_t left = arena->bytes - at;
+		size_t bytes =
+			left < arena->shape.chunk_bytes ? left : arena->shape.chunk_bytes;
+		size_t room = bytes < sizeof(part) ? 0 : bytes - sizeof(part);
+
+		for (size_t i = 0; i < GPU_ARENA_CANARY_PARTS; i++) {
+			size_t n = bytes < sizeof(part) ? bytes : sizeof(part);
+			size_t from = at + room * i / (GPU_ARENA_CANARY_PARTS - 1);
+
+			if (gpu_arena_read(arena, from, part, n) < 0)
+				return err_set(err, GPU_ARENA_E_DAMAGED,
+				               "the weights on the GPU cannot be read "
+				               "back");
+			sha256_update(&sha256, n, part);
+		}
+	}
+	sha256_digest(&sha256, sizeof(digest), digest);
+	for (size_t i = 0; i < sizeof(digest); i++)
+		(void)snprintf(ret_hex + 2 * i, 3, "%02x", digest[i]);
+	return 0;
+}

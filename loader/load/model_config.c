@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "loader/load/model_config.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "shared/clock.h"
+#include "shared/engine_options.h"
+#include "shared/proto.h"
+
+#define MODEL_CONFIG_BATCH_MAX   65536
+#define MODEL_CONFIG_THREADS_MAX 1024
+
+/* NULL in *ret_text when an optional key is not there. */
+static int model_config_text(const json_t *object, const char *key, bool is_required,
+                             const char **ret_text, struct err *err)
+{
+	const json_t *value = json_object_get(object, key);
+
+	*ret_text = json_string_value(value);
+	if (*ret_text || (!value && !is_required))
+		return 0;
+	return err_set(err, -EINVAL, "LOAD: '%s' must be a text", key);
+}
+
+static int model_config_number(const json_t *object, const char *key, uint64_t min,
+                               uint64_t max, uint64_t *ret_number, struct err *err)
+{
+	const json_t *value = json_object_get(object, key);
+	json_int_t number = json_integer_value(value);
+
+	if (!json_is_integer(value) || number < 0 || (uint64_t)number < min ||
+	    (uint64_t)number > max)
+		return err_set(err, -EINVAL,
+		               "LOAD: '%s' must be a number from %llu to %llu", key,
+		               (unsigned long long)min, (unsigned long long)max);
+	*ret_number = (uint64_t)number;
+	return 0;
+}
+
+static int model_config_spec(const json_t *object, struct tensor_spec *ret_spec,
+                             struct err *err)
+{
+	const char *name = json_string_value(json_object_get(object, "name"));
+	const char *dtype = json_string_value(json_object_get(object, "datatype"));
+	const json_t *shape = json_object_get(object, "shape");
+	struct tensor_spec spec = { .shape.rank = (uint32_t)json_array_size(shape) };
+
+	if (!name || strlen(name) >= sizeof(spec.name) || !dtype ||
+	    tensor_dtype_from_name(dtype, &spec.dtype) < 0 || !json_is_array(shape) ||
+	    json_array_size(shape) > TENSOR_RANK_MAX)
+		return err_set(
+			err, -EINVAL,
+			"LOAD: a tensor needs a name, a datatype and a shape of at "
+			"most %d dims",
+			TENSOR_RANK_MAX);
+	(void)strcpy(spec.name, name);
+	for (uint32_t i = 0; i < spec.shape.rank; i++) {
+		const json_t *dim = json_array_get(shape, i);
+
+		spec.shape.dims[i] = json_integer_value(dim);
+		if (!json_is_integer(dim) || spec.shape.dims[i] < TENSOR_DIM_ANY)
+			return err_set(err, -EINVAL,
+			               "LOAD: a dim of '%s' must be -1 or larger", name);
+	}
+	*ret_spec = spec;
+	return 0;
+}
+
+static int model_config_specs(const json_t *object, const char *key,
+                              struct tensor_spec *ret_specs, size_t *ret_count,
+                              struct err *err)
+{
+	const json_t *array = json_object_get(object, key);
+	size_t count = json_array_size(array);
+
+	if (!json_is_array(array) || count == 0 || count > ENGINE_TENSORS_MAX)
+		return err_set(err, -EINVAL, "LOAD: '%s' must be 1 to %d tensors", key,
+		               ENGINE_TENSORS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		int r = model_config_spec(json_array_get(array, i), &ret_specs[i], err);
+
+		if (r < 0)
+			return r;
+	}
+	*ret_count = count;
+	return 0;
+}
+
+static int model_config_required(struct model_config *config, struct err *err)
+{
+	const json_t *array = json_object_get(config->json, "required_secrets");
+
+	if (json_array_size(array) > MODEL_CONFIG_NAMES_MAX)
+		return err_set(err, -EINVAL, "LOAD: more than %d required secrets",
+		               MODEL_CONFIG_NAMES_MAX);
+	for (size_t i = 0; i < json_array_size(array); i++) {
+		const char *name = json_string_value(json_array_get(array, i));
+
+		if (!name)
+			return err_set(err, -EINVAL,
+			               "LOAD: the name of a secret must be a text");
+		config->required_secrets[config->n_required_secrets++] = name;
+	}
+	return 0;
+}
+
+static int model_config_options(struct model_config *config, struct err *err)
+{
+	json_t *object = json_object_get(config->json, "options");
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(object, name, value)
+	{
+		if (!json_is_string(value) ||
+		    config->n_options == MODEL_CONFIG_OPTIONS_MAX)
+			return err_set(err, -EINVAL,
+			               "LOAD: options must be at most %d texts",
+			               MODEL_CONFIG_OPTIONS_MAX);
+		if (strcmp(name, ENGINE_OPTIONS_OF_ALL) == 0)
+			config->secrets_env = json_string_value(value);
+		else
+			config->options[config->n_options++] = (struct engine_option){
+				.name = name,
+				.value = json_string_value(value),
+			};
+	}
+	return 0;
+}
+
+static int model_config_texts(struct model_config *config, struct err *err)
+{
+	const struct {
+		const char *key;
+		const char **ret_text;
+		bool is_required;
+	} rows[] = {
+		{ "model", &config->model, true },
+		{ "version", &config->version, true },
+		{ "engine", &config->engine, true },
+		{ "engine_dir", &config->engine_dir, true },
+		{ "path", &config->path, false },
+		{ "device", &config->device, true },
+		{ "gpu", &config->gpu, false },
+		{ "warmup_request", &config->warmup_request, false },
+		{ "golden", &config->golden, false },
+		{ "weights_sha256", &config->weights_sha256, false },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int r = model_config_text(config->json, rows[i].key, rows[i].is_required,
+		                          rows[i].ret_text, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int model_config_numbers(struct model_config *config, struct err *err)
+{
+	uint64_t threads = 0;
+	uint64_t max_batch = 0;
+	uint64_t max_delay_us = 0;
+	uint64_t warmup_runs = 0;
+	uint64_t leases = 0;
+	const struct {
+		const char *key;
+		uint64_t min;
+		uint64_t max;
+		uint64_t *ret_number;
+	} rows[] = {
+		{ "threads", 1, MODEL_CONFIG_THREADS_MAX, &threads },
+		{ "max_batch", 1, MODEL_CONFIG_BATCH_MAX, &max_batch },
+		{ "max_delay_us", 0, UINT32_MAX, &max_delay_us },
+		{ "warmup_runs", 0, UINT32_MAX, &warmup_runs },
+		{ "leases", 1, PROTO_LEASES_MAX, &leases },
+		{ "max_body_bytes", 1, INT64_MAX, &config->max_body_bytes },
+		{ "working_bytes", 0, INT64_MAX, &config->working_bytes },
+		{ "prefill_bytes", 0, INT64_MAX, &config->prefill_bytes },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int r = model_config_number(config->json, rows[i].key, rows[i].min,
+		                            rows[i].max, rows[i].ret_number, err);
+
+		if (r < 0)
+			return r;
+	}
+	config->threads = (uint32_t)threads;
+	config->max_batch = (uint32_t)max_batch;
+	config->max_delay_ns = max_delay_us * 1000;
+	config->warmup_runs = (uint32_t)warmup_runs;
+	config->leases = (uint32_t)leases;
+	return 0;
+}
+
+static int model_config_share(struct model_config *config, struct err *err)
+{
+	static const char *const names[] = {
+		[WEIGHTS_PRIVATE] = "private",
+		[WEIGHTS_FILL] = "fill",
+		[WEIGHTS_MAP] = "map",
+	};
+	const char *name = NULL;
+	int r = model_config_text(config->json, "weights", false, &name, err);
+
+	if (r < 0 || !name)
+		return r;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(names[i], name) == 0) {
+			config->share = (enum weights_share)i;
+			return 0;
+		}
+	}
+	return err_set(err, -EINVAL, "LOAD: there is no share '%s'", name);
+}
+
+static int model_config_placed(struct model_config *config, struct err *err)
+{
+	const json_t *chunks = json_object_get(config->json, "chunks");
+	uint64_t chunk_bytes = 0;
+	uint64_t mapped_bytes = 0;
+	const char *name = NULL;
+	int r = model_config_text(config->json, "placed", false, &name, err);
+
+	if (r < 0 || !name)
+		return r;
+	if (strcmp(name, "fill") == 0)
+		config->placed = PLACED_FILL;
+	else if (strcmp(name, "private") == 0)
+		config->placed = PLACED_PRIVATE;
+	if (config->placed != PLACED_NOT)
+		return 0;
+	if (strcmp(name, "map") != 0)
+		return err_set(err, -EINVAL, "LOAD: weights cannot be placed by '%s'",
+		               name);
+	config->placed = PLACED_MAP;
+	r = model_config_number(chunks, "chunk_bytes", 1, INT64_MAX, &chunk_bytes, err);
+	if (r == 0)
+		r = model_config_number(chunks, "mapped_bytes", 1, INT64_MAX,
+		                        &mapped_bytes, err);
+	config->chunks.chunk_bytes = chunk_bytes;
+	config->chunks.mapped_bytes = mapped_bytes;
+	return r ? r : model_config_text(chunks, "canary", true, &config->canary, err);
+}
+
+int model_config_init(struct model_config *config, const char *payload, struct err *err)
+{
+	json_error_t error;
+	int r;
+
+	*config = (struct model_config){ .json = json_loads(payload, 0, &error) };
+	if (!config->json && json_error_code(&error) == json_error_out_of_memory)
+		return err_set(err, -ENOMEM, "LOAD: out of memory");
+	if (!json_is_object(config->json))
+		return err_set(err, -EINVAL, "LOAD: no JSON object: %s",
+		               config->json ? "" : error.text);
+	r = model_config_texts(config, err);
+	config->is_lean = json_is_true(json_object_get(config->json, "lean"));
+	config->is_urgent = json_is_true(json_object_get(config->json, "urgent"));
+	config->is_proven = json_is_true(json_object_get(config->json, "proven"));
+	if (r == 0)
+		r = model_config_share(config, err);
+	if (r == 0)
+		r = model_config_placed(config, err);
+	if (r == 0)
+		r = model_config_numbers(config, err);
+	if (r == 0)
+		r = model_config_specs(config->json, "inputs", config->inputs,
+		                       &config->n_inputs, err);
+	if (r == 0)
+		r = model_config_specs(config->json, "outputs", config->outputs,
+		                       &config->n_outputs, err);
+	if (r == 0)
+		r = model_config_required(config, err);
+	if (r == 0)
+		r = model_config_options(config, err);
+	return r;
+}
+
+void model_config_fini(struct model_config *config)
+{
+	json_decref(config->json);
+	config->json = NULL;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What LOAD says about the model, read and checked.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loader/engine.h"
+#include "loader/load/placed.h"
+#include "loader/load/weights.h"
+#include "shared/err.h"
+#include "shared/tensor.h"
+
+#define MODEL_CONFIG_NAMES_MAX   32
+#define MODEL_CONFIG_OPTIONS_MAX 32
+
+struct model_config {
+	json_t *json; /* owned; every text below points into it */
+	const char *model;
+	const char *version;
+	const char *engine;
+	const char *engine_dir;
+	const char *path; /* NULL: no model file */
+	const char *device;
+	const char *gpu;            /* UUID of the only card to see, or NULL */
+	const char *warmup_request; /* NULL: zeros */
+	const char *golden;         /* directory; NULL: none */
+	const char *secrets_env;    /* taken out of the options; NULL: none */
+	uint32_t threads;
+	uint64_t working_bytes; /* 0: no limit */
+	uint32_t max_batch;
+	uint32_t warmup_runs;
+	uint32_t leases;
+	uint64_t max_delay_ns;
+	uint64_t max_body_bytes;
+	bool is_lean;   /* no copy of the model before COMMIT */
+	bool is_urgent; /* nobody serves meanwhile */
+	bool is_proven; /* the same has served */
+	enum weights_share share;
+	const char *weights_sha256; /* NULL: not known yet */
+	enum placed_mode placed;
+	uint64_t prefill_bytes; /* of the device, that may be taken before COMMIT */
+	struct gpu_arena_shape chunks; /* that are to be mapped */
+	const char *canary;            /* of them */
+	const char *required_secrets[MODEL_CONFIG_NAMES_MAX];
+	size_t n_required_secrets;
+	struct tensor_spec inputs[ENGINE_TENSORS_MAX];
+	size_t n_inputs;
+	struct tensor_spec outputs[ENGINE_TENSORS_MAX];
+	size_t n_outputs;
+	struct engine_option options[MODEL_CONFIG_OPTIONS_MAX];
+	size_t n_options;
+};
+
+/* Reads the payload of LOAD; keys that it does not know are left alone. 0 or -EINVAL with
+ * a sentence. model_config_fini() in any case. */
+int model_config_init(struct model_config *config, const char *payload, struct err *err);
+void model_config_fini(struct model_config *config);

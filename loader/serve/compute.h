@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One batch through the engine, and its outputs held against the configuration. Serving
+ * and warming up share it, so that what has been warmed up is what serves.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loader/serve/batch.h"
+#include "loader/engine.h"
+#include "loader/serve/fit.h"
+#include "loader/load/model_config.h"
+#include "loader/oip/oip.h"
+#include "shared/err.h"
+
+struct compute {
+	const struct engine_api *api;
+	struct engine *engine; /* borrowed */
+	struct oip_model model;
+	struct batch batch;
+	struct fit fit;
+	uint64_t began_ns;     /* CLOCK_MONOTONIC: the last batch was to be computed */
+	uint64_t gather_ns;    /* laying it together */
+	uint64_t took_ns;      /* inside the engine */
+	struct engine_use use; /* likewise */
+	bool has_outputs;      /* the engine computed it: what failed was the check */
+};
+
+/* Borrows everything. At most @max_members requests in a batch. 0 or -ENOMEM;
+ * compute_fini() in any case. */
+int compute_init(struct compute *compute, const struct model_config *config,
+                 const struct engine_api *api, struct engine *engine,
+                 uint32_t max_members);
+void compute_fini(struct compute *compute);
+
+/* Computes the members of compute->batch; batch_split() has the outputs then, until the
+ * next run. 0, or ENGINE_E_INPUT, ENGINE_E_MEMORY, ENGINE_E_FAILED, ENGINE_E_MODEL,
+ * ENGINE_E_BROKEN with a sentence. What did not fit is learned. */
+int compute_run(struct compute *compute, struct err *err);

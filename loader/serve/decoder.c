@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "loader/serve/decoder.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "loader/oip/compress.h"
+#include "shared/clock.h"
+
+/* JSON below that is decoded in a millisecond or two, where it lies. */
+#define DECODER_JSON_BYTES ((size_t)256 * 1024)
+/* Compressed, a byte may become a hundred; most become ten. */
+#define DECODER_PACKED_BYTES ((size_t)4096)
+
+enum decoder_state {
+	DECODER_FREE,
+	DECODER_BUSY, /* the thread has it */
+	DECODER_DONE,
+};
+
+struct decoder_slot {
+	struct decoder_request *request;
+	enum decoder_state state;
+	uint64_t number; /* of DONE: they are taken in this order */
+};
+
+struct decoder {
+	struct lane *lane;
+	const struct oip_model *model;
+	pthread_t thread;
+	bool has_thread;
+	size_t n_given; /* and not taken yet */
+
+	/* Both threads', under the lock */
+	pthread_mutex_t lock;
+	pthread_cond_t wake; /* there is something to do for the thread */
+	bool is_ending;
+	struct proto_submit *queue; /* a ring of lane->leases */
+	uint32_t queue_head;
+	uint32_t n_queued;
+	uint64_t n_decoded;
+	struct decoder_slot slots[DECODER_SLOTS];
+};
+
+static struct proto_submit *decoder_queued(struct decoder *decoder, uint32_t index)
+{
+	return &decoder->queue[(decoder->queue_head + index) &
+	                       (decoder->lane->leases - 1)];
+}
+
+static struct decoder_slot *decoder_slot_in(struct decoder *decoder,
+                                            enum decoder_state state)
+{
+	struct decoder_slot *found = NULL;
+
+	for (size_t i = 0; i < DECODER_SLOTS; i++) {
+		struct decoder_slot *slot = &decoder->slots[i];
+
+		if (slot->state == state && (!found || slot->number < found->number))
+			found = slot;
+	}
+	return found;
+}
+
+void decoder_decode(const struct lane *lane, const struct oip_model *model,
+                    struct decoder_request *request)
+{
+	const struct proto_submit *submit = &request->submit;
+	const uint64_t began_ns = clock_now_ns();
+	struct proto_head head;
+
+	request->err.text[0] = '\0';
+	request->status = 0;
+	if (began_ns >= submit->deadline_ns)
+		request->status = err_set(&request->err, 504, "%s", DECODER_LATE);
+	else if (proto_head_read(&head, lane_request(lane, submit->head_offset),
+	                         submit->head_bytes) < 0)
+		request->status = err_set(&request->err, -EBADMSG,
+		                          "a request has a malformed head");
+	else
+		request->status = oip_decode(&request->request, model, &head,
+		                             lane_request(lane, submit->body_offset),
+		                             submit->body_bytes, &request->err);
+	request->decode_ns = clock_now_ns() - began_ns;
+}
+
+bool decoder_is_late(const struct decoder_request *request)
+{
+	const uint64_t now_ns = clock_now_ns();
+	const uint64_t timeout_ns = request->request.timeout_ns;
+
+	/* The supervisor looks for the parameter only where that is cheap. */
+	return now_ns >= request->submit.deadline_ns ||
+	       (timeout_ns > 0 && now_ns - request->submit.accepted_ns >= timeout_ns);
+}
+
+/* The thread */
+
+/* With the lock held, and let go while it decodes. */
+static void decoder_run(struct decoder *decoder, struct decoder_slot *slot)
+{
+	slot->request->submit = *decoder_queued(decoder, 0);
+	decoder->queue_head++;
+	decoder->n_queued--;
+	slot->state = DECODER_BUSY;
+	(void)pthread_mutex_unlock(&decoder->lock);
+	decoder_decode(decoder->lane, decoder->model, slot->request);
+	(void)pthread_mutex_lock(&decoder->lock);
+	slot->state = DECODER_DONE;
+	slot->number = decoder->n_decoded++;
+	/* The other thread may wait for requests, or serve without a pause. */
+	lane_progress(decoder->lane);
+	lane_nudge(decoder->lane);
+}
+
+static void *decoder_thread(void *context)
+{
+	struct decoder *decoder = context;
+
+	(void)pthread_mutex_lock(&decoder->lock);
+	while (!decoder->is_ending) {
+		struct decoder_slot *slot = decoder_slot_in(decoder, DECODER_FREE);
+
+		if (slot && decoder->n_queued > 0)
+			decoder_run(decoder, slot);
+		else
+			(void)pthread_cond_wait(&decoder->wake, &decoder->lock);
+	}
+	(void)pthread_mutex_unlock(&decoder->lock);
+	return NULL;
+}
+
+/* The thread that serves */
+
+static void decoder_free_request(struct decoder_request *request)
+{
+	if (request)
+		oip_request_fini(&request->request);
+	free(request);
+}
+
+int decoder_new(struct decoder **ret_decoder, struct lane *lane,
+                const struct oip_model *model)
+{
+	struct decoder *decoder = calloc(1, sizeof(*decoder));
+
+	if (!decoder)
+		return -ENOMEM;
+	decoder->lane = lane;
+	decoder->model = model;
+	(void)pthread_mutex_init(&decoder->lock, NULL);
+	(void)pthread_cond_init(&decoder->wake, NULL);
+	*ret_decoder = decoder;
+	decoder->queue = calloc(lane->leases, sizeof(*decoder->queue));
+	for (size_t i = 0; i < DECODER_SLOTS && decoder->queue; i++) {
+		decoder->slots[i].request = calloc(1, sizeof(struct decoder_request));
+		if (!decoder->slots[i].request)
+			return -ENOMEM;
+		oip_request_init(&decoder->slots[i].request->request);
+	}
+	return decoder->queue ? 0 : -ENOMEM;
+}
+
+void decoder_free(struct decoder *decoder)
+{
+	if (!decoder)
+		return;
+	if (decoder->has_thread) {
+		(void)pthread_mutex_lock(&decoder->lock);
+		decoder->is_ending = true;
+		(void)pthread_cond_signal(&decoder->wake);
+		(void)pthread_mutex_unlock(&decoder->lock);
+		(void)pthread_join(decoder->thread, NULL);
+	}
+	for (size_t i = 0; i < DECODER_SLOTS; i++)
+		decoder_free_request(decoder->slots[i].request);
+	(void)pthread_cond_destroy(&decoder->wake);
+	(void)pthread_mutex_destroy(&decoder->lock);
+	free(decoder->queue);
+	free(decoder);
+}
+
+/* A request takes long by what its head says of its body. One whose head is of no use is told
+ * so at once. */
+static bool decoder_takes_long(const struct decoder *decoder,
+                               const struct proto_submit *submit)
+{
+	struct proto_head head;
+	struct oip_work work;
+
+	if (submit->body_bytes <= DECODER_PACKED_BYTES ||
+	    proto_head_read(&head, lane_request(decoder->lane, submit->head_offset),
+	                    submit->head_bytes) < 0)
+		return false;
+	oip_read_work(&head, submit->body_bytes, &work);
+	return work.is_compressed || work.json_bytes > DECODER_JSON_BYTES;
+}
+
+bool decoder_give(struct decoder *decoder, const struct proto_submit *submit)
+{
+	if (!decoder_takes_long(decoder, submit))
+		return false;
+	if (!decoder->has_thread)
+		decoder->has_thread = pthread_create(&decoder->thread, NULL,
+		                                     decoder_thread, decoder) == 0;
+	if (!decoder->has_thread)
+		return false;
+	(void)pthread_mutex_lock(&decoder->lock);
+	/* What is here is leased, and the lane has counted the leases. */
+	*decoder_queued(decoder, decoder->n_queued++) = *submit;
+	(void)pthread_cond_signal(&decoder->wake);
+	(void)pthread_mutex_unlock(&decoder->lock);
+	decoder->n_given++;
+	return true;
+}
+
+bool decoder_take(struct decoder *decoder, struct decoder_request **request)
+{
+	struct decoder_request *spent = *request;
+	struct decoder_slot *slot;
+
+	if (decoder->n_given == 0)
+		return false;
+	(void)pthread_mutex_lock(&decoder->lock);
+	slot = decoder_slot_in(decoder, DECODER_DONE);
+	if (slot) {
+		*request = slot->request;
+		slot->request = spent;
+		slot->state = DECODER_FREE;
+		(void)pthread_cond_signal(&decoder->wake);
+	}
+	(void)pthread_mutex_unlock(&decoder->lock);
+	decoder->n_given -= slot != NULL;
+	return slot != NULL;
+}
+
+bool decoder_cancel(struct decoder *decoder, uint64_t lease)
+{
+	uint32_t index = 0;
+	bool is_found;
+
+	if (decoder->n_given == 0)
+		return false;
+	(void)pthread_mutex_lock(&decoder->lock);
+	while (index < decoder->n_queued &&
+	       decoder_queued(decoder, index)->lease != lease)
+		index++;
+	is_found = index < decoder->n_queued;
+	for (; index + 1 < decoder->n_queued; index++)
+		*decoder_queued(decoder, index) = *decoder_queued(decoder, index + 1);
+	decoder->n_queued -= is_found;
+	(void)pthread_mutex_unlock(&decoder->lock);
+	decoder->n_given -= is_found;
+	return is_found;
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/config/config.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "shared/clock.h"
+#include "supervisor/config/keys.h"
+#include "supervisor/config/value.h"
+
+/* jansson's setters take NULL for a value and then fail, so that a chain of them needs
+ * one check. Takes @json. */
+static char *print_and_drop(json_t *json, int failed)
+{
+	char *text = failed ? NULL : json_dumps(json, JSON_COMPACT);
+
+	json_decref(json);
+	return text;
+}
+
+static json_t *tensors(const struct tensor_spec *specs, size_t count)
+{
+	json_t *array = json_array();
+	int failed = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		json_t *shape = json_array();
+		json_t *spec = json_object();
+
+		for (uint32_t j = 0; j < specs[i].shape.rank; j++)
+			failed |= json_array_append_new(
+				shape, json_integer(specs[i].shape.dims[j]));
+		failed |= json_object_set_new(spec, "name", json_string(specs[i].name));
+		failed |= json_object_set_new(
+			spec, "datatype", json_string(tensor_dtype_name(specs[i].dtype)));
+		failed |= json_object_set_new(spec, "shape", shape);
+		failed |= json_array_append_new(array, spec);
+	}
+	if (!failed)
+		return array;
+	json_decref(array);
+	return NULL;
+}
+
+static json_t *names(char *const *texts, size_t count)
+{
+	json_t *array = json_array();
+	int failed = 0;
+
+	for (size_t i = 0; i < count; i++)
+		failed |= json_array_append_new(array, json_string(texts[i]));
+	if (!failed)
+		return array;
+	json_decref(array);
+	return NULL;
+}
+
+static json_t *options(const struct config_option *rows, size_t count)
+{
+	json_t *object = json_object();
+	int failed = 0;
+
+	for (size_t i = 0; i < count; i++)
+		failed |= json_object_set_new(object, rows[i].name,
+		                              json_string(rows[i].value));
+	if (!failed)
+		return object;
+	json_decref(object);
+	return NULL;
+}
+
+static int set_text(json_t *object, const char *name, const char *text)
+{
+	return text ? json_object_set_new(object, name, json_string(text)) : 0;
+}
+
+static int set_number(json_t *object, const char *name, uint64_t value)
+{
+	return json_object_set_new(object, name, json_integer((json_int_t)value));
+}
+
+char *config_model_to_json(const struct config *config, const struct config_model *model,
+                           struct config_manner manner)
+{
+	json_t *json = json_object();
+	int failed = 0;
+
+	failed |= set_text(json, "model", model->name);
+	failed |= set_text(json, "version", model->version);
+	failed |= set_text(json, "engine", model->engine);
+	failed |= set_text(json, "engine_dir", config->engine_dir);
+	failed |= set_text(json, "path", model->path);
+	/* The one card that it sees is its first. */
+	failed |= set_text(json, "device", manner.gpu ? "cuda:0" : model->device);
+	failed |= set_text(json, "gpu", manner.gpu);
+	failed |= set_number(json, "threads", model->threads);
+	failed |= set_number(json, "working_bytes", model->working_memory_bytes);
+	failed |= set_number(json, "max_batch", model->max_batch);
+	failed |= set_number(json, "max_delay_us", model->max_delay_ns / 1000);
+	failed |= set_number(json, "warmup_runs",
+	                     manner.is_proven && manner.was_killed ? 0
+	                                                           : model->warmup_runs);
+	failed |= set_text(json, "warmup_request", model->warmup_request);
+	failed |= set_text(json, "golden", manner.is_proven ? NULL : model->golden);
+	failed |= json_object_set_new(json, "required_secrets",
+	                              names(model->required_secrets,
+	                                    model->n_required_secrets));
+	failed |= json_object_set_new(json, "inputs",
+	                              tensors(model->inputs, model->n_inputs));
+	failed |= json_object_set_new(json, "outputs",
+	                              tensors(model->outputs, model->n_outputs));
+	failed |= json_object_set_new(json, "options",
+	                              options(model->options, model->n_options));
+	failed |= set_number(json, "leases", model->leases);
+	failed |= set_number(json, "max_body_bytes", model->max_body_bytes);
+	failed |= set_number(json, "request_timeout_ms",
+	                     model->request_timeout_ns / CLOCK_NS_PER_MS);
+	failed |= set_text(json, "weights", manner.weights);
+	failed |= set_text(json, "weights_sha256", manner.weights_sha256);
+	failed |= set_text(json, "placed", manner.placed);
+	if (manner.chunk_bytes)
+		failed |= json_object_set_new(json, "chunks",
+		                              json_pack("{s:I,s:I,s:s}", "chunk_bytes",
+		                                        (json_int_t)manner.chunk_bytes,
+		                                        "mapped_bytes",
+		                                        (json_int_t)manner.mapped_bytes,
+		                                        "canary", manner.canary));
+	failed |= set_number(json, "prefill_bytes", manner.prefill_bytes);
+	failed |= json_object_set_new(json, "lean", json_boolean(manner.is_lean));
+	failed |= json_object_set_new(json, "urgent", json_boolean(manner.is_urgent));
+	failed |= json_object_set_new(json, "proven", json_boolean(manner.is_proven));
+	return print_and_drop(json, failed);
+}
+
+/* Every key of @table as the file would have it, into @json. Options keep their names. */
+static int set_keys(json_t *json, const struct config_table *table, const void *object)
+{
+	int failed = 0;
+
+	for (size_t i = 0; i < table->n_keys; i++) {
+		const struct config_key *key = &table->keys[i];
+
+		if (key->type != CONFIG_TYPE_OPTION)
+			failed |= json_object_set_new(json, key->name,
+			                              config_value_to_json(key, object));
+	}
+	return failed;
+}
+
+static int set_options(json_t *json, const struct config_model *model)
+{
+	char name[sizeof("option.") + CONFIG_NAME_MAX];
+	int failed = 0;
+
+	for (size_t i = 0; i < model->n_options; i++) {
+		(void)snprintf(name, sizeof(name), "option.%s", model->options[i].name);
+		failed |= set_text(json, name, model->options[i].value);
+	}
+	return failed;
+}
+
+char *config_to_json(const struct config *config)
+{
+	json_t *json = json_object();
+	json_t *supervisor = json_object();
+	json_t *devices = json_object();
+	json_t *host = json_object();
+	json_t *models = json_object();
+	int failed = 0;
+
+	failed |= set_text(json, "file", config->file);
+	failed |= set_keys(supervisor, &config_supervisor_table, config);
+	failed |= set_keys(host, &config_device_table, &config->host);
+	for (size_t i = 0; i < config->n_models; i++) {
+		const struct config_model *model = config->models[i];
+		json_t *object = json_object();
+
+		failed |= json_object_set_new(object, "file",
+		                              json_sprintf("%s:%u", model->file,
+		                                           model->line));
+		failed |= set_keys(object, &config_model_table, model);
+		failed |= set_options(object, model);
+		failed |= json_object_set_new(models, model->name, object);
+	}
+	failed |= json_object_set_new(json, "supervisor", supervisor);
+	failed |= json_object_set_new(devices, "host", host);
+	for (size_t i = 0; i < config->n_gpus; i++) {
+		json_t *gpu = json_object();
+
+		failed |= set_keys(gpu, &config_device_table, &config->gpus[i].device);
+		failed |= json_object_set_new(devices, config->gpus[i].name, gpu);
+	}
+	failed |= json_object_set_new(json, "devices", devices);
+	failed |= json_object_set_new(json, "models", models);
+	return print_and_drop(json, failed);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Sections written out and read back, so that they outlive the files they came from. */
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+#include "shared/memfd.h"
+#include "supervisor/config/file.h"
+#include "supervisor/config/keys.h"
+#include "supervisor/config/value.h"
+
+static void print_value(FILE *out, const char *name, const json_t *value)
+{
+	if (json_is_string(value))
+		(void)fprintf(out, "%s = %s\n", name, json_string_value(value));
+	else if (json_is_integer(value))
+		(void)fprintf(out, "%s = %lld\n", name,
+		              (long long)json_integer_value(value));
+	else if (json_is_boolean(value))
+		(void)fprintf(out, "%s = %s\n", name, json_is_true(value) ? "yes" : "no");
+}
+
+/* A key may stand in several lines. */
+static int print_key(FILE *out, const struct config_key *key, const void *object)
+{
+	json_t *value = config_value_to_json(key, object);
+	size_t i;
+	json_t *element;
+
+	if (!value)
+		return -ENOMEM;
+	print_value(out, key->name, value);
+	json_array_foreach(value, i, element) print_value(out, key->name, element);
+	json_decref(value);
+	return 0;
+}
+
+static int print_table(FILE *out, const struct config_table *table, const void *object)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < table->n_keys; i++)
+		r = print_key(out, &table->keys[i], object);
+	return r;
+}
+
+char *config_head_to_text(const struct config *config)
+{
+	FREE char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	int r;
+
+	if (!out)
+		return NULL;
+	(void)fprintf(out, "[supervisor]\n");
+	r = print_table(out, &config_supervisor_table, config);
+	(void)fprintf(out, "[device host]\n");
+	if (r == 0)
+		r = print_table(out, &config_device_table, &config->host);
+	for (size_t i = 0; r == 0 && i < config->n_gpus; i++) {
+		(void)fprintf(out, "[device %s]\n", config->gpus[i].name);
+		r = print_table(out, &config_device_table, &config->gpus[i].device);
+	}
+	if (ferror(out))
+		r = -ENOMEM;
+	if (fclose(out) != 0 || r < 0)
+		return NULL;
+	return take_ptr(&text);
+}
+
+char *config_model_to_text(const struct config_model *model)
+{
+	FREE char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	int r;
+
+	if (!out)
+		return NULL;
+	(void)fprintf(out, "[model %s]\n", model->name);
+	r = print_table(out, &config_model_table, model);
+	for (size_t i = 0; i < model->n_options; i++)
+		(void)fprintf(out, "option.%s = %s\n", model->options[i].name,
+		              model->options[i].value);
+	if (ferror(out))
+		r = -ENOMEM;
+	if (fclose(out) != 0 || r < 0)
+		return NULL;
+	return take_ptr(&text);
+}
+
+int config_read_text(struct config *config, const char *text, enum config_file_kind kind,
+                     struct err *err)
+{
+	CLOSE_FD int fd = memfd_create_constant("moult-section", text, strlen(text));
+	char path[64];
+
+	if (fd < 0)
+		return fd;
+	/* memfd_create(2) gives it to everybody, and it is read as any other file. */
+	(void)fchmod(fd, 0600);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return config_file_read(config, path, kind, err);
+}
+
+int config_of_section(struct config **ret_config, const struct config *like,
+                      const char *text, struct err *err)
+{
+	struct config *config = calloc(1, sizeof(*config));
+	int r = -ENOMEM;
+
+	if (!config)
+		return err_set(err, r, "out of memory");
+	config->refs = 1;
+	config->file = strdup(like->file);
+	config->loader = strdup(like->loader);
+	config->engine_dir = strdup(like->engine_dir);
+	if (config->file && config->loader && config->engine_dir)
+		r = config_read_text(config, text, CONFIG_FILE_MODEL, err);
+	if (r < 0) {
+		config_unref(config);
+		return r == -ENOMEM ? err_set(err, r, "out of memory") : r;
+	}
+	*ret_config = config;
+	return 0;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/devices/device.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+void device_fini(struct device *device)
+{
+	assert(LIST_EMPTY(&device->uses));
+	(void)device;
+}
+
+void device_add_memory(struct device *device, struct device_use *use, int fd,
+                       uint64_t claim_bytes)
+{
+	device_add(device, use, 0, claim_bytes);
+	use->fd = fd;
+}
+
+void device_remove(struct device_use *use)
+{
+	if (!use->device)
+		return;
+	LIST_REMOVE(use, link);
+	use->device = NULL;
+	use->now_bytes = use->claim_bytes = 0;
+}
+
+static void device_note(struct device *device)
+{
+	struct device_use *use;
+
+	LIST_FOREACH (use, &device->uses, link) {
+		(void)device_look(use);
+		/* Until then its claim stood for it. */
+		if (use->unseen_ns && device->nvml->as_of_ns >= use->unseen_ns)
+			use->claim_bytes = use->unseen_ns = 0;
+	}
+}
+
+uint64_t device_look(struct device_use *use)
+{
+	if (!use->device)
+		return 0;
+	use->now_bytes = use->device->ops->held(use);
+	if (use->now_bytes > use->peak_bytes)
+		use->peak_bytes = use->now_bytes;
+	return use->now_bytes;
+}
+
+bool device_measure(struct device *device)
+{
+	bool is_fresh = device->ops->refresh(device);
+
+	device_note(device);
+	return is_fresh;
+}
+
+struct device_room device_room_seen(struct device *device)
+{
+	struct device_room room = {
+		.budget_bytes = device->config.budget_bytes ? device->config.budget_bytes
+		                                            : UINT64_MAX,
+		.reserve_bytes = device->config.reserve_bytes,
+		.used_bytes = device->others_bytes,
+		.others_bytes = device->others_bytes,
+	};
+	struct device_use *use;
+	uint64_t claimed_bytes = 0;
+	uint64_t leaving_bytes = 0;
+
+	device_note(device);
+	room.available_bytes = device->ops->available(device);
+	LIST_FOREACH (use, &device->uses, link) {
+		uint64_t missing = use->claim_bytes > use->now_bytes
+		                           ? use->claim_bytes - use->now_bytes
+		                           : 0;
+
+		if (use->is_leaving) {
+			leaving_bytes += use->now_bytes;
+			continue;
+		}
+		room.used_bytes += use->now_bytes + missing;
+		claimed_bytes += missing;
+	}
+	/* The machine does not know yet of what is only claimed. */
+	if (room.available_bytes != UINT64_MAX)
+		room.available_bytes += leaving_bytes;
+	if (room.available_bytes != UINT64_MAX)
+		room.available_bytes -= claimed_bytes < room.available_bytes
+		                                ? claimed_bytes
+		                                : room.available_bytes;
+	return room;
+}
+
+struct device_room device_room(struct device *device)
+{
+	(void)device_measure(device);
+	return device_room_seen(device);
+}
+
+uint64_t device_peaks(const struct device *device, const struct device_use *except)
+{
+	const struct device_use *use;
+	uint64_t bytes = 0;
+
+	LIST_FOREACH (use, &device->uses, link) {
+		uint64_t counted_bytes = use->claim_bytes > use->now_bytes
+		                                 ? use->claim_bytes
+		                                 : use->now_bytes;
+
+		if (use != except && !use->is_leaving && use->peak_bytes > counted_bytes)
+			bytes += use->peak_bytes - counted_bytes;
+	}
+	return bytes;
+}
+
+bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes)
+{
+	struct device_room room = device_room(device);
+	uint64_t used_bytes =
+		room.used_bytes > coming_bytes ? room.used_bytes - coming_bytes : 0;
+	uint64_t free_bytes =
+		room.budget_bytes > used_bytes ? room.budget_bytes - used_bytes : 0;
+
+	if (room.available_bytes != UINT64_MAX &&
+	    room.available_bytes + coming_bytes < free_bytes)
+		free_bytes = room.available_bytes + coming_bytes;
+	return free_bytes >= need_bytes && free_bytes - need_bytes >= room.reserve_bytes;
+}

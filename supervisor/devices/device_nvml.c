@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A GPU as a device, and the proof that what a loader had of it is back. */
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "shared/clock.h"
+#include "supervisor/devices/device.h"
+
+/* Processes that a sentence names. */
+#define DEVICE_NVML_NAMED_MAX 4
+/* A driver that does not answer is no witness; one that does is asked every second. */
+#define DEVICE_NVML_STALE_NS (3 * CLOCK_NS_PER_SEC)
+
+/* The card as it is now, or was a moment ago. */
+static const struct nvml_card *device_nvml_card(const struct device *device)
+{
+	return device->nvml ? nvml_card(device->nvml, device->uuid,
+	                                clock_now_ns() - DEVICE_NVML_STALE_NS)
+	                    : NULL;
+}
+
+static bool device_nvml_refresh(struct device *device)
+{
+	return nvml_refresh(device->nvml);
+}
+
+bool device_is_asked(const struct device *device, uint64_t since_ns)
+{
+	const struct nvml *nvml = device->nvml;
+
+	return nvml && nvml->state == NVML_UP &&
+	       (since_ns == 0 || nvml->as_of_ns < since_ns);
+}
+
+static uint64_t device_nvml_minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static uint64_t device_nvml_gap(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : b - a;
+}
+
+/* Of what the driver charges the process with, its own. Whether that includes memory of
+ * others that it has mapped no document says: what the card lost when it came tells. */
+static uint64_t device_nvml_own(const struct device_use *use, uint64_t bytes)
+{
+	uint64_t if_all = device_nvml_minus(bytes, use->mapped_bytes);
+	uint64_t if_made = device_nvml_minus(bytes, use->made_bytes);
+
+	if (bytes < use->made_bytes)
+		return bytes; /* it counts none of them */
+	if (bytes < use->mapped_bytes)
+		return if_made;
+	if (use->mapped_bytes == 0 || !use->placed_bytes)
+		return if_all;
+	return device_nvml_gap(if_made, use->placed_bytes) <
+	                       device_nvml_gap(if_all, use->placed_bytes)
+	               ? if_made
+	               : if_all;
+}
+
+/* What one process is charged for says nothing in some containers: 0, or no such process. */
+static uint64_t device_nvml_held(const struct device_use *use)
+{
+	const struct nvml_card *card = device_nvml_card(use->device);
+	uint64_t bytes = 0;
+
+	if (use->pid == 0)
+		return use->memory_bytes;
+	if (!card)
+		return use->now_bytes;
+	/* A report of before that has a part of them, and nobody knows which. */
+	if (use->device->nvml->as_of_ns < use->mapped_ns)
+		return use->placed_bytes;
+	if (!nvml_card_process(card, use->pid, &bytes) || bytes == NVML_UNKNOWN)
+		bytes = 0;
+	return bytes ? device_nvml_own(use, bytes) : use->placed_bytes;
+}
+
+static uint64_t device_nvml_available(const struct device *device)
+{
+	const struct nvml_card *card = device_nvml_card(device);
+
+	return card ? card->free_bytes : UINT64_MAX;
+}
+
+void device_init_nvml(struct device *device, const char *name, struct nvml *nvml)
+{
+	static const struct device_ops ops = {
+		.kind = "nvml",
+		.refresh = device_nvml_refresh,
+		.held = device_nvml_held,
+		.available = device_nvml_available,
+	};
+
+	*device = (struct device){ .ops = &ops, .nvml = nvml };
+	(void)snprintf(device->name, sizeof(device->name), "%s", name);
+	LIST_INIT(&device->uses);
+}
+
+/* Used by whoever is not a loader of ours; @except counts as none. */
+static uint64_t device_nvml_foreign(const struct device *device,
+                                    const struct nvml_card *card,
+                                    const struct device_use *except)
+{
+	const struct device_use *use;
+	uint64_t ours_bytes = 0;
+
+	LIST_FOREACH (use, &device->uses, link)
+		if (use != except)
+			ours_bytes += device->ops->held(use);
+	return card->used_bytes > ours_bytes ? card->used_bytes - ours_bytes : 0;
+}
+
+/* The card as it is now; NULL: not known, for a figure that is to be compared with later. */
+static const struct nvml_card *device_nvml_look(struct device *device)
+{
+	return device && device->nvml && device_measure(device) ? device_nvml_card(device)
+	                                                        : NULL;
+}
+
+/* One that is gone would count twice, or not at all: nobody knows how much of what it held
+ * is back already. */
+static bool device_nvml_has_dead(const struct device *device)
+{
+	const struct device_use *use;
+
+	LIST_FOREACH (use, &device->uses, link)
+		if (use->is_dead)
+			return true;
+	return false;
+}
+
+/* As early as it can be had. */
+static void device_nvml_take_baseline(struct device_use *use,
+                                      const struct nvml_card *card,
+                                      const struct device_use *except)
+{
+	if (!card || use->has_baseline || device_nvml_has_dead(use->device))
+		return;
+	use->baseline_bytes = device_nvml_foreign(use->device, card, except);
+	use->has_baseline = true;
+}
+
+void device_add(struct device *device, struct device_use *use, pid_t pid,
+                uint64_t claim_bytes)
+{
+	const struct nvml_card *card = device_nvml_look(device);
+
+	*use = (struct device_use){
+		.device = device,
+		.pid = pid,
+		.fd = -1,
+		.claim_bytes = claim_bytes,
+		.added_ns = clock_now_ns(),
+	};
+	use->before_bytes = card ? card->used_bytes : 0;
+	device_nvml_take_baseline(use, card, NULL);
+	LIST_INSERT_HEAD(&device->uses, use, link);
+}
+
+void device_note_ahead(struct device_use *use, uint64_t bytes)
+{
+	const struct nvml_card *card;
+	uint64_t taken_bytes = 0;
+
+	if (!use->device || !use->device->nvml)
+		return;
+	nvml_note_change(use->device->nvml);
+	card = device_nvml_look(use->device);
+	if (card && (!nvml_card_process(card, use->pid, &taken_bytes) ||
+	             taken_bytes == 0 || taken_bytes == NVML_UNKNOWN))
+		taken_bytes =
+			bytes && use->before_bytes
+				? device_nvml_minus(card->used_bytes, use->before_bytes)
+				: 0;
+	/* What others took meanwhile is not its own. */
+	if (taken_bytes > use->claim_bytes)
+		taken_bytes = use->claim_bytes;
+	use->ahead_bytes = bytes;
+	use->placed_bytes = taken_bytes > bytes ? taken_bytes : bytes;
+}
+
+void device_note_placing(struct device_use *use)
+{
+	const struct nvml_card *card = device_nvml_look(use->device);
+
+	use->before_bytes =
+		card ? device_nvml_minus(card->used_bytes, use->placed_bytes) : 0;
+	/* It holds nothing yet: any report since it came is as good as one of then. */
+	if (!card && use->device && use->device->nvml && !use->placed_bytes)
+		card = nvml_card(use->device->nvml, use->device->uuid, use->added_ns);
+	device_nvml_take_baseline(use, card, use->placed_bytes ? NULL : use);
+	if (use->device && use->device->nvml)
+		nvml_note_change(use->device->nvml);
+}
+
+void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_bytes)
+{
+	use->mapped_bytes = bytes;
+	use->made_bytes = made_bytes;
+	use->mapped_ns = clock_now_ns();
+	/* Chunks that it was offered and does not use go now, and may take their time: they
+	 * count as gone before, since too little does no harm here. */
+	use->before_bytes = device_nvml_minus(use->before_bytes, bytes - made_bytes);
+	use->placed_bytes = device_nvml_minus(use->placed_bytes, use->ahead_bytes);
+}
+
+void device_note_placed(struct device_use *use)
+{
+	const struct nvml_card *card;
+	uint64_t least_bytes = use->placed_bytes;
+	uint64_t bytes = 0;
+
+	if (!use->device)
+		return;
+	card = device_nvml_look(use->device);
+	/* Its claim stands for it until a report has it, if there is to be one. */
+	if (!card && use->device->nvml && use->device->nvml->state == NVML_UP)
+		use->unseen_ns = clock_now_ns();
+	else
+		use->claim_bytes = 0;
+	if (card && use->before_bytes && card->used_bytes > use->before_bytes)
+		use->placed_bytes =
+			device_nvml_minus(card->used_bytes - use->before_bytes,
+		                          use->mapped_bytes);
+	if (use->placed_bytes < least_bytes)
+		use->placed_bytes = least_bytes;
+	/* What it holds can be taken out where the driver says how much that is. */
+	if (card && nvml_card_process(card, use->pid, &bytes) && bytes > 0 &&
+	    bytes != NVML_UNKNOWN)
+		device_nvml_take_baseline(use, card, NULL);
+	/* From here on its peak is that of serving. */
+	use->peak_bytes = use->now_bytes = use->device->ops->held(use);
+}
+
+struct device_figures device_figures(const struct device *device)
+{
+	const struct nvml_card *card = device_nvml_card(device);
+	const struct nvml_errors *errors =
+		device->nvml ? nvml_errors(device->nvml, device->uuid) : NULL;
+	struct device_figures figures = { 0 };
+
+	if (errors) {
+		figures.xids = errors->count;
+		figures.last_xid = errors->last_xid;
+	}
+	if (!card)
+		return figures;
+	figures.is_known = true;
+	figures.total_bytes = card->total_bytes;
+	figures.used_bytes = card->used_bytes;
+	figures.free_bytes = card->free_bytes;
+	figures.age_ms = (clock_now_ns() - device->nvml->as_of_ns) / CLOCK_NS_PER_MS;
+	return figures;
+}
+
+bool device_is_exclusive(const struct device *device)
+{
+	const struct nvml_card *card = device_nvml_card(device);
+
+	return card && card->is_exclusive;
+}
+
+bool device_is_prohibited(const struct device *device)
+{
+	const struct nvml_card *card = device_nvml_card(device);
+
+	return card && card->is_prohibited;
+}
+
+unsigned int device_xid(const struct device *device, uint64_t since_ns)
+{
+	const struct nvml_errors *errors =
+		device->nvml ? nvml_errors(device->nvml, device->uuid) : NULL;
+
+	return errors && errors->last_ns >= since_ns ? errors->last_xid : 0;
+}
+
+enum device_reclaim device_reclaim(struct device_use *use, uint64_t reaped_ns)
+{
+	const struct device *device = use->device;
+	const struct nvml_card *card;
+	uint64_t bytes;
+
+	if (!device || !device->nvml)
+		return DEVICE_RECLAIM_DONE;
+	use->is_dead = true;
+	/* No report is going to show what it placed. */
+	if (use->unseen_ns)
+		use->claim_bytes = use->unseen_ns = 0;
+	nvml_note_change(device->nvml);
+	if (!use->has_baseline || device->nvml->state != NVML_UP)
+		return DEVICE_RECLAIM_UNKNOWN;
+	nvml_ask(device->nvml);
+	card = nvml_card(device->nvml, device->uuid, reaped_ns);
+	if (!card)
+		return DEVICE_RECLAIM_WAITING;
+	if (nvml_card_process(card, use->pid, &bytes))
+		return DEVICE_RECLAIM_LISTED;
+	if (device_nvml_foreign(device, card, use) >
+	    use->baseline_bytes + DEVICE_TOLERANCE_BYTES)
+		return DEVICE_RECLAIM_HELD;
+	return DEVICE_RECLAIM_DONE;
+}
+
+static bool device_nvml_is_ours(const struct device *device, pid_t pid)
+{
+	const struct device_use *use;
+
+	LIST_FOREACH (use, &device->uses, link)
+		if (use->pid == pid)
+			return true;
+	return false;
+}
+
+/* "process 7 holds 12.0 MiB, ..." of those that are no living loader. */
+static void device_nvml_name_holders(const struct device_use *use,
+                                     const struct nvml_card *card, char *text,
+                                     size_t size)
+{
+	unsigned int n_named = 0;
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (unsigned int i = 0;
+	     i < card->n_processes && n_named < DEVICE_NVML_NAMED_MAX && used < size;
+	     i++) {
+		const struct nvml_process *process = &card->processes[i];
+		int n;
+
+		if (process->pid != use->pid &&
+		    device_nvml_is_ours(use->device, process->pid))
+			continue;
+		n = process->bytes == NVML_UNKNOWN
+		            ? snprintf(text + used, size - used,
+		                       "%sprocess %d holds an unknown amount",
+		                       n_named ? ", " : "", process->pid)
+		            : snprintf(text + used, size - used,
+		                       "%sprocess %d holds %.1f MiB", n_named ? ", " : "",
+		                       process->pid, (double)process->bytes / 1048576.0);
+		used += n > 0 ? (size_t)n : 0;
+		n_named++;
+	}
+	if (n_named == 0)
+		(void)snprintf(text, size, "the driver names no process that holds it");
+}
+
+void device_explain_residue(const struct device_use *use, uint64_t *ret_bytes,
+                            struct err *ret_why)
+{
+	const struct nvml_card *card = device_nvml_card(use->device);
+	char holders[240];
+	uint64_t foreign;
+
+	*ret_bytes = 0;
+	if (!card) {
+		(void)err_set(ret_why, 0,
+		              "%s: the driver does not say whether the memory of process "
+		              "%d is back",
+		              use->device->name, (int)use->pid);
+		return;
+	}
+	foreign = device_nvml_foreign(use->device, card, use);
+	if (foreign > use->baseline_bytes)
+		*ret_bytes = foreign - use->baseline_bytes;
+	device_nvml_name_holders(use, card, holders, sizeof(holders));
+	(void)err_set(ret_why, 0,
+	              "%s: %.1f MiB are not back from process %d, which is gone: %s",
+	              use->device->name, (double)*ret_bytes / 1048576.0, (int)use->pid,
+	              holders);
+}

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Everything that is sent. An answer that a loader gave whole goes from the response
+ * arena into the socket without a copy; one that comes in parts is copied once, into
+ * libmicrohttpd's chunk.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "shared/cleanup.h"
+#include "supervisor/http/conn.h"
+#include "supervisor/http/meta.h"
+#include "supervisor/traffic/queue.h"
+
+/* Of a streamed answer that is handed to libmicrohttpd at once. */
+#define HTTP_STREAM_BLOCK 32768
+/* Longer headers of an answer are dropped. */
+#define HTTP_NAME_MAX  128
+#define HTTP_VALUE_MAX 4096
+
+static void http_add(struct MHD_Response *response, const char *name, const char *value)
+{
+	/* Without memory for a header the answer goes out without it. */
+	(void)MHD_add_response_header(response, name, value);
+}
+
+static void http_add_number(struct MHD_Response *response, const char *name,
+                            unsigned long long number)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%llu", number);
+	http_add(response, name, text);
+}
+
+/* A request for inference counts for the model that it names, also one that it never got. */
+static void http_count_infer(const struct http_conn *conn, unsigned int status)
+{
+	const struct http_models *models = &conn->http->models;
+	struct model *model;
+
+	if (conn->request) {
+		stats_note_response(&conn->request->queue->stats, status);
+		return;
+	}
+	model = models->find(models->context, conn->route.model);
+	if (model)
+		model_note_response(model, status);
+}
+
+static void http_count(struct http_conn *conn, unsigned int status)
+{
+	http_access_note(conn, status);
+	conn->http->n_by_class[status / 100 < 6 ? status / 100 : 0]++;
+	if (conn->route.kind == HTTP_ROUTE_INFER)
+		http_count_infer(conn, status);
+}
+
+/* Takes @response, which http_count() has seen. */
+static enum MHD_Result http_queue(struct http_conn *conn, unsigned int status,
+                                  struct MHD_Response *response)
+{
+	enum MHD_Result result;
+
+	conn->has_said_close =
+		conn->http->is_draining || conn->http->is_leaving || conn->must_close;
+	if (conn->has_said_close)
+		http_add(response, MHD_HTTP_HEADER_CONNECTION, "close");
+	http_conn_enter(conn, HTTP_PHASE_SEND);
+	http_deadline_watch_reader(conn);
+	conn->http->has_output = true;
+	result = MHD_queue_response(conn->connection, status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
+                                 const char *content_type, char *body)
+{
+	struct MHD_Response *response;
+
+	if (!body)
+		return MHD_NO;
+	conn->answer_bytes = strlen(body);
+	response = MHD_create_response_from_buffer(conn->answer_bytes, body,
+	                                           MHD_RESPMEM_MUST_FREE);
+	if (!response) {
+		free(body);
+		return MHD_NO;
+	}
+	http_add(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+	if (conn->refusal.retry_after_s > 0 && conn->refusal.status > 0)
+		http_add_number(response, MHD_HTTP_HEADER_RETRY_AFTER,
+		                conn->refusal.retry_after_s);
+	if (conn->allow)
+		http_add(response, MHD_HTTP_HEADER_ALLOW, conn->allow);
+	http_count(conn, status);
+	return http_queue(conn, status, response);
+}
+
+/* libmicrohttpd asks for a plain pointer and only reads there. */
+static void *http_plain(const void *memory)
+{
+	union {
+		const void *in;
+		void *out;
+	} pointer = { .in = memory };
+
+	return pointer.out;
+}
+
+static void http_on_page_sent(void *context)
+{
+	http_page_unref(context);
+}
+
+enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_type,
+                                 struct http_page *page)
+{
+	struct MHD_Response *response;
+	const char *text;
+
+	if (!page)
+		return MHD_NO;
+	text = http_page_text(page, &conn->answer_bytes);
+	response =
+		MHD_create_response_from_buffer_with_free_callback_cls(conn->answer_bytes,
+	                                                               http_plain(text),
+	                                                               http_on_page_sent,
+	                                                               page);
+	if (!response) {
+		http_page_unref(page);
+		return MHD_NO;
+	}
+	http_add(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+	http_add(response, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_ACCEPT);
+	http_count(conn, 200);
+	return http_queue(conn, 200, response);
+}
+
+enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, char *body)
+{
+	return http_answer_text(conn, status, "application/json", body);
+}
+
+enum MHD_Result http_answer_refusal(struct http_conn *conn)
+{
+	return http_answer_json(conn, conn->refusal.status,
+	                        http_meta_error(conn->refusal.err.text));
+}
+
+void http_answer_raw(struct http_conn *conn, unsigned int status, const char *text)
+{
+	FREE char *body = http_meta_error(text);
+	FREE char *answer = NULL;
+	/* RFC 9110 9.3.2. The reader may be at a later request than one that has begun. */
+	bool is_head = *conn->method ? strcmp(conn->method, MHD_HTTP_METHOD_HEAD) == 0
+	                             : conn->wire.is_head;
+	int bytes;
+
+	http_count(conn, status);
+	if (!body)
+		return;
+	bytes = asprintf(
+		&answer,
+		"HTTP/1.1 %u %s\r\nConnection: close\r\n%s"
+		"Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+		status, MHD_get_reason_phrase_for(status),
+		status == 503 ? "Retry-After: 1\r\n" : "", strlen(body),
+		is_head ? "" : body);
+	if (bytes < 0) {
+		answer = NULL;
+		return;
+	}
+	/* A client that does not read it gets none. */
+	(void)send(conn->fd, answer, (size_t)bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* The answer of a loader */
+
+/* Header fields that an engine may not set: the connection is ours. */
+static bool http_field_is_ours(struct proto_text name)
+{
+	static const char *const ours[] = {
+		"connection", "content-length",    "date",
+		"keep-alive", "moult-generation",  "retry-after",
+		"trailer",    "transfer-encoding", "upgrade",
+	};
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (proto_text_equals(name, ours[i]))
+			return true;
+	return false;
+}
+
+static bool http_is_token_char(unsigned char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+	       (c >= 'A' && c <= 'Z') || (c > 0 && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+static bool http_copy_name(char *text, struct proto_text from)
+{
+	if (from.bytes == 0 || from.bytes >= HTTP_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < from.bytes; i++)
+		if (!http_is_token_char((unsigned char)from.data[i]))
+			return false;
+	memcpy(text, from.data, from.bytes);
+	text[from.bytes] = '\0';
+	return true;
+}
+
+static bool http_copy_value(char *text, struct proto_text from)
+{
+	if (from.bytes == 0 || from.bytes >= HTTP_VALUE_MAX)
+		return false;
+	for (size_t i = 0; i < from.bytes; i++) {
+		unsigned char c = (unsigned char)from.data[i];
+
+		if ((c < 0x20 && c != '\t') || c == 0x7f)
+			return false;
+	}
+	memcpy(text, from.data, from.bytes);
+	text[from.bytes] = '\0';
+	return true;
+}
+
+/* The loader is not trusted to keep out of the next header or the body. */
+static void http_add_head(struct MHD_Response *response, const struct request *request)
+{
+	char name[HTTP_NAME_MAX];
+	char value[HTTP_VALUE_MAX];
+	struct proto_field field;
+	struct proto_head head;
+
+	if (request_answer_head(request, &head) == 0)
+		while (proto_head_next(&head, &field) == 1)
+			if (!http_field_is_ours(field.name) &&
+			    http_copy_name(name, field.name) &&
+			    http_copy_value(value, field.value))
+				http_add(response, name, value);
+	if (request->generation > 0)
+		http_add_number(response, "moult-generation", request->generation);
+	if (request->retry_after_s > 0)
+		http_add_number(response, MHD_HTTP_HEADER_RETRY_AFTER,
+		                request->retry_after_s);
+}
+
+static void http_on_part_sent(void *context)
+{
+	request_part_free(context);
+}
+
+/* The next bytes of an answer that comes in parts. */
+static ssize_t http_on_read(void *context, uint64_t position, char *buffer, size_t size)
+{
+	struct http_conn *conn = context;
+
+	(void)position;
+	while (conn->request) {
+		struct request_part *part = conn->part;
+		size_t bytes;
+		bool is_last;
+
+		if (!part) {
+			part = conn->part = request_take_part(conn->request);
+			conn->part_sent = 0;
+			if (!part && conn->request->is_broken)
+				break;
+			if (!part) {
+				http_conn_enter(conn, HTTP_PHASE_WAIT);
+				http_conn_suspend(conn);
+				return 0;
+			}
+			/* Each part has its own time to be sent. */
+			http_conn_enter(conn, HTTP_PHASE_SEND);
+			conn->lane = part->lane;
+			http_deadline_watch_reader(conn);
+		}
+		bytes = part->body_bytes - conn->part_sent;
+		if (bytes > 0) {
+			if (bytes > size)
+				bytes = size;
+			memcpy(buffer, (const char *)part->body + conn->part_sent, bytes);
+			conn->part_sent += bytes;
+			return (ssize_t)bytes;
+		}
+		is_last = part->is_last;
+		conn->lane = NULL;
+		request_part_free(part);
+		conn->part = NULL;
+		if (is_last)
+			return MHD_CONTENT_READER_END_OF_STREAM;
+	}
+	return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static enum MHD_Result http_answer_stream(struct http_conn *conn,
+                                          struct request_part *part)
+{
+	struct MHD_Response *response =
+		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, HTTP_STREAM_BLOCK,
+	                                          http_on_read, conn, NULL);
+
+	conn->part = part;
+	conn->part_sent = 0;
+	conn->lane = part->lane;
+	if (!response)
+		return MHD_NO;
+	http_add_head(response, conn->request);
+	http_count(conn, conn->request->status);
+	return http_queue(conn, conn->request->status, response);
+}
+
+enum MHD_Result http_answer_request(struct http_conn *conn)
+{
+	struct request *request = conn->request;
+	struct request_part *part = request_take_part(request);
+	unsigned int status = request->status;
+	struct MHD_Response *response;
+
+	if (!part)
+		return MHD_NO; /* broken before it began */
+	if (!part->is_last)
+		return http_answer_stream(conn, part);
+	response = MHD_create_response_from_buffer_with_free_callback_cls(
+		part->body_bytes, http_plain(part->body), http_on_part_sent, part);
+	if (!response) {
+		request_part_free(part);
+		return MHD_NO;
+	}
+	http_add_head(response, request);
+	conn->lane = part->lane;
+	http_count(conn, status);
+	conn->request = NULL;
+	request_release(request);
+	return http_queue(conn, status, response);
+}

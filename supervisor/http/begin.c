@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What a request asks for, decided from its head: which path, which model, whether its
+ * body is wanted, and by whom.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/http/conn.h"
+#include "supervisor/http/meta.h"
+
+#define HTTP_TIMEOUT_MAX_MS (24ULL * 3600 * 1000)
+
+/* Headers of a request on their way into the arena. */
+struct http_head {
+	struct proto_field *fields; /* PROTO_FIELDS_MAX of them */
+	size_t n_fields;
+	char *names; /* free room for names in lower case */
+	size_t names_left;
+	bool is_chunked;
+	bool has_continue;
+	bool is_bad_expect;
+	bool is_too_much;
+	bool is_bad_timeout;
+	bool is_encoded;
+	uint64_t length_bytes;
+	uint64_t json_bytes; /* UINT64_MAX: not said */
+	uint64_t timeout_ns; /* CLOCK_NEVER: not said */
+};
+
+/* How long the client is going to wait. */
+static void http_head_read_timeout(struct http_head *head, struct proto_text value)
+{
+	size_t digits = strspn(value.data, "0123456789");
+	uint64_t timeout_ms = strtoull(value.data, NULL, 10);
+
+	head->is_bad_timeout = digits == 0 || digits != value.bytes || timeout_ms == 0 ||
+	                       timeout_ms > HTTP_TIMEOUT_MAX_MS;
+	if (!head->is_bad_timeout)
+		head->timeout_ns = timeout_ms * CLOCK_NS_PER_MS;
+}
+
+/* Takes in what is about this connection and not about the request. Returns true for
+ * headers that an engine has no use for: the body that it sees is not chunked any more.
+ */
+static bool http_head_is_ours(struct http_head *head, const struct proto_field *field)
+{
+	const char *value = field->value.data;
+
+	switch (field->name.bytes) {
+	case 2:
+		return proto_text_equals(field->name, "te");
+	case 6:
+		if (!proto_text_equals(field->name, "expect"))
+			return false;
+		head->is_bad_expect =
+			head->has_continue || strcasecmp(value, "100-continue") != 0;
+		head->has_continue = true;
+		return true;
+	case 7:
+		return proto_text_equals(field->name, "trailer") ||
+		       proto_text_equals(field->name, "upgrade");
+	case 10:
+		return proto_text_equals(field->name, "connection") ||
+		       proto_text_equals(field->name, "keep-alive");
+	case 14:
+		if (proto_text_equals(field->name, "content-length"))
+			head->length_bytes = strtoull(value, NULL, 10);
+		return false;
+	case 16:
+		if (proto_text_equals(field->name, "content-encoding"))
+			head->is_encoded = field->value.bytes != 8 ||
+			                   strncasecmp(value, "identity", 8) != 0;
+		else if (proto_text_equals(field->name, "moult-timeout-ms"))
+			http_head_read_timeout(head, field->value);
+		return false;
+	case 17:
+		if (!proto_text_equals(field->name, "transfer-encoding"))
+			return false;
+		head->is_chunked = true;
+		return true;
+	case 31:
+		if (proto_text_equals(field->name, "inference-header-content-length"))
+			head->json_bytes = strtoull(value, NULL, 10);
+		return false;
+	default:
+		return false;
+	}
+}
+
+static enum MHD_Result http_head_on_field(void *context, enum MHD_ValueKind kind,
+                                          const char *name, size_t name_bytes,
+                                          const char *value, size_t value_bytes)
+{
+	struct http_head *head = context;
+	struct proto_field field = {
+		.name = { head->names, name_bytes },
+		.value = { value ? value : "", value_bytes },
+	};
+
+	(void)kind;
+	/* What the strict reader could not take back any more. */
+	while (field.value.bytes > 0 &&
+	       strchr(" \t", field.value.data[field.value.bytes - 1]))
+		field.value.bytes--;
+	if (head->n_fields == PROTO_FIELDS_MAX || name_bytes > head->names_left) {
+		head->is_too_much = true;
+		return MHD_NO;
+	}
+	memcpy(head->names, name, name_bytes);
+	for (size_t i = 0; i < name_bytes; i++)
+		if (name[i] >= 'A' && name[i] <= 'Z')
+			head->names[i] += 'a' - 'A';
+	if (http_head_is_ours(head, &field))
+		return MHD_YES;
+	head->fields[head->n_fields++] = field;
+	head->names += name_bytes;
+	head->names_left -= name_bytes;
+	return MHD_YES;
+}
+
+/* The strict reader knows this head: libmicrohttpd got it from there. */
+static bool http_head_was_read(struct http_conn *conn)
+{
+	if (conn->wire.n_heads > conn->n_done)
+		return true;
+	log_event(LOG_LEVEL_ERR, "http_unread",
+	          "error=\"libmicrohttpd reads past moultd's recv(), which must see all "
+	          "that "
+	          "it reads\"");
+	(void)request_refuse(&conn->refusal, 500, 0,
+	                     "the request was not read as it must be; see moultd's log");
+	return false;
+}
+
+static bool http_head_is_good(struct http_conn *conn, const struct http_head *head)
+{
+	if (!http_head_was_read(conn)) {
+		conn->must_close = true;
+		return false;
+	}
+	if (head->is_too_much) {
+		(void)request_refuse(
+			&conn->refusal, 431, 0,
+			"the request has more than %d headers, or longer ones "
+			"than fit",
+			PROTO_FIELDS_MAX);
+		conn->must_close = true;
+		return false;
+	}
+	if (head->is_bad_expect) {
+		(void)request_refuse(&conn->refusal, 417, 0,
+		                     "the only expectation that is met is 100-continue");
+		return false;
+	}
+	return true;
+}
+
+/* RFC 9110 9.1, 15.6.2: a method that nobody here knows is something else than one that
+ * this resource does not have. */
+static bool http_method_is_known(const char *method)
+{
+	static const char *const known[] = { "GET",    "HEAD",  "POST",  "PUT",
+		                             "DELETE", "PATCH", "TRACE", "OPTIONS" };
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(method, known[i]) == 0)
+			return true;
+	return false;
+}
+
+/* RFC 9112 3.2.2: the target of a request to a proxy, which must be taken as well; what it
+ * names counts in place of Host. False: it is none. */
+static bool http_target_is_absolute(struct http_conn *conn, struct http_head *head)
+{
+	const char *text = conn->target;
+	struct proto_text host;
+
+	if (strncasecmp(text, "http://", 7) == 0)
+		text += 7;
+	else if (strncasecmp(text, "https://", 8) == 0)
+		text += 8;
+	else
+		return false;
+	host = (struct proto_text){ text, strcspn(text, "/?") };
+	if (host.bytes == 0 || memchr(text, '@', host.bytes))
+		return false;
+	conn->path = text[host.bytes] == '/' ? text + host.bytes : "/";
+	for (size_t i = 0; i < head->n_fields; i++)
+		if (proto_text_equals(head->fields[i].name, "host"))
+			head->fields[i].value = host;
+	return true;
+}
+
+/* RFC 9112 3.2. False: refused. */
+static bool http_begin_target(struct http_conn *conn, struct http_head *head,
+                              const char *method)
+{
+	conn->path = conn->target;
+	if (!http_method_is_known(method)) {
+		/* After CONNECT a client takes what follows for a tunnel. */
+		conn->must_close = strcmp(method, MHD_HTTP_METHOD_CONNECT) == 0;
+		(void)request_refuse(&conn->refusal, 501, 0,
+		                     "the request's method is not implemented");
+		return false;
+	}
+	if (conn->target[0] == '/' || http_target_is_absolute(conn, head))
+		return true;
+	if (strcmp(conn->target, "*") == 0 &&
+	    strcmp(method, MHD_HTTP_METHOD_OPTIONS) == 0)
+		return true;
+	(void)request_refuse(
+		&conn->refusal, 400, 0,
+		"the request's target is neither a path nor http://HOST/PATH");
+	return false;
+}
+
+/* The model that the route names, or NULL with a refusal. */
+static struct model *http_find_model(struct http_conn *conn)
+{
+	const struct http_models *models = &conn->http->models;
+	const struct http_route *route = &conn->route;
+	struct model *model = models->find(models->context, route->model);
+
+	if (!model) {
+		(void)request_refuse(&conn->refusal, 404, 0, "there is no model '%s'",
+		                     route->model);
+		return NULL;
+	}
+	if (route->version[0] &&
+	    strcmp(route->version, model_config(model)->version) != 0) {
+		(void)request_refuse(&conn->refusal, 404, 0,
+		                     "model '%s' has version '%s', not '%s'",
+		                     route->model, model_config(model)->version,
+		                     route->version);
+		return NULL;
+	}
+	return model;
+}
+
+/* Takes @body. */
+static enum MHD_Result http_answer_health(struct http_conn *conn, bool is_ready,
+                                          char *body)
+{
+	if (is_ready)
+		return http_answer_json(conn, 200, body);
+	conn->refusal.status = 503;
+	conn->refusal.retry_after_s = 1;
+	return http_answer_json(conn, 503, body);
+}
+
+static enum MHD_Result http_answer_ready(struct http_conn *conn)
+{
+	bool is_ready = false;
+	char *body = http_meta_ready(conn->http, &is_ready);
+
+	return http_answer_health(conn, is_ready, body);
+}
+
+static enum MHD_Result http_answer_metrics(struct http_conn *conn)
+{
+	const char *accept =
+		MHD_lookup_connection_value(conn->connection, MHD_HEADER_KIND,
+	                                    MHD_HTTP_HEADER_ACCEPT);
+	enum metrics_format format = metrics_format_of(accept);
+
+	return http_answer_page(conn, metrics_content_type(format),
+	                        http_metrics_page(conn->http, format));
+}
+
+/* What the supervisor answers itself. @model: of a route that names one. */
+static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *model)
+{
+	const struct http_models *models = &conn->http->models;
+
+	switch (conn->route.kind) {
+	case HTTP_ROUTE_SERVER:
+		return http_answer_json(conn, 200, http_meta_server());
+	case HTTP_ROUTE_LIVE:
+		return http_answer_json(conn, 200, strdup("{\"live\":true}"));
+	case HTTP_ROUTE_READY:
+		return http_answer_ready(conn);
+	case HTTP_ROUTE_METRICS:
+		return http_answer_metrics(conn);
+	case HTTP_ROUTE_STATS:
+		return http_answer_json(conn, 200, http_meta_stats(models, model));
+	case HTTP_ROUTE_INDEX:
+		return http_answer_json(conn, 200, http_meta_index(models));
+	case HTTP_ROUTE_MODEL:
+		return http_answer_json(conn, 200, http_meta_model(model));
+	case HTTP_ROUTE_MODEL_READY:
+		return http_answer_health(conn, model_is_ready(model),
+		                          http_meta_model_ready(model));
+	case HTTP_ROUTE_MODEL_CONFIG:
+		return http_answer_json(conn, 200, http_meta_model_config(model));
+	case HTTP_ROUTE_REPOSITORY:
+		(void)request_refuse(&conn->refusal, 501, 0,
+		                     "models come and go with the configuration; "
+		                     "to load one anew use: moultctl reload MODEL");
+		return http_answer_refusal(conn);
+	case HTTP_ROUTE_NONE:
+	case HTTP_ROUTE_INFER:
+	case HTTP_ROUTE_COUNT:
+		break;
+	}
+	return MHD_NO;
+}
+
+enum MHD_Result http_begin_late(struct http_conn *conn)
+{
+	struct model *model = NULL;
+	enum MHD_Result result;
+	uint64_t began_ns;
+
+	if (conn->route.model[0] && conn->route.kind != HTTP_ROUTE_REPOSITORY) {
+		model = http_find_model(conn);
+		if (!model)
+			return http_answer_refusal(conn);
+	}
+	if (!http_turn_counts(conn))
+		return http_answer_meta(conn, model);
+	if (http_turn_wait(conn))
+		return MHD_YES;
+	began_ns = clock_spent_ns();
+	result = http_answer_meta(conn, model);
+	http_turn_charge(conn, clock_spent_ns() - began_ns);
+	return result;
+}
+
+static enum MHD_Result http_begin_infer(struct http_conn *conn, const char *method,
+                                        const struct http_head *head)
+{
+	struct request_start start = {
+		.method = proto_text_of(method),
+		.target = proto_text_of(conn->path),
+		.fields = head->fields,
+		.n_fields = head->n_fields,
+		.body_bytes = conn->body_bytes,
+		.json_bytes = head->json_bytes,
+		.is_encoded = head->is_encoded,
+		.timeout_ns = head->timeout_ns,
+		.on_part = http_conn_on_part,
+		.context = conn,
+	};
+	struct model *model = http_find_model(conn);
+
+	if (model && head->is_bad_timeout) {
+		(void)request_refuse(&conn->refusal, 400, 0,
+		                     REQUEST_TIMEOUT_HEADER
+		                     " must be a number of milliseconds from 1 to %llu",
+		                     HTTP_TIMEOUT_MAX_MS);
+		return http_conn_refuse(conn);
+	}
+	if (!model || model_begin(model, &start, &conn->request, &conn->refusal) != 0)
+		return http_conn_refuse(conn);
+	http_conn_enter(conn, HTTP_PHASE_BODY);
+	return MHD_YES;
+}
+
+enum MHD_Result http_begin(struct http_conn *conn, const char *method,
+                           const char *version)
+{
+	bool is_old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
+	bool is_post = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
+	bool is_get = strcmp(method, MHD_HTTP_METHOD_GET) == 0 ||
+	              strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+	struct proto_field fields[PROTO_FIELDS_MAX];
+	struct http_head head = {
+		.fields = fields,
+		.names = conn->http->names,
+		.names_left = sizeof(conn->http->names),
+		.json_bytes = UINT64_MAX,
+		.timeout_ns = CLOCK_NEVER,
+	};
+
+	(void)snprintf(conn->method, sizeof(conn->method), "%s", method);
+	(void)MHD_get_connection_values_n(conn->connection, MHD_HEADER_KIND,
+	                                  http_head_on_field, &head);
+	conn->body_bytes = head.is_chunked ? UINT64_MAX : head.length_bytes;
+	/* RFC 9110 10.1.1: HTTP/1.0 has no 100. */
+	conn->has_continue = head.has_continue && conn->body_bytes > 0 && !is_old;
+	if (!http_head_is_good(conn, &head) || !http_begin_target(conn, &head, method))
+		return http_conn_refuse(conn);
+	if (conn->path[0] == '*') {
+		conn->allow = "GET, HEAD, POST, OPTIONS";
+		conn->route = http_route_parse("/v2");
+		return http_conn_swallow(conn);
+	}
+	conn->route = http_route_parse(conn->path);
+	if (conn->route.kind == HTTP_ROUTE_NONE) {
+		(void)request_refuse(&conn->refusal, 404, 0, "Not Found");
+		return http_conn_refuse(conn);
+	}
+	if (conn->route.is_post ? !is_post : !is_get) {
+		conn->allow = conn->route.is_post ? "POST" : "GET, HEAD";
+		(void)request_refuse(&conn->refusal, 405, 0, "Method Not Allowed");
+		return http_conn_refuse(conn);
+	}
+	/* The rest is answered at once. */
+	if ((conn->route.kind == HTTP_ROUTE_INFER || conn->body_bytes > 0) &&
+	    conn->http->n_busy >= conn->http->max_connections &&
+	    !http_deadline_evict_body(conn->http))
+		return http_conn_turn_away(conn);
+	if (conn->route.kind == HTTP_ROUTE_INFER)
+		return http_begin_infer(conn, method, &head);
+	return http_conn_swallow(conn);
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The endpoint from the inside, for the http*.c files only:
+ *
+ *	http.c           the daemon on the loop; birth, drain and death
+ *	deadline.c  absolute deadlines of connections
+ *	http_wire*.c     the strict reader of what a client sends; pure
+ *	recv.c      puts it in front of libmicrohttpd
+ *	conn.c      one connection: body, waiting, the way out
+ *	begin.c     what a request asks for, from its head
+ *	turn.c      how much of the loop's time metrics and statistics get
+ *	answer.c    everything that is sent
+ *	access.c    what the access log is told
+ *
+ * libmicrohttpd calls back from MHD_run() alone, which only http.c calls, from the loop.
+ * So nothing here is entered twice, and a connection is freed nowhere else.
+ */
+
+#include <microhttpd.h>
+#include <sys/queue.h>
+
+#include "supervisor/http/http.h"
+#include "supervisor/http/route.h"
+#include "supervisor/wire/wire.h"
+#include "supervisor/metrics/all.h"
+#include "supervisor/traffic/turns.h"
+
+/* What a connection does now. Each phase has one absolute deadline. The order counts: up
+ * to LINGER there are bytes to come, up to SWALLOW none has been sent. */
+enum http_phase {
+	HTTP_PHASE_NEW,     /* connected: the first head is due */
+	HTTP_PHASE_IDLE,    /* between requests */
+	HTTP_PHASE_HEAD,    /* the request line has come */
+	HTTP_PHASE_BODY,    /* the body goes into the request */
+	HTTP_PHASE_SWALLOW, /* the body is dropped; an answer of our own follows it */
+	HTTP_PHASE_LINGER,  /* answered while the body comes: dropped until it closes */
+	HTTP_PHASE_WAIT,    /* the request's own deadline counts */
+	HTTP_PHASE_HALF,    /* waits for a client that has closed its sending side */
+	HTTP_PHASE_SEND,    /* an answer goes out */
+	HTTP_PHASE_TURN,    /* waits for a turn to be answered: turn.c */
+	HTTP_PHASE_GONE,    /* nobody is there any more: it is about to be closed */
+	HTTP_PHASE_COUNT
+};
+
+struct http_conn {
+	TAILQ_ENTRY(http_conn) link; /* in the list of its phase, oldest first */
+	struct http *http;
+	struct MHD_Connection *connection;
+	int fd; /* borrowed from libmicrohttpd */
+	enum http_phase phase;
+	uint64_t since_ns; /* in this phase */
+	bool is_suspended;
+	bool is_half_closed;
+	bool has_begun;      /* NEW: a part of the head has been seen to come */
+	bool has_answer;     /* a part of the answer, or its failure, has arrived */
+	bool has_continue;   /* the client waits for a 100 before it sends the body */
+	bool must_close;     /* after this answer */
+	bool has_said_close; /* in that answer */
+	bool has_turn;       /* waited long enough */
+	bool is_turn;        /* its answer is one of those in turns, and on its way */
+	struct turn turn;
+	unsigned int looks; /* at a request that waits, before it is suspended */
+	struct http_wire wire;
+	uint64_t begun_ns; /* when the request line came; 0: none has */
+	char method[16];   /* of the current request; "": not known yet */
+	bool is_noted;     /* in the access log */
+	uint64_t n_done;   /* requests that are over, answered or not */
+	char *target;      /* of the current request, as sent; owned */
+	const char *path;  /* in it */
+	size_t target_size;
+	struct http_route route;
+	uint64_t body_bytes;       /* announced; UINT64_MAX: chunked */
+	uint64_t received_bytes;   /* of the body */
+	size_t answer_bytes;       /* of the body of an answer of our own */
+	uint64_t swallow_bytes;    /* of the body, before the connection is given up */
+	struct request *request;   /* ours until request_release() */
+	struct request_part *part; /* of a streamed answer: being sent */
+	size_t part_sent;
+	struct lane *
+		lane; /* in whose arena lies what is being sent: lives as long; or NULL */
+	struct request_refusal refusal; /* status 0: none */
+	const char *allow;              /* for a 405 */
+};
+
+TAILQ_HEAD(http_conn_list, http_conn);
+
+static inline bool http_phase_is_busy(enum http_phase phase)
+{
+	return phase >= HTTP_PHASE_BODY && phase <= HTTP_PHASE_SEND;
+}
+
+struct http {
+	struct ev_loop *loop;
+	struct http_models models;
+	struct access_log *access; /* NULL: requests are not noted */
+	struct MHD_Daemon *daemon;
+	unsigned int max_connections; /* with a request, and before others make room */
+	unsigned int reserve; /* connections beyond that, for what is answered at once */
+	uint64_t body_rate_min; /* bytes per second; 0: none */
+	size_t connection_memory_bytes;
+	ev_io daemon_io;
+	ev_prepare prepare;
+	ev_timer deaf;   /* libmicrohttpd found no descriptor and does not listen */
+	ev_idle again;   /* makes the loop go round once more */
+	bool must_run;   /* libmicrohttpd has something to do */
+	bool has_output; /* an answer was queued in this run: the next one sends it */
+	uint64_t now_ns; /* of this MHD_run() */
+	int gone_fd;     /* epoll set of all sockets, for clients that leave */
+	ev_io gone_io;
+	ev_timer readers; /* active while answers that nobody reads may be in the way */
+	ev_timer sweep;   /* set for the earliest deadline, or earlier */
+	uint64_t sweep_ns;
+	struct turns turns;
+	unsigned int n_turns; /* answers of that kind that are on their way */
+	uint64_t refused_ns;  /* when some of those who wait were last refused */
+	ev_timer turn;        /* active while somebody waits for one */
+	uint64_t timeout_ns[HTTP_PHASE_COUNT];
+	struct http_conn_list phases[HTTP_PHASE_COUNT];
+	unsigned int n_connections;
+	unsigned int n_busy; /* of these, those with a request: BODY up to SEND */
+	bool is_full;
+	bool is_draining;
+	bool is_leaving; /* serves on, and asks to be left alone from now on */
+	const struct config *config; /* the newest; borrowed */
+	void (*on_idle)(void *context);
+	void *on_idle_context;
+	uint64_t n_accepted;
+	uint64_t n_by_class[6]; /* answers, by the first digit of the status */
+	uint64_t n_expired;     /* connections closed at a deadline */
+	uint64_t n_evicted;     /* those closed to make room */
+	uint64_t n_waited;      /* requests that waited for a turn */
+	uint64_t n_runs;
+	struct metrics_state metrics;
+	struct http_page *pages[METRICS_FORMAT_COUNT]; /* the last of each; or NULL */
+	char names[PROTO_HEAD_MAX]; /* header names in lower case, during one call */
+};
+
+/* access.c */
+
+/* Status 0: it is over, without an answer. Once for each request: more do nothing. */
+void http_access_note(struct http_conn *conn, unsigned int status);
+
+/* deadline.c */
+
+void http_deadline_init(struct http *http);
+/* Moves @conn to @phase, whose time begins now. */
+void http_conn_enter(struct http_conn *conn, enum http_phase phase);
+/* The timeouts have changed: looks at all deadlines soon. */
+void http_deadline_touch(struct http *http);
+/* The limit is reached: closes connections over which no whole head has come, some at
+ * once, and looks again soon. First those that have been idle longest, then those whose
+ * head has been due for longest; one that has a request stays. In the reserve's last
+ * quarter those that have been answered and will not leave go, too. Comes after MHD_run():
+ * what had arrived was read. */
+void http_deadline_make_room(struct http *http);
+/* A request has come that may last, and as many as may be have one: closes the connection
+ * whose body comes slowest. False: none comes that slowly. */
+bool http_deadline_evict_body(struct http *http);
+
+/* @conn's answer is on its way: where clients that do not read theirs keep a loader from
+ * answering others, the one that has taken longest is hung up. */
+void http_deadline_watch_reader(struct http_conn *conn);
+
+/* recv.c */
+
+/* From now on what is read from conn->fd goes through conn->wire. 0 or -ENOMEM. */
+int http_recv_add(struct http_conn *conn);
+/* Before conn->fd is closed. */
+void http_recv_remove(struct http_conn *conn);
+/* Gives the table back, which must be empty. */
+void http_recv_fini(void);
+
+/* conn.c */
+
+/* conn->wire has found a fault: answers it once the requests before it are over. */
+void http_conn_on_fault(struct http_conn *conn);
+/* The client is gone or must go: gives its request back and lets libmicrohttpd close. */
+void http_conn_hang_up(struct http_conn *conn);
+/* The client has closed its sending side. */
+void http_conn_half_close(struct http_conn *conn);
+/* Lets go of what belongs to the current request. */
+void http_conn_forget(struct http_conn *conn);
+void http_conn_suspend(struct http_conn *conn);
+/* Its handler is called again; also where it is not suspended. */
+void http_conn_resume(struct http_conn *conn);
+void http_conn_on_part(struct request *request, void *context);
+/* Answers conn->refusal: at once, after the body, or past libmicrohttpd. */
+enum MHD_Result http_conn_refuse(struct http_conn *conn);
+/* There is no room for its request: 503, and an end. */
+enum MHD_Result http_conn_turn_away(struct http_conn *conn);
+/* Drops the body, if any; then the refusal follows, or http_begin_late(). */
+enum MHD_Result http_conn_swallow(struct http_conn *conn);
+
+/* Callbacks of libmicrohttpd. */
+enum MHD_Result http_conn_handle(void *context, struct MHD_Connection *connection,
+                                 const char *url, const char *method, const char *version,
+                                 const char *upload_data, size_t *upload_data_size,
+                                 void **request_context);
+void http_conn_on_completed(void *context, struct MHD_Connection *connection,
+                            void **request_context, enum MHD_RequestTerminationCode code);
+void *http_conn_on_line(void *context, const char *uri,
+                        struct MHD_Connection *connection);
+
+/* begin.c */
+
+/* A head has come. */
+enum MHD_Result http_begin(struct http_conn *conn, const char *method,
+                           const char *version);
+/* The end of a request that the supervisor answers itself has come. */
+enum MHD_Result http_begin_late(struct http_conn *conn);
+
+/* turn.c */
+
+void http_turn_init(struct http *http);
+void http_turn_fini(struct http *http);
+/* Whether what @conn asks for is answered in turns. */
+bool http_turn_counts(const struct http_conn *conn);
+/* @conn is to wait: it is suspended now, and http_begin_late() comes again. */
+bool http_turn_wait(struct http_conn *conn);
+/* @conn's answer is queued, and took @took_ns to be made. */
+void http_turn_charge(struct http_conn *conn, uint64_t took_ns);
+/* The request is over, answered or not. */
+void http_turn_forget(struct http_conn *conn);
+/* @conn, which waits for a turn, is answered 503 instead. */
+void http_turn_refuse(struct http_conn *conn, const char *why);
+/* Connections are short: refuses some of addresses of which many wait, @most of them.
+ * Returns how many; none, when some were refused a moment ago: they may come back. */
+unsigned int http_turn_make_room(struct http *http, unsigned int most);
+
+/* metrics.c */
+
+struct http_page;
+
+/* The text of /metrics, made anew when it is old: a reference; NULL: out of memory. */
+struct http_page *http_metrics_page(struct http *http, enum metrics_format format);
+const char *http_page_text(const struct http_page *page, size_t *ret_bytes);
+void http_page_unref(struct http_page *page); /* accepts NULL */
+
+/* answer.c: each queues a response; MHD_NO: out of memory, the connection closes. */
+
+/* Takes @body, malloc'ed; NULL: out of memory. */
+enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
+                                 const char *content_type, char *body);
+enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, char *body);
+/* Takes @page; NULL: out of memory. */
+enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_type,
+                                 struct http_page *page);
+/* conn->refusal as {"error":...}. */
+enum MHD_Result http_answer_refusal(struct http_conn *conn);
+/* What the request's first part holds. */
+enum MHD_Result http_answer_request(struct http_conn *conn);
+/* An error past libmicrohttpd, which cannot answer before the end of a body: straight to
+ * the socket. Nothing else is on its way there in the phases up to SWALLOW. */
+void http_answer_raw(struct http_conn *conn, unsigned int status, const char *text);

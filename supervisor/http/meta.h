@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Bodies of the answers that the supervisor gives itself: metadata, health, statistics.
+ * Each returns malloc'ed text, or NULL without memory.
+ */
+
+#include <stddef.h>
+
+#include "supervisor/http/http.h"
+
+char *http_meta_error(const char *text);
+char *http_meta_server(void);
+/* Whether the whole is ready, as the key ready has it, and why not. */
+char *http_meta_ready(const struct http *http, bool *ret_is_ready);
+char *http_meta_model(const struct model *model);
+char *http_meta_model_ready(struct model *model);
+char *http_meta_model_config(const struct model *model);
+char *http_meta_index(const struct http_models *models);
+/* stats.c: of @only, or of all when it is NULL. */
+char *http_meta_stats(const struct http_models *models, const struct model *only);

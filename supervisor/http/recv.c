@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * How libmicrohttpd gets its bytes. It reads with recv(2), and the recv() that it finds is
+ * this one: a program's own symbols come before those of its libraries. So the strict
+ * reader sees every byte before the library does and takes out what is at fault, and a
+ * request costs no system call more (docs/adr/0015). http_begin() answers nothing whose
+ * head has not come this way: a library that read in another manner would serve nobody.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "supervisor/http/conn.h"
+
+/* Of a refused client, so much is thrown away at once; the rest can wait. */
+#define HTTP_RECV_ROUNDS 16
+
+/* Connections by descriptor. recv() has no argument by which to find them otherwise. */
+static struct http_conn **by_fd;
+static size_t n_by_fd;
+
+int http_recv_add(struct http_conn *conn)
+{
+	size_t fd = (size_t)conn->fd;
+
+	if (fd >= n_by_fd) {
+		size_t n = fd + fd / 2 + 64;
+		struct http_conn **grown = realloc(by_fd, n * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		memset(grown + n_by_fd, 0, (n - n_by_fd) * sizeof(*grown));
+		by_fd = grown;
+		n_by_fd = n;
+	}
+	by_fd[fd] = conn;
+	return 0;
+}
+
+void http_recv_remove(struct http_conn *conn)
+{
+	size_t fd = (size_t)conn->fd;
+
+	if (fd < n_by_fd && by_fd[fd] == conn)
+		by_fd[fd] = NULL;
+}
+
+void http_recv_fini(void)
+{
+	free(by_fd);
+	by_fd = NULL;
+	n_by_fd = 0;
+}
+
+static ssize_t http_recv_plain(int fd, void *data, size_t size)
+{
+	return recvfrom(fd, data, size, 0, NULL, NULL);
+}
+
+/* libmicrohttpd is to see nothing more but the end. */
+static ssize_t http_recv_nothing(int fd, void *data, size_t size)
+{
+	ssize_t n = 1;
+
+	for (int i = 0; n > 0 && i < HTTP_RECV_ROUNDS; i++)
+		n = http_recv_plain(fd, data, size);
+	if (n > 0) {
+		errno = EAGAIN;
+		n = -1;
+	}
+	return n;
+}
+
+static ssize_t http_recv_strictly(struct http_conn *conn, char *data, size_t size)
+{
+	struct http_wire *wire = &conn->wire;
+	size_t held = wire->holds_space;
+	ssize_t n;
+
+	if (wire->fault != HTTP_WIRE_GOOD || conn->phase == HTTP_PHASE_LINGER)
+		return http_recv_nothing(conn->fd, data, size);
+	if (held >= size) {
+		/* There is no memory left for its headers. */
+		wire->fault = HTTP_WIRE_LONG_HEAD;
+		http_conn_on_fault(conn);
+		return http_recv_nothing(conn->fd, data, size);
+	}
+	if (held)
+		data[0] = ' ';
+	n = http_recv_plain(conn->fd, data + held, size - held);
+	if (n <= 0)
+		return n;
+	n = (ssize_t)http_wire_read(wire, data, held + (size_t)n);
+	if (wire->fault != HTTP_WIRE_GOOD)
+		http_conn_on_fault(conn);
+	if (n > 0)
+		return n;
+	errno = EAGAIN;
+	return -1;
+}
+
+/* Takes the place of the C library's, for the whole program. */
+ssize_t recv(int fd, void *data, size_t size, int flags)
+{
+	struct http_conn *conn = NULL;
+
+	if (fd >= 0 && (size_t)fd < n_by_fd)
+		conn = by_fd[fd];
+	if (!conn || size == 0)
+		return recvfrom(fd, data, size, flags, NULL, NULL);
+	return http_recv_strictly(conn, data, size);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/http/route.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "shared/hex.h"
+
+#define HTTP_ROUTE_SEGMENTS 8
+
+struct segment {
+	const char *text;
+	size_t bytes;
+};
+
+static bool segment_is(struct segment segment, const char *text)
+{
+	return strlen(text) == segment.bytes &&
+	       memcmp(segment.text, text, segment.bytes) == 0;
+}
+
+/* Splits up to '?', dropping one trailing '/'. Returns 0 when there are too many. */
+static size_t segments_split(const char *target, struct segment *segments)
+{
+	size_t n = 0;
+
+	if (*target != '/')
+		return 0;
+	while (*target == '/' && target[1] != '\0' && target[1] != '?') {
+		size_t bytes = strcspn(++target, "/?");
+
+		if (n == HTTP_ROUTE_SEGMENTS)
+			return 0;
+		segments[n++] = (struct segment){ target, bytes };
+		target += bytes;
+	}
+	return n;
+}
+
+static bool segment_decode(struct segment segment, char *text, size_t size)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < segment.bytes; i++) {
+		char c = segment.text[i];
+
+		if (c == '%') {
+			int high = i + 2 < segment.bytes ? hex_value(segment.text[i + 1])
+			                                 : -1;
+			int low = high >= 0 ? hex_value(segment.text[i + 2]) : -1;
+
+			if (low < 0)
+				return false;
+			c = (char)(high << 4 | low);
+			i += 2;
+		}
+		if (c == '\0' || used + 1 >= size)
+			return false;
+		text[used++] = c;
+	}
+	text[used] = '\0';
+	return used > 0;
+}
+
+/* What follows /v2/models/M[/versions/V]. */
+static enum http_route_kind route_of_verb(const struct segment *segments, size_t n)
+{
+	static const struct {
+		const char *verb;
+		enum http_route_kind kind;
+	} verbs[] = {
+		{ "infer", HTTP_ROUTE_INFER },
+		{ "ready", HTTP_ROUTE_MODEL_READY },
+		{ "config", HTTP_ROUTE_MODEL_CONFIG },
+		{ "stats", HTTP_ROUTE_STATS },
+	};
+
+	if (n == 0)
+		return HTTP_ROUTE_MODEL;
+	for (size_t i = 0; n == 1 && i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (segment_is(segments[0], verbs[i].verb))
+			return verbs[i].kind;
+	return HTTP_ROUTE_NONE;
+}
+
+static void route_model(struct http_route *route, const struct segment *segments,
+                        size_t n)
+{
+	if (n == 1 && segment_is(segments[0], "stats")) {
+		route->kind = HTTP_ROUTE_STATS;
+		return;
+	}
+	if (n == 0 || !segment_decode(segments[0], route->model, sizeof(route->model)))
+		return;
+	segments++;
+	n--;
+	if (n >= 2 && segment_is(segments[0], "versions")) {
+		if (!segment_decode(segments[1], route->version, sizeof(route->version)))
+			return;
+		segments += 2;
+		n -= 2;
+	}
+	route->kind = route_of_verb(segments, n);
+}
+
+/* What follows /v2/repository. Triton has one more form with a repository's name in
+ * front, which it does not support either. */
+static void route_repository(struct http_route *route, const struct segment *segments,
+                             size_t n)
+{
+	if (n == 1 && segment_is(segments[0], "index")) {
+		route->kind = HTTP_ROUTE_INDEX;
+		return;
+	}
+	if (n == 2 && segment_is(segments[1], "index")) {
+		route->kind = HTTP_ROUTE_REPOSITORY;
+		return;
+	}
+	if (n == 4) {
+		segments++;
+		n--;
+	}
+	if (n == 3 && segment_is(segments[0], "models") &&
+	    (segment_is(segments[2], "load") || segment_is(segments[2], "unload")) &&
+	    segment_decode(segments[1], route->model, sizeof(route->model)))
+		route->kind = HTTP_ROUTE_REPOSITORY;
+}
+
+static void route_v2(struct http_route *route, const struct segment *segments, size_t n)
+{
+	if (n == 0)
+		route->kind = HTTP_ROUTE_SERVER;
+	else if (segment_is(segments[0], "models"))
+		route_model(route, segments + 1, n - 1);
+	else if (segment_is(segments[0], "repository"))
+		route_repository(route, segments + 1, n - 1);
+	else if (n == 2 && segment_is(segments[0], "health") &&
+	         segment_is(segments[1], "live"))
+		route->kind = HTTP_ROUTE_LIVE;
+	else if (n == 2 && segment_is(segments[0], "health") &&
+	         segment_is(segments[1], "ready"))
+		route->kind = HTTP_ROUTE_READY;
+}
+
+struct http_route http_route_parse(const char *target)
+{
+	struct http_route route = { .kind = HTTP_ROUTE_NONE };
+	struct segment segments[HTTP_ROUTE_SEGMENTS];
+	size_t n = segments_split(target, segments);
+
+	if (n == 1 && segment_is(segments[0], "healthz"))
+		route.kind = HTTP_ROUTE_LIVE;
+	else if (n == 1 && segment_is(segments[0], "metrics"))
+		route.kind = HTTP_ROUTE_METRICS;
+	else if (n >= 1 && segment_is(segments[0], "v2"))
+		route_v2(&route, segments + 1, n - 1);
+	route.is_post = route.kind == HTTP_ROUTE_INFER ||
+	                route.kind == HTTP_ROUTE_INDEX ||
+	                route.kind == HTTP_ROUTE_REPOSITORY;
+	return route;
+}

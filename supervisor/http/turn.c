@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Metrics, statistics and the index are as long as there are models, and are asked for by
+ * programs that may not know when to pause. Together they get one part in TURNS_PART of the
+ * loop's time; what is asked for beyond that waits for its turn, with its connection
+ * suspended, so that it costs nothing. Health and the small descriptions of single models
+ * cost what a prediction does and never wait.
+ */
+
+#include <sys/random.h>
+
+#include "shared/clock.h"
+#include "supervisor/http/conn.h"
+
+/*
+ * What an answer takes beside its making: reading the request and the rounds of
+ * libmicrohttpd, and sending. It is reckoned, because a slow client's socket takes an answer
+ * in pieces, in other rounds, among other answers. Sending 468 KB over the loopback, with
+ * the receiver's work in it, was measured to take 0.1 to 0.25 ms; so this is twice that.
+ */
+#define HTTP_TURN_REQUEST_NS  UINT64_C(30000)
+#define HTTP_TURN_NS_PER_BYTE UINT64_C(1)
+/* The loop's timers are no finer. */
+#define HTTP_TURN_LOOK_NS CLOCK_NS_PER_MS
+/* An address of which fewer wait is no crowd. */
+#define HTTP_TURN_FEW 8
+/* Those who are refused may ask again at once, and refusing takes time, too. */
+#define HTTP_TURN_REFUSED_NS (20 * CLOCK_NS_PER_MS)
+#define HTTP_TURN_REFUSED    8
+/* So many answers are on their way at once: clients that do not read them hold no more. */
+#define HTTP_TURN_PLACES      32
+#define HTTP_TURN_PLACES_PART 4 /* of all connections, where these are few */
+/* While others wait for a place, an answer has this long to be read. */
+#define HTTP_TURN_READER_NS (2 * CLOCK_NS_PER_SEC)
+#define HTTP_TURN_STUCK_NS  (100 * CLOCK_NS_PER_MS)
+
+bool http_turn_counts(const struct http_conn *conn)
+{
+	return conn->route.kind == HTTP_ROUTE_METRICS ||
+	       conn->route.kind == HTTP_ROUTE_STATS ||
+	       conn->route.kind == HTTP_ROUTE_INDEX;
+}
+
+/* What was asked for has come whole: what follows is http_begin_late(). */
+static void http_turn_end(struct http_conn *conn)
+{
+	http_conn_enter(conn, HTTP_PHASE_SWALLOW);
+	http_conn_resume(conn);
+}
+
+static bool http_turn_has_place(const struct http *http)
+{
+	unsigned int most = http->max_connections / HTTP_TURN_PLACES_PART + 1;
+
+	return http->n_turns < (most < HTTP_TURN_PLACES ? most : HTTP_TURN_PLACES);
+}
+
+/* Hangs up on the client that has been reading its answer for longest, if that is long. */
+static void http_turn_hurry(struct http *http)
+{
+	struct http_conn *conn;
+
+	TAILQ_FOREACH (conn, &http->phases[HTTP_PHASE_SEND], link) {
+		if (conn->since_ns + HTTP_TURN_READER_NS > http->now_ns)
+			return;
+		if (!conn->is_turn)
+			continue;
+		http->n_evicted++;
+		http_conn_hang_up(conn);
+		return;
+	}
+}
+
+/* One in a round at most. */
+static void http_turn_look(struct http *http)
+{
+	bool has_place = http_turn_has_place(http);
+	struct turn *turn = has_place ? turns_next(&http->turns, http->now_ns) : NULL;
+	uint64_t due_ns = turns_due_ns(&http->turns);
+	uint64_t after_ns = due_ns > http->now_ns ? due_ns - http->now_ns : 0;
+	struct http_conn *conn;
+
+	if (turn) {
+		conn = turn->owner;
+		conn->has_turn = true;
+		http_turn_end(conn);
+	}
+	ev_timer_stop(http->loop, &http->turn);
+	if (http->turns.n_waiting == 0)
+		return;
+	if (!has_place)
+		http_turn_hurry(http);
+	if (after_ns < HTTP_TURN_LOOK_NS)
+		after_ns = HTTP_TURN_LOOK_NS;
+	if (!has_place && after_ns < HTTP_TURN_STUCK_NS)
+		after_ns = HTTP_TURN_STUCK_NS;
+	ev_timer_set(&http->turn, (double)after_ns / 1e9, 0.);
+	ev_timer_start(http->loop, &http->turn);
+}
+
+static void http_on_turn(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct http *http = timer->data;
+
+	(void)loop;
+	(void)revents;
+	http->now_ns = clock_now_ns();
+	http_turn_look(http);
+}
+
+bool http_turn_wait(struct http_conn *conn)
+{
+	struct http *http = conn->http;
+	const union MHD_ConnectionInfo *info;
+
+	if (conn->has_turn ||
+	    (turns_is_free(&http->turns, http->now_ns) && http_turn_has_place(http)))
+		return false;
+	info = MHD_get_connection_info(conn->connection,
+	                               MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	http_conn_enter(conn, HTTP_PHASE_TURN);
+	conn->turn.owner = conn;
+	turns_add(&http->turns, &conn->turn, info ? info->client_addr : NULL);
+	http->n_waited++;
+	http_conn_suspend(conn);
+	if (!ev_is_active(&http->turn))
+		http_turn_look(http);
+	return true;
+}
+
+void http_turn_charge(struct http_conn *conn, uint64_t took_ns)
+{
+	struct http *http = conn->http;
+
+	conn->is_turn = true;
+	http->n_turns++;
+	turns_charge(&http->turns,
+	             took_ns + HTTP_TURN_REQUEST_NS +
+	                     conn->answer_bytes * HTTP_TURN_NS_PER_BYTE,
+	             http->now_ns);
+	http_turn_look(http);
+}
+
+void http_turn_forget(struct http_conn *conn)
+{
+	struct http *http = conn->http;
+
+	turns_remove(&http->turns, &conn->turn);
+	conn->has_turn = false;
+	if (!conn->is_turn)
+		return;
+	conn->is_turn = false;
+	http->n_turns--;
+	if (http->turns.n_waiting > 0)
+		http_turn_look(http);
+}
+
+void http_turn_refuse(struct http_conn *conn, const char *why)
+{
+	conn->must_close = true;
+	(void)request_refuse(&conn->refusal, 503, 1,
+	                     "metrics, statistics and the index get a part of the "
+	                     "server's time, and %s",
+	                     why);
+	http_turn_end(conn);
+}
+
+unsigned int http_turn_make_room(struct http *http, unsigned int most)
+{
+	unsigned int n = 0;
+	struct turn *turn;
+
+	if (http->now_ns < http->refused_ns + HTTP_TURN_REFUSED_NS)
+		return 0;
+	while (n < most && n < HTTP_TURN_REFUSED &&
+	       (turn = turns_most_crowded(&http->turns)) &&
+	       http->turns.lengths[turn->queue] > HTTP_TURN_FEW) {
+		http_turn_refuse(turn->owner,
+		                 "all connections are taken (max_connections)");
+		http->n_evicted++;
+		http->refused_ns = http->now_ns;
+		n++;
+	}
+	return n;
+}
+
+void http_turn_init(struct http *http)
+{
+	uint64_t seed = 0;
+
+	/* Without a seed clients could share another's queue on purpose, and no more. */
+	(void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
+	turns_init(&http->turns, seed);
+	ev_timer_init(&http->turn, http_on_turn, 0., 0.);
+	http->turn.data = http;
+}
+
+void http_turn_fini(struct http *http)
+{
+	ev_timer_stop(http->loop, &http->turn);
+}

@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/loaders/generation.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/memory/cgroup.h"
+#include "supervisor/loaders/patience.h"
+#include "supervisor/loaders/weights.h"
+#include "supervisor/loaders/spare.h"
+
+static void generation_replace_spare(struct generation *generation, const char *why);
+
+void generation_fail(struct generation *generation, enum generation_event event,
+                     const char *text)
+{
+	if (generation_is_untried(generation)) {
+		generation_replace_spare(generation, text);
+		return;
+	}
+	/* The first reason is the cause; what follows are consequences. */
+	if (generation->failure.text[0] == '\0')
+		(void)err_set(&generation->failure, 0, "%s", text);
+	generation_apply(generation, event);
+}
+
+void generation_send(struct generation *generation, enum proto_type type,
+                     const char *payload, const int *fds, size_t n_fds)
+{
+	int r = chan_send(&generation->chan, type, generation->number, payload, fds,
+	                  n_fds);
+
+	/* EPIPE: it is dead and the pidfd will say so. */
+	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
+		generation_fail(generation, GENERATION_EV_VIOLATION,
+		                "the loader does not read its control channel");
+}
+
+static void generation_on_lease_lost(void *context, struct request *request)
+{
+	struct generation *generation = context;
+
+	generation->listener->on_lease_lost(generation->listener->context, generation,
+	                                    request);
+}
+
+/* The process is gone, or as good as that. What it had published is still good and is
+ * delivered first. */
+static void generation_close(struct generation *generation)
+{
+	ev_io_stop(generation->loop, &generation->chan_io);
+	ev_io_stop(generation->loop, &generation->bell_io);
+	ev_prepare_stop(generation->loop, &generation->prepare);
+	ev_check_stop(generation->loop, &generation->check);
+	ev_idle_stop(generation->loop, &generation->again);
+	generation_patience_end(generation);
+	(void)lane_collect(generation->lane, NULL);
+	lane_close(generation->lane, generation_on_lease_lost, generation);
+	chan_fini(&generation->chan);
+}
+
+/* The process is gone, and its main memory with it. */
+static void generation_bury(struct generation *generation)
+{
+	generation_close(generation);
+	device_remove(&generation->use);
+	generation_weights_drop(generation);
+}
+
+/* Side effects of entering a state. Returns the event that follows at once, or COUNT. */
+static enum generation_event generation_enter(struct generation *generation,
+                                              enum generation_event event)
+{
+	switch (generation->state) {
+	case GENERATION_STAGING:
+		generation_weights_load(generation);
+		break;
+	case GENERATION_COMMITTING:
+		device_note_placing(&generation->gpu_use);
+		generation_weights_commit(generation);
+		break;
+	case GENERATION_ACTIVE:
+		/* From here on its peak is that of serving. */
+		generation->use.claim_bytes = 0;
+		generation->use.peak_bytes = generation->use.now_bytes =
+			generation->report.anon_bytes;
+		device_note_placed(&generation->gpu_use);
+		if (generation->copy)
+			generation->copy->n_serving++;
+		break;
+	case GENERATION_DRAINING:
+		if (lane_leased(generation->lane) == 0)
+			return GENERATION_EV_DRAINED;
+		break;
+	case GENERATION_STOPPING:
+		generation_send(generation, PROTO_QUIT, NULL, NULL, 0);
+		break;
+	case GENERATION_TERMINATING:
+		child_signal(&generation->child, SIGTERM);
+		break;
+	case GENERATION_FAILED:
+		/* One that refused exits by itself and its code says more than ours. */
+		if (event != GENERATION_EV_REFUSED)
+			child_signal(&generation->child, SIGKILL);
+		break;
+	case GENERATION_KILLING:
+		child_signal(&generation->child, SIGKILL);
+		break;
+	case GENERATION_UNKILLABLE:
+		log_event(LOG_LEVEL_ERR, "loader_unkillable", "model=%s gen=%llu pid=%d",
+		          generation->model, (unsigned long long)generation->number,
+		          (int)generation->pid);
+		/* It never runs again: what it holds is for another one to answer. */
+		generation_close(generation);
+		break;
+	case GENERATION_RECLAIMING:
+		generation_bury(generation);
+		if (generation_reclaim_begin(generation))
+			return GENERATION_EV_RECLAIMED;
+		break;
+	case GENERATION_DEAD:
+		generation_reclaim_fini(generation);
+		break;
+	case GENERATION_NONE:
+	case GENERATION_SPAWNED:
+	case GENERATION_STAGED:
+	case GENERATION_WARMING:
+	case GENERATION_READY:
+	case GENERATION_STATE_COUNT:
+		break;
+	}
+	return GENERATION_EVENT_COUNT;
+}
+
+void generation_apply(struct generation *generation, enum generation_event event)
+{
+	enum generation_state from = generation->state;
+	enum generation_state to = generation_next(from, event);
+	enum generation_event follows;
+	uint64_t now = clock_now_ns();
+
+	assert(to != GENERATION_NONE);
+	if (to == from)
+		return;
+	generation->state = to;
+	generation->entered_ns[to] = now;
+	log_event(LOG_LEVEL_INFO, "generation_state",
+	          "model=%s gen=%llu pid=%d from=%s to=%s on=%s took_ms=%.1f",
+	          generation->model, (unsigned long long)generation->number,
+	          (int)generation->pid, generation_state_name(from),
+	          generation_state_name(to), generation_event_name(event),
+	          clock_ns_to_ms(now - generation->entered_ns[from]));
+	generation_patience_begin(generation);
+	follows = generation_enter(generation, event);
+	/* Sending may have failed and led on from here: the news was told then. */
+	if (generation->state == to)
+		generation->listener->on_state(generation->listener->context, generation,
+		                               from);
+	if (follows != GENERATION_EVENT_COUNT && generation->state == to)
+		generation_apply(generation, follows);
+}
+
+static void generation_collect(struct generation *generation)
+{
+	uint32_t leased = lane_leased(generation->lane);
+	struct err err = ERR_NULL;
+
+	if (lane_collect(generation->lane, &err) == LANE_E_VIOLATION) {
+		if (generation_next(generation->state, GENERATION_EV_VIOLATION) !=
+		            GENERATION_NONE &&
+		    generation->state != GENERATION_KILLING &&
+		    generation->state != GENERATION_UNKILLABLE)
+			generation_fail(generation, GENERATION_EV_VIOLATION, err.text);
+		return;
+	}
+	if (lane_leased(generation->lane) == leased)
+		return;
+	generation->n_answered += leased - lane_leased(generation->lane);
+	if (generation->state == GENERATION_DRAINING &&
+	    lane_leased(generation->lane) == 0) {
+		generation_apply(generation, GENERATION_EV_DRAINED);
+		return;
+	}
+	generation->listener->on_answers(generation->listener->context, generation);
+}
+
+/* The channel */
+
+static void generation_on_message(struct generation *generation,
+                                  struct chan_message *message)
+{
+	struct err err = ERR_NULL;
+	enum generation_event event;
+
+	/* What it did to the rings before it sent this counts first: a loader that broke
+	 * them must not become ACTIVE. */
+	if (message->header.type == PROTO_READY)
+		generation_collect(generation);
+	event = generation_read_message(message, generation->number, generation->state,
+	                                &generation->report, &err);
+	if (event == GENERATION_EV_REFUSED)
+		generation->is_permanent = generation->report.refuses_input;
+	if (event == GENERATION_EV_REFUSED || event == GENERATION_EV_VIOLATION) {
+		generation_fail(generation, event, err.text);
+		return;
+	}
+	if (event == GENERATION_EV_STAGED)
+		log_event(LOG_LEVEL_INFO, "loader_staged",
+		          "model=%s gen=%llu weights_ms=%.1f engine_ms=%.1f "
+		          "module_ms=%.1f prefill_ms=%.1f prefilled_bytes=%llu",
+		          generation->model, (unsigned long long)generation->number,
+		          generation->report.weights_ms, generation->report.engine_ms,
+		          generation->report.module_ms, generation->report.prefill_ms,
+		          (unsigned long long)generation->report.prefilled_bytes);
+	if (!generation_weights_settle(generation, event, message, &err)) {
+		generation_fail(generation, GENERATION_EV_VIOLATION, err.text);
+		return;
+	}
+	if (event == GENERATION_EV_READY && generation->state == GENERATION_WARMING)
+		generation->inputs->is_proven = true;
+	generation_apply(generation, event);
+}
+
+static void generation_on_chan(struct ev_loop *loop, ev_io *io, int revents)
+{
+	struct generation *generation = io->data;
+	struct chan_message *message;
+	struct err err = ERR_NULL;
+	int r = 0;
+
+	(void)revents;
+	message = malloc(sizeof(*message));
+	if (!message)
+		return; /* level-triggered: tried again in the next round */
+	while (r == 0 && generation->chan.fd >= 0) {
+		r = chan_recv(&generation->chan, message, &err);
+		if (r == 0) {
+			generation_on_message(generation, message);
+			chan_message_fini(message);
+		}
+	}
+	free(message);
+	if (r == CHAN_E_CLOSED) /* the pidfd tells the rest */
+		ev_io_stop(loop, io);
+	else if (r == CHAN_E_MALFORMED)
+		generation_fail(generation, GENERATION_EV_VIOLATION, err.text);
+	else if (r < 0)
+		generation_fail(generation, GENERATION_EV_VIOLATION, strerror(-r));
+}
+
+/* The lane */
+
+static void generation_on_bell(struct ev_loop *loop, ev_io *io, int revents)
+{
+	struct generation *generation = io->data;
+	uint64_t count;
+
+	(void)loop;
+	(void)revents;
+	if (read(io->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		log_event(LOG_LEVEL_ERR, "bell_read", "model=%s error=%s",
+		          generation->model, LOG_QUOTED(strerror(errno)));
+}
+
+static void generation_on_prepare(struct ev_loop *loop, ev_prepare *prepare, int revents)
+{
+	struct generation *generation = prepare->data;
+
+	(void)revents;
+	/* An answer that came meanwhile will ring no bell: go round without blocking. */
+	if (!lane_flush(generation->lane))
+		ev_idle_start(loop, &generation->again);
+}
+
+static void generation_on_again(struct ev_loop *loop, ev_idle *idle, int revents)
+{
+	(void)revents;
+	ev_idle_stop(loop, idle);
+}
+
+static void generation_on_check(struct ev_loop *loop, ev_check *check, int revents)
+{
+	struct generation *generation = check->data;
+
+	(void)loop;
+	(void)revents;
+	lane_wake(generation->lane);
+	generation_collect(generation);
+}
+
+int generation_submit(struct generation *generation, struct request *request)
+{
+	int r;
+
+	if (generation->state != GENERATION_ACTIVE)
+		return LANE_E_FULL;
+	r = lane_submit(generation->lane, request);
+	if (r)
+		return LANE_E_FULL; /* a violation shows in the next collect */
+	generation_patience_on_lease(generation);
+	return 0;
+}
+
+int generation_try(struct generation *generation, struct request *request)
+{
+	assert(request->is_case);
+	if (generation->state != GENERATION_READY)
+		return LANE_E_FULL;
+	return lane_submit(generation->lane, request) ? LANE_E_FULL : 0;
+}
+
+static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct generation *generation = timer->data;
+	enum generation_state state = generation->state;
+	char text[128];
+
+	(void)loop;
+	/* What it has said counts first: we may have been stopped for a while ourselves. */
+	if (ev_is_active(&generation->chan_io))
+		generation_on_chan(loop, &generation->chan_io, revents);
+	if (generation->state != state)
+		return;
+	if (generation_is_untried(generation)) {
+		generation_replace_spare(generation, "it does not answer");
+		return;
+	}
+	(void)snprintf(text, sizeof(text), "still %s after %.1f s",
+	               generation_state_name(generation->state),
+	               (double)generation->deadlines_ns[generation->state] / 1e9);
+	if (generation->state == GENERATION_DRAINING)
+		log_event(LOG_LEVEL_WARNING, "drain_deadline",
+		          "model=%s gen=%llu leases=%u action=replay", generation->model,
+		          (unsigned long long)generation->number,
+		          lane_leased(generation->lane));
+	generation_fail(generation, GENERATION_EV_DEADLINE, text);
+}
+
+/* Birth and death of the process */
+
+/* A SIGKILL that we did not send, while the kernel counted victims, was the kernel's. */
+static bool generation_is_oom_victim(const struct generation *generation, int status)
+{
+	enum generation_state state = generation->state;
+	bool was_ours = state == GENERATION_KILLING || state == GENERATION_UNKILLABLE ||
+	                state == GENERATION_FAILED;
+
+	return !was_ours && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+	       cgroup_memory_read().oom_kills > generation->oom_kills;
+}
+
+static void generation_explain_exit(struct generation *generation, const char *how)
+{
+	const char *state = generation_state_name(generation->state);
+	uint64_t now_bytes = generation->use.now_bytes;
+
+	if (generation->was_oom_victim)
+		(void)err_set(
+			&generation->failure, 0,
+			"the loader died while %s: the kernel killed it, out of memory "
+			"(it held %.1f MiB when last looked at): give it more, or set "
+			"budget in [device host]",
+			state, (double)now_bytes / 1048576.0);
+	else
+		(void)err_set(&generation->failure, 0, "the loader died while %s: %s%s%s",
+		              state, how,
+		              generation->last_line[0] ? "; its last words: " : "",
+		              generation->last_line);
+}
+
+static void generation_on_exit(void *context, int status)
+{
+	struct generation *generation = context;
+	bool is_expected;
+	char text[64];
+
+	/* Messages that it sent before it died come first: REFUSED has the reason. */
+	if (ev_is_active(&generation->chan_io))
+		generation_on_chan(generation->loop, &generation->chan_io, EV_READ);
+	(void)child_describe(status, text, sizeof(text));
+	if (generation_is_untried(generation)) {
+		generation_replace_spare(generation, text);
+		return;
+	}
+	if (generation->child.pid != 0 || generation_is_over(generation))
+		return; /* a message of the spare has had it replaced just now */
+	is_expected = generation->state == GENERATION_STOPPING && status == 0;
+	generation->exit_status = status;
+	generation->was_oom_victim = generation_is_oom_victim(generation, status);
+	if (!is_expected && generation->failure.text[0] == '\0')
+		generation_explain_exit(generation, text);
+	if (WIFEXITED(status) && (WEXITSTATUS(status) == PROTO_EXIT_CONFIG ||
+	                          WEXITSTATUS(status) == PROTO_EXIT_MODEL))
+		generation->is_permanent = true;
+	log_event(is_expected ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "loader_exit",
+	          "model=%s gen=%llu pid=%d state=%s status=%s leases=%u reason=%s",
+	          generation->model, (unsigned long long)generation->number,
+	          (int)generation->pid, generation_state_name(generation->state),
+	          LOG_QUOTED(text), lane_leased(generation->lane),
+	          LOG_QUOTED(generation->failure.text));
+	generation_apply(generation, GENERATION_EV_EXITED);
+}
+
+static void generation_on_line(void *context, const char *line)
+{
+	struct generation *generation = context;
+
+	(void)snprintf(generation->last_line, sizeof(generation->last_line), "%s", line);
+	log_event(LOG_LEVEL_INFO, "loader_log", "model=%s gen=%llu line=%s",
+	          generation->model, (unsigned long long)generation->number,
+	          LOG_QUOTED(line));
+}
+
+static int generation_spawn(struct generation *generation, struct err *err)
+{
+	const struct config *config = generation->inputs->config;
+	CLOSE_FD int theirs = -1;
+	char parent[32];
+	char model[CONFIG_NAME_MAX + 16];
+	char number[48];
+	char *argv[] = { config->loader, parent, model, number, NULL };
+	int r;
+
+	(void)snprintf(parent, sizeof(parent), "--parent=%d", (int)getpid());
+	(void)snprintf(model, sizeof(model), "--model=%s", generation->model);
+	(void)snprintf(number, sizeof(number), "--generation=%llu",
+	               (unsigned long long)generation->number);
+	r = chan_pair(&generation->chan, &theirs);
+	if (r < 0)
+		return err_set(err, r, "no control channel: %s", strerror(-r));
+	return child_spawn(&generation->child, generation->loop, argv, theirs,
+	                   &generation->child_listener, err);
+}
+
+static bool generation_take_spare(struct generation *generation, struct spares *spares)
+{
+	if (!spares || !spares_take(spares, generation->inputs, generation->number,
+	                            &generation->child, &generation->child_listener,
+	                            &generation->chan))
+		return false;
+	generation->spares = spares;
+	log_event(LOG_LEVEL_INFO, "spare_taken", "model=%s gen=%llu pid=%d",
+	          generation->model, (unsigned long long)generation->number,
+	          (int)generation->child.pid);
+	return true;
+}
+
+/* Where its process counts, and with what before that is there. */
+struct generation_place {
+	struct device *device;
+	uint64_t claim_bytes;
+	struct device *gpu; /* or NULL */
+	uint64_t gpu_claim_bytes;
+};
+
+/* There is a process: it counts, is listened to, and has a deadline. */
+static void generation_begin(struct generation *generation,
+                             const struct generation_place *place)
+{
+	generation->pid = generation->child.pid;
+	device_add(place->device, &generation->use, generation->pid, place->claim_bytes);
+	if (place->gpu)
+		device_add(place->gpu, &generation->gpu_use, generation->pid,
+		           place->gpu_claim_bytes);
+	ev_io_init(&generation->chan_io, generation_on_chan, generation->chan.fd,
+	           EV_READ);
+	generation->chan_io.data = generation;
+	ev_io_start(generation->loop, &generation->chan_io);
+	generation_patience_watch(generation);
+	generation_patience_begin(generation);
+}
+
+/* Whatever is wrong with a spare costs its own life, and the generation only the time that
+ * an ordinary loader takes to start. */
+static void generation_replace_spare(struct generation *generation, const char *why)
+{
+	const struct generation_place place = {
+		.device = generation->use.device,
+		.claim_bytes = generation->use.claim_bytes,
+		.gpu = generation->gpu_use.device,
+		.gpu_claim_bytes = generation->gpu_use.claim_bytes,
+	};
+	struct spares *spares = generation->spares;
+	struct err err = ERR_NULL;
+
+	log_event(LOG_LEVEL_WARNING, "spare_useless",
+	          "model=%s gen=%llu pid=%d reason=%s action=\"starting a loader\"",
+	          generation->model, (unsigned long long)generation->number,
+	          (int)generation->pid, LOG_QUOTED(why));
+	ev_io_stop(generation->loop, &generation->chan_io);
+	chan_fini(&generation->chan);
+	device_remove(&generation->use);
+	device_remove(&generation->gpu_use);
+	generation->spares = NULL;
+	spares_return(spares, generation->inputs->section->engine, &generation->child);
+	if (generation_spawn(generation, &err) == 0)
+		generation_begin(generation, &place);
+	else
+		generation_fail(generation, GENERATION_EV_EXITED, err.text);
+}
+
+static void generation_watch(struct generation *generation)
+{
+	ev_io_init(&generation->bell_io, generation_on_bell,
+	           lane_bell_fd(generation->lane), EV_READ);
+	generation->bell_io.data = generation;
+	ev_io_start(generation->loop, &generation->bell_io);
+	ev_prepare_init(&generation->prepare, generation_on_prepare);
+	generation->prepare.data = generation;
+	/* After the endpoint's own: what it dispatched is flushed in the same round. */
+	ev_set_priority(&generation->prepare, EV_MINPRI);
+	ev_prepare_start(generation->loop, &generation->prepare);
+	ev_idle_init(&generation->again, generation_on_again);
+	ev_check_init(&generation->check, generation_on_check);
+	generation->check.data = generation;
+	ev_check_start(generation->loop, &generation->check);
+}
+
+int generation_new(struct generation **ret_generation, struct ev_loop *loop,
+                   const struct generation_start *start,
+                   const struct generation_listener *listener, struct err *err)
+{
+	const struct config_model *section = start->inputs->section;
+	const struct generation_place place = {
+		.device = start->device,
+		.claim_bytes = start->claim_bytes,
+		.gpu = start->gpu,
+		.gpu_claim_bytes = start->gpu_claim_bytes,
+	};
+	struct config_manner manner = start->manner;
+	struct generation *generation;
+	int r;
+
+	manner.is_proven = start->inputs->is_proven;
+	if (start->gpu && start->gpu->uuid[0])
+		manner.gpu = start->gpu->uuid;
+	generation = calloc(1, sizeof(*generation));
+	if (!generation)
+		return err_set(err, -ENOMEM, "out of memory");
+	generation->number = start->number;
+	generation->model = start->model;
+	generation->loop = loop;
+	generation->listener = listener;
+	generation->chan.fd = generation->child.pidfd = -1;
+	generation->inputs = inputs_ref(start->inputs);
+	generation->copy = store_copy_ref(start->copy);
+	generation->is_lean = start->manner.is_lean;
+	programs_look(&generation->programs, start->inputs->config, section->engine);
+	generation->prefill_bytes = start->manner.prefill_bytes;
+	generation->gpu_weights_bytes = start->gpu_weights_bytes;
+	generation->child_listener = (struct child_listener){
+		.on_exit = generation_on_exit,
+		.on_line = generation_on_line,
+		.context = generation,
+	};
+	generation_patience_init(generation, start->section);
+	ev_timer_init(&generation->deadline, generation_on_deadline, 0., 0.);
+	generation->deadline.data = generation;
+	generation_reclaim_init(generation);
+	generation->load_payload =
+		config_model_to_json(start->inputs->config, section, manner);
+	r = generation->load_payload ? 0 : -ENOMEM;
+	if (r == 0)
+		r = lane_new(&generation->lane, start->queue, start->number,
+		             section->leases, section->response_arena_bytes);
+	if (r < 0)
+		(void)err_set(err, r, "no resources for a generation: %s", strerror(-r));
+	else if (!generation_take_spare(generation, start->spares))
+		r = generation_spawn(generation, err);
+	if (r < 0) {
+		generation_free(generation);
+		return r;
+	}
+	generation->oom_kills = cgroup_memory_read().oom_kills;
+	generation->state = GENERATION_SPAWNED;
+	generation->entered_ns[GENERATION_SPAWNED] = clock_now_ns();
+	generation_begin(generation, &place);
+	generation_watch(generation);
+	*ret_generation = generation;
+	return 0;
+}
+
+void generation_free(struct generation *generation)
+{
+	if (!generation)
+		return;
+	ev_timer_stop(generation->loop, &generation->deadline);
+	if (generation->state != GENERATION_NONE && generation->state != GENERATION_DEAD)
+		generation_bury(generation);
+	generation_reclaim_fini(generation);
+	child_fini(&generation->child);
+	chan_fini(&generation->chan);
+	lane_unref(generation->lane);
+	generation_weights_drop(generation);
+	inputs_unref(generation->inputs);
+	free(generation->load_payload);
+	free(generation);
+}
+
+bool generation_is_over(const struct generation *generation)
+{
+	return generation->state == GENERATION_DEAD;
+}
+
+double generation_phase_ms(const struct generation *generation,
+                           enum generation_state state)
+{
+	uint64_t start = generation->entered_ns[state];
+	uint64_t end = 0;
+
+	if (start == 0)
+		return 0;
+	for (unsigned int i = 0; i < GENERATION_STATE_COUNT; i++) {
+		uint64_t entered = generation->entered_ns[i];
+
+		if (i != (unsigned int)state && entered >= start &&
+		    (end == 0 || entered < end))
+			end = entered;
+	}
+	return clock_ns_to_ms((end ? end : clock_now_ns()) - start);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One generation: a loader process and its life from spawn to proof that it is gone.
+ *
+ * One table says which event leads from which state to which; generation_apply() is its
+ * only reader and the only writer of the state. Every state but DEAD has a deadline (0 in
+ * the table of deadlines means that an operator's patience is the deadline: READY and
+ * ACTIVE). A message that a state does not allow is a violation by the loader and costs
+ * its life; an event of our own that a state does not allow is a bug here (assert).
+ */
+
+#include <ev.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shared/chan.h"
+#include "shared/err.h"
+#include "supervisor/process/child.h"
+#include "supervisor/devices/device.h"
+#include "supervisor/loaders/reclaim.h"
+#include "supervisor/inputs/inputs.h"
+#include "supervisor/traffic/lane.h"
+#include "supervisor/process/programs.h"
+#include "supervisor/weights/store.h"
+
+enum generation_state {
+	GENERATION_NONE, /* never stored */
+	GENERATION_SPAWNED,
+	GENERATION_STAGING,
+	GENERATION_STAGED,
+	GENERATION_COMMITTING,
+	GENERATION_WARMING,
+	GENERATION_READY,
+	GENERATION_ACTIVE,
+	GENERATION_DRAINING,
+	GENERATION_STOPPING,    /* asked to quit */
+	GENERATION_TERMINATING, /* SIGTERM */
+	GENERATION_KILLING,     /* SIGKILL */
+	GENERATION_UNKILLABLE,  /* survived it: stuck in the kernel */
+	GENERATION_FAILED,      /* before READY: being killed, the old one is untouched */
+	GENERATION_RECLAIMING,  /* reaped: its memory is being looked for */
+	GENERATION_DEAD,
+	GENERATION_STATE_COUNT
+};
+
+enum generation_event {
+	/* from the loader */
+	GENERATION_EV_HELLO,
+	GENERATION_EV_STAGED,
+	GENERATION_EV_COMMITTED,
+	GENERATION_EV_READY,
+	GENERATION_EV_BYE,
+	GENERATION_EV_REFUSED,
+	/* about the loader */
+	GENERATION_EV_VIOLATION,
+	GENERATION_EV_STALLED,
+	GENERATION_EV_EXITED,
+	/* ours */
+	GENERATION_EV_COMMIT,
+	GENERATION_EV_PROMOTE,
+	GENERATION_EV_RETIRE,
+	GENERATION_EV_DRAINED,
+	GENERATION_EV_DEADLINE,
+	GENERATION_EV_RECLAIMED,
+	GENERATION_EVENT_COUNT
+};
+
+const char *generation_state_name(enum generation_state state);
+const char *generation_event_name(enum generation_event event);
+/* The table: GENERATION_NONE when @event is not allowed in @state. */
+enum generation_state generation_next(enum generation_state state,
+                                      enum generation_event event);
+
+struct generation;
+struct spares;
+
+struct generation_listener {
+	/* After a change of state, and after its side effects. At DEAD the listener may
+	 * free the generation later, not inside the call. */
+	void (*on_state)(void *context, struct generation *generation,
+	                 enum generation_state from);
+	/* A lease comes back from a dead loader: LEASED still, to be held or failed. */
+	void (*on_lease_lost)(void *context, struct generation *generation,
+	                      struct request *request);
+	/* Answers have come in: there may be room for more leases. */
+	void (*on_answers)(void *context, struct generation *generation);
+	void *context;
+};
+
+/* What the loader said of itself. */
+struct generation_report {
+	char weights_sha256[65]; /* "" until STAGED */
+	struct err why_private;  /* weights that were to be shared are not; "" else */
+	bool is_private_lasting; /* nor will those of the next loader be */
+	uint64_t weights_bytes;
+	uint64_t prefilled_bytes;   /* of its GPU, before COMMIT */
+	struct store_chunks chunks; /* it has placed them; chunk_bytes 0: it has not */
+	double place_ms;            /* the device got them, or they were mapped there */
+	char engine_version[64];
+	uint64_t rss_bytes;
+	uint64_t anon_bytes;
+	uint64_t pss_bytes;
+	uint64_t loading_bytes; /* anonymous, at most until STAGED */
+	uint64_t engine_bytes;  /* of them: the engine's own, before it saw a model */
+	double weights_ms;      /* parts of staging: weights read, hashed, mapped; */
+	double engine_ms;       /* the engine's libraries opened; */
+	double module_ms;       /* the model built; */
+	double prefill_ms;      /* a part of the weights brought to its GPU */
+	uint64_t golden;        /* requests that it answered as expected */
+	bool refuses_input;     /* REFUSED: the same input would be refused again */
+};
+
+/* Reads a message of loader @number, which is in @state; what it says of itself goes into
+ * @report. Returns the event that the message stands for: VIOLATION when it is malformed or
+ * not allowed now. VIOLATION and REFUSED come with a sentence. */
+enum generation_event generation_read_message(const struct chan_message *message,
+                                              uint64_t number,
+                                              enum generation_state state,
+                                              struct generation_report *report,
+                                              struct err *err);
+
+/* patience.c */
+struct generation_patience {
+	ev_timer timer; /* while there is a process */
+	uint64_t stall_timeout_ns;
+	uint64_t
+		hurry_ns; /* for the whole of staging, whatever is configured; 0: no hurry */
+	uint64_t looked_ns;
+	uint64_t still_ns; /* seen without progress for so long */
+	uint64_t progress; /* of the leases */
+};
+
+struct generation {
+	uint64_t number;
+	enum generation_state state;
+	const char *model; /* name, borrowed from the model */
+	struct ev_loop *loop;
+	const struct generation_listener *listener;
+	struct child child;
+	struct child_listener child_listener;
+	struct chan chan;
+	ev_io chan_io;
+	struct lane *lane;
+	ev_io bell_io;
+	ev_prepare prepare;
+	ev_check check;
+	ev_idle again;     /* makes the loop go round once more */
+	ev_timer deadline; /* of the state */
+	struct generation_patience patience;
+	uint64_t deadlines_ns[GENERATION_STATE_COUNT];
+	uint64_t entered_ns[GENERATION_STATE_COUNT]; /* 0: never */
+	char *load_payload;                          /* until LOAD is sent */
+	struct inputs *inputs;                       /* a reference */
+	struct store_copy *copy;   /* of the weights: a reference; NULL: it has its own */
+	struct spares *spares;     /* where its loader came from; NULL: started for it */
+	bool is_lean;              /* holds no copy of the model before COMMIT */
+	uint64_t prefill_bytes;    /* but so much of its GPU, at the most */
+	struct device_use use;     /* of main memory, until it is reaped */
+	struct device_use gpu_use; /* of its GPU, until DEAD */
+	/* Of its claim there: for shared weights that it is to bring. */
+	uint64_t gpu_weights_bytes;
+	struct generation_reclaim reclaim;
+	uint64_t reclaim_timeout_ns;
+	struct programs programs; /* that its loader was started from */
+	pid_t pid;                /* kept after death, for records */
+	int exit_status;
+	uint64_t n_answered; /* leases that ended, a hint of use */
+	uint64_t oom_kills;  /* the kernel's count when it was spawned */
+	bool is_permanent;   /* failed in a way that the same input will repeat */
+	bool was_oom_victim; /* the kernel killed it for want of memory */
+	bool has_culprit; /* the listener's: it died of a request, by no fault of its own */
+	struct err failure;  /* why it is FAILED or was killed; "" otherwise */
+	char last_line[256]; /* of its stderr: often the best reason there is */
+	struct generation_report report;
+};
+
+struct generation_start {
+	uint64_t number;
+	const char *model;
+	struct inputs *inputs; /* another reference is taken */
+	/* The newest, for how long things may take; only read by generation_new(). */
+	const struct config_model *section;
+	struct config_manner manner;
+	struct device *device;
+	struct store_copy *copy; /* of the weights: another reference is taken; or NULL */
+	uint64_t claim_bytes;    /* of @device, until it is ACTIVE */
+	struct spares *spares;   /* one of them may be taken; NULL: none may */
+	struct device *gpu;      /* that the model computes on; or NULL */
+	uint64_t gpu_claim_bytes;
+	uint64_t gpu_weights_bytes; /* of that: see struct generation */
+	struct queue *queue;
+};
+
+/* Spawns a loader. 0 with a generation in SPAWNED, or -errno with a sentence. */
+int generation_new(struct generation **ret_generation, struct ev_loop *loop,
+                   const struct generation_start *start,
+                   const struct generation_listener *listener, struct err *err);
+/* Kills the loader if it lives; leases must have been taken back. Accepts NULL. */
+void generation_free(struct generation *generation);
+
+/* Applies one of our own events: COMMIT, PROMOTE, RETIRE. */
+void generation_apply(struct generation *generation, enum generation_event event);
+
+/* @section is configured from now on: its timeouts count at once. */
+void generation_set_config(struct generation *generation,
+                           const struct config_model *section);
+
+/* Nobody serves any more: a candidate is to stand back for nobody, and has @within_ns for what
+ * is left of staging at the most. */
+void generation_hurry(struct generation *generation, uint64_t within_ns);
+
+/* Leases a request to it (ACTIVE only). 0 or LANE_E_FULL. A lane that turns out to be
+ * corrupt is LANE_E_FULL too, and the loader is killed from the loop. */
+int generation_submit(struct generation *generation, struct request *request);
+/* Leases a case to a candidate that is READY, under the caller's own deadline. Likewise. */
+int generation_try(struct generation *generation, struct request *request);
+
+bool generation_is_over(const struct generation *generation);
+/* Time spent in @state, in ms; 0 when it was never entered. */
+double generation_phase_ms(const struct generation *generation,
+                           enum generation_state state);

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/loaders/reclaim.h"
+
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/loaders/generation.h"
+
+/* Memory comes back within milliseconds, or takes its time: the next poll comes after an
+ * eighth of what was waited so far, within these. */
+#define RECLAIM_POLL_S     0.002
+#define RECLAIM_POLL_MAX_S 0.1
+/* What a card says so long before the end of a process may be why that ended. */
+#define RECLAIM_XID_NS (10 * CLOCK_NS_PER_SEC)
+
+const char *reclaim_verdict_name(enum reclaim_verdict verdict)
+{
+	static const char *const names[] = {
+		[RECLAIM_NONE] = "none",
+		[RECLAIM_FREED] = "freed",
+		[RECLAIM_RESIDUAL] = "residual",
+		[RECLAIM_UNKNOWN] = "unknown",
+	};
+
+	return names[verdict];
+}
+
+static void generation_reclaim_end(struct generation *generation,
+                                   enum reclaim_verdict verdict)
+{
+	const struct device *gpu = generation->gpu_use.device;
+	struct generation_reclaim *reclaim = &generation->reclaim;
+
+	reclaim->verdict = verdict;
+	reclaim->orphans = generation->child.kin.left;
+	if (gpu)
+		reclaim->xid = device_xid(gpu, reclaim->reaped_ns - RECLAIM_XID_NS);
+	ev_timer_stop(generation->loop, &reclaim->poll);
+	if (verdict == RECLAIM_NONE)
+		return;
+	log_event(verdict == RECLAIM_RESIDUAL ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
+	          "reclaim",
+	          "model=%s gen=%llu pid=%d device=%s verdict=%s took_ms=%.1f "
+	          "residual_bytes=%llu xid=%u orphans=%u orphan_bytes=%llu reason=%s",
+	          generation->model, (unsigned long long)generation->number,
+	          (int)generation->pid, gpu ? gpu->name : "host",
+	          reclaim_verdict_name(verdict),
+	          clock_ns_to_ms(clock_now_ns() - reclaim->reaped_ns),
+	          (unsigned long long)reclaim->residual_bytes, reclaim->xid,
+	          reclaim->orphans.n, (unsigned long long)reclaim->orphans.bytes,
+	          LOG_QUOTED(reclaim->residue.text));
+}
+
+/* True: it is over. */
+static bool generation_reclaim_look_gpu(struct generation *generation)
+{
+	struct generation_reclaim *reclaim = &generation->reclaim;
+	uint64_t now_ns = clock_now_ns();
+	enum device_reclaim step =
+		device_reclaim(&generation->gpu_use, reclaim->reaped_ns);
+
+	if (step == DEVICE_RECLAIM_UNKNOWN) {
+		generation_reclaim_end(generation, RECLAIM_UNKNOWN);
+		return true;
+	}
+	if (reclaim->unlisted_ns == 0 &&
+	    (step == DEVICE_RECLAIM_HELD || step == DEVICE_RECLAIM_DONE))
+		reclaim->unlisted_ns = now_ns;
+	if (step == DEVICE_RECLAIM_DONE) {
+		reclaim->freed_ns = now_ns;
+		generation_reclaim_end(generation, RECLAIM_FREED);
+		return true;
+	}
+	if (now_ns - reclaim->reaped_ns < generation->reclaim_timeout_ns)
+		return false;
+	device_explain_residue(&generation->gpu_use, &reclaim->residual_bytes,
+	                       &reclaim->residue);
+	generation_reclaim_end(generation, step == DEVICE_RECLAIM_WAITING
+	                                           ? RECLAIM_UNKNOWN
+	                                           : RECLAIM_RESIDUAL);
+	return true;
+}
+
+/* True: it is over. */
+static bool generation_reclaim_look(struct generation *generation)
+{
+	struct generation_reclaim *reclaim = &generation->reclaim;
+	const struct orphans_left *left = &generation->child.kin.left;
+
+	if (!orphans_are_gone(generation->loop, &generation->child.kin)) {
+		if (clock_now_ns() - reclaim->reaped_ns < generation->reclaim_timeout_ns)
+			return false;
+		reclaim->residual_bytes = left->bytes;
+		(void)err_set(&reclaim->residue, 0,
+		              "%u processes that loader %d started survive SIGKILL: %s",
+		              left->n_alive, (int)generation->pid, left->who);
+		generation_reclaim_end(generation, RECLAIM_RESIDUAL);
+		return true;
+	}
+	if (generation->gpu_use.device)
+		return generation_reclaim_look_gpu(generation);
+	generation_reclaim_end(generation, left->n > 0 ? RECLAIM_FREED : RECLAIM_NONE);
+	return true;
+}
+
+static void generation_reclaim_on_poll(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct generation *generation = timer->data;
+	uint64_t waited_ns = clock_now_ns() - generation->reclaim.reaped_ns;
+	double next_s = (double)waited_ns / (8. * CLOCK_NS_PER_SEC);
+
+	(void)revents;
+	if (generation_reclaim_look(generation)) {
+		generation_apply(generation, GENERATION_EV_RECLAIMED);
+		return;
+	}
+	timer->repeat = next_s < RECLAIM_POLL_S       ? RECLAIM_POLL_S
+	                : next_s > RECLAIM_POLL_MAX_S ? RECLAIM_POLL_MAX_S
+	                                              : next_s;
+	ev_timer_again(loop, timer);
+}
+
+void generation_reclaim_init(struct generation *generation)
+{
+	ev_timer *poll = &generation->reclaim.poll;
+
+	ev_timer_init(poll, generation_reclaim_on_poll, RECLAIM_POLL_S, RECLAIM_POLL_S);
+	poll->data = generation;
+}
+
+bool generation_reclaim_begin(struct generation *generation)
+{
+	struct generation_reclaim *reclaim = &generation->reclaim;
+
+	reclaim->reaped_ns = clock_now_ns();
+	/* Host memory is back when the processes are reaped. */
+	if (generation_reclaim_look(generation))
+		return true;
+	ev_timer_start(generation->loop, &reclaim->poll);
+	return false;
+}
+
+void generation_reclaim_fini(struct generation *generation)
+{
+	ev_timer_stop(generation->loop, &generation->reclaim.poll);
+	device_remove(&generation->gpu_use);
+}

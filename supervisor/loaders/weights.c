@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/loaders/weights.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "shared/log.h"
+#include "supervisor/traffic/lane.h"
+#include "supervisor/weights/store.h"
+
+void generation_weights_load(struct generation *generation)
+{
+	const struct inputs *inputs = generation->inputs;
+	const struct store_copy *copy = generation->copy;
+	size_t n_fds = PROTO_LOAD_FD_WEIGHTS;
+	int fds[PROTO_FDS_MAX];
+
+	lane_fds(generation->lane, inputs->secrets.fd, fds);
+	if (inputs->weights_fd >= 0)
+		fds[n_fds++] = inputs->weights_fd;
+	if (store_copy_is_placed(copy)) {
+		for (size_t i = 0; i < copy->n_fds; i++)
+			fds[n_fds++] = copy->fds[i];
+		/* From here on the driver may charge it with them. */
+		generation->gpu_use.mapped_bytes = copy->chunks.mapped_bytes;
+	} else if (copy && copy->is_full) {
+		fds[PROTO_LOAD_FD_WEIGHTS] = copy->fd;
+	} else if (copy) {
+		fds[n_fds++] = copy->fd;
+	}
+	generation_send(generation, PROTO_LOAD, generation->load_payload, fds, n_fds);
+	free(generation->load_payload);
+	generation->load_payload = NULL;
+}
+
+void generation_weights_commit(struct generation *generation)
+{
+	const struct store_copy *copy = generation->copy;
+	const struct store_copy *scrap = copy ? copy->scrap : NULL;
+	char payload[96] = "{}";
+
+	if (scrap) {
+		generation->gpu_use.mapped_bytes = scrap->use.memory_bytes;
+		(void)snprintf(payload, sizeof(payload),
+		               "{\"chunk_bytes\":%llu,\"mapped_bytes\":%llu}",
+		               (unsigned long long)scrap->chunks.chunk_bytes,
+		               (unsigned long long)scrap->chunks.mapped_bytes);
+	}
+	generation_send(generation, PROTO_COMMIT, payload, scrap ? scrap->fds : NULL,
+	                scrap ? scrap->n_fds : 0);
+}
+
+void generation_weights_drop(struct generation *generation)
+{
+	if (generation->copy && generation->entered_ns[GENERATION_ACTIVE])
+		generation->copy->n_serving--;
+	store_copy_unref(generation->copy);
+	generation->copy = NULL;
+}
+
+/* The weights are on its GPU: made there, or mapped. */
+static bool generation_weights_settle_placed(struct generation *generation,
+                                             struct chan_message *message)
+{
+	const struct generation_report *report = &generation->report;
+	struct device_use *use = &generation->gpu_use;
+	struct store_copy *copy = generation->copy;
+	bool is_full = copy->is_full;
+	uint64_t bytes;
+	uint64_t kept_bytes;
+
+	/* One that was to be mapped brings none. */
+	if ((is_full && message->n_fds > 0) ||
+	    (!is_full && store_copy_place(copy, &report->chunks, message->fds,
+	                                  message->n_fds, report->weights_sha256) < 0))
+		return false;
+	bytes = copy->chunks.mapped_bytes;
+	kept_bytes = is_full ? bytes : copy->chunks.kept * copy->chunks.chunk_bytes;
+	device_note_mapped(use, bytes, bytes > kept_bytes ? bytes - kept_bytes : 0);
+	/* What it claimed for them is theirs now. */
+	if (!is_full)
+		use->claim_bytes -= generation->gpu_weights_bytes < use->claim_bytes
+		                            ? generation->gpu_weights_bytes
+		                            : use->claim_bytes;
+	log_event(LOG_LEVEL_INFO, is_full ? "weights_mapped" : "weights_placed",
+	          "model=%s gen=%llu device=%s bytes=%llu chunks=%zu kept=%llu "
+	          "took_ms=%.1f",
+	          generation->model, (unsigned long long)generation->number,
+	          copy->device->name, (unsigned long long)bytes, copy->n_fds,
+	          is_full ? 0ULL : (unsigned long long)copy->chunks.kept,
+	          report->place_ms);
+	return true;
+}
+
+/* What it took of its GPU ahead. */
+static bool generation_weights_note_ahead(struct generation *generation,
+                                          enum generation_event event)
+{
+	uint64_t bytes = generation->report.prefilled_bytes;
+
+	if (event == GENERATION_EV_STAGED && bytes <= generation->prefill_bytes &&
+	    generation->prefill_bytes > 0)
+		device_note_ahead(&generation->gpu_use, bytes);
+	return bytes <= generation->prefill_bytes;
+}
+
+static void generation_weights_note_private(struct generation *generation,
+                                            enum generation_event event)
+{
+	struct generation_report *report = &generation->report;
+
+	/* What was there already was given back. */
+	report->prefilled_bytes = 0;
+	/* It is no good, or the driver gives it to nobody. */
+	if (event == GENERATION_EV_COMMITTED)
+		store_copy_spoil(generation->copy);
+	log_event(LOG_LEVEL_NOTICE, "weights_private", "model=%s gen=%llu reason=%s",
+	          generation->model, (unsigned long long)generation->number,
+	          LOG_QUOTED(report->why_private.text));
+	generation_weights_drop(generation);
+	generation->gpu_use.mapped_bytes = 0;
+}
+
+bool generation_weights_settle(struct generation *generation, enum generation_event event,
+                               struct chan_message *message, struct err *err)
+{
+	static const char fds[] = "the loader's descriptors are not those of its weights";
+	const struct generation_report *report = &generation->report;
+	bool is_filled = event == (generation->is_lean ? GENERATION_EV_COMMITTED
+	                                               : GENERATION_EV_STAGED);
+
+	if (!store_copy_is_placed(generation->copy) && message->n_fds > 0)
+		return err_set(err, false, "%s", fds);
+	if (!generation_weights_note_ahead(generation, event))
+		return err_set(err, false,
+		               "the loader took more of the GPU beforehand than it was "
+		               "given");
+	/* The file itself may have been to be shared, without a copy. */
+	if (*report->why_private.text &&
+	    (generation->copy || event == GENERATION_EV_STAGED)) {
+		generation_weights_note_private(generation, event);
+		return true;
+	}
+	if (!generation->copy)
+		return true;
+	if (store_copy_is_placed(generation->copy))
+		return event != GENERATION_EV_COMMITTED ||
+		       generation_weights_settle_placed(generation, message) ||
+		       err_set(err, false, "%s", fds);
+	return !is_filled ||
+	       store_copy_publish(generation->copy, report->weights_sha256) == 0 ||
+	       err_set(err, false,
+	               "the loader did not seal the shared copy of the weights");
+}

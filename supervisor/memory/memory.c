@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/memory/memory.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+#include "supervisor/memory/cgroup.h"
+
+/* proc(5): "NAME:   1234 kB". 0 when the name is not there. */
+static uint64_t memory_field(const char *text, const char *name)
+{
+	size_t bytes = strlen(name);
+
+	for (const char *line = text; line && *line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, name, bytes) == 0 && line[bytes] == ':')
+			return strtoull(line + bytes + 1, NULL, 10) * 1024;
+	}
+	return 0;
+}
+
+bool memory_read_file(const char *path, char *text, size_t size)
+{
+	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+	return n >= 0;
+}
+
+struct memory_sample memory_read(void)
+{
+	struct cgroup_memory group = cgroup_memory_read();
+	struct memory_sample sample = { 0 };
+	char text[4096];
+
+	if (memory_read_file("/proc/meminfo", text, sizeof(text)))
+		sample.available_bytes = memory_field(text, "MemAvailable");
+	if (group.free_bytes < sample.available_bytes)
+		sample.available_bytes = group.free_bytes;
+	return sample;
+}
+
+/* proc_pid_statm(5): its figures are sums of those in status, which costs several times as
+ * much to be made: what is resident is file's, shared memory's or anonymous, and the third
+ * number is the first two together. */
+struct memory_size memory_size_of(pid_t pid)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	unsigned long long pages[3] = { 0 };
+	struct memory_size size = { 0 };
+	char path[64];
+	char text[256];
+	char *at = text;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	if (!memory_read_file(path, text, sizeof(text)))
+		return size;
+	for (size_t i = 0; i < 3; i++)
+		pages[i] = strtoull(at, &at, 10);
+	size.virtual_bytes = pages[0] * page;
+	size.resident_bytes = pages[1] * page;
+	size.anon_bytes = pages[1] > pages[2] ? (pages[1] - pages[2]) * page : 0;
+	return size;
+}
+
+void memory_add_process(struct memory_sample *sample, pid_t pid)
+{
+	struct memory_size size = memory_size_of(pid);
+
+	sample->loader_rss_bytes += size.resident_bytes;
+	sample->loader_anon_bytes += size.anon_bytes;
+}
+
+json_t *memory_to_json(const struct memory_sample *sample)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:I}", "available_bytes",
+	                 (json_int_t)sample->available_bytes, "loader_rss_bytes",
+	                 (json_int_t)sample->loader_rss_bytes, "loader_anon_bytes",
+	                 (json_int_t)sample->loader_anon_bytes, "loader_pss_bytes",
+	                 (json_int_t)sample->loader_pss_bytes, "shared_bytes",
+	                 (json_int_t)sample->shared_bytes);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Prometheus' text format 0.0.4 and OpenMetrics 1.0, from one table of families: what is
+ * not in the table cannot be written. A name is one family in both formats: the samples of
+ * counters end in _total, which belongs to the family's name in the first alone.
+ *
+ * Writing costs a copy of a few short texts for each sample, without printf().
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "supervisor/figures/histogram.h"
+
+enum metrics_format { METRICS_TEXT, METRICS_OPEN, METRICS_FORMAT_COUNT };
+
+enum metrics_type {
+	METRICS_COUNTER,
+	METRICS_GAUGE,
+	METRICS_HISTOGRAM,
+	METRICS_INFO, /* a gauge that is 1 in the first format */
+};
+
+/* In the order in which they are written. */
+enum metrics_id {
+	METRICS_BUILD,
+	METRICS_REQUESTS_ACCEPTED,
+	METRICS_REQUESTS_ANSWERED,
+	METRICS_REQUESTS_FAULTS,
+	METRICS_REQUESTS_FAILED,
+	METRICS_REQUESTS_REPLAYED,
+	METRICS_REQUESTS_HELD,
+	METRICS_REQUESTS_HELD_BYTES,
+	METRICS_REQUESTS_LEASED,
+	METRICS_REQUESTS_FAILURES,
+	METRICS_RESPONSES,
+	METRICS_INFERENCES,
+	METRICS_EXECUTIONS,
+	METRICS_REQUEST_SECONDS,
+	METRICS_QUEUE_SECONDS,
+	METRICS_COMPUTE_SECONDS,
+	METRICS_BATCH_ROWS,
+	METRICS_REQUEST_MEMORY_BYTES,
+	METRICS_GENERATION,
+	METRICS_READY,
+	METRICS_LOADERS,
+	METRICS_STALE,
+	METRICS_MEMORY_BYTES,
+	METRICS_RELOADS,
+	METRICS_RELOAD_SECONDS,
+	METRICS_RELOAD_MEMORY_BYTES,
+	METRICS_RELOAD_GPU_BYTES,
+	METRICS_DEVICE_TOTAL_BYTES,
+	METRICS_DEVICE_USED_BYTES,
+	METRICS_DEVICE_FREE_BYTES,
+	METRICS_DEVICE_LOADERS_BYTES,
+	METRICS_DEVICE_XIDS,
+	METRICS_CONFIG_REFUSED,
+	METRICS_SPARE_READY,
+	METRICS_SPARES_STARTED,
+	METRICS_SPARES_TAKEN,
+	METRICS_SPARES_LOST,
+	METRICS_HTTP_CONNECTIONS,
+	METRICS_HTTP_ACCEPTED,
+	METRICS_HTTP_EXPIRED,
+	METRICS_HTTP_EVICTED,
+	METRICS_HTTP_WAITED,
+	METRICS_HTTP_RUNS,
+	METRICS_ACCESS_LOG_DROPPED,
+	METRICS_HTTP_RESPONSES,
+	METRICS_PROCESS_CPU_SECONDS,
+	METRICS_PROCESS_RESIDENT_MEMORY_BYTES,
+	METRICS_PROCESS_VIRTUAL_MEMORY_BYTES,
+	METRICS_PROCESS_OPEN_FDS,
+	METRICS_PROCESS_MAX_FDS,
+	METRICS_PROCESS_START_TIME_SECONDS,
+	METRICS_ID_COUNT
+};
+
+struct metrics_family {
+	const char *name; /* without _total and _info */
+	enum metrics_type type;
+	const char *help;
+};
+
+/* table.c */
+extern const struct metrics_family metrics_families[METRICS_ID_COUNT];
+
+struct metrics_label {
+	const char *name;
+	const char *value;
+};
+
+struct metrics {
+	enum metrics_format format;
+	const struct metrics_family *family; /* that is being written */
+	char *text;                          /* owned */
+	size_t used_bytes;
+	size_t size_bytes;
+	bool is_broken; /* there was no memory */
+};
+
+void metrics_init(struct metrics *metrics, enum metrics_format format);
+/* The text, which the caller owns, and its length; NULL: there was no memory. */
+char *metrics_finish(struct metrics *metrics, size_t *ret_bytes);
+
+/* A family begins: once each. */
+void metrics_begin(struct metrics *metrics, enum metrics_id id);
+/* Samples of it. */
+void metrics_put(struct metrics *metrics, const struct metrics_label *labels, size_t n,
+                 uint64_t value);
+/* Nanoseconds, written as seconds. */
+void metrics_put_ns(struct metrics *metrics, const struct metrics_label *labels, size_t n,
+                    uint64_t ns);
+void metrics_put_histogram(struct metrics *metrics, const struct metrics_label *labels,
+                           size_t n, enum histogram_kind kind,
+                           const struct histogram *histogram);
+/* A family with one sample, without labels. */
+void metrics_put_one(struct metrics *metrics, enum metrics_id id, uint64_t value);
+
+/* The format that a request's Accept header (or NULL) asks for. */
+enum metrics_format metrics_format_of(const char *accept);
+const char *metrics_content_type(enum metrics_format format);

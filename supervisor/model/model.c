@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/model/model.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/config/check.h"
+#include "supervisor/model/model_state.h"
+#include "supervisor/traffic/recorder.h"
+
+const char *model_cause_name(enum model_cause cause)
+{
+	static const char *const names[] = {
+		[MODEL_CAUSE_START] = "start",       [MODEL_CAUSE_SECRETS] = "secrets",
+		[MODEL_CAUSE_CONFIG] = "config",     [MODEL_CAUSE_FILE] = "model-file",
+		[MODEL_CAUSE_SIGNAL] = "signal",     [MODEL_CAUSE_MANUAL] = "manual",
+		[MODEL_CAUSE_ROLLBACK] = "rollback", [MODEL_CAUSE_REBUILD] = "rebuild",
+		[MODEL_CAUSE_CRASH] = "crash",
+	};
+
+	_Static_assert(sizeof(names) / sizeof(names[0]) == MODEL_CAUSE_COUNT,
+	               "one name per cause");
+	return names[cause];
+}
+
+int model_new(struct model **ret_model, const struct model_context *context,
+              const struct config_model *config, struct err *err)
+{
+	struct model *model;
+	int r;
+
+	model = calloc(1, sizeof(*model));
+	if (!model)
+		return err_set(err, -ENOMEM, "out of memory");
+	model->context = *context;
+	(void)config_ref(context->config);
+	model->section = config;
+	(void)snprintf(model->name, sizeof(model->name), "%s", config->name);
+	model->listener = (struct generation_listener){
+		.on_state = model_on_state,
+		.on_lease_lost = model_on_lease_lost,
+		.on_answers = model_on_answers,
+		.context = model,
+	};
+	r = queue_init(&model->queue, context->loop, model->name,
+	               config->request_arena_bytes, config->max_body_bytes);
+	if (r < 0) {
+		config_unref(context->config);
+		free(model);
+		return err_set(err, r,
+		               "model '%s' gets no request_arena of %llu bytes: %s",
+		               config->name,
+		               (unsigned long long)config->request_arena_bytes,
+		               strerror(-r));
+	}
+	model_log_doubt(model, NULL);
+	model->queue.detail.is_full = config->error_detail == CONFIG_DETAIL_FULL;
+	hold_begin(&model->hold, HOLD_CAUSE_START, clock_now_ns());
+	reload_init(model);
+	*ret_model = model;
+	return 0;
+}
+
+void model_log_doubt(const struct model *model, const struct config_model *before)
+{
+	struct err why = ERR_NULL;
+	struct err known = ERR_NULL;
+
+	if (config_model_is_doubtful(model->section, &why) &&
+	    !(before && config_model_is_doubtful(before, &known) &&
+	      strcmp(known.text, why.text) == 0))
+		log_event(LOG_LEVEL_WARNING, "config_doubt", "model=%s reason=%s",
+		          model->name, LOG_QUOTED(why.text));
+}
+
+/* The last word about its requests: at the end of every life, a forced one too. */
+static void model_log_end(const struct model *model)
+{
+	const struct request_counts *counts = &model->queue.counts;
+	char reasons[256] = "";
+	size_t used = 0;
+
+	for (unsigned int i = 0; i < REQUEST_FAILURE_COUNT; i++)
+		used += (size_t)snprintf(reasons + used, sizeof(reasons) - used,
+		                         " %s=%llu",
+		                         request_failure_name((enum request_failure)i),
+		                         (unsigned long long)counts->failures[i]);
+	log_event(LOG_LEVEL_NOTICE, "model_stopped",
+	          "model=%s accepted=%llu answered=%llu failed=%llu%s", model->name,
+	          (unsigned long long)counts->accepted,
+	          (unsigned long long)counts->answered,
+	          (unsigned long long)counts->failed, reasons);
+}
+
+void model_free(struct model *model)
+{
+	if (!model)
+		return;
+	reload_fini(model);
+	recorder_end(model->queue.recorder, "the model is removed");
+	model_fail_held(model, "the model is removed");
+	model_log_end(model);
+	queue_fini(&model->queue);
+	config_unref(model->context.config);
+	free(model);
+}
+
+void model_stop(struct model *model)
+{
+	recorder_end(model->queue.recorder, "the model is being stopped");
+	model_fail_held(model, "the model is being stopped");
+	reload_stop(model);
+}
+
+bool model_is_stopped(const struct model *model)
+{
+	return model->is_stopped;
+}
+
+bool model_is_unused(const struct model *model)
+{
+	return model->queue.arena.used_bytes == 0;
+}
+
+/* What others may know */
+
+uint64_t model_reloads(const struct model *model, enum model_cause cause,
+                       enum receipt_outcome outcome)
+{
+	return model->reloads[cause][outcome];
+}
+
+bool model_is_stale(const struct model *model)
+{
+	return *model_watch_stale(model) != '\0';
+}
+
+const struct receipt *model_receipt(const struct model *model)
+{
+	return model->last.number > 0 ? &model->last : NULL;
+}
+
+const char *model_name(const struct model *model)
+{
+	return model->name;
+}
+
+bool model_is_ready(const struct model *model)
+{
+	return model->active != NULL && !model->is_stopping;
+}
+
+bool model_is_tried(const struct model *model)
+{
+	return model->receipts > (model->reload.in_flight ? 1 : 0);
+}
+
+bool model_stops_sharing(const struct model *model)
+{
+	return model->writer != NULL;
+}
+
+uint64_t model_generation(const struct model *model)
+{
+	return model->active ? model->active->number : 0;
+}
+
+const struct config_model *model_config(const struct model *model)
+{
+	return model->active ? model->active->inputs->section : model->section;
+}
+
+const struct config_model *model_good_config(const struct model *model)
+{
+	const struct inputs *good = model->good;
+
+	/* What is on trial may have to go. */
+	if (trial_is_open(model) && model->previous)
+		good = model->previous;
+	/* Keys that make no generation are the newest at once. */
+	if (!good || !config_model_needs_generation(good->section, model->section))
+		return model->section;
+	return good->section;
+}
+
+const char *model_last_error(const struct model *model)
+{
+	return model->last_error.text;
+}
+
+const struct stats *model_stats(const struct model *model)
+{
+	return &model->queue.stats;
+}
+
+void model_note_response(struct model *model, unsigned int status)
+{
+	stats_note_response(&model->queue.stats, status);
+}
+
+const struct request_counts *model_counts(const struct model *model)
+{
+	return &model->queue.counts;
+}
+
+int model_record(struct model *model, struct control_call *call, unsigned int count,
+                 uint64_t timeout_ns, struct err *err)
+{
+	if (model->is_stopping)
+		return err_set(err, -ESHUTDOWN, "model '%s' is being stopped",
+		               model->name);
+	return recorder_start(&model->queue, call, count, timeout_ns, err);
+}
+
+static const char *model_state_text(const struct model *model)
+{
+	if (model->is_stopping)
+		return "stopping";
+	if (model->active)
+		return "ready";
+	if (model->deaths.is_failed)
+		return "failed";
+	if (model->candidate)
+		return "loading";
+	if (!reload_is_expected(model))
+		return "failed";
+	return model->served ? "restarting" : "starting";
+}
+
+static json_t *model_text_or_null(const char *text)
+{
+	return text && *text ? json_string(text) : json_null();
+}
+
+json_t *model_generation_to_json(const struct generation *generation)
+{
+	if (!generation)
+		return json_null();
+	return json_pack("{s:I,s:i,s:s,s:i}", "generation",
+	                 (json_int_t)generation->number, "pid", (int)generation->pid,
+	                 "state", generation_state_name(generation->state), "leases",
+	                 (int)lane_leased(generation->lane));
+}
+
+/* Those that survive SIGKILL. */
+static json_t *model_stuck_to_json(const struct model *model)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < MODEL_STUCK; i++)
+		if (model->stuck[i])
+			(void)json_array_append_new(
+				array, model_generation_to_json(model->stuck[i]));
+	return array;
+}
+
+static json_t *model_failures_to_json(const struct request_counts *counts)
+{
+	json_t *failures = json_object();
+
+	for (unsigned int i = 0; i < REQUEST_FAILURE_COUNT; i++)
+		(void)json_object_set_new(failures,
+		                          request_failure_name((enum request_failure)i),
+		                          json_integer((json_int_t)counts->failures[i]));
+	return failures;
+}
+
+/* False: *ret_why is why not, or "" where nothing else has served. */
+static bool model_can_roll_back(const struct model *model, struct err *ret_why)
+{
+	*ret_why = model->no_way_back;
+	if (!model->previous)
+		return false;
+	ret_why->text[0] = '\0';
+	return !inputs_is_overwritten(model->previous, ret_why);
+}
+
+json_t *model_to_json(struct model *model)
+{
+	const struct generation *active = model->active;
+	const struct request_counts *counts = &model->queue.counts;
+	struct err rollback_off;
+	bool can_roll_back = model_can_roll_back(model, &rollback_off);
+
+	return json_pack(
+		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
+		"s:b,s:o,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
+		"name", model->name, "state", model_state_text(model), "generation",
+		(json_int_t)(active ? active->number : 0), "pid",
+		active ? (int)active->pid : 0, "since_ms",
+		active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0., "candidate",
+		model_generation_to_json(model->candidate), "retiring",
+		model_generation_to_json(model->retiring), "stuck",
+		model_stuck_to_json(model), "replicas", replicas_to_json(model), "stale",
+		model_text_or_null(model_watch_stale(model)), "secrets_skipped",
+		model_text_or_null(model->skipped.text), "last_error",
+		model_text_or_null(model->last_error.text), "secrets_digest",
+		model_text_or_null(active ? active->inputs->secrets.digest : NULL),
+		"weights_sha256",
+		model_text_or_null(active ? active->report.weights_sha256 : NULL),
+		"weights", reload_weights_to_json(model), "receipts",
+		(json_int_t)model->receipts, "request_arena_used_bytes",
+		(json_int_t)model->queue.arena.used_bytes, "can_roll_back", can_roll_back,
+		"rollback_off", model_text_or_null(rollback_off.text), "hold",
+		model_hold_to_json(model), "poison", model_poison_to_json(model),
+		"requests", "accepted", (json_int_t)counts->accepted, "answered",
+		(json_int_t)counts->answered, "faults", (json_int_t)counts->faults,
+		"failed", (json_int_t)counts->failed, "failures",
+		model_failures_to_json(counts), "held", (json_int_t)counts->held,
+		"leased", (json_int_t)counts->leased, "replayed",
+		(json_int_t)counts->replayed, "held_bytes",
+		(json_int_t)counts->held_bytes);
+}

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * More loaders of the generation that serves: they share its weights, its queue and its
+ * number, and differ in nothing. One of them is model->active, through which reloads go; the
+ * others are here. They follow when it serves, one after the other, and go when it does.
+ * When the active one dies and another of its generation serves, that one takes its place:
+ * there is no pause then.
+ */
+
+#include <errno.h>
+
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/model/model_state.h"
+#include "supervisor/loaders/spare.h"
+
+static bool replicas_is_rising(const struct generation *replica)
+{
+	return replica->state < GENERATION_ACTIVE;
+}
+
+static bool replicas_is_current(const struct model *model,
+                                const struct generation *replica)
+{
+	return model->active && replica->number == model->active->number &&
+	       replica->state <= GENERATION_ACTIVE;
+}
+
+static unsigned int replicas_wanted(const struct model *model)
+{
+	return model->scale ? model->scale : model->section->replicas;
+}
+
+unsigned int replicas_count(const struct model *model, bool only_serving)
+{
+	unsigned int count = 0;
+
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		count += model->replicas[i] &&
+		         replicas_is_current(model, model->replicas[i]) &&
+		         !(only_serving && replicas_is_rising(model->replicas[i]));
+	return count;
+}
+
+struct generation *replicas_old(const struct model *model)
+{
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (model->replicas[i] && !replicas_is_current(model, model->replicas[i]))
+			return model->replicas[i];
+	return NULL;
+}
+
+struct generation *replicas_pick(const struct model *model)
+{
+	struct generation *best = model->active;
+
+	if (best && (best->state != GENERATION_ACTIVE || lane_has_suspect(best->lane)))
+		best = NULL;
+	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
+		struct generation *replica = model->replicas[i];
+
+		if (!replica || replica->state != GENERATION_ACTIVE ||
+		    lane_has_suspect(replica->lane))
+			continue;
+		if (!best || lane_leased(replica->lane) < lane_leased(best->lane))
+			best = replica;
+	}
+	return best;
+}
+
+/* Going */
+
+/* What is being built goes first, then the youngest: it has the least to lose. */
+static void replicas_shrink(struct model *model, unsigned int wanted)
+{
+	for (int is_rising = 1; is_rising >= 0; is_rising--) {
+		for (size_t i = MODEL_REPLICAS; i-- > 0;) {
+			struct generation *replica = model->replicas[i];
+
+			if (replicas_count(model, false) <= wanted)
+				return;
+			if (replica && replicas_is_current(model, replica) &&
+			    replicas_is_rising(replica) == is_rising)
+				generation_apply(replica, GENERATION_EV_RETIRE);
+		}
+	}
+}
+
+void replicas_retire(struct model *model)
+{
+	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
+		struct generation *replica = model->replicas[i];
+
+		if (replica && replica->state <= GENERATION_ACTIVE)
+			generation_apply(replica, GENERATION_EV_RETIRE);
+	}
+}
+
+/* Those of other generations than the one that serves. */
+static void replicas_retire_old(struct model *model)
+{
+	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
+		struct generation *replica = model->replicas[i];
+
+		if (replica && replica->state <= GENERATION_ACTIVE &&
+		    !replicas_is_current(model, replica))
+			generation_apply(replica, GENERATION_EV_RETIRE);
+	}
+}
+
+/* Coming */
+
+static void replicas_try_later(struct model *model, double delay_s)
+{
+	ev_timer_stop(model->context.loop, &model->grow);
+	ev_timer_set(&model->grow, delay_s, 0.);
+	ev_timer_start(model->context.loop, &model->grow);
+}
+
+/* Each holds for itself what the active one does, and @own_bytes of that already. Spare loaders
+ * stand back. */
+static int replicas_find_room(struct model *model, uint64_t need_bytes,
+                              uint64_t own_bytes, struct err *err)
+{
+	struct device *device = model->context.device;
+	struct spares *spares = model->context.spares;
+
+	if (device_has_room(device, need_bytes, own_bytes))
+		return 0;
+	if (!device_has_room(device, need_bytes, own_bytes + spares_bytes(spares)))
+		return err_set(err, -ENOMEM,
+		               "another loader needs %.1f MiB, and that is not free: "
+		               "raise budget in [device host], free memory, or set "
+		               "fewer replicas",
+		               (double)need_bytes / 1048576.0);
+	spares_make_room(spares, "a replica needs its memory");
+	return 0;
+}
+
+static int replicas_spawn(struct model *model, struct generation **slot,
+                          uint64_t need_bytes, struct err *err)
+{
+	struct generation_start start = {
+		.number = model->active->number,
+		.model = model->name,
+		.inputs = model->active->inputs,
+		.section = model->section,
+		.device = model->context.device,
+		.claim_bytes = need_bytes,
+		.queue = &model->queue,
+	};
+	int r = replicas_find_room(model, need_bytes, 0, err);
+
+	if (r < 0)
+		return r;
+	r = reload_gpu_begin_replica(model, &start, err);
+	if (r < 0)
+		return r;
+	r = reload_weights_begin(model, &start, err);
+	if (r == 0)
+		r = generation_new(slot, model->context.loop, &start,
+		                   &model->replica_listener, err);
+	store_copy_unref(start.copy);
+	return r;
+}
+
+static struct generation **replicas_free_slot(struct model *model)
+{
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (!model->replicas[i])
+			return &model->replicas[i];
+	return NULL;
+}
+
+/* What it takes until it serves. Where that was never measured, because the active one came in
+ * as a lean one does, a loader with weights of its own reads the file beside what it builds. */
+static uint64_t replicas_need(const struct generation *active)
+{
+	const struct inputs *inputs = active->inputs;
+	uint64_t peak_bytes = active->use.peak_bytes;
+	uint64_t loading_bytes = inputs->footprint.loading_bytes;
+
+	if (loading_bytes == 0 && inputs->footprint.is_private)
+		loading_bytes = peak_bytes + (uint64_t)inputs->file.st_size;
+	return loading_bytes > peak_bytes ? loading_bytes : peak_bytes;
+}
+
+/* One at a time, and none beside a reload: that one comes first. */
+static void replicas_grow(struct model *model)
+{
+	const struct generation *active = model->active;
+	struct generation **slot = replicas_free_slot(model);
+	struct err err = ERR_NULL;
+	uint64_t need_bytes;
+
+	if (model->reload.in_flight || ev_is_active(&model->grow) || !slot ||
+	    replicas_count(model, false) > replicas_count(model, true))
+		return;
+	need_bytes = replicas_need(active);
+	if (replicas_spawn(model, slot, need_bytes, &err) == 0)
+		return;
+	log_event(LOG_LEVEL_WARNING, "replica_refused",
+	          "model=%s replicas=%u wanted=%u reason=%s", model->name,
+	          replicas_count(model, true) + 1, replicas_wanted(model),
+	          LOG_QUOTED(err.text));
+	replicas_try_later(model, MODEL_REPLICA_RETRY_S);
+}
+
+void replicas_adjust(struct model *model)
+{
+	unsigned int wanted = replicas_wanted(model) - 1;
+
+	if (model->is_stopping || !model->active)
+		return;
+	replicas_retire_old(model);
+	if (replicas_count(model, false) > wanted)
+		replicas_shrink(model, wanted);
+	else if (replicas_count(model, false) < wanted)
+		replicas_grow(model);
+}
+
+static void replicas_on_grow(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)loop;
+	(void)revents;
+	replicas_adjust(timer->data);
+}
+
+unsigned int model_loaders(const struct model *model)
+{
+	return model->active ? replicas_count(model, true) + 1 : 0;
+}
+
+int model_scale(struct model *model, unsigned int replicas, struct err *err)
+{
+	if (replicas < 1 || replicas > MODEL_REPLICAS + 1)
+		return err_set(err, -ERANGE, "replicas must be 1 to %d, not %u",
+		               MODEL_REPLICAS + 1, replicas);
+	log_event(LOG_LEVEL_NOTICE, "scale", "model=%s from=%u to=%u", model->name,
+	          replicas_wanted(model), replicas);
+	model->scale = replicas;
+	ev_timer_stop(model->context.loop, &model->grow);
+	replicas_adjust(model);
+	return 0;
+}
+
+/* What becomes of them */
+
+bool replicas_take_over(struct model *model)
+{
+	const struct generation *dead = model->active;
+
+	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
+		struct generation *replica = model->replicas[i];
+
+		if (!replica || replica->state != GENERATION_ACTIVE ||
+		    replica->number != dead->number)
+			continue;
+		model->replicas[i] = NULL;
+		replica->listener = &model->listener;
+		model->active = replica;
+		log_event(LOG_LEVEL_NOTICE, "replica_leads", "model=%s gen=%llu pid=%d",
+		          model->name, (unsigned long long)replica->number,
+		          (int)replica->pid);
+		return true;
+	}
+	return false;
+}
+
+void replicas_on_death(struct model *model, const struct generation *dead)
+{
+	const struct restart_policy policy = {
+		.limit = model->section->death_limit,
+		.window_ns = model->section->death_window_ns,
+	};
+	uint64_t delay_ns = restart_on_death(&model->replica_deaths, &policy,
+	                                     reload_judge(dead), clock_now_ns());
+
+	if (dead->entered_ns[GENERATION_ACTIVE] && !dead->has_culprit &&
+	    !model_was_killed(dead))
+		trial_on_death(model, dead->failure.text);
+	replicas_try_later(model, (double)delay_ns / 1e9);
+}
+
+static void replicas_on_gone(struct model *model, struct generation *replica)
+{
+	bool has_failed = replica->failure.text[0] != '\0' && model->active &&
+	                  replica->number == model->active->number;
+
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (model->replicas[i] == replica)
+			model->replicas[i] = NULL;
+	if (model->is_stopping)
+		return;
+	if (has_failed) {
+		log_event(LOG_LEVEL_WARNING, "replica_failed",
+		          "model=%s gen=%llu pid=%d reason=%s", model->name,
+		          (unsigned long long)replica->number, (int)replica->pid,
+		          LOG_QUOTED(replica->failure.text));
+		replicas_on_death(model, replica);
+	}
+	reload_go_on(model);
+	replicas_adjust(model);
+}
+
+/* It was to share the weights of the active one and cannot: it needs its own beside them. */
+static int replicas_decide_again(struct model *model, struct generation *replica,
+                                 struct err *err)
+{
+	const struct device_use *use = &replica->use;
+	const struct inputs *inputs = replica->inputs;
+	uint64_t own_bytes =
+		use->claim_bytes > use->now_bytes ? use->claim_bytes : use->now_bytes;
+	uint64_t need_bytes;
+	int r;
+
+	if (!*replica->report.why_private.text || !replicas_is_current(model, replica))
+		return 0;
+	need_bytes = model->active->use.peak_bytes;
+	if (!inputs->footprint.is_private)
+		need_bytes += (uint64_t)inputs->file.st_size;
+	r = replicas_find_room(model, need_bytes, own_bytes, err);
+	if (r == 0)
+		r = reload_gpu_check_private(model, replica, err);
+	if (r == 0)
+		replica->use.claim_bytes = need_bytes;
+	return r;
+}
+
+static void replicas_on_staged(struct model *model, struct generation *replica)
+{
+	if (replicas_decide_again(model, replica, &replica->failure) < 0)
+		generation_apply(replica, GENERATION_EV_RETIRE);
+	else
+		generation_apply(replica, GENERATION_EV_COMMIT);
+}
+
+static void replicas_on_state(void *context, struct generation *replica,
+                              enum generation_state from)
+{
+	struct model *model = context;
+
+	(void)from;
+	switch (replica->state) {
+	case GENERATION_STAGED:
+		replicas_on_staged(model, replica);
+		break;
+	case GENERATION_READY:
+		generation_apply(replica, replicas_is_current(model, replica)
+		                                  ? GENERATION_EV_PROMOTE
+		                                  : GENERATION_EV_RETIRE);
+		break;
+	case GENERATION_ACTIVE:
+		restart_on_ready(&model->replica_deaths);
+		replicas_adjust(model);
+		break;
+	case GENERATION_UNKILLABLE:
+		if (reload_put_aside(model, replica))
+			replicas_on_gone(model, replica);
+		break;
+	case GENERATION_DEAD:
+		reload_receipt_note_orphans(model, replica);
+		if (!reload_bury(model, replica))
+			replicas_on_gone(model, replica);
+		break;
+	case GENERATION_NONE:
+	case GENERATION_SPAWNED:
+	case GENERATION_STAGING:
+	case GENERATION_COMMITTING:
+	case GENERATION_WARMING:
+	case GENERATION_DRAINING:
+	case GENERATION_STOPPING:
+	case GENERATION_TERMINATING:
+	case GENERATION_KILLING:
+	case GENERATION_FAILED:
+	case GENERATION_RECLAIMING:
+	case GENERATION_STATE_COUNT:
+		break;
+	}
+	model_dispatch(model);
+}
+
+void replicas_add_memory(const struct model *model, struct memory_sample *sample)
+{
+	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
+		if (!model->replicas[i])
+			continue;
+		memory_add_process(sample, model->replicas[i]->pid);
+		sample->loader_pss_bytes += model->replicas[i]->report.pss_bytes;
+	}
+}
+
+uint64_t replicas_bytes(const struct model *model)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		bytes += model->replicas[i] ? model->replicas[i]->use.now_bytes : 0;
+	return bytes;
+}
+
+json_t *replicas_to_json(const struct model *model)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (model->replicas[i])
+			(void)json_array_append_new(
+				array, model_generation_to_json(model->replicas[i]));
+	return json_pack("{s:i,s:i,s:o}", "wanted", (int)replicas_wanted(model),
+	                 "serving", (int)model_loaders(model), "others", array);
+}
+
+void replicas_init(struct model *model)
+{
+	model->replica_listener = model->listener;
+	model->replica_listener.on_state = replicas_on_state;
+	ev_timer_init(&model->grow, replicas_on_grow, 0., 0.);
+	model->grow.data = model;
+}
+
+void replicas_fini(struct model *model)
+{
+	ev_timer_stop(model->context.loop, &model->grow);
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		generation_free(model->replicas[i]);
+}

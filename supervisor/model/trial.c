@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The watch window: for a while after new inputs begin to serve, they are compared with
+ * those before. When they do worse, the model goes back by itself.
+ */
+
+#include <math.h>
+#include <stdio.h>
+
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/traffic/evidence.h"
+#include "supervisor/model/model_state.h"
+
+#define TRIAL_LOOK_S 0.5
+/* So many loaders dead within the window are no coincidence. */
+#define TRIAL_DEATHS_MAX 3
+
+/* So many rollbacks that were called off, each of which has cost a load. */
+#define TRIAL_CALLED_OFF_MAX 3
+
+static void trial_forget_evidence(struct model *model)
+{
+	evidence_free(model->queue.evidence);
+	model->queue.evidence = NULL;
+}
+
+static void trial_end(struct model *model, const char *verdict)
+{
+	ev_timer_stop(model->context.loop, &model->trial.look);
+	trial_forget_evidence(model);
+	log_event(LOG_LEVEL_NOTICE, "watch_window", "model=%s gen=%llu verdict=%s",
+	          model->name, (unsigned long long)model_generation(model),
+	          LOG_QUOTED(verdict));
+}
+
+/* Of the cases of @kind what served before must compute more than @share. NAN: neither kind has
+ * led here. */
+static void trial_roll_back(struct model *model, const char *why, enum evidence_kind kind,
+                            double share)
+{
+	struct evidence *evidence = isnan(share) ? NULL : model->queue.evidence;
+	bool is_theirs = (model->pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) &&
+	                 !model->trial.has_asked;
+	struct err err = ERR_NULL;
+	uint64_t number;
+	int r;
+
+	/* Somebody was faster. */
+	if (model->reload.in_flight &&
+	    (model->reload.causes & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK))) {
+		trial_end(model, why);
+		return;
+	}
+	r = reload_ask_rollback(model, &number, &err);
+	if (evidence)
+		model->queue.evidence = NULL;
+	trial_end(model, why);
+	if (r < 0 || is_theirs)
+		evidence_free(evidence);
+	else
+		arbiter_open(model, evidence, kind, share);
+	if (r < 0) {
+		log_event(LOG_LEVEL_ERR, "rollback_refused", "model=%s reason=%s",
+		          model->name, LOG_QUOTED(err.text));
+		return;
+	}
+	/* Who waits for the one that is pending already gets it. */
+	model->trial.has_asked = !is_theirs;
+	(void)err_set(&model->last_error, 0, "rolled back: %.400s", why);
+	log_event(LOG_LEVEL_ERR, "rollback", "model=%s reason=%s", model->name,
+	          LOG_QUOTED(why));
+}
+
+/* Of the errors in @now so many would have been allowed. */
+static double trial_share(const struct pulse_summary *before,
+                          const struct pulse_summary *now,
+                          const struct pulse_policy *policy)
+{
+	double allowed = pulse_error_percent(before) + policy->errors_percent;
+	double errors = pulse_error_percent(now);
+
+	return policy->errors_percent && errors > allowed ? allowed / errors
+	                                                  : (double)NAN;
+}
+
+static void trial_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct model *model = timer->data;
+	const struct config_model *section = model->section;
+	const struct pulse_policy policy = {
+		.errors_percent = section->watch_errors,
+		.latency_percent = section->watch_latency,
+	};
+	uint64_t now_ns = clock_now_ns();
+	struct pulse_summary before =
+		pulse_sum(&model->trial.before, model->trial.begun_ns);
+	struct pulse_summary now = pulse_sum(&model->queue.pulse, now_ns);
+	struct err why;
+
+	(void)loop;
+	(void)revents;
+	if (pulse_is_worse(&before, &now, &policy, &why))
+		trial_roll_back(model, why.text, EVIDENCE_FAILED,
+		                trial_share(&before, &now, &policy));
+	else if (now_ns - model->trial.begun_ns >= section->watch_window_ns) {
+		trial_end(model, "good");
+		reload_plan_keep(model);
+	}
+}
+
+static void trial_look_on(struct model *model)
+{
+	/* Without memory for it nothing is arbitrated. */
+	model->queue.evidence = evidence_new();
+	ev_timer_set(&model->trial.look, TRIAL_LOOK_S, TRIAL_LOOK_S);
+	ev_timer_start(model->context.loop, &model->trial.look);
+}
+
+void trial_begin(struct model *model, uint64_t generation, bool has_new_inputs)
+{
+	struct model_trial *trial = &model->trial;
+
+	/* Another loader of the same inputs stands where its predecessor stood. */
+	model->queue.pulse.generation = generation;
+	if (!has_new_inputs)
+		return;
+	trial->before = model->queue.pulse;
+	trial->begun_ns = clock_now_ns();
+	trial->n_deaths = 0;
+	trial->n_called_off = 0;
+	pulse_reset(&model->queue.pulse, generation);
+	ev_timer_stop(model->context.loop, &trial->look);
+	trial_forget_evidence(model);
+	arbiter_open(model, NULL, EVIDENCE_FAILED, 0);
+	if (model->section->watch_window_ns == 0 || !model->previous ||
+	    !model->reload.is_newest) {
+		reload_plan_keep(model);
+		return;
+	}
+	trial_look_on(model);
+}
+
+void trial_reopen(struct model *model)
+{
+	struct model_trial *trial = &model->trial;
+
+	if (++trial->n_called_off > TRIAL_CALLED_OFF_MAX) {
+		log_event(LOG_LEVEL_WARNING, "watch_window",
+		          "model=%s gen=%llu verdict=\"no more is looked at: rollbacks "
+		          "were "
+		          "called off %u times\"",
+		          model->name, (unsigned long long)model_generation(model),
+		          trial->n_called_off);
+		return;
+	}
+	trial->n_deaths = 0;
+	pulse_reset(&model->queue.pulse, model->queue.pulse.generation);
+	trial_look_on(model);
+}
+
+void trial_on_death(struct model *model, const char *why)
+{
+	char text[ERR_TEXT_MAX];
+
+	if (!ev_is_active(&model->trial.look) ||
+	    ++model->trial.n_deaths < TRIAL_DEATHS_MAX)
+		return;
+	(void)snprintf(text, sizeof(text), "%u loaders died; the last: %.380s",
+	               model->trial.n_deaths, why);
+	trial_roll_back(model, text, EVIDENCE_ENDED, 0);
+}
+
+bool trial_is_open(const struct model *model)
+{
+	return ev_is_active(&model->trial.look);
+}
+
+void trial_init(struct model *model)
+{
+	ev_timer_init(&model->trial.look, trial_on_look, 0., 0.);
+	model->trial.look.data = model;
+}
+
+void trial_fini(struct model *model)
+{
+	ev_timer_stop(model->context.loop, &model->trial.look);
+	trial_forget_evidence(model);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What a model is made of, as it lies on disk: says when it changed, and keeps why it
+ * cannot be used as it is.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "shared/access.h"
+#include "shared/file.h"
+#include "shared/log.h"
+#include "supervisor/model/model_state.h"
+
+/* Until secrets that changed while being read are read again. */
+#define MODEL_WATCH_UNSETTLED_S 0.2
+/* So often before somebody is told, and a model that serves nobody does without: 5 s. */
+#define MODEL_WATCH_UNSETTLED_MAX 25
+
+void model_watch_set_stale(struct model *model, enum model_input input,
+                           const char *reason)
+{
+	struct err *stale = &model->stale[input];
+
+	if (strcmp(stale->text, reason) == 0)
+		return;
+	(void)err_set(stale, 0, "%s", reason);
+	if (*reason)
+		log_event(LOG_LEVEL_WARNING, "input_stale",
+		          "model=%s reason=%s action=\"keeping the last good one\"",
+		          model->name, LOG_QUOTED(reason));
+	else
+		log_event(LOG_LEVEL_NOTICE, "input_fresh", "model=%s", model->name);
+}
+
+const char *model_watch_stale(const struct model *model)
+{
+	for (size_t i = 0; i < MODEL_INPUT_COUNT; i++)
+		if (model->stale[i].text[0])
+			return model->stale[i].text;
+	return "";
+}
+
+static void model_watch_note_skipped(struct model *model, const struct err *skipped)
+{
+	if (strcmp(model->skipped.text, skipped->text) == 0)
+		return;
+	model->skipped = *skipped;
+	if (*skipped->text)
+		log_event(LOG_LEVEL_WARNING, "secrets_skipped",
+		          "model=%s directory=%s entries=%s", model->name,
+		          LOG_QUOTED(model->section->secrets), LOG_QUOTED(skipped->text));
+}
+
+void model_watch_note(struct model *model, const struct inputs_found *found)
+{
+	model_watch_set_stale(model, MODEL_INPUT_SECRETS, found->secrets_refused.text);
+	model_watch_set_stale(model, MODEL_INPUT_FILE, found->file_refused.text);
+	if (!*found->secrets_refused.text)
+		model_watch_note_skipped(model, &found->secrets_skipped);
+	/* Without secrets, or without a file, whatever comes is a change, even what was
+	 * there before: the reload is still owed. */
+	memcpy(model->seen_secrets, found->secrets_digest, sizeof(model->seen_secrets));
+	model->seen_file = found->file;
+}
+
+void model_watch_retry(struct model *model, const struct err *reason)
+{
+	if (ev_is_active(&model->unsettled))
+		return;
+	if (model->n_unsettled < MODEL_WATCH_UNSETTLED_MAX)
+		model->n_unsettled++;
+	if (model->n_unsettled == MODEL_WATCH_UNSETTLED_MAX)
+		model_watch_set_stale(model, MODEL_INPUT_SECRETS, reason->text);
+	ev_timer_set(&model->unsettled, MODEL_WATCH_UNSETTLED_S, 0.);
+	ev_timer_start(model->context.loop, &model->unsettled);
+}
+
+bool model_watch_gives_up(const struct model *model)
+{
+	return !model->active && model->n_unsettled == MODEL_WATCH_UNSETTLED_MAX;
+}
+
+static void model_watch_on_fresh_secrets(struct model *model, const struct secrets *fresh)
+{
+	model_watch_note_skipped(model, &fresh->skipped);
+	model_watch_set_stale(model, MODEL_INPUT_SECRETS, "");
+	if (strcmp(fresh->digest, model->seen_secrets) == 0)
+		return;
+	if (!model->section->disable_secrets_reload) {
+		(void)model_reload(model, MODEL_CAUSE_SECRETS);
+		return;
+	}
+	log_event(LOG_LEVEL_NOTICE, "secrets_changed",
+	          "model=%s action=none reason=disable_secrets_reload", model->name);
+	(void)snprintf(model->seen_secrets, sizeof(model->seen_secrets), "%s",
+	               fresh->digest);
+}
+
+static void model_watch_check_secrets(struct model *model)
+{
+	struct secrets fresh = SECRETS_NULL;
+	struct err err = ERR_NULL;
+	int r;
+
+	if (model->is_stopping)
+		return;
+	r = inputs_read_secrets(&fresh, model->section, &err);
+	/* As long as it goes on this is called again and again. */
+	if (r != SECRETS_E_UNSETTLED)
+		model->n_unsettled = 0;
+	if (r == SECRETS_E_UNSETTLED)
+		model_watch_retry(model, &err);
+	else if (r)
+		model_watch_set_stale(model, MODEL_INPUT_SECRETS, err.text);
+	else
+		model_watch_on_fresh_secrets(model, &fresh);
+	secrets_fini(&fresh);
+}
+
+static void model_watch_on_unsettled(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct model *model = timer->data;
+
+	(void)loop;
+	(void)revents;
+	model_watch_check_secrets(model);
+	reload_try_start(model);
+}
+
+static void model_watch_on_secrets(void *context, const char *path)
+{
+	(void)path;
+	model_watch_check_secrets(context);
+}
+
+/* Said when the write arrives, not when somebody wants to go back. */
+static void model_watch_note_overwritten(const struct model *model,
+                                         const struct stat *now)
+{
+	const struct inputs *inputs = model->active ? model->active->inputs : NULL;
+	struct err why;
+
+	if (!inputs || inputs->file.st_dev != now->st_dev ||
+	    inputs->file.st_ino != now->st_ino || !inputs_is_overwritten(inputs, &why))
+		return;
+	log_event(
+		LOG_LEVEL_WARNING, "model_file_overwritten",
+		"model=%s reason=%s action=\"what serves goes on, and no rollback leads "
+		"back to it\"",
+		model->name, LOG_QUOTED(why.text));
+}
+
+static void model_watch_on_file(void *context, const char *path)
+{
+	struct model *model = context;
+	struct stat now;
+
+	if (model->is_stopping || !model->section->watch_model_file)
+		return;
+	if (stat(path, &now) < 0) {
+		struct err err;
+
+		(void)err_set(&err, 0, "model file %s: %s", path,
+		              access_why(&(struct err)ERR_NULL, path, R_OK, errno));
+		model_watch_set_stale(model, MODEL_INPUT_FILE, err.text);
+		return;
+	}
+	model_watch_set_stale(model, MODEL_INPUT_FILE, "");
+	if (file_is_same(&now, &model->seen_file))
+		return;
+	model_watch_note_overwritten(model, &now);
+	(void)model_reload(model, MODEL_CAUSE_FILE);
+}
+
+void model_on_file_touched(struct model *model, const struct stat *before,
+                           const struct stat *after)
+{
+	struct inputs *const all[] = {
+		model->good,
+		model->previous,
+		model->refused,
+		model->rollback_to,
+		model->writer,
+		model->reload.inputs,
+		model->active ? model->active->inputs : NULL,
+		model->candidate ? model->candidate->inputs : NULL,
+	};
+
+	if (file_is_same(&model->seen_file, before))
+		model->seen_file = *after;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i] && file_is_same(&all[i]->file, before))
+			all[i]->file = *after;
+}
+
+void model_watch_arm(struct model *model)
+{
+	const struct config_model *section = model->section;
+	int r;
+
+	if (!model->context.watch)
+		return;
+	r = watch_move(model->context.watch, section->secrets, model_watch_on_secrets,
+	               model, &model->secrets_watch);
+	if (r == 0)
+		r = watch_move(model->context.watch, section->path, model_watch_on_file,
+		               model, &model->file_watch);
+	if (r < 0)
+		log_event(LOG_LEVEL_ERR, "watch_failed", "model=%s error=%s", model->name,
+		          LOG_QUOTED(strerror(-r)));
+}
+
+void model_watch_init(struct model *model)
+{
+	ev_timer_init(&model->unsettled, model_watch_on_unsettled, 0., 0.);
+	model->unsettled.data = model;
+	model_watch_arm(model);
+}
+
+void model_watch_fini(struct model *model)
+{
+	ev_timer_stop(model->context.loop, &model->unsettled);
+	watch_remove(model->secrets_watch);
+	watch_remove(model->file_watch);
+	model->secrets_watch = model->file_watch = NULL;
+}

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/process/loader_groups.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/process/leftovers.h"
+#include "supervisor/memory/memory.h"
+#include "supervisor/process/proc.h"
+
+#define GROUPS_PREFIX "moultd."
+/* Groups of loaders that have ended, which are not empty yet. Those beyond go at the end. */
+#define GROUPS_ENDED_MAX 64
+#define GROUPS_POLL_S    0.05
+#define GROUPS_WAIT_NS   (2 * CLOCK_NS_PER_SEC)
+/* Another moultd may take a group for left over until it is locked. */
+#define GROUPS_TRIES 8
+/* Groups within a group: a loader may make some. */
+#define GROUPS_DEPTH_MAX 8
+
+struct loader_groups {
+	struct ev_loop *loop;
+	ev_timer timer;
+	int fd; /* of the folder, locked */
+	char path[LOADER_GROUPS_PATH_MAX];
+	unsigned int last;
+	unsigned int ended[GROUPS_ENDED_MAX];
+	size_t n_ended;
+	bool has_said; /* that one could not be made */
+};
+
+/* Where it is */
+
+bool loader_groups_locate(const char *line, const char *own, char *path, size_t size)
+{
+	char root[PATH_MAX];
+	char point[PATH_MAX];
+	const char *type = strstr(line, " - ");
+	size_t bytes;
+
+	if (!type || strncmp(type, " - cgroup2 ", 11) != 0 ||
+	    sscanf(line, "%*s %*s %*s %4095s %4095s", root, point) != 2)
+		return false;
+	bytes = strcmp(root, "/") == 0 ? 0 : strlen(root);
+	/* A mount may show a part of the tree, and ours may lie elsewhere. */
+	if (strncmp(own, root, bytes) != 0 || (own[bytes] != '/' && own[bytes] != '\0') ||
+	    strstr(own, "/.."))
+		return false;
+	own += bytes;
+	if (strcmp(own, "/") == 0)
+		own = "";
+	return (size_t)snprintf(path, size, "%s%s", point, own) < size;
+}
+
+static int groups_find_own(char *path, size_t size, struct err *err)
+{
+	char text[2 * PATH_MAX];
+	FREE char *line = NULL;
+	size_t room = 0;
+	bool is_found = false;
+	char *own = NULL;
+	FILE *mounts;
+
+	if (memory_read_file("/proc/self/cgroup", text, sizeof(text)))
+		own = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
+	if (!own)
+		return err_set(err, -ENOENT, "there are no control groups of version 2");
+	own = strchr(own, '/');
+	if (!own)
+		return err_set(err, -ENOENT, "the control group has no name");
+	own[strcspn(own, "\n")] = '\0';
+	mounts = fopen("/proc/self/mountinfo", "re");
+	while (mounts && !is_found && getline(&line, &room, mounts) > 0)
+		is_found = loader_groups_locate(line, own, path, size);
+	if (mounts)
+		(void)fclose(mounts);
+	if (!is_found)
+		return err_set(err, -ENOENT,
+		               "no file system cgroup2 is mounted that shows group %s",
+		               own);
+	return 0;
+}
+
+/* What is in it */
+
+static int groups_open(int fd, const char *name)
+{
+	return openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* NULL: it cannot be read. @fd stays the caller's. */
+static DIR *groups_list(int fd)
+{
+	int again = groups_open(fd, ".");
+	DIR *dir = again < 0 ? NULL : fdopendir(again);
+
+	if (!dir && again >= 0)
+		(void)close(again);
+	return dir;
+}
+
+static bool groups_is_group(const struct dirent *entry)
+{
+	return entry->d_type == DT_DIR && entry->d_name[0] != '.';
+}
+
+static void groups_kill(int fd)
+{
+	CLOSE_FD int kill_fd = openat(fd, "cgroup.kill", O_WRONLY | O_CLOEXEC);
+
+	if (kill_fd >= 0)
+		(void)!write(kill_fd, "1", 1);
+}
+
+/* Those below it, as far as they are empty. */
+static void groups_clear(int fd, unsigned int depth)
+{
+	DIR *dir = depth < GROUPS_DEPTH_MAX ? groups_list(fd) : NULL;
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)) != NULL) {
+		CLOSE_FD int below = -1;
+
+		if (!groups_is_group(entry) ||
+		    unlinkat(fd, entry->d_name, AT_REMOVEDIR) == 0)
+			continue;
+		below = groups_open(fd, entry->d_name);
+		if (below < 0)
+			continue;
+		groups_clear(below, depth + 1);
+		(void)unlinkat(fd, entry->d_name, AT_REMOVEDIR);
+	}
+	if (dir)
+		(void)closedir(dir);
+}
+
+/* Kills all that is in @name, in @fd, and removes it. False: something survives. */
+static bool groups_remove(int fd, const char *name)
+{
+	const struct timespec pause = { .tv_nsec = 2 * CLOCK_NS_PER_MS };
+	uint64_t deadline_ns = clock_now_ns() + GROUPS_WAIT_NS;
+	CLOSE_FD int group = groups_open(fd, name);
+
+	if (group < 0)
+		return errno == ENOENT;
+	groups_kill(group);
+	for (;;) {
+		groups_clear(group, 0);
+		if (unlinkat(fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+			return true;
+		if (clock_now_ns() >= deadline_ns)
+			return false;
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
+/* What an earlier moultd left */
+
+static void groups_say(int fd, unsigned int depth)
+{
+	int procs = openat(fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	FILE *file = procs < 0 ? NULL : fdopen(procs, "r");
+	DIR *dir = depth < GROUPS_DEPTH_MAX ? groups_list(fd) : NULL;
+	const struct dirent *entry;
+	struct proc proc;
+	int pid;
+
+	if (procs >= 0 && !file)
+		(void)close(procs);
+	while (file && fscanf(file, "%d", &pid) == 1)
+		if (proc_read(pid, &proc))
+			leftovers_say(&proc);
+	if (file)
+		(void)fclose(file);
+	while (dir && (entry = readdir(dir)) != NULL) {
+		CLOSE_FD int below =
+			groups_is_group(entry) ? groups_open(fd, entry->d_name) : -1;
+
+		if (below >= 0)
+			groups_say(below, depth + 1);
+	}
+	if (dir)
+		(void)closedir(dir);
+}
+
+static void groups_sweep(int base)
+{
+	DIR *dir = groups_list(base);
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)) != NULL) {
+		struct leftovers_run run;
+		CLOSE_FD int fd = -1;
+
+		if (!groups_is_group(entry) ||
+		    strncmp(entry->d_name, GROUPS_PREFIX, strlen(GROUPS_PREFIX)) != 0 ||
+		    !leftovers_run_parse(entry->d_name + strlen(GROUPS_PREFIX), &run))
+			continue;
+		fd = groups_open(base, entry->d_name);
+		/* Whoever made it holds the lock, as long as it lives. */
+		if (fd < 0 || faccessat(fd, "cgroup.kill", W_OK, AT_EACCESS) < 0 ||
+		    flock(fd, LOCK_EX | LOCK_NB) < 0)
+			continue;
+		groups_say(fd, 0);
+		if (!groups_remove(base, entry->d_name))
+			log_event(LOG_LEVEL_ERR, "leftovers_stay",
+			          "cgroup=%s reason=\"what is in it survives SIGKILL\"",
+			          LOG_QUOTED(entry->d_name));
+	}
+	if (dir)
+		(void)closedir(dir);
+}
+
+/* Ours */
+
+/* The descriptor, locked; or -errno. */
+static int groups_make(int base, const char *name)
+{
+	for (unsigned int i = 0; i < GROUPS_TRIES; i++) {
+		CLOSE_FD int fd = -1;
+		struct stat made;
+		struct stat there;
+
+		if (mkdirat(base, name, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		fd = groups_open(base, name);
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+		    fstat(fd, &made) == 0 &&
+		    fstatat(base, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    made.st_ino == there.st_ino)
+			return take_fd(&fd);
+	}
+	return -EBUSY;
+}
+
+static void groups_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct loader_groups *groups = timer->data;
+	size_t kept = 0;
+
+	(void)revents;
+	for (size_t i = 0; i < groups->n_ended; i++) {
+		CLOSE_FD int fd = -1;
+		char name[16];
+
+		(void)snprintf(name, sizeof(name), "%u", groups->ended[i]);
+		fd = groups_open(groups->fd, name);
+		if (fd >= 0)
+			groups_clear(fd, 0);
+		if (unlinkat(groups->fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+			groups->ended[kept++] = groups->ended[i];
+	}
+	groups->n_ended = kept;
+	if (kept == 0)
+		ev_timer_stop(loop, timer);
+}
+
+int loader_groups_new(struct loader_groups **ret_groups, struct ev_loop *loop,
+                      struct err *err)
+{
+	const struct leftovers_run run = leftovers_run_self();
+	FREE struct loader_groups *groups = calloc(1, sizeof(*groups));
+	char name[sizeof(GROUPS_PREFIX) + LEFTOVERS_MARK_MAX];
+	char mark[LEFTOVERS_MARK_MAX];
+	char own[LOADER_GROUPS_PATH_MAX - sizeof(name)];
+	CLOSE_FD int base = -1;
+	int r;
+
+	if (!groups)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = groups_find_own(own, sizeof(own), err);
+	if (r < 0)
+		return r;
+	base = groups_open(AT_FDCWD, own);
+	if (base < 0)
+		return err_set(err, -errno, "%s cannot be opened: %s", own,
+		               strerror(errno));
+	groups_sweep(base);
+	/* A process moves only where its mover may write to all that lies between. */
+	if (faccessat(base, "cgroup.procs", W_OK, AT_EACCESS) < 0)
+		return err_set(err, -errno,
+		               "moultd may move nobody out of %s: %s (systemd: "
+		               "Delegate=)",
+		               own, strerror(errno));
+	leftovers_run_print(&run, mark);
+	(void)snprintf(name, sizeof(name), GROUPS_PREFIX "%s", mark);
+	groups->fd = groups_make(base, name);
+	if (groups->fd < 0)
+		return err_set(err, groups->fd, "no group can be made in %s: %s", own,
+		               strerror(-groups->fd));
+	if (faccessat(groups->fd, "cgroup.kill", W_OK, AT_EACCESS) < 0) {
+		r = -errno;
+		(void)unlinkat(base, name, AT_REMOVEDIR);
+		(void)close(groups->fd);
+		return err_set(err, r, "there is no cgroup.kill, which Linux 5.14 has");
+	}
+	groups->loop = loop;
+	(void)snprintf(groups->path, sizeof(groups->path), "%s/%s", own, name);
+	ev_timer_init(&groups->timer, groups_on_timer, 0., GROUPS_POLL_S);
+	groups->timer.data = groups;
+	*ret_groups = take_ptr(&groups);
+	return 0;
+}
+
+void loader_groups_free(struct loader_groups *groups)
+{
+	if (!groups)
+		return;
+	ev_timer_stop(groups->loop, &groups->timer);
+	(void)groups_remove(AT_FDCWD, groups->path);
+	(void)close(groups->fd);
+	free(groups);
+}
+
+const char *loader_groups_path(const struct loader_groups *groups)
+{
+	return groups->path;
+}
+
+unsigned int loader_groups_add(struct loader_groups *groups, char *path, size_t size)
+{
+	char name[16];
+	int r = 0;
+
+	(void)snprintf(name, sizeof(name), "%u", ++groups->last);
+	if (mkdirat(groups->fd, name, 0755) < 0)
+		r = -errno;
+	if (r == 0 && (size_t)snprintf(path, size, "%s/%s", groups->path, name) < size)
+		return groups->last;
+	if (!groups->has_said)
+		log_event(LOG_LEVEL_WARNING, "no_loader_group", "cgroup=%s error=%s",
+		          LOG_QUOTED(groups->path), LOG_QUOTED(strerror(-r)));
+	groups->has_said = true;
+	return 0;
+}
+
+void loader_groups_end(struct loader_groups *groups, unsigned int number)
+{
+	CLOSE_FD int fd = -1;
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "%u", number);
+	fd = groups_open(groups->fd, name);
+	if (fd < 0)
+		return;
+	groups_kill(fd);
+	if (unlinkat(groups->fd, name, AT_REMOVEDIR) == 0 ||
+	    groups->n_ended == GROUPS_ENDED_MAX)
+		return;
+	groups->ended[groups->n_ended++] = number;
+	ev_timer_again(groups->loop, &groups->timer);
+}

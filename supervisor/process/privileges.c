@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/process/privileges.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shared/log.h"
+
+static int privileges_find(const char *user, const struct passwd **ret_entry,
+                           struct err *err)
+{
+	/* Once, at the start: nobody else calls it at the same time. */
+	const struct passwd *entry = getpwnam(user);
+
+	if (!entry)
+		return err_set(err, -EINVAL,
+		               "user: there is no user '%.64s' here: create it, or name "
+		               "another one",
+		               user);
+	if (entry->pw_uid == 0)
+		return err_set(err, -EINVAL,
+		               "user: '%.64s' is root: name an ordinary user", user);
+	*ret_entry = entry;
+	return 0;
+}
+
+int privileges_check(const char *user, struct err *err)
+{
+	const struct passwd *entry = NULL;
+	int r = privileges_find(user, &entry, err);
+
+	if (r == 0 && geteuid() != 0 && geteuid() != entry->pw_uid)
+		return err_set(
+			err, -EINVAL,
+			"user: moultd runs as user %u and cannot become '%.64s': start "
+			"it as root or as that user, or take the line out",
+			(unsigned int)geteuid(), user);
+	return r;
+}
+
+static int privileges_give(const char *path, const struct passwd *entry, struct err *err)
+{
+	if (lchown(path, entry->pw_uid, entry->pw_gid) == 0)
+		return 0;
+	return err_set(err, -errno, "%s cannot be given to user '%.64s': %s", path,
+	               entry->pw_name, strerror(errno));
+}
+
+/* One that belongs to somebody else already is theirs to give. */
+static int privileges_give_state(const char *path, const struct passwd *entry,
+                                 struct err *err)
+{
+	struct stat st;
+
+	if (mkdir(path, 0750) < 0 && errno != EEXIST)
+		return err_set(err, -errno, "state_dir %s: %s", path, strerror(errno));
+	if (stat(path, &st) < 0 || st.st_uid != 0)
+		return 0; /* who cannot write there says so */
+	return privileges_give(path, entry, err);
+}
+
+static int privileges_become(const struct passwd *entry, struct err *err)
+{
+	/* The user's groups: those that GPUs belong to, for instance. */
+	if (initgroups(entry->pw_name, entry->pw_gid) < 0 ||
+	    setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) < 0 ||
+	    setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid) < 0)
+		return err_set(err, -errno, "user: cannot become '%.64s': %s",
+		               entry->pw_name, strerror(errno));
+	if (setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0 ||
+	    geteuid() != entry->pw_uid || getegid() != entry->pw_gid)
+		return err_set(
+			err, -EPERM,
+			"user: '%.64s' could become root again: take the capability "
+			"to do so away from moultd",
+			entry->pw_name);
+	return 0;
+}
+
+int privileges_drop(const char *user, const struct privileges_files *files,
+                    struct err *err)
+{
+	const struct passwd *entry = NULL;
+	int r;
+
+	if (!user) {
+		if (geteuid() == 0)
+			log_event(LOG_LEVEL_WARNING, "runs_as_root",
+			          "reason=\"models and their loaders have all rights on "
+			          "this machine\" action=\"set user in [supervisor], or "
+			          "start moultd as an ordinary user\"");
+		return 0;
+	}
+	r = privileges_check(user, err);
+	if (r == 0)
+		r = privileges_find(user, &entry, err);
+	if (r < 0 || geteuid() != 0)
+		return r;
+	if (files)
+		r = privileges_give_state(files->state_dir, entry, err);
+	if (r == 0 && files)
+		r = privileges_give(files->control, entry, err);
+	if (r == 0)
+		r = privileges_become(entry, err);
+	if (r == 0)
+		log_event(LOG_LEVEL_NOTICE, "user", "user=%s uid=%u gid=%u", user,
+		          (unsigned int)entry->pw_uid, (unsigned int)entry->pw_gid);
+	return r;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The files that a loader is started from: moult-loader and its engine. An upgrade replaces
+ * them under loaders that run.
+ */
+
+#include <sys/stat.h>
+
+#include "supervisor/config/config.h"
+
+struct programs {
+	struct stat loader; /* all zero: it is not there */
+	struct stat engine;
+};
+
+/* What a loader with @engine would be started from now. */
+void programs_look(struct programs *ret_programs, const struct config *config,
+                   const char *engine);
+/* What of @then is not what is @now, as a clause for the log; NULL: both are. */
+const char *programs_replaced(const struct programs *then, const struct programs *now);

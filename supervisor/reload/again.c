@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What follows when a reload failed or a loader died: what served is rebuilt or started
+ * again, and what changed on disk is tried again by itself, if that may help.
+ *
+ * While the old generation serves on, such a try costs nothing: they go on. When the old
+ * one had to go first (staged, stop-first) each costs the clients a pause, so a few must do.
+ * One that is refused beforehand, for want of memory, costs none and does not count.
+ */
+
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/model/model_state.h"
+
+#define RELOAD_AGAIN_DOUBLINGS 4
+#define RELOAD_PAUSES_MAX      3
+
+_Static_assert(CONFIG_DEATHS_MAX <= RESTART_LIMIT_MAX, "so many deaths are remembered");
+
+void reload_schedule_restart(struct model *model, enum restart_death death)
+{
+	const struct restart_policy policy = {
+		.limit = model->section->death_limit,
+		.window_ns = model->section->death_window_ns,
+	};
+	bool had_failed = model->deaths.is_failed;
+	uint64_t delay_ns;
+
+	if (model->is_stopping)
+		return;
+	delay_ns = restart_on_death(&model->deaths, &policy, death, clock_now_ns());
+	log_event(LOG_LEVEL_WARNING, "loader_restart",
+	          "model=%s deaths=%llu refused=%llu failed=%s delay_s=%.1f", model->name,
+	          (unsigned long long)model->deaths.n_deaths,
+	          (unsigned long long)model->deaths.n_refused,
+	          model->deaths.is_failed ? "yes" : "no", (double)delay_ns / 1e9);
+	ev_timer_stop(model->context.loop, &model->restart);
+	ev_timer_set(&model->restart, (double)delay_ns / 1e9, 0.);
+	ev_timer_start(model->context.loop, &model->restart);
+	if (model->deaths.is_failed && !had_failed)
+		log_event(LOG_LEVEL_ERR, "model_failed",
+		          "model=%s deaths=%llu refused=%llu action=\"turning requests "
+		          "away, trying again now and then\"",
+		          model->name, (unsigned long long)model->deaths.n_deaths,
+		          (unsigned long long)model->deaths.n_refused);
+	if (model->deaths.is_failed)
+		model_fail_held(model, model_public_error(model));
+}
+
+static void reload_on_restart(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct model *model = timer->data;
+
+	(void)loop;
+	(void)revents;
+	if (!model->active && !model->is_stopping)
+		(void)model_reload(model, MODEL_CAUSE_CRASH);
+}
+
+/* An old generation served when it began, and none does now. */
+static bool reload_cost_a_pause(const struct model *model)
+{
+	return !model->active && model->reload.receipt.from.generation != 0;
+}
+
+/* What changed on disk is tried again without anybody's asking. */
+static void reload_schedule_again(struct model *model)
+{
+	const unsigned int changes =
+		RELOAD_CAUSE(MODEL_CAUSE_START) | RELOAD_CAUSE(MODEL_CAUSE_SECRETS) |
+		RELOAD_CAUSE(MODEL_CAUSE_CONFIG) | RELOAD_CAUSE(MODEL_CAUSE_FILE);
+	unsigned int causes = model->reload.causes & changes;
+	double delay_s = (double)model->section->retry_delay_ns / 1e9 *
+	                 (double)(1u << model->n_again);
+
+	if (delay_s <= 0 || !causes || !model->reload.is_newest)
+		return;
+	if (reload_cost_a_pause(model) && model->n_pauses++ >= RELOAD_PAUSES_MAX) {
+		log_event(LOG_LEVEL_ERR, "reload_given_up",
+		          "model=%s pauses=%u action=\"waiting for a change, or for "
+		          "moultctl reload\"",
+		          model->name, model->n_pauses);
+		return;
+	}
+	model->again_causes = causes;
+	if (model->n_again < RELOAD_AGAIN_DOUBLINGS)
+		model->n_again++;
+	log_event(LOG_LEVEL_NOTICE, "reload_again", "model=%s delay_s=%.1f", model->name,
+	          delay_s);
+	ev_timer_stop(model->context.loop, &model->again);
+	ev_timer_set(&model->again, delay_s, 0.);
+	ev_timer_start(model->context.loop, &model->again);
+}
+
+static void reload_on_again(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct model *model = timer->data;
+
+	(void)loop;
+	(void)revents;
+	model->pending |= model->again_causes;
+	reload_try_start(model);
+}
+
+void reload_again_wait(struct model *model, double look_s, const char *reason)
+{
+	if (ev_is_active(&model->wait))
+		return;
+	log_event(LOG_LEVEL_INFO, "reload_waits", "model=%s reason=%s", model->name,
+	          LOG_QUOTED(reason));
+	ev_timer_set(&model->wait, look_s, look_s);
+	ev_timer_start(model->context.loop, &model->wait);
+}
+
+static void reload_on_wait(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct model *model = timer->data;
+
+	(void)revents;
+	if (model->pending == 0 || model->reload.in_flight)
+		ev_timer_stop(loop, timer);
+	reload_try_start(model);
+}
+
+void reload_again_forget(struct model *model)
+{
+	model->n_again = 0;
+	model->n_pauses = 0;
+}
+
+void reload_again_stop(struct model *model)
+{
+	reload_again_forget(model);
+	ev_timer_stop(model->context.loop, &model->again);
+}
+
+/* Nobody serves: what did is next, or the same once more. */
+static void reload_recover(struct model *model, bool was_good,
+                           enum reload_failure failure)
+{
+	static const enum restart_death deaths[] = {
+		[RELOAD_MAY_PASS] = RESTART_USELESS,
+		[RELOAD_IS_FINAL] = RESTART_USELESS,
+		/* Somebody's kill -9 says nothing about what was being built. */
+		[RELOAD_WAS_KILLED] = RESTART_INNOCENT,
+		[RELOAD_NO_ROOM] = RESTART_REFUSED,
+	};
+	bool is_final = failure == RELOAD_IS_FINAL;
+
+	if (model->good && !was_good) {
+		model->pending |= RELOAD_CAUSE(MODEL_CAUSE_REBUILD);
+		/* That is to serve for a while, not for ever. */
+		if (!is_final)
+			reload_schedule_again(model);
+	} else if (model->good || !is_final) {
+		reload_schedule_restart(model, deaths[failure]);
+	} else {
+		model_fail_held(model, model_public_error(model));
+	}
+}
+
+void reload_failed(struct model *model, const char *reason, enum reload_failure failure)
+{
+	struct inputs *inputs = model->reload.inputs;
+	bool was_good = inputs && inputs == model->good;
+	bool is_final = failure == RELOAD_IS_FINAL;
+
+	(void)err_set(&model->last_error, 0, "%s", reason);
+	if (is_final && inputs && !was_good)
+		reload_refuse(model, inputs);
+	if (!model->good && !model->is_stopping)
+		reload_plan_remember(model);
+	if (!model->is_stopping && !model->active)
+		reload_recover(model, was_good, failure);
+	else if (!model->is_stopping && !is_final)
+		reload_schedule_again(model);
+	reload_finish(model, RECEIPT_FAILED, reason);
+	if (was_good && !model->active && failure != RELOAD_WAS_KILLED &&
+	    failure != RELOAD_NO_ROOM)
+		trial_on_death(model, reason);
+}
+
+void reload_again_init(struct model *model)
+{
+	ev_timer_init(&model->restart, reload_on_restart, 0., 0.);
+	model->restart.data = model;
+	ev_timer_init(&model->again, reload_on_again, 0., 0.);
+	model->again.data = model;
+	ev_timer_init(&model->wait, reload_on_wait, 0., 0.);
+	model->wait.data = model;
+}
+
+void reload_again_fini(struct model *model)
+{
+	ev_timer_stop(model->context.loop, &model->restart);
+	ev_timer_stop(model->context.loop, &model->again);
+	ev_timer_stop(model->context.loop, &model->wait);
+}

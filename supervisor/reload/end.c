@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What becomes of a reload when one of its generations ends: it died, it was retired and is
+ * gone, or it survives SIGKILL and is put aside.
+ */
+
+#include <assert.h>
+
+#include "shared/clock.h"
+#include "supervisor/model/model_state.h"
+
+/* A loader that served this long was of use, requests or not. */
+#define RELOAD_SERVED_NS CLOCK_NS_PER_SEC
+/* How long a candidate may stage on when nobody serves any more: so many times what the dead
+ * one took, at least the other. Then what served is built again. */
+#define RELOAD_ALONE_TIMES 3
+#define RELOAD_ALONE_NS    (20 * CLOCK_NS_PER_SEC)
+
+void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct model *model = timer->data;
+
+	(void)loop;
+	(void)revents;
+	for (size_t i = 0; i < MODEL_GRAVES; i++) {
+		generation_free(model->graves[i]);
+		model->graves[i] = NULL;
+	}
+	if (model->is_stopping && !model->active && !model->candidate &&
+	    !model->retiring && !replicas_old(model) && !model->is_stopped) {
+		model->is_stopped = true;
+		model->context.listener->on_stopped(model->context.listener->context,
+		                                    model);
+	}
+}
+
+/* The place of @generation among those put aside, of a free one for NULL; or NULL. */
+static struct generation **reload_find_stuck(struct model *model,
+                                             const struct generation *generation)
+{
+	for (size_t i = 0; i < MODEL_STUCK; i++)
+		if (model->stuck[i] == generation)
+			return &model->stuck[i];
+	return NULL;
+}
+
+bool reload_bury(struct model *model, struct generation *generation)
+{
+	struct generation **stuck = reload_find_stuck(model, generation);
+	size_t i = 0;
+
+	if (stuck)
+		*stuck = NULL;
+	while (i < MODEL_GRAVES && model->graves[i])
+		i++;
+	assert(i < MODEL_GRAVES); /* more than live at once */
+	model->graves[i] = generation;
+	ev_timer_start(model->context.loop, &model->bury);
+	return stuck != NULL;
+}
+
+/* The one that made it needless may have died meanwhile, and waited for this. */
+static void reload_on_needless_dead(struct model *model)
+{
+	const struct model_listener *listener = model->context.listener;
+	const struct stat *now = &model->reload.inputs->file;
+	struct stat before;
+
+	/* Rights, names or times of it have changed: the copy of it is one still. */
+	if (model->active) {
+		before = model->active->inputs->file;
+		if (before.st_dev == now->st_dev && before.st_ino == now->st_ino)
+			listener->on_file_touched(listener->context, &before, now);
+	}
+	reload_finish(model, model->active ? RECEIPT_UNCHANGED : RECEIPT_FAILED,
+	              model->active ? "the model file's content is what already serves"
+	                            : "the model file's content is what served, and its "
+	                              "loader died meanwhile");
+	if (!model->active && !model->reload.in_flight)
+		reload_schedule_restart(model, RESTART_INNOCENT);
+}
+
+static void reload_on_candidate_dead(struct model *model, struct generation *candidate)
+{
+	enum arbiter_verdict verdict;
+	struct err why = ERR_NULL;
+
+	reload_receipt_note_candidate(model, candidate);
+	reload_gpu_note_reclaim(model, candidate);
+	verdict = arbiter_on_dead(model, candidate, &why);
+	model->candidate = NULL;
+	if (model->is_stopping)
+		reload_finish(model, RECEIPT_FAILED, RELOAD_STOPPING);
+	else if (verdict == ARBITER_CALLED_OFF)
+		reload_call_off(model, why.text);
+	else if (candidate->failure.text[0] == '\0')
+		reload_on_needless_dead(model);
+	else
+		reload_failed(model, candidate->failure.text,
+		              reload_weights_was_written(model, candidate)
+		                      ? RELOAD_WAS_KILLED /* other weights may do */
+		              : candidate->is_permanent     ? RELOAD_IS_FINAL
+		              : model_was_killed(candidate) ? RELOAD_WAS_KILLED
+		                                            : RELOAD_MAY_PASS);
+	if (verdict == ARBITER_UPHELD && !model->is_stopping)
+		reload_roll_back_again(model, candidate->inputs);
+}
+
+/* It served, answers or not. */
+static bool reload_was_of_use(const struct generation *dead)
+{
+	uint64_t served_ns = clock_now_ns() - dead->entered_ns[GENERATION_ACTIVE];
+
+	return dead->n_answered > 0 || served_ns >= RELOAD_SERVED_NS;
+}
+
+/* The candidate lives beside nobody any more: what @dead held is its to take, before another
+ * model counts on it, and there is nobody to stand back for. Clients wait: it has not the time
+ * that it had beside one that serves. */
+static void reload_on_alone(struct model *model, const struct generation *dead)
+{
+	struct generation *candidate = model->candidate;
+	double staged_ms = generation_phase_ms(dead, GENERATION_STAGING);
+	uint64_t within_ns = (uint64_t)(staged_ms * 1e6) * RELOAD_ALONE_TIMES;
+
+	if (candidate->state >= GENERATION_COMMITTING)
+		return;
+	reload_claim_all(model);
+	generation_hurry(candidate,
+	                 within_ns > RELOAD_ALONE_NS ? within_ns : RELOAD_ALONE_NS);
+}
+
+enum restart_death reload_judge(const struct generation *dead)
+{
+	if (dead->has_culprit)
+		return RESTART_INNOCENT;
+	return dead->entered_ns[GENERATION_ACTIVE] && reload_was_of_use(dead)
+	               ? RESTART_USEFUL
+	               : RESTART_USELESS;
+}
+
+/* Somebody ended it, and what follows runs the same programs. */
+static bool reload_is_beyond_doubt(const struct generation *dead)
+{
+	const struct inputs *inputs = dead->inputs;
+	struct programs programs;
+
+	programs_look(&programs, inputs->config, inputs->section->engine);
+	return model_was_killed(dead) && !programs_replaced(&dead->programs, &programs);
+}
+
+static void reload_on_crash(struct model *model, struct generation *dead)
+{
+	if (replicas_take_over(model)) {
+		replicas_on_death(model, dead);
+		return;
+	}
+	model->active = NULL;
+	model->was_killed = reload_is_beyond_doubt(dead);
+	replicas_retire(model);
+	model->inactive_since_ns = clock_now_ns();
+	model->context.listener->on_ready(model->context.listener->context, model);
+	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
+	if (model->reload.in_flight && !model->candidate)
+		reload_finish(model, RECEIPT_FAILED,
+		              "the new generation died before the old one");
+	if (model->candidate)
+		reload_on_alone(model, dead);
+	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
+	model->death = dead->failure;
+	/* Neither one client with a bad body nor somebody's kill -9 may undo a reload. */
+	if (!dead->has_culprit && !model_was_killed(dead))
+		trial_on_death(model, dead->failure.text);
+	if (!model->reload.in_flight)
+		reload_schedule_restart(model, reload_judge(dead));
+}
+
+void reload_go_on(struct model *model)
+{
+	if (!model->reload.in_flight || model->is_stopping || model->retiring ||
+	    replicas_old(model))
+		return;
+	if (model->candidate && model->candidate->state == GENERATION_STAGED)
+		reload_commit(model);
+	else if (!model->candidate && model->active)
+		reload_finish(model, RECEIPT_OK, "");
+	else if (!model->candidate && !reload_is_overtaken(model))
+		reload_spawn(model);
+}
+
+/* The memory that it was to have is not there. */
+static void reload_refuse_room(struct model *model, const struct err *why)
+{
+	struct generation *candidate = model->candidate;
+
+	if (!candidate) {
+		reload_failed(model, why->text, RELOAD_MAY_PASS);
+	} else if (candidate->state < GENERATION_COMMITTING) {
+		candidate->failure = *why;
+		generation_apply(candidate, GENERATION_EV_RETIRE);
+	}
+}
+
+static void reload_on_retired_dead(struct model *model, struct generation *retired)
+{
+	struct err why;
+
+	model->retiring = NULL;
+	reload_receipt_note_retired(model, retired);
+	if (reload_was_of_use(retired))
+		restart_on_use(&model->deaths);
+	if (model->reload.in_flight && !model->is_stopping &&
+	    reload_gpu_is_refused(model, retired, &why))
+		reload_refuse_room(model, &why);
+	else
+		reload_go_on(model);
+}
+
+void reload_on_dead(struct model *model, struct generation *generation)
+{
+	struct inputs_footprint *footprint = &generation->inputs->footprint;
+
+	reload_receipt_note_orphans(model, generation);
+	if (generation->use.peak_bytes > footprint->peak_bytes &&
+	    generation->entered_ns[GENERATION_ACTIVE])
+		footprint->peak_bytes = generation->use.peak_bytes;
+	if (generation->entered_ns[GENERATION_ACTIVE])
+		reload_gpu_learn(generation);
+	if (reload_bury(model, generation)) {
+		/* Nothing waited for it. */
+	} else if (generation == model->candidate) {
+		reload_on_candidate_dead(model, generation);
+	} else if (generation == model->active) {
+		reload_on_crash(model, generation);
+	} else {
+		assert(generation == model->retiring);
+		reload_on_retired_dead(model, generation);
+	}
+	model_dispatch(model);
+}
+
+/* The old one keeps its memory. A reload that waits for that has failed; one whose new
+ * generation serves is over. */
+static void reload_on_retired_stuck(struct model *model, const struct err *why)
+{
+	reload_receipt_note_retired(model, model->retiring);
+	model->retiring->use.claim_bytes = 0;
+	model->retiring = NULL;
+	if (!model->reload.in_flight || model->is_stopping)
+		return;
+	if (model->active && !model->candidate) {
+		reload_finish(model, RECEIPT_OK, why->text);
+	} else if (!model->candidate) {
+		reload_failed(model, why->text, RELOAD_MAY_PASS);
+	}
+}
+
+/* A candidate that was to have its copy when the old one's is gone. */
+static void reload_give_up_lean(struct model *model, const struct err *why)
+{
+	struct generation *candidate = model->candidate;
+
+	if (!candidate || !candidate->is_lean ||
+	    candidate->state >= GENERATION_COMMITTING)
+		return;
+	candidate->failure = *why;
+	generation_apply(candidate, GENERATION_EV_RETIRE);
+}
+
+/* Nothing waits for it any more, and its memory counts until it is gone. With too many of
+ * them everything waits: whatever does that, another loader is no help. */
+bool reload_put_aside(struct model *model, struct generation *generation)
+{
+	struct generation **stuck = reload_find_stuck(model, NULL);
+	struct err *why = &generation->failure;
+
+	/* Other models wait for it no more, even if this one has to. */
+	store_copy_abandon(generation->copy);
+	if (!stuck)
+		return false;
+	*stuck = generation;
+	(void)err_set(
+		why, 0,
+		"process %d of generation %llu survives SIGKILL and keeps %.1f MiB: "
+		"the kernel or a driver holds it",
+		(int)generation->pid, (unsigned long long)generation->number,
+		(double)generation->use.now_bytes / 1048576.0);
+	/* Its end may be what a model that is being stopped waits for. */
+	ev_timer_start(model->context.loop, &model->bury);
+	return true;
+}
+
+void reload_on_unkillable(struct model *model, struct generation *generation)
+{
+	const struct err *why = &generation->failure;
+
+	if (!reload_put_aside(model, generation))
+		return;
+	if (generation != model->candidate)
+		reload_give_up_lean(model, why);
+	if (generation == model->candidate)
+		reload_on_candidate_dead(model, generation);
+	else if (generation == model->active)
+		reload_on_crash(model, generation);
+	else
+		reload_on_retired_stuck(model, why);
+	model_dispatch(model);
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What the next generation is built from, and which way it comes in. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "shared/log.h"
+#include "supervisor/memory/engine_base.h"
+#include "supervisor/keep/keeper.h"
+#include "supervisor/keep/manifest.h"
+#include "supervisor/model/model_state.h"
+#include "supervisor/loaders/spare.h"
+
+/* Known inputs, when the causes ask for them instead of what is on disk. */
+static struct inputs *reload_plan_known(const struct model *model)
+{
+	if (model->pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK))
+		return model->rollback_to;
+	if (model->pending & ~RELOAD_RECOVERY)
+		return NULL;
+	return model->pending & RELOAD_CAUSE(MODEL_CAUSE_REBUILD) ? model->good : NULL;
+}
+
+/* 0, or an outcome of inputs_new() with a sentence. */
+int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
+                            struct err *err)
+{
+	bool is_recovery = (model->pending & ~RELOAD_RECOVERY) == 0;
+	struct inputs *known = reload_plan_known(model);
+	struct inputs *fresh = NULL;
+	struct inputs_found found;
+	const struct inputs_choice choice = {
+		.last = model->active ? model->active->inputs : model->good,
+		.is_last_try = model_watch_gives_up(model),
+	};
+	int r;
+
+	*ret_inputs = inputs_ref(known);
+	model->reload.is_newest = !known;
+	if (known)
+		return 0;
+	r = inputs_new(&fresh, model->context.config, model->section, &choice, &found,
+	               err);
+	if (r == INPUTS_E_UNSETTLED)
+		return r;
+	model_watch_note(model, &found);
+	model->reload.is_newest = !is_recovery || !model->good ||
+	                          (r == 0 && !inputs_equal(fresh, model->refused));
+	if (!model->reload.is_newest ||
+	    (is_recovery && inputs_equal(fresh, model->good))) {
+		inputs_unref(fresh);
+		*ret_inputs = inputs_ref(model->good);
+		return 0;
+	}
+	*ret_inputs = fresh;
+	return r;
+}
+
+/* @bytes with @fresh in the place of @last, which was a part of them; a smaller one is not
+ * counted on. */
+static uint64_t reload_plan_exchange(uint64_t bytes, uint64_t last, uint64_t fresh)
+{
+	if (last == 0)
+		return bytes + fresh;
+	if (fresh == 0)
+		return bytes > last ? bytes - last : 0;
+	return fresh > last ? bytes + fresh - last : bytes;
+}
+
+/* How much a generation of @inputs is going to need, from what the last one needed. Until
+ * one was measured, the size of the file stands in, and what its engine takes by itself. */
+static void reload_plan_predict(const struct model *model, const struct inputs *inputs,
+                                struct strategy_facts *facts)
+{
+	const struct generation *old = reload_old(model);
+	const struct inputs *last = old ? old->inputs : model->good;
+	bool is_private = reload_weights_share(model, inputs) == CONFIG_SHARE_OFF;
+	struct inputs_footprint known = { 0 };
+	uint64_t file = (uint64_t)inputs->file.st_size;
+	uint64_t last_file = 0;
+
+	if (last)
+		known = last->footprint;
+	if (old && old->use.peak_bytes > known.peak_bytes)
+		known.peak_bytes = old->use.peak_bytes;
+	if (last && known.is_private)
+		last_file = (uint64_t)last->file.st_size;
+	if (known.peak_bytes == 0) {
+		/* A copy that is read and a copy that is built from it: whether they can
+		 * be shared is not known yet. */
+		facts->engine_bytes =
+			engine_base_bytes(model->context.bases, inputs->section->engine);
+		facts->staged_bytes = facts->engine_bytes;
+		facts->need_bytes =
+			facts->engine_bytes + (is_private ? file : facts->copy_bytes);
+		facts->loading_bytes = facts->need_bytes + file;
+		return;
+	}
+	/* What it holds beside its weights, and those. */
+	facts->staged_bytes = known.staged_bytes;
+	if (facts->staged_bytes == 0)
+		facts->staged_bytes =
+			known.peak_bytes > last_file ? known.peak_bytes - last_file : 0;
+	facts->need_bytes = reload_plan_exchange(known.peak_bytes, last_file,
+	                                         is_private ? file : facts->copy_bytes);
+	facts->loading_bytes =
+		known.loading_bytes == 0
+			? facts->need_bytes + (is_private ? file : 0)
+			: reload_plan_exchange(known.loading_bytes, 2 * last_file,
+	                                       is_private ? 2 * file : facts->copy_bytes);
+}
+
+static void reload_plan_give(struct device_room *room, uint64_t bytes)
+{
+	room->used_bytes -= bytes < room->used_bytes ? bytes : room->used_bytes;
+	if (room->available_bytes != UINT64_MAX)
+		room->available_bytes += bytes;
+}
+
+/* Spare loaders do not make a reload worse than it would be without them. */
+static bool reload_plan_prefers(const struct strategy_decision *without,
+                                const struct strategy_decision *with)
+{
+	return with->strategy != STRATEGY_OVERLAP && with->strategy != STRATEGY_HANDOFF &&
+	       without->strategy != with->strategy;
+}
+
+static struct strategy_facts reload_plan_facts(const struct model *model,
+                                               const struct inputs *inputs)
+{
+	const struct generation *old = reload_old(model);
+	struct strategy_facts facts = {
+		.device = model->context.device->name,
+		.wanted = model->section->strategy,
+		.has_old = old != NULL,
+		.room = device_room(model->context.device),
+	};
+
+	if (old) {
+		facts.old_bytes = replicas_bytes(model);
+		if (old == model->active || old == model->retiring)
+			facts.old_bytes += old->use.now_bytes;
+		facts.headroom_bytes = old->use.peak_bytes - old->use.now_bytes;
+	}
+	reload_weights_note(model, inputs, &facts);
+	reload_plan_predict(model, inputs, &facts);
+	return facts;
+}
+
+/* By main memory. @own_bytes of the spares' are a part of what the candidate needs. */
+static struct strategy_decision reload_plan_choose(const struct model *model,
+                                                   struct strategy_facts *facts,
+                                                   uint64_t own_bytes,
+                                                   bool *ret_wants_spares_room)
+{
+	/* As they were just measured. */
+	uint64_t spare_bytes = spares_bytes(model->context.spares);
+	struct strategy_decision with;
+	struct strategy_decision without;
+
+	reload_plan_give(&facts->room, own_bytes);
+	with = strategy_decide(facts);
+	reload_plan_give(&facts->room, spare_bytes - own_bytes);
+	without = strategy_decide(facts);
+	*ret_wants_spares_room = spare_bytes > 0 && reload_plan_prefers(&without, &with);
+	return *ret_wants_spares_room ? without : with;
+}
+
+struct strategy_decision reload_plan_decide(const struct model *model,
+                                            const struct inputs *inputs,
+                                            struct strategy_decision *ret_gpu,
+                                            bool *ret_wants_spares_room)
+{
+	struct strategy_facts facts = reload_plan_facts(model, inputs);
+	struct strategy_decision decision;
+	uint64_t own_bytes = 0;
+
+	/* The one that becomes the candidate is a part of what that needs. */
+	if (reload_may_take_spare(model))
+		own_bytes = spares_bytes_to_take(model->context.spares,
+		                                 inputs->section->engine);
+	decision = reload_plan_choose(model, &facts, own_bytes, ret_wants_spares_room);
+	*ret_gpu = reload_gpu_decide(model, inputs);
+	if (ret_gpu->facts.device)
+		strategy_join(&decision, ret_gpu);
+	return decision;
+}
+
+struct strategy_decision reload_plan_decide_again(const struct model *model,
+                                                  struct strategy_decision *gpu,
+                                                  bool *ret_wants_spares_room)
+{
+	const struct generation *candidate = model->candidate;
+	const struct inputs *inputs = candidate->inputs;
+	const struct device_use *use = &candidate->use;
+	bool is_private = *candidate->report.why_private.text != '\0';
+	uint64_t file_bytes = (uint64_t)inputs->file.st_size;
+	uint64_t weights_bytes = candidate->report.weights_bytes;
+	struct strategy_facts facts = reload_plan_facts(model, inputs);
+	struct strategy_decision decision;
+
+	/* What it holds, or was promised, is a part of what it needs. */
+	reload_plan_give(&facts.room, use->claim_bytes > use->now_bytes ? use->claim_bytes
+	                                                                : use->now_bytes);
+	/* It is there; and what is still to come is read from the file itself. */
+	facts.staged_bytes = use->now_bytes;
+	if (weights_bytes > file_bytes)
+		facts.need_bytes += weights_bytes - file_bytes;
+	facts.loading_bytes = facts.need_bytes;
+	/* A copy that it has filled itself was not there before. */
+	if (!is_private)
+		facts.is_resident = model->reload.decision.facts.is_resident;
+	decision = reload_plan_choose(model, &facts, 0, ret_wants_spares_room);
+	if (is_private)
+		*gpu = reload_gpu_decide(model, inputs);
+	if (gpu->facts.device)
+		strategy_join(&decision, gpu);
+	return decision;
+}
+
+json_t *model_explain(struct model *model)
+{
+	struct inputs *inputs;
+	struct inputs_found found;
+	const struct inputs_choice choice = {
+		.last = model->active ? model->active->inputs : model->good,
+	};
+	struct err err = ERR_NULL;
+	struct strategy_decision decision;
+	bool wants_spares_room;
+	struct strategy_decision gpu;
+	int r;
+
+	r = inputs_new(&inputs, model->context.config, model->section, &choice, &found,
+	               &err);
+	if (r)
+		return json_pack("{s:s,s:{s:s,s:s}}", "model", model->name, "decision",
+		                 "strategy", strategy_name(STRATEGY_REFUSED), "why",
+		                 r == INPUTS_E_UNSETTLED ? "the secrets are changing now"
+		                                         : err.text);
+	decision = reload_plan_decide(model, inputs, &gpu, &wants_spares_room);
+	inputs_unref(inputs);
+	return json_pack("{s:s,s:o,s:o}", "model", model->name, "decision",
+	                 strategy_to_json(&decision), "gpu_decision",
+	                 gpu.facts.device ? strategy_to_json(&gpu) : json_null());
+}
+
+void reload_plan_remember(struct model *model)
+{
+	struct inputs *kept = NULL;
+	struct err err = ERR_NULL;
+	int r;
+
+	if (!model->section->keep_good)
+		return;
+	r = manifest_load(&kept, model->context.config->state_dir, model->name,
+	                  model->context.config, &err);
+	/* The same would fail again, but for golden requests: they are not asked of what
+	 * has served. */
+	if (r == 0 && inputs_equal(kept, model->reload.inputs) &&
+	    !model->section->golden) {
+		inputs_unref(kept);
+		return;
+	}
+	if (r && *err.text)
+		log_event(LOG_LEVEL_WARNING, "last_good_useless", "model=%s reason=%s",
+		          model->name, LOG_QUOTED(err.text));
+	if (r == 0)
+		log_event(LOG_LEVEL_WARNING, "last_good",
+		          "model=%s weights_sha256=%.16s action=\"serving what was kept "
+		          "of an earlier run\"",
+		          model->name, kept->weights_sha256);
+	model->good = kept;
+}
+
+/* Runs in the writer. */
+static int reload_plan_save(const void *what, uint64_t number, struct err *err)
+{
+	const struct model *model = what;
+
+	return manifest_save(model->context.config->state_dir, model->good,
+	                     model->section->keep_secrets, number, err);
+}
+
+/* Everybody hears of it in the same moment: nobody takes the new link for new content. */
+static void reload_plan_link(struct model *model)
+{
+	const struct model_listener *listener = model->context.listener;
+	struct stat before;
+	struct stat after;
+
+	if (manifest_link(model->context.config->state_dir, model->good, &before,
+	                  &after) == 0)
+		listener->on_file_touched(listener->context, &before, &after);
+}
+
+void reload_plan_keep(struct model *model)
+{
+	char of[sizeof("model=") + CONFIG_NAME_MAX];
+	const struct keeper_job job = {
+		.of = of,
+		.save = reload_plan_save,
+		.what = model,
+		.fds = { model->section->keep_secrets ? model->good->secrets.fd : -1,
+		         model->good->weights_fd },
+	};
+
+	(void)snprintf(of, sizeof(of), "model=%s", model->name);
+	if (model->section->keep_good) {
+		reload_plan_link(model);
+		keeper_start(model->context.keeper, &job);
+	}
+	model->context.listener->on_good(model->context.listener->context, model);
+}

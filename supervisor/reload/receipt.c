@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What a reload does, written down as it goes. */
+
+#include "shared/clock.h"
+#include "supervisor/model/model_state.h"
+
+enum model_cause reload_receipt_cause(const struct model *model)
+{
+	for (unsigned int i = 0; i < MODEL_CAUSE_COUNT; i++)
+		if (model->reload.causes & (1u << i))
+			return (enum model_cause)i;
+	return MODEL_CAUSE_MANUAL;
+}
+
+void reload_receipt_open(struct model *model)
+{
+	struct receipt *receipt = &model->reload.receipt;
+
+	*receipt = (struct receipt){
+		.number = ++model->receipts,
+		.time_ms = clock_unix_ms(),
+		.model = model->name,
+		.cause = model_cause_name(reload_receipt_cause(model)),
+		.before = memory_read(),
+	};
+	receipt->before.shared_bytes = reload_weights_bytes(model);
+	model->reload.started_ns = clock_now_ns();
+	if (model->active) {
+		receipt->from.generation = model->active->number;
+		receipt->from.pid = model->active->pid;
+		memory_add_process(&receipt->before, model->active->pid);
+		receipt->before.loader_pss_bytes = model->active->report.pss_bytes;
+		replicas_add_memory(model, &receipt->before);
+	}
+}
+
+void reload_receipt_note_candidate(struct model *model,
+                                   const struct generation *candidate)
+{
+	struct receipt *receipt = &model->reload.receipt;
+
+	/* A spare that was of no use has been replaced meanwhile. */
+	receipt->to.pid = candidate->pid;
+	receipt->took_spare = candidate->spares != NULL;
+	receipt->spawn_ms = generation_phase_ms(candidate, GENERATION_SPAWNED);
+	receipt->stage_ms = generation_phase_ms(candidate, GENERATION_STAGING);
+	receipt->weights_ms = candidate->report.weights_ms;
+	receipt->engine_ms = candidate->report.engine_ms;
+	receipt->module_ms = candidate->report.module_ms;
+	receipt->prefill_ms = candidate->report.prefill_ms;
+	receipt->gpu.prefilled_bytes = candidate->report.prefilled_bytes;
+	receipt->commit_ms = generation_phase_ms(candidate, GENERATION_COMMITTING);
+	receipt->warmup_ms = generation_phase_ms(candidate, GENERATION_WARMING);
+	receipt->swap_ms = generation_phase_ms(candidate, GENERATION_READY);
+	receipt->golden = candidate->report.golden;
+}
+
+void reload_receipt_note_retired(struct model *model, const struct generation *retired)
+{
+	struct receipt *receipt = &model->reload.receipt;
+
+	receipt->drain_ms = generation_phase_ms(retired, GENERATION_DRAINING);
+	receipt->stop_ms = generation_phase_ms(retired, GENERATION_STOPPING) +
+	                   generation_phase_ms(retired, GENERATION_TERMINATING) +
+	                   generation_phase_ms(retired, GENERATION_KILLING);
+	receipt->reclaim_ms = generation_phase_ms(retired, GENERATION_RECLAIMING);
+	reload_gpu_note_reclaim(model, retired);
+}
+
+void reload_receipt_note_orphans(struct model *model, const struct generation *dead)
+{
+	if (dead->reclaim.orphans.n > 0)
+		orphans_sum(&model->orphans, &dead->reclaim.orphans);
+}
+
+void reload_receipt_note_peak(struct model *model)
+{
+	const struct generation *fresh = model->active;
+	const struct generation *old = model->retiring;
+	struct receipt *receipt = &model->reload.receipt;
+
+	receipt->peak = memory_read();
+	memory_add_process(&receipt->peak, fresh->pid);
+	receipt->peak.loader_pss_bytes = fresh->report.pss_bytes;
+	replicas_add_memory(model, &receipt->peak);
+	receipt->peak.shared_bytes = reload_weights_bytes(model);
+	reload_gpu_note(model, &receipt->gpu.peak_bytes);
+	if (old) {
+		memory_add_process(&receipt->peak, old->pid);
+		receipt->peak.loader_pss_bytes += old->report.pss_bytes;
+	}
+}

@@ -1,0 +1,607 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * How a model passes from one generation to the next.
+ *
+ * One reload is in flight and one pending, whatever the storm: causes are bits. What the
+ * next generation is built from is read once, at the start; which way it takes is decided
+ * then, by numbers (strategy.h):
+ *
+ *	overlap     spawn, stage, commit, warm up, swap, retire the old one
+ *	staged      spawn, stage; retire the old one and wait until it is gone; commit, ...
+ *	stop-first  retire the old one and wait until it is gone; spawn, ...
+ *
+ * Before the old one is retired, a candidate that fails changes nothing. After that, what
+ * served last is rebuilt (again.c). Every reload ends with a receipt, when the old
+ * generation is reaped and the new one serves, or when it failed.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/model/model_state.h"
+#include "supervisor/keep/numbers.h"
+#include "supervisor/loaders/spare.h"
+
+/* How often what another loader does, and whether the driver has answered, is looked at. */
+#define RELOAD_COPY_LOOK_S    2.
+#define RELOAD_FIGURES_LOOK_S .05
+
+static uint64_t reload_max(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint64_t reload_minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+void reload_set_inputs(struct inputs **slot, struct inputs *inputs)
+{
+	struct inputs *old = *slot;
+
+	*slot = inputs_ref(inputs);
+	inputs_unref(old);
+}
+
+void reload_refuse(struct model *model, const struct inputs *inputs)
+{
+	inputs_unref(model->refused);
+	model->refused = inputs_identity(inputs);
+}
+
+struct generation *reload_old(const struct model *model)
+{
+	if (model->active)
+		return model->active;
+	return model->retiring ? model->retiring : replicas_old(model);
+}
+
+void reload_finish(struct model *model, enum receipt_outcome outcome, const char *reason)
+{
+	struct receipt *receipt = &model->reload.receipt;
+
+	/* Whatever was well about it, nothing serves. */
+	if (outcome == RECEIPT_OK && !model->active)
+		outcome = RECEIPT_FAILED;
+	receipt->outcome = outcome;
+	(void)err_set(&receipt->reason, 0, "%s", reason);
+	receipt->total_ms = clock_ns_to_ms(clock_now_ns() - model->reload.started_ns);
+	receipt->after = memory_read();
+	receipt->after.shared_bytes = reload_weights_bytes(model);
+	reload_gpu_note(model, &receipt->gpu.after_bytes);
+	if (model->active) {
+		memory_add_process(&receipt->after, model->active->pid);
+		receipt->after.loader_pss_bytes = model->active->report.pss_bytes;
+		replicas_add_memory(model, &receipt->after);
+	}
+	receipt->requests = model->queue.counts;
+	receipt->death = model->death;
+	model->death.text[0] = '\0';
+	receipt->orphans = model->orphans;
+	model->orphans = (struct orphans_left){ 0 };
+	/* What is on disk stays refused while the last good inputs serve instead. */
+	if (outcome == RECEIPT_FAILED) {
+		(void)err_set(&model->last_error, 0, "%s", reason);
+	} else if (model->reload.is_newest) {
+		model->last_error.text[0] = '\0';
+		reload_again_stop(model);
+	}
+	model->reload.in_flight = false;
+	loads_end(&model->turn);
+	reload_set_inputs(&model->reload.inputs, NULL);
+	log_event(outcome == RECEIPT_FAILED ? LOG_LEVEL_ERR : LOG_LEVEL_NOTICE, "reload",
+	          "model=%s outcome=%s cause=%s strategy=%s from=%llu to=%llu "
+	          "pause_ms=%.1f total_ms=%.1f serving=%llu reason=%s",
+	          model->name, receipt_outcome_name(outcome), receipt->cause,
+	          strategy_name(receipt->decision.strategy),
+	          (unsigned long long)receipt->from.generation,
+	          (unsigned long long)receipt->to.generation, receipt->pause_ms,
+	          receipt->total_ms, (unsigned long long)model_generation(model),
+	          LOG_QUOTED(reason));
+	model->reloads[reload_receipt_cause(model)][outcome]++;
+	model->last = *receipt;
+	model->context.listener->on_receipt(model->context.listener->context, model,
+	                                    receipt);
+	reload_try_start(model);
+	replicas_adjust(model);
+}
+
+void reload_retire_active(struct model *model)
+{
+	const struct strategy_facts *facts = &model->reload.decision.facts;
+	/* Shared weights that are to go keep a place themselves. */
+	uint64_t place_bytes = reload_minus(facts->need_bytes, facts->resident_bytes);
+	struct generation *old = model->active;
+
+	assert(!model->retiring);
+	/* It keeps the place of the one that follows, but for what that one has claimed
+	 * itself: other models reload meanwhile. */
+	if (model->candidate)
+		place_bytes =
+			reload_minus(place_bytes, model->candidate->use.claim_bytes);
+	if (old->use.claim_bytes < place_bytes)
+		old->use.claim_bytes = place_bytes;
+	reload_gpu_keep_place(model, old);
+	model->active = NULL;
+	model->retiring = old;
+	model->inactive_since_ns = clock_now_ns();
+	replicas_retire(model);
+	generation_apply(old, GENERATION_EV_RETIRE);
+}
+
+static void reload_begin(struct model *model)
+{
+	struct model_reload *reload = &model->reload;
+	bool wants_spares_room;
+
+	reload_weights_doubt(model);
+	reload->decision = reload_plan_decide(model, reload->inputs,
+	                                      &reload->gpu_decision, &wants_spares_room);
+	if (wants_spares_room)
+		spares_make_room(model->context.spares, "a reload needs its memory");
+	reload->receipt.gpu_decision = reload->gpu_decision;
+	reload_gpu_note(model, &reload->receipt.gpu.before_bytes);
+	reload->receipt.decision = reload->decision;
+	log_event(LOG_LEVEL_NOTICE, "reload_begin",
+	          "model=%s cause=%s strategy=%s why=%s", model->name,
+	          reload->receipt.cause, strategy_name(reload->decision.strategy),
+	          LOG_QUOTED(reload->decision.why.text));
+	switch (reload->decision.strategy) {
+	case STRATEGY_HANDOFF:
+	case STRATEGY_OVERLAP:
+	case STRATEGY_STAGED:
+		reload_spawn(model);
+		break;
+	case STRATEGY_STOP_FIRST:
+		if (model->active)
+			reload_retire_active(model);
+		else if (!reload_old(model))
+			reload_spawn(model);
+		break; /* else the old one's death leads on */
+	case STRATEGY_REFUSED:
+	case STRATEGY_COUNT:
+		reload_failed(model, reload->decision.why.text, RELOAD_NO_ROOM);
+		break;
+	}
+}
+
+/* A rollback does not serve what else is asked for: that comes behind it. */
+static unsigned int reload_take_causes(struct model *model)
+{
+	unsigned int causes = model->pending;
+
+	model->pending = 0;
+	if (causes & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) {
+		model->pending =
+			causes & ~RELOAD_RECOVERY & ~RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
+		causes = RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
+		reload_set_inputs(&model->rollback_to, NULL);
+	}
+	return causes;
+}
+
+/* True: its turn has come. */
+static bool reload_ask_turn(struct model *model)
+{
+	struct loads_turn *turn = &model->turn;
+	const char *path = model->section->path;
+	bool was_waiting = loads_is_waiting(turn);
+	struct stat st;
+
+	turn->class = model->active   ? LOADS_RELOAD
+	              : model->served ? LOADS_URGENT
+	                              : LOADS_FIRST;
+	turn->bytes = path && stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+	if (loads_ask(model->context.loads, turn))
+		return true;
+	if (!was_waiting)
+		log_event(LOG_LEVEL_INFO, "load_waits",
+		          "model=%s reason=\"its turn is to come (loads_at_once)\"",
+		          model->name);
+	return false;
+}
+
+/* What there is to know beforehand is to come. */
+static bool reload_must_wait(struct model *model, const struct inputs *inputs)
+{
+	if (reload_weights_wait(model, inputs))
+		reload_again_wait(model, RELOAD_COPY_LOOK_S,
+		                  "another model's loader copies the same file");
+	else if (reload_gpu_wait(model, inputs))
+		reload_again_wait(model, RELOAD_FIGURES_LOOK_S,
+		                  "the driver has not said yet how full the GPU is");
+	else
+		return false;
+	return true;
+}
+
+void reload_try_start(struct model *model)
+{
+	struct model_reload *reload = &model->reload;
+	struct inputs *inputs;
+	struct err err = ERR_NULL;
+	int r;
+
+	if (reload->in_flight)
+		return;
+	if (model->pending == 0 || model->is_stopping) {
+		model->figures_ns = 0;
+		loads_end(&model->turn);
+		return;
+	}
+	r = reload_plan_read_inputs(model, &inputs, &err);
+	if (r == INPUTS_E_UNSETTLED) {
+		loads_end(&model->turn);
+		model_watch_retry(model, &err);
+		return;
+	}
+	/* model_on_store() tells the end. */
+	if (r == 0 && reload_must_wait(model, inputs)) {
+		loads_end(&model->turn);
+		inputs_unref(inputs);
+		return;
+	}
+	if (r == 0 && !reload_ask_turn(model)) {
+		inputs_unref(inputs);
+		return;
+	}
+	model->figures_ns = 0;
+	ev_timer_stop(model->context.loop, &model->wait);
+	ev_timer_stop(model->context.loop, &model->restart);
+	if (model->pending & ~RELOAD_RECOVERY)
+		ev_timer_stop(model->context.loop, &model->again);
+	reload->causes = reload_take_causes(model);
+	reload->in_flight = true;
+	reload->inputs = inputs;
+	reload_receipt_open(model);
+	if (r)
+		reload_failed(model, err.text,
+		              r == INPUTS_E_REFUSED ? RELOAD_IS_FINAL : RELOAD_MAY_PASS);
+	else
+		reload_begin(model);
+}
+
+bool reload_is_lean(const struct model *model)
+{
+	enum strategy strategy = model->reload.decision.strategy;
+
+	return strategy != STRATEGY_OVERLAP && strategy != STRATEGY_HANDOFF;
+}
+
+uint64_t reload_claim(const struct model *model)
+{
+	const struct strategy_facts *facts = &model->reload.decision.facts;
+	uint64_t beside_bytes = reload_minus(facts->need_bytes, facts->old_bytes);
+
+	/* What is to be shared has a claim of its own. */
+	if (!reload_is_lean(model))
+		return reload_minus(reload_max(facts->loading_bytes, facts->need_bytes),
+		                    facts->copy_bytes);
+	return reload_max(beside_bytes, facts->staged_bytes);
+}
+
+/* Clients wait; where somebody serves there is time to start a loader. */
+bool reload_may_take_spare(const struct model *model)
+{
+	return !model->active && model->section->spare;
+}
+
+void reload_spawn(struct model *model)
+{
+	struct model_reload *reload = &model->reload;
+	struct generation_start start = {
+		.number = numbers_next(model->context.numbers),
+		.model = model->name,
+		.inputs = reload->inputs,
+		.section = model->section,
+		.manner = { .is_lean = reload_is_lean(model),
+		            .is_urgent = !model->active,
+		            .was_killed = !model->active && model->was_killed },
+		.device = model->context.device,
+		.claim_bytes = reload_claim(model),
+		.spares = reload_may_take_spare(model) ? model->context.spares : NULL,
+		.queue = &model->queue,
+	};
+	struct err err = ERR_NULL;
+	int r;
+
+	reload_gpu_begin(model, &start);
+	r = reload_weights_begin(model, &start, &err);
+	if (r == 0)
+		r = generation_new(&model->candidate, model->context.loop, &start,
+		                   &model->listener, &err);
+	store_copy_unref(start.copy);
+	if (r < 0) {
+		reload_failed(model, err.text, RELOAD_MAY_PASS);
+		return;
+	}
+	/* Whatever becomes of this one says more. */
+	model->was_killed = false;
+	reload->receipt.to.generation = model->candidate->number;
+	reload->receipt.to.pid = model->candidate->pid;
+}
+
+uint64_t model_reload(struct model *model, enum model_cause cause)
+{
+	uint64_t number = model->receipts + 1;
+
+	model->pending |= RELOAD_CAUSE(cause);
+	if (!(RELOAD_CAUSE(cause) & RELOAD_RECOVERY))
+		reload_again_forget(model);
+	if (cause == MODEL_CAUSE_MANUAL || cause == MODEL_CAUSE_SIGNAL)
+		reload_weights_forget(model);
+	if (!model->reload.in_flight && !ev_is_active(&model->kick))
+		ev_timer_start(model->context.loop, &model->kick);
+	return number;
+}
+
+void model_on_store(struct model *model)
+{
+	if (model->pending && !model->reload.in_flight &&
+	    !ev_is_active(&model->unsettled) && !ev_is_active(&model->kick))
+		ev_timer_start(model->context.loop, &model->kick);
+}
+
+static void reload_on_kick(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)loop;
+	(void)revents;
+	reload_try_start(timer->data);
+}
+
+bool reload_is_expected(const struct model *model)
+{
+	if (model->deaths.is_failed)
+		return false;
+	return model->reload.in_flight || model->pending || ev_is_active(&model->restart);
+}
+
+/* The way up */
+
+/* What this generation taught of its inputs. */
+static void reload_learn(struct model *model, struct generation *fresh)
+{
+	struct inputs_footprint *footprint = &fresh->inputs->footprint;
+	const struct generation_report *report = &fresh->report;
+	bool was_private;
+
+	if (model->good && footprint->peak_bytes == 0)
+		*footprint = model->good->footprint;
+	was_private = footprint->is_private;
+	reload_weights_learn(model, fresh);
+	/* What was measured of the other way of having weights says nothing of this. */
+	if (footprint->is_private != was_private)
+		footprint->staged_bytes = footprint->loading_bytes = 0;
+	/* One that turned out not to share went on as a lean one. */
+	if (fresh->is_lean || *report->why_private.text)
+		footprint->staged_bytes = report->loading_bytes;
+	else
+		footprint->loading_bytes = report->loading_bytes;
+	footprint->peak_bytes = report->anon_bytes;
+	reload_gpu_learn(fresh);
+	(void)snprintf(fresh->inputs->weights_sha256,
+	               sizeof(fresh->inputs->weights_sha256), "%s",
+	               report->weights_sha256);
+}
+
+/* @fresh serves from now on, and @last may be gone with its file. */
+static void reload_set_previous(struct model *model, struct inputs *last,
+                                const struct inputs *fresh)
+{
+	model->no_way_back.text[0] = '\0';
+	if (last && inputs_overwrites(fresh, last)) {
+		(void)err_set(&model->no_way_back, 0, INPUTS_OVERWRITTEN,
+		              last->section->path);
+		last = NULL;
+	}
+	reload_set_inputs(&model->previous, last);
+}
+
+/* True: they are not the ones that served last. */
+static bool reload_accept(struct model *model, struct inputs *inputs)
+{
+	bool has_dropped = reload_drop_rollback(model, inputs);
+	bool is_back = (model->reload.causes & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) ||
+	               inputs_equal(model->good, model->refused);
+
+	if (model->reload.is_newest)
+		reload_set_inputs(&model->refused, NULL);
+	if (model->good == inputs)
+		return false;
+	/* After a rollback there is no way back to what was rolled back from. */
+	if (!has_dropped)
+		reload_set_previous(model, is_back ? NULL : model->good, inputs);
+	reload_set_inputs(&model->good, inputs);
+	return true;
+}
+
+static void reload_swap(struct model *model, struct generation *fresh)
+{
+	struct generation *old = model->active;
+
+	reload_receipt_note_candidate(model, fresh);
+	reload_learn(model, fresh);
+	trial_begin(model, fresh->number, reload_accept(model, fresh->inputs));
+	model->active = fresh;
+	model->candidate = NULL;
+	loads_end(&model->turn);
+	model->was_killed = false;
+	reload_weights_swap(model, fresh);
+	restart_on_ready(&model->deaths);
+	if (model->inactive_since_ns)
+		model->reload.receipt.pause_ms =
+			clock_ns_to_ms(clock_now_ns() - model->inactive_since_ns);
+	model->inactive_since_ns = 0;
+	model_dispatch(model);
+	model->context.listener->on_ready(model->context.listener->context, model);
+	if (old)
+		model->retiring = old;
+	reload_receipt_note_peak(model);
+	replicas_adjust(model);
+	if (old)
+		generation_apply(old, GENERATION_EV_RETIRE);
+	else
+		reload_go_on(model);
+}
+
+void reload_on_state(void *context, struct generation *generation,
+                     enum generation_state from)
+{
+	struct model *model = context;
+
+	(void)from;
+	switch (generation->state) {
+	case GENERATION_STAGED:
+		reload_on_staged(model);
+		break;
+	case GENERATION_READY:
+		if (!arbiter_try(model))
+			generation_apply(generation, GENERATION_EV_PROMOTE);
+		break;
+	case GENERATION_ACTIVE:
+		reload_swap(model, generation);
+		break;
+	case GENERATION_UNKILLABLE:
+		reload_on_unkillable(model, generation);
+		break;
+	case GENERATION_DEAD:
+		reload_on_dead(model, generation);
+		break;
+	case GENERATION_NONE:
+	case GENERATION_SPAWNED:
+	case GENERATION_STAGING:
+	case GENERATION_COMMITTING:
+	case GENERATION_WARMING:
+	case GENERATION_DRAINING:
+	case GENERATION_STOPPING:
+	case GENERATION_TERMINATING:
+	case GENERATION_KILLING:
+	case GENERATION_FAILED:
+	case GENERATION_RECLAIMING:
+	case GENERATION_STATE_COUNT:
+		break;
+	}
+}
+
+/* What lives already may take as long as it says now. */
+static void reload_set_patience(struct model *model)
+{
+	struct generation *all[] = { model->active, model->candidate, model->retiring };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i])
+			generation_set_config(all[i], model->section);
+	for (size_t i = 0; i < MODEL_REPLICAS; i++)
+		if (model->replicas[i])
+			generation_set_config(model->replicas[i], model->section);
+}
+
+bool model_set_config(struct model *model, struct config *config,
+                      const struct config_model *fresh)
+{
+	struct config *old = model->context.config;
+	const struct config_model *before = model->section;
+	bool needs = config_model_needs_generation(before, fresh);
+	char keys[256];
+
+	if (config_model_restart_keys(model->section, fresh, keys, sizeof(keys)) > 0)
+		log_event(LOG_LEVEL_WARNING, "restart_needed", "model=%s keys=%s",
+		          model->name, LOG_QUOTED(keys));
+	if (model->section->replicas != fresh->replicas)
+		model->scale = 0;
+	model->context.config = config_ref(config);
+	model->section = fresh;
+	model->queue.detail.is_full = fresh->error_detail == CONFIG_DETAIL_FULL;
+	model_log_doubt(model, before);
+	config_unref(old);
+	reload_set_patience(model);
+	model_watch_arm(model);
+	replicas_adjust(model);
+	if (needs)
+		(void)model_reload(model, MODEL_CAUSE_CONFIG);
+	return needs;
+}
+
+void reload_stop(struct model *model)
+{
+	struct generation *all[] = { model->active, model->candidate, model->retiring };
+
+	model->is_stopping = true;
+	model->pending = 0;
+	if (!model->reload.in_flight)
+		loads_end(&model->turn);
+	ev_timer_stop(model->context.loop, &model->kick);
+	reload_again_fini(model);
+	model_watch_fini(model);
+	trial_fini(model);
+	arbiter_fini(model);
+	/* With a candidate it ends when that one does. */
+	if (model->reload.in_flight && !model->candidate)
+		reload_finish(model, model->active ? RECEIPT_OK : RECEIPT_FAILED,
+		              RELOAD_STOPPING);
+	/* The active one becomes the retiring one, whose death is no crash. */
+	if (model->active && !model->retiring) {
+		model->retiring = model->active;
+		model->active = NULL;
+	}
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i])
+			generation_apply(all[i], GENERATION_EV_RETIRE);
+	ev_timer_stop(model->context.loop, &model->grow);
+	replicas_retire(model);
+	ev_timer_start(model->context.loop, &model->bury);
+}
+
+static void reload_on_turn(void *context)
+{
+	reload_try_start(context);
+}
+
+void reload_init(struct model *model)
+{
+	model->turn = (struct loads_turn){ .on_turn = reload_on_turn, .context = model };
+	reload_again_init(model);
+	/* Zero delays: the next round, and unlike an idle watcher also under load. */
+	ev_timer_init(&model->bury, reload_on_bury, 0., 0.);
+	model->bury.data = model;
+	ev_timer_init(&model->kick, reload_on_kick, 0., 0.);
+	model->kick.data = model;
+	model_watch_init(model);
+	trial_init(model);
+	arbiter_init(model);
+	replicas_init(model);
+}
+
+void reload_fini(struct model *model)
+{
+	struct inputs **slots[] = { &model->reload.inputs, &model->good,
+		                    &model->previous,      &model->rollback_to,
+		                    &model->refused,       &model->writer };
+
+	model->is_stopping = true;
+	loads_end(&model->turn);
+	reload_again_fini(model);
+	ev_timer_stop(model->context.loop, &model->kick);
+	ev_timer_stop(model->context.loop, &model->bury);
+	model_watch_fini(model);
+	trial_fini(model);
+	arbiter_fini(model);
+	generation_free(model->candidate);
+	generation_free(model->retiring);
+	generation_free(model->active);
+	replicas_fini(model);
+	for (size_t i = 0; i < MODEL_STUCK; i++)
+		generation_free(model->stuck[i]);
+	for (size_t i = 0; i < MODEL_GRAVES; i++)
+		generation_free(model->graves[i]);
+	reload_weights_swap(model, NULL);
+	for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++)
+		reload_set_inputs(slots[i], NULL);
+}

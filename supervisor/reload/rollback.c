@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The way back to what served before: asked for by a person, or by the watch window.
+ *
+ * A person means what serves now, and wants it gone: what is being built meanwhile is ended,
+ * for it would get the traffic in between, and is not tried again by itself. The watch
+ * window judges what serves and nothing else: what is on its way may be the cure.
+ */
+
+#include <errno.h>
+
+#include "shared/log.h"
+#include "supervisor/model/model_state.h"
+
+#define RELOAD_OVERTAKEN "ended before it served: a rollback was asked for"
+
+int reload_ask_rollback(struct model *model, uint64_t *ret_number, struct err *err)
+{
+	/* Within the watch window it is what came last that is to go, dead or alive. */
+	struct inputs *bad = trial_is_open(model) ? model->good : NULL;
+	struct inputs *target;
+	struct err why;
+
+	if (model->active)
+		bad = model->active->inputs;
+	target = bad == model->good ? model->previous : model->good;
+
+	if (!target && *model->no_way_back.text)
+		return err_set(err, -ENOENT, "model '%s': %s", model->name,
+		               model->no_way_back.text);
+	if (target && inputs_is_overwritten(target, &why))
+		return err_set(err, -ENOENT, "model '%s': %s", model->name, why.text);
+	if (!target)
+		return err_set(err, -ENOENT,
+		               "model '%s' has served with no other inputs that it could "
+		               "go back to",
+		               model->name);
+	reload_set_inputs(&model->rollback_to, target);
+	model->trial.has_asked = false;
+	if (bad)
+		reload_refuse(model, bad);
+	*ret_number = model_reload(model, MODEL_CAUSE_ROLLBACK);
+	return 0;
+}
+
+/* What is being built does not get to serve. */
+static void reload_overtake(struct model *model)
+{
+	struct generation *candidate = model->candidate;
+
+	/* One that waits for the old generation's end is reload_go_on()'s business. */
+	if (!candidate || candidate->state > GENERATION_READY)
+		return;
+	/* It is what lies on disk: no crash of another one is to bring it back. */
+	if (model->reload.is_newest)
+		reload_refuse(model, candidate->inputs);
+	(void)err_set(&candidate->failure, 0, "%s", RELOAD_OVERTAKEN);
+	generation_apply(candidate, GENERATION_EV_RETIRE);
+}
+
+int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
+{
+	const struct inputs *building =
+		model->reload.in_flight && !model->active ? model->reload.inputs : NULL;
+	bool is_asked;
+	int r;
+
+	if (model->reload.in_flight && model->candidate)
+		building = model->reload.inputs;
+	r = reload_ask_rollback(model, ret_number, err);
+	if (r < 0)
+		return r;
+	is_asked = arbiter_drop(model);
+	if (!building || building != model->rollback_to || is_asked) {
+		reload_overtake(model);
+		return 0;
+	}
+	/* The very same is on its way, and somebody wants it, whatever comes of it. */
+	model->pending &= ~RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
+	reload_set_inputs(&model->rollback_to, NULL);
+	*ret_number = model->receipts;
+	return 0;
+}
+
+bool reload_is_overtaken(struct model *model)
+{
+	const unsigned int rollback = RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
+
+	if (!(model->pending & rollback) || model->trial.has_asked ||
+	    (model->reload.causes & rollback))
+		return false;
+	if (model->reload.is_newest && model->reload.inputs)
+		reload_refuse(model, model->reload.inputs);
+	reload_failed(model, RELOAD_OVERTAKEN, RELOAD_MAY_PASS);
+	return true;
+}
+
+bool reload_drop_rollback(struct model *model, const struct inputs *inputs)
+{
+	const unsigned int rollback = RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
+
+	if (!(model->pending & rollback) || !model->trial.has_asked ||
+	    !model->reload.is_newest || inputs_equal(inputs, model->refused))
+		return false;
+	model->pending &= ~rollback;
+	reload_set_inputs(&model->previous, model->rollback_to);
+	reload_set_inputs(&model->rollback_to, NULL);
+	log_event(LOG_LEVEL_NOTICE, "rollback_dropped",
+	          "model=%s reason=\"newer inputs serve\"", model->name);
+	return true;
+}
+
+void reload_call_off(struct model *model, const char *why)
+{
+	reload_set_inputs(&model->refused, NULL);
+	model->last_error.text[0] = '\0';
+	reload_finish(model, RECEIPT_UNCHANGED, why);
+	trial_reopen(model);
+	if (!model->active && !model->reload.in_flight)
+		reload_schedule_restart(model, RESTART_INNOCENT);
+}
+
+void reload_roll_back_again(struct model *model, struct inputs *inputs)
+{
+	reload_set_inputs(&model->rollback_to, inputs);
+	(void)model_reload(model, MODEL_CAUSE_ROLLBACK);
+}

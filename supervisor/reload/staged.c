@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A candidate is STAGED: what it says of itself is held against what its reload was decided
+ * by. Nothing is placed before that.
+ *
+ * A candidate whose weights were to be shared may turn out to need its own, and an engine may
+ * take more than was thought. Then the numbers are others, and it is decided again, with the
+ * candidate in its place: both fit, or the old generation goes first after all, or the
+ * candidate ends with the numbers and the old one serves on.
+ */
+
+#include <string.h>
+
+#include "shared/log.h"
+#include "supervisor/memory/engine_base.h"
+#include "supervisor/model/model_state.h"
+#include "supervisor/loaders/spare.h"
+
+/* Weights that hash the same need no new process when nothing else is new. */
+static bool reload_is_needless(const struct model *model,
+                               const struct generation *candidate)
+{
+	const struct generation *active = model->active;
+
+	return active && model->reload.causes == RELOAD_CAUSE(MODEL_CAUSE_FILE) &&
+	       strcmp(candidate->report.weights_sha256, active->report.weights_sha256) ==
+	               0 &&
+	       strcmp(candidate->inputs->secrets.digest,
+	              active->inputs->secrets.digest) == 0 &&
+	       !config_model_needs_generation(active->inputs->section,
+	                                      candidate->inputs->section);
+}
+
+/* Inputs that are built from again: a file that was written over is another one. */
+static bool reload_is_overwritten(const struct generation *candidate)
+{
+	const struct inputs *inputs = candidate->inputs;
+
+	return inputs->weights_sha256[0] &&
+	       strcmp(inputs->weights_sha256, candidate->report.weights_sha256) != 0;
+}
+
+void reload_claim_all(struct model *model)
+{
+	struct generation *candidate = model->candidate;
+	const struct strategy_facts *facts = &model->reload.decision.facts;
+
+	if (candidate->is_lean)
+		store_copy_give(candidate->copy, &model->copy);
+	reload_gpu_claim_all(model, candidate);
+	if (!candidate->is_lean)
+		return;
+	reload_weights_make_room(model, candidate->inputs);
+	candidate->use.claim_bytes = facts->need_bytes > facts->copy_bytes
+	                                     ? facts->need_bytes - facts->copy_bytes
+	                                     : 0;
+	if (candidate->copy)
+		candidate->copy->use.claim_bytes = facts->copy_bytes;
+}
+
+void reload_commit(struct model *model)
+{
+	reload_claim_all(model);
+	generation_apply(model->candidate, GENERATION_EV_COMMIT);
+}
+
+/* Why what the reload was decided by is not so; NULL: it is. */
+static const char *reload_news(const struct model *model)
+{
+	const struct generation *candidate = model->candidate;
+	const struct generation_report *report = &candidate->report;
+	uint64_t base_bytes = model->reload.decision.facts.engine_bytes;
+
+	if (*report->why_private.text)
+		return "the weights cannot be shared";
+	if (base_bytes > 0 && report->engine_bytes > base_bytes)
+		return "the engine takes more than was known";
+	if (report->weights_bytes > (uint64_t)candidate->inputs->file.st_size)
+		return "the model file is larger than it was";
+	return NULL;
+}
+
+/* With the candidate where it is. It ends when there is no room for it: false. */
+static bool reload_decide_again(struct model *model, const char *news)
+{
+	struct model_reload *reload = &model->reload;
+	struct generation *candidate = model->candidate;
+	bool wants_spares_room;
+
+	reload->decision = reload_plan_decide_again(model, &reload->gpu_decision,
+	                                            &wants_spares_room);
+	if (wants_spares_room)
+		spares_make_room(model->context.spares, "a reload needs its memory");
+	reload->receipt.decision = reload->decision;
+	reload->receipt.gpu_decision = reload->gpu_decision;
+	log_event(LOG_LEVEL_NOTICE, "reload_decided_again",
+	          "model=%s gen=%llu strategy=%s reason=%s why=%s", model->name,
+	          (unsigned long long)candidate->number,
+	          strategy_name(reload->decision.strategy), LOG_QUOTED(news),
+	          LOG_QUOTED(reload->decision.why.text));
+	if (reload->decision.strategy == STRATEGY_REFUSED) {
+		(void)err_set(&candidate->failure, 0, "%s: %s", news,
+		              reload->decision.why.text);
+		generation_apply(candidate, GENERATION_EV_RETIRE);
+		return false;
+	}
+	/* What it has still to take waits for the old one to go. */
+	candidate->is_lean |= reload_is_lean(model);
+	candidate->use.claim_bytes = reload_claim(model);
+	reload_gpu_claim(model, candidate);
+	return true;
+}
+
+void reload_on_staged(struct model *model)
+{
+	struct generation *candidate = model->candidate;
+	const char *news;
+
+	engine_base_learn(model->context.bases, candidate->inputs->section->engine,
+	                  candidate->report.engine_bytes);
+	if (reload_is_overwritten(candidate)) {
+		(void)err_set(
+			&candidate->failure, 0,
+			"the model file '%s' was written over: what served last is "
+			"gone; write model files under another name and rename them "
+			"into place",
+			candidate->inputs->section->path);
+		generation_apply(candidate, GENERATION_EV_RETIRE);
+		return;
+	}
+	if (reload_is_needless(model, candidate)) {
+		generation_apply(candidate, GENERATION_EV_RETIRE);
+		return;
+	}
+	news = reload_news(model);
+	if (news && !reload_decide_again(model, news))
+		return;
+	if (!reload_is_lean(model) || !reload_old(model))
+		reload_commit(model);
+	else if (model->active)
+		reload_retire_active(model); /* else the old one's death leads on */
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/traffic/lane.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "shared/cleanup.h"
+
+/* A lease is the slot in the low bits and a count that makes it unique above them. */
+#define LANE_SLOT_BITS 16
+
+/* Answers that nobody reads are in the way when they take this part of the arena: blocks
+ * there are powers of two, so up to as much again is lost. */
+#define LANE_UNREAD_PART 2
+
+#define LANE_FLAGS                                                                       \
+	(PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST | PROTO_ANSWER_FAULT |                   \
+	 PROTO_ANSWER_EXECUTION)
+
+struct lane_slot {
+	struct request *request; /* NULL: free */
+	uint64_t lease;
+	bool is_started; /* the first part of the answer has come */
+};
+
+struct lane {
+	uint32_t refs;
+	uint32_t leases;
+	uint32_t n_leased;
+	uint32_t n_suspects;  /* of the leases */
+	uint32_t n_parts;     /* taken in and not released yet */
+	uint64_t parts_bytes; /* of their bodies */
+	uint64_t generation;
+	uint64_t sequence;
+	struct queue *queue;
+	bool is_closed;
+	bool has_news; /* for the loader, since the last flush */
+	bool is_violated;
+	struct memfd answers;
+	struct memfd rings;
+	struct ring submit;
+	struct ring answer;
+	struct ring release;
+	int loader_bell;
+	int supervisor_bell;
+	uint32_t *free_slots; /* a stack of leases - n_leased entries */
+	struct lane_slot slots[];
+};
+
+static void lane_destroy(struct lane *lane)
+{
+	memfd_fini(&lane->answers);
+	memfd_fini(&lane->rings);
+	close_fd(&lane->loader_bell);
+	close_fd(&lane->supervisor_bell);
+	free(lane->free_slots);
+	free(lane);
+}
+
+static int lane_create_memory(struct lane *lane, size_t response_arena_bytes)
+{
+	struct proto_rings *head;
+	int r;
+
+	r = memfd_create_sealed(&lane->answers, "moult-answers", response_arena_bytes,
+	                        MEMFD_PEER_WRITES);
+	if (r < 0)
+		return r;
+	r = memfd_create_sealed(&lane->rings, "moult-rings",
+	                        proto_rings_bytes(lane->leases), MEMFD_PEER_WRITES);
+	if (r < 0)
+		return r;
+	head = lane->rings.base;
+	head->magic = PROTO_MAGIC;
+	head->version = PROTO_VERSION;
+	head->size_bytes = lane->rings.size_bytes;
+	head->generation = lane->generation;
+	head->leases = lane->leases;
+	proto_rings_attach(head, lane->leases, &lane->submit, &lane->answer,
+	                   &lane->release);
+	lane->loader_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	lane->supervisor_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (lane->loader_bell < 0 || lane->supervisor_bell < 0)
+		return -errno;
+	return 0;
+}
+
+int lane_new(struct lane **ret_lane, struct queue *queue, uint64_t generation,
+             uint32_t leases, size_t response_arena_bytes)
+{
+	struct lane *lane;
+	int r;
+
+	assert(leases > 0 && leases <= PROTO_LEASES_MAX);
+	lane = calloc(1, sizeof(*lane) + leases * sizeof(lane->slots[0]));
+	if (!lane)
+		return -ENOMEM;
+	lane->refs = 1;
+	lane->queue = queue;
+	lane->generation = generation;
+	lane->leases = leases;
+	lane->answers.fd = lane->rings.fd = -1;
+	lane->loader_bell = lane->supervisor_bell = -1;
+	lane->free_slots = calloc(leases, sizeof(*lane->free_slots));
+	r = lane->free_slots ? lane_create_memory(lane, response_arena_bytes) : -ENOMEM;
+	if (r < 0) {
+		lane_destroy(lane);
+		return r;
+	}
+	for (uint32_t i = 0; i < leases; i++)
+		lane->free_slots[i] = leases - 1 - i;
+	*ret_lane = lane;
+	return 0;
+}
+
+struct lane *lane_ref(struct lane *lane)
+{
+	lane->refs++;
+	return lane;
+}
+
+void lane_unref(struct lane *lane)
+{
+	if (lane && --lane->refs == 0)
+		lane_destroy(lane);
+}
+
+void lane_fds(const struct lane *lane, int secrets_fd, int ret_fds[PROTO_LOAD_FD_COUNT])
+{
+	ret_fds[PROTO_LOAD_FD_REQUESTS] = lane->queue->memory.fd;
+	ret_fds[PROTO_LOAD_FD_ANSWERS] = lane->answers.fd;
+	ret_fds[PROTO_LOAD_FD_RINGS] = lane->rings.fd;
+	ret_fds[PROTO_LOAD_FD_LOADER_BELL] = lane->loader_bell;
+	ret_fds[PROTO_LOAD_FD_SUPERVISOR_BELL] = lane->supervisor_bell;
+	ret_fds[PROTO_LOAD_FD_SECRETS] = secrets_fd;
+}
+
+int lane_bell_fd(const struct lane *lane)
+{
+	return lane->supervisor_bell;
+}
+
+int lane_submit(struct lane *lane, struct request *request)
+{
+	struct lane_slot *slot;
+	struct proto_submit submit;
+	uint32_t index;
+
+	if (lane->n_leased == lane->leases)
+		return LANE_E_FULL;
+	index = lane->free_slots[lane->leases - lane->n_leased - 1];
+	submit = (struct proto_submit){
+		.lease = ++lane->sequence << LANE_SLOT_BITS | index,
+		.generation = lane->generation,
+		.kind = PROTO_SUBMIT_REQUEST,
+		.head_bytes = (uint32_t)request->head_bytes,
+		.head_offset = request->offset,
+		.body_offset = request->body_offset,
+		.body_bytes = request->body_bytes,
+		.deadline_ns = request->deadline_ns,
+		.accepted_ns = request->accepted_ns,
+	};
+	/* Twice as many entries as leases: it is full only when the loader lies. */
+	if (ring_push(&lane->submit, &submit) != 0) {
+		lane->is_violated = true;
+		return LANE_E_VIOLATION;
+	}
+	lane->n_leased++;
+	lane->n_suspects += request->is_suspect;
+	lane->has_news = true;
+	slot = &lane->slots[index];
+	*slot = (struct lane_slot){ .request = request, .lease = submit.lease };
+	request->lease = submit.lease;
+	request->lane = lane;
+	request_set_state(request, REQUEST_LEASED);
+	return 0;
+}
+
+void lane_cancel(struct lane *lane, struct request *request)
+{
+	struct proto_submit submit = {
+		.lease = request->lease,
+		.generation = lane->generation,
+		.kind = PROTO_SUBMIT_CANCEL,
+	};
+
+	if (lane->is_closed)
+		return;
+	if (ring_push(&lane->submit, &submit) != 0)
+		lane->is_violated = true;
+	lane->has_news = true;
+}
+
+void lane_release(struct lane *lane, uint64_t token, size_t bytes)
+{
+	struct proto_release release = { .token = token };
+
+	lane->n_parts--;
+	lane->parts_bytes -= bytes;
+	if (lane->is_closed)
+		return;
+	if (ring_push(&lane->release, &release) != 0)
+		lane->is_violated = true;
+	lane->has_news = true;
+}
+
+static bool lane_is_inside(uint64_t offset, uint64_t bytes, uint64_t size)
+{
+	return offset <= size && bytes <= size - offset;
+}
+
+static int lane_check(const struct lane *lane, const struct proto_answer *answer,
+                      struct err *err)
+{
+	uint32_t index = (uint32_t)(answer->lease & ((1u << LANE_SLOT_BITS) - 1));
+	bool is_first = answer->flags & PROTO_ANSWER_FIRST;
+
+	if (answer->generation != lane->generation)
+		return err_set(err, LANE_E_VIOLATION, "an answer names generation %llu",
+		               (unsigned long long)answer->generation);
+	if (index >= lane->leases || !lane->slots[index].request ||
+	    lane->slots[index].lease != answer->lease)
+		return err_set(err, LANE_E_VIOLATION,
+		               "an answer names lease %llx, which it does not hold",
+		               (unsigned long long)answer->lease);
+	if (is_first == lane->slots[index].is_started || (answer->flags & ~LANE_FLAGS) ||
+	    (!is_first && (answer->flags & PROTO_ANSWER_FAULT)) ||
+	    ((answer->flags & PROTO_ANSWER_EXECUTION) &&
+	     !(answer->flags & PROTO_ANSWER_LAST)))
+		return err_set(err, LANE_E_VIOLATION,
+		               "the parts of an answer are out of order");
+	if (is_first ? answer->status < 200 || answer->status > 599
+	             : answer->status != 0 || answer->head_bytes != 0)
+		return err_set(err, LANE_E_VIOLATION, "an answer has status %u",
+		               answer->status);
+	if (answer->rows > answer->batch_rows)
+		return err_set(err, LANE_E_VIOLATION,
+		               "an answer of %u rows names a batch of %u", answer->rows,
+		               answer->batch_rows);
+	if (answer->head_bytes > PROTO_HEAD_MAX ||
+	    !lane_is_inside(answer->head_offset, answer->head_bytes,
+	                    lane->answers.size_bytes) ||
+	    !lane_is_inside(answer->body_offset, answer->body_bytes,
+	                    lane->answers.size_bytes))
+		return err_set(err, LANE_E_VIOLATION,
+		               "an answer lies outside the response arena");
+	if (lane->n_parts >= proto_parts_max(lane->leases))
+		return err_set(err, LANE_E_VIOLATION,
+		               "more parts of answers than may be under way");
+	return 0;
+}
+
+static int lane_take_in(struct lane *lane, const struct proto_answer *answer)
+{
+	uint32_t index = (uint32_t)(answer->lease & ((1u << LANE_SLOT_BITS) - 1));
+	struct lane_slot *slot = &lane->slots[index];
+	struct request *request = slot->request;
+	const unsigned char *memory = lane->answers.base;
+	struct request_part *part;
+
+	part = calloc(1, sizeof(*part));
+	if (!part)
+		return -ENOMEM;
+	part->lane = lane_ref(lane);
+	part->token = answer->token;
+	part->body = memory + answer->body_offset;
+	part->body_bytes = answer->body_bytes;
+	part->is_last = answer->flags & PROTO_ANSWER_LAST;
+	lane->n_parts++;
+	lane->parts_bytes += part->body_bytes;
+	slot->is_started = true;
+	if (part->is_last) {
+		slot->request = NULL;
+		lane->n_leased--;
+		lane->n_suspects -= request->is_suspect;
+		lane->free_slots[lane->leases - lane->n_leased - 1] = index;
+		request->lane = NULL;
+	}
+	request_deliver(request, answer, memory + answer->head_offset, part);
+	return 0;
+}
+
+int lane_collect(struct lane *lane, struct err *err)
+{
+	struct proto_answer answer;
+	int r;
+
+	/* As much as the ring holds: a loader that fills it while it is read gets another
+	 * turn, not the loop. */
+	for (uint32_t n = 0; !lane->is_violated; n++) {
+		if (n > lane->answer.capacity)
+			return 0;
+		r = ring_pop(&lane->answer, &answer);
+		if (r == RING_E_EMPTY)
+			return 0;
+		if (r == RING_E_CORRUPT) {
+			err_set(err, 0, "the answer ring's index cannot be");
+			break;
+		}
+		r = lane_check(lane, &answer, err);
+		if (r)
+			break;
+		if (lane_take_in(lane, &answer) < 0) {
+			/* Without memory for the answer its request cannot be kept
+			 * apart from the others: give the loader up, replay all. */
+			err_set(err, 0, "out of memory for an answer");
+			break;
+		}
+	}
+	if (lane->is_violated && err && err->text[0] == '\0')
+		err_set(err, 0, "a ring to the loader is full or corrupt");
+	lane->is_violated = true;
+	return LANE_E_VIOLATION;
+}
+
+bool lane_flush(struct lane *lane)
+{
+	const uint64_t one = 1;
+
+	if (lane->has_news) {
+		bool is_asleep = ring_wants_bell(&lane->submit);
+
+		/* Both flags are cleared: one bell is for both rings. */
+		is_asleep = ring_wants_bell(&lane->release) || is_asleep;
+		lane->has_news = false;
+		/* EAGAIN: the bell rings already. */
+		if (is_asleep && write(lane->loader_bell, &one, sizeof(one)) < 0 &&
+		    errno != EAGAIN)
+			lane->is_violated = true;
+	}
+	return ring_sleep(&lane->answer);
+}
+
+void lane_hurry(struct lane *lane)
+{
+	const uint64_t one = 1;
+
+	/* EAGAIN: the bell rings already. */
+	if (!lane->is_closed)
+		(void)!write(lane->loader_bell, &one, sizeof(one));
+}
+
+void lane_wake(struct lane *lane)
+{
+	ring_wake(&lane->answer);
+}
+
+static int lane_compare(const void *a, const void *b)
+{
+	const struct lane_slot *left = a;
+	const struct lane_slot *right = b;
+
+	return left->lease > right->lease ? -1 : left->lease < right->lease;
+}
+
+void lane_close(struct lane *lane,
+                void (*on_lease)(void *context, struct request *request), void *context)
+{
+	lane->is_closed = true;
+	/* The sequence is in the high bits: sorting by lease is sorting by age. The youngest
+	 * comes first, so that each goes in front of the last one where it is held. */
+	qsort(lane->slots, lane->leases, sizeof(lane->slots[0]), lane_compare);
+	for (uint32_t i = 0; i < lane->leases; i++) {
+		struct request *request = lane->slots[i].request;
+
+		if (!request)
+			continue;
+		lane->slots[i].request = NULL;
+		lane->n_leased--;
+		lane->n_suspects -= request->is_suspect;
+		request->lane = NULL;
+		on_lease(context, request);
+	}
+	close_fd(&lane->loader_bell);
+	close_fd(&lane->supervisor_bell);
+}
+
+void lane_visit(const struct lane *lane,
+                void (*visit)(void *context, struct request *request), void *context)
+{
+	for (uint32_t i = 0; i < lane->leases; i++)
+		if (lane->slots[i].request)
+			visit(context, lane->slots[i].request);
+}
+
+uint32_t lane_leased(const struct lane *lane)
+{
+	return lane->n_leased;
+}
+
+bool lane_waits_for_readers(const struct lane *lane)
+{
+	return !lane->is_closed && lane->n_leased > 0 &&
+	       lane->parts_bytes > lane->answers.size_bytes / LANE_UNREAD_PART;
+}
+
+uint64_t lane_progress(const struct lane *lane)
+{
+	const struct proto_rings *head = lane->rings.base;
+
+	return atomic_load_explicit(&head->progress, memory_order_relaxed);
+}
+
+bool lane_has_suspect(const struct lane *lane)
+{
+	return lane->n_suspects > 0;
+}
+
+bool lane_has_begun(const struct lane *lane, uint64_t lease)
+{
+	const struct proto_rings *head = lane->rings.base;
+	uint64_t begun = atomic_load_explicit(&head->begun, memory_order_relaxed);
+
+	return lease <= begun || begun >> LANE_SLOT_BITS > lane->sequence;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Request lines and headers. Sections are those of RFC 9112 where none other is named.
+ * Where it leaves a choice between mending and refusing, refusing was chosen: what one
+ * reader mends another takes for something else.
+ */
+#include <assert.h>
+
+#include "shared/proto.h"
+#include "supervisor/wire/steps.h"
+
+/* Longer ones are no method that anybody implements. */
+#define HTTP_WIRE_METHOD_MAX 32
+/* 2.2: at least one should be ignored. */
+#define HTTP_WIRE_LINES_MAX 4
+/* What libmicrohttpd takes for one header, argument or cookie beside its text: 56 bytes
+ * in a pool that rounds to 16. */
+#define HTTP_WIRE_ENTRY_BYTES 64
+/* Of its memory, for the rest: the answer's head among others. */
+#define HTTP_WIRE_SPARE_BYTES 1024
+
+static void wire_pay(struct http_wire *wire, size_t bytes)
+{
+	wire->cost_bytes += bytes;
+	if (wire->cost_bytes > wire->limit_bytes)
+		wire_fail(wire, wire->state <= WIRE_TARGET ? HTTP_WIRE_LONG_TARGET
+		                                           : HTTP_WIRE_LONG_HEAD);
+}
+
+/* The request line */
+
+static void wire_begin(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	wire_forget(wire);
+	wire->state = WIRE_METHOD;
+	wire->cost_bytes = 0;
+	wire->n_fields = wire->n_lines = wire->n_hosts = wire->n_lengths = 0;
+	wire->is_chunked = wire->has_close = wire->has_keep_alive = false;
+	wire->length_bytes = 0;
+	cursor->begin = cursor->out;
+}
+
+static void wire_line(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	cursor->begin = cursor->out;
+	if (cursor->data[cursor->at] == '\r') {
+		cursor->at++;
+		wire->state = WIRE_LINE_LF;
+		if (++wire->n_lines > HTTP_WIRE_LINES_MAX)
+			wire_fail(wire, HTTP_WIRE_BAD_LINE);
+		return;
+	}
+	wire_begin(wire, cursor);
+}
+
+/* Takes the line feed that must come now. */
+void wire_feed(struct http_wire *wire, struct wire_cursor *cursor, unsigned int state)
+{
+	if (cursor->data[cursor->at] != '\n') {
+		wire_fail(wire, HTTP_WIRE_BARE);
+		return;
+	}
+	wire_keep(cursor, 1);
+	wire->state = state;
+}
+
+void wire_end_request(struct http_wire *wire)
+{
+	bool is_last = wire->has_close || (wire->is_old && !wire->has_keep_alive);
+
+	wire->n_ended++;
+	wire->is_head = false;
+	/* 9.6: nothing after a request with "close" may be processed. */
+	wire->state = is_last ? WIRE_END : WIRE_LINE;
+}
+
+static void wire_method(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	size_t bytes = wire_span(cursor, wire_is_token);
+
+	if (!wire_note(wire, cursor->data + cursor->at, bytes, HTTP_WIRE_METHOD_MAX)) {
+		wire_fail(wire, HTTP_WIRE_LONG_METHOD);
+		return;
+	}
+	wire_pay(wire, bytes + 1);
+	wire_keep(cursor, bytes);
+	if (cursor->at == cursor->end)
+		return;
+	if (wire->text_bytes == 0 || cursor->data[cursor->at] != ' ') {
+		wire_fail(wire, HTTP_WIRE_BAD_METHOD);
+		return;
+	}
+	wire->is_head = strcmp(wire->text, "HEAD") == 0;
+	wire_keep(cursor, 1);
+	wire_forget(wire);
+	wire->has_value = false;
+	wire->state = WIRE_TARGET;
+}
+
+/* Text of a query or a cookie: libmicrohttpd makes an entry of each of its parts. */
+static void wire_pay_parts(struct http_wire *wire, const char *data, size_t bytes,
+                           const char *between)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < bytes; i++)
+		n += data[i] == between[0] || data[i] == between[1];
+	wire_pay(wire, bytes + n * HTTP_WIRE_ENTRY_BYTES);
+}
+
+static void wire_target(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	size_t bytes = wire_span(cursor, wire_is_target);
+
+	wire_pay_parts(wire, cursor->data + cursor->at, bytes, "?&");
+	wire->has_value = wire->has_value || bytes > 0;
+	wire_keep(cursor, bytes);
+	if (cursor->at == cursor->end)
+		return;
+	if (!wire->has_value || cursor->data[cursor->at] != ' ') {
+		wire_fail(wire, HTTP_WIRE_BAD_TARGET);
+		return;
+	}
+	wire_keep(cursor, 1);
+	wire->state = WIRE_VERSION;
+}
+
+/* 2.3: HTTP-version = "HTTP" "/" DIGIT "." DIGIT, in this case. */
+static enum http_wire_fault wire_read_version(struct http_wire *wire)
+{
+	const char *text = wire->text;
+
+	if (wire->text_bytes != 8 || strncmp(text, "HTTP/", 5) != 0 || text[5] < '0' ||
+	    text[5] > '9' || text[6] != '.' || text[7] < '0' || text[7] > '9')
+		return HTTP_WIRE_BAD_VERSION;
+	if (text[5] != '1')
+		return HTTP_WIRE_OTHER_VERSION;
+	wire->is_old = text[7] == '0';
+	return HTTP_WIRE_GOOD;
+}
+
+static void wire_version(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	size_t bytes = wire_span(cursor, wire_is_target);
+	enum http_wire_fault fault;
+
+	if (!wire_note(wire, cursor->data + cursor->at, bytes, HTTP_WIRE_METHOD_MAX)) {
+		wire_fail(wire, HTTP_WIRE_BAD_VERSION);
+		return;
+	}
+	wire_keep(cursor, bytes);
+	if (cursor->at == cursor->end)
+		return;
+	fault = wire_read_version(wire);
+	if (fault == HTTP_WIRE_GOOD && cursor->data[cursor->at] != '\r')
+		fault = cursor->data[cursor->at] == '\n' ? HTTP_WIRE_BARE
+		                                         : HTTP_WIRE_BAD_VERSION;
+	wire_fail(wire, fault);
+	wire_keep(cursor, 1);
+	wire_pay(wire, wire->text_bytes + 2);
+	wire->state = WIRE_VERSION_LF;
+}
+
+static void wire_version_lf(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	wire_feed(wire, cursor, WIRE_FIELD);
+}
+
+static void wire_line_lf(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	if (cursor->data[cursor->at++] != '\n')
+		wire_fail(wire, HTTP_WIRE_BARE);
+	wire->state = WIRE_LINE;
+}
+
+/* Headers */
+
+static void wire_field(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	char c = cursor->data[cursor->at];
+
+	if (c == '\r') {
+		wire_keep(cursor, 1);
+		wire->state = WIRE_HEAD_LF;
+	} else if (wire_is_space(c)) {
+		wire_fail(wire, HTTP_WIRE_FOLDED);
+	} else if (wire->n_fields++ == PROTO_FIELDS_MAX) {
+		wire_fail(wire, HTTP_WIRE_MANY_FIELDS);
+	} else {
+		wire_forget(wire);
+		wire->has_value = false;
+		wire->state = WIRE_NAME;
+		wire_pay(wire, HTTP_WIRE_ENTRY_BYTES);
+	}
+}
+
+static void wire_name(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	size_t bytes = wire_span(cursor, wire_is_token);
+
+	/* A name too long to be noted is none that is read here. */
+	if (!wire_note(wire, cursor->data + cursor->at, bytes, HTTP_WIRE_METHOD_MAX)) {
+		wire->text_bytes = HTTP_WIRE_METHOD_MAX;
+		wire->text[0] = '\0';
+	}
+	wire_pay(wire, bytes + 1);
+	wire_keep(cursor, bytes);
+	if (cursor->at == cursor->end)
+		return;
+	if (wire->text_bytes == 0 || cursor->data[cursor->at] != ':') {
+		wire_fail(wire, HTTP_WIRE_BAD_NAME);
+		return;
+	}
+	wire_keep(cursor, 1);
+	wire->field = wire_field_of(wire->text);
+	wire_forget(wire);
+	wire->has_space = false;
+	cursor->floor = cursor->out;
+	wire->state = WIRE_VALUE;
+}
+
+/* Takes white space off the end of what is kept. */
+static void wire_trim(struct wire_cursor *cursor)
+{
+	while (cursor->out > cursor->floor &&
+	       wire_is_space(cursor->data[cursor->out - 1]))
+		cursor->out--;
+}
+
+static void wire_keep_text(struct http_wire *wire, struct wire_cursor *cursor,
+                           size_t bytes)
+{
+	if (wire->field == FIELD_COOKIE)
+		wire_pay_parts(wire, cursor->data + cursor->at, bytes, ";,");
+	else
+		wire_pay(wire, bytes);
+	wire_keep(cursor, bytes);
+}
+
+/* Libmicrohttpd compares such a value as it is: one space stands for white space, and is held
+ * back until the value goes on. */
+static void wire_keep_packed(struct http_wire *wire, struct wire_cursor *cursor,
+                             size_t bytes)
+{
+	wire_pay(wire, bytes);
+	for (size_t end = cursor->at + bytes; cursor->at < end; cursor->at++) {
+		char c = cursor->data[cursor->at];
+		/* The space before the value is no part of it. */
+		size_t noted = wire->has_space && wire->has_value ? 2 : 1;
+
+		if (wire_is_space(c)) {
+			wire->has_space = true;
+			continue;
+		}
+		if (wire->has_space)
+			cursor->data[cursor->out++] = ' ';
+		cursor->data[cursor->out++] = c;
+		wire->has_space = false;
+		wire->has_value = true;
+		if (wire->field != FIELD_EXPECT &&
+		    !wire_note(wire, cursor->data + cursor->out - noted, noted,
+		               HTTP_WIRE_TEXT_MAX - 1))
+			wire_fail(wire, HTTP_WIRE_LONG_VALUE);
+	}
+}
+
+static void wire_value(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	size_t bytes = wire_span(cursor, wire_is_value);
+
+	if (wire->field == FIELD_OTHER || wire->field == FIELD_COOKIE)
+		wire_keep_text(wire, cursor, bytes);
+	else
+		wire_keep_packed(wire, cursor, bytes);
+	if (wire->fault != HTTP_WIRE_GOOD)
+		return;
+	if (cursor->at == cursor->end) {
+		wire->holds_space = wire->has_space;
+		/* It will be paid again. */
+		wire->cost_bytes -= wire->holds_space;
+		wire->has_space = false;
+		return;
+	}
+	if (cursor->data[cursor->at] != '\r') {
+		wire_fail(wire, cursor->data[cursor->at] == '\n' ? HTTP_WIRE_BARE
+		                                                 : HTTP_WIRE_BAD_VALUE);
+		return;
+	}
+	wire_trim(cursor);
+	wire_read_value(wire);
+	wire_keep(cursor, 1);
+	wire_pay(wire, 2);
+	wire->state = WIRE_VALUE_LF;
+}
+
+static void wire_value_lf(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	wire_feed(wire, cursor, WIRE_FIELD);
+}
+
+static void wire_head_lf(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	wire_feed(wire, cursor, WIRE_BODY);
+	if (wire->fault == HTTP_WIRE_GOOD)
+		wire_check_head(wire);
+	if (wire->fault != HTTP_WIRE_GOOD)
+		return;
+	wire->n_heads++;
+	wire->left_bytes = wire->length_bytes;
+	wire->line_bytes = 0;
+	wire_forget(wire);
+	if (wire->is_chunked)
+		wire->state = WIRE_SIZE;
+	else if (wire->left_bytes == 0)
+		wire_end_request(wire);
+}
+
+static void wire_end(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	(void)wire;
+	cursor->at = cursor->end;
+}
+
+/* All of it */
+
+void http_wire_init(struct http_wire *wire, size_t memory_bytes)
+{
+	*wire = (struct http_wire){ .state = WIRE_LINE };
+	assert(memory_bytes > 2 * HTTP_WIRE_SPARE_BYTES);
+	wire->limit_bytes = memory_bytes - HTTP_WIRE_SPARE_BYTES;
+}
+
+size_t http_wire_read(struct http_wire *wire, char *data, size_t bytes)
+{
+	static void (*const steps[WIRE_COUNT])(struct http_wire * wire,
+	                                       struct wire_cursor * cursor) = {
+		[WIRE_LINE] = wire_line,
+		[WIRE_LINE_LF] = wire_line_lf,
+		[WIRE_METHOD] = wire_method,
+		[WIRE_TARGET] = wire_target,
+		[WIRE_VERSION] = wire_version,
+		[WIRE_VERSION_LF] = wire_version_lf,
+		[WIRE_FIELD] = wire_field,
+		[WIRE_NAME] = wire_name,
+		[WIRE_VALUE] = wire_value,
+		[WIRE_VALUE_LF] = wire_value_lf,
+		[WIRE_HEAD_LF] = wire_head_lf,
+		[WIRE_BODY] = wire_body,
+		[WIRE_SIZE] = wire_size,
+		[WIRE_SIZE_SPACE] = wire_size_space,
+		[WIRE_EXTENSION] = wire_extension,
+		[WIRE_SIZE_LF] = wire_size_lf,
+		[WIRE_CHUNK] = wire_chunk,
+		[WIRE_CHUNK_CR] = wire_chunk_cr,
+		[WIRE_CHUNK_LF] = wire_chunk_lf,
+		[WIRE_TRAILER] = wire_trailer,
+		[WIRE_TRAILER_NAME] = wire_trailer_name,
+		[WIRE_TRAILER_VALUE] = wire_trailer_value,
+		[WIRE_TRAILER_LF] = wire_trailer_lf,
+		[WIRE_BODY_LF] = wire_body_lf,
+		[WIRE_END] = wire_end,
+	};
+	struct wire_cursor cursor = { .data = data, .end = bytes };
+
+	wire->holds_space = false;
+	while (cursor.at < cursor.end && wire->fault == HTTP_WIRE_GOOD)
+		steps[wire->state](wire, &cursor);
+	return wire->fault == HTTP_WIRE_GOOD ? cursor.out : cursor.begin;
+}

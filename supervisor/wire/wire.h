@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A strict reader of the bytes of one connection: where each request begins and ends, by
+ * RFC 9112 and RFC 9110 alone. It runs before libmicrohttpd, which is lenient in ways
+ * that others are not, and leaves it only what has one meaning to everybody. Pure: no
+ * connection, no system call, no allocation.
+ *
+ * It rewrites in place, and never to more bytes than there were: empty lines before a
+ * request, white space behind values, chunk extensions, trailers and what follows a
+ * request that ends its connection are taken out, and white space within the values that
+ * libmicrohttpd reads becomes one space. Nothing else changes. Behind other values white
+ * space may stay where a read ended in it, for http/begin.c.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Of a method, a version, a name, or the value of a field that is read here. */
+#define HTTP_WIRE_TEXT_MAX 320
+
+enum http_wire_fault {
+	HTTP_WIRE_GOOD,
+	HTTP_WIRE_BAD_LINE,
+	HTTP_WIRE_BAD_METHOD,
+	HTTP_WIRE_LONG_METHOD,
+	HTTP_WIRE_BAD_TARGET,
+	HTTP_WIRE_LONG_TARGET,
+	HTTP_WIRE_BAD_VERSION,
+	HTTP_WIRE_OTHER_VERSION,
+	HTTP_WIRE_BARE,
+	HTTP_WIRE_FOLDED,
+	HTTP_WIRE_BAD_NAME,
+	HTTP_WIRE_BAD_VALUE,
+	HTTP_WIRE_LONG_VALUE,
+	HTTP_WIRE_LONG_HEAD,
+	HTTP_WIRE_MANY_FIELDS,
+	HTTP_WIRE_NO_HOST,
+	HTTP_WIRE_TWO_HOSTS,
+	HTTP_WIRE_BAD_HOST,
+	HTTP_WIRE_BAD_LENGTH,
+	HTTP_WIRE_LARGE_LENGTH,
+	HTTP_WIRE_TWO_LENGTHS,
+	HTTP_WIRE_BOTH_LENGTHS,
+	HTTP_WIRE_OLD_CHUNKS,
+	HTTP_WIRE_TWO_CODINGS,
+	HTTP_WIRE_BAD_CODING,
+	HTTP_WIRE_OTHER_CODING,
+	HTTP_WIRE_BAD_CHUNK,
+	HTTP_WIRE_LARGE_CHUNK,
+	HTTP_WIRE_LONG_TRAILERS,
+	HTTP_WIRE_FAULT_COUNT
+};
+
+struct http_wire {
+	unsigned int state; /* private, as is the rest up to fault */
+	unsigned int field; /* whose value is being read */
+	size_t limit_bytes; /* of memory that a head may take */
+	size_t cost_bytes;  /* that it takes so far */
+	size_t line_bytes;  /* of a chunk's line, of all trailers */
+	size_t text_bytes;
+	unsigned int n_fields;
+	unsigned int n_lines; /* empty, before a request */
+	unsigned int n_hosts;
+	unsigned int n_lengths;
+	bool is_head; /* the method is known, and is HEAD */
+	bool is_chunked;
+	bool is_old; /* HTTP/1.0 */
+	bool has_value;
+	bool has_space; /* after a part of the value */
+	bool has_close;
+	bool has_keep_alive;
+	uint64_t length_bytes;
+	uint64_t left_bytes; /* of a body, a chunk */
+	char text[HTTP_WIRE_TEXT_MAX];
+
+	enum http_wire_fault fault; /* once set, nothing more is read */
+	uint64_t n_heads;           /* that came whole, with nothing against them */
+	uint64_t n_ended;           /* requests that did */
+	bool holds_space;           /* the next read must begin with one */
+};
+
+/* @memory_bytes: what libmicrohttpd has for a connection. */
+void http_wire_init(struct http_wire *wire, size_t memory_bytes);
+
+/* Reads on: @data begins with a space if wire->holds_space; the rest has just arrived. Returns
+ * how many bytes at @data are for libmicrohttpd. With wire->fault set these end before the
+ * request that is at fault, or are none when a part of it was handed on before. */
+size_t http_wire_read(struct http_wire *wire, char *data, size_t bytes);
+
+unsigned int http_wire_status(enum http_wire_fault fault);
+/* For the client: what is wrong, and what to send instead. */
+const char *http_wire_reason(enum http_wire_fault fault);
