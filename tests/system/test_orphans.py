@@ -4,12 +4,10 @@ import os
 import pathlib
 import signal
 import subprocess
-import types
 
 import pytest
 
-from harness import (BUILD, Load, Moult, children, echo_body, echo_section, is_alive,
-                     wait_for)
+from harness import BUILD, Load, children, echo_section, is_alive, wait_for
 
 MIB = 1 << 20
 KEPT = 64  # loader/serve/children.h
@@ -157,80 +155,11 @@ def test_somebody_elses_child_is_left_alone(start, tmp_path):
     wait_for("it to be reaped", lambda: not pathlib.Path(f"/proc/{other}").exists())
 
 
-def kill_moultd(moult):
-    """Its loaders end, what they started does not. Who they were."""
-    old = types.SimpleNamespace(pid=moult.pid)
-    loaders = [m["pid"] for m in moult.status()["models"]]
-    wait_for("what they started", lambda: left(moult))
-    moult.kill()
-    wait_for("the end of the loaders", lambda: not any(map(is_alive, loaders)))
-    wait_for("what outlives them", lambda: descendants(old))
-    return old
-
-
 def require_groups(moult):
     supervisor = moult.status()["supervisor"]
     if not supervisor["loader_groups"]:
         pytest.skip("no control groups may be made here: " + supervisor["no_loader_groups"])
     return pathlib.Path(supervisor["loader_groups"])
-
-
-# What has no mark, and what forks faster than anybody reads, is found by its control group alone.
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_survives_a_moultd_that_is_killed(start, kind):
-    """Beyond the next start, before anything new is there."""
-    moult = start(section(kind), supervisor=f"engine_dir = {BUILD}\n")
-    if kind in ("bare", "chain"):
-        require_groups(moult)
-    old = kill_moultd(moult)
-    moult.launch().wait_ready()
-    assert not descendants(old), moult.log_text()
-    assert "event=leftover " in moult.log_text()
-    assert moult.infer("echo", echo_body([1, 2, 3, 4]))[0] == 200
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("bare", "chain")])
-def test_nor_where_there_are_no_groups(start, kind, tmp_path):
-    """The file system of groups is hidden from both."""
-    if os.geteuid() != 0:
-        pytest.skip("hiding a file system needs root")
-    moult = start(section("child"), supervisor=f"engine_dir = {BUILD}\n")
-    moult.stop()
-    (moult.models / "0.conf").write_text(section(kind))
-    hidden = tmp_path / "moultd"
-    hidden.write_text("#!/bin/sh\nset -e\nfor at in $(awk '/ - cgroup2 / { print $5 }' "
-                      "/proc/self/mountinfo); do mount -t tmpfs none \"$at\"; done\n"
-                      f"exec {BUILD}/moultd \"$@\"\n")
-    hidden.chmod(0o755)
-
-    def launch():
-        moult.process = subprocess.Popen(
-            ["unshare", "--mount", hidden, "-c", moult.config], stderr=open(moult.log, "wb"))
-        moult.pid = moult.process.pid
-        moult.wait_ready()
-        assert moult.status()["supervisor"]["loader_groups"] is None
-        assert "event=no_loader_groups" in moult.log_text()
-
-    launch()
-    old = kill_moultd(moult)
-    launch()
-    assert not descendants(old), moult.log_text()
-    assert "event=leftover " in moult.log_text()
-
-
-def test_what_another_moultd_started_is_left_alone(start, tmp_path):
-    moult = start(section("tree"), supervisor=f"engine_dir = {BUILD}\n")
-    (tmp_path / "other").mkdir()
-    other = Moult(tmp_path / "other", [section("tree")],
-                  supervisor=f"engine_dir = {BUILD}\n").wait_ready()
-    try:
-        before = wait_for("what it started", lambda: len(left(other)) > 2 and descendants(other))
-        old = kill_moultd(moult)
-        moult.launch().wait_ready()
-        assert not descendants(old), moult.log_text()
-        assert descendants(other) == before, moult.log_text()
-    finally:
-        other.stop()
 
 
 def members(group):
