@@ -11,7 +11,7 @@ import pytest
 from harness import BUILD, ROOT, echo_body, echo_section
 from test_gpu import begin, section
 
-PAGE = (ROOT / "supervisor" / "moult-http.7").read_text()
+PAGE = (ROOT / "supervisor" / "man" / "moult-http.7").read_text()
 HINT = "supervisor/man/moult-http.7 has to be brought up to date"
 # What placeholders of the page's paths stand for: a model that is there, its version.
 VALUES = {"MODEL": "echo", "VERSION": "1", "REPOSITORY": "[^/]+"}
@@ -79,7 +79,7 @@ def test_each_path_of_the_page_is_there(client):
 
 def test_each_path_that_is_there_is_on_the_page(client):
     """Every path that can be made of the words that supervisor/http/route.c knows."""
-    source = (ROOT / "supervisor" / "http_route.c").read_text()
+    source = (ROOT / "supervisor" / "http" / "route.c").read_text()
     known = sorted(set(re.findall(r'"([a-z0-9_]+)"', source)) | {"echo", "1"})
     assert {"healthz", "v2", "infer"} <= set(known)
     shapes = [[known], [known, known], [["v2"], known, known],
@@ -109,10 +109,9 @@ def test_metrics(start, tmp_path):
 def test_statuses():
     """Those that the sources answer with."""
     found = set()
-    for folder, names in (("supervisor", "http*.c"), ("supervisor", "request*.c"),
-                          ("supervisor", "model*.c"), ("supervisor", "queue*.c"),
-                          ("loader", "*.c")):
-        for path in (ROOT / folder).glob(names):
+    for folder in ("supervisor/wire", "supervisor/http", "supervisor/traffic",
+                   "supervisor/model", "loader"):
+        for path in (ROOT / folder).rglob("*.c"):
             text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
             found |= set(REFUSES.findall(text))
     documented = set(words("STATUS CODES"))

@@ -284,9 +284,10 @@ def test_a_crowd_waits_and_another_does_not(start, tmp_path, method, path):
                      and len(lines) >= 305 and lines)
     at_once = 304 - waited
     assert 0 < at_once < 295, waited
-    # Of the crowd one may be before them: queues are served in turn.
-    assert min(index_of(lines, f"client=127.0.0.{i} ") for i in range(2, 6)) <= at_once + 3
-    assert index_of(lines, "/v2/health/live") <= at_once + 1
+    # Queues are served in turn; the crowd's has begun when another round reads the others'.
+    half = at_once + waited // 2
+    assert min(index_of(lines, f"client=127.0.0.{i} ") for i in range(2, 6)) < half
+    assert index_of(lines, "/v2/health/live") < half
 
 
 def index_of(lines, text):
@@ -351,8 +352,8 @@ def test_a_few_never_wait(start):
 
 
 def test_the_manual_names_all():
-    table = (ROOT / "supervisor" / "metrics_table.c").read_text()
-    manual = (ROOT / "supervisor" / "moult-http.7").read_text()
+    table = (ROOT / "supervisor" / "metrics" / "table.c").read_text()
+    manual = (ROOT / "supervisor" / "man" / "moult-http.7").read_text()
     rows = re.findall(r'\{ "(\w+)",\s*METRICS_(\w+)', table)
     assert len(rows) > 40
     for name, kind in rows:
