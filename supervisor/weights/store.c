@@ -1,4 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Copies of model files that loaders share. store_take() makes a copy, which is in
+ * store->filling while one loader fills it. store_copy_publish() (main memory) or
+ * store_copy_place() (GPU) moves it to store->copies, where other loaders find it.
+ * References are counted: the last one closes the descriptors, and the memory goes with
+ * them. A copy that is abandoned or spoilt leaves its list and lives on for those who
+ * hold it. Loaders are not trusted: seals, sizes and kinds of descriptors are checked
+ * before a copy counts as full.
+ */
+
 #include "supervisor/weights/store.h"
 
 #include <assert.h>
@@ -17,10 +28,10 @@
 #define STORE_SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 #define STORE_ALL_SEALS  (STORE_SIZE_SEALS | F_SEAL_WRITE | F_SEAL_SEAL)
 
-/* Rounding of the last chunk, beyond the file. */
+/* The driver may round the last chunk up beyond the file by this much. */
 #define STORE_ROUNDING_MAX (UINT64_C(1) << 30)
-/* A copy that has not grown for this long may never be full: its loader hangs, or builds for
- * long what it has filled. */
+/* A copy that has not grown for this long may never be full: its loader hangs, or spends
+ * long on building what it has filled. */
 #define STORE_PATIENCE_NS (20 * CLOCK_NS_PER_SEC)
 
 void store_init(struct store *store, struct device *host)
@@ -91,7 +102,7 @@ bool store_is_coming(struct store *store, const struct device *device,
 	return false;
 }
 
-/* Its size is sealed from the start: a mapping of it never ends early. */
+/* The size of the memfd is sealed from the start: a mapping of it never ends early. */
 static int store_open(off_t bytes)
 {
 	int fd = memfd_create("moult-weights", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -206,7 +217,7 @@ static void store_copy_fill(struct store_copy *copy, const char *sha256)
 	if (copy->is_listed)
 		LIST_REMOVE(copy, link);
 	copy->is_listed = true;
-	/* An urgent loader may have filled another one: later ones take either. */
+	/* An urgent loader may have filled a second copy: later loaders take either. */
 	LIST_INSERT_HEAD(&copy->store->copies, copy, link);
 	store_say_change(copy->store);
 }
@@ -218,7 +229,7 @@ int store_copy_publish(struct store_copy *copy, const char *sha256)
 
 	if (copy->is_full)
 		return 0;
-	/* Others do no harm: vm.memfd_noexec has the kernel add F_SEAL_EXEC. */
+	/* Further seals do no harm: with vm.memfd_noexec the kernel adds F_SEAL_EXEC. */
 	seals = fcntl(copy->fd, F_GET_SEALS);
 	if (seals < 0 || (seals & STORE_ALL_SEALS) != STORE_ALL_SEALS ||
 	    fstat(copy->fd, &now) < 0 || now.st_size != copy->file.st_size ||
@@ -237,7 +248,8 @@ void store_copy_give(struct store_copy *copy, struct store_copy **scrap)
 	store_copy_spoil(copy->scrap);
 }
 
-/* What they are only the driver knows; a socket they are not, which could hold anything. */
+/* Only the driver knows what the descriptors are. A socket could hold anything and is
+ * refused. */
 static bool store_is_chunk(int fd)
 {
 	struct stat status;

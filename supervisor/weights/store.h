@@ -2,13 +2,14 @@
 #pragma once
 
 /*
- * Weights that outlive processes: one copy of each model file, which every loader that needs
- * it maps. The first loader fills it; only one that was filled is found by others, who wait for
- * that rather than fill one more. The memory is there as long as somebody refers to the copy.
+ * Weights that outlive processes: one copy of each model file, which every loader that
+ * needs it maps. The first loader fills the copy. Other loaders find it when it is full,
+ * and wait for that rather than fill a second one. The memory is there as long as
+ * somebody refers to the copy.
  *
- * In main memory it is a memfd that is sealed. On a GPU it is chunks, for each of which the
- * driver gave the loader that made them a descriptor: holding those is all that it takes to
- * keep the memory, and nothing here asks the driver for anything.
+ * In main memory a copy is a sealed memfd. On a GPU it is chunks, and the driver gave a
+ * descriptor for each to the loader that made them. Holding the descriptors is enough to
+ * keep the memory: this module asks the driver for nothing.
  */
 
 #include <stdbool.h>
@@ -23,33 +24,33 @@
 
 #define STORE_CANARY_HEX 65
 
-/* How a copy lies on a GPU, in the words of shared/proto.h. */
+/* How a copy lies on a GPU; the members are those of shared/proto.h. */
 struct store_chunks {
-	uint64_t kept; /* so many of the first ones are the first ones of the scrap */
+	uint64_t kept; /* number of leading chunks that were taken over from the scrap */
 	uint64_t chunk_bytes;
 	uint64_t mapped_bytes;
 	char canary[STORE_CANARY_HEX];
 };
 
 struct store_copy {
-	LIST_ENTRY(store_copy) link; /* of the full ones, or of those being filled */
+	LIST_ENTRY(store_copy) link; /* links copies when full, else filling */
 	struct store *store;
-	struct device *device; /* in whose memory it lies */
+	struct device *device; /* whose memory holds the copy */
 	unsigned int refs;
 	int fd;                 /* memfd; -1 on a GPU */
-	unsigned int n_serving; /* loaders that serve, or served, over it */
+	unsigned int n_serving; /* live loaders that serve with it, or served */
 	bool is_full;
-	bool is_listed;       /* not when it was abandoned, or is spoilt */
+	bool is_listed;       /* false: abandoned or spoilt, nobody finds it */
 	bool is_urgent;       /* its loader does not stand back for others */
-	bool is_late;         /* it is filled when the loader commits */
-	blkcnt_t seen_blocks; /* of its memory, when it was last seen to have grown */
+	bool is_late;         /* filled only when the loader commits */
+	blkcnt_t seen_blocks; /* blocks of the memfd when it last grew */
 	uint64_t grown_ns;
 	/* On a GPU. */
 	int fds[PROTO_CHUNKS_MAX];
 	size_t n_fds;
-	struct store_copy *scrap; /* nobody needs it: its chunks are to be used again */
+	struct store_copy *scrap; /* needed by nobody: its chunks are used again */
 	struct store_chunks chunks;
-	struct stat file; /* what it is a copy of */
+	struct stat file; /* the file that was copied */
 	char sha256[INPUTS_SHA256_HEX];
 	struct device_use use;
 };
@@ -58,55 +59,59 @@ struct store {
 	LIST_HEAD(store_copies, store_copy) copies;
 	struct store_copies filling;
 	struct device *host; /* main memory */
-	/* One that was being filled is full, or will never be: set by the owner, or NULL.
-	 * Calls nothing here. */
+	/* Called when a copy that was being filled is full, or will never be. Set by the
+	 * owner, or NULL. The callee calls nothing of this module. */
 	void (*on_change)(void *context);
 	void *context;
 };
 
 void store_init(struct store *store, struct device *host);
-/* No copy may be referred to any more. */
+/* Ends the store; nobody may refer to a copy any more. */
 void store_fini(struct store *store);
 
 /* The full copy of @file in the memory of @device, borrowed, or NULL. */
 struct store_copy *store_find(const struct store *store, const struct device *device,
                               const struct stat *file);
-/* A file is as it was, although stat(2) says otherwise. */
+/* A file's content is unchanged, although stat(2) says otherwise. */
 void store_on_file_touched(struct store *store, const struct stat *before,
                            const struct stat *after);
-/* Somebody fills such a copy, as fast as the caller would: on_change() tells the end. One that
- * stops growing is no use to the urgent, and nobody tells: they look again. */
+/* True: a loader fills such a copy as fast as the caller would, and on_change() tells the
+ * end. For an urgent caller a copy that stops growing does not count; nothing tells when
+ * it stops, so urgent callers look again. */
 bool store_is_coming(struct store *store, const struct device *device,
                      const struct stat *file, bool is_urgent);
 
 struct store_wish {
-	struct device *device; /* in whose memory */
+	struct device *device; /* whose memory is to hold the copy */
 	const struct stat *file;
-	uint64_t claim_bytes; /* of the device, at once, if it is to be filled */
+	uint64_t claim_bytes; /* of the device, from now on, if it is to be filled */
 	bool is_urgent;
-	bool is_late; /* it will be filled when its loader commits */
+	bool is_late; /* the loader will fill it when it commits */
 };
 
-/* A new reference to the full copy, or to a new one that is to be filled.
- * 0 or -errno with a sentence. */
+/* Gives a new reference to the full copy, or to a new copy that the caller's loader is to
+ * fill. 0 or -errno with a sentence. */
 int store_take(struct store *store, const struct store_wish *wish,
                struct store_copy **ret_copy, struct err *err);
-/* Nobody is to wait for it: who fills it may not end. */
+/* Takes the copy from those who wait for it: the loader that fills it may never end.
+ * Accepts NULL. */
 void store_copy_abandon(struct store_copy *copy);           /* accepts NULL */
 struct store_copy *store_copy_ref(struct store_copy *copy); /* accepts NULL */
-void store_copy_unref(struct store_copy *copy);             /* likewise */
+void store_copy_unref(struct store_copy *copy);             /* accepts NULL */
 
 uint64_t store_copy_bytes(const struct store_copy *copy); /* 0 for NULL */
 bool store_copy_is_placed(const struct store_copy *copy); /* on a GPU; not for NULL */
-/* It has been filled with what hashes to @sha256, its loader says: from now on it is found.
- * Nothing happens when it was full before. -EBADMSG: its seals or its size say otherwise. */
+/* The loader says that it has filled the copy with what hashes to @sha256: from now on
+ * the copy is found. Does nothing for a copy that was full before. -EBADMSG: the seals or
+ * the size say otherwise. */
 int store_copy_publish(struct store_copy *copy, const char *sha256);
-/* Nobody needs *@scrap any more: takes the reference and leaves NULL if @copy, which is to be
- * filled, can make use of its chunks. Nobody else gets it from then on. */
+/* Hands *@scrap, which nobody needs any more, to @copy, which is to be filled. When @copy
+ * can use its chunks, takes the reference and leaves NULL; nobody else gets the scrap
+ * from then on. */
 void store_copy_give(struct store_copy *copy, struct store_copy **scrap);
-/* The same on a GPU: takes the first @n_fds of @fds, leaving -1 there. -EBADMSG: they cannot be
- * what @chunks says. */
+/* Does on a GPU what store_copy_publish() does: takes the first @n_fds of @fds, leaving
+ * -1 there. -EBADMSG: the descriptors cannot be what @chunks says. */
 int store_copy_place(struct store_copy *copy, const struct store_chunks *chunks, int *fds,
                      size_t n_fds, const char *sha256);
-/* Somebody could not use it: nobody else is to try. */
+/* Keeps others from trying a copy that somebody could not use. */
 void store_copy_spoil(struct store_copy *copy);
