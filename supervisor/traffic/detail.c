@@ -8,10 +8,10 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 
-/* So many in such a time: what fails tends to fail for everybody. */
+/* At most so many lines in so much time: what fails tends to fail for everybody. */
 #define DETAIL_LOGGED_MAX 10
 #define DETAIL_TIME_NS    (10 * CLOCK_NS_PER_SEC)
-/* Loaders write less. */
+/* Bodies of errors that loaders write are smaller. */
 #define DETAIL_BODY_MAX 4096
 
 static bool detail_may_log(struct detail *detail, uint64_t now_ns)
@@ -42,7 +42,7 @@ void detail_note(struct detail *detail, const char *model,
 	if (!detail_may_log(detail, now_ns))
 		return;
 	if (answer->body_bytes <= sizeof(copy)) {
-		/* The loader can still write to it. */
+		/* The loader can still write to the body: parse a copy. */
 		memcpy(copy, body, answer->body_bytes);
 		json = json_loadb(copy, answer->body_bytes, 0, NULL);
 	}

@@ -18,7 +18,7 @@ void evidence_free(struct evidence *evidence)
 	free(evidence);
 }
 
-/* The place for one more; NULL: another one was chosen. Vitter's algorithm R. */
+/* The place for the case at hand, or NULL: it was not chosen. Vitter's algorithm R. */
 static struct evidence_case *evidence_choose(struct evidence_set *set)
 {
 	uint64_t n_seen = ++set->n_seen;

@@ -2,19 +2,19 @@
 #pragma once
 
 /*
- * Some of the requests that the serving generation failed on, kept to be asked again of what
- * served before: see arbiter.c.
+ * Some of the requests that the serving generation failed on. model/arbiter.c asks them
+ * again of what served before.
  *
- * The copies lie on the heap, 4 MiB at the most. Of all that failed each is kept
- * with the same chance, so that a client who sends many can not decide which.
+ * The copies lie on the heap, 4 MiB at the most. Each failed request is kept with the
+ * same chance, so that a client that sends many cannot decide which are.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define EVIDENCE_CASES 4 /* of a kind */
-/* Of one, head and body; larger ones are passed over. */
+#define EVIDENCE_CASES 4 /* of each kind */
+/* Head and body of one case; larger ones are passed over. */
 #define EVIDENCE_BYTES_MAX ((size_t)512 * 1024)
 
 struct request;
@@ -23,12 +23,12 @@ struct evidence_case {
 	unsigned char *data; /* owned: the head, then the body; NULL: no case */
 	size_t head_bytes;
 	size_t body_bytes;
-	bool was_asked; /* arbiter.c */
+	bool was_asked; /* set by model/arbiter.c */
 };
 
 enum evidence_kind {
 	EVIDENCE_FAILED, /* the answer was the model's failure */
-	EVIDENCE_ENDED,  /* there was none: it has ended two loaders */
+	EVIDENCE_ENDED,  /* no answer: the request has ended two loaders */
 	EVIDENCE_KIND_COUNT
 };
 
@@ -43,6 +43,7 @@ struct evidence {
 struct evidence *evidence_new(void);
 void evidence_free(struct evidence *evidence); /* accepts NULL */
 
-/* The body of @request is still in its arena. Accepts a NULL @evidence. */
+/* May keep a copy of @request, whose body must still be in its arena. Accepts a NULL
+ * @evidence. */
 void evidence_note(struct evidence *evidence, enum evidence_kind kind,
                    const struct request *request);

@@ -3,7 +3,7 @@
 
 #include "shared/clock.h"
 
-/* Of the difference, per shorter pause. */
+/* A shorter pause takes this part of the difference off the estimate. */
 #define HOLD_DECAY 4
 
 const char *hold_cause_name(enum hold_cause cause)
@@ -49,7 +49,7 @@ void hold_end(struct hold *hold, uint64_t now_ns)
 	hold->is_paused = false;
 }
 
-/* Without a history of its own a cause borrows the worst of the others. */
+/* A cause without a history of its own borrows the worst of the others. */
 static uint64_t hold_usual_ns(const struct hold *hold)
 {
 	uint64_t usual_ns = hold->usual_ns[hold->cause];

@@ -2,13 +2,13 @@
 #pragma once
 
 /*
- * How long a model is going to pause, from how long it paused before.
+ * Estimates how long a model is going to pause, from how long it paused before.
  *
- * A pause is the time in which no loader may take requests. What is learnt is how long it
- * took from the beginning of the attempt that ended it, for each cause apart: a back-off
- * before that attempt is known, and needs no history. The estimate is near the worst of
- * late: a longer pause counts at once, shorter ones bring it down by a quarter of the
- * difference each. Pure: times come from outside.
+ * A pause is the time in which no loader may take requests. The estimate learns, for each
+ * cause apart, how long the attempt took that ended the pause: a back-off before the
+ * attempt is known and needs no history. The estimate stays near the worst of late: a
+ * longer pause counts at once, and a shorter one brings the estimate down by a quarter of
+ * the difference. Pure: times come from outside.
  */
 
 #include <jansson.h>
@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 enum hold_cause {
-	HOLD_CAUSE_START, /* it has not served yet */
+	HOLD_CAUSE_START, /* the model has not served yet */
 	HOLD_CAUSE_CRASH,
 	HOLD_CAUSE_RELOAD, /* the old generation had to go first */
 	HOLD_CAUSE_COUNT
@@ -26,28 +26,29 @@ struct hold {
 	bool is_paused;
 	enum hold_cause cause;
 	uint64_t begun_ns;
-	uint64_t attempt_ns; /* when the present attempt began, or is going to */
-	uint64_t usual_ns[HOLD_CAUSE_COUNT]; /* 0: none was seen */
+	uint64_t attempt_ns; /* when the present attempt began, or will begin */
+	uint64_t usual_ns[HOLD_CAUSE_COUNT]; /* 0: no pause was seen yet */
 	uint64_t n_pauses;
-	uint64_t last_ns; /* the last one, back-off included */
+	uint64_t last_ns; /* length of the last pause, back-off included */
 };
 
 const char *hold_cause_name(enum hold_cause cause);
 
-/* No loader takes requests any more. During a pause: nothing. */
+/* No loader takes requests any more. Does nothing during a pause. */
 void hold_begin(struct hold *hold, enum hold_cause cause, uint64_t now_ns);
-/* What is to end the pause began at @at_ns, or is going to begin then (back-off). A time
- * before the pause means that it was under way already. Outside a pause: nothing. */
+/* The attempt that is to end the pause began at @at_ns, or will begin then (back-off). A
+ * time before the pause means that the attempt was under way already. Does nothing
+ * outside a pause. */
 void hold_attempt(struct hold *hold, uint64_t at_ns);
-/* A loader takes requests again. Outside a pause: nothing. */
+/* A loader takes requests again. Does nothing outside a pause. */
 void hold_end(struct hold *hold, uint64_t now_ns);
 
-/* How much longer the pause is expected to last; 0 outside a pause. One that outlives its
- * estimate, or for which there is none, is taken to be through two thirds. */
+/* Time until the pause is expected to end; 0 outside a pause. A pause that outlives its
+ * estimate, or has none, is taken to have two thirds of its length behind it. */
 uint64_t hold_left_ns(const struct hold *hold, uint64_t now_ns);
 
-/* How far the pause has come, in per cent of the time that such a one usually takes, at most
- * 99; -1: outside a pause, or none was seen yet. */
+/* Progress of the pause in per cent of its usual length, at most 99. -1: there is no
+ * pause, or none was seen yet. */
 int hold_percent(const struct hold *hold, uint64_t now_ns);
 
 /* For `moultctl status`: a new reference. */

@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The supervisor's end of the data path to one loader. Requests go out on the submit
+ * ring, answers come in on the answer ring, and when a part has been sent its place goes
+ * back on the release ring. A slot stands for each lease; a lease's number names its slot
+ * and is never used again, so that a late or forged answer finds nothing.
+ *
+ * The bells: before the loop blocks, lane_flush() writes to the loader's eventfd if the
+ * loader said that it sleeps, and says that moultd sleeps. An answer that slipped in
+ * between rings no bell, so the loop must then not block. A violation, wherever it is
+ * noticed, ends the lane in the next lane_collect().
+ */
+
 #include "supervisor/traffic/lane.h"
 
 #include <assert.h>
@@ -10,11 +23,12 @@
 
 #include "shared/cleanup.h"
 
-/* A lease is the slot in the low bits and a count that makes it unique above them. */
+/* A lease's number: the slot in the low bits, and above them a count that makes it
+ * unique. */
 #define LANE_SLOT_BITS 16
 
-/* Answers that nobody reads are in the way when they take this part of the arena: blocks
- * there are powers of two, so up to as much again is lost. */
+/* Unread answers are in the way when they take this part of the arena: its blocks are
+ * powers of two, so up to as much again is lost. */
 #define LANE_UNREAD_PART 2
 
 #define LANE_FLAGS                                                                       \
@@ -31,14 +45,14 @@ struct lane {
 	uint32_t refs;
 	uint32_t leases;
 	uint32_t n_leased;
-	uint32_t n_suspects;  /* of the leases */
+	uint32_t n_suspects;  /* leases of suspects */
 	uint32_t n_parts;     /* taken in and not released yet */
-	uint64_t parts_bytes; /* of their bodies */
+	uint64_t parts_bytes; /* bytes of the parts' bodies */
 	uint64_t generation;
 	uint64_t sequence;
 	struct queue *queue;
 	bool is_closed;
-	bool has_news; /* for the loader, since the last flush */
+	bool has_news; /* something was pushed since the last flush */
 	bool is_violated;
 	struct memfd answers;
 	struct memfd rings;
@@ -47,7 +61,7 @@ struct lane {
 	struct ring release;
 	int loader_bell;
 	int supervisor_bell;
-	uint32_t *free_slots; /* a stack of leases - n_leased entries */
+	uint32_t *free_slots; /* a stack of (leases - n_leased) entries */
 	struct lane_slot slots[];
 };
 
@@ -164,7 +178,8 @@ int lane_submit(struct lane *lane, struct request *request)
 		.deadline_ns = request->deadline_ns,
 		.accepted_ns = request->accepted_ns,
 	};
-	/* Twice as many entries as leases: it is full only when the loader lies. */
+	/* The ring has twice as many entries as leases: only a loader that lies can fill
+	 * it. */
 	if (ring_push(&lane->submit, &submit) != 0) {
 		lane->is_violated = true;
 		return LANE_E_VIOLATION;
@@ -289,8 +304,8 @@ int lane_collect(struct lane *lane, struct err *err)
 	struct proto_answer answer;
 	int r;
 
-	/* As much as the ring holds: a loader that fills it while it is read gets another
-	 * turn, not the loop. */
+	/* Read as much as the ring holds and no more: a loader that fills the ring
+	 * meanwhile gets another turn, and does not keep the loop. */
 	for (uint32_t n = 0; !lane->is_violated; n++) {
 		if (n > lane->answer.capacity)
 			return 0;
@@ -305,8 +320,8 @@ int lane_collect(struct lane *lane, struct err *err)
 		if (r)
 			break;
 		if (lane_take_in(lane, &answer) < 0) {
-			/* Without memory for the answer its request cannot be kept
-			 * apart from the others: give the loader up, replay all. */
+			/* Without memory for its answer the request cannot be kept apart
+			 * from the others: give the loader up and replay all. */
 			err_set(err, 0, "out of memory for an answer");
 			break;
 		}
@@ -324,7 +339,7 @@ bool lane_flush(struct lane *lane)
 	if (lane->has_news) {
 		bool is_asleep = ring_wants_bell(&lane->submit);
 
-		/* Both flags are cleared: one bell is for both rings. */
+		/* Clear the flags of both rings: they share one bell. */
 		is_asleep = ring_wants_bell(&lane->release) || is_asleep;
 		lane->has_news = false;
 		/* EAGAIN: the bell rings already. */
@@ -361,8 +376,9 @@ void lane_close(struct lane *lane,
                 void (*on_lease)(void *context, struct request *request), void *context)
 {
 	lane->is_closed = true;
-	/* The sequence is in the high bits: sorting by lease is sorting by age. The youngest
-	 * comes first, so that each goes in front of the last one where it is held. */
+	/* The sequence is in the high bits, so sorting by lease is sorting by age. The
+	 * youngest goes back first: each of the others then goes in front of the one
+	 * before it. */
 	qsort(lane->slots, lane->leases, sizeof(lane->slots[0]), lane_compare);
 	for (uint32_t i = 0; i < lane->leases; i++) {
 		struct request *request = lane->slots[i].request;

@@ -2,13 +2,13 @@
 #pragma once
 
 /*
- * The data path to one loader: three rings, two doorbells, the response arena, and the
- * leases. It knows requests, not generations' lives.
+ * The data path to one loader: three rings, two doorbells, the response arena and the
+ * leases. A lane knows requests, and nothing of a generation's life.
  *
- * Nothing that the loader writes is believed: a descriptor is copied, then its lease,
+ * Nothing that the loader writes is believed: each descriptor is copied, then its lease,
  * generation and bounds are checked. The first violation ends the lane; there is no
  * resynchronising. A lane outlives its loader for as long as a part of an answer is still
- * on its way to a client.
+ * on its way to a client. The layout of rings and descriptors is in shared/proto.h.
  */
 
 #include <stdbool.h>
@@ -26,52 +26,53 @@ enum {
 	LANE_E_VIOLATION, /* the loader broke the protocol: kill it */
 };
 
-/* @leases is a power of two. 0 or -errno. */
+/* @leases is a power of two, at most PROTO_LEASES_MAX. @queue is borrowed. The caller
+ * owns the reference. 0 or -errno. */
 int lane_new(struct lane **ret_lane, struct queue *queue, uint64_t generation,
              uint32_t leases, size_t response_arena_bytes);
 struct lane *lane_ref(struct lane *lane);
 void lane_unref(struct lane *lane); /* accepts NULL */
 
-/* The descriptors of LOAD but the last, which is @secrets_fd; all stay the lane's. */
+/* Fills in the descriptors of a LOAD, @secrets_fd included; each keeps its owner. */
 void lane_fds(const struct lane *lane, int secrets_fd, int ret_fds[PROTO_LOAD_FD_COUNT]);
-/* The doorbell that the loader rings: readable when an answer came while we slept. */
+/* The doorbell that the loader rings: readable when an answer came while moultd slept. */
 int lane_bell_fd(const struct lane *lane);
 
 /* Leases @request to the loader: RECEIVING or HELD becomes LEASED. 0, LANE_E_FULL or
  * LANE_E_VIOLATION. The doorbell rings in lane_flush(). */
 int lane_submit(struct lane *lane, struct request *request);
-/* The client has left. */
+/* The client has left: tells the loader. */
 void lane_cancel(struct lane *lane, struct request *request);
-/* A part of an answer, of so many bytes, has been sent. */
+/* A part of an answer, of @bytes, has been sent: its place is the loader's again. */
 void lane_release(struct lane *lane, uint64_t token, size_t bytes);
 
-/* Takes in all answers there are and delivers them. 0 or LANE_E_VIOLATION with a
+/* Takes in all answers that have come and delivers them. 0, or LANE_E_VIOLATION with a
  * sentence. */
 int lane_collect(struct lane *lane, struct err *err);
-/* Before the loop blocks: rings the loader's bell when it sleeps and there is news for it.
- * True: no answer waits, so blocking is safe (the loader will ring). */
+/* Called before the loop blocks: rings the loader's bell when the loader sleeps and there
+ * is news for it. True: no answer waits, so blocking is safe (the loader will ring). */
 bool lane_flush(struct lane *lane);
-/* Before READY: nobody serves, so the loader is to stand back no more. */
+/* Called before READY: nobody serves, so the loader is to stand back no more. */
 void lane_hurry(struct lane *lane);
-/* After the loop woke up. */
+/* Called after the loop woke up. */
 void lane_wake(struct lane *lane);
 
-/* The loader is dead: takes its leases back, youngest first, each handed to @on_lease, and
- * stops talking to it. */
+/* The loader is dead: takes its leases back, hands each to @on_lease, the youngest first,
+ * and stops talking to the loader. */
 void lane_close(struct lane *lane,
                 void (*on_lease)(void *context, struct request *request), void *context);
 
-/* Shows each leased request to @visit, which ends no lease. */
+/* Shows each leased request to @visit, which must not end a lease. */
 void lane_visit(const struct lane *lane,
                 void (*visit)(void *context, struct request *request), void *context);
 
 uint32_t lane_leased(const struct lane *lane);
-/* A suspect is leased: nothing else may be beside it. */
+/* True: a suspect is leased, and nothing else may be beside it. */
 bool lane_has_suspect(const struct lane *lane);
-/* The loader may have begun to work on @lease. It says so itself: what cannot be is taken
- * for the worst. */
+/* True: the loader may have begun to work on @lease. The loader says so itself: a value
+ * that cannot be is taken for the worst. */
 bool lane_has_begun(const struct lane *lane, uint64_t lease);
-/* The loader has work, and answers that have not been read take most of its arena. */
+/* True: the loader has work, and unread answers take most of its arena. */
 bool lane_waits_for_readers(const struct lane *lane);
 /* Rises while the loader works. Hostile: compare for change only. */
 uint64_t lane_progress(const struct lane *lane);

@@ -11,7 +11,8 @@
 #include "shared/tensor.h"
 
 #define NS_PER_US UINT64_C(1000)
-/* The loader's: what it refuses is refused, not read differently. */
+/* The flags of the loader, so that what the loader refuses is not read differently
+ * here. */
 #define PARAMETERS_JSON_FLAGS ((size_t)JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL)
 
 static bool parameters_has(const void *json, size_t bytes, const char *word)
@@ -19,7 +20,7 @@ static bool parameters_has(const void *json, size_t bytes, const char *word)
 	return memmem(json, bytes, word, strlen(word)) != NULL;
 }
 
-/* 0 when it is no positive integer. */
+/* 0: there is no such key, or its value is no positive integer. */
 static uint64_t parameters_get(const json_t *object, const char *key)
 {
 	json_int_t value = json_integer_value(json_object_get(object, key));
@@ -46,7 +47,7 @@ void parameters_read(struct parameters *ret_parameters, const void *json, size_t
 	json_decref(object);
 }
 
-/* Appends one input's datatype and shape; false when it has none that can be. */
+/* Appends one input's datatype and shape. False: they are not of this protocol. */
 static bool parameters_print_input(FILE *stream, const json_t *input)
 {
 	const char *datatype = json_string_value(json_object_get(input, "datatype"));

@@ -7,7 +7,7 @@
 
 #include "shared/hex.h"
 
-/* Pieces of a body in its sketch, evenly spread, the last one at its end. */
+/* The sketch of a body is of so many pieces, evenly spread, the last one at the end. */
 #define POISON_PIECES      32
 #define POISON_PIECE_BYTES ((size_t)64)
 
@@ -84,7 +84,7 @@ static void poison_expire(struct poison *poison, uint64_t now_ns, uint64_t ttl_n
 	}
 }
 
-/* Takes entry @i out; the order of the others stays. */
+/* Takes entry @i out and keeps the order of the others. */
 static void poison_drop(struct poison *poison, uint32_t i)
 {
 	for (; i + 1 < poison->n; i++)

@@ -63,7 +63,7 @@ void queue_hold(struct queue *queue, struct request *request)
 		TAILQ_INSERT_TAIL(list, request, link);
 		return;
 	}
-	/* One that comes back from a loader: hardly any that is held is older. */
+	/* A request that comes back from a loader: hardly any held one is older. */
 	TAILQ_FOREACH (other, list, link)
 		if (other->accepted_ns > request->accepted_ns)
 			break;

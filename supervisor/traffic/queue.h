@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The requests of one model: the arena that they lie in, the counters, and those that are
- * held. They are held by priority, then by age; those that may have ended a loader are kept
- * apart. It outlives every generation.
+ * The requests of one model: the arena that they lie in, the counters, and the requests
+ * that are held, ordered by priority, then by age. Suspects, which may have ended a
+ * loader, are held apart. The queue outlives every generation.
  */
 
 #include <ev.h>
@@ -22,56 +22,56 @@ struct recorder;
 
 TAILQ_HEAD(request_list, request);
 
-/* Levels of priority: what the protocol calls 1, the highest, to 9. Its 0, the default, is
- * the one in the middle; beyond the last is the last. */
+/* Levels of priority: 1 of the protocol, the highest, to 9. Priority 0, the default, is
+ * the one in the middle; a number beyond 9 counts as 9. */
 #define QUEUE_LEVELS        9
 #define QUEUE_LEVEL_DEFAULT 4
 
 struct queue {
 	const char *model; /* name, for messages; borrowed */
 	struct ev_loop *loop;
-	struct memfd memory; /* the request arena: loaders can only read it */
+	struct memfd memory; /* the request arena, which loaders can only read */
 	struct arena arena;
 	uint64_t max_body_bytes;
-	size_t announced_bytes; /* of bodies on their way, as far as they have a place */
+	size_t announced_bytes; /* announced by bodies on their way that have a place */
 	struct request_counts counts;
-	struct request_counts case_counts; /* of those with is_case */
+	struct request_counts case_counts; /* of requests with is_case */
 	struct detail detail;
-	struct pulse pulse; /* of the serving generation */
+	struct pulse pulse; /* pulse of the serving generation */
 	struct stats stats;
 	struct request_list levels[QUEUE_LEVELS];
 	struct request_list suspects;
-	struct poison suspicion; /* bodies of suspects that left before they were tried */
-	struct evidence *evidence; /* is shown what fails; NULL: nobody asks */
-	struct recorder *recorder; /* is shown what is answered; mostly NULL */
+	struct poison suspicion;   /* bodies of suspects that left untried */
+	struct evidence *evidence; /* gets what fails; NULL: nobody asks */
+	struct recorder *recorder; /* gets what is answered; mostly NULL */
 };
 
-/* 0 or -errno. */
+/* @model is borrowed. 0 or -errno. */
 int queue_init(struct queue *queue, struct ev_loop *loop, const char *model,
                size_t arena_bytes, uint64_t max_body_bytes);
 /* No request may be left. */
 void queue_fini(struct queue *queue);
 
-/* The level of a priority as the protocol has it. */
+/* The level of a priority of the protocol. */
 uint8_t queue_level(uint64_t priority);
 
-/* Holds @request, where its level and age (accepted_ns) put it. */
+/* Holds @request, in the place that its level and age (accepted_ns) give it. */
 void queue_hold(struct queue *queue, struct request *request);
-/* Takes one that is held out of its list; its state is the caller's affair. */
+/* Takes a held request out of its list; the caller sees to its state. */
 void queue_take(struct queue *queue, struct request *request);
-/* The next one that is no suspect, or NULL. */
+/* The next held request that is no suspect, or NULL. */
 struct request *queue_first(struct queue *queue);
 /* The oldest suspect, or NULL. */
 struct request *queue_first_suspect(struct queue *queue);
 bool queue_is_empty(const struct queue *queue);
 
-/* The body as it was sent, and how much of it is JSON if it is not compressed. */
+/* The body as it was sent, and how many bytes of it are JSON if it is not compressed. */
 const void *queue_body(const struct queue *queue, const struct request *request);
 size_t queue_json_bytes(const struct request *request);
 
-/* A suspect has ended. Unless it was answered its body stays under suspicion for a while: a
- * client that gives up and comes again brings no new request. */
+/* A suspect has ended. Unless it was answered, its body stays under suspicion for a
+ * while: a client that gives up and comes again brings no new request. */
 void queue_note_suspect(struct queue *queue, const struct request *request,
                         bool is_answered);
-/* A suspect with the body of @request has left without being tried. */
+/* True: a suspect with the body of @request has left without being tried. */
 bool queue_is_suspicious(struct queue *queue, const struct request *request);

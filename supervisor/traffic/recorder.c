@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A recorder writes samples of a queue's traffic to one client of the control socket.
+ * request_deliver() shows it each part of an answer; a sample is one line of JSON with
+ * both bodies in base64. A recorder ends, and frees itself, in one of four ways: the
+ * count is reached, the time is over, the client is gone, or the model is stopped.
+ */
+
 #include "supervisor/traffic/recorder.h"
 
 #include <errno.h>
@@ -12,9 +20,9 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 
-/* Of a line, for all that is not base64. */
+/* Bytes of a line beside the base64 text. */
 #define RECORDER_FRAME_BYTES 1024
-#define RECORDER_FIELD_MAX   64 /* of a header's value */
+#define RECORDER_FIELD_MAX   64 /* longest value of a header */
 
 struct recorder {
 	struct queue *queue;
@@ -63,13 +71,13 @@ static void recorder_finish(struct recorder *recorder)
 	recorder_free(recorder);
 }
 
-/* What a body means depends on these; nobody else's business is recorded. NULL: without
+/* The meaning of a body depends on these headers; no other is recorded. NULL: out of
  * memory, or a value is no short text. */
 static json_t *recorder_headers(const struct recorder_body *body)
 {
 	static const char *const names[] = { "inference-header-content-length",
 		                             "content-encoding" };
-	/* A loader could still write to its head: what is read is a copy. */
+	/* A loader could still write to its head: read a copy. */
 	FREE unsigned char *memory = malloc(body->head_bytes + 1);
 	json_t *headers = json_object();
 	struct proto_field field;
@@ -136,7 +144,7 @@ static void recorder_show(struct recorder *recorder, uint64_t generation,
 		recorder_finish(recorder);
 }
 
-/* Numbers that are none are no JSON, and so no golden answer; binary data has them. */
+/* NaN and infinities are no JSON, and so no golden answer; binary data can hold them. */
 static bool recorder_is_binary(const struct recorder_body *answered)
 {
 	struct proto_field field;

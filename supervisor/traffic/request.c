@@ -1,4 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The life of a request. request_new() finds room in the arena, request_append() fills it
+ * and has it grow, and request_set_state() alone counts. A loader's answer comes in
+ * parts, by request_deliver(): it feeds statistics, recorder and evidence, hides a failed
+ * loader's words, and hands the part to the owner. The owner may release the request
+ * inside that call: the code behind it relies on the queue's hold alone, and after
+ * ANSWERED or FAILED on nothing.
+ */
+
 #include "supervisor/traffic/request.h"
 
 #include <assert.h>
@@ -15,13 +25,14 @@
 #include "supervisor/traffic/queue.h"
 #include "supervisor/traffic/recorder.h"
 
-/* Room for a body that grows: its length was not announced, or there is no room for that. */
+/* First room for a body that grows: its length was not announced, or there is no room for
+ * all of it. */
 #define REQUEST_UNKNOWN_BYTES ((size_t)64 * 1024)
-/* What was announced and has not come yet may take this part of the arena: a client pays
- * nothing for announcing, and must not keep others out by it. */
+/* Announced bodies that have not come yet may take this part of the arena: announcing
+ * costs a client nothing and must not keep others out. */
 #define REQUEST_ANNOUNCED_PART 2
 #define REQUEST_BODY_ALIGN     ((size_t)64)
-/* What a loader says of one that was cancelled. */
+/* The status that a loader gives a cancelled request. */
 #define REQUEST_STATUS_CANCELLED 499
 
 const char *request_failure_name(enum request_failure failure)
@@ -68,7 +79,7 @@ static int request_refuse_size(const struct queue *queue, struct request_refusal
 	                      (unsigned long long)queue->max_body_bytes, queue->model);
 }
 
-/* Room for head and body; the arena is the bound on everything that waits. */
+/* Finds room for head and body; the arena is the bound on everything that waits. */
 static int request_place(struct request *request, size_t body_bytes,
                          struct request_refusal *refusal)
 {
@@ -88,7 +99,7 @@ static int request_place(struct request *request, size_t body_bytes,
 	return 0;
 }
 
-/* How much room a body of @announced_bytes is given before any of it has come. */
+/* Room for a body of @announced_bytes before any of it has come. */
 static size_t request_first_bytes(const struct queue *queue, size_t announced_bytes)
 {
 	size_t part_bytes = queue->arena.size_bytes / REQUEST_ANNOUNCED_PART;
@@ -100,7 +111,7 @@ static size_t request_first_bytes(const struct queue *queue, size_t announced_by
 	return REQUEST_UNKNOWN_BYTES;
 }
 
-/* Its body has come, or will not. */
+/* The body has come, or never will. */
 static void request_forget_announced(struct request *request)
 {
 	request->queue->announced_bytes -= request->announced_bytes;
@@ -190,7 +201,8 @@ int request_new_case(struct request **ret_request, struct queue *queue,
 	return 0;
 }
 
-/* A body outgrew its block: move it into one twice as large, or as large as it gets. */
+/* The body outgrew its block: moves it into one twice as large, or as large as the body
+ * can get. */
 static int request_grow(struct request *request, size_t body_bytes,
                         struct request_refusal *refusal)
 {
@@ -312,7 +324,7 @@ static uint64_t request_took_ns(const struct request *request, uint64_t now_ns)
 	return now_ns > request->accepted_ns ? now_ns - request->accepted_ns : 0;
 }
 
-/* The loop's time: no system call. */
+/* The loop's time costs no system call. */
 static uint64_t request_now_ms(const struct request *request)
 {
 	return (uint64_t)(ev_now(request->queue->loop) * 1e3);
@@ -332,7 +344,7 @@ void request_fail(struct request *request, enum request_failure failure)
 	request_set_state(request, REQUEST_FAILED);
 }
 
-/* The owner's news; it may release the request before this returns. */
+/* Tells the owner, who may release the request before this returns. */
 static void request_notify(struct request *request, struct request_part *part)
 {
 	STAILQ_INSERT_TAIL(&request->parts, part, link);
@@ -340,7 +352,7 @@ static void request_notify(struct request *request, struct request_part *part)
 	request->on_part(request, request->context);
 }
 
-/* {"error": text} as a part of our own; NULL without memory. */
+/* Makes a part of the supervisor's own, {"error": text}; NULL: out of memory. */
 static struct request_part *request_error_part(const char *text)
 {
 	json_t *object = json_pack("{s:s}", "error", text);
@@ -363,8 +375,8 @@ static struct request_part *request_error_part(const char *text)
 	return part;
 }
 
-/* What clients get instead of a failed loader's own words. Takes @part when it returns another
- * one. */
+/* Chooses what the client gets in place of a failed loader's own words: @part, or another
+ * part, and then @part is freed. */
 static struct request_part *request_hide_detail(struct request *request,
                                                 const struct proto_answer *answer,
                                                 struct request_part *part)
@@ -389,7 +401,7 @@ static struct request_part *request_hide_detail(struct request *request,
 	return ours;
 }
 
-/* One that nobody waits for any more has an answer, too. */
+/* Requests that nobody waits for any more count too: the loader answered them. */
 static enum pulse_kind request_pulse(const struct request *request)
 {
 	if (request->is_fault)
@@ -402,7 +414,7 @@ static bool request_is_answered(const struct request *request)
 	return request->answer_status != REQUEST_STATUS_CANCELLED && !request->is_expired;
 }
 
-/* The loader is done with it. */
+/* The loader is done with the request. */
 static void request_note_last(struct request *request, const struct proto_answer *answer)
 {
 	struct queue *queue = request->queue;
@@ -457,7 +469,8 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 		}
 		request_notify(request, part);
 	}
-	/* request_release() may have run inside; the queue's hold keeps it alive. */
+	/* request_release() may have run inside; the queue's hold keeps the request
+	 * alive. */
 	if (is_last)
 		request_note_last(request, answer);
 	if (is_last && is_answered)

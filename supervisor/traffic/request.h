@@ -4,16 +4,16 @@
 /*
  * One request from its first byte to its last, and where it stands.
  *
- * Its head and body are written once, into the model's request arena. Afterwards holding,
- * leasing and replaying only move this small struct between queues. A request is in exactly
- * one state, and the counters of its model follow every change of state here and nowhere
- * else, so that at any moment
+ * Its head and body are written once, into the model's request arena. From then on
+ * holding, leasing and replaying only move this small struct between queues. A request is
+ * in exactly one state. The counters of its model change with the state, in
+ * request_set_state() and nowhere else, so that at any moment
  *
  *	accepted = answered + failed + held + leased.
  *
  * Two parties hold a request: its queue, from model_submit() until it is answered or
- * failed, and the HTTP connection (the owner), from model_begin() until request_release().
- * It is freed when both have let go.
+ * failed, and the HTTP connection (the owner), from model_begin() until
+ * request_release(). The request is freed when both have let go.
  */
 
 #include <ev.h>
@@ -40,11 +40,11 @@ enum request_state {
 	REQUEST_STATE_COUNT
 };
 
-/* Why one was not answered by a loader. */
+/* Why no loader answered a request. */
 enum request_failure {
-	REQUEST_FAILURE_LEFT,     /* the client did, before there was an answer */
-	REQUEST_FAILURE_DEADLINE, /* held or leased, it took too long */
-	REQUEST_FAILURE_POISON,   /* it ends loaders */
+	REQUEST_FAILURE_LEFT,     /* the client left before there was an answer */
+	REQUEST_FAILURE_DEADLINE, /* the time was over, held or leased */
+	REQUEST_FAILURE_POISON,   /* the request ends loaders */
 	REQUEST_FAILURE_CRASH,    /* a loader died amid the answer, or while stopping */
 	REQUEST_FAILURE_DOWN,     /* no loader is going to take it */
 	REQUEST_FAILURE_COUNT
@@ -55,14 +55,13 @@ const char *request_failure_name(enum request_failure failure);
 struct request_counts {
 	uint64_t accepted;
 	uint64_t answered;
-	uint64_t
-		faults; /* of loaders' answers: the model's own failure, whatever the status */
+	uint64_t faults; /* answers that are the model's own failure, with any status */
 	uint64_t failed;
-	uint64_t failures[REQUEST_FAILURE_COUNT]; /* of failed: a part for each reason */
+	uint64_t failures[REQUEST_FAILURE_COUNT]; /* parts of failed, by reason */
 	uint64_t held;
 	uint64_t leased;
-	uint64_t replayed;   /* times a request went back to the queue */
-	uint64_t held_bytes; /* heads and bodies of those that are held */
+	uint64_t replayed;   /* times that a request went back to the queue */
+	uint64_t held_bytes; /* heads and bodies of held requests */
 };
 
 /* Part of an answer. The bytes lie in a response arena that stays mapped, and the loader
@@ -74,7 +73,7 @@ struct request_part {
 	const void *body;
 	size_t body_bytes;
 	bool is_last;
-	char text[]; /* the supervisor's own */
+	char text[]; /* the supervisor's own text */
 };
 
 struct request {
@@ -82,41 +81,40 @@ struct request {
 	struct queue *queue;
 	struct lane *lane; /* while LEASED: borrowed, the lane knows its leases */
 	enum request_state state;
-	bool is_submitted; /* the queue holds it */
+	bool is_submitted; /* the queue holds the request */
 	bool has_owner;
-	bool is_answering; /* a part reached the owner: it cannot be replayed */
-	bool is_expired; /* answered 504 while LEASED: what the loader says is dropped */
-	bool is_fault;   /* the answer is the model's own failure */
-	bool is_broken;  /* the rest will never come: the owner closes the connection */
-	bool is_case;    /* asked by arbiter.c and by no client: counts for nothing */
-	bool is_suspect; /* may have ended a loader: leased with no other beside it */
-	uint8_t crashes; /* of loaders that had it */
-	uint8_t kills;   /* of loaders that worked on it, by somebody else */
-	uint8_t level;   /* of priority in its queue; 0 comes first */
-	uint64_t lease;  /* the latest */
-	size_t offset;   /* in the request arena: the head, then the body */
+	bool is_answering; /* a part reached the owner: no replay is possible */
+	bool is_expired;   /* answered 504 while LEASED: the loader's answer is dropped */
+	bool is_fault;     /* the answer is the model's own failure */
+	bool is_broken;    /* the rest never comes: the owner closes the connection */
+	bool is_case;    /* asked by model/arbiter.c for no client: counts for nothing */
+	bool is_suspect; /* may have ended a loader: leased with nothing beside it */
+	uint8_t crashes; /* crashes of loaders that had the request */
+	uint8_t kills;   /* kills, by somebody else, of loaders that worked on it */
+	uint8_t level;   /* level of priority in the queue; 0 comes first */
+	uint64_t lease;  /* the latest lease */
+	size_t offset;   /* place in the request arena: the head, then the body */
 	size_t head_bytes;
 	size_t body_offset;
 	size_t body_bytes;
-	size_t length_bytes;      /* of the body, as announced; SIZE_MAX: not known */
-	size_t announced_bytes;   /* the same while it has a place and has not come */
-	size_t json_bytes;        /* of the body, as announced; SIZE_MAX: all of it */
-	bool is_encoded;          /* the body is compressed */
-	uint64_t timeout_ns;      /* whichever is the shortest, from accepted_ns on */
-	const char *timeout_name; /* and what asked for it */
+	size_t length_bytes;    /* announced length of the body; SIZE_MAX: not known */
+	size_t announced_bytes; /* the same while the body has a place and has not come */
+	size_t json_bytes;   /* announced length of the JSON; SIZE_MAX: the whole body */
+	bool is_encoded;     /* the body is compressed */
+	uint64_t timeout_ns; /* the shortest of all that apply, from accepted_ns on */
+	const char *timeout_name; /* what asked for that timeout */
 	uint64_t accepted_ns;
 	uint64_t deadline_ns;
 	ev_timer deadline;
 
-	unsigned int
-		loader_status; /* of the answer that comes in, whoever waits for it */
+	unsigned int loader_status; /* status of the answer that is coming in */
 
 	/* The answer, once on_part has been called. */
 	unsigned int status;        /* HTTP */
-	unsigned int answer_status; /* that the loader gave, wanted or not */
-	uint64_t generation;        /* that computed it; 0: the supervisor answered */
+	unsigned int answer_status; /* the loader's, wanted or not */
+	uint64_t generation;        /* of the answer; 0: the supervisor's own */
 	unsigned int retry_after_s; /* 0: none */
-	unsigned char *head;        /* private copy of the answer's head, or NULL */
+	unsigned char *head;        /* own copy of the answer's head, or NULL */
 	size_t answer_head_bytes;
 	STAILQ_HEAD(request_parts, request_part) parts; /* not yet taken by the owner */
 
@@ -132,10 +130,10 @@ struct request_start {
 	uint64_t body_bytes; /* Content-Length, or UINT64_MAX when it is not known */
 	uint64_t json_bytes; /* Inference-Header-Content-Length, or UINT64_MAX */
 	bool is_encoded;     /* the body is compressed */
-	uint64_t timeout_ns; /* that the head asks for, or CLOCK_NEVER */
-	/* Called from the loop, never from inside model_begin(), request_append() or
-	 * model_submit(): a part of the answer, or a failure in the form of one, has
-	 * arrived. The first call comes with status and head set. Not called after
+	uint64_t timeout_ns; /* asked for by the head, or CLOCK_NEVER */
+	/* Called when a part of the answer, or a failure in the form of one, has arrived.
+	 * The first call comes with status and head set. Called from the loop, never from
+	 * inside model_begin(), request_append() or model_submit(), and never after
 	 * request_release(). */
 	void (*on_part)(struct request *request, void *context);
 	void *context;
@@ -153,8 +151,8 @@ struct request_refusal {
 int request_append(struct request *request, const void *data, size_t bytes,
                    struct request_refusal *refusal);
 
-/* The answer's head fields: 0 or -EBADMSG; then proto_head_next(). Valid while @request is
- * held. An answer without a head reads as one without fields. */
+/* Opens the head of the answer for proto_head_next(); an answer without a head reads as
+ * one without fields. Valid while @request is held. 0 or -EBADMSG. */
 int request_answer_head(const struct request *request, struct proto_head *ret_head);
 
 /* Takes the next part, or NULL when none has arrived. The caller owns it. */
@@ -162,43 +160,44 @@ struct request_part *request_take_part(struct request *request);
 /* Gives the bytes back to the loader. Accepts NULL. Loop thread only. */
 void request_part_free(struct request_part *part);
 
-/* The owner lets go, answered or not: a client that left, or a response on its way. A held
- * request fails at once; a leased one is cancelled and ends when the loader says so. */
+/* The owner lets go, answered or not: the client left, or the response is on its way. A
+ * held request fails at once. A leased one is cancelled and ends when the loader says
+ * so. */
 void request_release(struct request *request);
 
 /* For the model and its lanes only. */
 
-/* A request with room in @queue's arena for the head and @start's body. 0, or a positive
- * outcome with @refusal filled. */
+/* Makes a request with room in @queue's arena for the head and @start's body; @queue is
+ * borrowed. 0, or a positive outcome with @refusal filled. */
 int request_new(struct request **ret_request, struct queue *queue,
                 const struct request_start *start, struct request_refusal *refusal);
 
 struct evidence_case;
 
-/* A request with @one's head and body, ready to be leased, whose owner is the caller; it has
- * no deadline timer. 0 or -ENOMEM: there is no room. */
+/* Makes a request of @one's head and body, ready to be leased and without a deadline
+ * timer; the caller is its owner. 0, or -ENOMEM: there is no room. */
 int request_new_case(struct request **ret_request, struct queue *queue,
                      const struct evidence_case *one,
                      void (*on_part)(struct request *request, void *context),
                      void *context);
 
-/* The only ways to another state: they keep the counters. ANSWERED and FAILED let the queue
- * go and may free @request. */
+/* The only ways to another state; both keep the counters. ANSWERED and FAILED make the
+ * queue let go and may free @request. */
 void request_set_state(struct request *request, enum request_state state);
 void request_fail(struct request *request, enum request_failure failure);
 
-/* What it occupies. */
+/* Bytes that the request occupies. */
 static inline uint64_t request_bytes(const struct request *request)
 {
 	return request->head_bytes + request->body_bytes;
 }
 
-/* A part of a loader's answer, already checked. Steals @part. @head is copied. The LAST
- * part ends the lease. */
+/* Takes in a checked part of a loader's answer. Steals @part, copies @head. The LAST part
+ * ends the lease. */
 void request_deliver(struct request *request, const struct proto_answer *answer,
                      const unsigned char *head, struct request_part *part);
 
-/* Turns one away: fills @refusal and returns 1. */
+/* Turns a request away: fills @refusal and returns 1. */
 int request_refuse(struct request_refusal *refusal, unsigned int status,
                    unsigned int retry_after_s, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -4,9 +4,10 @@
 #include <netinet/in.h>
 #include <string.h>
 
-/* Of IPv6, 64 bits are one network (RFC 4291 2.5.4), and the rest its client's choice. */
+/* The first 64 bits of an IPv6 address are the network (RFC 4291 2.5.4); the rest is its
+ * client's choice. */
 #define TURNS_IPV6_BYTES 8
-/* Where an IPv4 address lies that came over an IPv6 socket (RFC 4291 2.5.5.2). */
+/* Place of an IPv4 address that came over an IPv6 socket (RFC 4291 2.5.5.2). */
 #define TURNS_MAPPED_AT 12
 
 void turns_init(struct turns *turns, uint64_t seed)
@@ -31,10 +32,10 @@ void turns_charge(struct turns *turns, uint64_t cost_ns, uint64_t now_ns)
 	turns->paid_ns += cost_ns * TURNS_PART;
 }
 
-/* Who waits */
+/* Waiting */
 
-/* The finalizer of splitmix64 (Steele, Lea, Flood 2014): each bit of what goes in changes
- * half of those that come out. */
+/* The finalizer of splitmix64 (Steele, Lea, Flood 2014): each bit of the input changes
+ * half of the output's bits. */
 static uint64_t turns_mix(uint64_t x)
 {
 	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
