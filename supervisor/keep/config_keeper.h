@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * When the configuration is kept (config_kept.h): soon after a model has served well with
- * new inputs, and after a change of the configuration from then on. What is kept already is
- * not written again.
+ * Decides when the configuration is kept (config_kept.h): soon after a model has served
+ * well with new inputs, and from then on after each change of the configuration. A text
+ * that is kept already is not written again.
  */
 
 #include <ev.h>
@@ -22,12 +22,12 @@ struct config_keeper {
 	void (*collect)(void *context, struct config_kept *ret_kept);
 	void *context;
 	ev_timer soon;
-	bool has_good; /* before there is nothing to keep: what was, stays */
-	char sha256[KEEP_SHA256_HEX]; /* of what was given to a writer last */
-	uint64_t n_lost;              /* keeper->n_lost then: that may have been lost */
+	bool has_good; /* a model has served well; until then what was kept stays */
+	char sha256[KEEP_SHA256_HEX]; /* digest of the text that a writer got last */
+	uint64_t n_lost;              /* keeper->n_lost then: more means maybe lost */
 };
 
-/* Called after the members up to context were set. */
+/* The caller sets the members up to context first; all are borrowed. */
 void config_keeper_init(struct config_keeper *keeper);
 void config_keeper_fini(struct config_keeper *keeper);
 
@@ -35,5 +35,5 @@ void config_keeper_fini(struct config_keeper *keeper);
 void config_keeper_on_good(struct config_keeper *keeper);
 /* Another configuration is in use. */
 void config_keeper_on_change(struct config_keeper *keeper);
-/* What was to be done soon is done now. */
+/* Does now what was to be done soon. */
 void config_keeper_flush(struct config_keeper *keeper);

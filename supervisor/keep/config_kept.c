@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The kept configuration is one manifest (keep.h): a text for what is no model's, and a
+ * text for each model. Both are printed from the values in use, so that reading them back
+ * needs none of the administrator's files. Loading has to find state_dir before any
+ * configuration can be read: config_kept_scan() looks for that one key, line by line.
+ */
+
 #include "supervisor/keep/config_kept.h"
 
 #include <errno.h>
@@ -11,7 +19,7 @@
 #include "supervisor/config/value.h"
 #include "supervisor/keep/keep.h"
 
-/* No model has a dot in front. */
+/* The name of no model begins with a dot. */
 #define CONFIG_KEPT_DIR    ".config"
 #define CONFIG_KEPT_FORMAT 1
 
@@ -37,7 +45,7 @@ char *config_kept_print(const struct config_kept *kept)
 	for (size_t i = 0; i < kept->n_sections; i++)
 		failed |= json_array_append_new(
 			models, config_kept_model_to_json(kept->sections[i]));
-	/* It takes the models, also when it fails. */
+	/* json_pack() takes the models, also when it fails. */
 	if (head)
 		json = json_pack("{s:i, s:s, s:s, s:o}", "format", CONFIG_KEPT_FORMAT,
 		                 "file", kept->config->file, "head", head, "models",
@@ -126,7 +134,8 @@ static int config_kept_read(struct config *config, const json_t *json, struct er
 	return r < 0 ? r : config_complete(config, err);
 }
 
-/* @json, when it was kept of @file (absolute): another moultd's is none of ours. */
+/* Builds a configuration from @json if it was kept of @file (absolute); another moultd's
+ * is none of ours. */
 static int config_kept_build(struct config **ret_config, const json_t *json,
                              const char *file, struct err *err)
 {
@@ -173,7 +182,8 @@ static int config_kept_load_from(struct config **ret_config, const char *state_d
 	return r;
 }
 
-/* @line's value of state_dir, or NULL. It may be anywhere in the file. */
+/* The value of key @name in @line, or NULL. The section is not looked at: the file may be
+ * damaged anywhere. */
 static char *config_kept_value(char *line, const char *name)
 {
 	char *text = line + strspn(line, " \t");
@@ -193,7 +203,7 @@ static char *config_kept_value(char *line, const char *name)
 	return text;
 }
 
-/* What @file says of state_dir, from the top to the end, as long as it is lines. */
+/* Reads state_dir from @file, line by line to the end, whatever else is wrong there. */
 static void config_kept_scan(struct config *config, const char *file,
                              const struct config_key *key)
 {
@@ -230,7 +240,7 @@ int config_kept_load(struct config **ret_config, const char *file, struct err *e
 	config_kept_scan(&said, path, key);
 	const char *const places[] = { said.state_dir, first, key->fallback };
 
-	/* What is wrong with the one that is there is worth knowing. */
+	/* A damaged one is reported, not passed over. */
 	r = -ENOENT;
 	for (size_t i = 0; r == -ENOENT && i < sizeof(places) / sizeof(places[0]); i++)
 		if (places[i] && places[i][0] == '/')

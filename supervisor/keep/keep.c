@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Folders and files that outlive a run and a power cut. The order of writing makes that
+ * true: content under another name, fsync, rename, then the manifest and an fsync of the
+ * folder; only then keep_sweep() removes what no new manifest names. The digest in a
+ * file's name shows when its content is damaged. Owner, rights and links are checked on
+ * opening, since whoever can write here chooses what the next start serves.
+ */
+
 #include "supervisor/keep/keep.h"
 
 #include <dirent.h>
@@ -18,9 +27,9 @@
 #include "shared/hex.h"
 
 #define KEEP_BYTES_MAX (8L << 20)
-/* Being written. */
+/* Name of a file that is being written. */
 #define KEEP_NEW "new"
-/* Of one width: names sort as numbers do. */
+/* Numbers are of one width, so that names sort as numbers do. */
 #define KEEP_MANIFEST        "manifest-"
 #define KEEP_MANIFEST_FORMAT KEEP_MANIFEST "%020" PRIu64 "-%s"
 #define KEEP_NUMBER_DIGITS   20
@@ -50,7 +59,7 @@ void keep_name(char *name, const char *kind, const char *sha256)
 	(void)snprintf(name, KEEP_NAME_MAX, "%s-%s", kind, sha256);
 }
 
-/* False: @name is none of a manifest. */
+/* False: @name is not the name of a manifest. */
 static bool keep_parse_name(const char *name, struct keep_entry *ret_entry)
 {
 	const size_t head = sizeof(KEEP_MANIFEST) - 1;
@@ -61,7 +70,7 @@ static bool keep_parse_name(const char *name, struct keep_entry *ret_entry)
 	    strspn(name + head, "0123456789") != KEEP_NUMBER_DIGITS)
 		return false;
 	number = strtoull(name + head, &end, 10);
-	/* What no counter can have come to is none of ours. */
+	/* A number that no counter can have reached is none of ours. */
 	if (*end != '-' || number >= INT64_MAX || !keep_is_digest(end + 1))
 		return false;
 	ret_entry->number = number;
@@ -69,7 +78,7 @@ static bool keep_parse_name(const char *name, struct keep_entry *ret_entry)
 	return true;
 }
 
-/* The digits in the name of a manifest. */
+/* The digest in the name of a manifest. */
 static const char *keep_sha256_of(const char *manifest)
 {
 	return strrchr(manifest, '-') + 1;
@@ -77,7 +86,7 @@ static const char *keep_sha256_of(const char *manifest)
 
 /* Folders */
 
-/* An fd of @name in @parent_fd when it is a folder of ours; @path is for people. */
+/* Opens the folder @name in @parent_fd if it is ours; @path is for people. */
 static int keep_open_folder(int parent_fd, const char *name, enum keep_manner manner,
                             const char *path, struct err *err)
 {
@@ -153,7 +162,7 @@ int keep_lock(int dir_fd)
 	return r < 0 ? -errno : 0;
 }
 
-/* A stream of its own over @dir_fd, which stays the caller's. NULL: failed. */
+/* Opens another stream over @dir_fd, which stays the caller's. NULL: failed. */
 static DIR *keep_open_stream(int dir_fd)
 {
 	int copy = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -187,7 +196,8 @@ int keep_write(int dir_fd, const char *name,
 	return r;
 }
 
-/* Each link and removal sets the file's time of change, which others look at. */
+/* Each link and removal sets the file's time of change, which others look at: so a link
+ * that is there is left alone. */
 static bool keep_has(int dir_fd, const char *name, int fd)
 {
 	struct stat there;
@@ -220,7 +230,7 @@ int keep_link(int dir_fd, const char *name, int fd)
 	if (linkat(AT_FDCWD, from, dir_fd, KEEP_NEW, AT_SYMLINK_FOLLOW) < 0 ||
 	    renameat(dir_fd, KEEP_NEW, dir_fd, name) < 0)
 		r = -errno;
-	/* Two names of one file are not renamed onto each other. */
+	/* rename(2) leaves both names when they are of one file. */
 	(void)unlinkat(dir_fd, KEEP_NEW, 0);
 	return r;
 }
@@ -250,7 +260,7 @@ int keep_write_manifest(int dir_fd, const char *text, uint64_t number)
 	int r;
 
 	if (strlen(text) > KEEP_BYTES_MAX)
-		return -EFBIG; /* it could not be read back */
+		return -EFBIG; /* could not be read back */
 	keep_digest(text, strlen(text), sha256);
 	(void)snprintf(name, sizeof(name), KEEP_MANIFEST_FORMAT, number, sha256);
 	r = keep_write(dir_fd, name, keep_write_text, text);
@@ -299,7 +309,8 @@ int keep_open_file(int dir_fd, const char *name, bool is_secret)
 	return take_fd(&fd);
 }
 
-/* The whole file; the caller frees it. NULL: out of memory, or it is too large. */
+/* Reads the whole file; the caller frees it. NULL: out of memory, or the file is too
+ * large. */
 static char *keep_read_all(int fd, size_t *ret_bytes)
 {
 	struct stat st;
@@ -347,7 +358,7 @@ json_t *keep_read_manifest(int dir_fd, const struct keep_entry *entry, struct er
 
 /* Taking away */
 
-/* @json names the file @name. */
+/* True: @json names the file @name. */
 static bool keep_names(json_t *json, const char *name)
 {
 	const char *key;
@@ -370,7 +381,7 @@ static bool keep_names(json_t *json, const char *name)
 	return false;
 }
 
-/* A manifest of the same content is among the @n @names. */
+/* True: a manifest of the same content is among the @n @names. */
 static bool keep_is_known(char (*names)[KEEP_NAME_MAX], size_t n, const char *manifest)
 {
 	for (size_t i = 0; i < n; i++)
@@ -379,7 +390,8 @@ static bool keep_is_known(char (*names)[KEEP_NAME_MAX], size_t n, const char *ma
 	return false;
 }
 
-/* The newest manifests that are whole and differ, and their names. How many. */
+/* Reads the newest manifests that are whole and differ, and their names. Returns how
+ * many. */
 static size_t keep_read_newest(int dir_fd, size_t n_wanted, char (*names)[KEEP_NAME_MAX],
                                json_t **manifests)
 {

@@ -30,7 +30,7 @@
 /* The newest manifests of a folder that a sweep leaves, with what they name. */
 #define KEEP_MANIFESTS 2
 
-/* A manifest. */
+/* The name of a manifest, and its number. */
 struct keep_entry {
 	char name[KEEP_NAME_MAX];
 	uint64_t number;
@@ -42,46 +42,51 @@ enum keep_manner {
 	KEEP_MAKE,
 };
 
-/* An fd of the folder @name, or -errno with a sentence; -ENOENT: there is none. One that is
- * made has everybody else's rights on it taken away. */
+/* Opens the folder @name of @state_dir/good. A folder that is made has everybody else's
+ * rights taken away. An fd, which the caller closes, or -errno with a sentence; -ENOENT:
+ * there is none. */
 int keep_open(const char *state_dir, const char *name, enum keep_manner manner,
               struct err *err);
-/* Waits for other writers of this folder, of this run or an earlier one. The lock ends with
- * @dir_fd. 0 or -errno. */
+/* Waits for other writers of this folder, of this run or an earlier one: blocks. The lock
+ * ends with @dir_fd. 0 or -errno. */
 int keep_lock(int dir_fd);
 
 /* @data's SHA-256, in KEEP_SHA256_HEX digits with the terminator. */
 void keep_digest(const void *data, size_t bytes, char *ret_sha256);
 /* "KIND-SHA256" */
 void keep_name(char *name, const char *kind, const char *sha256);
-/* What somebody else computed and is going to be part of a name. */
+/* True: @sha256 has the form of a digest. Ask before a digest that somebody else computed
+ * becomes part of a name. */
 bool keep_is_digest(const char *sha256);
 
-/* The file @name with what @write_content writes, 0600. 0 or -errno: then what had that name
- * still has it. Lasting after the next keep_write_manifest() only. */
+/* Writes the file @name, 0600, with what @write_content writes. Lasts a power cut only
+ * after the next keep_write_manifest(). 0, or -errno: the name still has what it had. */
 int keep_write(int dir_fd, const char *name,
                int (*write_content)(const void *what, int fd), const void *what);
-/* Another name for the file @fd: the file's time of change is another then, unless it had
- * that name. The first is for the loop, and leaves another file of that name alone. 0 or
- * -errno. */
+/* Both give the file @fd another name; the file's time of change changes, unless it had
+ * the name already. keep_link_soon() is for the loop, and leaves another file of that
+ * name alone. 0 or -errno. */
 int keep_link_soon(int dir_fd, const char *name, int fd);
 int keep_link(int dir_fd, const char *name, int fd);
-/* Everything that was written is lasting then. 0 or -errno. */
+/* Writes a manifest. Everything that was written so far lasts a power cut then. 0 or
+ * -errno. */
 int keep_write_manifest(int dir_fd, const char *text, uint64_t number);
 
-/* The newest first. How many, at most @max. */
+/* Lists the manifests, the newest first. Returns how many, at most @max. */
 size_t keep_list(int dir_fd, struct keep_entry *entries, size_t max);
-/* An fd of a file of ours that others cannot write to, or -errno. @is_secret: nor read. */
+/* Opens a file of ours that others cannot write to, nor read when @is_secret. An fd or
+ * -errno. */
 int keep_open_file(int dir_fd, const char *name, bool is_secret);
-/* NULL with a sentence unless it is whole. */
+/* A new reference, or NULL with a sentence: the manifest is not whole. */
 json_t *keep_read_manifest(int dir_fd, const struct keep_entry *entry, struct err *err);
 
-/* Removes all but the @n_kept newest manifests that differ, and what these name. */
+/* Removes all but the @n_kept newest manifests that differ, and the files that these
+ * name. */
 void keep_sweep(int dir_fd, size_t n_kept);
 /* Removes every folder for which @is_wanted is false; folders whose name begins with a dot
  * are passed over. */
 void keep_prune(const char *state_dir,
                 bool (*is_wanted)(const void *context, const char *name),
                 const void *context);
-/* The highest number of any manifest. 0: there is none. */
+/* The highest number of any manifest; 0: there is none. */
 uint64_t keep_last_number(const char *state_dir);

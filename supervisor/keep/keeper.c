@@ -1,4 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A pool of forked writers. keeper_start() forks one for each job, with all signals
+ * blocked. The writer closes what the job does not need, runs it, and on failure writes a
+ * sentence to a pipe. The supervisor watches the pidfd, reaps the writer, and logs the
+ * sentence. A writer does not exec, since the job needs this process's memory. Jobs are
+ * numbered when they are started, so that a slow writer's older state never counts as the
+ * newest.
+ */
+
 #include "supervisor/keep/keeper.h"
 
 #include <errno.h>
@@ -17,7 +27,7 @@
 #include "shared/log.h"
 #include "supervisor/keep/keep.h"
 
-/* At the end, for all writers together. Those that take longer go on alone. */
+/* Time that all writers together get at the end. Writers that take longer go on alone. */
 #define KEEPER_FINI_NS CLOCK_NS_PER_SEC
 #define KEEPER_FD_MIN  3
 
@@ -57,7 +67,8 @@ static int keeper_close_others(const struct keeper_job *job, int sentence_fd)
 	return close_range((unsigned int)next, ~0U, 0) < 0 ? -errno : 0;
 }
 
-/* Never returns. Every signal is blocked: the supervisor's handlers are not for it. */
+/* Never returns. Every signal is blocked: the supervisor's handlers are not for the
+ * writer. */
 static void keeper_write(const struct keeper_job *job, uint64_t number, int sentence_fd)
 {
 	struct err err = ERR_NULL;
@@ -83,7 +94,7 @@ static void keeper_release(struct keeper_writer *writer)
 	writer->pid = 0;
 }
 
-/* False: it has not ended yet. */
+/* False: the writer has not ended yet. */
 static bool keeper_reap(struct keeper_writer *writer)
 {
 	siginfo_t info = { .si_pid = 0 };

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * Writes to STATE_DIR/good without making the loop wait for the disk: each job runs in a
- * process of its own, a copy of this one with nothing open but what it needs, which syncs,
- * says in a sentence what went wrong, and ends. It outlives a supervisor that is killed.
+ * Writes to STATE_DIR/good without making the loop wait for the disk. Each job runs in a
+ * writer: a forked copy of this process with nothing open but what the job needs. The
+ * writer syncs, says in a sentence what went wrong, and ends. It outlives a supervisor
+ * that is killed (docs/adr/0006).
  */
 
 #include <ev.h>
@@ -21,12 +22,12 @@
 #define KEEPER_OF_MAX      96
 
 struct keeper_job {
-	/* Who it is about, "model=digits", for the log. */
+	/* The subject of the job for the log, as in "model=digits". */
 	const char *of;
 	/* Called in the writer. 0, or -errno with a sentence. */
 	int (*save)(const void *what, uint64_t number, struct err *err);
 	const void *what;
-	int fds[KEEPER_FDS_MAX]; /* what @save needs open; -1: none */
+	int fds[KEEPER_FDS_MAX]; /* descriptors that @save needs open; -1: none */
 };
 
 struct keeper_writer {
@@ -34,23 +35,22 @@ struct keeper_writer {
 	pid_t pid; /* 0: none */
 	struct orphans_kin kin;
 	int pidfd;
-	int sentence_fd; /* read end: why it failed */
+	int sentence_fd; /* read end: why the writer failed */
 	ev_io io;
 	char of[KEEPER_OF_MAX];
 };
 
 struct keeper {
 	struct ev_loop *loop;
-	uint64_t
-		last; /* number that was given to a job: what is kept later has a higher one */
+	uint64_t last;   /* the last number given to a job; later ones are higher */
 	uint64_t n_lost; /* jobs that came to nothing */
 	struct keeper_writer writers[KEEPER_WRITERS_MAX];
 };
 
-/* Goes on counting after what is in @state_dir. */
+/* Goes on counting after the last number in @state_dir. */
 void keeper_init(struct keeper *keeper, struct ev_loop *loop, const char *state_dir);
-/* Gives writers some seconds to end, then leaves them to themselves. */
+/* Gives all writers together one second to end, then leaves them to themselves. */
 void keeper_fini(struct keeper *keeper);
 
-/* Starts a writer. What becomes of it is logged. */
+/* Starts a writer; a failure is logged. */
 void keeper_start(struct keeper *keeper, const struct keeper_job *job);

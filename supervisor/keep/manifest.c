@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A manifest is JSON with a model's section as text and the digests of the files beside
+ * it. manifest_save() runs in a writer process: it locks the folder, writes secrets if
+ * they are to be kept, links the weights, and writes the manifest last. manifest_load()
+ * tries the manifests, the newest first, and builds inputs from the first that holds
+ * together.
+ */
+
 #include "supervisor/keep/manifest.h"
 
 #include <errno.h>
@@ -20,8 +29,9 @@ static int manifest_write_secrets(const void *what, int fd)
 	return secrets_save(what, fd);
 }
 
-/* A hard link, where the file system and the file's owner allow one; then its content is
- * to outlive a power cut, too. Otherwise the section's path must do. */
+/* Keeps the weights as a hard link, where the file system and the file's owner allow one;
+ * then the content is to outlive a power cut, too. Otherwise the section's path must
+ * do. */
 static void manifest_link_weights(int dir_fd, const struct inputs *inputs)
 {
 	char name[KEEP_NAME_MAX];
@@ -33,7 +43,7 @@ static void manifest_link_weights(int dir_fd, const struct inputs *inputs)
 		(void)fsync(inputs->weights_fd);
 }
 
-/* What the secrets' file is named by: its content's digest, read back from memory. */
+/* Names the secrets' file by the digest of its content, read back from memory. */
 static int manifest_secrets_digest(const struct secrets *secrets, char *ret_sha256)
 {
 	struct stat st;
@@ -51,7 +61,7 @@ static int manifest_secrets_digest(const struct secrets *secrets, char *ret_sha2
 	return 0;
 }
 
-/* Written anew also when it is there: what is there may be damaged. */
+/* Writes the secrets even when the file is there: it may be damaged. */
 static int manifest_save_secrets(int dir_fd, const struct inputs *inputs,
                                  char *ret_sha256)
 {
@@ -88,7 +98,7 @@ static int manifest_save_in(int dir_fd, const struct inputs *inputs, bool with_s
 	FREE char *text = NULL;
 	int r;
 
-	/* The loader computed it. */
+	/* The loader computed the digest: do not trust it. */
 	if (inputs->weights_fd >= 0 && !keep_is_digest(inputs->weights_sha256))
 		return -EBADMSG;
 	r = keep_lock(dir_fd);
@@ -148,7 +158,8 @@ static const char *manifest_text(const json_t *json, const char *key)
 	return json_string_value(json_object_get(json, key));
 }
 
-/* The kept file, or the one that the section names. An fd, -1: there is none, or -errno. */
+/* Opens the kept weights, or else the section's path. An fd, -1: the manifest names none,
+ * or -errno. */
 static int manifest_open_weights(int dir_fd, const json_t *json, const char *path)
 {
 	const char *sha256 = manifest_text(json, "weights_sha256");
@@ -209,8 +220,8 @@ static int manifest_build(struct inputs **ret_inputs, int dir_fd, const json_t *
 	r = inputs_of(ret_inputs, config, section, &secrets, fd);
 	if (r < 0)
 		return err_set(err, r, "%s", strerror(-r));
-	(*ret_inputs)->is_proven = true; /* or it would not have been kept */
-	/* The loader hashes what it reads, and another file is refused then. */
+	(*ret_inputs)->is_proven = true; /* only what was proven is kept */
+	/* The loader hashes what it reads and refuses another file. */
 	if (sha256)
 		(void)snprintf((*ret_inputs)->weights_sha256, INPUTS_SHA256_HEX, "%s",
 		               sha256);

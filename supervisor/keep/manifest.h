@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What a model served well with, kept for the next start in the folder STATE_DIR/good/MODEL
- * (keep.h):
+ * The inputs that a model served well with, kept for the next start in the folder
+ * STATE_DIR/good/MODEL (keep.h):
  *
  *	manifest-NUMBER-SHA256  JSON: the section as text, the digests of the other two
  *	weights-SHA256          a hard link to the model file
@@ -16,23 +16,24 @@
 
 enum {
 	_MANIFEST_E_SUCCESS,
-	MANIFEST_E_NONE, /* nothing was kept, or nothing that could still be built from */
+	MANIFEST_E_NONE, /* nothing was kept that could still be built from */
 };
 
-/* The link alone, and what stat(2) says of the file before and after it: whoever compares
- * that is to hear of it. Does not wait for the disk: manifest_save() is to follow. 0 or
- * -errno. */
+/* Makes the link alone, and returns what stat(2) says of the file before and after:
+ * everybody who compares that must be told. Does not wait for the disk; manifest_save()
+ * is to follow. 0 or -errno. */
 int manifest_link(const char *state_dir, const struct inputs *inputs,
                   struct stat *ret_before, struct stat *ret_after);
 
-/* Keeps @inputs, which a loader has served with, as the newest when @number is the highest
- * so far. Blocks on the disk: for a writer process (keeper.h). 0 or -errno with a sentence:
- * nothing that was kept before is lost then. */
+/* Keeps @inputs, which a loader has served with; the highest @number is the newest.
+ * Blocks on the disk: for a writer process (keeper.h). 0, or -errno with a sentence: what
+ * was kept before is still there. */
 int manifest_save(const char *state_dir, const struct inputs *inputs, bool with_secrets,
                   uint64_t number, struct err *err);
 
-/* The newest of @model that holds together, with loader and engines as @like has them. 0
- * and a new reference, or an outcome, with a sentence when something was kept in vain. */
+/* Loads the newest inputs of @model that hold together, with loader and engines of @like.
+ * 0 and a new reference, or MANIFEST_E_NONE, with a sentence when something was kept in
+ * vain. */
 int manifest_load(struct inputs **ret_inputs, const char *state_dir, const char *model,
                   const struct config *like, struct err *err);
 

@@ -18,11 +18,11 @@
 #define NUMBERS_PATH_MAX      4096
 #define NUMBERS_LOCK_TRIES    50
 #define NUMBERS_LOCK_PAUSE_NS 20000000 /* 20 ms */
-/* Of one width, so that writing over a number leaves nothing of the last one. */
+/* Numbers are of one width, so that a new one covers the old one. */
 #define NUMBERS_FORMAT "%020llu\n"
 
-/* What moultd forks closes this at once, but may have to wait for its first turn when moultd
- * has just been killed. Only for the start: blocks for up to a second. */
+/* Blocks for up to a second: only for the start. A process that moultd forked closes the
+ * file at once, but when moultd was just killed it may still wait for its first turn. */
 static bool numbers_lock(int fd)
 {
 	const struct timespec pause = { .tv_nsec = NUMBERS_LOCK_PAUSE_NS };
@@ -55,7 +55,7 @@ int numbers_init(struct numbers *numbers, const char *state_dir, uint64_t at_lea
 		                                errno)));
 		return 0;
 	}
-	/* Two of them would give their loaders the same numbers. */
+	/* Two supervisors would give their loaders the same numbers. */
 	if (!numbers_lock(numbers->fd)) {
 		close_fd(&numbers->fd);
 		return err_set(err, -EBUSY,
@@ -64,7 +64,7 @@ int numbers_init(struct numbers *numbers, const char *state_dir, uint64_t at_lea
 	}
 	if (pread(numbers->fd, text, sizeof(text) - 1, 0) > 0) {
 		last = strtoull(text, NULL, 10);
-		/* What is no number a run can have come to is none of ours. */
+		/* A number that no run can have reached is none of ours. */
 		if (last > numbers->last && last < INT64_MAX)
 			numbers->last = last;
 	}
