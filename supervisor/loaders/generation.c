@@ -1,4 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * One loader and its life. table.c says what leads from state to state;
+ * generation_apply() stores the new state, generation_enter() acts on it, then the
+ * listener is told, and the next event may follow at once. Events come from four places:
+ * messages on the channel (message.c), the lane (answers, violations), the process (its
+ * exit), and timers (patience.c). What the loader wrote before it died, or before a timer
+ * rang, is read first. weights.c and reclaim.c have the parts about weights and about
+ * memory that comes back.
+ *
+ * A spare that was taken is untried until it says HELLO. Its faults until then have it
+ * replaced by an ordinary loader and do not touch the generation.
+ */
+
 #include "supervisor/loaders/generation.h"
 
 #include <assert.h>
@@ -28,7 +42,7 @@ void generation_fail(struct generation *generation, enum generation_event event,
 		generation_replace_spare(generation, text);
 		return;
 	}
-	/* The first reason is the cause; what follows are consequences. */
+	/* The first reason is the cause; later ones are consequences. */
 	if (generation->failure.text[0] == '\0')
 		(void)err_set(&generation->failure, 0, "%s", text);
 	generation_apply(generation, event);
@@ -40,7 +54,7 @@ void generation_send(struct generation *generation, enum proto_type type,
 	int r = chan_send(&generation->chan, type, generation->number, payload, fds,
 	                  n_fds);
 
-	/* EPIPE: it is dead and the pidfd will say so. */
+	/* EPIPE: the loader is dead, and the pidfd will say so. */
 	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
 		generation_fail(generation, GENERATION_EV_VIOLATION,
 		                "the loader does not read its control channel");
@@ -54,8 +68,8 @@ static void generation_on_lease_lost(void *context, struct request *request)
 	                                    request);
 }
 
-/* The process is gone, or as good as that. What it had published is still good and is
- * delivered first. */
+/* The process is gone, or as good as gone. Answers that it had published are still good
+ * and are delivered first. */
 static void generation_close(struct generation *generation)
 {
 	ev_io_stop(generation->loop, &generation->chan_io);
@@ -90,7 +104,7 @@ static enum generation_event generation_enter(struct generation *generation,
 		generation_weights_commit(generation);
 		break;
 	case GENERATION_ACTIVE:
-		/* From here on its peak is that of serving. */
+		/* From here on the peak is that of serving. */
 		generation->use.claim_bytes = 0;
 		generation->use.peak_bytes = generation->use.now_bytes =
 			generation->report.anon_bytes;
@@ -109,7 +123,8 @@ static enum generation_event generation_enter(struct generation *generation,
 		child_signal(&generation->child, SIGTERM);
 		break;
 	case GENERATION_FAILED:
-		/* One that refused exits by itself and its code says more than ours. */
+		/* A loader that refused exits by itself, and its code says more than
+		 * ours. */
 		if (event != GENERATION_EV_REFUSED)
 			child_signal(&generation->child, SIGKILL);
 		break;
@@ -120,7 +135,7 @@ static enum generation_event generation_enter(struct generation *generation,
 		log_event(LOG_LEVEL_ERR, "loader_unkillable", "model=%s gen=%llu pid=%d",
 		          generation->model, (unsigned long long)generation->number,
 		          (int)generation->pid);
-		/* It never runs again: what it holds is for another one to answer. */
+		/* The process never runs again: another loader answers what it holds. */
 		generation_close(generation);
 		break;
 	case GENERATION_RECLAIMING:
@@ -162,7 +177,8 @@ void generation_apply(struct generation *generation, enum generation_event event
 	          clock_ns_to_ms(now - generation->entered_ns[from]));
 	generation_patience_begin(generation);
 	follows = generation_enter(generation, event);
-	/* Sending may have failed and led on from here: the news was told then. */
+	/* Sending may have failed and led on from here: then the listener was told
+	 * already. */
 	if (generation->state == to)
 		generation->listener->on_state(generation->listener->context, generation,
 		                               from);
@@ -202,8 +218,8 @@ static void generation_on_message(struct generation *generation,
 	struct err err = ERR_NULL;
 	enum generation_event event;
 
-	/* What it did to the rings before it sent this counts first: a loader that broke
-	 * them must not become ACTIVE. */
+	/* Ring contents count before this message, as the loader wrote them first: a
+	 * loader that broke the rings must not become ACTIVE. */
 	if (message->header.type == PROTO_READY)
 		generation_collect(generation);
 	event = generation_read_message(message, generation->number, generation->state,
@@ -277,7 +293,7 @@ static void generation_on_prepare(struct ev_loop *loop, ev_prepare *prepare, int
 	struct generation *generation = prepare->data;
 
 	(void)revents;
-	/* An answer that came meanwhile will ring no bell: go round without blocking. */
+	/* An answer that came meanwhile rings no bell: go round without blocking. */
 	if (!lane_flush(generation->lane))
 		ev_idle_start(loop, &generation->again);
 }
@@ -326,7 +342,8 @@ static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int re
 	char text[128];
 
 	(void)loop;
-	/* What it has said counts first: we may have been stopped for a while ourselves. */
+	/* Messages that the loader has sent count first: moultd itself may have been
+	 * stopped for a while. */
 	if (ev_is_active(&generation->chan_io))
 		generation_on_chan(loop, &generation->chan_io, revents);
 	if (generation->state != state)
@@ -348,7 +365,8 @@ static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int re
 
 /* Birth and death of the process */
 
-/* A SIGKILL that we did not send, while the kernel counted victims, was the kernel's. */
+/* A SIGKILL that moultd did not send, while the kernel counted victims, was the
+ * kernel's. */
 static bool generation_is_oom_victim(const struct generation *generation, int status)
 {
 	enum generation_state state = generation->state;
@@ -384,7 +402,8 @@ static void generation_on_exit(void *context, int status)
 	bool is_expected;
 	char text[64];
 
-	/* Messages that it sent before it died come first: REFUSED has the reason. */
+	/* Messages that the loader sent before it died come first: REFUSED has the
+	 * reason. */
 	if (ev_is_active(&generation->chan_io))
 		generation_on_chan(generation->loop, &generation->chan_io, EV_READ);
 	(void)child_describe(status, text, sizeof(text));
@@ -393,7 +412,7 @@ static void generation_on_exit(void *context, int status)
 		return;
 	}
 	if (generation->child.pid != 0 || generation_is_over(generation))
-		return; /* a message of the spare has had it replaced just now */
+		return; /* a message just now had the spare replaced */
 	is_expected = generation->state == GENERATION_STOPPING && status == 0;
 	generation->exit_status = status;
 	generation->was_oom_victim = generation_is_oom_victim(generation, status);
@@ -455,7 +474,7 @@ static bool generation_take_spare(struct generation *generation, struct spares *
 	return true;
 }
 
-/* Where its process counts, and with what before that is there. */
+/* Where the process counts, and what is claimed for it there. */
 struct generation_place {
 	struct device *device;
 	uint64_t claim_bytes;
@@ -463,7 +482,7 @@ struct generation_place {
 	uint64_t gpu_claim_bytes;
 };
 
-/* There is a process: it counts, is listened to, and has a deadline. */
+/* A process has come: it counts, is listened to, and has a deadline. */
 static void generation_begin(struct generation *generation,
                              const struct generation_place *place)
 {
@@ -480,8 +499,8 @@ static void generation_begin(struct generation *generation,
 	generation_patience_begin(generation);
 }
 
-/* Whatever is wrong with a spare costs its own life, and the generation only the time that
- * an ordinary loader takes to start. */
+/* A fault of a spare costs the spare its life, and the generation only the time that an
+ * ordinary loader takes to start. */
 static void generation_replace_spare(struct generation *generation, const char *why)
 {
 	const struct generation_place place = {
@@ -517,7 +536,8 @@ static void generation_watch(struct generation *generation)
 	ev_io_start(generation->loop, &generation->bell_io);
 	ev_prepare_init(&generation->prepare, generation_on_prepare);
 	generation->prepare.data = generation;
-	/* After the endpoint's own: what it dispatched is flushed in the same round. */
+	/* Runs after the endpoint's own watcher: requests that it dispatched are flushed
+	 * in the same round. */
 	ev_set_priority(&generation->prepare, EV_MINPRI);
 	ev_prepare_start(generation->loop, &generation->prepare);
 	ev_idle_init(&generation->again, generation_on_again);

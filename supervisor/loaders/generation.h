@@ -2,13 +2,13 @@
 #pragma once
 
 /*
- * One generation: a loader process and its life from spawn to proof that it is gone.
+ * One loader process of a generation, and its life from spawn to proof that it is gone.
  *
- * One table says which event leads from which state to which; generation_apply() is its
- * only reader and the only writer of the state. Every state but DEAD has a deadline (0 in
- * the table of deadlines means that an operator's patience is the deadline: READY and
- * ACTIVE). A message that a state does not allow is a violation by the loader and costs
- * its life; an event of our own that a state does not allow is a bug here (assert).
+ * One table (table.c) says which event leads from which state to which.
+ * generation_apply() is the only writer of the state. Every state but DEAD has a deadline
+ * (patience.h); 0 there means none: READY and ACTIVE last as long as an operator wants. A
+ * message that a state does not allow is a violation and costs the loader its life. An
+ * event of our own that a state does not allow is a bug here (assert).
  */
 
 #include <ev.h>
@@ -39,8 +39,8 @@ enum generation_state {
 	GENERATION_STOPPING,    /* asked to quit */
 	GENERATION_TERMINATING, /* SIGTERM */
 	GENERATION_KILLING,     /* SIGKILL */
-	GENERATION_UNKILLABLE,  /* survived it: stuck in the kernel */
-	GENERATION_FAILED,      /* before READY: being killed, the old one is untouched */
+	GENERATION_UNKILLABLE,  /* survived SIGKILL: stuck in the kernel */
+	GENERATION_FAILED,      /* before READY: being killed; the old one is untouched */
 	GENERATION_RECLAIMING,  /* reaped: its memory is being looked for */
 	GENERATION_DEAD,
 	GENERATION_STATE_COUNT
@@ -70,7 +70,7 @@ enum generation_event {
 
 const char *generation_state_name(enum generation_state state);
 const char *generation_event_name(enum generation_event event);
-/* The table: GENERATION_NONE when @event is not allowed in @state. */
+/* Looks the table up: GENERATION_NONE when @event is not allowed in @state. */
 enum generation_state generation_next(enum generation_state state,
                                       enum generation_event event);
 
@@ -78,11 +78,12 @@ struct generation;
 struct spares;
 
 struct generation_listener {
-	/* After a change of state, and after its side effects. At DEAD the listener may
+	/* Called after a change of state and its side effects. At DEAD the listener may
 	 * free the generation later, not inside the call. */
 	void (*on_state)(void *context, struct generation *generation,
 	                 enum generation_state from);
-	/* A lease comes back from a dead loader: LEASED still, to be held or failed. */
+	/* A lease comes back from a dead loader: the listener holds or fails the request,
+	 * which is LEASED still. */
 	void (*on_lease_lost)(void *context, struct generation *generation,
 	                      struct request *request);
 	/* Answers have come in: there may be room for more leases. */
@@ -90,47 +91,46 @@ struct generation_listener {
 	void *context;
 };
 
-/* What the loader said of itself. */
+/* The loader's words about itself; none of them is trusted. */
 struct generation_report {
 	char weights_sha256[65]; /* "" until STAGED */
-	struct err why_private;  /* weights that were to be shared are not; "" else */
-	bool is_private_lasting; /* nor will those of the next loader be */
+	struct err why_private;  /* why weights are not shared that were to be; "" */
+	bool is_private_lasting; /* the next loader's cannot be shared either */
 	uint64_t weights_bytes;
-	uint64_t prefilled_bytes;   /* of its GPU, before COMMIT */
-	struct store_chunks chunks; /* it has placed them; chunk_bytes 0: it has not */
-	double place_ms;            /* the device got them, or they were mapped there */
+	uint64_t prefilled_bytes;   /* taken of its GPU before COMMIT */
+	struct store_chunks chunks; /* chunks that it placed; chunk_bytes 0: none yet */
+	double place_ms;            /* until the weights were placed or mapped */
 	char engine_version[64];
 	uint64_t rss_bytes;
 	uint64_t anon_bytes;
 	uint64_t pss_bytes;
-	uint64_t loading_bytes; /* anonymous, at most until STAGED */
-	uint64_t engine_bytes;  /* of them: the engine's own, before it saw a model */
+	uint64_t loading_bytes; /* anonymous memory, the peak until STAGED */
+	uint64_t engine_bytes;  /* the engine's part of it, before it saw a model */
 	double weights_ms;      /* parts of staging: weights read, hashed, mapped; */
 	double engine_ms;       /* the engine's libraries opened; */
 	double module_ms;       /* the model built; */
 	double prefill_ms;      /* a part of the weights brought to its GPU */
-	uint64_t golden;        /* requests that it answered as expected */
-	bool refuses_input;     /* REFUSED: the same input would be refused again */
+	uint64_t golden;        /* golden requests that it answered as expected */
+	bool refuses_input;     /* after REFUSED: the same input would be refused again */
 };
 
-/* Reads a message of loader @number, which is in @state; what it says of itself goes into
- * @report. Returns the event that the message stands for: VIOLATION when it is malformed or
- * not allowed now. VIOLATION and REFUSED come with a sentence. */
+/* Reads a message of loader @number, which is in @state, and puts what it says of itself
+ * into @report. Returns the event that the message stands for: VIOLATION when it is
+ * malformed or not allowed now. VIOLATION and REFUSED come with a sentence. */
 enum generation_event generation_read_message(const struct chan_message *message,
                                               uint64_t number,
                                               enum generation_state state,
                                               struct generation_report *report,
                                               struct err *err);
 
-/* patience.c */
+/* for patience.c */
 struct generation_patience {
-	ev_timer timer; /* while there is a process */
+	ev_timer timer; /* runs while there is a process */
 	uint64_t stall_timeout_ns;
-	uint64_t
-		hurry_ns; /* for the whole of staging, whatever is configured; 0: no hurry */
+	uint64_t hurry_ns; /* limit for all of staging, whatever is configured; 0: none */
 	uint64_t looked_ns;
-	uint64_t still_ns; /* seen without progress for so long */
-	uint64_t progress; /* of the leases */
+	uint64_t still_ns; /* time that it was seen without progress */
+	uint64_t progress; /* of the leases, as last seen */
 };
 
 struct generation {
@@ -148,32 +148,32 @@ struct generation {
 	ev_prepare prepare;
 	ev_check check;
 	ev_idle again;     /* makes the loop go round once more */
-	ev_timer deadline; /* of the state */
+	ev_timer deadline; /* deadline of the present state */
 	struct generation_patience patience;
 	uint64_t deadlines_ns[GENERATION_STATE_COUNT];
-	uint64_t entered_ns[GENERATION_STATE_COUNT]; /* 0: never */
-	char *load_payload;                          /* until LOAD is sent */
+	uint64_t entered_ns[GENERATION_STATE_COUNT]; /* 0: never entered */
+	char *load_payload;                          /* owned until LOAD is sent */
 	struct inputs *inputs;                       /* a reference */
-	struct store_copy *copy;   /* of the weights: a reference; NULL: it has its own */
-	struct spares *spares;     /* where its loader came from; NULL: started for it */
+	struct store_copy *copy;   /* shared weights: a reference; NULL: it has its own */
+	struct spares *spares;     /* where its loader came from; NULL: no spare */
 	bool is_lean;              /* holds no copy of the model before COMMIT */
-	uint64_t prefill_bytes;    /* but so much of its GPU, at the most */
-	struct device_use use;     /* of main memory, until it is reaped */
-	struct device_use gpu_use; /* of its GPU, until DEAD */
-	/* Of its claim there: for shared weights that it is to bring. */
+	uint64_t prefill_bytes;    /* but up to this much of its GPU */
+	struct device_use use;     /* main memory, until the process is reaped */
+	struct device_use gpu_use; /* its GPU, until DEAD */
+	/* The part of the claim on its GPU for shared weights that it brings. */
 	uint64_t gpu_weights_bytes;
 	struct generation_reclaim reclaim;
 	uint64_t reclaim_timeout_ns;
-	struct programs programs; /* that its loader was started from */
+	struct programs programs; /* what its loader was started from */
 	pid_t pid;                /* kept after death, for records */
 	int exit_status;
 	uint64_t n_answered; /* leases that ended, a hint of use */
-	uint64_t oom_kills;  /* the kernel's count when it was spawned */
-	bool is_permanent;   /* failed in a way that the same input will repeat */
+	uint64_t oom_kills;  /* the kernel's count when the loader was spawned */
+	bool is_permanent;   /* failed in a way that the same input would repeat */
 	bool was_oom_victim; /* the kernel killed it for want of memory */
-	bool has_culprit; /* the listener's: it died of a request, by no fault of its own */
-	struct err failure;  /* why it is FAILED or was killed; "" otherwise */
-	char last_line[256]; /* of its stderr: often the best reason there is */
+	bool has_culprit;    /* set by the listener: it died of a request */
+	struct err failure;  /* why it FAILED or was killed; "" */
+	char last_line[256]; /* last line of its stderr: often the best reason there is */
 	struct generation_report report;
 };
 
@@ -181,41 +181,43 @@ struct generation_start {
 	uint64_t number;
 	const char *model;
 	struct inputs *inputs; /* another reference is taken */
-	/* The newest, for how long things may take; only read by generation_new(). */
+	/* The newest section, for timeouts; read by generation_new() only. */
 	const struct config_model *section;
 	struct config_manner manner;
 	struct device *device;
-	struct store_copy *copy; /* of the weights: another reference is taken; or NULL */
-	uint64_t claim_bytes;    /* of @device, until it is ACTIVE */
+	struct store_copy *copy; /* shared weights: another reference is taken; or NULL */
+	uint64_t claim_bytes;    /* of @device, until ACTIVE */
 	struct spares *spares;   /* one of them may be taken; NULL: none may */
-	struct device *gpu;      /* that the model computes on; or NULL */
+	struct device *gpu;      /* the GPU that the model computes on; or NULL */
 	uint64_t gpu_claim_bytes;
-	uint64_t gpu_weights_bytes; /* of that: see struct generation */
+	uint64_t gpu_weights_bytes; /* a part of gpu_claim_bytes: see struct generation */
 	struct queue *queue;
 };
 
-/* Spawns a loader. 0 with a generation in SPAWNED, or -errno with a sentence. */
+/* Spawns a loader or takes a spare. 0 with a generation in SPAWNED, which the caller
+ * frees, or -errno with a sentence. @listener is borrowed. */
 int generation_new(struct generation **ret_generation, struct ev_loop *loop,
                    const struct generation_start *start,
                    const struct generation_listener *listener, struct err *err);
 /* Kills the loader if it lives; leases must have been taken back. Accepts NULL. */
 void generation_free(struct generation *generation);
 
-/* Applies one of our own events: COMMIT, PROMOTE, RETIRE. */
+/* Applies COMMIT, PROMOTE or RETIRE: events of our own. */
 void generation_apply(struct generation *generation, enum generation_event event);
 
-/* @section is configured from now on: its timeouts count at once. */
+/* Makes the timeouts of @section count, at once. */
 void generation_set_config(struct generation *generation,
                            const struct config_model *section);
 
-/* Nobody serves any more: a candidate is to stand back for nobody, and has @within_ns for what
- * is left of staging at the most. */
+/* Hurries a candidate when nobody serves any more: it stands back for nobody, and has at
+ * most @within_ns for what is left of staging. */
 void generation_hurry(struct generation *generation, uint64_t within_ns);
 
-/* Leases a request to it (ACTIVE only). 0 or LANE_E_FULL. A lane that turns out to be
- * corrupt is LANE_E_FULL too, and the loader is killed from the loop. */
+/* Leases a request to the loader (ACTIVE only). 0 or LANE_E_FULL. A corrupt lane gives
+ * LANE_E_FULL too, and the loop kills the loader. */
 int generation_submit(struct generation *generation, struct request *request);
-/* Leases a case to a candidate that is READY, under the caller's own deadline. Likewise. */
+/* Leases a case (traffic/evidence.h) to a candidate that is READY, under the caller's own
+ * deadline. 0 or LANE_E_FULL. */
 int generation_try(struct generation *generation, struct request *request);
 
 bool generation_is_over(const struct generation *generation);

@@ -5,8 +5,8 @@
 #include <string.h>
 
 /*
- * What a loader says on its channel. Kept apart from what follows from it, so that any
- * bytes can be put to it without a process.
+ * Reads what a loader says on its channel. Kept apart from what follows from it, so that
+ * a test can put any bytes to it without a process.
  */
 
 static uint64_t message_get_bytes(const json_t *object, const char *key)
@@ -20,7 +20,7 @@ static double message_get_ms(const json_t *object, const char *key)
 {
 	double ms = json_number_value(json_object_get(object, key));
 
-	/* To the microsecond; what cannot be is nothing. */
+	/* To the microsecond; an impossible number counts as 0. */
 	return ms > 0 && ms < 1e12 ? (double)(uint64_t)(ms * 1e3 + 0.5) / 1e3 : 0;
 }
 

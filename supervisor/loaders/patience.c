@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Two timers of a generation: `deadline` rings once for a state, and `patience.timer`
+ * looks several times per stall_timeout whether the process moves. patience_set()
+ * computes how long each state may take; generation_hurry() can shorten staging.
+ * patience.h says what standing still is.
+ */
+
 #include "supervisor/loaders/patience.h"
 
 #include <stdio.h>
@@ -7,17 +15,17 @@
 #include "shared/clock.h"
 #include "supervisor/process/proc.h"
 
-/* An exec and a handshake: more means that the machine is in trouble. */
+/* An exec and a handshake: more time means that the machine is in trouble. */
 #define PATIENCE_SPAWN_NS (10 * CLOCK_NS_PER_SEC)
-/* A spare has only to wake up: one that does not is no help. */
+/* A spare has only to wake up: a slower one is no help. */
 #define PATIENCE_SPARE_NS (CLOCK_NS_PER_SEC / 2)
 /* After SIGTERM, and for a refused loader to exit by itself. */
 #define PATIENCE_TERM_NS (2 * CLOCK_NS_PER_SEC)
 /* A process that outlives SIGKILL this long is stuck in the kernel. */
 #define PATIENCE_KILL_NS (10 * CLOCK_NS_PER_SEC)
-/* Beyond the model's reclaim_timeout, which ends it. */
+/* Beyond the model's reclaim_timeout, which ends the state before that. */
 #define PATIENCE_RECLAIM_NS (5 * CLOCK_NS_PER_SEC)
-/* How often progress is looked for, per stall_timeout: it is noticed within 1.25 of that. */
+/* Looks for progress per stall_timeout: a stall is noticed within 1.25 of that. */
 #define PATIENCE_LOOKS       8
 #define PATIENCE_LOOK_MIN_NS (2 * CLOCK_NS_PER_MS)
 
@@ -101,7 +109,7 @@ static bool patience_is_stopped(const struct generation *generation)
 	return proc_read(generation->pid, &proc) && proc.state == 'T';
 }
 
-/* Why it stands still; NULL: it does not. */
+/* Says why the loader stands still; NULL: it moves. */
 static const char *patience_why(struct generation *generation)
 {
 	struct generation_patience *patience = &generation->patience;
@@ -116,8 +124,8 @@ static const char *patience_why(struct generation *generation)
 	               : NULL;
 }
 
-/* What may befall one that stands still now; COUNT: nothing. States in which it is told to end
- * have short deadlines anyway. */
+/* The event for a loader that stands still now; COUNT: none. States in which it is told
+ * to end have short deadlines anyway. */
 static enum generation_event patience_event(const struct generation *generation)
 {
 	if (generation->state >= GENERATION_SPAWNED &&
@@ -144,7 +152,8 @@ static void patience_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
 	(void)loop;
 	(void)revents;
 	patience->looked_ns = now_ns;
-	/* Who stood still for longer may have been moultd itself. */
+	/* After a longer interval moultd itself may have stood still: count two looks at
+	 * most. */
 	if (why)
 		patience->still_ns += since_ns < 2 * look_ns ? since_ns : 2 * look_ns;
 	else
@@ -177,7 +186,7 @@ void generation_patience_on_lease(struct generation *generation)
 {
 	struct generation_patience *patience = &generation->patience;
 
-	/* The first one: the time before it was idle. */
+	/* The first lease: the time before it was idle. */
 	if (lane_leased(generation->lane) > 1)
 		return;
 	patience->progress = lane_progress(generation->lane);
@@ -209,7 +218,8 @@ void generation_set_config(struct generation *generation,
 
 	memcpy(deadlines_ns, generation->deadlines_ns, sizeof(deadlines_ns));
 	patience_set(generation, section);
-	/* A file that is written over and over must not put anything off. */
+	/* A configuration file that is written over and over must not put anything
+	 * off. */
 	if (stall_timeout_ns == section->stall_timeout_ns &&
 	    memcmp(deadlines_ns, generation->deadlines_ns, sizeof(deadlines_ns)) == 0)
 		return;

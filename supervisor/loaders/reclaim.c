@@ -6,10 +6,11 @@
 #include "supervisor/loaders/generation.h"
 
 /* Memory comes back within milliseconds, or takes its time: the next poll comes after an
- * eighth of what was waited so far, within these. */
+ * eighth of the time waited so far, within these bounds. */
 #define RECLAIM_POLL_S     0.002
 #define RECLAIM_POLL_MAX_S 0.1
-/* What a card says so long before the end of a process may be why that ended. */
+/* An error that a card reports so long before the end of a process may be why it
+ * ended. */
 #define RECLAIM_XID_NS (10 * CLOCK_NS_PER_SEC)
 
 const char *reclaim_verdict_name(enum reclaim_verdict verdict)
@@ -50,7 +51,7 @@ static void generation_reclaim_end(struct generation *generation,
 	          LOG_QUOTED(reclaim->residue.text));
 }
 
-/* True: it is over. */
+/* True: the search is over. */
 static bool generation_reclaim_look_gpu(struct generation *generation)
 {
 	struct generation_reclaim *reclaim = &generation->reclaim;
@@ -80,7 +81,7 @@ static bool generation_reclaim_look_gpu(struct generation *generation)
 	return true;
 }
 
-/* True: it is over. */
+/* True: the search is over. */
 static bool generation_reclaim_look(struct generation *generation)
 {
 	struct generation_reclaim *reclaim = &generation->reclaim;

@@ -4,9 +4,9 @@
 /*
  * RECLAIMING: the loader is reaped, and is gone only when its device says so, too. A dead
  * process is not yet free memory: the driver may finish with it after the kernel has, and
- * what it started may still be there. These are waited for, each with its time: reaped, its
- * orphans gone, left the driver's list, bytes back at the baseline that was taken when the
- * loader came.
+ * processes that it started may still be there. Each step is waited for and timed:
+ * reaped, orphans gone, left the driver's list, bytes back at the baseline that was taken
+ * when the loader came.
  */
 
 #include <ev.h>
@@ -17,8 +17,8 @@
 #include "supervisor/process/orphans.h"
 
 enum reclaim_verdict {
-	RECLAIM_NONE,     /* not on a device that is asked, and no orphan was left */
-	RECLAIM_FREED,    /* proven */
+	RECLAIM_NONE,     /* no device to ask, and no orphan was left */
+	RECLAIM_FREED,    /* proven to be back */
 	RECLAIM_RESIDUAL, /* not back at the deadline */
 	RECLAIM_UNKNOWN,  /* the driver could not be asked */
 };
@@ -28,19 +28,19 @@ struct generation;
 struct generation_reclaim {
 	ev_timer poll;
 	enum reclaim_verdict verdict;
-	uint64_t reaped_ns;   /* 0: not yet, and so on */
-	uint64_t unlisted_ns; /* not on the driver's list any more */
-	uint64_t freed_ns;    /* the bytes are back */
+	uint64_t reaped_ns;   /* 0: not yet; the same below */
+	uint64_t unlisted_ns; /* off the driver's list */
+	uint64_t freed_ns;    /* the bytes were back */
 	uint64_t residual_bytes;
-	unsigned int
-		xid; /* critical error of the card that may be why it died; 0: none */
-	struct orphans_left orphans; /* what it left behind, and was killed */
+	unsigned int xid; /* critical error of the card before its death; 0: none */
+	struct orphans_left orphans; /* processes that it left behind, killed */
 	struct err residue;          /* who holds what; "" when all is well */
 };
 
 const char *reclaim_verdict_name(enum reclaim_verdict verdict);
 
 void generation_reclaim_init(struct generation *generation);
-/* The process is reaped. True: that is all. False: GENERATION_EV_RECLAIMED follows. */
+/* The process is reaped: begins to look. True: all is back already. False:
+ * GENERATION_EV_RECLAIMED follows. */
 bool generation_reclaim_begin(struct generation *generation);
 void generation_reclaim_fini(struct generation *generation);

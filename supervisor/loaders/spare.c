@@ -1,4 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A row for each engine whose models ask for a spare. A row is waiting, starting or
+ * ready; its timer stands for the next try, or for the end of patience. spares_take()
+ * hands over the process and channel of a ready row, and the row starts another one
+ * later. Spares that are ended go to a grave, since reaping waits for the loop. A ready
+ * spare runs code of the past: when it is taken, and at every poll interval, it is
+ * compared with what lies on disk.
+ */
+
 #include "supervisor/loaders/spare.h"
 
 #include <errno.h>
@@ -18,15 +28,15 @@
 #include "supervisor/process/programs.h"
 #include "supervisor/process/restart.h"
 
-/* After one was taken: what happened needs the processors first. */
+/* Delay after a spare was taken: the reload needs the processors first. */
 #define SPARE_LEISURE_S 1.
-/* Its engine is opened at idle priority, which can take long on a busy machine. */
+/* The engine is opened at idle priority, which can take long on a busy machine. */
 #define SPARE_START_S 120.
-/* Until memory is looked at again. */
+/* Delay until memory is looked at again. */
 #define SPARE_NO_ROOM_S 10.
-/* After it made room: what it made room for has to grow first. */
+/* Delay after a spare made room: what needed the memory has to grow first. */
 #define SPARE_MADE_ROOM_S 60.
-/* Killed, not reaped yet. */
+/* Spares that were killed and are not reaped yet. */
 #define SPARE_GRAVES        16
 #define SPARE_MAPS_LINE_MAX 8192
 
@@ -44,14 +54,14 @@ struct spare {
 	struct child_listener listener;
 	struct chan chan;
 	ev_io chan_io;
-	/* NONE: the next try; STARTING: the end of patience. */
+	/* In NONE the next try; in STARTING the end of patience. */
 	ev_timer timer;
 	struct device_use use;
-	uint64_t last_bytes; /* that the last one needed; 0: none has been measured */
+	uint64_t last_bytes;      /* needed by the last one; 0: none was measured */
 	struct programs programs; /* what it was started from */
 	struct restart deaths;
 	struct spare_counts counts;
-	struct err last_error; /* of one that was lost; "" once one was taken */
+	struct err last_error; /* of the last that was lost; "" once one was taken */
 };
 
 struct spare_grave {
@@ -68,7 +78,7 @@ struct spares {
 	struct spare *rows[CONFIG_MODELS_MAX];
 	size_t n_rows;
 	struct spare_grave graves[SPARE_GRAVES];
-	ev_timer look; /* for files that were replaced */
+	ev_timer look; /* looks for files that were replaced */
 };
 
 static const char *spare_state_name(enum spare_state state)
@@ -94,8 +104,8 @@ static void spare_on_last_line(void *context, const char *line)
 	(void)line;
 }
 
-/* Kills @child and has it reaped when the loop comes round to it; what it still holds does
- * not stand in anybody's way. */
+/* Kills @child and has it reaped when the loop comes round; its memory counts as leaving,
+ * and so stands in nobody's way. */
 static void spares_bury(struct spares *spares, struct child *child)
 {
 	pid_t pid = child->pid;
@@ -120,7 +130,7 @@ static void spares_bury(struct spares *spares, struct child *child)
 		grave->use.is_leaving = true;
 		return;
 	}
-	child_fini(child); /* waits: they do not end as they should */
+	child_fini(child); /* blocks: children do not end as they should */
 }
 
 static void spare_set_timer(struct spare *spare, double delay_s)
@@ -130,7 +140,7 @@ static void spare_set_timer(struct spare *spare, double delay_s)
 	ev_timer_start(spare->spares->loop, &spare->timer);
 }
 
-/* It is no spare any more, whatever becomes of the process. */
+/* The row has no spare any more, whatever becomes of the process. */
 static void spare_let_go(struct spare *spare, double next_s)
 {
 	if (ev_is_active(&spare->chan_io))
@@ -143,7 +153,7 @@ static void spare_let_go(struct spare *spare, double next_s)
 	spare_set_timer(spare, next_s);
 }
 
-/* Ends it on purpose. */
+/* Ends a spare on purpose. */
 static void spare_end(struct spare *spare, const char *why, double next_s)
 {
 	if (spare->state == SPARE_NONE) {
@@ -158,7 +168,7 @@ static void spare_end(struct spare *spare, const char *why, double next_s)
 	spares_bury(spare->spares, &spare->child);
 }
 
-/* How long to wait after one that was of no use. */
+/* Logs a spare that was of no use; returns how long to wait. */
 static double spare_back_off(struct spare *spare, const char *why)
 {
 	static const struct restart_policy policy = {
@@ -176,7 +186,7 @@ static double spare_back_off(struct spare *spare, const char *why)
 	return (double)delay_ns / 1e9;
 }
 
-/* It has failed: not by our will. */
+/* The spare has failed, not by our will. */
 static void spare_fail(struct spare *spare, const char *why)
 {
 	double delay_s = spare_back_off(spare, why);
@@ -189,8 +199,9 @@ static void spare_fail(struct spare *spare, const char *why)
 
 /* Age */
 
-/* @line of /proc/PID/maps is of code in a file that is gone from disk. What never was on
- * disk says the same of itself: engines compile into such memory. */
+/* True: @line of /proc/PID/maps is of code in a file that is gone from disk. Memory that
+ * never was a file reads the same, and engines compile into it: so memfd and /dev/zero do
+ * not count. */
 static bool spare_is_gone(const char *line)
 {
 	static const char gone[] = " (deleted)\n";
@@ -204,7 +215,7 @@ static bool spare_is_gone(const char *line)
 	       strcmp(line + bytes - (sizeof(gone) - 1), gone) == 0;
 }
 
-/* A library that it has mapped was replaced. */
+/* True: a library that the spare has mapped was replaced. */
 static bool spare_has_old_code(const struct spare *spare)
 {
 	char path[64];
@@ -222,7 +233,7 @@ static bool spare_has_old_code(const struct spare *spare)
 	return is_old;
 }
 
-/* True: what it was started from is not what would be started now, and it is ended. */
+/* Ends a spare that was started from other files than would be used now. True: ended. */
 static bool spare_end_if_old(struct spare *spare)
 {
 	struct programs programs;
@@ -265,7 +276,7 @@ static void spare_on_exit(void *context, int status)
 	struct spare *spare = context;
 	char text[64];
 
-	/* REFUSED has the reason. */
+	/* Read messages first: REFUSED has the reason. */
 	if (ev_is_active(&spare->chan_io))
 		spare_on_chan(spare->spares->loop, &spare->chan_io, EV_READ);
 	if (spare->state != SPARE_NONE)
@@ -365,7 +376,7 @@ static void spare_start(struct spare *spare)
 
 	if (claim_bytes == 0)
 		claim_bytes = engine_base_bytes(spare->spares->bases, spare->engine);
-	/* It takes what nobody else needs. */
+	/* A spare takes only memory that nobody else needs. */
 	if (!device_has_room(spare->spares->device, claim_bytes, 0)) {
 		spare_set_timer(spare, SPARE_NO_ROOM_S);
 		return;
@@ -460,7 +471,7 @@ void spares_set_config(struct spares *spares, const struct config *config)
 	double look_s = (double)config->poll_ns / 1e9;
 
 	spares->config = config;
-	/* Those that go make room in rows[], which has one for each model. */
+	/* Remove first: rows[] has room for one row per model. */
 	for (size_t i = spares->n_rows; i-- > 0;)
 		if (!spares_is_wanted(config, spares->rows[i]->engine))
 			spares_remove(spares, i);
@@ -486,7 +497,8 @@ void spares_stop(struct spares *spares)
 
 /* Use */
 
-/* What was kept of an earlier configuration may name other files. */
+/* True: @config starts the same programs. Inputs kept from an earlier configuration may
+ * name other files. */
 static bool spares_are_of(const struct spares *spares, const struct config *config)
 {
 	return strcmp(spares->config->loader, config->loader) == 0 &&

@@ -50,7 +50,7 @@ _Static_assert(sizeof(generation_event_names) / sizeof(generation_event_names[0]
                        GENERATION_EVENT_COUNT,
                "one name per event");
 
-/* What may happen to every candidate on its way to READY. */
+/* Events that may happen to every candidate on its way to READY. */
 #define GENERATION_MAY_FAIL                                                              \
 	[GENERATION_EV_REFUSED] = GENERATION_FAILED,                                     \
 	[GENERATION_EV_VIOLATION] = GENERATION_FAILED,                                   \
@@ -58,7 +58,7 @@ _Static_assert(sizeof(generation_event_names) / sizeof(generation_event_names[0]
 	[GENERATION_EV_RETIRE] = GENERATION_STOPPING,                                    \
 	[GENERATION_EV_EXITED] = GENERATION_RECLAIMING
 
-/* What may happen to every process that has been told to end. */
+/* Events that may happen to every process that has been told to end. */
 #define GENERATION_IS_ENDING(state)                                                      \
 	[GENERATION_EV_BYE] = state, [GENERATION_EV_REFUSED] = state,                    \
 	[GENERATION_EV_HELLO] = state, [GENERATION_EV_STAGED] = state,                   \

@@ -21,7 +21,7 @@ void generation_weights_load(struct generation *generation)
 	if (store_copy_is_placed(copy)) {
 		for (size_t i = 0; i < copy->n_fds; i++)
 			fds[n_fds++] = copy->fds[i];
-		/* From here on the driver may charge it with them. */
+		/* From here on the driver may charge the process with the chunks. */
 		generation->gpu_use.mapped_bytes = copy->chunks.mapped_bytes;
 	} else if (copy && copy->is_full) {
 		fds[PROTO_LOAD_FD_WEIGHTS] = copy->fd;
@@ -58,7 +58,7 @@ void generation_weights_drop(struct generation *generation)
 	generation->copy = NULL;
 }
 
-/* The weights are on its GPU: made there, or mapped. */
+/* Takes note that the weights are on the loader's GPU: made there, or mapped. */
 static bool generation_weights_settle_placed(struct generation *generation,
                                              struct chan_message *message)
 {
@@ -69,7 +69,7 @@ static bool generation_weights_settle_placed(struct generation *generation,
 	uint64_t bytes;
 	uint64_t kept_bytes;
 
-	/* One that was to be mapped brings none. */
+	/* A loader that maps the copy brings no descriptors. */
 	if ((is_full && message->n_fds > 0) ||
 	    (!is_full && store_copy_place(copy, &report->chunks, message->fds,
 	                                  message->n_fds, report->weights_sha256) < 0))
@@ -77,7 +77,7 @@ static bool generation_weights_settle_placed(struct generation *generation,
 	bytes = copy->chunks.mapped_bytes;
 	kept_bytes = is_full ? bytes : copy->chunks.kept * copy->chunks.chunk_bytes;
 	device_note_mapped(use, bytes, bytes > kept_bytes ? bytes - kept_bytes : 0);
-	/* What it claimed for them is theirs now. */
+	/* The claim for the weights passes to the weights. */
 	if (!is_full)
 		use->claim_bytes -= generation->gpu_weights_bytes < use->claim_bytes
 		                            ? generation->gpu_weights_bytes
@@ -92,7 +92,7 @@ static bool generation_weights_settle_placed(struct generation *generation,
 	return true;
 }
 
-/* What it took of its GPU ahead. */
+/* Takes note of what the loader took of its GPU ahead. False: more than it was given. */
 static bool generation_weights_note_ahead(struct generation *generation,
                                           enum generation_event event)
 {
@@ -109,9 +109,9 @@ static void generation_weights_note_private(struct generation *generation,
 {
 	struct generation_report *report = &generation->report;
 
-	/* What was there already was given back. */
+	/* The loader gave back what it had prefilled. */
 	report->prefilled_bytes = 0;
-	/* It is no good, or the driver gives it to nobody. */
+	/* The copy is no good, or the driver gives it to nobody. */
 	if (event == GENERATION_EV_COMMITTED)
 		store_copy_spoil(generation->copy);
 	log_event(LOG_LEVEL_NOTICE, "weights_private", "model=%s gen=%llu reason=%s",
@@ -135,7 +135,7 @@ bool generation_weights_settle(struct generation *generation, enum generation_ev
 		return err_set(err, false,
 		               "the loader took more of the GPU beforehand than it was "
 		               "given");
-	/* The file itself may have been to be shared, without a copy. */
+	/* Without a copy, the file itself may have been to be shared. */
 	if (*report->why_private.text &&
 	    (generation->copy || event == GENERATION_EV_STAGED)) {
 		generation_weights_note_private(generation, event);
