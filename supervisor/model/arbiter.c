@@ -2,18 +2,19 @@
 
 /*
  * Before the watch window takes a deployment back, some of the requests that the serving
- * generation failed on are asked of what served before. Where that fails on them, too, the
- * requests are to blame, and the deployment stays.
+ * generation failed on are asked of what served before. If that fails on them too, the
+ * requests are to blame and the deployment stays.
  *
- * What served before is gone as a process. The rollback's candidate is the same again: when
- * it is READY, and before it takes any traffic, it is leased the kept requests, one after the
- * other. They are requests like all others but for
- * is_case: nobody waits for them, and no count of the model's shows them.
+ * What served before is gone as a process. The rollback's candidate is the same again:
+ * when it is READY, and before it takes any traffic, it is leased the kept requests, one
+ * after the other. The requests are like all others but for is_case: nobody waits for
+ * them, and no count of the model's shows them.
  *
- * It stands back when what it computes of them would not have led to the verdict: of 60 %
- * errors, and 5 % allowed, more than one in twelve must be a request that it can compute; of
- * those that have ended loaders, one. The first that ends the candidate, too, is the last.
- * A rollback that a person asks for is never arbitrated.
+ * The rollback is upheld only if what the candidate computes would have made the
+ * difference. With 60 % errors where 5 % are allowed, more than one request in twelve
+ * must be computed; of the requests that have ended loaders, one. The first request that
+ * ends the candidate, too, is the last one asked. A rollback that a person asks for is
+ * never arbitrated.
  */
 
 #include <assert.h>
@@ -23,7 +24,7 @@
 #include "shared/log.h"
 #include "supervisor/model/model_state.h"
 
-/* For one request, at most: a rollback waits for it. */
+/* The longest wait for one request: a rollback waits for it. */
 #define ARBITER_WAIT_NS (10 * CLOCK_NS_PER_SEC)
 
 static void arbiter_next_round(struct model *model)
@@ -71,12 +72,12 @@ void arbiter_on_lease_lost(struct model *model, const struct generation *dead,
 	if (!is_ours)
 		return;
 	model->arbiter.request = NULL;
-	/* Somebody's kill -9 says nothing. */
+	/* A kill -9 by somebody says nothing about the request. */
 	if (has_begun && !model_was_killed(dead))
 		model->arbiter.n_tried++;
 }
 
-/* The next that has not been asked, or NULL. */
+/* The next case that has not been asked, or NULL. */
 static struct evidence_case *arbiter_next_case(const struct model_arbiter *arbiter)
 {
 	struct evidence_set *set = &arbiter->evidence->sets[arbiter->kind];
@@ -87,7 +88,7 @@ static struct evidence_case *arbiter_next_case(const struct model_arbiter *arbit
 	return NULL;
 }
 
-/* False: there is no room for it in the arena or in the lane. */
+/* False: there is no room for the case in the arena or in the lane. */
 static bool arbiter_ask(struct model *model, const struct evidence_case *one)
 {
 	struct model_arbiter *arbiter = &model->arbiter;
@@ -122,7 +123,7 @@ static void arbiter_end(struct model *model)
 	struct model_arbiter *arbiter = &model->arbiter;
 
 	ev_timer_stop(model->context.loop, &arbiter->step);
-	/* Its lease ends when the loader says so, or dies. */
+	/* The lease of the request ends when the loader says so, or dies. */
 	if (arbiter->request)
 		request_release(arbiter->request);
 	evidence_free(arbiter->evidence);
@@ -150,7 +151,7 @@ static void arbiter_log(const struct model *model)
 	          arbiter_upholds(&model->arbiter) ? "yes" : "no");
 }
 
-/* The candidate lives, and all have been asked. */
+/* The candidate lives, and all cases have been asked. */
 static void arbiter_conclude(struct model *model)
 {
 	struct generation *candidate = model->candidate;
@@ -162,7 +163,7 @@ static void arbiter_conclude(struct model *model)
 		generation_apply(candidate, GENERATION_EV_PROMOTE);
 		return;
 	}
-	/* Its death leads on. */
+	/* The candidate's death leads on. */
 	ev_timer_stop(model->context.loop, &model->arbiter.step);
 	if (is_upheld)
 		(void)err_set(&candidate->failure, 0,
@@ -182,8 +183,8 @@ static void arbiter_on_step(struct ev_loop *loop, ev_timer *timer, int revents)
 	(void)loop;
 	(void)revents;
 	if (arbiter->request) {
-		/* Time is up: it does not compute that one, either, and may never come to
-		 * the next. */
+		/* Time is up: the candidate does not compute this one, either, and may
+		 * never come to the next. */
 		request_release(arbiter->request);
 		arbiter->n_tried++;
 		arbiter->request = NULL;

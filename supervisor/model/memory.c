@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What a model holds now, all of its processes together. */
+/* The memory that a model holds now, all of its processes together. */
 
 #include "shared/clock.h"
 #include "supervisor/model/model_state.h"
 
-/* Places for every generation that may have a process. */
+/* Room for every generation that may have a process. */
 #define MODEL_MEMORY_MAX (3 + MODEL_STUCK + MODEL_REPLICAS)
 
 static uint64_t model_memory_look(struct device_use *use, uint64_t until_ns)
@@ -34,7 +34,7 @@ static size_t model_memory_list(const struct model *model,
 	return n;
 }
 
-/* Each copy of shared weights once, wherever it lies. */
+/* Counts each copy of shared weights once, wherever it lies. */
 static void model_memory_add_copies(struct model_memory *memory,
                                     struct generation *const *list, size_t n,
                                     uint64_t until_ns)

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A model's beginning and end, and what others may know of it. Its work is done
+ * elsewhere: requests in queue.c and poison.c, replicas in replicas.c, inputs on disk in
+ * watch.c, the watch window in trial.c and arbiter.c, and the passage between generations
+ * in reload/. Most functions here only read struct model (model_state.h).
+ */
+
 #include "supervisor/model/model.h"
 
 #include <assert.h>
@@ -78,7 +86,8 @@ void model_log_doubt(const struct model *model, const struct config_model *befor
 		          model->name, LOG_QUOTED(why.text));
 }
 
-/* The last word about its requests: at the end of every life, a forced one too. */
+/* Logs the last word about the model's requests: at the end of every life, also a forced
+ * one. */
 static void model_log_end(const struct model *model)
 {
 	const struct request_counts *counts = &model->queue.counts;
@@ -127,7 +136,7 @@ bool model_is_unused(const struct model *model)
 	return model->queue.arena.used_bytes == 0;
 }
 
-/* What others may know */
+/* Answers to others */
 
 uint64_t model_reloads(const struct model *model, enum model_cause cause,
                        enum receipt_outcome outcome)
@@ -179,7 +188,7 @@ const struct config_model *model_good_config(const struct model *model)
 {
 	const struct inputs *good = model->good;
 
-	/* What is on trial may have to go. */
+	/* Inputs on trial may have to go. */
 	if (trial_is_open(model) && model->previous)
 		good = model->previous;
 	/* Keys that make no generation are the newest at once. */
@@ -247,7 +256,7 @@ json_t *model_generation_to_json(const struct generation *generation)
 	                 (int)lane_leased(generation->lane));
 }
 
-/* Those that survive SIGKILL. */
+/* Lists the generations that survive SIGKILL. */
 static json_t *model_stuck_to_json(const struct model *model)
 {
 	json_t *array = json_array();
@@ -270,7 +279,7 @@ static json_t *model_failures_to_json(const struct request_counts *counts)
 	return failures;
 }
 
-/* False: *ret_why is why not, or "" where nothing else has served. */
+/* False: *ret_why says why not, or is "" where nothing else has served. */
 static bool model_can_roll_back(const struct model *model, struct err *ret_why)
 {
 	*ret_why = model->no_way_back;

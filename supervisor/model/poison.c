@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Who is to blame when a loader dies.
+ * Finds who is to blame when a loader dies.
  *
- * What a loader was working on when it crashed is under suspicion, and only that: the
- * loader itself says how far it had come. Everything goes back to the queue and is answered
- * by the successor, but suspects come first and go one at a time, with nothing else leased
- * beside them. The loader that dies then leaves no doubt. A suspect whose client does not
- * wait for that leaves its body under suspicion. So a crash costs the innocent one restart,
- * and one more for each culprit among them; the others wait for no more than one inference
- * per member of the batch that crashed.
+ * A request that a loader was working on when it crashed is under suspicion, and no
+ * other: the loader itself says how far it had come. All requests go back to the queue
+ * for the successor. Suspects come first and go one at a time, with nothing else leased
+ * beside them, so the loader that dies then leaves no doubt. If a suspect's client does
+ * not wait for that, the body stays under suspicion. So a crash costs an innocent request
+ * one restart, and one more for each culprit among the suspects. Other requests wait for
+ * no more than one inference per member of the batch that crashed.
  */
 
 #include <stdio.h>
@@ -22,15 +22,15 @@
 #include "supervisor/model/model_state.h"
 #include "supervisor/traffic/parameters.h"
 
-/* Somebody else's SIGKILL says nothing about a request; that many of them do. */
+/* One SIGKILL by somebody else says nothing about a request; so many of them do. */
 #define MODEL_KILLS_MAX 4
-/* What a loader says of how far it had come is believed this often, since whatever made it
- * crash may have written over that. */
+/* A loader's word on how far it had come is believed this often: whatever made it crash
+ * may have written over that. */
 #define MODEL_CRASHES_MAX 3
 
 /* Telling */
 
-/* What a client is told, and told again while the body is remembered. */
+/* Words the refusal for a client, now and again while the body is remembered. */
 static void model_explain_poison(const struct model *model,
                                  const struct poison_print *print, uint64_t left_ns,
                                  char text[ERR_TEXT_MAX])
@@ -67,7 +67,7 @@ static void model_poison_request(struct model *model, struct request *request,
 	model_fail_request(request, REQUEST_FAILURE_POISON, 500, reason);
 }
 
-/* The same body again need not be tried. */
+/* Fails the held requests with the same body: trying them is needless. */
 static void model_poison_list(struct model *model, struct request_list *list,
                               const struct poison_print *print)
 {
@@ -98,7 +98,7 @@ static void model_convict(struct model *model, struct request *request)
 	if (model->section->poison_memory_ns > 0)
 		poison_add(&model->poison, &print, clock_now_ns());
 	evidence_note(model->queue.evidence, EVIDENCE_ENDED, request);
-	/* Its ending as a suspect says nothing new. */
+	/* The end of this suspect says nothing new. */
 	request->is_suspect = false;
 	model_poison_request(model, request, &print);
 	model_poison_list(model, &model->queue.suspects, &print);
@@ -141,7 +141,7 @@ json_t *model_poison_to_json(struct model *model)
 /* A loader is dead */
 
 enum model_blame {
-	MODEL_BLAME_NOBODY, /* we ended it */
+	MODEL_BLAME_NOBODY, /* moultd ended it */
 	MODEL_BLAME_KILL,   /* somebody else did */
 	MODEL_BLAME_CRASH, /* it crashed, stalled, broke the protocol or ate all memory */
 };
@@ -152,8 +152,8 @@ static enum model_blame model_blame_of(const struct generation *dead)
 
 	if (dead->entered_ns[GENERATION_STOPPING])
 		return MODEL_BLAME_NOBODY;
-	/* Without having been asked to stop: a stall or a violation. And what makes a loader
-	 * run out of memory may well be the request. */
+	/* A kill without a request to stop: a stall or a violation. And a request may
+	 * well be what makes a loader run out of memory. */
 	if (dead->entered_ns[GENERATION_KILLING] || dead->entered_ns[GENERATION_FAILED] ||
 	    dead->was_oom_victim || !WIFSIGNALED(status))
 		return MODEL_BLAME_CRASH;
@@ -173,7 +173,7 @@ bool model_was_killed(const struct generation *dead)
 	return model_blame_of(dead) == MODEL_BLAME_KILL;
 }
 
-/* True when @request must not be tried any more; it may become a suspect. */
+/* True: @request must not be tried any more. Otherwise it may become a suspect. */
 static bool model_judge(const struct generation *dead, struct request *request)
 {
 	enum model_blame blame = model_blame_of(dead);
@@ -193,7 +193,7 @@ static bool model_judge(const struct generation *dead, struct request *request)
 	return false;
 }
 
-/* As anybody may know it. */
+/* Why @dead failed, in words that anybody may know. */
 static const char *model_public_failure(struct model *model,
                                         const struct generation *dead)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Whether a model serves, and if not, why: in a sentence that any client may read. */
+/* Says whether a model serves, and if not, why: in a sentence that any client may
+ * read. */
 
 #include <stdio.h>
 
@@ -19,7 +20,7 @@ const char *model_presence_name(enum model_presence presence)
 	return names[presence];
 }
 
-/* What is under way, and how far it is. */
+/* Says what is under way, and how far it is. */
 static void model_explain_loading(struct model *model, struct err *ret_why)
 {
 	const struct generation *candidate = model->candidate;

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The requests of a model: held, leased, replayed, failed. Who is to blame for the death of
- * a loader is poison.c's business; here, a suspect is leased with nothing beside it.
+ * The requests of a model: held, leased, replayed, failed. poison.c finds who is to blame
+ * for the death of a loader; here a suspect is leased with nothing beside it.
+ *
+ * A request comes in through model_begin() and model_submit(): it is leased at once, held
+ * if the pause is expected to end within its deadline, or refused. model_dispatch()
+ * leases held requests whenever there may be room: after answers, after a change of
+ * state, after a death. model_on_state() passes news of generations on to reload/ and
+ * keeps the account of pauses (traffic/hold.h).
  */
 
 #include <stddef.h>
@@ -13,7 +19,7 @@
 #include "supervisor/model/model_state.h"
 #include "supervisor/traffic/parameters.h"
 
-/* A model that nothing but a new input will help: no time can be named. */
+/* Retry-After of a model that only a new input can help: no time can be named. */
 #define MODEL_HELPLESS_NS    (60 * CLOCK_NS_PER_SEC)
 #define MODEL_GIVE_UP_REASON "moultd ends and waits no longer (shutdown_timeout)"
 
@@ -65,7 +71,7 @@ void model_on_state(void *context, struct generation *generation,
 		           clock_now_ns());
 }
 
-/* Rounded up to seconds, as Retry-After has it. */
+/* Rounds up to seconds, as Retry-After has it. */
 static unsigned int model_retry_after_s(uint64_t left_ns)
 {
 	uint64_t left_s = (left_ns + CLOCK_NS_PER_SEC - 1) / CLOCK_NS_PER_SEC;
@@ -73,7 +79,7 @@ static unsigned int model_retry_after_s(uint64_t left_ns)
 	return left_s < 1 ? 1 : left_s > 3600 ? 3600 : (unsigned int)left_s;
 }
 
-/* When to come again, while nothing is expected to serve soon. */
+/* When a client is to come again, while nothing is expected to serve soon. */
 static unsigned int model_down_retry_s(struct model *model)
 {
 	if (model->is_stopping)
@@ -92,7 +98,7 @@ void model_fail_request(struct request *request, enum request_failure failure,
 
 	if (failure == REQUEST_FAILURE_DOWN)
 		retry_after_s = model_down_retry_s(model_of(request->queue));
-	/* Without an owner this frees it. */
+	/* Without an owner this frees the request. */
 	request_fail(request, failure);
 	if (is_waited_for)
 		request_answer_error(request, status, retry_after_s, "%s", reason);
@@ -115,8 +121,8 @@ void model_fail_held(struct model *model, const char *reason)
 	}
 }
 
-/* Nobody waits for the answer of a leased @request any more. The loader still reads the
- * arena: the lease ends when it says so. */
+/* Answers the owner of a leased @request: nobody waits for the loader any more. The
+ * loader still reads the arena, so the lease ends when the loader says so. */
 static void model_expire(struct request *request, unsigned int status,
                          unsigned int retry_after_s, const char *reason)
 {
@@ -169,7 +175,7 @@ static void model_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents
 
 /* Leasing */
 
-/* What @loader may be leased now, or NULL. */
+/* The request that @loader may be leased now, or NULL. */
 static struct request *model_next(struct model *model, const struct generation *loader)
 {
 	struct request *suspect = queue_first_suspect(&model->queue);
@@ -211,7 +217,7 @@ int model_begin(struct model *model, const struct request_start *start,
 	return request_new(ret_request, &model->queue, start, refusal);
 }
 
-/* Is it worth waiting? */
+/* Asks whether the request's time is worth waiting for the end of the pause. */
 static int model_may_pause(struct model *model, const struct request *request,
                            uint64_t *ret_left_ns, struct request_refusal *refusal)
 {
@@ -269,7 +275,7 @@ static void model_shorten(struct request *request, uint64_t timeout_ns, const ch
 	request->timeout_name = name;
 }
 
-/* Without going through the queue. */
+/* Leases @request without going through the queue; false: it cannot be. */
 static bool model_lease(const struct model *model, struct request *request)
 {
 	struct generation *loader = replicas_pick(model);
@@ -279,7 +285,7 @@ static bool model_lease(const struct model *model, struct request *request)
 	       generation_submit(loader, request) == 0;
 }
 
-/* The earliest of what the head, the body and the configuration ask for. */
+/* The shortest of the timeouts of head, body and configuration makes the deadline. */
 static void model_set_deadline(struct model *model, struct request *request)
 {
 	struct parameters parameters = { 0 };

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Receipts as JSON, and the file that they are appended to. A line is written whole or
+ * not at all. At RECEIPT_FILE_BYTES the file becomes receipts.jsonl.1, so that two files
+ * bound the space. Reading starts at the newest line and passes over lines that cannot be
+ * read.
+ */
+
 #include "supervisor/model/receipt.h"
 
 #include <errno.h>
@@ -138,7 +146,7 @@ static int receipt_open(const char *state_dir, char *path)
 	            0640);
 }
 
-/* The whole line or nothing: a torn one would spoil the next, too. */
+/* Writes the whole line or nothing: a torn one would spoil the next, too. */
 static int receipt_write(int fd, const char *line, size_t bytes)
 {
 	ssize_t n = write(fd, line, bytes);
@@ -167,7 +175,7 @@ int receipt_append(const char *state_dir, const json_t *receipt)
 	fd = receipt_open(state_dir, path);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	/* Somebody else's file under this name, which is not to grow by what is ours. */
+	/* A file of somebody else under this name must not grow by what is ours. */
 	if (!S_ISREG(st.st_mode) || st.st_nlink > 1)
 		return -EMLINK;
 	/* The terminator becomes the newline: one write is one whole line. */
@@ -176,7 +184,7 @@ int receipt_append(const char *state_dir, const json_t *receipt)
 	return receipt_write(fd, line, bytes + 1);
 }
 
-/* The whole file, terminated. The caller frees it. NULL: there is none. */
+/* Reads the whole file and terminates it. The caller frees it. NULL: there is none. */
 static char *receipt_load(const char *path)
 {
 	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -194,7 +202,7 @@ static char *receipt_load(const char *path)
 	return text;
 }
 
-/* Lines of @text from the last one on, cut off it. */
+/* Takes lines off the end of @text, the last one first. */
 static void receipt_collect(json_t *receipts, char *text, const char *model, size_t max)
 {
 	size_t bytes = strlen(text);

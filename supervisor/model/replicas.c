@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * More loaders of the generation that serves: they share its weights, its queue and its
- * number, and differ in nothing. One of them is model->active, through which reloads go; the
- * others are here. They follow when it serves, one after the other, and go when it does.
- * When the active one dies and another of its generation serves, that one takes its place:
- * there is no pause then.
+ * More loaders of the generation that serves. All share its weights, its queue and its
+ * number, and differ in nothing. One of them is model->active, through which reloads go
+ * (docs/adr/0009); the others, the replicas, are here. Replicas come one after the other
+ * once the active loader serves, and go when it goes. If the active loader dies while a
+ * replica of its generation serves, that replica takes its place: there is no pause then.
  */
 
 #include <errno.h>
@@ -71,7 +71,8 @@ struct generation *replicas_pick(const struct model *model)
 
 /* Going */
 
-/* What is being built goes first, then the youngest: it has the least to lose. */
+/* Ends loaders that are being built first, then the youngest: it has the least to
+ * lose. */
 static void replicas_shrink(struct model *model, unsigned int wanted)
 {
 	for (int is_rising = 1; is_rising >= 0; is_rising--) {
@@ -97,7 +98,7 @@ void replicas_retire(struct model *model)
 	}
 }
 
-/* Those of other generations than the one that serves. */
+/* Ends replicas of other generations than the one that serves. */
 static void replicas_retire_old(struct model *model)
 {
 	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
@@ -118,8 +119,8 @@ static void replicas_try_later(struct model *model, double delay_s)
 	ev_timer_start(model->context.loop, &model->grow);
 }
 
-/* Each holds for itself what the active one does, and @own_bytes of that already. Spare loaders
- * stand back. */
+/* Finds room for a replica, which needs what the active loader holds for itself and has
+ * @own_bytes of that already. Spare loaders stand back. */
 static int replicas_find_room(struct model *model, uint64_t need_bytes,
                               uint64_t own_bytes, struct err *err)
 {
@@ -173,8 +174,9 @@ static struct generation **replicas_free_slot(struct model *model)
 	return NULL;
 }
 
-/* What it takes until it serves. Where that was never measured, because the active one came in
- * as a lean one does, a loader with weights of its own reads the file beside what it builds. */
+/* Bytes that a replica takes until it serves. Nothing was measured if the active loader
+ * came in as a lean one. Then a loader with weights of its own is taken to read the file
+ * beside what it builds. */
 static uint64_t replicas_need(const struct generation *active)
 {
 	const struct inputs *inputs = active->inputs;
@@ -186,7 +188,7 @@ static uint64_t replicas_need(const struct generation *active)
 	return loading_bytes > peak_bytes ? loading_bytes : peak_bytes;
 }
 
-/* One at a time, and none beside a reload: that one comes first. */
+/* Starts one replica at a time, and none beside a reload, which comes first. */
 static void replicas_grow(struct model *model)
 {
 	const struct generation *active = model->active;
@@ -245,7 +247,7 @@ int model_scale(struct model *model, unsigned int replicas, struct err *err)
 	return 0;
 }
 
-/* What becomes of them */
+/* Endings */
 
 bool replicas_take_over(struct model *model)
 {
@@ -304,7 +306,8 @@ static void replicas_on_gone(struct model *model, struct generation *replica)
 	replicas_adjust(model);
 }
 
-/* It was to share the weights of the active one and cannot: it needs its own beside them. */
+/* A replica that was to share the weights of the active loader and cannot needs its own
+ * beside them. */
 static int replicas_decide_again(struct model *model, struct generation *replica,
                                  struct err *err)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The watch window: for a while after new inputs begin to serve, they are compared with
- * those before. When they do worse, the model goes back by itself.
+ * The watch window: for a while after new inputs begin to serve, their pulse (errors,
+ * latency, deaths of loaders) is compared with that of the inputs before. When the new
+ * inputs do worse, the model goes back by itself.
  */
 
 #include <math.h>
@@ -14,10 +15,10 @@
 #include "supervisor/model/model_state.h"
 
 #define TRIAL_LOOK_S 0.5
-/* So many loaders dead within the window are no coincidence. */
+/* So many deaths of loaders within the window are no coincidence. */
 #define TRIAL_DEATHS_MAX 3
 
-/* So many rollbacks that were called off, each of which has cost a load. */
+/* The window is closed after so many called-off rollbacks: each has cost a load. */
 #define TRIAL_CALLED_OFF_MAX 3
 
 static void trial_forget_evidence(struct model *model)
@@ -35,8 +36,8 @@ static void trial_end(struct model *model, const char *verdict)
 	          LOG_QUOTED(verdict));
 }
 
-/* Of the cases of @kind what served before must compute more than @share. NAN: neither kind has
- * led here. */
+/* Asks for a rollback, which the arbiter upholds when what served before computes more
+ * than @share of the cases of @kind. NAN: no kind of case has led here. */
 static void trial_roll_back(struct model *model, const char *why, enum evidence_kind kind,
                             double share)
 {
@@ -47,7 +48,7 @@ static void trial_roll_back(struct model *model, const char *why, enum evidence_
 	uint64_t number;
 	int r;
 
-	/* Somebody was faster. */
+	/* A person was faster. */
 	if (model->reload.in_flight &&
 	    (model->reload.causes & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK))) {
 		trial_end(model, why);
@@ -66,14 +67,15 @@ static void trial_roll_back(struct model *model, const char *why, enum evidence_
 		          model->name, LOG_QUOTED(err.text));
 		return;
 	}
-	/* Who waits for the one that is pending already gets it. */
+	/* A person who waits for the pending rollback gets it already. */
 	model->trial.has_asked = !is_theirs;
 	(void)err_set(&model->last_error, 0, "rolled back: %.400s", why);
 	log_event(LOG_LEVEL_ERR, "rollback", "model=%s reason=%s", model->name,
 	          LOG_QUOTED(why));
 }
 
-/* Of the errors in @now so many would have been allowed. */
+/* The share of the errors in @now that would have been allowed; NAN: errors are not what
+ * is worse. */
 static double trial_share(const struct pulse_summary *before,
                           const struct pulse_summary *now,
                           const struct pulse_policy *policy)
@@ -112,7 +114,7 @@ static void trial_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
 
 static void trial_look_on(struct model *model)
 {
-	/* Without memory for it nothing is arbitrated. */
+	/* Without memory for evidence nothing is arbitrated. */
 	model->queue.evidence = evidence_new();
 	ev_timer_set(&model->trial.look, TRIAL_LOOK_S, TRIAL_LOOK_S);
 	ev_timer_start(model->context.loop, &model->trial.look);

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What a model is made of, as it lies on disk: says when it changed, and keeps why it
- * cannot be used as it is.
+ * The inputs of a model as they lie on disk: says when they changed, and keeps why they
+ * cannot be used as they are.
+ *
+ * Watches (inputs/watch.h) are hints: each makes this file read or stat(2) again and
+ * compare with seen_secrets or seen_file. A difference asks for a reload, which reads
+ * everything itself and notes here what it was tried with. Secrets that change while
+ * being read are read again by a timer.
  */
 
 #include <errno.h>
@@ -14,9 +19,10 @@
 #include "shared/log.h"
 #include "supervisor/model/model_state.h"
 
-/* Until secrets that changed while being read are read again. */
+/* Delay until secrets that changed while being read are read again. */
 #define MODEL_WATCH_UNSETTLED_S 0.2
-/* So often before somebody is told, and a model that serves nobody does without: 5 s. */
+/* After so many tries (5 s) people are told, and a model that serves nobody does
+ * without. */
 #define MODEL_WATCH_UNSETTLED_MAX 25
 
 void model_watch_set_stale(struct model *model, enum model_input input,
@@ -108,7 +114,7 @@ static void model_watch_check_secrets(struct model *model)
 	if (model->is_stopping)
 		return;
 	r = inputs_read_secrets(&fresh, model->section, &err);
-	/* As long as it goes on this is called again and again. */
+	/* As long as secrets change, this is called again and again. */
 	if (r != SECRETS_E_UNSETTLED)
 		model->n_unsettled = 0;
 	if (r == SECRETS_E_UNSETTLED)
@@ -136,7 +142,7 @@ static void model_watch_on_secrets(void *context, const char *path)
 	model_watch_check_secrets(context);
 }
 
-/* Said when the write arrives, not when somebody wants to go back. */
+/* Warns when the write arrives, not when somebody wants to go back. */
 static void model_watch_note_overwritten(const struct model *model,
                                          const struct stat *now)
 {
