@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What follows when a reload failed or a loader died: what served is rebuilt or started
- * again, and what changed on disk is tried again by itself, if that may help.
+ * Tries again when a reload failed or a loader died: the inputs that served are rebuilt
+ * or started again, and changes on disk are tried again by themselves, if that may help.
  *
- * While the old generation serves on, such a try costs nothing: they go on. When the old
- * one had to go first (staged, stop-first) each costs the clients a pause, so a few must do.
- * One that is refused beforehand, for want of memory, costs none and does not count.
+ * While the old generation serves on, such a try costs nothing, and tries go on. When the
+ * old one had to go first (staged, stop-first) each try costs the clients a pause, so a
+ * few must do. A try that is refused beforehand, for want of memory, costs no pause and
+ * does not count.
  */
 
 #include "shared/clock.h"
@@ -58,13 +59,13 @@ static void reload_on_restart(struct ev_loop *loop, ev_timer *timer, int revents
 		(void)model_reload(model, MODEL_CAUSE_CRASH);
 }
 
-/* An old generation served when it began, and none does now. */
+/* True: an old generation served when the reload began, and none does now. */
 static bool reload_cost_a_pause(const struct model *model)
 {
 	return !model->active && model->reload.receipt.from.generation != 0;
 }
 
-/* What changed on disk is tried again without anybody's asking. */
+/* Tries changes on disk again without anybody's asking. */
 static void reload_schedule_again(struct model *model)
 {
 	const unsigned int changes =
@@ -135,14 +136,14 @@ void reload_again_stop(struct model *model)
 	ev_timer_stop(model->context.loop, &model->again);
 }
 
-/* Nobody serves: what did is next, or the same once more. */
+/* Chooses what comes when nobody serves: the inputs that did, or the same once more. */
 static void reload_recover(struct model *model, bool was_good,
                            enum reload_failure failure)
 {
 	static const enum restart_death deaths[] = {
 		[RELOAD_MAY_PASS] = RESTART_USELESS,
 		[RELOAD_IS_FINAL] = RESTART_USELESS,
-		/* Somebody's kill -9 says nothing about what was being built. */
+		/* A kill -9 by somebody says nothing about what was being built. */
 		[RELOAD_WAS_KILLED] = RESTART_INNOCENT,
 		[RELOAD_NO_ROOM] = RESTART_REFUSED,
 	};
@@ -150,7 +151,7 @@ static void reload_recover(struct model *model, bool was_good,
 
 	if (model->good && !was_good) {
 		model->pending |= RELOAD_CAUSE(MODEL_CAUSE_REBUILD);
-		/* That is to serve for a while, not for ever. */
+		/* The old inputs are to serve for a while, not for ever. */
 		if (!is_final)
 			reload_schedule_again(model);
 	} else if (model->good || !is_final) {

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What becomes of a reload when one of its generations ends: it died, it was retired and is
- * gone, or it survives SIGKILL and is put aside.
+ * Carries a reload on, or ends it, when one of its generations ends: the generation died,
+ * was retired and is gone, or survives SIGKILL and is put aside.
+ *
+ * loaders/generation.c tells each death through reload_on_state(). reload_bury() has the
+ * struct freed when the loop comes round; then the death counts as that of the candidate,
+ * of the active one (a crash) or of the retiring one. reload_go_on() takes the step that
+ * waited for the last old generation: commit, finish or spawn.
  */
 
 #include <assert.h>
@@ -10,10 +15,10 @@
 #include "shared/clock.h"
 #include "supervisor/model/model_state.h"
 
-/* A loader that served this long was of use, requests or not. */
+/* A loader that served this long was of use, with or without requests. */
 #define RELOAD_SERVED_NS CLOCK_NS_PER_SEC
-/* How long a candidate may stage on when nobody serves any more: so many times what the dead
- * one took, at least the other. Then what served is built again. */
+/* How long a candidate may stage on when nobody serves any more: so many times what the
+ * dead loader took, and at least so long. Then what served is built again. */
 #define RELOAD_ALONE_TIMES 3
 #define RELOAD_ALONE_NS    (20 * CLOCK_NS_PER_SEC)
 
@@ -35,7 +40,7 @@ void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents)
 	}
 }
 
-/* The place of @generation among those put aside, of a free one for NULL; or NULL. */
+/* The place of @generation among those put aside, or with NULL a free place; or NULL. */
 static struct generation **reload_find_stuck(struct model *model,
                                              const struct generation *generation)
 {
@@ -54,20 +59,22 @@ bool reload_bury(struct model *model, struct generation *generation)
 		*stuck = NULL;
 	while (i < MODEL_GRAVES && model->graves[i])
 		i++;
-	assert(i < MODEL_GRAVES); /* more than live at once */
+	assert(i < MODEL_GRAVES); /* more graves than loaders can live at once */
 	model->graves[i] = generation;
 	ev_timer_start(model->context.loop, &model->bury);
 	return stuck != NULL;
 }
 
-/* The one that made it needless may have died meanwhile, and waited for this. */
+/* The candidate was needless; the active loader that made it so may have died meanwhile,
+ * and waited for this. */
 static void reload_on_needless_dead(struct model *model)
 {
 	const struct model_listener *listener = model->context.listener;
 	const struct stat *now = &model->reload.inputs->file;
 	struct stat before;
 
-	/* Rights, names or times of it have changed: the copy of it is one still. */
+	/* Only rights, names or times of the file have changed: its copy is still
+	 * good. */
 	if (model->active) {
 		before = model->active->inputs->file;
 		if (before.st_dev == now->st_dev && before.st_ino == now->st_ino)
@@ -107,7 +114,7 @@ static void reload_on_candidate_dead(struct model *model, struct generation *can
 		reload_roll_back_again(model, candidate->inputs);
 }
 
-/* It served, answers or not. */
+/* True: the loader was of use, with or without answers. */
 static bool reload_was_of_use(const struct generation *dead)
 {
 	uint64_t served_ns = clock_now_ns() - dead->entered_ns[GENERATION_ACTIVE];
@@ -115,9 +122,9 @@ static bool reload_was_of_use(const struct generation *dead)
 	return dead->n_answered > 0 || served_ns >= RELOAD_SERVED_NS;
 }
 
-/* The candidate lives beside nobody any more: what @dead held is its to take, before another
- * model counts on it, and there is nobody to stand back for. Clients wait: it has not the time
- * that it had beside one that serves. */
+/* The candidate lives beside no loader any more: it takes what @dead held before another
+ * model counts on that, and stands back for nobody. Clients wait, so it has less time
+ * than beside one that serves. */
 static void reload_on_alone(struct model *model, const struct generation *dead)
 {
 	struct generation *candidate = model->candidate;
@@ -140,7 +147,7 @@ enum restart_death reload_judge(const struct generation *dead)
 	               : RESTART_USELESS;
 }
 
-/* Somebody ended it, and what follows runs the same programs. */
+/* True: somebody ended the loader, and the next one runs the same programs. */
 static bool reload_is_beyond_doubt(const struct generation *dead)
 {
 	const struct inputs *inputs = dead->inputs;
@@ -161,7 +168,8 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 	replicas_retire(model);
 	model->inactive_since_ns = clock_now_ns();
 	model->context.listener->on_ready(model->context.listener->context, model);
-	/* A drain that goes on must not hold up the replacement: its receipt ends here. */
+	/* A drain that goes on must not hold up the replacement: its receipt ends
+	 * here. */
 	if (model->reload.in_flight && !model->candidate)
 		reload_finish(model, RECEIPT_FAILED,
 		              "the new generation died before the old one");
@@ -189,7 +197,7 @@ void reload_go_on(struct model *model)
 		reload_spawn(model);
 }
 
-/* The memory that it was to have is not there. */
+/* Refuses the reload: the memory that it was to have is not there. */
 static void reload_refuse_room(struct model *model, const struct err *why)
 {
 	struct generation *candidate = model->candidate;
@@ -228,7 +236,7 @@ void reload_on_dead(struct model *model, struct generation *generation)
 	if (generation->entered_ns[GENERATION_ACTIVE])
 		reload_gpu_learn(generation);
 	if (reload_bury(model, generation)) {
-		/* Nothing waited for it. */
+		/* Nothing waited for this one. */
 	} else if (generation == model->candidate) {
 		reload_on_candidate_dead(model, generation);
 	} else if (generation == model->active) {
@@ -240,8 +248,8 @@ void reload_on_dead(struct model *model, struct generation *generation)
 	model_dispatch(model);
 }
 
-/* The old one keeps its memory. A reload that waits for that has failed; one whose new
- * generation serves is over. */
+/* The old generation keeps its memory. A reload that waits for that has failed; a reload
+ * whose new generation serves is over. */
 static void reload_on_retired_stuck(struct model *model, const struct err *why)
 {
 	reload_receipt_note_retired(model, model->retiring);
@@ -256,7 +264,7 @@ static void reload_on_retired_stuck(struct model *model, const struct err *why)
 	}
 }
 
-/* A candidate that was to have its copy when the old one's is gone. */
+/* Gives up a candidate that was to have its copy when the old one's is gone. */
 static void reload_give_up_lean(struct model *model, const struct err *why)
 {
 	struct generation *candidate = model->candidate;
@@ -268,14 +276,14 @@ static void reload_give_up_lean(struct model *model, const struct err *why)
 	generation_apply(candidate, GENERATION_EV_RETIRE);
 }
 
-/* Nothing waits for it any more, and its memory counts until it is gone. With too many of
- * them everything waits: whatever does that, another loader is no help. */
+/* Nothing waits for @generation any more, and its memory counts until it is gone. With
+ * too many of them everything waits: whatever causes that, another loader is no help. */
 bool reload_put_aside(struct model *model, struct generation *generation)
 {
 	struct generation **stuck = reload_find_stuck(model, NULL);
 	struct err *why = &generation->failure;
 
-	/* Other models wait for it no more, even if this one has to. */
+	/* Other models wait for its copy no more, even if this model has to. */
 	store_copy_abandon(generation->copy);
 	if (!stuck)
 		return false;
@@ -286,7 +294,7 @@ bool reload_put_aside(struct model *model, struct generation *generation)
 		"the kernel or a driver holds it",
 		(int)generation->pid, (unsigned long long)generation->number,
 		(double)generation->use.now_bytes / 1048576.0);
-	/* Its end may be what a model that is being stopped waits for. */
+	/* A model that is being stopped may wait for this end. */
 	ev_timer_start(model->context.loop, &model->bury);
 	return true;
 }

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The memory of the GPU that a model computes on: decided like main memory, and by the same
- * rules. A lean candidate takes none of it before COMMIT but for what the decision gives it to
- * begin with (prefill).
+ * The memory of the GPU that a model computes on: decided like main memory, and by the
+ * same rules. A lean candidate takes none of it before COMMIT, but for the part that the
+ * decision gives it to begin with (prefill).
+ *
+ * reload_gpu_decide() gathers the facts for devices/strategy.h. reload_gpu_begin(),
+ * reload_gpu_claim() and reload_gpu_claim_all() turn a decision into claims of the
+ * candidate, so that other models do not count on the same bytes. The rest is for
+ * replicas, for what is learnt of the inputs, and for the receipt.
  */
 
 #include <errno.h>
@@ -11,7 +16,8 @@
 #include "shared/clock.h"
 #include "supervisor/model/model_state.h"
 
-/* A busy machine may let the one that asks the driver wait; the old generation serves on. */
+/* A busy machine may make the process that asks the driver wait; the old generation
+ * serves on. */
 #define RELOAD_GPU_WAIT_NS (5 * CLOCK_NS_PER_SEC)
 
 static uint64_t reload_gpu_minus(uint64_t a, uint64_t b)
@@ -24,7 +30,7 @@ static struct device *reload_gpu(const struct model *model, const struct inputs 
 	return devices_gpu(model->context.devices, inputs->section->device);
 }
 
-/* Loaders of the old generation, the one that leads aside. */
+/* Bytes of the old generation's loaders beside the one that leads. */
 static uint64_t reload_gpu_replicas_bytes(const struct model *model,
                                           const struct device *gpu)
 {
@@ -36,7 +42,7 @@ static uint64_t reload_gpu_replicas_bytes(const struct model *model,
 	return bytes;
 }
 
-/* The most that was measured of the last one; 0: nothing was. */
+/* The most that was measured of the last generation; 0: nothing was. */
 static uint64_t reload_gpu_peak(const struct model *model)
 {
 	const struct generation *old = reload_old(model);
@@ -46,7 +52,8 @@ static uint64_t reload_gpu_peak(const struct model *model)
 	return old && old->gpu_use.peak_bytes > peak ? old->gpu_use.peak_bytes : peak;
 }
 
-/* Until one was measured, the size of the file stands in. */
+/* Predicts the bytes that a generation of @inputs needs. Until one was measured, the size
+ * of the file stands in. */
 static uint64_t reload_gpu_predict(const struct model *model, const struct inputs *inputs)
 {
 	const struct generation *old = reload_old(model);
@@ -63,7 +70,7 @@ static uint64_t reload_gpu_predict(const struct model *model, const struct input
 		return reload_weights_placed(model, inputs) ? peak : peak + file;
 	if (is_shared && reload_weights_placed(model, inputs))
 		return reload_gpu_minus(peak, last_file);
-	/* A smaller file is not counted on. */
+	/* Savings of a smaller file are not counted on. */
 	return peak + reload_gpu_minus(file, last_file);
 }
 
@@ -72,7 +79,7 @@ bool reload_gpu_wait(struct model *model, const struct inputs *inputs)
 	struct device *gpu = reload_gpu(model, inputs);
 	uint64_t now_ns = clock_now_ns();
 
-	/* After that it goes on as without a driver. */
+	/* After that time the reload goes on as without a driver. */
 	if (!gpu || !reload_old(model) || device_measure(gpu) ||
 	    !device_is_asked(gpu, model->figures_ns) ||
 	    (model->figures_ns && now_ns - model->figures_ns > RELOAD_GPU_WAIT_NS))
@@ -82,8 +89,8 @@ bool reload_gpu_wait(struct model *model, const struct inputs *inputs)
 	return true;
 }
 
-/* What a candidate of @inputs that is there already holds, or was promised, is a part of what
- * it needs. */
+/* Gives back what a candidate of @inputs that is there already holds, or was promised:
+ * that is a part of what it needs. */
 static void reload_gpu_give_back(const struct model *model, const struct inputs *inputs,
                                  struct device *gpu, struct device_room *room)
 {
@@ -148,7 +155,7 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 	facts.need_bytes = facts.loading_bytes = reload_gpu_predict(model, inputs);
 	if (reload_weights_gpu(model, inputs) && !facts.is_resident)
 		facts.weights_bytes = (uint64_t)inputs->file.st_size;
-	/* Where nobody serves there is nothing to gain. */
+	/* Where nobody serves, prefilling gains nothing. */
 	facts.may_prefill = facts.weights_bytes > 0 && old && old == model->active &&
 	                    reload_gpu_peak(model) > 0;
 	facts.peaks_bytes = device_peaks(gpu, old ? &old->gpu_use : NULL);
@@ -190,7 +197,8 @@ void reload_gpu_claim_all(const struct model *model, struct generation *candidat
 	uint64_t scrap_bytes = scrap ? scrap->use.memory_bytes : 0;
 	uint64_t weights_bytes = reload_gpu_minus(facts->weights_bytes, scrap_bytes);
 
-	/* As long as the scrap is whole they are there beside it. */
+	/* The prefilled weights are there beside the scrap as long as the scrap is
+	 * whole. */
 	if (weights_bytes < candidate->report.prefilled_bytes)
 		weights_bytes = candidate->report.prefilled_bytes;
 	candidate->gpu_weights_bytes = weights_bytes;
@@ -198,8 +206,8 @@ void reload_gpu_claim_all(const struct model *model, struct generation *candidat
 		reload_gpu_minus(facts->need_bytes, facts->weights_bytes) + weights_bytes;
 }
 
-/* Other models reload meanwhile: it keeps the place of the one that follows, but for what
- * that one has claimed itself. */
+/* Other models reload meanwhile: @old keeps the place of the generation that follows, but
+ * for what that one has claimed itself. */
 void reload_gpu_keep_place(const struct model *model, struct generation *old)
 {
 	const struct strategy_facts *facts = &model->reload.gpu_decision.facts;
@@ -224,7 +232,7 @@ bool reload_gpu_is_refused(const struct model *model, const struct generation *r
 	struct device_room room;
 	uint64_t free_bytes;
 
-	/* One that has placed its weights needs no more. */
+	/* A generation that has placed its weights needs no more. */
 	if (retired->reclaim.verdict != RECLAIM_RESIDUAL || !gpu || model->active)
 		return false;
 	room = device_room(gpu);
@@ -232,7 +240,7 @@ bool reload_gpu_is_refused(const struct model *model, const struct generation *r
 	/* The old weights are there still, for their chunks. */
 	if (free_bytes != UINT64_MAX && (!candidate || candidate->copy != model->copy))
 		free_bytes += reload_weights_gpu_bytes(model, gpu);
-	/* The candidate's own claim does not stand in its way, nor what it has already. */
+	/* Neither the candidate's own claim nor what it has already stands in its way. */
 	if (candidate && free_bytes != UINT64_MAX)
 		free_bytes += candidate->gpu_use.now_bytes +
 		              reload_gpu_minus(candidate->gpu_use.claim_bytes,
@@ -305,7 +313,7 @@ void reload_gpu_learn(struct generation *generation)
 	struct inputs_footprint *footprint = &generation->inputs->footprint;
 	bool is_shared = generation->gpu_use.mapped_bytes > 0;
 
-	/* What was measured of the other way of having weights says nothing of this. */
+	/* Measurements of the other way of having weights say nothing of this one. */
 	if (footprint->is_gpu_shared != is_shared)
 		footprint->gpu_peak_bytes = 0;
 	footprint->is_gpu_shared = is_shared;

@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the next generation is built from, and which way it comes in. */
+/*
+ * Chooses what the next generation is built from, and which way it comes in.
+ *
+ * Inputs: reload_plan_read_inputs() turns the pending causes into known inputs (rollback,
+ * rebuild) or reads the disk. Numbers: reload_plan_facts() gathers what main memory has
+ * and what a generation is going to need, from what the last one took; strategy_decide()
+ * chooses, and the GPU's decision (gpu.c) is joined to that. The choice is made with and
+ * without the memory of spare loaders, and again when a candidate is STAGED with other
+ * numbers. Keeping: what served well goes to a writer process (keep/keeper.h).
+ */
 
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +31,6 @@ static struct inputs *reload_plan_known(const struct model *model)
 	return model->pending & RELOAD_CAUSE(MODEL_CAUSE_REBUILD) ? model->good : NULL;
 }
 
-/* 0, or an outcome of inputs_new() with a sentence. */
 int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
                             struct err *err)
 {
@@ -57,8 +65,8 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 	return r;
 }
 
-/* @bytes with @fresh in the place of @last, which was a part of them; a smaller one is not
- * counted on. */
+/* Puts @fresh in the place of @last, which is a part of @bytes; savings of a smaller one
+ * are not counted on. */
 static uint64_t reload_plan_exchange(uint64_t bytes, uint64_t last, uint64_t fresh)
 {
 	if (last == 0)
@@ -68,8 +76,9 @@ static uint64_t reload_plan_exchange(uint64_t bytes, uint64_t last, uint64_t fre
 	return fresh > last ? bytes + fresh - last : bytes;
 }
 
-/* How much a generation of @inputs is going to need, from what the last one needed. Until
- * one was measured, the size of the file stands in, and what its engine takes by itself. */
+/* Predicts what a generation of @inputs is going to need, from what the last one needed.
+ * Until one was measured, the size of the file stands in, and what its engine takes by
+ * itself. */
 static void reload_plan_predict(const struct model *model, const struct inputs *inputs,
                                 struct strategy_facts *facts)
 {
@@ -87,8 +96,8 @@ static void reload_plan_predict(const struct model *model, const struct inputs *
 	if (last && known.is_private)
 		last_file = (uint64_t)last->file.st_size;
 	if (known.peak_bytes == 0) {
-		/* A copy that is read and a copy that is built from it: whether they can
-		 * be shared is not known yet. */
+		/* A copy is read and another is built from it: whether they can be shared
+		 * is not known yet. */
 		facts->engine_bytes =
 			engine_base_bytes(model->context.bases, inputs->section->engine);
 		facts->staged_bytes = facts->engine_bytes;
@@ -97,7 +106,7 @@ static void reload_plan_predict(const struct model *model, const struct inputs *
 		facts->loading_bytes = facts->need_bytes + file;
 		return;
 	}
-	/* What it holds beside its weights, and those. */
+	/* First what the loader holds beside its weights, then the weights. */
 	facts->staged_bytes = known.staged_bytes;
 	if (facts->staged_bytes == 0)
 		facts->staged_bytes =
@@ -118,7 +127,8 @@ static void reload_plan_give(struct device_room *room, uint64_t bytes)
 		room->available_bytes += bytes;
 }
 
-/* Spare loaders do not make a reload worse than it would be without them. */
+/* True: @without spares is the better strategy. Spare loaders do not make a reload worse
+ * than it would be without them. */
 static bool reload_plan_prefers(const struct strategy_decision *without,
                                 const struct strategy_decision *with)
 {
@@ -148,13 +158,14 @@ static struct strategy_facts reload_plan_facts(const struct model *model,
 	return facts;
 }
 
-/* By main memory. @own_bytes of the spares' are a part of what the candidate needs. */
+/* Decides by main memory. @own_bytes of the spares' memory are a part of what the
+ * candidate needs. */
 static struct strategy_decision reload_plan_choose(const struct model *model,
                                                    struct strategy_facts *facts,
                                                    uint64_t own_bytes,
                                                    bool *ret_wants_spares_room)
 {
-	/* As they were just measured. */
+	/* The spares as they were just measured. */
 	uint64_t spare_bytes = spares_bytes(model->context.spares);
 	struct strategy_decision with;
 	struct strategy_decision without;
@@ -176,7 +187,7 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 	struct strategy_decision decision;
 	uint64_t own_bytes = 0;
 
-	/* The one that becomes the candidate is a part of what that needs. */
+	/* The spare that becomes the candidate is a part of what that needs. */
 	if (reload_may_take_spare(model))
 		own_bytes = spares_bytes_to_take(model->context.spares,
 		                                 inputs->section->engine);
@@ -200,15 +211,16 @@ struct strategy_decision reload_plan_decide_again(const struct model *model,
 	struct strategy_facts facts = reload_plan_facts(model, inputs);
 	struct strategy_decision decision;
 
-	/* What it holds, or was promised, is a part of what it needs. */
+	/* Memory that the candidate holds, or was promised, is a part of what it
+	 * needs. */
 	reload_plan_give(&facts.room, use->claim_bytes > use->now_bytes ? use->claim_bytes
 	                                                                : use->now_bytes);
-	/* It is there; and what is still to come is read from the file itself. */
+	/* The candidate is staged, and reads the rest from the file itself. */
 	facts.staged_bytes = use->now_bytes;
 	if (weights_bytes > file_bytes)
 		facts.need_bytes += weights_bytes - file_bytes;
 	facts.loading_bytes = facts.need_bytes;
-	/* A copy that it has filled itself was not there before. */
+	/* A copy that the candidate has filled itself was not there before. */
 	if (!is_private)
 		facts.is_resident = model->reload.decision.facts.is_resident;
 	decision = reload_plan_choose(model, &facts, 0, ret_wants_spares_room);
@@ -256,8 +268,8 @@ void reload_plan_remember(struct model *model)
 		return;
 	r = manifest_load(&kept, model->context.config->state_dir, model->name,
 	                  model->context.config, &err);
-	/* The same would fail again, but for golden requests: they are not asked of what
-	 * has served. */
+	/* The same inputs would fail again, but for golden requests: these are not asked
+	 * of inputs that have served. */
 	if (r == 0 && inputs_equal(kept, model->reload.inputs) &&
 	    !model->section->golden) {
 		inputs_unref(kept);
@@ -283,7 +295,8 @@ static int reload_plan_save(const void *what, uint64_t number, struct err *err)
 	                     model->section->keep_secrets, number, err);
 }
 
-/* Everybody hears of it in the same moment: nobody takes the new link for new content. */
+/* Tells everybody of the new link in the same moment, so that nobody takes it for new
+ * content. */
 static void reload_plan_link(struct model *model)
 {
 	const struct model_listener *listener = model->context.listener;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What a reload does, written down as it goes. */
+/* Writes down what a reload does as it goes. */
 
 #include "shared/clock.h"
 #include "supervisor/model/model_state.h"

@@ -3,17 +3,17 @@
 /*
  * How a model passes from one generation to the next.
  *
- * One reload is in flight and one pending, whatever the storm: causes are bits. What the
- * next generation is built from is read once, at the start; which way it takes is decided
- * then, by numbers (strategy.h):
+ * At most one reload is in flight and one pending, however many are asked for: causes are
+ * bits. The inputs of the next generation are read once, at the start. Numbers decide then
+ * which way it takes (devices/strategy.h):
  *
  *	overlap     spawn, stage, commit, warm up, swap, retire the old one
  *	staged      spawn, stage; retire the old one and wait until it is gone; commit, ...
  *	stop-first  retire the old one and wait until it is gone; spawn, ...
  *
  * Before the old one is retired, a candidate that fails changes nothing. After that, what
- * served last is rebuilt (again.c). Every reload ends with a receipt, when the old
- * generation is reaped and the new one serves, or when it failed.
+ * served last is rebuilt (again.c). Every reload ends with a receipt: when the old generation
+ * is reaped and the new one serves, or when the reload failed.
  */
 
 #include <assert.h>
@@ -28,7 +28,7 @@
 #include "supervisor/keep/numbers.h"
 #include "supervisor/loaders/spare.h"
 
-/* How often what another loader does, and whether the driver has answered, is looked at. */
+/* How often another loader's copy, and the driver's answer, are looked for. */
 #define RELOAD_COPY_LOOK_S    2.
 #define RELOAD_FIGURES_LOOK_S .05
 
@@ -67,7 +67,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 {
 	struct receipt *receipt = &model->reload.receipt;
 
-	/* Whatever was well about it, nothing serves. */
+	/* A reload after which nothing serves has failed. */
 	if (outcome == RECEIPT_OK && !model->active)
 		outcome = RECEIPT_FAILED;
 	receipt->outcome = outcome;
@@ -86,7 +86,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	model->death.text[0] = '\0';
 	receipt->orphans = model->orphans;
 	model->orphans = (struct orphans_left){ 0 };
-	/* What is on disk stays refused while the last good inputs serve instead. */
+	/* Inputs on disk stay refused while the last good inputs serve instead. */
 	if (outcome == RECEIPT_FAILED) {
 		(void)err_set(&model->last_error, 0, "%s", reason);
 	} else if (model->reload.is_newest) {
@@ -121,8 +121,8 @@ void reload_retire_active(struct model *model)
 	struct generation *old = model->active;
 
 	assert(!model->retiring);
-	/* It keeps the place of the one that follows, but for what that one has claimed
-	 * itself: other models reload meanwhile. */
+	/* Other models reload meanwhile: the old generation keeps the place of the one
+	 * that follows, but for what that one has claimed itself. */
 	if (model->candidate)
 		place_bytes =
 			reload_minus(place_bytes, model->candidate->use.claim_bytes);
@@ -172,7 +172,8 @@ static void reload_begin(struct model *model)
 	}
 }
 
-/* A rollback does not serve what else is asked for: that comes behind it. */
+/* Takes the pending causes. A rollback does not serve other causes: they come behind
+ * it. */
 static unsigned int reload_take_causes(struct model *model)
 {
 	unsigned int causes = model->pending;
@@ -187,7 +188,7 @@ static unsigned int reload_take_causes(struct model *model)
 	return causes;
 }
 
-/* True: its turn has come. */
+/* True: the model's turn has come. */
 static bool reload_ask_turn(struct model *model)
 {
 	struct loads_turn *turn = &model->turn;
@@ -208,7 +209,7 @@ static bool reload_ask_turn(struct model *model)
 	return false;
 }
 
-/* What there is to know beforehand is to come. */
+/* True: the reload waits for something that it must know first. */
 static bool reload_must_wait(struct model *model, const struct inputs *inputs)
 {
 	if (reload_weights_wait(model, inputs))
@@ -242,7 +243,7 @@ void reload_try_start(struct model *model)
 		model_watch_retry(model, &err);
 		return;
 	}
-	/* model_on_store() tells the end. */
+	/* model_on_store() tells when a copy is full. */
 	if (r == 0 && reload_must_wait(model, inputs)) {
 		loads_end(&model->turn);
 		inputs_unref(inputs);
@@ -280,14 +281,15 @@ uint64_t reload_claim(const struct model *model)
 	const struct strategy_facts *facts = &model->reload.decision.facts;
 	uint64_t beside_bytes = reload_minus(facts->need_bytes, facts->old_bytes);
 
-	/* What is to be shared has a claim of its own. */
+	/* The shared copy has a claim of its own. */
 	if (!reload_is_lean(model))
 		return reload_minus(reload_max(facts->loading_bytes, facts->need_bytes),
 		                    facts->copy_bytes);
 	return reload_max(beside_bytes, facts->staged_bytes);
 }
 
-/* Clients wait; where somebody serves there is time to start a loader. */
+/* A spare is for waiting clients; where somebody serves there is time to start a
+ * loader. */
 bool reload_may_take_spare(const struct model *model)
 {
 	return !model->active && model->section->spare;
@@ -322,7 +324,7 @@ void reload_spawn(struct model *model)
 		reload_failed(model, err.text, RELOAD_MAY_PASS);
 		return;
 	}
-	/* Whatever becomes of this one says more. */
+	/* The end of this generation will say more. */
 	model->was_killed = false;
 	reload->receipt.to.generation = model->candidate->number;
 	reload->receipt.to.pid = model->candidate->pid;
@@ -365,7 +367,7 @@ bool reload_is_expected(const struct model *model)
 
 /* The way up */
 
-/* What this generation taught of its inputs. */
+/* Notes what this generation taught of its inputs. */
 static void reload_learn(struct model *model, struct generation *fresh)
 {
 	struct inputs_footprint *footprint = &fresh->inputs->footprint;
@@ -376,10 +378,10 @@ static void reload_learn(struct model *model, struct generation *fresh)
 		*footprint = model->good->footprint;
 	was_private = footprint->is_private;
 	reload_weights_learn(model, fresh);
-	/* What was measured of the other way of having weights says nothing of this. */
+	/* Measurements of the other way of having weights say nothing of this one. */
 	if (footprint->is_private != was_private)
 		footprint->staged_bytes = footprint->loading_bytes = 0;
-	/* One that turned out not to share went on as a lean one. */
+	/* A loader that turned out not to share went on as a lean one. */
 	if (fresh->is_lean || *report->why_private.text)
 		footprint->staged_bytes = report->loading_bytes;
 	else
@@ -391,7 +393,7 @@ static void reload_learn(struct model *model, struct generation *fresh)
 	               report->weights_sha256);
 }
 
-/* @fresh serves from now on, and @last may be gone with its file. */
+/* @fresh serves from now on. @last is the way back, unless its file was written over. */
 static void reload_set_previous(struct model *model, struct inputs *last,
                                 const struct inputs *fresh)
 {
@@ -404,7 +406,8 @@ static void reload_set_previous(struct model *model, struct inputs *last,
 	reload_set_inputs(&model->previous, last);
 }
 
-/* True: they are not the ones that served last. */
+/* Accepts the inputs that serve from now on. True: they are not the ones that served
+ * last. */
 static bool reload_accept(struct model *model, struct inputs *inputs)
 {
 	bool has_dropped = reload_drop_rollback(model, inputs);
@@ -490,7 +493,7 @@ void reload_on_state(void *context, struct generation *generation,
 	}
 }
 
-/* What lives already may take as long as it says now. */
+/* Loaders that live already may take as long as the new section says. */
 static void reload_set_patience(struct model *model)
 {
 	struct generation *all[] = { model->active, model->candidate, model->retiring };
@@ -542,11 +545,11 @@ void reload_stop(struct model *model)
 	model_watch_fini(model);
 	trial_fini(model);
 	arbiter_fini(model);
-	/* With a candidate it ends when that one does. */
+	/* With a candidate the reload ends when the candidate does. */
 	if (model->reload.in_flight && !model->candidate)
 		reload_finish(model, model->active ? RECEIPT_OK : RECEIPT_FAILED,
 		              RELOAD_STOPPING);
-	/* The active one becomes the retiring one, whose death is no crash. */
+	/* The active generation becomes the retiring one, whose death is no crash. */
 	if (model->active && !model->retiring) {
 		model->retiring = model->active;
 		model->active = NULL;
@@ -568,7 +571,8 @@ void reload_init(struct model *model)
 {
 	model->turn = (struct loads_turn){ .on_turn = reload_on_turn, .context = model };
 	reload_again_init(model);
-	/* Zero delays: the next round, and unlike an idle watcher also under load. */
+	/* Timers of zero delay ring in the next round, and unlike an idle watcher also
+	 * under load. */
 	ev_timer_init(&model->bury, reload_on_bury, 0., 0.);
 	model->bury.data = model;
 	ev_timer_init(&model->kick, reload_on_kick, 0., 0.);

@@ -3,9 +3,9 @@
 /*
  * The way back to what served before: asked for by a person, or by the watch window.
  *
- * A person means what serves now, and wants it gone: what is being built meanwhile is ended,
- * for it would get the traffic in between, and is not tried again by itself. The watch
- * window judges what serves and nothing else: what is on its way may be the cure.
+ * A person means what serves now and wants it gone. What is being built meanwhile is
+ * ended, for it would get the traffic in between, and is not tried again by itself. The
+ * watch window judges what serves and nothing else: what is on its way may be the cure.
  */
 
 #include <errno.h>
@@ -17,7 +17,7 @@
 
 int reload_ask_rollback(struct model *model, uint64_t *ret_number, struct err *err)
 {
-	/* Within the watch window it is what came last that is to go, dead or alive. */
+	/* Within the watch window the inputs that came last are to go, dead or alive. */
 	struct inputs *bad = trial_is_open(model) ? model->good : NULL;
 	struct inputs *target;
 	struct err why;
@@ -44,15 +44,17 @@ int reload_ask_rollback(struct model *model, uint64_t *ret_number, struct err *e
 	return 0;
 }
 
-/* What is being built does not get to serve. */
+/* Ends what is being built before it gets to serve. */
 static void reload_overtake(struct model *model)
 {
 	struct generation *candidate = model->candidate;
 
-	/* One that waits for the old generation's end is reload_go_on()'s business. */
+	/* A reload that waits for the old generation's end is reload_go_on()'s
+	 * business. */
 	if (!candidate || candidate->state > GENERATION_READY)
 		return;
-	/* It is what lies on disk: no crash of another one is to bring it back. */
+	/* The candidate is what lies on disk: no crash of another one is to bring it
+	 * back. */
 	if (model->reload.is_newest)
 		reload_refuse(model, candidate->inputs);
 	(void)err_set(&candidate->failure, 0, "%s", RELOAD_OVERTAKEN);
@@ -76,7 +78,8 @@ int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
 		reload_overtake(model);
 		return 0;
 	}
-	/* The very same is on its way, and somebody wants it, whatever comes of it. */
+	/* The very same inputs are on their way, and a person wants them, whatever the
+	 * arbiter would say. */
 	model->pending &= ~RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
 	reload_set_inputs(&model->rollback_to, NULL);
 	*ret_number = model->receipts;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A candidate is STAGED: what it says of itself is held against what its reload was decided
- * by. Nothing is placed before that.
+ * A candidate is STAGED: its report is held against what its reload was decided by.
+ * Nothing is placed before that.
  *
- * A candidate whose weights were to be shared may turn out to need its own, and an engine may
- * take more than was thought. Then the numbers are others, and it is decided again, with the
- * candidate in its place: both fit, or the old generation goes first after all, or the
- * candidate ends with the numbers and the old one serves on.
+ * A candidate whose weights were to be shared may turn out to need its own, and an engine
+ * may take more than was thought. Then the numbers are others and the reload is decided
+ * again, with the candidate in its place: both fit, or the old generation goes first
+ * after all, or the candidate ends with the numbers and the old one serves on.
  */
 
 #include <string.h>
@@ -17,7 +17,7 @@
 #include "supervisor/model/model_state.h"
 #include "supervisor/loaders/spare.h"
 
-/* Weights that hash the same need no new process when nothing else is new. */
+/* True: weights that hash the same need no new process when nothing else is new. */
 static bool reload_is_needless(const struct model *model,
                                const struct generation *candidate)
 {
@@ -32,7 +32,7 @@ static bool reload_is_needless(const struct model *model,
 	                                      candidate->inputs->section);
 }
 
-/* Inputs that are built from again: a file that was written over is another one. */
+/* True: the file of inputs that are built again was written over, and is another one. */
 static bool reload_is_overwritten(const struct generation *candidate)
 {
 	const struct inputs *inputs = candidate->inputs;
@@ -65,7 +65,7 @@ void reload_commit(struct model *model)
 	generation_apply(model->candidate, GENERATION_EV_COMMIT);
 }
 
-/* Why what the reload was decided by is not so; NULL: it is. */
+/* Says why the numbers that the reload was decided by are wrong; NULL: they are right. */
 static const char *reload_news(const struct model *model)
 {
 	const struct generation *candidate = model->candidate;
@@ -81,7 +81,8 @@ static const char *reload_news(const struct model *model)
 	return NULL;
 }
 
-/* With the candidate where it is. It ends when there is no room for it: false. */
+/* Decides again with the candidate in its place. False: there is no room for it, and it
+ * ends. */
 static bool reload_decide_again(struct model *model, const char *news)
 {
 	struct model_reload *reload = &model->reload;
@@ -105,7 +106,7 @@ static bool reload_decide_again(struct model *model, const char *news)
 		generation_apply(candidate, GENERATION_EV_RETIRE);
 		return false;
 	}
-	/* What it has still to take waits for the old one to go. */
+	/* Memory that the candidate is yet to take waits for the old one to go. */
 	candidate->is_lean |= reload_is_lean(model);
 	candidate->use.claim_bytes = reload_claim(model);
 	reload_gpu_claim(model, candidate);

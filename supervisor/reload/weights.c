@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Where the weights of a generation lie. Shared ones are referred to by every generation
- * that maps them and by the model for as long as they serve, so that they survive a loader
- * that dies; what is to serve no more is let go before anything takes its place.
+ * Where the weights of a generation lie. Shared weights are referred to by every
+ * generation that maps them, and by the model for as long as they serve, so that they
+ * survive a loader that dies. Weights that are to serve no more are let go before
+ * anything takes their place.
+ *
+ * reload_weights_share() says how a generation has its weights: the section's wish,
+ * unless a loader said that it cannot. reload_weights_begin() takes a copy from the store
+ * for a candidate or a replica; reload_weights_swap() makes it the model's when the
+ * candidate serves.
  */
 
 #include <signal.h>
@@ -15,7 +21,7 @@
 #include "supervisor/model/model_state.h"
 
 #define RELOAD_WEIGHTS_MAX (4 + MODEL_REPLICAS)
-/* So many loaders in a row were of no use over one copy: it may be what is wrong. */
+/* After so many useless loaders in a row over one copy, the copy may be at fault. */
 #define RELOAD_WEIGHTS_DOUBT 2
 
 static const struct inputs *reload_weights_last(const struct model *model)
@@ -23,9 +29,9 @@ static const struct inputs *reload_weights_last(const struct model *model)
 	return model->active ? model->active->inputs : model->good;
 }
 
-/* An engine or a card that can never share such weights is not asked again until it is told
- * something else, is given another file, or somebody asks (reload_weights_forget()). The inputs
- * that it was told to share with and could not; or NULL. */
+/* Finds inputs that a loader was told to share and could not; or NULL. An engine or a
+ * card that can never share such weights is not asked again until it is told something
+ * else, is given another file, or somebody asks (reload_weights_forget()). */
 static const struct inputs *reload_weights_cannot(const struct model *model,
                                                   const struct inputs *inputs)
 {
@@ -39,7 +45,7 @@ static const struct inputs *reload_weights_cannot(const struct model *model,
 	return NULL;
 }
 
-/* What a loader has died of stays known: the next would die of it as well. */
+/* Inputs that a loader has died of stay known: the next would die of them as well. */
 void reload_weights_forget(struct model *model)
 {
 	if (model->active && model->active->inputs != model->writer)
@@ -48,7 +54,7 @@ void reload_weights_forget(struct model *model)
 		model->good->is_private_lasting = false;
 }
 
-/* The candidate of @inputs has said so itself. */
+/* True: the candidate of @inputs has said that its weights are private. */
 static bool reload_weights_are_private(const struct model *model,
                                        const struct inputs *inputs)
 {
@@ -82,7 +88,7 @@ struct store_copy *reload_weights_placed(const struct model *model,
 	return gpu ? store_find(model->context.store, gpu, &inputs->file) : NULL;
 }
 
-/* The copy that a generation of @inputs would take as it is. */
+/* The copy that a generation of @inputs would take as it is, or NULL. */
 static struct store_copy *reload_weights_next(const struct model *model,
                                               const struct inputs *inputs)
 {
@@ -94,7 +100,7 @@ static struct store_copy *reload_weights_next(const struct model *model,
 	               : NULL;
 }
 
-/* Every copy that this model refers to, once. */
+/* Lists every copy that this model refers to, once. */
 static size_t reload_weights_list(const struct model *model, struct store_copy **ret_list)
 {
 	struct store_copy *all[RELOAD_WEIGHTS_MAX] = {
@@ -118,7 +124,7 @@ static size_t reload_weights_list(const struct model *model, struct store_copy *
 	return count;
 }
 
-/* Looks at those copies alone: looking at what all loaders hold is a look at each. */
+/* Looks at the listed copies alone: measuring the device would look at every loader. */
 static uint64_t reload_weights_held(const struct model *model)
 {
 	struct store_copy *list[RELOAD_WEIGHTS_MAX];
@@ -137,7 +143,7 @@ uint64_t reload_weights_bytes(const struct model *model)
 	return reload_weights_held(model);
 }
 
-/* Nobody but this model has the weights that serve now. */
+/* True: nobody but this model has the weights that serve now. */
 static bool reload_weights_is_own(const struct model *model)
 {
 	const struct generation *mine[] = { model->active, model->retiring,
@@ -166,7 +172,7 @@ void reload_weights_doubt(struct model *model)
 	log_event(LOG_LEVEL_WARNING, "weights_doubted",
 	          "model=%s weights_sha256=%.16s action=\"reading the model file again\"",
 	          model->name, model->copy->sha256);
-	/* Models that hold it still cannot serve with it either. */
+	/* Models that still hold the copy cannot serve with it either. */
 	store_copy_spoil(model->copy);
 	store_copy_unref(model->copy);
 	model->copy = NULL;
@@ -204,7 +210,8 @@ void reload_weights_note(const struct model *model, const struct inputs *inputs,
 	facts->old_bytes += facts->resident_bytes;
 }
 
-/* Operators who share the file itself vouch for it: it is hashed once. */
+/* The hash of a file that is shared itself is computed once: operators vouch for the
+ * file. */
 static const char *reload_weights_known_hash(const struct model *model,
                                              const struct inputs *inputs)
 {
@@ -265,7 +272,7 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 		reload_weights_make_room(model, inputs);
 	if (gpu)
 		return reload_weights_begin_placed(model, start, gpu, err);
-	/* It could not share: its weights are placed for it nevertheless. */
+	/* A loader that could not share has its weights placed nevertheless. */
 	if (reload_weights_cannot(model, inputs) && inputs->weights_fd >= 0 &&
 	    inputs->section->share != CONFIG_SHARE_OFF &&
 	    devices_gpu(model->context.devices, inputs->section->device))
@@ -328,7 +335,8 @@ json_t *reload_weights_to_json(const struct model *model)
 
 void reload_weights_make_room(struct model *model, const struct inputs *inputs)
 {
-	/* As it was reckoned with: see reload_weights_note(). */
+	/* The condition is that of reload_weights_note(), by which the reload was
+	 * decided. */
 	if (model->copy != reload_weights_next(model, inputs)) {
 		store_copy_unref(model->copy);
 		model->copy = NULL;
@@ -343,9 +351,10 @@ void reload_weights_swap(struct model *model, const struct generation *fresh)
 	store_copy_unref(last);
 }
 
-/* Nothing that a process can say tells a fault in its weights from any other: it is supposed
- * once, and one that dies of something else does so again. A device without enough memory
- * (PROTO_EXIT_MEMORY) is no fault: with weights of its own a loader would need more. */
+/* Nothing that a process can say tells a fault in its weights from any other: it is
+ * supposed once, and a loader that dies of something else does so again. A device without
+ * enough memory (PROTO_EXIT_MEMORY) is no fault: with weights of its own a loader would
+ * need more. */
 bool reload_weights_was_written(struct model *model, const struct generation *dead)
 {
 	int status = dead->exit_status;
