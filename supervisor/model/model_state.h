@@ -80,6 +80,44 @@ struct model_arbiter {
 
 enum model_input { MODEL_INPUT_SECRETS, MODEL_INPUT_FILE, MODEL_INPUT_COUNT };
 
+/*
+ * The files that write each member, between the start (model_new(), the _init() functions)
+ * and the end (reload_fini()):
+ *
+ *	nobody            name listener replica_listener
+ *	model/queue.c     hold served
+ *	model/poison.c    poison poison_refused
+ *	model/replicas.c  replicas replica_deaths
+ *	model/watch.c     secrets_watch file_watch seen_secrets seen_file unsettled
+ *	                  n_unsettled stale skipped
+ *	model/arbiter.c   arbiter
+ *	reload/again.c    again_causes n_again n_pauses
+ *	reload/end.c      stuck graves is_stopped
+ *	reload/receipt.c  receipts
+ *	reload/weights.c  writer
+ *	reload/reload.c   context section turn kick last reloads no_way_back is_stopping
+ *
+ * Members with several writers, each of which is to get one owner (R: reload/reload.c):
+ *
+ *	active                           R reload/end.c model/replicas.c
+ *	candidate retiring bury          R reload/end.c
+ *	inactive_since_ns was_killed     R reload/end.c
+ *	deaths                           R reload/end.c reload/again.c
+ *	restart again wait               R reload/again.c
+ *	pending                          R reload/again.c reload/rollback.c
+ *	previous rollback_to refused     R reload/rollback.c
+ *	good                             R reload/plan.c
+ *	figures_ns                       R reload/gpu.c
+ *	orphans                          R reload/receipt.c
+ *	reload                           R reload/{plan,staged,receipt,gpu}.c
+ *	death                            R reload/end.c model/poison.c
+ *	last_error                       R reload/{again,end,rollback}.c model/trial.c
+ *	scale grow                       R model/replicas.c
+ *	queue                            R model/{queue,poison,trial,arbiter,model}.c
+ *	copy                             reload/weights.c reload/staged.c
+ *	trial                            model/trial.c reload/rollback.c
+ *	public_error                     model/poison.c model/presence.c
+ */
 struct model {
 	struct model_context context;
 	const struct config_model *section; /* the newest; context.config keeps it */
