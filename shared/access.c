@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Not by way of the name service: a directory server may be slow, or down. */
+/* Reads the file and asks no name service: a directory server may be slow, or down. */
 const char *access_user(struct err *storage, uid_t uid)
 {
 	FILE *stream = fopen("/etc/passwd", "re");
@@ -32,8 +32,9 @@ static bool access_may(const char *path, int want)
 	return faccessat(AT_FDCWD, path, want, AT_EACCESS) == 0;
 }
 
-/* The first directory on the way that may not be passed, or what is at its end. @culprit
- * becomes that, *ret_want what it would have to allow. False: none forbids it. */
+/* Looks for the first directory on the way that may not be passed, then at the file itself.
+ * @culprit becomes the one that forbids, *ret_want what it would have to allow. False: none
+ * forbids it. */
 static bool access_find(const char *path, int want, char *culprit, int *ret_want)
 {
 	size_t bytes = strlen(path);
@@ -41,7 +42,6 @@ static bool access_find(const char *path, int want, char *culprit, int *ret_want
 	for (size_t i = 1; i <= bytes && bytes < PATH_MAX; i++) {
 		if (path[i] != '/' && path[i] != '\0')
 			continue;
-		/* With the first one "/", too. */
 		memcpy(culprit, path, i);
 		culprit[i] = '\0';
 		if (path[i] == '\0')
@@ -53,7 +53,7 @@ static bool access_find(const char *path, int want, char *culprit, int *ret_want
 	*ret_want = want;
 	if (access_may(culprit, F_OK))
 		return !access_may(culprit, want);
-	/* It would have been made. */
+	/* The file is not there: its directory would have to allow making it. */
 	*strrchr(culprit, '/') = '\0';
 	if (!*culprit)
 		(void)strcpy(culprit, "/");

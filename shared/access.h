@@ -7,10 +7,10 @@
 
 #include "shared/err.h"
 
-/* The sentence for @error, of a call that wanted to do @want (R_OK, W_OK, X_OK of access(2))
- * with @path. Where that was forbidden it names as whom this process runs, which
- * directory or file forbids it, whose that is and with which mode, and what would help. The
- * text lives in @storage. Asks local files alone for names. */
+/* Returns the sentence for @error (an errno) of a call that wanted @want (R_OK, W_OK, X_OK of
+ * access(2)) with @path. After EACCES and EPERM the sentence names the user of this process, the
+ * directory or file that forbids the call, its owner and mode, and a remedy. The text lives
+ * in @storage; errno is kept. Names of users come from local files alone. */
 const char *access_why(struct err *storage, const char *path, int want, int error);
-/* "995 (moult)". The text lives in @storage. */
+/* Returns "995 (moult)", or the number alone. The text lives in @storage. */
 const char *access_user(struct err *storage, uid_t uid);

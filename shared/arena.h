@@ -4,8 +4,8 @@
 /*
  * Which bytes of an arena are in use: a buddy allocator over offsets.
  *
- * It knows nothing of the memory itself, and all of its state is private, so the process
- * on the other side of the arena cannot damage it. Blocks are powers of two from
+ * The allocator never touches the memory itself and keeps all of its state private, so the
+ * process on the other side of the arena cannot damage it. Blocks are powers of two from
  * ARENA_BLOCK_BYTES up; allocation and release are O(log arena). A freed block is the
  * next one handed out, so a busy server keeps to few, warm pages.
  */
@@ -28,11 +28,12 @@ struct arena {
 
 enum {
 	_ARENA_E_SUCCESS,
-	ARENA_E_FULL,      /* not now: something must be freed first */
-	ARENA_E_TOO_LARGE, /* never: larger than the whole arena */
+	ARENA_E_FULL,      /* no room until something is freed */
+	ARENA_E_TOO_LARGE, /* larger than the whole arena: there will never be room */
 };
 
-/* @size_bytes is rounded down to a power of two of at least one block. 0 or -ENOMEM. */
+/* Rounds @size_bytes down to a power of two of at least one block. The tables are owned until
+ * arena_fini(). 0 or -ENOMEM. */
 int arena_init(struct arena *arena, size_t size_bytes);
 void arena_fini(struct arena *arena);
 

@@ -77,7 +77,8 @@ static void chan_take_fds(struct msghdr *header, struct chan_message *message)
 	}
 }
 
-/* An empty datagram reads like the end of the connection. */
+/* An empty datagram and the end of the connection both read as 0 bytes; poll(2) tells them
+ * apart. */
 static bool chan_is_over(const struct chan *chan)
 {
 	struct pollfd pollfd = { .fd = chan->fd, .events = POLLIN };
@@ -119,7 +120,8 @@ int chan_recv(struct chan *chan, struct chan_message *message, struct err *err)
 		.msg_iov = iov,
 		.msg_iovlen = 2,
 		.msg_control = control.space,
-		/* Not the padding behind them: the kernel would put an eighth there. */
+		/* CMSG_LEN and not CMSG_SPACE: the kernel would put one more descriptor into
+		 * the padding. */
 		.msg_controllen = CMSG_LEN(sizeof(int) * PROTO_FDS_MAX),
 	};
 	ssize_t bytes;

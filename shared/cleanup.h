@@ -3,7 +3,7 @@
 
 /*
  * Scope-owned things: CLOSE_FD int fd = -1; FREE char *text = NULL; are given back when
- * the scope ends. take_fd() and take_ptr() hand ownership on.
+ * the scope ends. take_fd() and take_ptr() hand ownership on. errno stays as it was.
  */
 
 #include <errno.h>

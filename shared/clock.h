@@ -22,7 +22,7 @@ static inline uint64_t clock_now_ns(void)
 	return (uint64_t)now.tv_sec * CLOCK_NS_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
-/* What this thread has computed: on a busy machine others' time counts for nothing. */
+/* Processor time of this thread: on a busy machine others' time counts for nothing. */
 static inline uint64_t clock_spent_ns(void)
 {
 	struct timespec spent = { 0 };
@@ -40,7 +40,7 @@ static inline uint64_t clock_unix_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / CLOCK_NS_PER_MS;
 }
 
-/* To the microsecond: what is shown to people, and kept, says no more than is known. */
+/* Rounds to the microsecond: a figure for people, or to be kept, says no more than is known. */
 static inline double clock_ns_to_ms(uint64_t ns)
 {
 	return (double)((ns + 500) / 1000) / 1e3;

@@ -8,7 +8,8 @@
 
 #include "shared/nearest.h"
 
-/* No literal of the mark: it would be found in the engines' files, too. */
+/* This file must hold no literal of the mark: the literal would get into every engine's file
+ * and be found there. */
 static const size_t engine_options_mark_bytes = sizeof(ENGINE_OPTIONS_MARK) - 1;
 
 #define ENGINE_OPTIONS_NAME_MAX 64
@@ -76,7 +77,7 @@ const char *engine_options_find(const void *file, size_t bytes)
 	const char *found;
 	size_t left;
 
-	/* Built here, for the same reason. */
+	/* The mark is built here, so that no literal of it is in an engine's file. */
 	(void)snprintf(mark, sizeof(mark), "%s%s", "moult-engine-", "options:");
 	found = memmem(file, bytes, mark, engine_options_mark_bytes);
 	if (!found)

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Of the character at @c; 0: it is none. The end of the text is no continuation. */
+/* Bytes of the UTF-8 character at @c; 0: no character starts there. The terminating NUL is no
+ * continuation byte, so nothing behind the text is read. */
 static size_t err_char_bytes(const unsigned char *c)
 {
 	size_t bytes = *c < 0x80 ? 1 : *c < 0xc2 ? 0 : *c < 0xe0 ? 2 : *c < 0xf0 ? 3 : 4;
@@ -13,7 +14,7 @@ static size_t err_char_bytes(const unsigned char *c)
 	for (size_t i = 1; i < bytes; i++)
 		if ((c[i] & 0xc0) != 0x80)
 			return 0;
-	/* Longer than need be, surrogates, beyond the last character. */
+	/* Overlong forms, surrogates, beyond U+10FFFF (RFC 3629). */
 	if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
 	    (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f) || *c > 0xf4)
 		return 0;
@@ -65,7 +66,7 @@ int err_prefix(struct err *err, int code, const char *format, ...)
 		return code;
 	used = (size_t)n;
 	room = sizeof(err->text) - used;
-	/* Cutting the end of a long sentence is what is wanted. */
+	/* A sentence that is too long loses its end. */
 	if (room > 3) {
 		memcpy(err->text + used, ": ", 2);
 		used += 2;

@@ -6,8 +6,8 @@
  *
  * Functions return 0, -errno (not expected: forward it) or a positive outcome of their own
  * module (expected: handle it). Where somebody has to read why, the last parameter is a
- * struct err in the caller's storage. It says what is wrong and what would be right, once,
- * and does not repeat what the caller knows. Never holds a secret.
+ * struct err in the caller's storage. The sentence says what is wrong and what would be right,
+ * once, and does not repeat what the caller knows. A sentence never holds a secret.
  *
  * Default for all of shared/: not thread-safe, never blocks, does not log.
  */
@@ -26,8 +26,8 @@ struct err {
 		.text = ""                                                               \
 	}
 
-/* Makes @text UTF-8: what is none, quoted from elsewhere or cut inside of a character,
- * becomes '?'. JSON and logs take nothing else. */
+/* Makes @text UTF-8, because JSON and logs take nothing else: a byte that is no part of a
+ * character (quoted from elsewhere, or cut) becomes '?'. */
 void err_clean(char *text);
 
 /* Writes the sentence, cut at ERR_TEXT_MAX and cleaned. @err may be NULL. Returns @code, so that
@@ -39,6 +39,6 @@ int err_set(struct err *err, int code, const char *format, ...)
 int err_prefix(struct err *err, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* @error (an errno) says that the machine was short of something or disturbed, and nothing
- * about what it was asked for: the same call may succeed later. */
+/* True when @error (an errno) tells of a shortage or disturbance of the machine and nothing
+ * about the request: the same call may succeed later. */
 bool err_is_shortage(int error);

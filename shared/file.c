@@ -6,7 +6,7 @@ static bool file_is_same_time(const struct timespec *a, const struct timespec *b
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-/* But for the time of change. */
+/* Compares all but the time of change. */
 static bool file_is_alike(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&

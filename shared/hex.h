@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of one digit, in either case; -1: @c is none. */
+/* The value of one digit in either case; -1: @c is no digit. */
 static inline int hex_value(char c)
 {
 	if (c >= '0' && c <= '9')

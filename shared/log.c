@@ -15,8 +15,8 @@
 static enum log_level log_level = LOG_LEVEL_INFO;
 static bool log_to_journal;
 
-/* systemd.exec(5): JOURNAL_STREAM is device:inode of what the journal reads. Who inherits
- * the variable and has another stderr does not write to the journal. */
+/* systemd.exec(5): JOURNAL_STREAM is device:inode of the stream that the journal reads. A
+ * process that inherits the variable may have another stderr. */
 static bool log_is_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
@@ -78,7 +78,8 @@ static size_t log_prefix(char *line, size_t size, enum log_level level)
 }
 
 /* A reader that has stopped must not stop the service: without room the line is dropped,
- * and the next one that goes out says how many were. A pipe with room takes a whole line. */
+ * and the next line that goes out is preceded by the number of lost ones. A pipe that polls
+ * writable takes PIPE_BUF bytes (pipe(7)), which is a whole line. */
 static void log_write(const char *line, size_t bytes)
 {
 	static unsigned int n_dropped;

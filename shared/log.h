@@ -5,8 +5,8 @@
  * One event, one line on stderr: key=value pairs behind a syslog priority `<N>` that the
  * journal understands. Outside the journal a time and level=NAME stand in front instead.
  *
- * Levels: ERR somebody must act; WARNING we coped and say how; NOTICE life cycle; INFO
- * detail; DEBUG the rest. Nothing per request above DEBUG. Never a secret.
+ * Levels: ERR: somebody must act; WARNING: moult coped, and the line says how; NOTICE: life
+ * cycle; INFO: detail; DEBUG: the rest. Nothing per request above DEBUG. Never a secret.
  *
  * Never blocks: a line that stderr has no room for is dropped, and counted in log_lost.
  *
@@ -25,7 +25,7 @@ enum log_level {
 	LOG_LEVEL_DEBUG = 7,
 };
 
-/* Compares JOURNAL_STREAM with stderr, to learn whether the journal reads that. */
+/* Compares JOURNAL_STREAM with stderr, to learn whether the journal reads stderr. */
 void log_init(enum log_level level);
 void log_set_level(enum log_level level);
 
@@ -48,5 +48,5 @@ struct log_quoted {
 /* "text" in double quotes, control characters and quotes escaped, cut to fit. */
 const char *log_quote(struct log_quoted *storage, const char *text);
 
-/* For use as an argument of log_event() only: the storage lives to the end of the block. */
+/* An argument of log_event() only: the storage lives to the end of the block. */
 #define LOG_QUOTED(text) log_quote(&(struct log_quoted){ 0 }, (text))

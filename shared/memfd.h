@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Anonymous shared memory with seals: the only kind that moult shares between processes.
- * There are no names, so nothing is left behind by SIGKILL.
+ * Anonymous shared memory with seals (memfd_create(2)): the only kind that moult shares between
+ * processes. The memory has no name, so SIGKILL leaves nothing behind.
  */
 
 #include <stdbool.h>
@@ -11,7 +11,7 @@
 
 #include "shared/err.h"
 
-/* One mapping of one memfd. Owns both. */
+/* One mapping of one memfd; both are owned. */
 struct memfd {
 	int fd;
 	void *base;
@@ -28,9 +28,9 @@ enum memfd_peer {
 	MEMFD_PEER_WRITES, /* the peer may write: treat the content as hostile */
 };
 
-/* Creates, sizes, maps read-write, then seals: size is fixed for ever, and with
- * MEMFD_PEER_READS only this mapping can ever write. Pages are allocated on touch and are
- * left out of core dumps. Returns 0 or -errno. */
+/* Creates, sizes, maps read-write, then seals: the size is fixed for ever, and with
+ * MEMFD_PEER_READS only this mapping can ever write. Pages are allocated on touch and stay
+ * out of core dumps. Returns 0 or -errno. */
 int memfd_create_sealed(struct memfd *ret_memfd, const char *name, size_t size_bytes,
                         enum memfd_peer peer);
 
@@ -38,8 +38,9 @@ int memfd_create_sealed(struct memfd *ret_memfd, const char *name, size_t size_b
  * Returns the fd (the caller owns it) or -errno. */
 int memfd_create_constant(const char *name, const void *data, size_t size_bytes);
 
-/* Maps a memfd that was received, after checking that its size is sealed, so that the
- * sender cannot make a read fault. Consumes @fd on success only. -EPERM: not sealed. */
+/* Maps a received memfd after checking that its size is sealed: a sender that could shrink it
+ * could make a read fault (SIGBUS). Consumes @fd on success only. 0 or -errno; -EPERM: the
+ * size is not sealed. */
 int memfd_map(struct memfd *ret_memfd, int fd, bool is_writable);
 
 void memfd_fini(struct memfd *memfd);

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Recognises model files, to tell an operator what a wrong file is and how to get the right
+ * one. format_of() asks the tests in the order of their certainty: a zip archive (by the names
+ * in its directory), the table of magic numbers, tar, safetensors, protobuf, and last a bare
+ * pickle. A test answers with the end of the sentence, or with NULL for "TorchScript, or for
+ * libtorch to judge". Every length from the file is checked before it is used.
+ */
 #include "shared/model_format.h"
 
 #include <errno.h>
@@ -9,14 +17,14 @@
 #include "shared/cleanup.h"
 
 #define HEAD_BYTES 512
-/* The longest comment of a zip archive, with the record that it ends. */
+/* A zip archive ends with this record and a comment of at most 65535 bytes. */
 #define ZIP_TAIL_BYTES      (65535 + ZIP_END_BYTES)
 #define ZIP_END_BYTES       22
 #define ZIP_ENTRY_BYTES     46
 #define ZIP_LOCAL_BYTES     30
 #define ZIP_DIRECTORY_BYTES ((uint64_t)16 << 20)
 #define ZIP_NAME_BYTES      256
-/* Where a pickle says what it holds. */
+/* A pickle names its class within so many bytes. */
 #define PICKLE_BYTES 4096
 
 #define SCRIPT                                                                           \
@@ -76,7 +84,7 @@ static bool format_is(const unsigned char *head, size_t bytes, size_t at,
 	return bytes >= at + n && memcmp(head + at, magic, n) == 0;
 }
 
-/* The length of a JSON object, then that. */
+/* A safetensors file begins with the length of a JSON object, then the object. */
 static bool format_is_safetensors(const struct model_file *file,
                                   const unsigned char *head, size_t bytes)
 {
@@ -89,7 +97,8 @@ static bool format_is_safetensors(const struct model_file *file,
 	       json_bytes <= file->bytes - 8;
 }
 
-/* protobuf: field 1, a small number; then another field of ModelProto. */
+/* Both formats are protobuf and begin with field 1, a small number; the tag of the next field
+ * tells ONNX's ModelProto from a SavedModel. */
 static const char *format_of_protobuf(const unsigned char *head, size_t bytes)
 {
 	if (bytes < 4 || head[0] != 0x08 || head[1] == 0 || head[1] > 64)
@@ -102,7 +111,7 @@ static const char *format_of_protobuf(const unsigned char *head, size_t bytes)
 	return NULL;
 }
 
-/* A pickle's first lines; a dict is what weights come in. */
+/* A pickle that begins with a dict holds weights; any other one holds an object. */
 static const char *format_of_pickle(const unsigned char *data, size_t bytes)
 {
 	static const char dict[] = "collections\nOrderedDict";
@@ -110,7 +119,7 @@ static const char *format_of_pickle(const unsigned char *data, size_t bytes)
 
 	if (bytes < 4 || data[0] != 0x80 || data[1] < 2 || data[1] > 5)
 		return NULL;
-	/* Protocol 4 frames what follows. */
+	/* From protocol 4 on a frame's head of 9 bytes stands before the first opcode. */
 	global = data[1] >= 4 && data[2] == 0x95 && bytes > 12 ? data + 11 : data + 2;
 	if (*global == '}' ||
 	    memmem(data, bytes < 64 ? bytes : 64, dict, sizeof(dict) - 1) ||
@@ -119,7 +128,7 @@ static const char *format_of_pickle(const unsigned char *data, size_t bytes)
 	return PICKLED;
 }
 
-/* What the names in a zip archive tell. */
+/* Marks that the names in a zip archive leave. */
 struct format_zip {
 	bool has_constants;
 	bool has_model_json; /* TorchScript before 1.4 */
@@ -178,7 +187,7 @@ static void format_note_directory(struct format_zip *zip, const unsigned char *d
 	}
 }
 
-/* Where the directory is. False: the archive has no end. */
+/* Finds the directory by the record at the archive's end. False: there is no such record. */
 static bool format_find_directory(const struct model_file *file, uint64_t *ret_at,
                                   uint64_t *ret_bytes)
 {

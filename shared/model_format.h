@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What a model file is, by its content: people hand over what they have, and a framework
- * says of another one's file that one of its own records is missing. Nothing here unpacks or
- * trusts anything: names and magic numbers are looked at within bounds.
+ * Tells from a file's content which kind of model file it is. People hand over what they have,
+ * and a framework only complains that one of its own records is missing in another one's file.
+ * Nothing here unpacks or trusts anything: names and magic numbers are read within bounds.
  *
  * Formats: zip by PKWARE's APPNOTE 6.3.10, 4.3; pickle by CPython's pickletools; safetensors,
  * GGUF, ONNX (onnx.proto), HDF5, NumPy and TFLite by their own documents.
@@ -15,8 +15,8 @@
 
 #include "shared/err.h"
 
-/* Where the bytes come from. Returns how many it read, fewer only at the end or when they
- * cannot be read. */
+/* The source of the bytes. read() returns how many it read; fewer than asked for only at the end
+ * or after an error. */
 struct model_file {
 	size_t (*read)(void *context, uint64_t at, void *buffer, size_t bytes);
 	void *context;
@@ -25,8 +25,8 @@ struct model_file {
 
 enum {
 	_MODEL_FORMAT_E_SUCCESS,
-	MODEL_FORMAT_E_OTHER, /* something else, said in the sentence with what to do */
+	MODEL_FORMAT_E_OTHER, /* another format; the sentence names it and a remedy */
 };
 
-/* 0: a TorchScript archive, or what may be one. */
+/* 0: the file is, or may be, a TorchScript archive. Else OTHER with a sentence. */
 int model_format_check_torchscript(const struct model_file *file, struct err *err);

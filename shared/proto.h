@@ -6,13 +6,13 @@
  *
  * Control channel: one SOCK_SEQPACKET pair; one datagram is one message: a fixed header
  * and a JSON payload. Only LOAD, COMMIT and COMMITTED carry descriptors. Every message names
- * the generation that it is about; each state of a generation allows few types, and a message that is not
- * allowed, malformed, or of another generation gets the loader killed.
+ * the generation that it is about, and each state of a generation allows few types. A loader
+ * whose message is not allowed, malformed, or of another generation is killed.
  *
  *	supervisor                      loader
- *	    <-- HELLO {"build"}            a spare alone, generation 0: it waits for TAKE
+ *	    <-- HELLO {"build"}            only a spare, generation 0: it waits for TAKE
  *	    --> TAKE                       the spare becomes the loader of this generation
- *	    <-- HELLO {"build"}            it runs and speaks this version
+ *	    <-- HELLO {"build"}            the loader runs and speaks this version
  *	    --> LOAD {model...} + fds      libraries, weights in host memory
  *	    <-- STAGED {"weights_sha256","weights_bytes","private","private_lasts",
  *	               "prefilled_bytes","engine_anon_bytes"}
@@ -22,34 +22,38 @@
  *	    ... requests and answers through the rings ...
  *	    --> QUIT                       free everything, then exit 0
  *	    <-- BYE {memory}
- *	    <-- REFUSED {"code","reason"}  at any time before READY; it then exits
+ *	    <-- REFUSED {"code","reason"}  at any time before READY; the loader then exits
  *
- * A spare is a loader that was started ahead, for an engine and not for a generation. It has
+ * A spare is a loader that was started ahead, for an engine and not for a generation. A spare has
  * opened the engine's library before its first HELLO, and knows nothing else.
  *
- * Weights: LOAD's "weights" says what is to be done with the model file. "private": read it
- * into memory of its own. "fill": copy it into the store, a memfd as large as the file, and
- * seal that against writing; at COMMIT when it is lean. "map": map what came, whose
- * "weights_sha256" may be known. "private" in its answers is why the engine has made copies
- * nevertheless; it holds the store no more then. With "private_lasts" the next loader of the
- * same file could not share either; else it may.
+ * Weights in main memory: LOAD's "weights" says what the loader does with the model file.
+ *	private  reads it into memory of its own
+ *	fill     copies it into the store, a memfd as large as the file, and seals the store
+ *	         against writing; a lean loader does so at COMMIT
+ *	map      maps the descriptor that came with LOAD, whose "weights_sha256" may be known
+ * An answer with "private" says why the engine has made copies nevertheless; the loader holds
+ * the store no more then. With "private_lasts" the next loader of the same file could not share
+ * either; without it the next one may.
  *
  * Weights on a device: with LOAD's "placed" the loader places the file's bytes there, in chunks
- * that have a descriptor each. "fill": it makes them, and COMMITTED brings the descriptors,
- * with {"placed":{"chunk_bytes","mapped_bytes","canary"}}. "map": they came with LOAD, behind
- * the others, and with that object as "chunks". COMMIT may bring
- * chunks of a copy that nobody needs any more, with their sizes, to be written over: the first
- * "kept" of those that COMMITTED tells of are the first of these, without a descriptor of their
- * own. "private": for this process alone. Where that cannot be done "private" says why.
- * "prefill_bytes" of the device may be taken for chunks to be filled before COMMIT already, the
- * last ones of the file, and STAGED says how many "prefilled_bytes" were; when the bell rings
- * they have to do. "engine_anon_bytes": memory of its own that the loader had when the engine
- * was open and had seen no model, the file's bytes not among them.
+ * that have a descriptor each.
+ *	fill     makes the chunks; COMMITTED brings their descriptors and
+ *	         {"placed":{"chunk_bytes","mapped_bytes","canary"}}
+ *	map      maps the chunks that came with LOAD, behind the other descriptors, with such
+ *	         an object as "chunks"
+ *	private  makes a copy for this process alone
+ * Where sharing cannot be done the answer's "private" says why. COMMIT may bring chunks of a copy
+ * that nobody needs any more, with their sizes, to be written over: the first "kept" chunks of
+ * COMMITTED are the first of those, and come without a descriptor. Before COMMIT the loader may
+ * take "prefill_bytes" of the device for the last chunks of the file, until its bell rings;
+ * STAGED says how many "prefilled_bytes" it took. "engine_anon_bytes" is the loader's private
+ * memory with the engine open and no model seen, without the file's bytes.
  *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor
- * distrusts. Three rings carry descriptors: submit and release from the supervisor, answer to
- * it. The version must be raised with any change here.
+ * distrusts. Three rings carry entries: submit and release from the supervisor, answer to
+ * it. PROTO_VERSION must be raised with any change here.
  */
 
 #include <stdatomic.h>
@@ -65,8 +69,9 @@
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
 
-/* In the environment: the folder of the control group (cgroups(7), version 2) that the loader is to
- * enter first of all, so that what it starts is in there, too. Without it there is none. */
+/* The environment variable with the folder of the loader's control group (cgroups(7), version
+ * 2). The loader enters it first of all, so that its children are in there, too. Not set: the
+ * loader has no control group of its own. */
 #define PROTO_CGROUP_VARIABLE "MOULT_CGROUP"
 
 #define PROTO_PAYLOAD_MAX 65536
@@ -101,8 +106,8 @@ enum proto_load_fd {
 	PROTO_LOAD_FD_REQUESTS, /* request arena: sealed, read-only */
 	PROTO_LOAD_FD_ANSWERS,  /* response arena */
 	PROTO_LOAD_FD_RINGS,    /* struct proto_rings and the rings behind it */
-	/* eventfd: the loader waits on it. Before READY it means that nobody serves any
-	 * more, and that the loader is to stand back for nobody. */
+	/* eventfd: the loader waits on it. A ring before READY means that nobody serves any
+	 * more: the loader has to stand back for nobody. */
 	PROTO_LOAD_FD_LOADER_BELL,
 	PROTO_LOAD_FD_SUPERVISOR_BELL, /* eventfd: the supervisor waits on it */
 	PROTO_LOAD_FD_SECRETS,         /* constant memfd, see proto_secrets_next() */
@@ -110,7 +115,7 @@ enum proto_load_fd {
 	                                  it; absent when there is none */
 	PROTO_LOAD_FD_STORE,           /* memfd to be filled; absent when there is none */
 	PROTO_LOAD_FD_COUNT,
-	PROTO_LOAD_FD_CHUNKS = PROTO_LOAD_FD_STORE, /* in its place: one or more */
+	PROTO_LOAD_FD_CHUNKS = PROTO_LOAD_FD_STORE, /* in the store's place: one or more */
 };
 
 struct proto_header {
@@ -122,8 +127,8 @@ struct proto_header {
 	uint32_t reserved; /* 0 */
 };
 
-/* Exit codes of a loader. CONFIG and MODEL say: the same input would fail again. After all
- * others it is worth another try. */
+/* Exit codes of a loader. After CONFIG and MODEL the same input would fail again; after any
+ * other one another try is worth it. */
 enum proto_exit {
 	PROTO_EXIT_OK = 0,
 	PROTO_EXIT_CONFIG = 64,   /* configuration or secrets are wrong */
@@ -131,11 +136,11 @@ enum proto_exit {
 	PROTO_EXIT_DEVICE = 69,   /* the device is not there, or broken */
 	PROTO_EXIT_INTERNAL = 70, /* anything else: main memory ran out, say */
 	PROTO_EXIT_ORPHAN = 71,   /* the supervisor is gone */
-	PROTO_EXIT_MEMORY = 72,   /* the device has not so much memory left */
+	PROTO_EXIT_MEMORY = 72,   /* the device has too little memory left */
 };
 
-/* Start of the rings' memory. Written once by the supervisor, except what the loader
- * writes. */
+/* The start of the rings' memory. The supervisor writes it once, but for the members that the
+ * loader writes. */
 struct proto_rings {
 	uint32_t magic;
 	uint32_t version;
@@ -143,18 +148,18 @@ struct proto_rings {
 	uint64_t generation;
 	uint32_t leases; /* requests that the loader may hold at once: a power of two */
 	uint32_t reserved;
-	/* Written by the loader: rises whenever work gets done, so that a hang shows. */
+	/* The loader raises it whenever work gets done, so that a hang shows. */
 	_Alignas(RING_CACHE_LINE) _Atomic uint64_t progress;
-	/* Written by the loader: the newest lease that it has begun to decode. Leases are
-	 * taken in the order of their numbers, which only grow, so when the loader dies
-	 * this one and what is older and not answered may be to blame, and nothing else. */
+	/* The newest lease that the loader has begun to decode; the loader writes it. Leases
+	 * are taken in the order of their numbers, which only grow. When the loader dies,
+	 * only this lease and older ones without an answer may be to blame. */
 	_Atomic uint64_t begun;
 	_Alignas(RING_CACHE_LINE) unsigned char rings[];
 };
 
 enum proto_submit_kind {
 	PROTO_SUBMIT_REQUEST = 1,
-	PROTO_SUBMIT_CANCEL = 2, /* only lease is set: nobody waits for it any more */
+	PROTO_SUBMIT_CANCEL = 2, /* only lease is set: nobody waits for the answer */
 };
 
 /* Supervisor to loader. Offsets are into the request arena. */
@@ -174,11 +179,11 @@ struct proto_submit {
 enum proto_answer_flag {
 	PROTO_ANSWER_FIRST = 1, /* carries status and head */
 	PROTO_ANSWER_LAST = 2,  /* ends the lease */
-	/* With FIRST: the answer is the model's own failure, whatever its status. What the
-	 * request is to blame for, or the time, is without. */
+	/* With FIRST: the answer is the model's own failure, whatever its status. A failure
+	 * that the request or the clock is to blame for goes without. */
 	PROTO_ANSWER_FAULT = 4,
-	/* The first to end a lease of what the engine computed in one go: as many of these
-	 * come as there were executions. */
+	/* Set on the first answer that ends a lease of one execution of the engine, so that
+	 * the supervisor counts executions. */
 	PROTO_ANSWER_EXECUTION = 8,
 };
 
@@ -194,12 +199,12 @@ struct proto_answer {
 	uint64_t body_offset;
 	uint64_t body_bytes;
 	uint32_t peak_kib; /* memory that the batch took in the engine; 0: not known */
-	/* With LAST, if the engine computed: rows are elements along the first dim, and a
-	 * request that cannot share a batch is one row. Else 0. */
+	/* With LAST, if the engine computed; else 0. Rows are elements along the first dim; a
+	 * request that cannot share a batch is one row. */
 	uint32_t rows;       /* of this request */
 	uint32_t batch_rows; /* of all that were computed with it, itself among them */
 	uint32_t reserved;   /* 0 */
-	/* Likewise, durations. Together they are no longer than from accepted_ns to now. */
+	/* Durations, likewise. Their sum does not exceed the time since accepted_ns. */
 	uint64_t queue_ns;   /* from accepted_ns to its batch's turn, less decode_ns */
 	uint64_t decode_ns;  /* reading this request */
 	uint64_t gather_ns;  /* laying its batch together */
@@ -208,7 +213,7 @@ struct proto_answer {
 	uint64_t unused[2];  /* 0 */
 };
 
-/* Supervisor to loader: the part that carried this token may be overwritten. Every part is
+/* Supervisor to loader: the part with this token may be overwritten. Every part is
  * released exactly once. The loader keeps at most proto_parts_max() parts unreleased, so
  * neither the answer nor the release ring can overflow. */
 struct proto_release {
@@ -227,15 +232,15 @@ static inline uint32_t proto_parts_max(uint32_t leases)
 
 /* Bytes of memory for the header and the three rings. */
 size_t proto_rings_bytes(uint32_t leases);
-/* Views of the three rings. @base holds proto_rings_bytes(@leases). */
+/* Makes one side's views of the three rings. @base holds proto_rings_bytes(@leases). */
 void proto_rings_attach(struct proto_rings *base, uint32_t leases, struct ring *submit,
                         struct ring *answer, struct ring *release);
 
 /*
- * A head: method and target of a request (both empty in an answer) and headers. It
- * precedes a body in an arena: u32 magic, u16 count, u16 method length, u32 target length,
- * then method, target, and per header u16 name length, u32 value length, name, value.
- * Names are lower case. Reading never trusts a length.
+ * A head: method and target of a request (both empty in an answer) and headers, in an arena:
+ * u32 magic, u16 count, u16 method length, u32 target length, then method, target, and per
+ * header u16 name length, u32 value length, name, value. Names are lower case. Reading never
+ * trusts a length.
  */
 struct proto_text {
 	const char *data; /* not terminated */
@@ -279,8 +284,9 @@ static inline struct proto_text proto_text_of(const char *text)
 bool proto_text_equals(struct proto_text text, const char *other);
 
 /*
- * Secrets: per secret u32 name length, u32 value length, name, value. Same rules.
- * proto_secrets_next() returns 1, 0 at the end, or -EBADMSG, and moves *cursor.
+ * Secrets: per secret u32 name length, u32 value length, name, value; no length is trusted.
+ * proto_secrets_next() returns 1, 0 at the end, or -EBADMSG, and moves *cursor. Names and
+ * values are borrowed.
  */
 struct proto_secret {
 	struct proto_text name;

@@ -19,7 +19,7 @@
 
 #define RING_CACHE_LINE 64
 
-/* What lies in shared memory, followed by capacity * entry_bytes. Starts zeroed. */
+/* The ring in shared memory; capacity * entry_bytes follow. Starts zeroed. */
 struct ring_shared {
 	_Alignas(RING_CACHE_LINE) _Atomic uint32_t produced; /* free-running count */
 	_Alignas(RING_CACHE_LINE) _Atomic uint32_t consumed; /* free-running count */
@@ -27,7 +27,7 @@ struct ring_shared {
 	_Alignas(RING_CACHE_LINE) unsigned char entries[];
 };
 
-/* One side's private view. */
+/* The private view of one side. */
 struct ring {
 	struct ring_shared *shared;
 	uint32_t capacity; /* a power of two */
@@ -40,7 +40,7 @@ enum {
 	_RING_E_SUCCESS,
 	RING_E_EMPTY,
 	RING_E_FULL,
-	RING_E_CORRUPT, /* the peer's index cannot be: kill it */
+	RING_E_CORRUPT, /* the peer's index is impossible: kill the peer */
 };
 
 /* Bytes of shared memory for one ring, a multiple of the cache line. */
@@ -52,7 +52,7 @@ void ring_init(struct ring *ring, void *memory, uint32_t capacity, uint32_t entr
 /* Producer. 0, RING_E_FULL or RING_E_CORRUPT. */
 int ring_push(struct ring *ring, const void *entry);
 
-/* Producer, after pushes: true when the consumer sleeps and the bell must be rung. Says so
+/* Producer, after pushes: true when the consumer sleeps and the bell must be rung; true only
  * once per sleep. */
 bool ring_wants_bell(struct ring *ring);
 

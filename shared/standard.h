@@ -4,8 +4,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* Whoever starts us with standard descriptors closed would have what is opened next take
- * their numbers, and be written over by what is meant for people. Writing to these fails. */
+/* Opens /dev/null (read-only) on each standard descriptor that is closed. Without that the next
+ * files to be opened would get the numbers 0 to 2, and lines for people would be written
+ * into them. */
 static inline void standard_fds_take(void)
 {
 	int fd;

@@ -49,8 +49,8 @@ int tensor_count(const struct tensor_shape *shape, size_t *ret_count)
 	size_t count = 1;
 	bool is_empty = false;
 
-	/* Signs first, and zeros apart, so that [huge,huge,0] is empty and not an
-	 * overflow. */
+	/* Zeros are looked for before the product, so that [huge,huge,0] is empty and not
+	 * an overflow. */
 	for (uint32_t i = 0; i < shape->rank; i++) {
 		if (shape->dims[i] < 0)
 			return -EINVAL;

@@ -4,7 +4,7 @@
 /*
  * Datatypes and shapes, as the Open Inference Protocol v2 names them, with byte sizes that
  * are checked for overflow. Layout is little-endian, row-major, no padding. A BYTES element
- * is a uint32 length and that many bytes.
+ * is a uint32 length and as many bytes.
  */
 
 #include <stdbool.h>
@@ -40,13 +40,14 @@ struct tensor_shape {
 	int64_t dims[TENSOR_RANK_MAX];
 };
 
-/* What a model declares: a dim of TENSOR_DIM_ANY takes any size. */
+/* A tensor as a model declares it: a dim of TENSOR_DIM_ANY takes any size. */
 struct tensor_spec {
 	char name[TENSOR_NAME_MAX];
 	enum tensor_dtype dtype;
 	struct tensor_shape shape;
 };
 
+/* The protocol's name, "FP32"; static. */
 const char *tensor_dtype_name(enum tensor_dtype dtype);
 /* 0 or -EINVAL. */
 int tensor_dtype_from_name(const char *name, enum tensor_dtype *ret_dtype);
