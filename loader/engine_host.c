@@ -21,7 +21,7 @@ static bool engine_host_is_name(const char *name)
 	                                          "0123456789_-")] == '\0';
 }
 
-/* "identity, torch": what there is, for the person who asked for something else. */
+/* "identity, torch": the engines in @dir, for the person who asked for another one. */
 static void engine_host_list(const char *dir, char *text, size_t size)
 {
 	DIR *stream = opendir(dir);
@@ -48,8 +48,8 @@ static void engine_host_list(const char *dir, char *text, size_t size)
 		(void)closedir(stream);
 }
 
-/* A sentence is all that dlopen() leaves: glibc's, with the errno, if any, as text at the
- * end. What it cannot map or create for itself comes without one. */
+/* dlopen() tells its failure in a sentence alone: glibc ends it with the text of the errno,
+ * but has none for a segment that it cannot map or an object that it cannot create. */
 static int engine_host_outcome(const char *text)
 {
 	static const int errors[] = { EMFILE, ENFILE, ENOMEM, EIO };

@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The steps of a loader, in the order of its control messages: loader_be_spare() (a spare
+ * alone, until TAKE), loader_stage() (LOAD: weights into memory, the engine's library, its
+ * stage), loader_commit() (COMMIT: weights onto the device, the engine's commit),
+ * loader_warm_up() (warm-up and golden requests, then READY), loader_serve() (serve/serve.c,
+ * until QUIT). loader_live() runs them.
+ *
+ * An engine that cannot share weights (PRIVATE) is closed and staged once more with private
+ * ones: loader_unshare(). Weights that nobody needs any more are given back as early as
+ * possible, because the old generation still has its own: loader_settle_weights().
+ */
 #include "loader/loader.h"
 
 #include <errno.h>
@@ -25,13 +37,13 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 
-/* On a machine with idle processors staging is over by then; on a saturated one an idle
- * process stands still, and a reload must not. */
+/* The limit of idle scheduling. With idle processors staging is over by then; on a saturated
+ * machine an idle process stands still, and a reload must not. */
 #define LOADER_IDLE_NS (CLOCK_NS_PER_SEC / 2)
-/* Nobody waits for a spare. */
+/* A spare may take its time: nobody waits for it. */
 #define LOADER_SPARE_IDLE_NS (30 * CLOCK_NS_PER_SEC)
 
-/* Not an exit code: go on. */
+/* Go on; no exit code has this number. */
 #define LOADER_GO_ON (-1)
 
 struct loader {
@@ -42,20 +54,20 @@ struct loader {
 	struct model_config config;
 	struct secrets secrets;
 	struct weights weights;
-	struct placed placed;          /* on the device */
-	int weights_fd;                /* from LOAD, until it is read */
+	struct placed placed;          /* the weights on the device */
+	int weights_fd;                /* from LOAD, until weights_init() takes it */
 	int store_fd;                  /* likewise */
-	struct placed_private private; /* weights that were to be shared are not */
-	uint64_t loading_bytes;
-	uint64_t engine_bytes; /* of its own, before it has made anything of a model */
-	double weights_ms;     /* parts of staging: read, hash, map */
-	double engine_ms;      /* the engine's libraries */
-	double module_ms;      /* what the engine makes of the weights */
-	double prefill_ms;     /* what there was room for, on the device */
-	double place_ms;       /* the device has them */
+	struct placed_private private; /* why weights are private that were to be shared */
+	uint64_t loading_bytes;        /* the most private memory while loading */
+	uint64_t engine_bytes;         /* private memory of an engine without a model */
+	double weights_ms;             /* reading, hashing, mapping the weights */
+	double engine_ms;              /* opening the engine's libraries */
+	double module_ms;              /* the engine's stage */
+	double prefill_ms;             /* placing a part of the weights ahead */
+	double place_ms;               /* COMMIT, until the weights are on the device */
 	struct lane lane;
 	struct engine_config engine_config; /* the engine keeps a pointer to it */
-	const struct engine_api *api;       /* a spare has it before it is taken */
+	const struct engine_api *api;       /* in a spare set before TAKE */
 	struct engine *engine;
 	struct serve *serve;
 };
@@ -90,8 +102,8 @@ static int loader_send(struct loader *loader, enum proto_type type, json_t *payl
 	return loader_send_fds(loader, type, payload, NULL, 0);
 }
 
-/* JSON wants UTF-8, and a sentence may quote a path that is none or be cut inside of a
- * character. */
+/* Makes JSON of a sentence. JSON wants UTF-8, and a sentence may quote a path that is not
+ * UTF-8, or be cut inside of a character. */
 static json_t *loader_text(const char *text)
 {
 	json_t *string = json_string(text);
@@ -147,8 +159,8 @@ static int loader_send_memory(struct loader *loader, enum proto_type type,
 	return loader_send(loader, type, payload);
 }
 
-/* Waits without a deadline: the states' deadlines are the supervisor's, and its end ends
- * the wait. */
+/* Waits without a deadline: the supervisor keeps the states' deadlines, and its end closes the
+ * channel. */
 static int loader_wait(struct loader *loader)
 {
 	struct pollfd pollfd = { .fd = loader->chan.fd, .events = POLLIN };
@@ -163,7 +175,7 @@ static int loader_wait(struct loader *loader)
 	         : LOADER_GO_ON;
 }
 
-/* Only @wanted and QUIT are allowed; QUIT has the caller end the generation. */
+/* Waits for @wanted or QUIT; at QUIT the caller ends the loader. */
 static int loader_receive(struct loader *loader, enum proto_type wanted,
                           bool *ret_is_quit)
 {
@@ -214,7 +226,7 @@ static int loader_check_secrets(struct loader *loader, struct err *err)
 	return 0;
 }
 
-/* Chunks stand where a store would. Returns how many descriptors are left. */
+/* Takes the chunks, which stand in the store's place. Returns how many descriptors are left. */
 static size_t loader_take_placed(struct loader *loader, size_t n_fds)
 {
 	struct model_config *config = &loader->config;
@@ -222,10 +234,10 @@ static size_t loader_take_placed(struct loader *loader, size_t n_fds)
 
 	if (config->placed == PLACED_MAP && n_fds > PROTO_LOAD_FD_CHUNKS)
 		n_chunks = n_fds - PROTO_LOAD_FD_CHUNKS;
-	/* More would not have come through the channel. */
+	/* The channel lets no more than PROTO_CHUNKS_MAX chunks through. */
 	placed_take(&loader->placed, config->placed, &config->chunks, config->canary,
 	            loader->message->fds + PROTO_LOAD_FD_CHUNKS, n_chunks);
-	/* In the memory of this process nothing is to be, at any time. */
+	/* Placed weights go from the file to the device: this process never holds them. */
 	config->is_lean |= config->placed != PLACED_NOT;
 	return n_fds - n_chunks;
 }
@@ -257,7 +269,7 @@ static int loader_take_load(struct loader *loader, struct err *err)
 	return loader_check_secrets(loader, err);
 }
 
-/* An outcome of a function of weights.h as one of enum engine_outcome. */
+/* Translates an outcome of load/weights.h into one of enum engine_outcome. */
 static int loader_weights_outcome(int r)
 {
 	return r < 0 ? ENGINE_E_FAILED : r ? ENGINE_E_MODEL : 0;
@@ -282,7 +294,7 @@ static int loader_read_weights(struct loader *loader, struct err *err)
 	return 0;
 }
 
-/* The file's bytes and what the engine made of them are there at once now. */
+/* Called where the file's bytes and the engine's copy of them are in memory at once. */
 static void loader_note_loading(struct loader *loader)
 {
 	struct memory_use use;
@@ -292,7 +304,8 @@ static void loader_note_loading(struct loader *loader)
 		loader->loading_bytes = use.anon_bytes;
 }
 
-/* The engine is open and has seen no model: what is there beside the file's bytes is its own. */
+/* Called when the engine is open and has seen no model: all private memory but the file's bytes
+ * is the engine's own. */
 static void loader_note_engine(struct loader *loader)
 {
 	const struct weights *weights = &loader->weights;
@@ -310,7 +323,7 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 	const struct model_config *config = &loader->config;
 	int r = 0;
 
-	/* Before any library looks: the driver counts its cards once. */
+	/* Set before any library looks: the driver counts its cards once. */
 	if (config->gpu && setenv("CUDA_VISIBLE_DEVICES", config->gpu, 1) < 0)
 		return err_set(err, ENGINE_E_FAILED, "out of memory");
 	if (!loader->api)
@@ -346,7 +359,7 @@ static int loader_open_engine(struct loader *loader, struct err *err)
 	return 0;
 }
 
-/* What of the weights there is now, for the engine. */
+/* Tells the engine which form of the weights there is now. */
 static void loader_show_weights(struct loader *loader)
 {
 	const struct weights *weights = &loader->weights;
@@ -373,7 +386,7 @@ static void loader_unshare(struct loader *loader, struct err *err)
 	loader->engine_config.is_placed = false;
 	loader->engine_config.placed = NULL;
 	weights_unshare(&loader->weights);
-	/* Room was counted for one copy: from here on it goes as a lean one does, whose
+	/* The supervisor counted room for one copy: from here on the loader is lean, and the
 	 * engine reads the file itself. */
 	loader->config.is_lean = loader->engine_config.is_lean = true;
 	loader_show_weights(loader);
@@ -396,7 +409,7 @@ static int loader_stage_engine(struct loader *loader, struct err *err)
 	return loader->api->stage(&loader->engine_config, &loader->engine, err);
 }
 
-/* The device gets them, if that is not the engine's to do. */
+/* Puts the weights on the device, unless that is the engine's task. */
 static int loader_place(struct loader *loader, struct err *err)
 {
 	int r;
@@ -410,14 +423,14 @@ static int loader_place(struct loader *loader, struct err *err)
 	return r;
 }
 
-/* The file itself, in commit: not a copy that somebody else has made. */
+/* True when commit read the file itself, and not a copy that another loader had made. */
 static bool loader_has_read(const struct loader *loader)
 {
 	return loader->weights.share == WEIGHTS_PRIVATE &&
 	       (loader->placed.mode != PLACED_MAP || *loader->private.why.text);
 }
 
-/* A lean one places its weights only now. */
+/* The engine's commit. A lean loader gets its weights only now. */
 static int loader_commit_engine(struct loader *loader, struct err *err)
 {
 	bool places = loader->config.is_lean && loader->config.path;
@@ -445,8 +458,8 @@ static int loader_commit_engine(struct loader *loader, struct err *err)
 	return r;
 }
 
-/* Once the engine has had its way with them, at STAGED or COMMITTED: only what is shared stays,
- * and until COMMITTED what is to go to a device. */
+/* Seals and gives back weights at STAGED and COMMITTED, when the engine is done with them.
+ * Shared weights stay; until COMMITTED those for another device than the host stay as well. */
 static int loader_settle_weights(struct loader *loader, bool is_committed,
                                  struct err *err)
 {
@@ -477,7 +490,7 @@ static double loader_lap_ms(uint64_t *since_ns)
 	return ms;
 }
 
-/* Everything up to STAGED. */
+/* Reads the weights, opens the engine and stages it. */
 static int loader_build(struct loader *loader, struct err *err)
 {
 	uint64_t since_ns = clock_now_ns();
@@ -501,8 +514,8 @@ static int loader_build(struct loader *loader, struct err *err)
 	return loader->config.is_lean ? 0 : loader_settle_weights(loader, false, err);
 }
 
-/* A part of the weights is brought to the device already, where the old generation leaves room.
- * It only saves time: what fails is done at COMMIT. */
+/* Brings a part of the weights to the device ahead, where the old generation leaves room. A
+ * failure costs only time: COMMIT does all that is left. */
 static void loader_prefill(struct loader *loader)
 {
 	uint64_t since_ns = clock_now_ns();
@@ -519,7 +532,7 @@ static void loader_prefill(struct loader *loader)
 		log_event(LOG_LEVEL_WARNING, "prefill_failed", "reason=%s",
 		          LOG_QUOTED(err.text));
 	loader->prefill_ms = loader_lap_ms(&since_ns);
-	/* A context takes main memory, too. */
+	/* A context on the card takes main memory, too. */
 	loader_note_loading(loader);
 }
 
@@ -563,7 +576,7 @@ static int loader_stage(struct loader *loader)
 	return loader_send(loader, PROTO_STAGED, loader_staged(loader));
 }
 
-/* What COMMIT brings to be written over. */
+/* Takes the chunks that COMMIT brings to be written over. */
 static void loader_take_scrap(struct loader *loader)
 {
 	struct chan_message *message = loader->message;
@@ -590,7 +603,7 @@ static int loader_commit(struct loader *loader)
 		r = loader_settle_weights(loader, true, &err);
 	if (r)
 		return loader_refuse(loader, r, &err);
-	/* What a write to them does has to show itself before anybody is answered. */
+	/* A model that writes to read-only weights has to fail before a client asks. */
 	if (loader->placed.view.is_read_only && loader->config.warmup_runs == 0)
 		loader->config.warmup_runs = 1;
 	loader->place_ms = loader_lap_ms(&since_ns);
@@ -645,7 +658,6 @@ static int loader_serve(struct loader *loader)
 	}
 	if (r != SERVE_E_CONTROL)
 		return loader_fail("supervisor", err.text);
-	/* Nothing but QUIT is allowed now. */
 	r = loader_receive(loader, PROTO_QUIT, &is_quit);
 	return r == LOADER_GO_ON ? loader_quit(loader) : r;
 }
@@ -657,7 +669,8 @@ static int loader_hello(struct loader *loader)
 	                             (int)getpid()));
 }
 
-/* What needs neither model nor device nor secret, at idle priority. 0 or an outcome. */
+/* Does what needs neither model nor device nor secret, at idle priority. 0 or an outcome of
+ * enum engine_outcome. */
 static int loader_get_ready(struct loader *loader, const struct loader_start *start,
                             struct libraries *libraries, struct err *err)
 {
@@ -674,7 +687,8 @@ static int loader_get_ready(struct loader *loader, const struct loader_start *st
 	return r;
 }
 
-/* Gets ready and waits to be taken; what it is then has to be what would be started. */
+/* Gets ready and waits for TAKE. A spare whose libraries were replaced meanwhile ends: it has to
+ * be the program that would be started now. */
 static int loader_be_spare(struct loader *loader, const struct loader_start *start)
 {
 	struct libraries libraries = { 0 };
@@ -747,6 +761,6 @@ int loader_run(int control_fd, const struct loader_start *start)
 		return loader_fail("start", "out of memory");
 	if (start->engine)
 		r = loader_be_spare(loader, start);
-	/* Nothing is freed on the way out: the process is the cleanup. */
+	/* Nothing is freed here: the end of the process is the cleanup. */
 	return r == LOADER_GO_ON ? loader_live(loader) : r;
 }

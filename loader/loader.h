@@ -2,19 +2,19 @@
 #pragma once
 
 /*
- * The life of one generation, as seen from inside: the control messages of shared/proto.h
- * in their order. Any doubt ends the process; the supervisor replays what it held.
+ * The life of one loader, as seen from inside: the control messages of shared/proto.h in
+ * their order. Any doubt ends the process; the supervisor replays the requests that it held.
  */
 
 #include <stdint.h>
 
 struct loader_start {
-	uint64_t generation;    /* 0: a spare, which learns it when it is taken */
-	const char *engine_dir; /* of a spare: opens this engine and waits */
+	uint64_t generation;    /* 0: a spare, which learns it from TAKE */
+	const char *engine_dir; /* a spare opens this engine and waits; else NULL */
 	const char *engine;
 };
 
-/* Runs to the end of the generation. Takes @control_fd. Returns the process' exit code,
- * one of enum proto_exit; nothing is left to do then but _exit(). Needs its own process:
- * it changes scheduling and environment. Blocks. */
+/* Runs to the end of the generation. Takes @control_fd. Returns the process' exit code, one
+ * of enum proto_exit; the caller has nothing left to do but _exit(). Blocks, and changes the
+ * scheduling and the environment of the process. */
 int loader_run(int control_fd, const struct loader_start *start);

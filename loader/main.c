@@ -2,7 +2,7 @@
 
 /*
  * Becomes a proper child of the supervisor, then runs the loader. The order matters: the
- * death signal first, then the check that the parent had not died before it was set.
+ * death signal first, then the check that the parent had not died before the signal was set.
  */
 
 #include <errno.h>
@@ -51,7 +51,7 @@ static int usage(FILE *stream)
 	return stream == stdout ? PROTO_EXIT_OK : PROTO_EXIT_CONFIG;
 }
 
-/* -1: go on; else exit with what is returned. */
+/* Returns -1 to go on, else the exit code. */
 static int read_arguments(int argc, char **argv, struct arguments *arguments)
 {
 	static const struct option options[] = {
@@ -97,10 +97,10 @@ static void reset_signals(void)
 	struct sigaction action = { .sa_handler = SIG_DFL };
 	sigset_t none;
 
-	/* SIGKILL, SIGSTOP and glibc's own refuse: nothing to reset there. */
+	/* SIGKILL, SIGSTOP and glibc's own refuse; they have nothing to reset. */
 	for (int number = 1; number < NSIG; number++)
 		(void)sigaction(number, &action, NULL);
-	/* Too large a file is an error that can be told, and no end. */
+	/* Without SIGXFSZ a file that grows too large is an error (EFBIG) that can be told. */
 	(void)signal(SIGXFSZ, SIG_IGN);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -115,7 +115,7 @@ static bool is_control_channel(int fd)
 	       type == SOCK_SEQPACKET && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/* Its own control group, before there is anything of a model. */
+/* Enters this loader's own control group, before any memory of a model is charged. */
 static void enter_group(void)
 {
 	const char *path = getenv(PROTO_CGROUP_VARIABLE);
@@ -143,13 +143,15 @@ int main(int argc, char **argv)
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
 	    (uint64_t)getppid() != arguments.parent)
 		return PROTO_EXIT_ORPHAN;
-	/* What the model starts stays below this process, and goes to moultd at its end. */
+	/* Orphans of the model's processes become children of this process, and at its end
+	 * children of moultd. */
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	(void)close_range(PROTO_CONTROL_FD + 1, ~0U, 0);
 	reset_signals();
 	memory_offer(arguments.start.engine ? MEMORY_OFFER_SPARE : MEMORY_OFFER_LOADER);
 	log_init(LOG_LEVEL_NOTICE);
-	/* A pipe: what a model prints would wait for a full buffer, and be lost in a crash. */
+	/* stdout is a pipe: a model's lines would wait for a full buffer, and be lost in a
+	 * crash. */
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	enter_group();
 	if (!is_control_channel(PROTO_CONTROL_FD)) {
@@ -158,7 +160,7 @@ int main(int argc, char **argv)
 		          PROTO_CONTROL_FD);
 		return PROTO_EXIT_INTERNAL;
 	}
-	/* No destructors: a framework's own may hang or crash, and the process is the
-	 * cleanup. */
+	/* _exit() runs no destructors: a framework's may hang or crash, and the end of the
+	 * process is the cleanup. */
 	_exit(loader_run(PROTO_CONTROL_FD, &arguments.start));
 }

@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Memory for weights on a GPU. A file's chunks get one range of addresses (gpu_arena_plan());
+ * each chunk is then made by the driver, or imported by its descriptor, and mapped at its place:
+ *
+ *	| kept (scrap) | created at COMMIT | made and filled ahead |
+ *	  first ones                         last ones
+ *
+ * Chunks ahead grow from the end of the file downwards, so that scrap can come in at the
+ * front. A loader that makes chunks creates, fills, exports and seals them; one that maps
+ * imports them read-only. The memory of a process that has just ended may not be back yet
+ * although the driver only says "out of memory", hence gpu_arena_waits().
+ */
 #include "loader/gpu/arena.h"
 
 #include <assert.h>
@@ -13,11 +26,11 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 
-/* Small enough that a small model has some, large enough that a large one has few. */
+/* So small that a small model has several chunks, so large that a large one has few. */
 #define GPU_ARENA_CHUNK_BYTES ((size_t)32 << 20)
 #define GPU_ARENA_PAUSE_NS    (10 * CLOCK_NS_PER_MS)
 
-/* Of each chunk: at its start, in the middle, and at its end. */
+/* The canary takes these bytes at the start, in the middle and at the end of each chunk. */
 #define GPU_ARENA_CANARY_BYTES ((size_t)4096)
 #define GPU_ARENA_CANARY_PARTS 3
 
@@ -37,8 +50,7 @@ static int gpu_arena_error(const struct gpu_arena *arena, struct err *err,
 	               cuda_library_error(&arena->cuda, code));
 }
 
-/* What another process gave back may not be there yet, and the driver says nothing but that
- * there is too little. True: it is worth another try. */
+/* Pauses when memory may still come back from another process. True: try again. */
 static bool gpu_arena_waits(int code, uint64_t until_ns)
 {
 	const struct timespec pause = { .tv_nsec = GPU_ARENA_PAUSE_NS };
@@ -166,7 +178,7 @@ static size_t gpu_arena_round(size_t bytes, size_t to)
 	return (bytes + to - 1) / to * to;
 }
 
-/* Address space for all of it. */
+/* Reserves addresses for all chunks. */
 static int gpu_arena_reserve(struct gpu_arena *arena, size_t bytes,
                              const struct gpu_arena_shape *shape, struct err *err)
 {
@@ -195,7 +207,7 @@ static int gpu_arena_map(struct gpu_arena *arena, unsigned int i, struct err *er
 	return 0;
 }
 
-/* In @bytes from @at on. */
+/* Sets the rights of this device to @bytes from @at on. */
 static int gpu_arena_allow(struct gpu_arena *arena, uint64_t at, size_t bytes, int flags,
                            struct err *err)
 {
@@ -216,7 +228,7 @@ static int gpu_arena_allow_all(struct gpu_arena *arena, int flags, struct err *e
 	                       err);
 }
 
-/* Whether the host can read it as it is: the driver is asked, and most say no. */
+/* Asks the driver whether the host can read the memory where it is; mostly it cannot. */
 static void gpu_arena_find_host(struct gpu_arena *arena)
 {
 	void *host = NULL;
@@ -226,7 +238,7 @@ static void gpu_arena_find_host(struct gpu_arena *arena)
 		arena->host = host;
 }
 
-/* By value, as the driver wants it. */
+/* The driver takes a descriptor by value, in a pointer's type. */
 static void *gpu_arena_fd(int fd)
 {
 	return (void *)(uintptr_t)fd;
@@ -244,7 +256,7 @@ static int gpu_arena_import_chunk(struct gpu_arena *arena, unsigned int i, int f
 	return gpu_arena_error(arena, err, "a chunk of another process's weights", code);
 }
 
-/* Whether chunk @i of @scrap is as large as that of the arena. */
+/* True when chunk @i of @scrap is as large as chunk @i of the arena. */
 static bool gpu_arena_fits(const struct gpu_arena *arena,
                            const struct gpu_arena_scrap *scrap, unsigned int i)
 {
@@ -260,7 +272,7 @@ static bool gpu_arena_fits(const struct gpu_arena *arena,
 	return bytes == gpu_arena_chunk(arena, i);
 }
 
-/* The first chunk of those that were made ahead. */
+/* The index of the first chunk that was made ahead. */
 static unsigned int gpu_arena_ahead(const struct gpu_arena *arena)
 {
 	return arena->n_chunks - arena->n_ahead;
@@ -296,7 +308,7 @@ static int gpu_arena_create_chunk(struct gpu_arena *arena, unsigned int i,
 	return gpu_arena_error(arena, err, "a chunk for the weights", code);
 }
 
-/* Where it is the first, before anything is copied: a driver that makes a descriptor of a chunk
+/* Exports and imports the first chunk, before anything is copied. A driver that makes descriptors
  * and takes none back would fail the next loader, when there is no room for another way. */
 static int gpu_arena_try_chunk(const struct gpu_arena *arena, unsigned int i,
                                struct err *err)
@@ -330,7 +342,7 @@ static int gpu_arena_create_chunks(struct gpu_arena *arena, struct err *err)
 	return r ? r : gpu_arena_allow_all(arena, CUDA_ACCESS_READ_WRITE, err);
 }
 
-/* The shape of chunks for a file of @bytes, and address space for all of them. */
+/* Decides the shape of the chunks for a file of @bytes and reserves their addresses. */
 static int gpu_arena_plan(struct gpu_arena *arena, size_t bytes, struct err *err)
 {
 	const struct cuda_memory memory = gpu_arena_memory(arena);
@@ -351,7 +363,7 @@ static int gpu_arena_plan(struct gpu_arena *arena, size_t bytes, struct err *err
 	return gpu_arena_reserve(arena, bytes, &shape, err);
 }
 
-/* Bytes of the file from @from to @to. *ret_is_cut: not all of them. */
+/* Copies the file's bytes from @from to @to. *ret_is_cut: the source ended it early. */
 static int gpu_arena_copy(struct gpu_arena *arena, const struct gpu_copy_source *source,
                           size_t from, size_t to, unsigned int n_threads,
                           bool *ret_is_cut, struct err *err)
@@ -377,7 +389,7 @@ static int gpu_arena_copy(struct gpu_arena *arena, const struct gpu_copy_source 
 	return 0;
 }
 
-/* Chunk @i is there, with what is to be in it. */
+/* Makes, maps and fills chunk @i. */
 static int gpu_arena_make_ahead(struct gpu_arena *arena, unsigned int i,
                                 const struct gpu_copy_source *source,
                                 unsigned int n_threads, bool *ret_is_cut, struct err *err)
@@ -428,7 +440,7 @@ int gpu_arena_prefill(struct gpu_arena *arena, size_t bytes, size_t limit_bytes,
 			gpu_arena_release(arena, i);
 		}
 	}
-	/* Somebody else had it first. */
+	/* Another process took the room first: the chunks so far have to do. */
 	if (r == GPU_ARENA_E_MEMORY) {
 		err->text[0] = '\0';
 		r = 0;
@@ -481,7 +493,7 @@ int gpu_arena_create_private(struct gpu_arena *arena, size_t bytes, struct err *
 	}
 	arena->bytes = bytes;
 	arena->is_shared = false;
-	/* For the canary alone, which looks at chunks. */
+	/* One chunk, for gpu_arena_canary() and gpu_arena_read(). */
 	arena->shape =
 		(struct gpu_arena_shape){ .chunk_bytes = bytes, .mapped_bytes = bytes };
 	gpu_arena_find_host(arena);
@@ -511,7 +523,7 @@ int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
 		gpu_arena_drop(arena);
 		return r;
 	}
-	gpu_arena_release_all(arena); /* the mapping keeps them */
+	gpu_arena_release_all(arena); /* the mapping keeps the memory */
 	gpu_arena_find_host(arena);
 	return 0;
 }
@@ -532,7 +544,7 @@ int gpu_arena_export(struct gpu_arena *arena, int *ret_fds, struct err *err)
 	return 0;
 }
 
-/* Mapped anew: only a fresh mapping is sure to lose the right to write everywhere. */
+/* Maps every chunk anew: only a fresh mapping surely loses the right to write. */
 int gpu_arena_seal(struct gpu_arena *arena, struct err *err)
 {
 	int r = 0;

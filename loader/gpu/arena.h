@@ -7,13 +7,13 @@
  *
  *	shared   chunks of CUDA's virtual memory management with a descriptor each. Whoever
  *	         holds the descriptors keeps the memory, with or without a context; a loader
- *	         that is given them maps the same memory. Sealed: this process can only read
- *	         it from then on. The descriptor itself would let its holder write, so all
- *	         that share are one domain of trust.
- *	private  an allocation of this process, which goes with it.
+ *	         that is given them maps the same memory. After sealing this process can only
+ *	         read. The descriptor itself would let its holder write, so all that share are
+ *	         one domain of trust.
+ *	private  an allocation of this process, which ends with it.
  *
- * Calls come from one thread; it makes others while it copies. Functions return 0, an outcome
- * with a sentence, or -errno with a sentence.
+ * All calls come from one thread; copying makes others and ends them. Functions return 0, an
+ * outcome with a sentence, or -errno with a sentence.
  */
 
 #include <stdbool.h>
@@ -27,18 +27,18 @@
 #include "shared/proto.h"
 
 #define GPU_ARENA_CANARY_HEX 65
-/* Memory of a process that is gone comes back this late at worst. */
+/* The memory of a process that has ended comes back this late at worst. */
 #define GPU_ARENA_WAIT_NS (5 * CLOCK_NS_PER_SEC)
 
 enum gpu_arena_outcome {
 	_GPU_ARENA_E_SUCCESS,
 	GPU_ARENA_E_UNSUPPORTED, /* this driver, or this card, can never do that */
-	GPU_ARENA_E_MEMORY,  /* the card has not so much left, and nothing came free */
-	GPU_ARENA_E_DAMAGED, /* what is in the chunks is not what was put there */
-	GPU_ARENA_E_DEVICE,  /* the driver refuses this time, and says why */
+	GPU_ARENA_E_MEMORY,      /* the card has too little left, and nothing came free */
+	GPU_ARENA_E_DAMAGED,     /* the chunks do not hold what was put there */
+	GPU_ARENA_E_DEVICE,      /* the driver refuses this time, and says why */
 };
 
-/* How shared chunks are laid out: all are of chunk_bytes, but the last. */
+/* The layout of shared chunks: all have chunk_bytes, but for the last one. */
 struct gpu_arena_shape {
 	size_t chunk_bytes;
 	size_t mapped_bytes; /* of all chunks */
@@ -50,23 +50,23 @@ struct gpu_arena {
 	struct cuda_context *context;
 	bool has_context;
 	bool is_shared;
-	uint64_t address; /* on the device; 0: nothing is there */
+	uint64_t address; /* on the device; 0: no memory is there */
 	const void *host; /* where the host can read the same; NULL: it cannot */
 	size_t bytes;     /* of the file */
 	struct gpu_arena_shape shape;
 	unsigned int n_chunks;
-	unsigned int n_kept;  /* of them: the first ones are not new */
-	unsigned int n_ahead; /* of them: the last ones were made and filled ahead */
+	unsigned int n_kept;  /* so many of the first chunks were scrap */
+	unsigned int n_ahead; /* so many of the last chunks were made and filled ahead */
 	bool is_mapped[PROTO_CHUNKS_MAX];
-	uint64_t handles[PROTO_CHUNKS_MAX]; /* until it is sealed */
+	uint64_t handles[PROTO_CHUNKS_MAX]; /* owned until sealing; 0: none */
 };
 
-/* Opens the driver and takes the context of card number @ordinal among those that this process
- * sees, the one that a framework computes in; @wait_ns for memory that is just coming free.
- * gpu_arena_fini() in any case. */
+/* Opens the driver and takes the primary context of card number @ordinal among those that this
+ * process sees: the context that a framework computes in. Waits up to @wait_ns for memory that
+ * is just coming free. gpu_arena_fini() in any case. */
 int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, uint64_t wait_ns,
                    struct err *err);
-/* Gives everything back and leaves the context to those that use it. */
+/* Gives everything back; the context stays for others that use it. */
 void gpu_arena_fini(struct gpu_arena *arena);
 /* Gives the memory back. */
 void gpu_arena_drop(struct gpu_arena *arena);
@@ -78,36 +78,37 @@ struct gpu_arena_scrap {
 	size_t n_fds;
 };
 
-/* Makes and fills the last chunks for a file of @bytes, as many as there is room for within
- * @limit_bytes of the card and before the source is cut short: gpu_arena_create() makes the
- * others. Memory is not waited for, and that there is none is no failure. */
+/* Makes and fills the last chunks for a file of @bytes, until @limit_bytes of the card are taken,
+ * the card is full (no failure, and not waited for) or the source is cut short.
+ * gpu_arena_create() makes the others. */
 int gpu_arena_prefill(struct gpu_arena *arena, size_t bytes, size_t limit_bytes,
                       const struct gpu_copy_source *source, unsigned int n_threads,
                       struct err *err);
-/* Of the card, by that. */
+/* Bytes of the card that gpu_arena_prefill() has taken. */
 size_t gpu_arena_ahead_bytes(const struct gpu_arena *arena);
 
-/* Chunks for a file of @bytes; as far as they fit, those of @scrap (NULL: there are none) are
- * the first of them, up to those that were made ahead. */
+/* Makes the chunks for a file of @bytes that were not made ahead. As far as they fit, chunks of
+ * @scrap (NULL: none) become the first ones. */
 int gpu_arena_create(struct gpu_arena *arena, size_t bytes,
                      const struct gpu_arena_scrap *scrap, struct err *err);
-/* Memory of this process. Likewise. */
+/* Allocates memory of this process for a file of @bytes. */
 int gpu_arena_create_private(struct gpu_arena *arena, size_t bytes, struct err *err);
-/* Chunks that exist, read-only: one of @fds for each, borrowed. */
+/* Maps existing chunks read-only: one of @fds for each, borrowed. */
 int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
                      const struct gpu_arena_shape *shape, const int *fds, size_t n_fds,
                      struct err *err);
 
-/* Copies the file there, but for what was filled ahead. */
+/* Copies the file into the memory, but for the chunks that were filled ahead. */
 int gpu_arena_fill(struct gpu_arena *arena, const struct gpu_copy_source *source,
                    unsigned int n_threads, struct err *err);
-/* A descriptor of each chunk but the first n_kept, CLOEXEC, for the caller to close; only
- * before sealing. */
+/* Makes a descriptor of each chunk but the first n_kept, CLOEXEC, the caller's; only before
+ * sealing. */
 int gpu_arena_export(struct gpu_arena *arena, int *ret_fds, struct err *err);
-/* From now on a write from this process faults. */
+/* Takes the right to write from this process: a write faults from then on. */
 int gpu_arena_seal(struct gpu_arena *arena, struct err *err);
 
-/* A hash of some bytes of each chunk: the same as long as nobody changed the contents. */
+/* Hashes some bytes of each chunk into @ret_hex (GPU_ARENA_CANARY_HEX): another value later means
+ * that somebody changed the contents. */
 int gpu_arena_canary(struct gpu_arena *arena, char *ret_hex, struct err *err);
-/* Copies to the host. 0 or -EIO. */
+/* Copies @bytes from @at of the file to the host. 0 or -EIO. */
 int gpu_arena_read(const struct gpu_arena *arena, size_t at, void *buffer, size_t bytes);

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A file into a GPU's memory. Each thread (gpu_copy_thread(), the caller among them) takes the
+ * next piece from a common counter, reads it into a buffer of its ring and sends it off; an
+ * event per buffer tells when the card has read it. Without pinned memory (confidential
+ * computing, a limit) a thread has one plain buffer and copies synchronously. The first
+ * failure, or is_cut(), ends all threads (gpu_copy_end()).
+ */
 #include "loader/gpu/copy.h"
 
 #include <errno.h>
@@ -7,30 +15,30 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* A thread reads into one while the other is copied. */
+/* Buffers of a thread: it reads into one while the card copies the other. */
 #define GPU_COPY_RING        2
 #define GPU_COPY_PIECE_BYTES ((size_t)8 << 20)
-/* More than that do not make the link to the card faster. */
+/* More threads do not make the link to the card faster. */
 #define GPU_COPY_THREADS_MAX 8
 
-/* Of all threads. */
+/* Shared by all threads. */
 struct gpu_copy_work {
 	const struct gpu_copy *copy;
-	_Atomic size_t next; /* piece */
+	_Atomic size_t next; /* the number of the next piece */
 	_Atomic bool is_over;
-	/* Of the first that ended early. */
+	/* The outcome of the first thread that ended early. */
 	pthread_mutex_t lock;
 	int r;
 	int code; /* of the driver */
 };
 
-/* Of one thread. */
+/* Each thread's own. */
 struct gpu_copy_ring {
 	const struct cuda_library *cuda;
-	void *buffers[GPU_COPY_RING]; /* NULL: there is no memory to be pinned */
+	void *buffers[GPU_COPY_RING]; /* pinned; NULL: plain is used */
 	struct cuda_event *events[GPU_COPY_RING];
 	struct cuda_stream *stream;
-	unsigned char *plain; /* the only buffer then */
+	unsigned char *plain; /* the only buffer where nothing can be pinned */
 };
 
 static void gpu_copy_ring_fini(struct gpu_copy_ring *ring)
@@ -55,7 +63,7 @@ static bool gpu_copy_ring_pin(struct gpu_copy_ring *ring)
 		return false;
 	}
 	for (size_t i = 0; i < GPU_COPY_RING; i++) {
-		/* Who waits sleeps: the driver would spin on a core that others need. */
+		/* CUDA_EVENT_BLOCKING: the driver would spin on a core that others need. */
 		if (ring->cuda->event_new(&ring->events[i],
 		                          CUDA_EVENT_NO_TIMING | CUDA_EVENT_BLOCKING) !=
 		    CUDA_SUCCESS_CODE) {
@@ -71,7 +79,6 @@ static bool gpu_copy_ring_pin(struct gpu_copy_ring *ring)
 	return true;
 }
 
-/* Confidential computing knows no pinned memory, and a limit may forbid it. */
 static int gpu_copy_ring_init(struct gpu_copy_ring *ring, const struct cuda_library *cuda)
 {
 	*ring = (struct gpu_copy_ring){ .cuda = cuda };
@@ -82,7 +89,7 @@ static int gpu_copy_ring_init(struct gpu_copy_ring *ring, const struct cuda_libr
 	return ring->plain ? 0 : -ENOMEM;
 }
 
-/* Waits until what the buffer of @turn had before is on the card. */
+/* Waits until the card has read the former content of the buffer for @turn. */
 static int gpu_copy_ring_take(struct gpu_copy_ring *ring, size_t turn, void **ret_buffer)
 {
 	size_t slot = turn % GPU_COPY_RING;
@@ -107,7 +114,7 @@ static int gpu_copy_ring_send(struct gpu_copy_ring *ring, size_t turn, uint64_t 
 	               : code;
 }
 
-/* The first ends all of them. */
+/* Notes a failure, if any; the first one ends all threads. */
 static void gpu_copy_end(struct gpu_copy_work *work, int r, int code)
 {
 	if (r == 0 && code == CUDA_SUCCESS_CODE)
@@ -202,7 +209,7 @@ int gpu_copy_run(const struct gpu_copy *copy, unsigned int n_threads, int *ret_c
 	while (n_started + 1 < n_threads &&
 	       pthread_create(&threads[n_started], NULL, gpu_copy_thread, &work) == 0)
 		n_started++;
-	/* This thread is one of them, and enough when no other can be had. */
+	/* The calling thread copies, too, and alone when no other can be started. */
 	if (n_pieces > 0)
 		(void)gpu_copy_thread(&work);
 	for (unsigned int i = 0; i < n_started; i++)

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Bytes of a file into a GPU's memory, through memory that the card reads by itself: several
- * threads, each of which reads one piece while another is on its way.
+ * Copies bytes of a file into a GPU's memory, through pinned memory that the card reads by
+ * itself. Several threads copy; each reads one piece while another one is on its way.
  */
 
 #include <stdbool.h>
@@ -14,15 +14,15 @@
 
 enum gpu_copy_outcome {
 	_GPU_COPY_E_SUCCESS,
-	GPU_COPY_E_DRIVER, /* it refuses: why is a code of its own */
-	GPU_COPY_E_CUT,    /* the source does not want to go on */
+	GPU_COPY_E_DRIVER, /* the driver refuses, with a code of its own */
+	GPU_COPY_E_CUT,    /* is_cut() has ended it */
 };
 
-/* Where the bytes come from. Both are called from several threads at once. */
+/* The source of the bytes. Both functions are called from several threads at once. */
 struct gpu_copy_source {
 	/* Puts @bytes from @at into @buffer; 0 or -errno. */
 	int (*read)(void *context, size_t at, void *buffer, size_t bytes);
-	/* Asked before each piece; NULL: it is never cut short. */
+	/* Called before each piece; true ends the copy. NULL: never. */
 	bool (*is_cut)(void *context);
 	void *context;
 };
@@ -33,10 +33,10 @@ struct gpu_copy {
 	const struct gpu_copy_source *source;
 	uint64_t address; /* on the device, of the source's first byte */
 	size_t from;
-	size_t to; /* the first that is not copied */
+	size_t to; /* the first byte that is not copied */
 };
 
-/* With so many threads as are of use of @n_threads; 0: of as many as this process has
- * processors. When it returns nothing is on its way any more. 0, an outcome with the driver's
- * *ret_code, or -errno. */
+/* Copies with @n_threads threads at the most (0: one for each processor of this process). When it
+ * returns no piece is on its way any more. 0; an outcome, DRIVER with *ret_code (enum cuda_code);
+ * or -errno. */
 int gpu_copy_run(const struct gpu_copy *copy, unsigned int n_threads, int *ret_code);

@@ -116,8 +116,9 @@ struct cuda_library {
 	int (*event_free)(struct cuda_event *event);
 };
 
-/* Opens the library @name and initialises the driver; makes no context. 0, or -errno with a
- * sentence. It is never closed: a framework may use it meanwhile. */
+/* Opens the library @name and initialises the driver; makes no context. The library is never
+ * closed, because a framework may use it. 0, or -errno with a sentence; -ENOSYS: the driver is
+ * too old. */
 int cuda_library_open(struct cuda_library *library, const char *name, struct err *err);
 /* "CUDA_ERROR_OUT_OF_MEMORY" */
 const char *cuda_library_error(const struct cuda_library *library, int code);

@@ -14,7 +14,7 @@ static int libraries_add(struct libraries *libraries, const char *path)
 	struct stat st;
 
 	if (stat(path, &st) < 0)
-		return 0; /* gone already: the supervisor sees that in /proc */
+		return 0; /* gone already: the supervisor finds such files in /proc */
 	rows = reallocarray(libraries->rows, libraries->n_rows + 1, sizeof(*rows));
 	if (!rows)
 		return -ENOMEM;
@@ -29,7 +29,7 @@ static int libraries_add(struct libraries *libraries, const char *path)
 	return 0;
 }
 
-/* The program itself has no name, and what the kernel lends no path. */
+/* The program itself has an empty name, the kernel's vDSO a name without a path. */
 static int libraries_on_object(struct dl_phdr_info *info, size_t size, void *context)
 {
 	(void)size;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Which shared objects this process consists of, and whether the same names lead to the same
- * files still. For a process that was started long before it is needed.
+ * The shared objects that this process consists of, and whether the same names still lead to
+ * the same files. A spare needs it: it was started long before it is taken.
  */
 
 #include <stdbool.h>
@@ -13,7 +13,7 @@
 
 struct library {
 	char *path;       /* as the dynamic linker found it, links and all */
-	struct stat file; /* as it was then */
+	struct stat file; /* when it was noted */
 };
 
 struct libraries {
@@ -21,9 +21,10 @@ struct libraries {
 	size_t n_rows;
 };
 
-/* Notes all that are open now. 0 or -ENOMEM; what has no file is left out. */
+/* Notes all that are open now; objects without a file are left out. 0 or -ENOMEM. */
 int libraries_init(struct libraries *libraries);
 void libraries_fini(struct libraries *libraries);
 
-/* The first one whose name leads to another file now, or to none; NULL: they all hold. */
+/* Returns the path of the first object whose name leads to another file now, or to none;
+ * borrowed. NULL: all are the same. */
 const char *libraries_find_replaced(const struct libraries *libraries);

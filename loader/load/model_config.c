@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Reads LOAD's JSON into struct model_config: one small function per kind of value, one per
+ * group of keys, and model_config_init() over all of them. The supervisor has checked the
+ * configuration for people already; a failure here means that the two programs do not fit
+ * together, and its sentence only names the key.
+ */
 #include "loader/load/model_config.h"
 
 #include <errno.h>
@@ -11,7 +18,7 @@
 #define MODEL_CONFIG_BATCH_MAX   65536
 #define MODEL_CONFIG_THREADS_MAX 1024
 
-/* NULL in *ret_text when an optional key is not there. */
+/* *ret_text is NULL when an optional key is not there. */
 static int model_config_text(const json_t *object, const char *key, bool is_required,
                              const char **ret_text, struct err *err)
 {

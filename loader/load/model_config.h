@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * What LOAD says about the model, read and checked.
+ * The payload of LOAD (shared/proto.h): the model, read and checked.
  */
 
 #include <jansson.h>
@@ -38,14 +38,14 @@ struct model_config {
 	uint64_t max_delay_ns;
 	uint64_t max_body_bytes;
 	bool is_lean;   /* no copy of the model before COMMIT */
-	bool is_urgent; /* nobody serves meanwhile */
-	bool is_proven; /* the same has served */
+	bool is_urgent; /* no generation serves meanwhile */
+	bool is_proven; /* the same recipe has served before */
 	enum weights_share share;
 	const char *weights_sha256; /* NULL: not known yet */
 	enum placed_mode placed;
-	uint64_t prefill_bytes; /* of the device, that may be taken before COMMIT */
-	struct gpu_arena_shape chunks; /* that are to be mapped */
-	const char *canary;            /* of them */
+	uint64_t prefill_bytes;        /* may be taken of the device before COMMIT */
+	struct gpu_arena_shape chunks; /* PLACED_MAP: the chunks to be mapped */
+	const char *canary;            /* PLACED_MAP: their hash */
 	const char *required_secrets[MODEL_CONFIG_NAMES_MAX];
 	size_t n_required_secrets;
 	struct tensor_spec inputs[ENGINE_TENSORS_MAX];
@@ -56,7 +56,7 @@ struct model_config {
 	size_t n_options;
 };
 
-/* Reads the payload of LOAD; keys that it does not know are left alone. 0 or -EINVAL with
- * a sentence. model_config_fini() in any case. */
+/* Reads the payload of LOAD; unknown keys are left alone. 0, or -EINVAL or -ENOMEM with a
+ * sentence. model_config_fini() in any case. */
 int model_config_init(struct model_config *config, const char *payload, struct err *err);
 void model_config_fini(struct model_config *config);

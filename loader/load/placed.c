@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Weights onto a device, over gpu/arena.h. placed_run() takes one of three ways: placed_map()
+ * maps another loader's chunks and checks their canary, placed_fill() makes chunks for all,
+ * placed_keep_private() makes a copy for this process. Where one of the first two fails for a
+ * reason that private memory does not share, placed_give_up() takes the third and keeps the
+ * reason. placed_prefill() does a part of placed_fill() ahead, and leaves the arena open.
+ */
 #include "loader/load/placed.h"
 
 #include <assert.h>
@@ -78,13 +86,13 @@ void placed_drop(struct placed *placed)
 	*placed = (struct placed){ .mode = PLACED_NOT };
 }
 
-/* Where the bytes come from, and, of a prefill, what ends it. */
+/* The source of the bytes and, for a prefill, the descriptors that end it. */
 struct placed_file {
 	int fd;
 	const int *hurry_fds; /* two; or NULL */
 };
 
-/* From the model file, which the page cache has since it was hashed. */
+/* Reads the model file, which is in the page cache since it was hashed. */
 static int placed_read_file(void *context, size_t at, void *buffer, size_t bytes)
 {
 	const struct placed_file *file = context;
@@ -127,7 +135,7 @@ static int placed_fill_arena(struct placed *placed, const struct weights *weight
 	return gpu_arena_fill(&placed->arena, &source, 0, err);
 }
 
-/* As an outcome of the engine's: GPU_ARENA_E_* and -errno say the same otherwise. */
+/* Translates GPU_ARENA_E_* and -errno into an outcome of enum engine_outcome. */
 static int placed_outcome(int r)
 {
 	if (r == 0)
@@ -140,7 +148,7 @@ static int placed_outcome(int r)
 	return r == -ENODATA ? ENGINE_E_MODEL : ENGINE_E_FAILED;
 }
 
-/* What somebody else put there is looked at before anything is computed from it. */
+/* Maps another loader's chunks, and checks them before anything is computed from them. */
 static int placed_map(struct placed *placed, size_t bytes, struct err *err)
 {
 	char canary[GPU_ARENA_CANARY_HEX] = "";
@@ -177,7 +185,7 @@ static int placed_share(struct placed *placed, struct err *err)
 	return r;
 }
 
-/* Shared chunks. */
+/* Makes shared chunks, over the scrap that came. */
 static int placed_fill(struct placed *placed, const struct weights *weights,
                        struct err *err)
 {
@@ -203,7 +211,7 @@ static int placed_keep_private(struct placed *placed, const struct weights *weig
 	return r ? r : placed_fill_arena(placed, weights, err);
 }
 
-/* After @r: there are no shared chunks, and memory of this process may do. */
+/* Sharing has failed with @r: makes a copy for this process instead. */
 static int placed_give_up(struct placed *placed, const struct weights *weights, int r,
                           struct placed_private *ret_private, struct err *err)
 {

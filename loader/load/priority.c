@@ -16,7 +16,7 @@
 struct priority_warden {
 	uint64_t limit_ns;
 	pid_t thread; /* the one to make idle */
-	/* Readable: restore and end. */
+	/* When one of both is readable the helper restores and ends. */
 	int end_fd;
 	int hurry_fd;
 };
@@ -54,7 +54,7 @@ static void *priority_watch(void *context)
 		{ .fd = warden->hurry_fd, .events = POLLIN },
 	};
 
-	/* When the end was told before this ran, poll() returns at once. */
+	/* The end may have been told already: poll() returns at once then. */
 	if (priority_set(0, SCHED_IDLE) == 0 && priority_set(0, SCHED_OTHER) == 0 &&
 	    priority_set(warden->thread, SCHED_IDLE) == 0) {
 		(void)poll(pollfds, 2, (int)(warden->limit_ns / CLOCK_NS_PER_MS));
@@ -102,7 +102,7 @@ void priority_restore(struct priority *priority)
 
 	if (priority->end_fd < 0)
 		return;
-	/* An eventfd that nobody else writes takes it. */
+	/* The write cannot fail: nobody else writes this eventfd. */
 	(void)!write(priority->end_fd, &one, sizeof(one));
 	close_fd(&priority->end_fd);
 	priority_restore_all();

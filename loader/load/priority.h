@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Idle scheduling for a while: staging must not take processor time from the generation
- * that serves.
+ * Idle scheduling for a while, because staging must not take processor time from the
+ * generation that serves.
  *
  * An unprivileged process can always enter SCHED_IDLE and often not leave it (sched(7)),
  * and on a saturated machine an idle process stands still. Therefore a helper thread,
@@ -14,14 +14,14 @@
 #include <stdint.h>
 
 struct priority {
-	int end_fd; /* tells the helper to end; -1: there is none */
+	int end_fd; /* tells the helper to end; -1: no helper */
 };
 
-/* Makes the calling thread idle for at most @limit_ns, and not while @hurry_fd (borrowed) is
- * readable; threads that it creates meanwhile inherit that. Best effort: where it cannot be
- * undone it is not done. */
+/* Makes the calling thread idle for at most @limit_ns, and only until @hurry_fd (borrowed) is
+ * readable; threads that it creates meanwhile inherit that. Best effort: a thread that could
+ * not come back is not made idle. */
 void priority_lower(struct priority *priority, uint64_t limit_ns, int hurry_fd);
 
-/* Every thread of the process gets ordinary priority. Never waits for the helper: the
- * probe may have left that one idle for ever. */
+/* Gives every thread of the process ordinary priority. Never waits for the helper: its own
+ * trial may have left the helper idle for ever. */
 void priority_restore(struct priority *priority);

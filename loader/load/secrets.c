@@ -88,7 +88,7 @@ static int secrets_export_one(const struct secrets *secrets, const char *name,
 		               name);
 	value = strndup(secret->value, secret->value_bytes);
 	if (!value || setenv(name, value, 1) < 0)
-		return err_set(err, -errno, /* EINVAL: the name is none */
+		return err_set(err, -errno, /* EINVAL: no variable can have that name */
 		               "secret '%s' cannot be put into the "
 		               "environment: %s",
 		               name, strerror(errno));

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The secrets of one generation. Values stay in the sealed memory in which they came,
- * which core dumps leave out; they are never printed.
+ * The secrets of one generation, as proto_secrets_next() reads them. Values stay in the sealed
+ * memory in which they came, which core dumps leave out; they are never printed.
  */
 
 #include <stddef.h>
@@ -27,7 +27,7 @@ struct secrets {
 int secrets_init(struct secrets *secrets, int fd, struct err *err);
 void secrets_fini(struct secrets *secrets);
 
-/* NULL: there is none of that name. */
+/* Returns the secret, borrowed; NULL: no secret has that name. */
 const struct engine_secret *secrets_find(const struct secrets *secrets, const char *name);
 
 /* Puts the secrets that @list ("NAME,NAME") names into this process' environment. 0,

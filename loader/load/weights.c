@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Reads a model file in one of the ways of enum weights_share. weights_read() is the one loop
+ * over the file: it hashes, and writes to memory or to the store what it has just hashed, so
+ * that both are of the same bytes. The file's stat(2) is taken before and compared after
+ * (weights_check()): a file that changed while it was read is refused.
+ */
 #include "loader/load/weights.h"
 
 #include <errno.h>
@@ -18,7 +25,7 @@
 #include "shared/file.h"
 #include "shared/hex.h"
 
-/* Small enough to be hashed while it is still in the cache. */
+/* A chunk is hashed while it is still in the processor's cache. */
 #define WEIGHTS_CHUNK_BYTES ((size_t)256 * 1024)
 
 static int weights_changed(const char *path, struct err *err)
@@ -29,7 +36,7 @@ static int weights_changed(const char *path, struct err *err)
 	               path);
 }
 
-/* Where the bytes of a file go, besides into its hash. */
+/* The places where the bytes of a file go. */
 struct weights_sink {
 	unsigned char *data; /* all of them; or NULL */
 	int fd;              /* all of them; or -1 */
@@ -52,7 +59,7 @@ static int weights_write(int fd, const unsigned char *data, size_t bytes, size_t
 	return 0;
 }
 
-/* The descriptor's offset belongs to everybody who has it open: pread(). */
+/* Reads with pread(): the descriptor's offset is shared with everybody who has it open. */
 static int weights_read(struct weights *weights, const struct weights_sink *sink,
                         const char *path, struct err *err)
 {
@@ -98,7 +105,7 @@ static int weights_read(struct weights *weights, const struct weights_sink *sink
 static int weights_open(struct weights *weights, int fd, const char *path,
                         struct err *err)
 {
-	/* Not blocking: a FIFO must not hold us up before it is refused. */
+	/* O_NONBLOCK: a FIFO must not block the open before it is refused. */
 	weights->fd = fd >= 0 ? fd : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (weights->fd < 0 || fstat(weights->fd, &weights->file) < 0)
 		return err_set(err, err_is_shortage(errno) ? -errno : WEIGHTS_E_REFUSED,
@@ -125,7 +132,7 @@ static int weights_read_private(struct weights *weights, const char *path,
 		               weights->bytes, path);
 	weights->data = sink.data = data;
 	r = weights_read(weights, &sink, path, err);
-	/* Nobody has reason to write there; let a stray write show itself. */
+	/* Read-only from here on, so that a stray write shows itself. */
 	if (r == 0)
 		(void)mprotect(data, weights->bytes, PROT_READ);
 	return r;
@@ -162,7 +169,7 @@ static int weights_fill(struct weights *weights, bool is_hashed, const char *pat
 	return r ? r : weights_map(weights, sink.fd, path, err);
 }
 
-/* A hash that is known is of these bytes: who gives it has seen to that. */
+/* Maps what came. A known hash is believed: its giver vouches that it is of these bytes. */
 static int weights_adopt(struct weights *weights, const struct weights_source *source,
                          struct err *err)
 {
@@ -203,7 +210,7 @@ int weights_init(struct weights *weights, const struct weights_source *source,
 	weights->share = source->share;
 	weights->store_fd = source->store_fd;
 	r = weights_open(weights, source->fd, source->path, err);
-	/* It was made as large as the file was. */
+	/* The store was made as large as the file was: another size means that it changed. */
 	if (r == 0 && source->store_fd >= 0 && fstat(source->store_fd, &store) == 0 &&
 	    store.st_size != weights->file.st_size)
 		r = weights_changed(source->path, err);
@@ -236,8 +243,8 @@ void weights_unshare(struct weights *weights)
 	if (weights->data)
 		(void)munmap(weights->data, weights->bytes);
 	weights->data = NULL;
-	/* The supervisor has it open too: closing it would not give the memory back. Only
-	 * whole pages go, hence beyond the end. */
+	/* Closing would not give the memory back, because the supervisor has the store open,
+	 * too. A hole frees whole pages only, hence it reaches beyond the end. */
 	if (weights->store_fd >= 0)
 		(void)fallocate(weights->store_fd,
 		                FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,

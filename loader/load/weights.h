@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * A model file in memory. What is used, what was hashed and what is reported are the same
- * bytes, whatever happens to the file, unless the operator vouches for it (share = file).
+ * A model file in memory. The bytes that are used, hashed and reported are the same, whatever
+ * happens to the file, unless the operator vouches for it (share = file).
  *
  *	private  read into memory of this process
  *	fill     copied into a memfd, sealed later: one copy for all that map it
  *	map      mapped as it is: a memfd that was filled before, or the file itself
  *
- * What is mapped is mapped copy-on-write. A lean reading hashes the file and holds nothing
- * but the descriptor: an engine reads a private one later, weights_place() fills.
+ * Mappings are copy-on-write. A lean reading hashes the file and holds nothing but the
+ * descriptor: later the engine reads the file itself, or weights_place() fills the store.
  */
 
 #include <stdbool.h>
@@ -27,10 +27,10 @@ struct weights {
 	enum weights_share share;
 	void *data; /* NULL: none, lean, or given back */
 	size_t bytes;
-	char sha256[WEIGHTS_SHA256_HEX]; /* empty: none */
-	int fd;                          /* owned; -1: none */
-	int store_fd;                    /* to be filled; owned; -1: none */
-	struct stat file;                /* of fd when it was read */
+	char sha256[WEIGHTS_SHA256_HEX]; /* "": not known */
+	int fd;                          /* the file; owned; -1: none */
+	int store_fd;                    /* the memfd to be filled; owned; -1: none */
+	struct stat file;                /* of fd before it was read */
 };
 
 #define WEIGHTS_NULL                                                                     \
@@ -43,25 +43,28 @@ enum {
 	WEIGHTS_E_REFUSED, /* no such file, not a regular one, or it changed meanwhile */
 };
 
-/* Descriptors are taken, also on failure. */
+/* Both descriptors are taken, also on failure. */
 struct weights_source {
 	enum weights_share share;
 	bool is_lean;
 	int fd;             /* -1: path is opened */
-	int store_fd;       /* to be filled: as large as the file; else -1 */
+	int store_fd;       /* fill: a memfd as large as the file; else -1 */
 	const char *path;   /* for messages */
 	const char *sha256; /* map, lean: known from before; NULL: not known */
 };
 
-/* 0; WEIGHTS_E_REFUSED with a sentence; -errno with a sentence. */
+/* Opens, checks and reads or maps the file. weights_drop() after success. 0; WEIGHTS_E_REFUSED or
+ * -errno with a sentence. */
 int weights_init(struct weights *weights, const struct weights_source *source,
                  struct err *err);
-/* Lean and to be filled: does so. Like weights_init(). */
+/* After a lean reading with WEIGHTS_FILL: fills and maps the store. Returns what weights_init()
+ * does. */
 int weights_place(struct weights *weights, const char *path, struct err *err);
-/* What was filled is right, and never changes again. 0, or -errno with a sentence. */
+/* Seals the store that was filled, if any: nobody can change it from then on. 0, or -errno with
+ * a sentence. */
 int weights_seal(struct weights *weights, const char *path, struct err *err);
-/* Gives back what was shared, and what was filled. Only the descriptor of the file is left,
- * as after a lean reading. */
+/* Gives back shared weights and empties the store. Only the descriptor of the file is left, as
+ * after a lean reading. */
 void weights_unshare(struct weights *weights);
 /* 0, or WEIGHTS_E_REFUSED with a sentence: the file changed since it was hashed. */
 int weights_check(const struct weights *weights, const char *path, struct err *err);
