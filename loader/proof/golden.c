@@ -14,7 +14,7 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 
-/* The best of these counts: a latency bound is about the model, not about what else the
+/* The best of so many runs counts: a latency bound is about the model, not about what else the
  * machine did at that moment. */
 #define GOLDEN_LATENCY_RUNS 3
 
@@ -54,7 +54,7 @@ static int golden_malformed(const struct golden *golden, const char *name, int o
 	               name, why.text, golden->path);
 }
 
-/* One run. 0 with its time, or an outcome with a sentence. */
+/* Runs the request once. 0 with its time, or an outcome with a sentence. */
 static int golden_ask(struct golden *golden, const struct golden_file *file,
                       const char *name, double *ret_ms, struct err *err)
 {

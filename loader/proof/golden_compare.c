@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * golden_alike() compares shapes, then element by element: golden_texts_alike() BYTES by their
+ * lengths and contents, golden_numbers_alike() integers bit by bit and real numbers with a
+ * tolerance. The sentence names the first difference by its place, "[1,3]", because an operator
+ * has to find it in the golden file.
+ */
 #include "loader/proof/golden_compare.h"
 
 #include <assert.h>
@@ -44,7 +51,7 @@ struct golden_tolerance golden_tolerance_of(enum tensor_dtype dtype)
 	return (struct golden_tolerance){ 0, 0 };
 }
 
-/* "[1,3]": where element @index is. A scalar is "[]". */
+/* The place of element @index, "[1,3]"; a scalar's is "[]". */
 static const char *golden_place(const struct tensor_shape *shape, size_t index,
                                 char *text, size_t size)
 {
@@ -193,7 +200,7 @@ static bool golden_numbers_alike(const struct engine_tensor *expected,
 
 /* BYTES */
 
-/* The content at @at, which moves on. */
+/* Returns the content of the BYTES element at *@at, and moves *@at on. */
 static const unsigned char *golden_next(const unsigned char **at, uint32_t *ret_length)
 {
 	const unsigned char *content = *at + sizeof(*ret_length);

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * One output held against what was expected of it. Pure.
+ * Compares one output with the expected one. Pure.
  *
  * Integers, BOOL and BYTES must be equal. Floating point numbers may differ by
  * abs + rel * |expected|; NaN equals NaN alone, an infinity only itself, and 0 equals -0.
@@ -16,17 +16,16 @@
 
 struct golden_tolerance {
 	double abs;
-	double rel; /* of the expected number's size */
+	double rel; /* a factor of the expected number's size */
 };
 
-/* Has numbers that tolerances are about. */
+/* True for floating point numbers, which may have a tolerance. */
 bool golden_is_real(enum tensor_dtype dtype);
-/* What another order of the same additions may change; zeros when equal is all that
- * counts. */
+/* The default tolerance of a datatype: as much as another order of the same additions may
+ * change. Zeros when only equal values count. */
 struct golden_tolerance golden_tolerance_of(enum tensor_dtype dtype);
 
-/* Both have one datatype and whole elements. True, or false with a sentence that names the
- * first element that differs, what it is and what it should be; never the content of
- * BYTES. */
+/* Compares two tensors of one datatype with whole elements. True, or false with a sentence: the
+ * first element that differs, its value and the expected one, but never the content of BYTES. */
 bool golden_alike(const struct engine_tensor *expected, const struct engine_tensor *got,
                   const struct golden_tolerance *tolerance, struct err *err);

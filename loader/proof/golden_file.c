@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Reads a golden file in three parts: the request, sealed as a rehearsal; the expected response,
+ * decoded into tensors; and the bounds (tolerances, latency). The response goes through the
+ * decoder for requests (golden_decode_outputs()), so that a number in a file means what the
+ * same number from a client means. Every mistake is a sentence for the person who wrote the
+ * file.
+ */
 #include "loader/proof/golden_file.h"
 
 #include <errno.h>
@@ -125,7 +133,7 @@ static int golden_name_outputs(struct golden_file *file, const struct oip_model 
 	return 0;
 }
 
-/* The outputs as the inputs of a request, which there is a decoder for. */
+/* Decodes the expected outputs as if they were the inputs of a request. */
 static int golden_decode_outputs(struct golden_file *file, const struct oip_model *model,
                                  json_t *outputs, const unsigned char *binary,
                                  size_t binary_bytes, struct err *err)
@@ -224,7 +232,7 @@ static int golden_set_tolerance(struct golden_tolerance *tolerance, const char *
 	return 0;
 }
 
-/* For one output. */
+/* Sets the tolerance of one output. */
 static int golden_tolerate(struct golden_file *file, const char *name, json_t *bounds,
                            struct err *err)
 {
@@ -262,7 +270,7 @@ static int golden_take_tolerance(struct golden_file *file, json_t *tolerance,
 
 	if (tolerance && !json_is_object(tolerance))
 		return err_set(err, ENGINE_E_CONFIG, "'tolerance' must be an object");
-	/* First what holds for all, then what an output has of its own. */
+	/* The bounds for all outputs come first, then those of single ones. */
 	json_object_foreach(tolerance, key, value)
 	{
 		for (size_t i = 0; i < file->n_outputs && r == 0; i++)

@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * One golden request as it lies on disk, read and checked against the model:
+ * A golden request's file, read and checked against the model:
  *
  *	{"request": BODY, "response": BODY,
  *	 "tolerance": {"abs": 1e-4, "OUTPUT": {"abs": 0.01, "rel": 0}},
  *	 "max_latency_ms": 20, "recorded": anything, "comment": anything}
  *
- * The last four may be missing. BODY is what loader/proof/golden_body.h says. A response must
- * have the outputs that are to be compared and no others; what else it has is not looked
- * at.
+ * tolerance, max_latency_ms, recorded and comment may be missing. BODY is in
+ * loader/proof/golden_body.h. The outputs of the response are compared, and each must be one of
+ * the model's; other keys of the response are ignored.
  */
 
 #include <stdint.h>
@@ -38,9 +38,9 @@ struct golden_file {
 	double max_latency_ms; /* 0: any */
 };
 
-/* Reads @name in the directory @dir_fd. Borrows @model for its own life. 0;
- * ENGINE_E_CONFIG with a sentence that tells what is wrong inside of the file;
- * ENGINE_E_FAILED. golden_file_free() in any case. */
+/* Reads @name in the directory @dir_fd. Borrows @model until golden_file_free(), which has to
+ * follow in any case. 0; ENGINE_E_CONFIG with a sentence about the file's content, without its
+ * name; ENGINE_E_FAILED with a sentence. */
 int golden_file_new(struct golden_file **ret_file, int dir_fd, const char *name,
                     const struct oip_model *model, struct err *err);
 void golden_file_free(struct golden_file *file); /* accepts NULL */

@@ -42,7 +42,7 @@ int rehearsal_seal(struct rehearsal *rehearsal, const struct proto_field *fields
 	return 0;
 }
 
-/* A client's answer is written too: that is where a model shows what JSON cannot say. */
+/* Encodes the answer, too: only then a model shows numbers that JSON cannot say. */
 static int rehearsal_encode(struct compute *compute, struct oip_request *request,
                             uint64_t generation, const struct engine_tensor *outputs,
                             struct err *err)
@@ -60,7 +60,7 @@ static int rehearsal_encode(struct compute *compute, struct oip_request *request
 	               : 0;
 }
 
-/* Of a run inside the engine. */
+/* Translates an outcome of compute_run() into one for the generation. */
 static int rehearsal_outcome(int outcome)
 {
 	if (outcome == ENGINE_E_INPUT || outcome == ENGINE_E_MODEL)

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Makes the request of a warm-up and runs it: the configured file (warmup_read_file()), or zeros
+ * in the declared shapes (warmup_make_zeros()). Each run is a rehearsal, so that the paths that
+ * clients take are warm. Frameworks choose and compile kernels by shape: hence the last run
+ * with a full batch.
+ */
 #include "loader/proof/warmup.h"
 
 #include <errno.h>
@@ -83,7 +90,7 @@ static int warmup_bytes(const struct tensor_spec *spec, const struct tensor_shap
 
 	if (spec->dtype != TENSOR_DTYPE_BYTES)
 		return tensor_bytes(spec->dtype, shape, ret_bytes);
-	/* Zeros are empty texts: a length each. */
+	/* A BYTES tensor of zeros holds empty texts: a length each. */
 	if (tensor_count(shape, &count) < 0 ||
 	    __builtin_mul_overflow(count, sizeof(uint32_t), ret_bytes))
 		return -EOVERFLOW;
@@ -107,7 +114,8 @@ static json_t *warmup_input(const struct tensor_spec *spec, uint32_t rows,
 	                 "binary_data_size", (json_int_t)*ret_bytes);
 }
 
-/* Answers are asked for in binary: zeros may give what JSON has no word for. */
+/* Makes a request of zeros. Its answers are asked for in binary: zeros may give numbers that
+ * JSON has no word for. */
 static int warmup_make_zeros(struct warmup *warmup, const struct model_config *config,
                              uint32_t rows, struct err *err)
 {
@@ -189,7 +197,7 @@ int warmup_run(const struct model_config *config, struct lane *lane,
                const struct engine_api *api, struct engine *engine, uint32_t *ret_runs,
                struct err *err)
 {
-	/* Clients wait, and the same has served: one run shows that it computes. */
+	/* Clients wait, and the same recipe has served: one run shows that it computes. */
 	bool is_short = config->is_urgent && config->is_proven;
 	uint32_t n_runs = is_short && config->warmup_runs > 1 ? 1 : config->warmup_runs;
 	struct compute compute;

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A batch's way: batch_add() for each member, batch_gather() lays the inputs together, the
+ * engine fills batch->outputs, batch_check() holds them against the declaration, batch_split()
+ * cuts them apart, batch_clear() begins anew. The buffers are kept from batch to batch. A
+ * cursor per output tells where the next member's part begins, because BYTES elements differ
+ * in length.
+ */
 #include "loader/serve/batch.h"
 
 #include <assert.h>
@@ -6,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What vector instructions and frameworks like best. */
+/* A cache line: enough for the widest vector instructions. */
 #define BATCH_ALIGNMENT ((size_t)64)
 
 static bool batch_has_rows(const struct tensor_spec *specs, size_t count)
@@ -93,7 +101,7 @@ bool batch_add(struct batch *batch, const struct engine_tensor *tensors)
 	batch->members[batch->n_members] = tensors;
 	batch->rows[batch->n_members] = rows;
 	batch->n_members++;
-	/* One without common rows fills the batch: nothing can join it. */
+	/* A request without common rows fills the batch: nothing can join it. */
 	batch->n_rows = has_rows ? batch->n_rows + rows : UINT64_MAX;
 	return true;
 }

@@ -3,10 +3,10 @@
 
 /*
  * Several requests computed as one: their inputs laid one behind the other along the
- * first dim, the outputs cut apart again. Pure: it knows tensors, not requests.
+ * first dim, the outputs cut apart again. Pure: a batch has tensors, not requests.
  *
- * Rows are elements along the first dim. Only what has the same datatypes and the same
- * other dims goes together. A batch of one is passed through without a copy.
+ * Rows are elements along the first dim. Only requests with the same datatypes and the same
+ * other dims go together. A batch of one is passed through without a copy.
  */
 
 #include <stdbool.h>
@@ -32,7 +32,7 @@ struct batch {
 	uint32_t n_members;
 	uint64_t n_rows;
 	const struct engine_tensor **members; /* each n_inputs tensors, borrowed */
-	uint64_t *rows;                       /* of each member */
+	uint64_t *rows;                       /* of each member: its first dim */
 	struct engine_tensor *inputs;
 	struct batch_buffer *buffers;
 	struct engine_tensor *outputs; /* of the whole batch, filled by the engine */
@@ -47,27 +47,29 @@ int batch_init(struct batch *batch, const struct tensor_spec *inputs, size_t n_i
 void batch_fini(struct batch *batch);
 
 /* Adds a member, whose tensors and data must stay until the batch is cleared. The first
- * always fits; false: it does not go with those that are there. */
+ * member always fits. False: the tensors do not go with those in the batch. */
 bool batch_add(struct batch *batch, const struct engine_tensor *tensors);
 bool batch_is_full(const struct batch *batch);
 void batch_clear(struct batch *batch);
 
-/* Rows of a member, or of all: 1 when it has no common first dim, or none that counts. */
+/* Rows of a member, or of all. 1 for a request that has no common first dim, or whose model
+ * cannot batch. */
 uint32_t batch_rows_of(const struct batch *batch, uint32_t member);
 uint32_t batch_rows_of_all(const struct batch *batch);
 
 /* Lays the inputs together in batch->inputs. 0 or -ENOMEM. */
 int batch_gather(struct batch *batch);
 
-/* What the engine could not compute, or answered oddly, was one request whose inputs have
- * variable first dims and no common one. True, with a sentence that names them. */
+/* Tells, after ENGINE_E_MODEL, whether the request is to blame: a batch of one request whose
+ * inputs have variable first dims that differ. True with a sentence that names them. */
 bool batch_is_uneven(const struct batch *batch, struct err *err);
 
-/* Checks what the engine put into batch->outputs against the configuration and the rows
+/* Checks batch->outputs, which the engine has filled, against the configuration and the rows
  * of the batch. 0, or ENGINE_E_MODEL with a sentence. */
 int batch_check(struct batch *batch, struct err *err);
 
-/* After batch_check(): the outputs of the next member, in order, into @ret_outputs. The
- * data stays the engine's. 0, or ENGINE_E_MODEL when BYTES elements are malformed. */
+/* After batch_check(): puts the outputs of @member into @ret_outputs. Members must come in order,
+ * each once. The data stays the engine's. 0, or ENGINE_E_MODEL with a sentence when BYTES
+ * elements are malformed. */
 int batch_split(struct batch *batch, uint32_t member, struct engine_tensor *ret_outputs,
                 struct err *err);

@@ -9,7 +9,7 @@
 
 #include "shared/cleanup.h"
 
-/* Dead ones, too. 0 where the kernel does not tell (CONFIG_PROC_CHILDREN). */
+/* Counts the children, dead ones too. 0 where the kernel has no CONFIG_PROC_CHILDREN. */
 static size_t children_count(void)
 {
 	CLOSE_FD int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
@@ -28,7 +28,7 @@ void children_reap(void)
 	for (size_t n = children_count(); n > CHILDREN_KEPT; n--) {
 		siginfo_t info = { .si_pid = 0 };
 
-		/* Linux looks through them from the oldest on. */
+		/* Linux looks through the children from the oldest on. */
 		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WNOTHREAD) < 0 ||
 		    info.si_pid == 0)
 			break;

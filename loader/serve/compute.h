@@ -22,11 +22,11 @@ struct compute {
 	struct oip_model model;
 	struct batch batch;
 	struct fit fit;
-	uint64_t began_ns;     /* CLOCK_MONOTONIC: the last batch was to be computed */
-	uint64_t gather_ns;    /* laying it together */
+	uint64_t began_ns;     /* CLOCK_MONOTONIC: the turn of the last batch */
+	uint64_t gather_ns;    /* laying the last batch together */
 	uint64_t took_ns;      /* inside the engine */
-	struct engine_use use; /* likewise */
-	bool has_outputs;      /* the engine computed it: what failed was the check */
+	struct engine_use use; /* memory that the last batch took */
+	bool has_outputs;      /* the engine computed; after a failure: the check failed */
 };
 
 /* Borrows everything. At most @max_members requests in a batch. 0 or -ENOMEM;
@@ -37,6 +37,6 @@ int compute_init(struct compute *compute, const struct model_config *config,
 void compute_fini(struct compute *compute);
 
 /* Computes the members of compute->batch; batch_split() has the outputs then, until the
- * next run. 0, or ENGINE_E_INPUT, ENGINE_E_MEMORY, ENGINE_E_FAILED, ENGINE_E_MODEL,
- * ENGINE_E_BROKEN with a sentence. What did not fit is learned. */
+ * next run. compute->fit learns which shapes fitted and which did not. 0, or ENGINE_E_INPUT,
+ * ENGINE_E_MEMORY, ENGINE_E_FAILED, ENGINE_E_MODEL, ENGINE_E_BROKEN with a sentence. */
 int compute_run(struct compute *compute, struct err *err);

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The thread that decodes. The serving thread puts requests into a queue (decoder_give()); the
+ * decoding thread takes the oldest one into a free slot, decodes it without the lock, and
+ * rings the lane's bell. decoder_take() exchanges the slot's request for a spent one, so that
+ * bodies move by pointer. A slot is BUSY for the decoding thread alone, FREE and DONE for
+ * whoever holds the lock. With no free slot the queue waits: that bounds the memory.
+ */
 #include "loader/serve/decoder.h"
 
 #include <errno.h>
@@ -9,21 +17,21 @@
 #include "loader/oip/compress.h"
 #include "shared/clock.h"
 
-/* JSON below that is decoded in a millisecond or two, where it lies. */
+/* So much JSON is decoded in a millisecond or two; the serving thread does that itself. */
 #define DECODER_JSON_BYTES ((size_t)256 * 1024)
-/* Compressed, a byte may become a hundred; most become ten. */
+/* A compressed byte may become a hundred; most become ten. */
 #define DECODER_PACKED_BYTES ((size_t)4096)
 
 enum decoder_state {
 	DECODER_FREE,
-	DECODER_BUSY, /* the thread has it */
+	DECODER_BUSY, /* being decoded */
 	DECODER_DONE,
 };
 
 struct decoder_slot {
 	struct decoder_request *request;
 	enum decoder_state state;
-	uint64_t number; /* of DONE: they are taken in this order */
+	uint64_t number; /* DONE slots are taken in this order */
 };
 
 struct decoder {
@@ -31,11 +39,11 @@ struct decoder {
 	const struct oip_model *model;
 	pthread_t thread;
 	bool has_thread;
-	size_t n_given; /* and not taken yet */
+	size_t n_given; /* requests given and not taken yet */
 
-	/* Both threads', under the lock */
+	/* Both threads' members, under the lock. */
 	pthread_mutex_t lock;
-	pthread_cond_t wake; /* there is something to do for the thread */
+	pthread_cond_t wake; /* the decoding thread has something to do */
 	bool is_ending;
 	struct proto_submit *queue; /* a ring of lane->leases */
 	uint32_t queue_head;
@@ -98,7 +106,8 @@ bool decoder_is_late(const struct decoder_request *request)
 
 /* The thread */
 
-/* With the lock held, and let go while it decodes. */
+/* Decodes the oldest queued request into @slot. Called with the lock held, and without it while
+ * decoding. */
 static void decoder_run(struct decoder *decoder, struct decoder_slot *slot)
 {
 	slot->request->submit = *decoder_queued(decoder, 0);
@@ -110,7 +119,7 @@ static void decoder_run(struct decoder *decoder, struct decoder_slot *slot)
 	(void)pthread_mutex_lock(&decoder->lock);
 	slot->state = DECODER_DONE;
 	slot->number = decoder->n_decoded++;
-	/* The other thread may wait for requests, or serve without a pause. */
+	/* The serving thread may be blocked in lane_wait(). */
 	lane_progress(decoder->lane);
 	lane_nudge(decoder->lane);
 }
@@ -182,8 +191,8 @@ void decoder_free(struct decoder *decoder)
 	free(decoder);
 }
 
-/* A request takes long by what its head says of its body. One whose head is of no use is told
- * so at once. */
+/* Judges by the body's size and by what the head says of it. A malformed head takes no time: the
+ * serving thread refuses it. */
 static bool decoder_takes_long(const struct decoder *decoder,
                                const struct proto_submit *submit)
 {
@@ -208,7 +217,7 @@ bool decoder_give(struct decoder *decoder, const struct proto_submit *submit)
 	if (!decoder->has_thread)
 		return false;
 	(void)pthread_mutex_lock(&decoder->lock);
-	/* What is here is leased, and the lane has counted the leases. */
+	/* The queue has room: its requests are leased, and the lane counts the leases. */
 	*decoder_queued(decoder, decoder->n_queued++) = *submit;
 	(void)pthread_cond_signal(&decoder->wake);
 	(void)pthread_mutex_unlock(&decoder->lock);

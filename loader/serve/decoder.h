@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * A thread that decodes the requests that take long to decode, beside the one that computes:
- * those that come compressed, and large ones in JSON. Others need not wait for them; among
- * themselves they keep their order.
+ * A thread beside the one that computes, for requests that take long to decode: compressed ones
+ * and large ones in JSON. Other requests need not wait for them. Requests that go through the
+ * thread keep their order.
  *
- * It starts with the first such request. The requests in its hands are as many as the lane
- * has leases, but it holds at most DECODER_SLOTS bodies in their decoded form.
+ * The thread starts with the first such request. It may have as many requests as the lane has
+ * leases, but holds at most DECODER_SLOTS bodies in their decoded form.
  *
  * All functions are for the thread that serves.
  */
@@ -23,7 +23,7 @@
 
 /* One is decoded, one waits to be taken. */
 #define DECODER_SLOTS 2
-/* What the client of a request with status 504 is told. */
+/* The sentence for the client of a request with status 504. */
 #define DECODER_LATE "the request's deadline passed while it waited"
 
 /* A request on its way from the lane into a batch. */
@@ -31,7 +31,8 @@ struct decoder_request {
 	struct proto_submit submit;
 	struct oip_request request;
 	uint64_t decode_ns;
-	/* What came of the decoding: 0, or the HTTP status of the refusal with a sentence. */
+	/* 0; the HTTP status of a refusal, or -EBADMSG for a head that the supervisor has
+	 * written wrongly, both with a sentence. */
 	int status;
 	struct err err;
 };
@@ -44,19 +45,19 @@ int decoder_new(struct decoder **ret_decoder, struct lane *lane,
 /* Waits for the request that is being decoded. Accepts NULL. */
 void decoder_free(struct decoder *decoder);
 
-/* Decodes @request->submit, here and now. */
+/* Decodes @request->submit in the calling thread. */
 void decoder_decode(const struct lane *lane, const struct oip_model *model,
                     struct decoder_request *request);
 
-/* Decoded, but after its time. */
+/* True when the deadline of the request, or its own timeout, has passed. */
 bool decoder_is_late(const struct decoder_request *request);
 
-/* Takes @submit over if it is one that takes long. False: decode it here. */
+/* Takes @submit over when it takes long to decode. False: the caller decodes it. */
 bool decoder_give(struct decoder *decoder, const struct proto_submit *submit);
 
-/* Exchanges *@request, which is of no more use, for the next one that is decoded. False:
- * there is none now. The lane's bell rings when there is. */
+/* Exchanges *@request, whose content is of no more use, for the next decoded request. False:
+ * none is decoded now; the lane's bell rings when one is. */
 bool decoder_take(struct decoder *decoder, struct decoder_request **request);
 
-/* Forgets a request that is not being decoded yet. False: it has no such request. */
+/* Forgets a request whose decoding has not begun. False: no such request waits here. */
 bool decoder_cancel(struct decoder *decoder, uint64_t lease);

@@ -39,7 +39,7 @@ static bool fit_is_stale(const struct fit_known *known, uint64_t now_ns)
 	return known->learned_ns == 0 || now_ns - known->learned_ns >= FIT_KEEP_NS;
 }
 
-/* What @inputs are a part of need not be known any more. */
+/* Forgets failures of shapes as large as @inputs or larger: the failure of @inputs says more. */
 static void fit_forget_larger(struct fit *fit, const struct engine_tensor *inputs)
 {
 	for (size_t i = 0; i < FIT_KNOWN_MAX; i++) {
@@ -54,7 +54,7 @@ static void fit_forget_larger(struct fit *fit, const struct engine_tensor *input
 	}
 }
 
-/* @good is as large as @inputs, or larger; with @is_reverse the other way round. */
+/* True when @good is as large as @inputs or larger; with @is_reverse when @inputs are. */
 static bool fit_good_covers(const struct fit *fit, const struct fit_good *good,
                             const struct engine_tensor *inputs, bool is_reverse)
 {
@@ -68,7 +68,7 @@ static bool fit_good_covers(const struct fit *fit, const struct fit_good *good,
 	return good->seen_ns != 0;
 }
 
-/* What was as large and fitted not long ago; or NULL. */
+/* Finds a shape as large as @inputs that fitted not long ago; or NULL. */
 static struct fit_good *fit_find_good(struct fit *fit, const struct engine_tensor *inputs,
                                       uint64_t now_ns)
 {
@@ -79,7 +79,7 @@ static struct fit_good *fit_find_good(struct fit *fit, const struct engine_tenso
 	return NULL;
 }
 
-/* The place of one that @inputs are as large as, or of the oldest. */
+/* Finds the place for @inputs: that of a shape no larger than them, or the oldest. */
 static struct fit_good *fit_good_place(struct fit *fit,
                                        const struct engine_tensor *inputs)
 {
@@ -101,7 +101,7 @@ void fit_note(struct fit *fit, const struct engine_tensor *inputs, uint64_t now_
 	if (!good)
 		good = fit_good_place(fit, inputs);
 	else if (!fit_good_covers(fit, good, inputs, true))
-		return; /* a larger one says more, and is not seen by this */
+		return; /* a larger one is there, whose time this does not renew */
 	for (size_t i = 0; i < fit->n_inputs; i++)
 		good->shapes[i] = inputs[i].shape;
 	good->seen_ns = now_ns;

@@ -1,4 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The loader's side of three rings and two arenas (shared/proto.h).
+ *
+ *	lane_take()     submit ring: requests, which lie in the supervisor's request arena
+ *	lane_publish()  answer ring: answers, each a part of the response arena
+ *	lane_collect()  release ring: parts that may be overwritten
+ *
+ * The allocator of the response arena and the table of parts under way are private memory.
+ * A released token must be the one of its part, so that a release counts once. Bells: each
+ * side rings the other's eventfd only when the other one sleeps. lane_wait() announces its
+ * sleep to both rings first, and blocks only when both were empty even after that: a push in
+ * between rings the bell.
+ */
 #include "loader/serve/lane.h"
 
 #include <assert.h>
@@ -11,7 +25,7 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 
-/* A token is the part in the low bits and a count that makes it unique above them. */
+/* A token has the part's index in the low bits, and a count above that makes it unique. */
 #define LANE_PART_BITS 16
 
 _Static_assert(PROTO_LEASES_MAX * 4 <= 1 << LANE_PART_BITS, "a part fits its bits");
@@ -229,7 +243,7 @@ void lane_unreserve(struct lane *lane, unsigned char *memory)
 	arena_free(&lane->arena, lane_offset(lane, memory));
 }
 
-/* Rounded up: what is not nothing stays so. */
+/* Rounds up, so that only nothing becomes 0. */
 static uint32_t lane_units(uint64_t amount, uint64_t unit)
 {
 	uint64_t units = amount / unit + (amount % unit != 0);
@@ -266,7 +280,7 @@ int lane_publish(struct lane *lane, const struct lane_answer *answer, struct err
 
 	assert(lane->n_parts < lane->parts_max && lane->n_leased > 0);
 	assert(answer->head_bytes <= PROTO_HEAD_MAX);
-	/* It holds as many entries as parts may be under way: full means a lie. */
+	/* The ring has room for all parts: a full one means that the peer's index lies. */
 	if (ring_push(&lane->answer, &part) != 0)
 		return err_set(err, LANE_E_VIOLATION,
 		               "the answer ring's index cannot be");

@@ -5,8 +5,8 @@
  * The loader's end of the data path: requests come in as leases, answers go out as parts
  * in the response arena, which this side alone allocates.
  *
- * The supervisor is trusted to be well-meaning, not to be free of bugs: a descriptor that
- * cannot be ends the lane, and with it the process.
+ * The supervisor is trusted to be well-meaning, not to be free of bugs: an impossible entry in a
+ * ring ends the lane, and with it the process. The rings' entries are in shared/proto.h.
  */
 
 #include <stdbool.h>
@@ -32,7 +32,7 @@ struct lane {
 	struct ring release;
 	int loader_bell;
 	int supervisor_bell;
-	bool has_news; /* for the supervisor, since the last flush */
+	bool has_news; /* answers were published since the last flush */
 	struct arena arena;
 	uint64_t sequence;
 	uint32_t parts_max;
@@ -46,12 +46,12 @@ enum {
 	LANE_E_EMPTY,     /* no request now */
 	LANE_E_FULL,      /* no room for an answer now: wait for a release */
 	LANE_E_TOO_LARGE, /* no room ever */
-	LANE_E_VIOLATION, /* the supervisor sent what cannot be */
+	LANE_E_VIOLATION, /* the supervisor sent an impossible entry */
 	LANE_E_CONTROL,   /* the control channel wants attention */
 	LANE_E_TIMEOUT,
 };
 
-/* What lane_wait() may be woken by, besides the control channel. */
+/* The rings that wake lane_wait(); the control channel always does. */
 enum lane_wake {
 	LANE_WAKE_ANY,     /* requests and releases */
 	LANE_WAKE_RELEASE, /* releases only */
@@ -75,10 +75,10 @@ void lane_progress(struct lane *lane);
 /* Ends lane_wait() in the thread that serves. From any thread. */
 void lane_nudge(struct lane *lane);
 
-/* Notes that work on @lease begins: should the process die, it may be to blame. */
+/* Notes that work on @lease begins: should the process die, @lease may be to blame. */
 void lane_begin(struct lane *lane, uint64_t lease);
 
-/* The next request or cancellation, checked. 0, LANE_E_EMPTY or LANE_E_VIOLATION with a
+/* Takes the next request or cancellation, checked. 0, LANE_E_EMPTY, or LANE_E_VIOLATION with a
  * sentence. */
 int lane_take(struct lane *lane, struct proto_submit *ret_submit, struct err *err);
 
@@ -87,12 +87,14 @@ static inline const unsigned char *lane_request(const struct lane *lane, uint64_
 	return (const unsigned char *)lane->requests.base + offset;
 }
 
-/* Takes back what the supervisor has sent on. 0 or LANE_E_VIOLATION with a sentence. */
+/* Takes back the parts that the supervisor has released. 0 or LANE_E_VIOLATION with a
+ * sentence. */
 int lane_collect(struct lane *lane, struct err *err);
 
-/* Room for @bytes of an answer, 4096-byte aligned. 0, LANE_E_FULL or LANE_E_TOO_LARGE. */
+/* Reserves @bytes for an answer, 4096-byte aligned, until lane_publish() or lane_unreserve(). 0,
+ * LANE_E_FULL or LANE_E_TOO_LARGE. */
 int lane_reserve(struct lane *lane, size_t bytes, unsigned char **ret_memory);
-/* The room is not needed after all. */
+/* Gives room back that is not needed after all. */
 void lane_unreserve(struct lane *lane, unsigned char *memory);
 
 /* See struct proto_answer. */
@@ -114,20 +116,20 @@ struct lane_answer {
 	size_t body_offset; /* from @memory */
 	size_t body_bytes;
 	uint16_t status;
-	bool is_fault; /* of the model */
+	bool is_fault; /* the model is to blame: PROTO_ANSWER_FAULT */
 	uint64_t peak_bytes;
 	struct lane_times times;
 };
 
-/* Publishes a whole answer, which ends its lease. The bell rings in lane_flush(). 0 or
- * LANE_E_VIOLATION with a sentence. */
+/* Publishes a whole answer, which ends its lease. @answer->memory is the supervisor's until it is
+ * released. The bell rings only in lane_flush(). 0 or LANE_E_VIOLATION with a sentence. */
 int lane_publish(struct lane *lane, const struct lane_answer *answer, struct err *err);
 
 /* Rings the supervisor's bell when it sleeps and there is news. */
 void lane_flush(struct lane *lane);
 
-/* Flushes, then blocks until something comes, at most until @deadline_ns (CLOCK_NEVER:
- * the control channel's end ends the wait in any case). 0; LANE_E_CONTROL;
- * LANE_E_TIMEOUT. */
+/* Flushes, then blocks until something comes, at most until @deadline_ns (CLOCK_MONOTONIC;
+ * CLOCK_NEVER is allowed, because the supervisor's end wakes it through @control_fd). 0,
+ * LANE_E_CONTROL or LANE_E_TIMEOUT. */
 int lane_wait(struct lane *lane, enum lane_wake wake, int control_fd,
               uint64_t deadline_ns);

@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A round of serve_run(): take all releases and submissions (serve_take(), so that a
+ * cancellation is seen in time), fill a batch (serve_fill()), compute and answer it
+ * (serve_compute()), or wait.
+ *
+ * A request's places: queue (as submitted), then the decoder's thread or members[] (decoded).
+ * A request that does not go with the batch in hand waits in pending and begins the next one.
+ * A batch that fails is computed again member by member, so that only the culprit gets the
+ * error. Room for an answer is waited for without a deadline: a slow client is the
+ * supervisor's business.
+ */
 #include "loader/serve/serve.h"
 
 #include <assert.h>
@@ -14,27 +26,27 @@
 #include "loader/oip/oip.h"
 #include "shared/clock.h"
 
-/* How often a loop that never blocks looks at the control channel. */
+/* A loop that never blocks looks at the control channel so often. */
 #define SERVE_CONTROL_NS (50 * CLOCK_NS_PER_MS)
-/* How often a loop that waits for the supervisor shows that it is alive: a slow client is
- * no hang of ours. */
+/* A loop that waits for the supervisor shows progress so often: a slow client is no hang of
+ * the loader. */
 #define SERVE_ALIVE_NS CLOCK_NS_PER_SEC
 /* The head of an answer precedes its body in the same block. */
 #define SERVE_HEAD_BYTES  ((size_t)256)
 #define SERVE_ERROR_BYTES ((size_t)1024)
-/* Nobody waits for the answer; nginx' number for that. */
+/* The status for a client that is gone: nginx' number. */
 #define SERVE_STATUS_CANCELLED 499
 
-/* What a request's own memory may keep for the next one. */
+/* A request keeps so much of its memory for the next one. */
 #define SERVE_KEEP_BYTES ((size_t)1 << 20)
 
-/* Outcome of the steps below, besides SERVE_E_*: nothing is there. */
+/* An outcome of the steps below, besides SERVE_E_*: there is no request. */
 #define SERVE_E_EMPTY 100
 
 struct serve {
 	struct lane *lane;
 	struct compute compute;
-	struct err *err; /* of serve_run(), for sentences that end it */
+	struct err *err; /* serve_run()'s, for the sentence that ends it */
 	int control_fd;
 	uint64_t max_delay_ns;
 	uint64_t control_seen_ns;
@@ -45,8 +57,8 @@ struct serve {
 	struct decoder_request **members; /* of the batch, in the order of its rows */
 	struct decoder_request *pending; /* decoded, but did not go with the last batch */
 	bool has_pending;
-	struct lane_times times;  /* of the next answer, */
-	uint64_t encode_began_ns; /* if it was computed; else 0 */
+	struct lane_times times;  /* of the next answer, if it was computed */
+	uint64_t encode_began_ns; /* 0: the next answer was not computed */
 };
 
 int serve_new(struct serve **ret_serve, const struct model_config *config,
@@ -106,8 +118,8 @@ void serve_free(struct serve *serve)
 
 /* Answers */
 
-/* Room for an answer, however long that takes. 0, LANE_E_TOO_LARGE negated, or SERVE_E_*.
- */
+/* Waits for room for an answer, however long that takes. 0, LANE_E_TOO_LARGE negated, or
+ * SERVE_E_*. */
 static int serve_reserve(struct serve *serve, size_t bytes, unsigned char **ret_memory)
 {
 	int r;
@@ -150,7 +162,7 @@ static int serve_error(struct serve *serve, struct lane_answer answer, const cha
 
 	r = serve_reserve(serve, SERVE_HEAD_BYTES + SERVE_ERROR_BYTES, &answer.memory);
 	if (r < 0) {
-		/* An arena that cannot hold a sentence was refused when it was mapped. */
+		/* lane_init() has refused an arena that cannot hold a sentence. */
 		(void)err_set(serve->err, 0, "the response arena is too small");
 		return SERVE_E_VIOLATION;
 	}
@@ -161,7 +173,7 @@ static int serve_error(struct serve *serve, struct lane_answer answer, const cha
 	return serve_publish(serve, &answer, &field, 1);
 }
 
-/* The request is to blame, or the time. */
+/* Answers with an error that the request or the clock is to blame for. */
 static int serve_answer_error(struct serve *serve, uint64_t lease, int status,
                               const char *text)
 {
@@ -171,7 +183,7 @@ static int serve_answer_error(struct serve *serve, uint64_t lease, int status,
 	                   text);
 }
 
-/* The model is to blame. */
+/* Answers with an error that the model is to blame for. */
 static int serve_answer_fault(struct serve *serve, uint64_t lease, const char *text)
 {
 	return serve_error(serve,
@@ -180,8 +192,8 @@ static int serve_answer_fault(struct serve *serve, uint64_t lease, const char *t
 	                   text);
 }
 
-/* Numbers that no client can compute with are a failure of the model, whatever the status:
- * in a watch window it counts as one. */
+/* False: an output has numbers that no client can compute with. In a watch window such an
+ * answer counts as a failure of the model, whatever its status. */
 static bool serve_is_finite(const struct compute *compute,
                             const struct engine_tensor *outputs)
 {
@@ -227,7 +239,7 @@ static int serve_publish_outputs(struct serve *serve, struct decoder_request *me
 	return serve_publish(serve, answer, fields, n);
 }
 
-/* What the supervisor is told of @member's way to its answer, which is written now. */
+/* Notes the times of @member for the supervisor; the writing of its answer begins now. */
 static void serve_note_times(struct serve *serve, const struct decoder_request *member,
                              uint32_t index)
 {
@@ -301,7 +313,8 @@ static void serve_drop(struct serve *serve, uint32_t index)
 	serve->n_queued--;
 }
 
-/* One that is being computed already is answered as if nothing had happened. */
+/* Cancels a request that waits. A request that is being decoded or computed is answered as if
+ * nothing had happened. */
 static int serve_cancel(struct serve *serve, uint64_t lease)
 {
 	uint32_t index = 0;
@@ -320,7 +333,7 @@ static int serve_cancel(struct serve *serve, uint64_t lease)
 	                          "the request was cancelled");
 }
 
-/* Takes in all that there is, so that cancellations are seen before it is too late. */
+/* Takes all submissions, so that cancellations are seen before it is too late. */
 static int serve_take(struct serve *serve)
 {
 	struct proto_submit submit;
@@ -333,14 +346,15 @@ static int serve_take(struct serve *serve)
 				return r;
 			continue;
 		}
-		/* What waits here is leased, and the lane has counted the leases. */
+		/* The queue has room: its requests are leased, and the lane counts the
+		 * leases. */
 		assert(serve->n_queued < serve->lane->leases);
 		*serve_queued(serve, serve->n_queued++) = submit;
 	}
 	return r == LANE_E_EMPTY ? 0 : SERVE_E_VIOLATION;
 }
 
-/* One huge request must not make every place huge for ever. */
+/* Gives the memory of a huge request back, or every place would be huge in the end. */
 static void serve_trim(struct decoder_request *member)
 {
 	if (member->request.scratch.capacity_bytes <= SERVE_KEEP_BYTES &&
@@ -350,8 +364,8 @@ static void serve_trim(struct decoder_request *member)
 	oip_request_init(&member->request);
 }
 
-/* What came of decoding @member. 0: it can be computed. SERVE_E_EMPTY: it has been answered
- * already. */
+/* Judges a decoded @member. 0: it can be computed. SERVE_E_EMPTY: it was refused, and is
+ * answered. Else SERVE_E_*. */
 static int serve_decoded(struct serve *serve, struct decoder_request *member)
 {
 	const struct proto_submit *submit = &member->submit;
@@ -370,8 +384,8 @@ static int serve_decoded(struct serve *serve, struct decoder_request *member)
 	return r ? r : SERVE_E_EMPTY;
 }
 
-/* What is known not to fit is refused before it is tried. 0, SERVE_E_EMPTY: it has been
- * answered, or SERVE_E_*. */
+/* Refuses a request that is known not to fit, before it is tried. 0; SERVE_E_EMPTY: it was
+ * refused, and is answered; or SERVE_E_*. */
 static int serve_check_fit(struct serve *serve, struct decoder_request *member)
 {
 	const struct engine_use *use =
@@ -388,8 +402,8 @@ static int serve_check_fit(struct serve *serve, struct decoder_request *member)
 	return r ? r : SERVE_E_EMPTY;
 }
 
-/* The next request that is decoded, or that can be here and now, in exchange for *@member.
- * False: there is none. */
+/* Exchanges *@member for the next request that is decoded, or decodes the next one itself.
+ * False: there is no request, or the decoder has all of them. */
 static bool serve_take_decoded(struct serve *serve, struct decoder_request **member)
 {
 	if (decoder_take(serve->decoder, member))
@@ -407,7 +421,7 @@ static bool serve_take_decoded(struct serve *serve, struct decoder_request **mem
 	return false;
 }
 
-/* The next request that can be computed, at members[@index]. 0, SERVE_E_EMPTY or
+/* Puts the next request that can be computed at members[@index]. 0, SERVE_E_EMPTY or
  * SERVE_E_*. */
 static int serve_next(struct serve *serve, uint32_t index)
 {
@@ -432,7 +446,8 @@ static int serve_next(struct serve *serve, uint32_t index)
 	}
 }
 
-/* It goes with those that are in the batch, as far as is known. */
+/* Adds @member to the batch. False: it does not go with the others, or together they are known
+ * not to fit. */
 static bool serve_join(struct serve *serve, const struct decoder_request *member)
 {
 	struct batch *batch = &serve->compute.batch;
@@ -446,7 +461,8 @@ static bool serve_join(struct serve *serve, const struct decoder_request *member
 	return batch_add(batch, inputs);
 }
 
-/* Waits for company for a batch. 0: look again; SERVE_E_EMPTY: time is up; SERVE_E_*. */
+/* Waits for more requests for a batch. 0: look again; SERVE_E_EMPTY: time is up; or
+ * SERVE_E_*. */
 static int serve_await(struct serve *serve, uint64_t until_ns)
 {
 	int r = lane_wait(serve->lane, LANE_WAKE_ANY, serve->control_fd, until_ns);
@@ -460,7 +476,7 @@ static int serve_await(struct serve *serve, uint64_t until_ns)
 	return serve_take(serve);
 }
 
-/* Puts together the next batch; it may be empty. 0 or SERVE_E_*. */
+/* Puts the next batch together, which may be empty. 0 or SERVE_E_*. */
 static int serve_fill(struct serve *serve)
 {
 	struct batch *batch = &serve->compute.batch;
@@ -508,8 +524,7 @@ static int serve_refuse(struct serve *serve, struct decoder_request *member, int
 	                          outcome == ENGINE_E_INPUT ? 400 : 413, err->text);
 }
 
-/* After a batch has failed: each member alone, so that only the culprit gets the error.
- */
+/* Computes each member of a failed batch alone, so that only the culprit gets the error. */
 static int serve_one_by_one(struct serve *serve, uint32_t n_members)
 {
 	struct batch *batch = &serve->compute.batch;
@@ -561,7 +576,7 @@ static int serve_compute(struct serve *serve)
 	return r;
 }
 
-/* For a loop that always finds work and so never blocks. */
+/* Looks at the control channel, for a loop that always finds work and so never blocks. */
 static bool serve_sees_control(struct serve *serve)
 {
 	struct pollfd pollfd = { .fd = serve->control_fd, .events = POLLIN };
