@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Which bytes of an arena are in use: a buddy allocator over offsets.
+ * A buddy allocator over offsets: which bytes of an arena are in use.
  *
  * The allocator never touches the memory itself and keeps all of its state private, so the
  * process on the other side of the arena cannot damage it. Blocks are powers of two from

@@ -8,8 +8,7 @@
 
 #include "shared/nearest.h"
 
-/* This file must hold no literal of the mark: the literal would get into every engine's file
- * and be found there. */
+/* A literal of the mark in this file would get into every engine's file, and be found there. */
 static const size_t engine_options_mark_bytes = sizeof(ENGINE_OPTIONS_MARK) - 1;
 
 #define ENGINE_OPTIONS_NAME_MAX 64

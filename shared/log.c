@@ -122,7 +122,7 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 	if (used > sizeof(line) - 2)
 		used = sizeof(line) - 2;
 	line[used++] = '\n';
-	/* One write: lines of several processes on one pipe stay whole. */
+	/* A single write keeps the lines of several processes on one pipe whole. */
 	log_write(line, used);
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * One event, one line on stderr: key=value pairs behind a syslog priority `<N>` that the
+ * Logs one event as one line on stderr: key=value pairs behind a syslog priority `<N>` that the
  * journal understands. Outside the journal a time and level=NAME stand in front instead.
  *
  * Levels: ERR: somebody must act; WARNING: moult coped, and the line says how; NOTICE: life

@@ -11,7 +11,7 @@
 
 #include "shared/err.h"
 
-/* One mapping of one memfd; both are owned. */
+/* A memfd and its mapping; both are owned. */
 struct memfd {
 	int fd;
 	void *base;

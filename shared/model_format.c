@@ -97,8 +97,8 @@ static bool format_is_safetensors(const struct model_file *file,
 	       json_bytes <= file->bytes - 8;
 }
 
-/* Both formats are protobuf and begin with field 1, a small number; the tag of the next field
- * tells ONNX's ModelProto from a SavedModel. */
+/* ONNX's ModelProto and a SavedModel are protobuf and begin with field 1, a small number; the tag
+ * of the next field tells them apart. */
 static const char *format_of_protobuf(const unsigned char *head, size_t bytes)
 {
 	if (bytes < 4 || head[0] != 0x08 || head[1] == 0 || head[1] > 64)

@@ -115,7 +115,8 @@ enum proto_load_fd {
 	                                  it; absent when there is none */
 	PROTO_LOAD_FD_STORE,           /* memfd to be filled; absent when there is none */
 	PROTO_LOAD_FD_COUNT,
-	PROTO_LOAD_FD_CHUNKS = PROTO_LOAD_FD_STORE, /* in the store's place: one or more */
+	PROTO_LOAD_FD_CHUNKS =
+		PROTO_LOAD_FD_STORE, /* in the store's place: one or more */
 };
 
 struct proto_header {

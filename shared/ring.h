@@ -32,7 +32,7 @@ struct ring {
 	struct ring_shared *shared;
 	uint32_t capacity; /* a power of two */
 	uint32_t entry_bytes;
-	uint32_t own;  /* this side's count: never read back from shared memory */
+	uint32_t own;  /* its count: never read back from shared memory */
 	uint32_t peer; /* last checked copy of the other side's count */
 };
 
