@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * decimal_read() splits a number's text into digits and exponent. Most numbers then become a
+ * float by one exact multiplication or division (Clinger's fast path). strtod() and strtof(),
+ * which are slow and go by the locale, get only those for which that could be off by a bit.
+ */
 #include "loader/numbers/decimal.h"
 
 #include <float.h>
@@ -7,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What 64 bits hold of any digits. */
+/* 64 bits hold any number of so many digits. */
 #define DECIMAL_DIGITS_MAX 19
-/* Beyond every double, however many digits stand in front. */
+/* An exponent beyond every double, however many digits stand before it. */
 #define DECIMAL_EXPONENT_MAX 100000
 /* Powers of ten that a double holds exactly. */
 #define DECIMAL_POWER_MAX 22
@@ -26,8 +32,8 @@ static bool decimal_is_digit(const char *at, const char *end)
 	return at < end && *at >= '0' && *at <= '9';
 }
 
-/* One run of digits; @shift is what each of them moves the exponent by when it fits into
- * the 19, and @dropped when it does not. */
+/* Reads one run of digits. Each one that is kept moves the exponent by @shift (0 before the
+ * point, -1 behind it), each one that is dropped by one more. */
 static const char *decimal_read_digits(struct decimal *number, const char *at,
                                        const char *end, unsigned int *n_digits, int shift)
 {
@@ -75,7 +81,7 @@ bool decimal_read(const char *text, const char *end, struct decimal *ret_number)
 	}
 	if (!decimal_is_digit(at, end))
 		return false;
-	/* A zero in front stands alone. */
+	/* RFC 8259: no digit follows a leading zero. */
 	if (*at == '0' && decimal_is_digit(at + 1, end))
 		return false;
 	at = decimal_read_digits(&number, at, end, &n_digits, 0);
@@ -96,8 +102,8 @@ bool decimal_read(const char *text, const char *end, struct decimal *ret_number)
 	return true;
 }
 
-/* The text for strtod() and strtof(), which want the point of the locale: a library that an
- * engine brings may have set one. Longer points than a letter are not worth the room. */
+/* Copies the text for strtod() and strtof(), with the decimal point of the locale: a library of an
+ * engine may have set one. A point of several bytes is not supported. */
 static int decimal_copy(const struct decimal *number, char text[DECIMAL_TEXT_MAX + 1])
 {
 	const size_t bytes = (size_t)(number->end - number->text);
@@ -114,7 +120,7 @@ static int decimal_copy(const struct decimal *number, char text[DECIMAL_TEXT_MAX
 	return 0;
 }
 
-/* Exact arithmetic reaches it: one multiplication or division of what a double holds. */
+/* True when one multiplication or division by an exact power of ten gives the value. */
 static bool decimal_is_simple(const struct decimal *number)
 {
 	return !number->is_cut && number->exponent >= -DECIMAL_POWER_MAX &&
@@ -146,7 +152,7 @@ int decimal_to_double(const struct decimal *number, double *ret_value)
 	return isinf(*ret_value) ? DECIMAL_E_RANGE : 0;
 }
 
-/* A double on its way to a float is rounded a second time. That differs from rounding once
+/* A double on its way to a float is rounded a second time. The result differs from rounding once
  * only beside the middle of two floats: where the low bits of the double, which the float has
  * no place for, are within its own error of one half. */
 static bool decimal_is_doubtful(double value)

@@ -45,7 +45,7 @@ bool finite_look(const struct engine_tensor *tensor)
 		return true;
 	if (tensor->bytes < bytes)
 		bytes = tensor->bytes;
-	/* Blocks of a fixed length are what compilers make vectors of. */
+	/* Compilers make vectors of blocks of a fixed length. */
 	for (i = 0; i + sizeof(block) <= bytes; i += sizeof(block)) {
 		memcpy(block, data + i, sizeof(block));
 		for (size_t j = 0; j < FINITE_BLOCK; j++)
@@ -57,7 +57,7 @@ bool finite_look(const struct engine_tensor *tensor)
 		memcpy(&word, data + i, sizeof(word));
 		found |= (word & ~signs) + ones;
 	}
-	/* Zeros, which are finite, stand for what the last word lacks. */
+	/* The last word is filled up with zeros, which are finite. */
 	word = 0;
 	if (bytes > i)
 		memcpy(&word, data + i, bytes - i);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Whether an output holds numbers: NaN and the infinities are none. Pure. */
+/* Looks for NaN and infinities in an output. Pure. */
 
 #include <stdbool.h>
 
 #include "loader/engine.h"
 
-/* So many elements of a tensor are looked at, from its first on: a generation whose weights
- * are broken shows it everywhere, and an answer of any size costs no more than a few
- * microseconds. */
+/* The first elements of a tensor are looked at, so many: broken weights show everywhere, and an
+ * answer of any size costs no more than a few microseconds. */
 #define FINITE_LOOK_MAX 4096
 
-/* False: one of those elements is not finite. True for what is no floating point type. */
+/* False: one of the first FINITE_LOOK_MAX elements is not finite. True for other types than floating
+ * point. */
 bool finite_look(const struct engine_tensor *tensor);

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * zlib over whole bodies. compress_encoding() and compress_accepted() read the headers;
+ * compress_inflate() grows its buffer step by step up to a bound (compress_run()), so that a
+ * small body cannot claim a large one's memory at once; compress_deflate() writes into a
+ * buffer that is smaller than the body, and gives up when that is full.
+ */
 #include "loader/oip/compress.h"
 
 #include <limits.h>
@@ -15,9 +22,9 @@
 #define COMPRESS_EITHER_BITS  (15 + 32)
 #define COMPRESS_MEMORY_LEVEL 8
 #define COMPRESS_START_BYTES  ((size_t)64 * 1024)
-/* What a body may grow to whatever its size, and beyond that in terms of its size. zlib
- * shrinks text that repeats itself a thousandfold; tensors that mean something seldom more
- * than tenfold. What costs its sender a megabyte must not cost the model a gigabyte. */
+/* Every body may grow to FREE_BYTES; beyond that to a multiple of its size. zlib shrinks text that
+ * repeats itself a thousandfold, real tensors seldom more than tenfold. A megabyte of a sender
+ * must not cost the model a gigabyte. */
 #define COMPRESS_FREE_BYTES ((size_t)8 * 1024 * 1024)
 #define COMPRESS_RATIO_MAX  100
 
@@ -44,7 +51,7 @@ static enum oip_encoding compress_named(struct proto_text token)
 	return compress_is_token(token, "deflate") ? OIP_DEFLATE : OIP_PLAIN;
 }
 
-/* "q=0", "q=0.00" and the like: the client wants none of it. */
+/* True for "q=0", "q=0.00" and the like: the client refuses this encoding. */
 static bool compress_is_refused(struct proto_text weight)
 {
 	if (weight.bytes < 3 || strncasecmp(weight.data, "q=0", 3) != 0)
@@ -111,7 +118,7 @@ static int compress_grow(struct oip_buffer *buffer, size_t max_bytes)
 	                                         : COMPRESS_START_BYTES;
 	unsigned char *data;
 
-	/* One byte over the bound, to tell a full body from one that is too large. */
+	/* One byte over the bound tells a full body from one that is too large. */
 	if (capacity > max_bytes && max_bytes < SIZE_MAX)
 		capacity = max_bytes + 1;
 	if (capacity <= buffer->capacity_bytes)
@@ -190,7 +197,7 @@ int compress_inflate(struct oip_buffer *buffer, const unsigned char *body,
 	return 0;
 }
 
-/* Like all memory of tensors aligned to 64 bytes, because it is used for those too. */
+/* Makes room, aligned to 64 bytes: the same buffer also holds tensors. */
 static bool compress_reserve(struct oip_buffer *buffer, size_t bytes)
 {
 	size_t capacity = (bytes + 63) & ~(size_t)63;

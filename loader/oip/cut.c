@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A walk over brackets and strings, which is right where the text is JSON: that is for the
- * JSON library to find out, and a walk that was wrong is never believed without it. A key in
- * an unusual form, such as "d\u0061ta", is not found; its list goes the library's way.
+ * oip_cut() walks over brackets and strings only, which is right where the text is JSON. The
+ * JSON library finds out whether it is: oip_cut_parse() feeds it the rest piece by piece, and
+ * oip_scan() checks the lists, so that a wrong walk is never believed. A key in an unusual
+ * form, such as "d\u0061ta", is not found; its list goes the library's way.
  */
 #include "loader/oip/cut.h"
 
@@ -23,8 +24,8 @@ struct oip_walk {
 	const char *end;
 	size_t depth;
 	size_t input;    /* element of `inputs` */
-	bool is_inputs;  /* the brackets around are those of `inputs` */
-	bool has_inputs; /* their key was read, and they are next */
+	bool is_inputs;  /* the walk is inside of the list `inputs` */
+	bool has_inputs; /* the key "inputs" was read, and its value is next */
 };
 
 static bool oip_cut_is_space(char c)
@@ -38,7 +39,7 @@ static void oip_walk_spaces(struct oip_walk *walk)
 		walk->at++;
 }
 
-/* Behind the string that begins here; its text in *ret_text. */
+/* Moves behind the string that begins here; *ret_text is its text. */
 static void oip_walk_string(struct oip_walk *walk, struct proto_text *ret_text)
 {
 	const char *begin = ++walk->at;
@@ -52,8 +53,8 @@ static void oip_walk_string(struct oip_walk *walk, struct proto_text *ret_text)
 		walk->at++;
 }
 
-/* The list that begins here, or 0: it has something else in it than numbers, true and false,
- * or nothing at all. */
+/* Returns the bytes of the list that begins here; 0 when the list is empty, or has something
+ * else in it than numbers, true and false. */
 static size_t oip_walk_list(const struct oip_walk *walk)
 {
 	const char *at = walk->at;
@@ -169,17 +170,17 @@ size_t oip_cut_rest(const struct oip_cuts *cuts, size_t bytes)
 	return bytes;
 }
 
-/* The rest, piece by piece. */
+/* The rest of a text, piece by piece. */
 struct oip_pieces {
 	const struct oip_cuts *cuts;
 	size_t next_cut;
 	const char *at;
 	const char *end;
-	const char *text; /* of the request, up to here */
+	const char *text; /* the request from here on is not read yet */
 	const char *text_end;
 };
 
-/* The next piece lies between @at and @end. */
+/* Sets @at and @end to the next piece. False: the rest is over. */
 static bool oip_pieces_next(struct oip_pieces *pieces)
 {
 	static const char nothing[] = "null";

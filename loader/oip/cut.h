@@ -4,10 +4,9 @@
 /*
  * Lists of numbers cut out of the JSON of an infer request.
  *
- * `inputs[i].data` is nearly all of a large request. What stands there as a list of nothing
- * but numbers, true and false is left in its text, for scan.h; the JSON library parses
- * the rest, with null in its place. A list that was cut out is no valid JSON before
- * oip_scan() has said so.
+ * `inputs[i].data` is nearly all of a large request. A list of nothing but numbers, true and
+ * false is cut out there and stays text, for oip/scan.h; the JSON library parses the rest, with
+ * null in the list's place. Only oip_scan() tells whether the list is valid JSON.
  */
 
 #include <jansson.h>
@@ -16,7 +15,7 @@
 
 #include "loader/engine.h"
 
-/* @text with its brackets: `data` of element @input of `inputs`. */
+/* The `data` of element @input of `inputs`, with its brackets; borrowed. */
 struct oip_cut {
 	size_t input;
 	const char *text;
@@ -31,11 +30,11 @@ struct oip_cuts {
 /* Finds the lists in @text. */
 void oip_cut(struct oip_cuts *cuts, const char *text, size_t bytes);
 
-/* That of element @input of `inputs`, or NULL. */
+/* Returns the cut of element @input of `inputs`, or NULL. */
 const struct oip_cut *oip_cut_of(const struct oip_cuts *cuts, size_t input);
 
-/* What is left of @text, parsed: a new reference, or NULL. */
+/* Parses the rest of @text. A new reference; NULL when the rest is no JSON or memory ran out. */
 json_t *oip_cut_parse(const struct oip_cuts *cuts, const char *text, size_t bytes);
 
-/* The bytes of @text that are left. */
+/* Returns the bytes of the rest: @bytes without the cuts. */
 size_t oip_cut_rest(const struct oip_cuts *cuts, size_t bytes);

@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * An infer request into tensors. oip_decode() reads the head, inflates the body, and hands it to
+ * oip_read_body(), which takes the first way that fits:
+ *
+ *	oip_read_again()  the same JSON before binary tensors as last time: no parsing
+ *	oip_read_raw()    no JSON at all: the body is the one input
+ *	oip_parse_cut()   lists of numbers stay text (oip/cut.c, oip/scan.c): no tree of them
+ *	oip_parse()       the whole JSON as a tree, which also tells what is wrong and where
+ *
+ * oip/tensor.c reads the single input. Copied tensors go to scratch memory that may move, so
+ * oip_tensor_settle() sets their pointers last.
+ */
 #include "loader/oip/oip.h"
 
 #include <assert.h>
@@ -14,7 +27,7 @@
 #include "loader/oip/tensor.h"
 
 #define OIP_NO_HEADER SIZE_MAX
-/* A header that is longer is not worth keeping. */
+/* A longer header is not kept for the next request. */
 #define OIP_HEADER_MAX ((size_t)4096)
 
 void oip_request_init(struct oip_request *request)
@@ -90,7 +103,7 @@ void oip_read_work(const struct proto_head *head, size_t body_bytes,
 	size_t json_bytes = OIP_NO_HEADER;
 	enum oip_encoding encoding = OIP_PLAIN;
 
-	/* What is wrong with a field is said when the body is decoded. */
+	/* oip_decode() will say what is wrong with a field. */
 	while (proto_head_next(&walk, &field) == 1) {
 		if (proto_text_equals(field.name, "inference-header-content-length"))
 			(void)oip_read_length(field.value, &json_bytes, NULL);
@@ -105,7 +118,7 @@ void oip_read_work(const struct proto_head *head, size_t body_bytes,
 
 /* Names and parameters */
 
-/* The parameters of @json, or NULL when it has none. */
+/* Finds the parameters of @json; NULL when it has none. */
 static int oip_read_parameters(struct oip_decoding *decoding, const json_t *json,
                                const json_t **ret_parameters)
 {
@@ -144,7 +157,7 @@ static int oip_find(const struct tensor_spec *specs, size_t n, const char *name,
 	return -ENOENT;
 }
 
-/* No input or output of this name: tells those that there are. */
+/* Refuses an unknown input or output with the names of the known ones. */
 static int oip_unknown(struct oip_decoding *decoding, const char *kind, const char *name,
                        const struct tensor_spec *specs, size_t n)
 {
@@ -242,7 +255,7 @@ static int oip_read_output(struct oip_decoding *decoding, const json_t *json)
 	return oip_want(decoding, i, is_binary);
 }
 
-/* No list, or an empty one, asks for all. */
+/* Reads the wanted outputs; no list, or an empty one, asks for all. */
 static int oip_read_outputs(struct oip_decoding *decoding, const json_t *outputs)
 {
 	const json_t *output;
@@ -278,7 +291,7 @@ static int oip_read_id(struct oip_decoding *decoding, const json_t *json)
 	return 0;
 }
 
-/* The supervisor reads priority; it is checked here, where a request is refused. */
+/* Reads timeout, and checks priority, too: the supervisor only reads that, and refuses nothing. */
 static int oip_read_numbers(struct oip_decoding *decoding, const json_t *parameters)
 {
 	static const char *const numbers[] = { "timeout", "priority" };
@@ -321,7 +334,8 @@ static int oip_read_json(struct oip_decoding *decoding, const json_t *json,
 	return r;
 }
 
-/* Inference-Header-Content-Length: 0: the body is the one input, everything is binary. */
+/* Reads a body with Inference-Header-Content-Length: 0, which is the one input; the answer is
+ * binary. */
 static int oip_read_raw(struct oip_decoding *decoding)
 {
 	const struct oip_model *model = decoding->model;
@@ -346,7 +360,7 @@ static void oip_forget(struct oip_request *request)
 	request->id[0] = '\0';
 }
 
-/* With the lists of numbers left in their text. OIP_TENSOR_E_CUT: that was no use. */
+/* Parses all but the lists of numbers. OIP_TENSOR_E_CUT: the whole has to be parsed. */
 static int oip_parse_cut(struct oip_decoding *decoding, const char *text, size_t bytes)
 {
 	struct oip_decoding before = *decoding;
@@ -370,7 +384,8 @@ static int oip_parse_cut(struct oip_decoding *decoding, const char *text, size_t
 	return r;
 }
 
-/* What cannot be taken is left to the tree: it tells what is wrong, and where. */
+/* Parses without the lists first. A text that fails there is parsed whole: the tree tells what is
+ * wrong, and where. */
 static int oip_parse(struct oip_decoding *decoding, const unsigned char *text,
                      size_t bytes)
 {
@@ -397,7 +412,7 @@ static bool oip_is_same_header(const struct oip_request *request,
 	       memcmp(request->header.data, json, bytes) == 0;
 }
 
-/* The same header as last time: only the tensors are new. */
+/* Reads a body with the same header as last time: only the tensors are new. */
 static int oip_read_again(struct oip_decoding *decoding)
 {
 	const struct oip_request *request = decoding->request;
@@ -412,7 +427,7 @@ static int oip_read_again(struct oip_decoding *decoding)
 	return oip_tensor_check_end(decoding);
 }
 
-/* Without memory for it the next header is parsed, as this one was. */
+/* Keeps the header for the next request. Without memory the next header is just parsed. */
 static void oip_keep_header(struct oip_request *request, const unsigned char *json,
                             size_t bytes)
 {

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Tensors into an answer, written once and in its place: oip_answer_bound() computes the most
+ * bytes that the answer can take, the caller reserves them in the response arena, and
+ * oip_encode() writes there. Both go over the same parts in the same order: whoever changes
+ * the text has to change the bound.
+ */
 #include "loader/oip/oip.h"
 
 #include <assert.h>
@@ -13,7 +20,7 @@
 #define OIP_FIXED_TEXT   ((size_t)512)
 #define OIP_COMPRESS_MIN ((size_t)16 * 1024)
 
-/* Text goes where it stays. The bound was computed before: the end is only asserted. */
+/* Writes text to its final place. oip_answer_bound() has made room: the end is only asserted. */
 struct oip_writer {
 	char *at;
 	char *end;
@@ -80,8 +87,8 @@ static size_t oip_escaped_bytes(unsigned char c)
 	return c == '"' || c == '\\' ? 2 : 1;
 }
 
-/* Bytes of BYTES elements as JSON strings, with quotes and commas; the lengths before
- * them are at least as long as those. */
+/* The most bytes of BYTES elements as JSON strings. An element's length of 4 bytes is counted,
+ * too, which makes room for the quotes and the comma. */
 static size_t oip_texts_max(const unsigned char *data, size_t bytes)
 {
 	size_t sum = 0;
@@ -92,7 +99,8 @@ static size_t oip_texts_max(const unsigned char *data, size_t bytes)
 	return sum;
 }
 
-/* What is not UTF-8 becomes a question mark; false when there was such a thing. */
+/* Writes a JSON string. Bytes that are not UTF-8 become question marks; false when there were
+ * any. */
 static bool oip_put_string(struct oip_writer *writer, const void *text, size_t bytes)
 {
 	static const char hex[] = "0123456789abcdef";

@@ -4,13 +4,13 @@
 #include <stdint.h>
 #include <string.h>
 
-/* What JSON may take in memory once it is parsed, in terms of max_body: lists of numbers
- * as people write them take 10 to 20 times their text, lists of nothing up to 128 times. */
+/* Parsed JSON may take so many times max_body. Lists of numbers as people write them take 10 to
+ * 20 times their text, empty lists up to 128 times. */
 #define OIP_JSON_FACTOR 16
 #define OIP_JSON_MIN    ((size_t)1024 * 1024)
 
-/* What jansson may allocate for @text, estimated from above: an object, a list, and a
- * value or the two quotes of a string, with their share of what holds them. */
+/* Estimates the most memory that jansson takes for @text: so much for an object, a list, and a
+ * value or the two quotes of a string, each with its share of its container. */
 static size_t oip_json_parsed_bytes(const unsigned char *text, size_t bytes)
 {
 	static const uint16_t costs[UINT8_MAX + 1] = {

@@ -8,7 +8,7 @@
 
 #include "loader/oip/number.h"
 
-/* One `data` on its way into memory. */
+/* The state while one `data` is measured or written. */
 struct oip_list {
 	enum tensor_dtype dtype;
 	const struct tensor_shape *shape;

@@ -15,7 +15,7 @@ struct oip_range {
 	json_int_t max;
 };
 
-/* UINT64 ends where the JSON library's integers do; scan.h reads the others. */
+/* UINT64 ends here where the JSON library's integers end; oip/scan.h reads larger ones. */
 static const struct oip_range oip_ranges[TENSOR_DTYPE_COUNT] = {
 	[TENSOR_DTYPE_UINT8] = { 0, UINT8_MAX },
 	[TENSOR_DTYPE_UINT16] = { 0, UINT16_MAX },

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Numbers into text. A large answer is mostly floats, so oip_print_float() finds the shortest
+ * digits with double arithmetic and hands only subnormal numbers to printf, in oip_print_long().
+ * FP64 goes through printf, unless it is a whole number. Integers are written digit by digit.
+ */
 #include "loader/oip/print.h"
 
 #include <assert.h>
@@ -9,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Powers of ten that take any normal float to nine digits and back. Those beyond 1e22 are
- * rounded; oip_print_float() has room for that. */
+/* Powers of ten that take any normal float to nine digits and back. Powers beyond 1e22 are
+ * rounded; the tolerance in oip_print_float() covers that. */
 static const double oip_print_powers[] = {
 	1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
 	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22, 1e23,
@@ -49,7 +55,7 @@ static size_t oip_print_signed(int64_t value, char *to)
 	return 1 + oip_print_unsigned(0 - (uint64_t)value, to + 1);
 }
 
-/* @digits times ten to the power of @exponent. */
+/* Writes @digits times ten to the power of @exponent. */
 static size_t oip_print_decimal(uint64_t digits, int exponent, char *to)
 {
 	char text[OIP_PRINT_INTEGER_MAX];
@@ -95,7 +101,7 @@ static double oip_print_scaled(double value, int power)
 	                  : value / oip_print_powers[-power];
 }
 
-/* Any number, at the price of printf: with the fewest of @digits to @digits_max digits that
+/* Writes any number, at the price of printf: with the fewest of @digits to @digits_max digits that
  * read back. The locale's decimal point may be several bytes. */
 static size_t oip_print_long(double value, int digits, int digits_max, char *to)
 {
@@ -119,7 +125,7 @@ static size_t oip_print_long(double value, int digits, int digits_max, char *to)
 }
 
 /*
- * The fewest of 6 to 9 digits that read back as @value: a decimal closer to it than half
+ * Writes the fewest of 6 to 9 digits that read back: a decimal closer to @value than half
  * the way to the next float does. Below a power of two the next float is half as far.
  * Nine digits are always close enough, and the error of the double arithmetic, some
  * 1e-15, is far below what the tolerance leaves free.

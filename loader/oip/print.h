@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One tensor element as JSON text: what reads back as the same number, in as few digits as
- * that takes, whatever the locale is.
+ * Prints tensor elements as JSON text, in the fewest digits that read back as the same number,
+ * whatever the locale is.
  */
 
 #include <stddef.h>
@@ -17,10 +17,10 @@
 /* Longest text of one element of @dtype; not for BYTES, FP16 and BF16. */
 size_t oip_print_max(enum tensor_dtype dtype);
 
-/* Writes the element at @from, aligned or not, to @to, which holds oip_print_max() bytes.
- * Returns its bytes. What is not finite is NaN, Infinity or -Infinity, as Triton Inference
- * Server and Python write it; strict JSON has no word for it. */
+/* Writes the element at @from, aligned or not, to @to, which holds oip_print_max() bytes. Returns
+ * the bytes written. Numbers that are not finite become NaN, Infinity or -Infinity, as in Triton
+ * Inference Server and Python; strict JSON has no word for them. */
 size_t oip_print_element(enum tensor_dtype dtype, const void *from, char *to);
 
-/* Likewise, @to holding OIP_PRINT_INTEGER_MAX bytes. */
+/* Writes @value to @to, which holds OIP_PRINT_INTEGER_MAX bytes. Returns the bytes written. */
 size_t oip_print_unsigned(uint64_t value, char *to);

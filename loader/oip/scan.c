@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A recursive walk over brackets, as deep as the shape (oip_scan_level()), with one function per
+ * kind of element: integers, real numbers, truth values. numbers/decimal.c reads the digits.
+ * Anything unexpected is OIP_SCAN_E_OTHER, without a sentence: the caller parses the text
+ * again with the JSON library, whose tree knows better what is wrong.
+ */
 #include "loader/oip/scan.h"
 
 #include <errno.h>
@@ -9,7 +16,7 @@
 #include "loader/numbers/decimal.h"
 #include "loader/oip/number.h"
 
-/* Of a number in a sentence. */
+/* A sentence shows so many characters of a number. */
 #define OIP_SCAN_SHOWN_MAX 40
 
 struct oip_scan {
@@ -55,7 +62,7 @@ static int oip_scan_integer(struct oip_scan *scan, const struct decimal *number)
 {
 	const size_t bytes = tensor_dtype_bytes(scan->dtype);
 	const bool is_signed = scan->dtype >= TENSOR_DTYPE_INT8;
-	/* As many ones as the datatype has bits. */
+	/* The largest magnitude: as many ones as the datatype has bits, without the sign. */
 	uint64_t max = UINT64_MAX >> (64 - 8 * bytes + is_signed);
 	uint64_t magnitude = UINT64_MAX;
 
@@ -100,7 +107,7 @@ static bool oip_scan_word(struct oip_scan *scan, const char *word)
 	return true;
 }
 
-/* true, false, 1 or 0. */
+/* Scans true, false, 1 or 0. */
 static int oip_scan_truth(struct oip_scan *scan)
 {
 	const bool is_true = oip_scan_word(scan, "true") || oip_scan_word(scan, "1");
@@ -132,7 +139,7 @@ static int oip_scan_element(struct oip_scan *scan)
 	return r;
 }
 
-/* @count elements and the closing bracket. */
+/* Scans @count elements and the closing bracket. */
 static int oip_scan_elements(struct oip_scan *scan, size_t count)
 {
 	int r;
@@ -171,7 +178,7 @@ bool oip_scan_may_hold(const struct tensor_shape *shape, size_t bytes)
 {
 	size_t count;
 
-	/* An element has a letter at least, and a comma or a bracket behind it. */
+	/* An element takes at least one character, and a comma or a bracket behind it. */
 	return tensor_count(shape, &count) == 0 && count <= bytes / 2;
 }
 

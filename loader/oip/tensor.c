@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Reads one input at a time. oip_tensor_read() checks its datatype and shape, then takes
+ * the data from one of three places: the text that was cut out (oip_tensor_take_cut()), the
+ * tree (oip_tensor_take_json()), or the binary part (oip_tensor_take()). Binary data that is
+ * aligned stays in the body; all other data is copied to scratch. Every size is checked before
+ * memory is taken for it.
+ */
 #include "loader/oip/tensor.h"
 
 #include <errno.h>
@@ -49,7 +57,7 @@ oip_tensor_refuse(struct oip_decoding *decoding, const struct tensor_spec *spec,
 	               decoding->model->name, kind ? kind : "input", spec->name, text);
 }
 
-/* Room in scratch. It may move: offsets count until the decoding is done. */
+/* Makes room in scratch. Scratch may move, hence the offset: pointers are set at the end. */
 static int oip_tensor_scratch(struct oip_decoding *decoding, size_t bytes,
                               size_t *ret_offset)
 {
@@ -99,7 +107,7 @@ static int oip_tensor_check_bytes(const unsigned char *data, size_t bytes, size_
 	return at == bytes ? 0 : -EINVAL;
 }
 
-/* The layout of @bytes as the elements of input @i. The size of the shape was checked. */
+/* Checks that @bytes are the elements of input @i. The size of the shape was checked. */
 static int oip_tensor_check_binary(struct oip_decoding *decoding, size_t i,
                                    const unsigned char *data, size_t bytes)
 {
@@ -206,7 +214,7 @@ static int oip_tensor_take_json(struct oip_decoding *decoding, size_t i,
 	return 0;
 }
 
-/* From the text itself, without a tree. */
+/* Takes the data from the text that was cut out, without a tree. */
 static int oip_tensor_take_cut(struct oip_decoding *decoding, size_t i)
 {
 	struct engine_tensor *tensor = &decoding->request->inputs[i];
@@ -281,7 +289,7 @@ static int oip_tensor_read_type(struct oip_decoding *decoding,
 	                         tensor_dtype_name(spec->dtype));
 }
 
-/* The data of input @i, from the one place or the other. */
+/* Takes the data of input @i from wherever the client has put it. */
 static int oip_tensor_read_data(struct oip_decoding *decoding, size_t i,
                                 const json_t *data, const json_t *size)
 {
@@ -331,8 +339,8 @@ int oip_tensor_read(struct oip_decoding *decoding, size_t i, const json_t *json,
 
 /* Raw bodies */
 
-/* The shape of a raw body: the first variable dim is the batch, one row, unless it is the
- * only one; the last follows from the body's size. */
+/* Decides the shape of a raw body. The last variable dim follows from the body's size; a first
+ * dim that is variable, too, is a batch of one row. */
 static int oip_tensor_read_raw_shape(struct oip_decoding *decoding)
 {
 	const struct tensor_spec *spec = &decoding->model->inputs[0];
@@ -360,7 +368,7 @@ static int oip_tensor_read_raw_shape(struct oip_decoding *decoding)
 	return 0;
 }
 
-/* The body is one text. It gets its length in front. */
+/* Takes the body as one text, and puts its length before it. */
 static int oip_tensor_read_raw_bytes(struct oip_decoding *decoding)
 {
 	struct engine_tensor *tensor = &decoding->request->inputs[0];
