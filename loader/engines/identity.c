@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The engine that answers with its input: what is left is everything around an engine, to
- * be tested and measured. With a model file it holds that as any model holds its weights:
- * as it is shared, or a private copy.
+ * The engine that answers with its input, so that everything around an engine can be tested and
+ * measured. A model file is held as any engine holds weights, shared or as a private copy, and
+ * is never read otherwise. Options make the engine slow, or have it insist on a private copy.
  */
 
 #include <errno.h>
@@ -23,7 +23,7 @@ struct engine {
 	const struct engine_config *config;
 	struct timespec delay;
 	unsigned char *weights; /* a private copy, or NULL */
-	bool is_private;        /* insists on one */
+	bool is_private;        /* option.private: insists on a private copy */
 };
 
 static int identity_check_specs(const struct engine_config *config, struct err *err)
@@ -171,7 +171,7 @@ static int identity_stage(const struct engine_config *config, struct engine **re
 	r = identity_check_specs(config, err);
 	if (r == 0)
 		r = identity_read_options(*ret_engine, config, err);
-	/* Before anything is placed, so that it is decided by that. */
+	/* The refusal comes in stage, so that nothing is placed in vain. */
 	if (r == 0 && config->is_shared && (*ret_engine)->is_private)
 		return err_set(err, ENGINE_E_PRIVATE, "option.private says so");
 	if (r == 0 && !config->is_lean)

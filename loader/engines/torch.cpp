@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * TorchScript through libtorch, behind loader/engine.h. With torch_import.hpp,
- * torch_memory.hpp and torch_cuda.hpp the only C++ of the project: every call is noexcept and runs inside
- * guard(), so nothing is ever thrown across the seam.
+ * TorchScript through libtorch, behind loader/engine.h. With the headers torch_*.hpp beside it
+ * the only C++ of the project: every call is noexcept and runs inside guard(), so nothing is
+ * ever thrown across the seam.
  *
- * Builds against 1.13 and 2.x. Weights are parsed from the bytes that the loader read,
- * never from a path: what was hashed is what runs.
+ * stage() checks the configuration and, for a device with memory of its own, tries the module
+ * on the host (try_load()); load() then builds it in place: over shared or placed weights
+ * (torch_import.hpp), or as libtorch does. compute() turns requests into tensors and back.
+ *
+ * Builds against libtorch 1.13 and 2.x. Weights are parsed from the bytes that the loader read,
+ * never from a path, so that the bytes that were hashed are those that run.
  */
 
 #include <ATen/Parallel.h>
@@ -42,20 +46,20 @@ extern "C" {
 
 struct engine {
 	const struct engine_config *config;
-	torch::jit::Module module; /* empty until it is loaded */
+	torch::jit::Module module; /* empty until load() */
 	c10::Device device;
-	/* libtorch knows no such device, but the weights will be placed there: the host may
-	 * be able to compute over that memory. */
+	/* libtorch has no such device, but the weights will be placed there: the host has to
+	 * compute over that memory. */
 	bool needs_host;
 	bool writes_inputs; /* forward may change its inputs: they must be copies */
-	std::vector<at::Tensor> outputs; /* keeps their memory until the next call */
+	std::vector<at::Tensor> outputs; /* keep the memory until the next call */
 };
 
 namespace
 {
 
-/* A sentence for an operator, not a stack trace. The interpreter puts the cause into the
- * last line, behind the kind of error; everything else puts it into the first. */
+/* Picks the cause out of an error's text, for an operator. The interpreter puts the cause into
+ * the last line, behind the kind of error; other errors have it in the first line. */
 std::string cause_of(const std::string &text)
 {
 	static const std::string mark = "Error: ";
@@ -86,8 +90,8 @@ bool is_out_of_memory(const std::string &text)
 	return false;
 }
 
-/* The interpreter turns every exception into a runtime_error, so that the text is all
- * that tells them apart. */
+/* Makes an outcome of an exception's text. The interpreter turns every exception into a
+ * runtime_error: only the text tells a lack of memory from other errors. */
 int fail(struct err *err, int outcome, int memory_outcome, const char *what) noexcept
 {
 	try {
@@ -103,8 +107,8 @@ int fail(struct err *err, int outcome, int memory_outcome, const char *what) noe
 	}
 }
 
-/* Runs @body, which returns 0 or an outcome. What it throws becomes @outcome, or
- * @memory_outcome when memory ran out. */
+/* Runs @body, which returns 0 or an outcome. An exception becomes @outcome, or @memory_outcome
+ * when memory ran out. */
 template <typename Body>
 int guard(struct err *err, int outcome, int memory_outcome, Body &&body) noexcept
 {
@@ -192,8 +196,8 @@ int read_options(const struct engine_config *config, struct err *err)
 	return 0;
 }
 
-/* libtorch with all that it was built for. It registers itself, and has to before libtorch
- * is first asked for a device. Never closed. */
+/* The part of libtorch with its devices. Opening it registers them, which has to happen before
+ * libtorch is first asked for a device. Never closed. */
 void *devices_library;
 
 int open_devices(const char *name, struct err *err)
@@ -225,7 +229,7 @@ int read_device(const char *name, c10::Device *ret_device, struct err *err)
 	if (device.type() != c10::kCUDA)
 		return err_set(err, ENGINE_E_CONFIG,
 		               "device must be cpu, cuda or cuda:N, not '%s'", name);
-	/* Without an index it would be whatever the thread last used. */
+	/* Without an index libtorch would take the card that the thread used last. */
 	if (!device.has_index())
 		device.set_index(0);
 	r = open_devices(name, err);
@@ -243,7 +247,7 @@ int read_device(const char *name, c10::Device *ret_device, struct err *err)
 	return 0;
 }
 
-/* Of one that read_device() knows the form of. */
+/* The index in a name that read_device() has read. */
 int device_number(const char *name)
 {
 	c10::Device device{ std::string(name) };
@@ -251,7 +255,7 @@ int device_number(const char *name)
 	return device.has_index() ? device.index() : 0;
 }
 
-/* Two inputs of one shape in the wrong order would never show otherwise. */
+/* Checks the order by name: two inputs of one shape in the wrong order would never show. */
 int check_order(const std::vector<c10::Argument> &arguments,
                 const struct engine_config *config, struct err *err)
 {
@@ -294,8 +298,8 @@ int check_arguments(const c10::FunctionSchema &schema, const struct engine_confi
 	return check_order(arguments, config, err);
 }
 
-/* Requests lie in memory that this process cannot write. Where the analysis is not sure,
- * it says yes. */
+/* Asks whether forward may write its inputs, which lie in memory that this process cannot
+ * write. True also where the analysis is not sure. */
 bool may_write_inputs(const torch::jit::Method &method, size_t n_inputs) noexcept
 {
 	try {
@@ -312,7 +316,7 @@ bool may_write_inputs(const torch::jit::Method &method, size_t n_inputs) noexcep
 	}
 }
 
-/* A module over the file at @base, where @adapter reads it. */
+/* Builds the module over the file at @base, which @adapter reads. */
 int import_at(struct engine *engine, std::shared_ptr<weights_adapter> adapter, void *base,
               struct err *err)
 {
@@ -329,7 +333,7 @@ int import_at(struct engine *engine, std::shared_ptr<weights_adapter> adapter, v
 	} catch (const std::exception &error) {
 		why = error.what();
 	}
-	/* A file that is bad is found to be so by the next, and better explained. */
+	/* A bad file fails in torch::jit::load(), too, which explains it better. */
 	return err_set(err, ENGINE_E_PRIVATE, "%s", cause_of(why).c_str());
 }
 
@@ -337,12 +341,13 @@ int load_shared(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
 
-	/* Its mapping is copy-on-write. */
+	/* The cast is safe: the mapping is copy-on-write. */
 	return import_at(engine, std::make_shared<weights_adapter>(config),
 	                 const_cast<void *>(config->weights), err);
 }
 
-/* They are on the device: what is small is read from there, what is large stays. */
+/* Builds the module over weights on the device: small records are read from there, tensors
+ * stay. */
 int load_placed(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
@@ -369,7 +374,7 @@ size_t read_model_file(void *context, uint64_t at, void *buffer, size_t bytes)
 	return static_cast<const weights_adapter *>(context)->read(at, buffer, bytes, "");
 }
 
-/* libtorch would name a record that is missing. */
+/* Explains a file of another format; libtorch would only name a missing record. */
 int check_format(const weights_adapter &adapter, struct err *err)
 {
 	const struct model_file file = { read_model_file,
@@ -379,9 +384,9 @@ int check_format(const weights_adapter &adapter, struct err *err)
 	return model_format_check_torchscript(&file, err) ? ENGINE_E_MODEL : 0;
 }
 
-/* Before anything is on the device, and before an old generation has to go for it: whether
- * the module can be built. Nothing of it stays: moved to the device it would leave the
- * constants of its graphs behind. */
+/* Finds out whether the module can be built, before an old generation has to go for it. The
+ * trial module does not stay: moved to the device it would leave the constants of its graphs
+ * on the host. */
 int try_load(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
@@ -414,7 +419,7 @@ int try_load(struct engine *engine, struct err *err)
 	return r;
 }
 
-/* Onto the device, if it is not there. */
+/* Builds the module, on the device or over weights that lie there. */
 int load(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
@@ -433,7 +438,7 @@ int load(struct engine *engine, struct err *err)
 	return r ? r : look(engine, err);
 }
 
-/* Whether the module that was loaded is what was declared. */
+/* Checks that the module is what was declared. */
 int look(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
@@ -452,7 +457,7 @@ void set_threads(uint32_t threads)
 	static bool is_first = true;
 
 	at::set_num_threads(static_cast<int>(threads));
-	/* Can be said once per process, before any other thread exists. */
+	/* libtorch takes this number once per process, before any other thread exists. */
 	if (is_first)
 		at::set_num_interop_threads(1);
 	is_first = false;
@@ -464,7 +469,7 @@ bool loads_in_commit(const struct engine *engine)
 	       !engine->device.is_cpu();
 }
 
-/* What there is to find out before commit. */
+/* Does as much in stage as can be done without the device's memory. */
 int load_early(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
@@ -523,7 +528,8 @@ int commit(struct engine *engine, struct err *err) noexcept
 	bool is_host = engine->device.is_cpu();
 
 	if (loads_in_commit(engine)) {
-		/* Elsewhere the model itself was tried in stage. */
+		/* For another device stage has tried the model itself, so a failure is the
+		 * device's. */
 		int r = guard(err, is_host ? ENGINE_E_MODEL : ENGINE_E_DEVICE,
 		              is_host ? ENGINE_E_FAILED : ENGINE_E_MEMORY,
 		              [&] { return load(engine, err); });
@@ -551,7 +557,7 @@ at::Tensor make_input(const struct engine *engine, const struct engine_tensor *t
 	at::Tensor input;
 
 	(void)to_torch(tensor->dtype, &dtype);
-	/* Not written through: see writes_inputs. */
+	/* Nobody writes through this pointer: see writes_inputs. */
 	input = at::from_blob(const_cast<void *>(tensor->data),
 	                      at::IntArrayRef(tensor->shape.dims, tensor->shape.rank),
 	                      at::TensorOptions().dtype(dtype));
@@ -634,7 +640,7 @@ int describe(const struct engine_config *config, size_t index, at::Tensor *tenso
 		               "output '%s' of the model has %d dims; at most %d can be "
 		               "answered with",
 		               name, static_cast<int>(tensor->dim()), TENSOR_RANK_MAX);
-	/* Waits for the device. Neither copies what is there already. */
+	/* to() waits for the device; neither call copies a tensor that needs no change. */
 	*tensor = tensor->to(at::kCPU).contiguous();
 	output.shape.rank = static_cast<uint32_t>(tensor->dim());
 	for (uint32_t i = 0; i < output.shape.rank; i++)
@@ -681,15 +687,15 @@ int infer(struct engine *engine, const struct engine_tensor *inputs,
 			               cause_of(error.what()).c_str());
 		}
 	});
-	/* A model may have caught it, and have gone on. */
+	/* A model may have caught the lack of memory, and have failed otherwise. */
 	if (r && account.wanted_bytes() > 0)
 		r = ENGINE_E_MEMORY;
 	if (r && engine->device.is_cpu())
 		engine->outputs.clear();
 	if (r == 0 || engine->device.is_cpu())
 		return r;
-	/* Outside of the handler, which may hold tensors. A device that has failed for
-	 * good says so in every call from then on. */
+	/* Outputs go outside of the handler, whose exception may hold tensors. A device that
+	 * has failed for good says so in every call from then on. */
 	if (guard(nullptr, ENGINE_E_BROKEN, ENGINE_E_FAILED, [&] {
 		    engine->outputs.clear();
 		    torch::cuda::synchronize(engine->device.index());
@@ -719,8 +725,8 @@ void measure(const struct engine *engine, struct engine_use *ret_use) noexcept
 	ret_use->available_bytes = engine->config->working_bytes;
 }
 
-/* A model as small as can be goes the way of a real one: written, read, compiled, computed.
- * What libtorch builds once per process is there then. */
+/* Sends a tiny model the way of a real one: written, read, compiled, computed. After that
+ * everything is there that libtorch builds once per process. */
 void rehearse()
 {
 	c10::InferenceMode inference;
@@ -741,10 +747,10 @@ void rehearse()
 void prepare() noexcept
 {
 	(void)guard(nullptr, ENGINE_E_FAILED, ENGINE_E_FAILED, [&] {
-		/* One thread: a pool is for a model to ask for. */
+		/* A model has to ask for a pool: one thread until then. */
 		at::set_num_threads(1);
-		/* Those that optimise ask which devices there are, and what is said then
-		 * is said for ever: see open_devices(). */
+		/* An optimising executor asks which devices there are, and libtorch keeps
+		 * that answer for ever: see open_devices(). */
 		torch::jit::getProfilingMode() = false;
 		torch::jit::GraphOptimizerEnabledGuard unoptimised(false);
 		rehearse();

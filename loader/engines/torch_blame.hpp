@@ -2,21 +2,20 @@
 #pragma once
 
 /*
- * Whether what forward threw is the request's fault, as far as can be told.
+ * Tells whether an exception of forward is the request's fault, as far as can be told.
  *
  * The interpreter turns every exception into a runtime_error with a text, libtorch's own
  * kinds (c10::IndexError, c10::ValueError) among them, so the last line of the text decides:
  *
- * - the model raised ValueError, IndexError or KeyError itself: that is how it refuses an input;
- * - an index lies outside of what it is an index of. What a request brings are indices, and
- *   warming up has computed with valid ones. An index into a Python list of the model's own
- *   is none of these;
+ * - the model raised ValueError, IndexError or KeyError itself, which is how it refuses an input;
+ * - an index into a tensor is out of range. The request brings indices, and warming up has
+ *   computed with valid ones. An index into a Python list of the model's own does not count;
  * - shapes do not go together, and the configuration leaves open, behind the batch, a dim
  *   that the request has filled in. Where all dims are declared the decoder has checked
  *   them, and the model is wrong.
  *
- * The texts are libtorch's of 1.13 and 2.x. One that changes is taken for the model's fault
- * again, which is no worse than not to tell.
+ * The texts are those of libtorch 1.13 and 2.x. A text that changes one day counts as the
+ * model's fault, as all did without this file.
  */
 
 #include <initializer_list>
@@ -35,7 +34,7 @@ bool has_any(const std::string &text, std::initializer_list<const char *> marks)
 	return false;
 }
 
-/* The line behind the interpreter's stack; the first one where there is none. */
+/* Returns the line behind the interpreter's stack, or the first line where there is no stack. */
 std::string last_word(const std::string &text)
 {
 	size_t end = text.find_last_not_of(" \n");

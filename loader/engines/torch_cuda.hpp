@@ -3,9 +3,9 @@
 
 /*
  * A limit to what libtorch's CUDA allocator takes of a card. The engine links nothing of CUDA,
- * so the allocator's symbols are looked up in the libtorch that was opened for the device; its
- * header, which needs a CUDA toolkit's, says what they are. Built without one
- * (MOULT_TORCH_CUDA is not defined) there is no limit to be had, and that is said.
+ * so the allocator's symbols are looked up in the libtorch that was opened for the device. Their
+ * types come from libtorch's header, which needs a CUDA toolkit's headers. Without a toolkit
+ * (MOULT_TORCH_CUDA is not defined) a limit is refused with a sentence.
  */
 
 #include <c10/core/Device.h>
@@ -28,7 +28,7 @@ namespace
 
 namespace cuda_allocator = c10::cuda::CUDACachingAllocator;
 
-/* Of the card that this thread computes on, by the driver, which is there by now. */
+/* The memory of the card that this thread computes on. The driver is loaded by now. */
 size_t cuda_total_bytes() noexcept
 {
 	void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
@@ -87,8 +87,8 @@ bool cuda_set_limit(void *library, c10::DeviceIndex device, uint64_t more_bytes,
 
 #endif
 
-/* From now on libtorch in @library may take @more_bytes beyond what it has on @device, which
- * was computed on in this thread. 0 or ENGINE_E_CONFIG with a sentence; may throw. */
+/* Limits libtorch in @library to @more_bytes beyond what it holds on @device now. This thread must
+ * have computed on @device before. 0 or ENGINE_E_CONFIG with a sentence; may throw. */
 int limit_cuda_memory(void *library, const c10::Device &device, uint64_t more_bytes,
                       struct err *err)
 {

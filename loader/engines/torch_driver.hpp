@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Of engine torch: the GPU's driver, asked past libtorch. Nothing here makes a context.
+ * Asks the GPU's driver without libtorch, for engine torch. Nothing here makes a context.
  */
 
 #include <dlfcn.h>
@@ -14,7 +14,7 @@ namespace
 
 template <typename Function> Function driver_call(const char *name) noexcept
 {
-	/* Never closed: libtorch may be using it. */
+	/* The library is never closed: libtorch may be using it. */
 	static void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
 
 	return reinterpret_cast<Function>(driver ? dlsym(driver, name) : nullptr);
@@ -33,7 +33,7 @@ std::string driver_name()
 	       std::to_string(version % 1000 / 10);
 }
 
-/* Whether the host can read the memory of card number @index, so that a libtorch without CUDA
+/* True when the host can read the memory of card number @index, so that a libtorch without CUDA
  * can compute over it: on a few machines, and over the driver of the tests. */
 bool driver_shows_host(int index) noexcept
 {

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Of engine torch: the model file as libtorch reads it, and modules whose tensors lie in it,
+ * For engine torch: the model file as libtorch reads it, and modules whose tensors lie in it,
  * be it in main memory or on a device.
  */
 
@@ -34,8 +34,8 @@
 namespace
 {
 
-/* The model file: in memory, on a device, or (lean, private) where it lies, one record at a
- * time. */
+/* Reads the model file: from memory, from a device, or (lean, private) from its descriptor, one
+ * record at a time. */
 class weights_adapter : public caffe2::serialize::ReadAdapterInterface
 {
       public:
@@ -69,14 +69,14 @@ class weights_adapter : public caffe2::serialize::ReadAdapterInterface
 		return n;
 	}
 
-	/* Where the last read began. */
+	/* The offset at which the last read began. */
 	uint64_t last_at() const
 	{
 		return last_at_;
 	}
 
       private:
-	/* Short when the file is: libtorch says so then. */
+	/* A short file gives fewer bytes; libtorch reports that. */
 	size_t read_file(uint64_t at, char *buffer, size_t n) const
 	{
 		size_t done = 0;
@@ -101,7 +101,7 @@ class weights_adapter : public caffe2::serialize::ReadAdapterInterface
 	mutable uint64_t last_at_ = 0;
 };
 
-/* The file as it lies there: what is not looked at costs nothing. */
+/* A mapping of the file: pages that nobody looks at cost nothing. */
 class file_mapping
 {
       public:
@@ -132,13 +132,13 @@ class file_mapping
 	size_t bytes_;
 };
 
-/* Why a module cannot lie in the mapping. */
+/* Thrown when a module cannot lie in the mapping; the text says why. */
 class unshareable : public std::runtime_error
 {
 	using std::runtime_error::runtime_error;
 };
 
-/* @value with what holds no bytes on @device: the unpickler asks nobody where that lies. */
+/* Returns @value with its empty tensors on @device: the unpickler asks nobody where those lie. */
 inline c10::IValue bring_empty(c10::IValue value, const c10::Device &device)
 {
 	if (value.isTensor()) {
@@ -170,12 +170,13 @@ inline c10::IValue bring_empty(c10::IValue value, const c10::Device &device)
 }
 
 /*
- * Builds a module whose tensors lie in the file at @base of @device: nothing is read, copied or allocated
- * for them. Ties and strides are kept, because the pickle names storages and not tensors.
+ * Builds a module whose tensors lie in the file at @base of @device: nothing is read, copied or
+ * allocated for them. Ties and strides are kept, because the pickle names storages and not
+ * tensors.
  *
- * It stands on libtorch's own unpickler, which asks its caller where a storage lies; that
- * is exported and the same from 1.13 to 2.x, though not meant for everybody. Whatever does
- * not hold leads back to torch::jit::load(): the caller catches.
+ * libtorch's own unpickler does the work and asks its caller where a storage lies. That
+ * interface is exported and the same from 1.13 to 2.x, though not meant for everybody. Every
+ * surprise is an exception; the caller then falls back on torch::jit::load().
  */
 class shared_import
 {
@@ -209,14 +210,14 @@ class shared_import
 	}
 
       private:
-	/* Of a storage that lies in the file: gone when the storage is. */
+	/* Notes a storage that lies in the file; deleted together with the storage. */
 	struct tenant {
 		size_t at;
 		size_t bytes;
 		std::shared_ptr<size_t> alive_bytes;
 	};
 
-	/* Formats that end with 1.4, and machines of the other byte order. */
+	/* Refuses formats up to libtorch 1.4, and archives of the other byte order. */
 	void check_archive()
 	{
 		if (reader_.hasRecord("model.json") ||
@@ -290,7 +291,8 @@ class shared_import
 		auto object = c10::ivalue::Object::create(type, of->numAttributes());
 
 		if (of->findMethod("__setstate__")) {
-			/* What it is run with is not what it will serve with. */
+			/* __setstate__ runs unoptimised: its values here are not those
+			 * that it will serve with. */
 			torch::jit::GraphOptimizerEnabledGuard as_written(false);
 
 			of->getMethod("__setstate__")({ object, std::move(state) });
@@ -302,9 +304,9 @@ class shared_import
 		return object;
 	}
 
-	/* Asking for the place of a record makes the reader look at its local header, so
-	 * that the last read tells where that lies: u32 signature, u16 version, u16 flags,
-	 * u16 method, which is 0 for bytes as they are. */
+	/* Finds a record in the file. Asking for the record's offset makes the reader look at
+	 * the local header, so the last read tells where that lies: u32 signature, u16
+	 * version, u16 flags, u16 method (0: stored without compression). */
 	at::DataPtr place(const std::string &name)
 	{
 		static const char stored[] = { 'P', 'K', 3, 4 };
@@ -329,7 +331,7 @@ class shared_import
 			 device_ };
 	}
 
-	/* The sizes come from the pickle: a storage must not reach beyond the file. */
+	/* Checks that a storage, whose size comes from the pickle, ends within the file. */
 	void check_storage(const std::string &name, const c10::Storage &storage)
 	{
 		tenant *of = tenants_.at(name);
@@ -341,8 +343,8 @@ class shared_import
 		all_bytes_ += storage.nbytes();
 	}
 
-	/* What the module packs, on its way in or at its first run, is private to it, and
-	 * the mapping would be held for nothing. */
+	/* Refuses a module that packs its weights, now or at its first run: packed weights are
+	 * private, and the mapping would be held for nothing. */
 	void check_share(const torch::jit::Module &module) const
 	{
 		bool packs = *alive_bytes_ < all_bytes_ / 2;
@@ -364,15 +366,15 @@ class shared_import
 	std::vector<c10::IValue> constants_;
 	torch::jit::SourceImporter importer_;
 	std::shared_ptr<torch::jit::DeserializationStorageContext> storages_;
-	std::map<std::string, tenant *> tenants_; /* good while storages_ is */
+	std::map<std::string, tenant *> tenants_; /* valid as long as storages_ */
 	std::shared_ptr<size_t> alive_bytes_ = std::make_shared<size_t>(0);
 	size_t all_bytes_ = 0;
 };
 
 /*
- * Of a module over memory that nobody may write to: everything that is no parameter gets
- * memory of its own, since inference may write there. What lies in the storage of a parameter
- * stays, and what shares a storage goes on doing so.
+ * For a module over read-only memory: gives every tensor that is no parameter memory of its own,
+ * since inference may write there. Tensors in the storage of a parameter stay; tensors that
+ * shared a storage share the copy.
  */
 class own_buffers
 {
@@ -419,8 +421,8 @@ class own_buffers
 			return tensor;
 		auto found = copies_.find(tensor.storage().unsafeGetStorageImpl());
 		if (found == copies_.end()) {
-			/* All of the storage, as bytes; the source is kept so that its
-			 * address is taken by nothing else meanwhile. */
+			/* The whole storage is copied, as bytes. The source is kept, so
+			 * that no other storage gets its address meanwhile. */
 			at::Tensor bytes =
 				at::empty({ 0 }, tensor.options().dtype(at::kByte))
 					.set_(tensor.storage(), 0,

@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * What computing takes of the device's memory, and an end to it.
+ * Counts, and limits, the device memory that computing takes.
  *
- * Main memory: libtorch's allocator is replaced by one that counts and keeps to a limit; what
- * a math library takes for itself is not seen. CUDA: libtorch's own allocator reports to
- * whoever profiles in this thread.
+ * Main memory: libtorch's allocator is replaced by one that counts and keeps to a limit; a math
+ * library's own allocations are not seen. CUDA: libtorch's allocator reports to the profiler of
+ * the thread.
  *
- * libtorch 1.13 and 2.x differ in what is const and in types of byte counts: a function that
- * is there in both forms overrides the right one, which is why none says `override`.
+ * libtorch 1.13 and 2.x differ in const and in the types of byte counts. Each function is there
+ * in both forms, one of which overrides; hence none says `override`.
  */
 
 #include <c10/core/Allocator.h>
@@ -34,7 +34,7 @@ namespace
 class memory_account
 {
       public:
-	/* One computation begins: what is held now does not count. */
+	/* Begins a computation: memory that is held already does not count. */
 	void begin(uint64_t limit_bytes) noexcept
 	{
 		base = used.load();
@@ -49,7 +49,7 @@ class memory_account
 		limit = 0;
 	}
 
-	/* False: that is more than there may be. */
+	/* Adds @bytes. False: they would exceed the limit, and are not added. */
 	bool add(int64_t bytes) noexcept
 	{
 		int64_t now = used.fetch_add(bytes) + bytes;
@@ -63,13 +63,13 @@ class memory_account
 		return true;
 	}
 
-	/* What was taken already: nothing is left to refuse. */
+	/* Adds @bytes that were taken already, so that nothing can be refused. */
 	void note(int64_t bytes) noexcept
 	{
 		raise(used.fetch_add(bytes) + bytes);
 	}
 
-	/* There is no memory for @bytes more. */
+	/* Notes that there was no memory for @bytes more. */
 	void refuse(int64_t bytes) noexcept
 	{
 		wanted = used.load() - base + bytes;
@@ -80,7 +80,7 @@ class memory_account
 		return static_cast<uint64_t>(std::max<int64_t>(most - base, 0));
 	}
 
-	/* Of a computation that was refused memory; else 0. */
+	/* The least that a refused computation would have taken; 0: none was refused. */
 	uint64_t wanted_bytes() const noexcept
 	{
 		return static_cast<uint64_t>(std::max<int64_t>(wanted, 0));
@@ -140,7 +140,7 @@ class counting_allocator final : public c10::Allocator
 			account.refuse(static_cast<int64_t>(bytes));
 			TORCH_CHECK(false, "out of memory: can't allocate memory");
 		}
-		/* Rounding: it is there, and no reason to refuse anything. */
+		/* malloc's rounding is taken already, and no reason to refuse anything. */
 		account.note(static_cast<int64_t>(malloc_usable_size(data) - bytes));
 		return { data, data, &put, c10::Device(c10::kCPU) };
 	}
@@ -153,8 +153,8 @@ class counting_allocator final : public c10::Allocator
 	}
 };
 
-/* CUDA's. What stands where a profiler does is taken for a whole one: for one that is off, and
- * that memory is told to. */
+/* Hears of CUDA's allocations. libtorch takes any object in the profiler's place for a whole
+ * profiler, so this one is switched off, but wants to hear of memory. */
 class memory_reporter final : public torch::profiler::impl::ProfilerStateBase
 {
       public:
@@ -191,7 +191,7 @@ class memory_reporter final : public torch::profiler::impl::ProfilerStateBase
 	}
 };
 
-/* Before anything that counts is allocated; never taken back. */
+/* Replaces the allocator, for good. Called before anything that counts is allocated. */
 void count_main_memory()
 {
 	static counting_allocator allocator;
@@ -199,7 +199,7 @@ void count_main_memory()
 	c10::SetCPUAllocator(&allocator, UINT8_MAX);
 }
 
-/* While it lives a computation counts. */
+/* Counts one computation while it lives. */
 class memory_watch
 {
       public:
