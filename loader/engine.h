@@ -59,8 +59,8 @@ enum engine_outcome {
 	ENGINE_E_CONFIG,  /* configuration, options or secrets are wrong */
 	ENGINE_E_MODEL,   /* the model is bad, or is not what was declared */
 	ENGINE_E_DEVICE,  /* no such device, or it does not work */
-	ENGINE_E_INPUT,   /* this request cannot be computed; the next one can */
-	ENGINE_E_FAILED,  /* this call failed; another one may succeed */
+	ENGINE_E_INPUT,   /* the request cannot be computed; the next one can */
+	ENGINE_E_FAILED,  /* the call failed; another one may succeed */
 	ENGINE_E_BROKEN,  /* the process must be replaced */
 	ENGINE_E_PRIVATE, /* the engine cannot share these weights */
 	/* the device has too little memory, for the weights or for this request */
@@ -110,7 +110,7 @@ struct engine_config {
 	bool is_placed;
 	const struct engine_placed *placed; /* NULL before commit */
 	uint32_t threads;                   /* computing threads, at least 1 */
-	uint64_t working_bytes; /* one computation may take so much; 0: no limit */
+	uint64_t working_bytes; /* at most, for one computation; 0: no limit */
 	uint32_t max_batch;
 	const struct tensor_spec *inputs;
 	size_t n_inputs;

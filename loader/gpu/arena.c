@@ -493,7 +493,7 @@ int gpu_arena_create_private(struct gpu_arena *arena, size_t bytes, struct err *
 	}
 	arena->bytes = bytes;
 	arena->is_shared = false;
-	/* One chunk, for gpu_arena_canary() and gpu_arena_read(). */
+	/* gpu_arena_canary() goes by chunks. */
 	arena->shape =
 		(struct gpu_arena_shape){ .chunk_bytes = bytes, .mapped_bytes = bytes };
 	gpu_arena_find_host(arena);

@@ -32,7 +32,7 @@
 
 enum gpu_arena_outcome {
 	_GPU_ARENA_E_SUCCESS,
-	GPU_ARENA_E_UNSUPPORTED, /* this driver, or this card, can never do that */
+	GPU_ARENA_E_UNSUPPORTED, /* the driver, or the card, can never do that */
 	GPU_ARENA_E_MEMORY,      /* the card has too little left, and nothing came free */
 	GPU_ARENA_E_DAMAGED,     /* the chunks do not hold what was put there */
 	GPU_ARENA_E_DEVICE,      /* the driver refuses this time, and says why */

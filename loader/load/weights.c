@@ -38,8 +38,8 @@ static int weights_changed(const char *path, struct err *err)
 
 /* The places where the bytes of a file go. */
 struct weights_sink {
-	unsigned char *data; /* all of them; or NULL */
-	int fd;              /* all of them; or -1 */
+	unsigned char *data; /* room for all bytes; or NULL */
+	int fd;              /* takes all bytes; or -1 */
 	bool is_hashed;
 };
 

@@ -43,7 +43,7 @@ enum {
 	WEIGHTS_E_REFUSED, /* no such file, not a regular one, or it changed meanwhile */
 };
 
-/* Both descriptors are taken, also on failure. */
+/* weights_init() takes both descriptors, also on failure. */
 struct weights_source {
 	enum weights_share share;
 	bool is_lean;

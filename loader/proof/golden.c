@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Runs the golden requests of a directory: golden_file.c reads each one, rehearsal.c asks it,
+ * golden_compare.c judges the answer. The first miss ends the run. Each answer counts as
+ * progress, because the supervisor watches for a hang here, too.
+ */
 #include "loader/proof/golden.h"
 
 #include <dirent.h>

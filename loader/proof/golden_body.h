@@ -22,7 +22,7 @@ struct golden_body {
 	unsigned char *data;
 	size_t bytes;
 	/* Borrowed from the file's JSON. */
-	const char *length;   /* header: bytes of JSON before tensors; NULL: all is JSON */
+	const char *length; /* header: bytes of JSON before tensors; NULL: all is JSON */
 	const char *encoding; /* header content-encoding; NULL: none */
 };
 

@@ -54,7 +54,7 @@ static int golden_read_text(int dir_fd, const char *name, char **ret_text,
 	return 0;
 }
 
-/* What is asked */
+/* The request */
 
 static int golden_seal(struct rehearsal *request, const struct golden_body *body,
                        struct err *err)
@@ -89,7 +89,7 @@ static int golden_take_request(struct golden_file *file, json_t *json, struct er
 	return r;
 }
 
-/* What is expected */
+/* The expected response */
 
 static int golden_find_output(const struct oip_model *model, const char *name,
                               uint32_t *ret_index)

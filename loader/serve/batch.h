@@ -31,7 +31,7 @@ struct batch {
 	bool is_batchable;
 	uint32_t n_members;
 	uint64_t n_rows;
-	const struct engine_tensor **members; /* each n_inputs tensors, borrowed */
+	const struct engine_tensor **members; /* n_inputs tensors of each, borrowed */
 	uint64_t *rows;                       /* of each member: its first dim */
 	struct engine_tensor *inputs;
 	struct batch_buffer *buffers;

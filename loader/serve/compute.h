@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One batch through the engine, and its outputs held against the configuration. Serving
- * and warming up share it, so that what has been warmed up is what serves.
+ * Computes one batch in the engine and checks its outputs against the configuration. Serving
+ * and warming up share this, so that the path that serves has been warmed up.
  */
 
 #include <stdbool.h>
@@ -26,7 +26,7 @@ struct compute {
 	uint64_t gather_ns;    /* laying the last batch together */
 	uint64_t took_ns;      /* inside the engine */
 	struct engine_use use; /* memory that the last batch took */
-	bool has_outputs;      /* the engine computed; after a failure: the check failed */
+	bool has_outputs; /* the engine computed; after a failure: the check failed */
 };
 
 /* Borrows everything. At most @max_members requests in a batch. 0 or -ENOMEM;

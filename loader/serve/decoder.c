@@ -41,7 +41,7 @@ struct decoder {
 	bool has_thread;
 	size_t n_given; /* requests given and not taken yet */
 
-	/* Both threads' members, under the lock. */
+	/* Under the lock, for both threads. */
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* the decoding thread has something to do */
 	bool is_ending;

@@ -21,7 +21,7 @@
 #include "shared/err.h"
 #include "shared/proto.h"
 
-/* One is decoded, one waits to be taken. */
+/* While one request is decoded, another one waits to be taken. */
 #define DECODER_SLOTS 2
 /* The sentence for the client of a request with status 504. */
 #define DECODER_LATE "the request's deadline passed while it waited"

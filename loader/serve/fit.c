@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Two small tables of shapes: known (failed) and good (fitted). A shape covers another one when
+ * it is as large in every dim of every input; the rank must be the same. A new failure
+ * replaces larger ones, a new success smaller ones, so that the tables keep the border
+ * between the two; a full table loses its oldest row.
+ */
 #include "loader/serve/fit.h"
 
 #include <string.h>
