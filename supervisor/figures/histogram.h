@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * How often values of one kind came up, in buckets that never change: a series that goes
- * on over years, and over versions, is worth more than one that fits. Noting costs a walk
- * along a small table and three additions.
+ * Counts of values of one kind, in buckets that never change: a series that goes on
+ * over years, and over versions, is worth more than one that fits. Noting a value costs
+ * a walk along a small table and three additions.
  *
  *	ns     100 us to 60 s, three steps in ten: a model in memory takes a tenth of a
  *	       millisecond, and request_timeout is 60 s where nobody says otherwise.
@@ -26,16 +26,16 @@ enum histogram_kind {
 
 struct histogram {
 	uint64_t counts[HISTOGRAM_BUCKETS_MAX]; /* not cumulative here */
-	uint64_t count;                         /* of all, those beyond the last too */
+	uint64_t count;                         /* of all values, unbounded ones too */
 	uint64_t sum;
 };
 
-/* Buckets but the last, which has no bound. */
+/* Number of buckets without the last one, which has no bound. */
 unsigned int histogram_buckets(enum histogram_kind kind);
-/* Inclusive upper bound of a bucket. */
+/* Inclusive upper bound of a bucket, in the unit of @kind. */
 uint64_t histogram_bound(enum histogram_kind kind, unsigned int bucket);
-/* The same as Prometheus' label le has it, ns in seconds: in the one spelling that
- * OpenMetrics allows, for another is another series. */
+/* The same bound as Prometheus' label le has it, ns in seconds: in the one spelling
+ * that OpenMetrics allows, since another spelling is another series. */
 const char *histogram_bound_text(enum histogram_kind kind, unsigned int bucket);
 void histogram_note(struct histogram *histogram, enum histogram_kind kind,
                     uint64_t value);

@@ -4,7 +4,7 @@
 #include "shared/clock.h"
 
 #define PULSE_FIRST_BIT 10 /* 1024 ns */
-/* Fewer answers than this say nothing. */
+/* Fewer answers than this prove nothing. */
 #define PULSE_ANSWERS_MIN 50
 /* Times below this one are noise, whatever their ratio. */
 #define PULSE_FLOOR_NS (2 * CLOCK_NS_PER_MS)

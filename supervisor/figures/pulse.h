@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * How one generation does: answers, errors and computing times of the last two minutes.
- * Noting costs a few instructions; times go in, no clock is read.
+ * Health of one generation: answers, errors and computing times of the last two
+ * minutes. Noting an answer costs a few instructions; the caller passes the time, no
+ * clock is read.
  */
 
 #include <stdbool.h>
@@ -31,32 +32,32 @@ struct pulse {
 
 struct pulse_summary {
 	uint64_t answers;
-	uint64_t errors;  /* that the model is to blame for, among them */
+	uint64_t errors;  /* of the answers: the model is to blame */
 	uint64_t slow_ns; /* nine in ten were computed within this time; 0: no answer */
 };
 
-/* What is no longer like before. */
+/* Limits beyond which a generation is worse than the one before. */
 struct pulse_policy {
-	uint32_t
-		errors_percent; /* so many percentage points more errors; 0: not looked at */
-	uint32_t latency_percent; /* so many per cent of the time before; 0: likewise */
+	uint32_t errors_percent;  /* percentage points; 0: not compared */
+	uint32_t latency_percent; /* of the time before; 0: not compared */
 };
 
 void pulse_reset(struct pulse *pulse, uint64_t generation);
-/* What an answer says of the model. */
+/* Verdict of one answer on the model. */
 enum pulse_kind {
 	PULSE_GOOD,
-	PULSE_FAULT,   /* it failed, whatever the status */
-	PULSE_NOTHING, /* the request was to blame, or the time: does not count */
+	PULSE_FAULT,   /* the model failed, whatever the status */
+	PULSE_NOTHING, /* the request or its deadline is to blame: not counted */
 };
 
 void pulse_note(struct pulse *pulse, uint64_t generation, enum pulse_kind kind,
                 uint64_t compute_ns, uint64_t now_ns);
-/* Of the answers. */
+/* Errors in per cent of the answers; 0 without answers. */
 double pulse_error_percent(const struct pulse_summary *summary);
 struct pulse_summary pulse_sum(const struct pulse *pulse, uint64_t now_ns);
 
-/* True, with a sentence: @now is worse than @before by more than @policy allows. False also
- * as long as either has too few answers to tell; without a @before only errors count. */
+/* True, with a sentence: @now is worse than @before by more than @policy allows. False
+ * while @now has too few answers to tell; times are compared only when @before has
+ * enough, too. */
 bool pulse_is_worse(const struct pulse_summary *before, const struct pulse_summary *now,
                     const struct pulse_policy *policy, struct err *why);

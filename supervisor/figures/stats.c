@@ -51,7 +51,7 @@ void stats_note_execution(struct stats *stats, const struct proto_answer *answer
 		batch->input_ns += stats_min(answer->gather_ns, took_ns);
 		batch->infer_ns += compute_ns;
 	}
-	/* Those that share a batch are read and written one after the other. */
+	/* Requests of one batch are decoded and encoded one after the other. */
 	if (batch->executions > 0) {
 		batch->input_ns += stats_min(answer->decode_ns, took_ns);
 		batch->output_ns += stats_min(answer->encode_ns, took_ns);
@@ -86,7 +86,7 @@ void stats_note_failure(struct stats *stats, const struct stats_end *end, bool w
 {
 	stats->last_ms = end->now_ms;
 	stats_add(stats, STATS_FAIL, end->took_ns);
-	/* How long somebody waited who got nothing is no time of an answer. */
+	/* The wait of a client that left is no time of an answer. */
 	if (!was_left)
 		histogram_note(&stats->request, HISTOGRAM_NS, end->took_ns);
 }
