@@ -49,7 +49,7 @@ static bool cgroup_read(const char *dir, const char *name, char *text)
 	return memory_read_file(path, text, CGROUP_TEXT);
 }
 
-/* "NAME 123" on a line of its own. */
+/* Finds "NAME 123" on a line of its own. */
 static bool cgroup_find(const char *text, const char *name, uint64_t *ret_number)
 {
 	size_t bytes = strlen(name);
@@ -82,8 +82,9 @@ static bool cgroup_has_controller(const char *list, size_t bytes, const char *na
 	return false;
 }
 
-/* The group's folder into @dir (PATH_MAX), from a line "4:memory:/path" or "0::/path". A
- * namespace may hide part of the path: then it is the nearest one above that is there. */
+/* Puts the group's folder into @dir (PATH_MAX bytes), from a line "4:memory:/path" or
+ * "0::/path". A namespace may hide part of the path: the nearest level above is taken
+ * then. */
 static const struct cgroup_files *cgroup_locate(char *dir)
 {
 	const struct cgroup_files *files = NULL;
@@ -112,7 +113,7 @@ static const struct cgroup_files *cgroup_locate(char *dir)
 	return files;
 }
 
-/* One level: lowers what is free in @memory if this one leaves less. */
+/* Lowers what is free in @memory if the level @dir leaves less. */
 static void cgroup_apply_level(const struct cgroup_files *files, const char *dir,
                                struct cgroup_memory *memory)
 {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Its place among the rows, or as many as there are. */
+/* Index of the engine's row; ENGINE_BASES_MAX: it has none. */
 static size_t engine_base_find(const struct engine_bases *bases, const char *engine)
 {
 	size_t n =

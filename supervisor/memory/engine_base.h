@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * What an engine takes of main memory by itself, in bytes of RssAnon, before it has seen a
- * model: its libraries' relocations above all. A model that was never measured is reckoned
- * with that and its file.
+ * Main memory that an engine takes by itself, in bytes of RssAnon, before it has seen a
+ * model: its libraries' relocations above all. The need of a model that was never
+ * measured is reckoned as that and its file.
  *
- * Each loader says what its engine takes (engine_anon_bytes of STAGED), and the last word
- * counts: an engine may be replaced. Until the first one has spoken a figure stands in.
+ * Each loader reports the figure (engine_anon_bytes of STAGED), and the last report
+ * counts: an engine may be replaced. Until the first report a constant stands in.
  */
 
 #include <stddef.h>
@@ -15,7 +15,7 @@
 
 #include "supervisor/config/config.h"
 
-/* As many as there may be models; more engines than that take the oldest ones' places. */
+/* A row for each model that there may be; further engines take the oldest rows. */
 #define ENGINE_BASES_MAX CONFIG_MODELS_MAX
 
 /* Measured on x86-64: libtorch 1.13.0 for processors takes 57 MiB, engine identity 0.4. */
@@ -29,9 +29,9 @@ struct engine_base {
 
 struct engine_bases {
 	struct engine_base rows[ENGINE_BASES_MAX];
-	size_t n_learnt; /* so far, also those whose places were taken */
+	size_t n_learnt; /* so far, overwritten rows included */
 };
 
 uint64_t engine_base_bytes(const struct engine_bases *bases, const char *engine);
-/* A loader of @engine has measured @bytes; 0: it could not. */
+/* Notes that a loader of @engine measured @bytes; 0: could not measure. */
 void engine_base_learn(struct engine_bases *bases, const char *engine, uint64_t bytes);

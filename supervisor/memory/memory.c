@@ -10,7 +10,7 @@
 #include "shared/cleanup.h"
 #include "supervisor/memory/cgroup.h"
 
-/* proc(5): "NAME:   1234 kB". 0 when the name is not there. */
+/* Value of a line "NAME: 1234 kB" (proc(5)), in bytes; 0: no such line. */
 static uint64_t memory_field(const char *text, const char *name)
 {
 	size_t bytes = strlen(name);
@@ -45,9 +45,9 @@ struct memory_sample memory_read(void)
 	return sample;
 }
 
-/* proc_pid_statm(5): its figures are sums of those in status, which costs several times as
- * much to be made: what is resident is file's, shared memory's or anonymous, and the third
- * number is the first two together. */
+/* proc(5): statm has sums of the figures in status, and costs a fraction of it.
+ * Resident pages are anonymous, of files, or shared memory; the third number counts the
+ * last two. */
 struct memory_size memory_size_of(pid_t pid)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);

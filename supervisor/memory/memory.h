@@ -3,9 +3,9 @@
 
 /*
  * Host memory as the kernel tells it: what is available, and what one process holds.
- * Everything read here is cheap: /proc/meminfo and /proc/PID/statm cost microseconds
- * however large the process is. The proportional figures of smaps cost a walk over all
- * pages, so a loader measures those of itself and reports them.
+ * Each reading is cheap: /proc/meminfo and /proc/PID/statm cost microseconds however
+ * large the process is. The proportional figures of smaps cost a walk over all pages,
+ * so each loader measures its own and reports them.
  */
 
 #include <jansson.h>
@@ -22,17 +22,18 @@ struct memory_sample {
 	uint64_t shared_bytes;      /* weights that loaders share, each copy once */
 };
 
-/* Of one process; all 0 when it is gone. */
+/* Memory of one process; all 0 when it is gone. */
 struct memory_size {
 	uint64_t virtual_bytes;
 	uint64_t resident_bytes;
 	uint64_t anon_bytes; /* resident, and nobody else's: RssAnon */
 };
 
-/* The start of a small file under /proc or /sys, terminated. False: not readable. */
+/* Reads the start of a small file under /proc or /sys into @text, terminated. False:
+ * not readable. */
 bool memory_read_file(const char *path, char *text, size_t size);
 
-/* What the machine and the control group leave; the rest zero. */
+/* Reads available_bytes of the machine and the control group; the rest is zero. */
 struct memory_sample memory_read(void);
 struct memory_size memory_size_of(pid_t pid);
 /* Adds what @pid holds; nothing when it is gone. */
