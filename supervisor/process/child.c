@@ -1,4 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Children are started with posix_spawn(), never with a bare fork(), and followed by
+ * pidfd: the number of a dead process may be another's by the time a signal is sent.
+ *
+ * The order at the end matters. child_on_exit() looks at the exit without reaping
+ * (WNOWAIT), lets orphans_on_end() find the processes left behind while the pid is
+ * still taken, reaps, drains the log, and then tells the listener: its on_exit() is the
+ * last call, and may spawn again.
+ */
+
 #include "supervisor/process/child.h"
 
 #include <errno.h>
@@ -19,7 +30,7 @@
 #include "shared/proto.h"
 
 #define CHILD_ENVIRONMENT_MAX 128
-/* How long child_fini() waits for a killed child, in ms. */
+/* Longest wait of child_fini() for a killed child, in ms. */
 #define CHILD_FINI_MS 2000
 
 extern char **environ;
@@ -140,8 +151,8 @@ static int child_do_spawn(struct child *child, char *const argv[], int control_f
 	}
 	(void)posix_spawnattr_setsigmask(&attr, &none);
 	(void)posix_spawnattr_setsigdefault(&attr, &all);
-	/* A session of its own: a terminal's Ctrl-C is for the supervisor alone, and what
-	 * it starts is known by it. */
+	/* A session of its own: a terminal's Ctrl-C is for the supervisor alone, and
+	 * orphans.c knows descendants by their session. */
 	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK |
 	                                              POSIX_SPAWN_SETSIGDEF |
 	                                              POSIX_SPAWN_SETSID);
@@ -184,7 +195,7 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 		return err_set(err, -r, "cannot start %s: %s", argv[0],
 		               access_why(&(struct err)ERR_NULL, argv[0], X_OK, r));
 	}
-	/* Nobody else reaps, so the pid cannot have been recycled. */
+	/* No other code reaps this child, so the pid cannot have been recycled. */
 	child->pidfd = pidfd_open(child->pid, 0);
 	if (child->pidfd < 0) {
 		r = -errno;

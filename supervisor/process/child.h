@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * One child process: spawned, signalled and reaped through its pidfd, its stderr relayed
- * line by line (child_log.h). No policy. Only this module waits for children; the loop must come from
- * ev_loop_new(), because libev's default loop reaps everybody's.
+ * A child process: spawned, signalled and reaped through its pidfd, its stdout and
+ * stderr relayed line by line (child_log.h). No policy. Only this module and orphans.h
+ * wait for children; the loop must come from ev_loop_new(), because libev's default
+ * loop reaps everybody's.
  */
 
 #include <ev.h>
@@ -17,9 +18,9 @@
 #include "supervisor/process/orphans.h"
 
 struct child_listener {
-	/* The process is reaped: @status as waitpid() gives it. The last call. */
+	/* The process is reaped; @status as waitpid() gives it. The last call. */
 	void (*on_exit)(void *context, int status);
-	/* One line of its stderr, without the newline. */
+	/* A line of its stdout or stderr, without the newline. */
 	void (*on_line)(void *context, const char *line);
 	void *context;
 };
@@ -30,30 +31,31 @@ struct child {
 	const struct child_listener *listener;
 	pid_t pid; /* 0: none */
 	int pidfd;
-	struct orphans_kin kin; /* what it left behind, until the next child_spawn() */
+	struct orphans_kin kin; /* left behind, until the next child_spawn() */
 	ev_io exit_io;
 	struct child_log log;
 };
 
 /*
- * Starts @argv[0] with @control_fd as descriptor 3 (the caller still owns its copy), stdin
- * from /dev/null, stdout and stderr into the log, nothing else, signals reset, in a session
- * of its own, and of the environment only what a framework may need. posix_spawn(): its cost does not grow with
- * the supervisor. 0, or -errno with a sentence (ENOMEM and EAGAIN are normal outcomes).
+ * Starts @argv[0] with @control_fd as descriptor 3 (the caller still owns its copy),
+ * stdin from /dev/null, stdout and stderr into the log, and no other descriptor.
+ * Signals are reset, the session is its own, and of the environment it gets only what a
+ * framework may need. posix_spawn(): the cost does not grow with the supervisor. 0, or
+ * -errno with a sentence (ENOMEM and EAGAIN are normal outcomes).
  */
 int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
                 int control_fd, const struct child_listener *listener, struct err *err);
 
-/* @to takes over what @from has; @listener gets its news from now on. */
+/* Moves everything from @from to @to; @listener gets the news from now on. */
 void child_move(struct child *to, struct child *from,
                 const struct child_listener *listener);
 
-/* Sends @signal through the pidfd: never hits a recycled pid. */
+/* Sends @signal through the pidfd, so never to a recycled pid. */
 void child_signal(struct child *child, int signal);
 
 /* "exit code 65" or "signal 9 (Killed)" into @text. */
 const char *child_describe(int status, char *text, size_t size);
 
-/* Stops watching; kills and reaps a child that still lives, without waiting for one that
- * cannot die. */
+/* Stops watching; kills and reaps a child that still lives. Waits two seconds at most:
+ * some cannot die. */
 void child_fini(struct child *child);

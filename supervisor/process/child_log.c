@@ -1,4 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A bucket of lines and bytes that fills at a slow rate. While it lasts, the loop reads
+ * the pipe and each line goes to the listener. The first line that it has no room for
+ * stops the loop's watcher: from then on a timer empties the pipe every LOG_PAUSE_S and
+ * drops all lines, so that a child in an endless loop of prints wakes moultd 20 times a
+ * second and not for each line. After a second the count is told and reading goes on as
+ * before. The last dropped line is kept: a dying child's last words are the ones that
+ * matter, see child_log_drain().
+ */
+
 #include "supervisor/process/child_log.h"
 
 #include <errno.h>
@@ -10,14 +21,14 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 
-/* So much at a time: a chatty child must not hold the loop. */
+/* Most bytes read at a time: a chatty child must not hold the loop. */
 #define LOG_READ_BYTES (64 * 1024)
-/* Of one that is dead. */
+/* The same for a child that is dead. */
 #define LOG_DRAIN_BYTES (1024 * 1024)
-/* While lines are dropped: how often the pipe is emptied, and how large it is then. */
+/* How often the pipe is emptied while lines are dropped, and its size then. */
 #define LOG_PAUSE_S    0.05
 #define LOG_PIPE_BYTES (1024 * 1024)
-/* So long, then what was dropped is told. */
+/* Dropped lines are reported after this time. */
 #define LOG_TELL_NS CLOCK_NS_PER_SEC
 
 static void log_fill(struct child_log *log)
@@ -34,11 +45,11 @@ static void log_fill(struct child_log *log)
 		log->bytes = (double)CHILD_LOG_BYTES;
 }
 
-/* The rest of the pipe waits for the timer. */
+/* Stops the loop's watcher: the timer reads the pipe from here on. */
 static void log_begin_dropping(struct child_log *log)
 {
 	log->drops_since_ns = log->filled_ns;
-	/* The usual size is an ordinary user's limit: then it is emptied as it is. */
+	/* An unprivileged user may be refused: the pipe keeps its size then. */
 	(void)fcntl(log->fd, F_SETPIPE_SZ, LOG_PIPE_BYTES);
 	ev_io_stop(log->loop, &log->io);
 	ev_timer_again(log->loop, &log->pause);
@@ -112,7 +123,7 @@ static void log_split(struct child_log *log, const char *chunk, size_t bytes)
 	}
 }
 
-/* What is there, at most @limit bytes. */
+/* Reads what the pipe holds, at most @limit bytes. */
 static void log_read(struct child_log *log, size_t limit)
 {
 	char chunk[16384];
@@ -141,7 +152,8 @@ static void log_on_io(struct ev_loop *loop, ev_io *io, int revents)
 	log_read(io->data, LOG_READ_BYTES);
 }
 
-/* A second after the first one was dropped they are told of, and there is room for some. */
+/* Reports the dropped lines a second after the first of them; the allowance has grown
+ * by then. */
 static void log_on_pause(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct child_log *log = timer->data;
@@ -185,7 +197,7 @@ void child_log_open(struct child_log *log, struct ev_loop *loop, int fd,
 void child_log_move(struct child_log *to, struct child_log *from,
                     void (*on_line)(void *context, const char *line), void *context)
 {
-	bool is_read = ev_is_active(&from->io); /* it ends when the child closes it */
+	bool is_read = ev_is_active(&from->io); /* inactive after the end of the pipe */
 	bool is_paused = ev_is_active(&from->pause);
 
 	ev_io_stop(from->loop, &from->io);

@@ -17,22 +17,21 @@
 #include "supervisor/memory/memory.h"
 #include "supervisor/process/proc.h"
 
-/* Killed, they die within milliseconds, or stay for a reason. */
+/* Killed processes die within milliseconds, or stay for a reason. */
 #define LEFTOVERS_WAIT_NS (2 * CLOCK_NS_PER_SEC)
-/* Named in the log. What is beyond is killed without. */
+/* Most processes named in the log; further ones are killed unnamed. */
 #define LEFTOVERS_NAMED_MAX 64
-/* It ends by itself, when it has written what its moultd had to say. */
+/* The writer of the access log ends by itself, when it has written all lines. */
 #define LEFTOVERS_WRITER "moult-log"
 
 struct leftovers_sweep {
 	pid_t named[LEFTOVERS_NAMED_MAX];
 	size_t n;
-	const char
-		*inherited; /* the mark that this process was started with; NULL: none */
+	const char *inherited; /* mark that this process was started with; NULL: none */
 	uid_t uid;
 };
 
-/* Who a moultd was */
+/* Identity of a moultd */
 
 struct leftovers_run leftovers_run_self(void)
 {
@@ -64,7 +63,7 @@ bool leftovers_run_parse(const char *text, struct leftovers_run *ret_run)
 	    pid <= 0)
 		return false;
 	run.pid = pid;
-	/* Nothing else prints like it. */
+	/* sscanf() takes blanks, signs and a tail: only an exact print counts. */
 	leftovers_run_print(&run, again);
 	if (strcmp(again, text) != 0)
 		return false;
@@ -83,7 +82,7 @@ bool leftovers_run_is_over(const struct leftovers_run *run)
 	       proc_is_dead(&proc);
 }
 
-/* What it left */
+/* Leftovers */
 
 static bool leftovers_is_one(const struct leftovers_sweep *sweep, const struct proc *proc)
 {
@@ -124,7 +123,7 @@ static void leftovers_name(struct leftovers_sweep *sweep, const struct proc *pro
 	sweep->n++;
 }
 
-/* How many there are still. */
+/* Kills all leftovers that are found now. Returns how many. */
 static size_t leftovers_look(struct leftovers_sweep *sweep)
 {
 	DIR *dir = opendir("/proc");
@@ -139,8 +138,9 @@ static size_t leftovers_look(struct leftovers_sweep *sweep)
 			continue;
 		n++;
 		leftovers_name(sweep, &proc);
-		/* The whole group at once, however fast it forks. A loader has a session
-		 * of its own, and what it starts never comes into another one. */
+		/* The whole group at once, however fast it forks. A loader has a
+		 * session of its own, and no descendant ever enters the session of
+		 * moultd. */
 		if (proc.group > 1 && proc.session != getsid(0))
 			(void)kill(-proc.group, SIGKILL);
 		(void)proc_kill(&proc);

@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Control groups as folders: one for this moultd, one below it for each loader, and a
+ * lock that tells a living moultd's folder from a dead one's.
+ *
+ * groups_make() makes the folder and locks it; since a starting moultd may sweep it
+ * away between the two steps, the inode is compared and the steps are repeated.
+ * groups_sweep() takes every folder whose lock is free for a dead moultd's. A group
+ * with processes cannot be removed, so a loader's end is two steps: loader_groups_end()
+ * writes cgroup.kill, and a timer removes the folder once the kernel has emptied it.
+ * Nothing waits but start and end.
+ */
+
 #include "supervisor/process/loader_groups.h"
 
 #include <dirent.h>
@@ -20,13 +33,13 @@
 #include "supervisor/process/proc.h"
 
 #define GROUPS_PREFIX "moultd."
-/* Groups of loaders that have ended, which are not empty yet. Those beyond go at the end. */
+/* Most groups of ended loaders that wait to be empty; further ones go at the end. */
 #define GROUPS_ENDED_MAX 64
 #define GROUPS_POLL_S    0.05
 #define GROUPS_WAIT_NS   (2 * CLOCK_NS_PER_SEC)
-/* Another moultd may take a group for left over until it is locked. */
+/* Until the lock is held, another moultd may take the new group for left over. */
 #define GROUPS_TRIES 8
-/* Groups within a group: a loader may make some. */
+/* Depth of groups within a group: a loader may make some. */
 #define GROUPS_DEPTH_MAX 8
 
 struct loader_groups {
@@ -37,10 +50,10 @@ struct loader_groups {
 	unsigned int last;
 	unsigned int ended[GROUPS_ENDED_MAX];
 	size_t n_ended;
-	bool has_said; /* that one could not be made */
+	bool has_said; /* a failure has been logged */
 };
 
-/* Where it is */
+/* The folder */
 
 bool loader_groups_locate(const char *line, const char *own, char *path, size_t size)
 {
@@ -53,7 +66,7 @@ bool loader_groups_locate(const char *line, const char *own, char *path, size_t 
 	    sscanf(line, "%*s %*s %*s %4095s %4095s", root, point) != 2)
 		return false;
 	bytes = strcmp(root, "/") == 0 ? 0 : strlen(root);
-	/* A mount may show a part of the tree, and ours may lie elsewhere. */
+	/* A mount may show a part of the tree only, without our group. */
 	if (strncmp(own, root, bytes) != 0 || (own[bytes] != '/' && own[bytes] != '\0') ||
 	    strstr(own, "/.."))
 		return false;
@@ -92,14 +105,14 @@ static int groups_find_own(char *path, size_t size, struct err *err)
 	return 0;
 }
 
-/* What is in it */
+/* Contents */
 
 static int groups_open(int fd, const char *name)
 {
 	return openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* NULL: it cannot be read. @fd stays the caller's. */
+/* NULL: the folder cannot be read. @fd stays the caller's. */
 static DIR *groups_list(int fd)
 {
 	int again = groups_open(fd, ".");
@@ -123,7 +136,7 @@ static void groups_kill(int fd)
 		(void)!write(kill_fd, "1", 1);
 }
 
-/* Those below it, as far as they are empty. */
+/* Removes the groups below @fd that are empty. */
 static void groups_clear(int fd, unsigned int depth)
 {
 	DIR *dir = depth < GROUPS_DEPTH_MAX ? groups_list(fd) : NULL;
@@ -145,7 +158,7 @@ static void groups_clear(int fd, unsigned int depth)
 		(void)closedir(dir);
 }
 
-/* Kills all that is in @name, in @fd, and removes it. False: something survives. */
+/* Kills all processes in group @name of @fd and removes it. False: something survives. */
 static bool groups_remove(int fd, const char *name)
 {
 	const struct timespec pause = { .tv_nsec = 2 * CLOCK_NS_PER_MS };
@@ -165,7 +178,7 @@ static bool groups_remove(int fd, const char *name)
 	}
 }
 
-/* What an earlier moultd left */
+/* Groups of an earlier moultd */
 
 static void groups_say(int fd, unsigned int depth)
 {
@@ -208,7 +221,7 @@ static void groups_sweep(int base)
 		    !leftovers_run_parse(entry->d_name + strlen(GROUPS_PREFIX), &run))
 			continue;
 		fd = groups_open(base, entry->d_name);
-		/* Whoever made it holds the lock, as long as it lives. */
+		/* A living moultd holds the lock of the group that it made. */
 		if (fd < 0 || faccessat(fd, "cgroup.kill", W_OK, AT_EACCESS) < 0 ||
 		    flock(fd, LOCK_EX | LOCK_NB) < 0)
 			continue;
@@ -222,9 +235,9 @@ static void groups_sweep(int base)
 		(void)closedir(dir);
 }
 
-/* Ours */
+/* The group of this moultd */
 
-/* The descriptor, locked; or -errno. */
+/* Makes the group and locks it. Returns its descriptor, or -errno. */
 static int groups_make(int base, const char *name)
 {
 	for (unsigned int i = 0; i < GROUPS_TRIES; i++) {

@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Finds orphans by walking /proc from moultd downwards, since no event names them all.
+ *
+ * orphans_look() reads moultd's children, skips those that moultd started, and kills
+ * the others with everything below them; reaping a dead one may bring its children up,
+ * so it repeats until a pass finds none dead. A look follows each child's end, each
+ * SIGCHLD, and a timer that slows down while nothing is left. Each orphan has a row, by
+ * pid and start time, that remembers which child left it: orphans_are_gone() is the
+ * reload's proof that the memory of that child is free. Budgets bound each look, and
+ * has_more says that one ended early.
+ */
+
 #include "supervisor/process/orphans.h"
 
 #include <assert.h>
@@ -20,26 +33,26 @@
 #include "supervisor/memory/memory.h"
 #include "supervisor/process/proc.h"
 
-/* Known at once. What is beyond is killed without a name. */
+/* Orphans known at once; further ones are killed without a name. */
 #define ORPHANS_MAX 256
-/* Children and grandchildren that one look goes through. */
+/* Descendants that one look goes through. */
 #define ORPHANS_LOOK_MAX 512
-/* What one look does at the most: a loader may leave thousands that are dead already. */
+/* Passes of one look: a loader may leave thousands that are dead already. */
 #define ORPHANS_PASSES 64
-/* Lines of the log for one process of ours. */
+/* Lines in the log for one child of moultd. */
 #define ORPHANS_LINES_MAX 8
-/* Killed, they die within milliseconds, or stay for a reason. */
+/* Killed processes die within milliseconds, or stay for a reason. */
 #define ORPHANS_POLL_S     0.002
 #define ORPHANS_POLL_MAX_S 1.
-/* Nobody tells when a loader that is no subreaper any more has lost a grandchild. */
+/* No signal tells that a loader which is no subreaper any more lost a grandchild. */
 #define ORPHANS_IDLE_S  5.
 #define ORPHANS_FINI_NS (2 * CLOCK_NS_PER_SEC)
 
 struct orphan {
 	pid_t pid; /* 0: free */
 	uint64_t start_ticks;
-	bool is_ours; /* else it is left alone */
-	pid_t kin;    /* whose it is; 0: not known */
+	bool is_ours; /* else left alone */
+	pid_t kin;    /* pid of the child that left it; 0: not known */
 	bool is_certain;
 	bool is_seen;
 };
@@ -50,9 +63,9 @@ struct orphans {
 	ev_signal child;
 	LIST_HEAD(orphans_kins, orphans_kin) kins;
 	struct orphan rows[ORPHANS_MAX];
-	pid_t last;    /* of ours that ended */
-	bool is_sole;  /* nobody else has left children to this process */
-	bool has_more; /* the last look did not come to the end */
+	pid_t last;    /* child that ended */
+	bool is_sole;  /* nobody left other children to moultd */
+	bool has_more; /* the last look did not reach the end */
 	double poll_s;
 	struct loader_groups *groups; /* NULL: there are none */
 	struct err no_groups;
@@ -82,13 +95,13 @@ static struct orphan *orphans_find(struct orphans *orphans, pid_t pid)
 	return NULL;
 }
 
-/* Whose it is */
+/* Attribution */
 
-/* Whose @proc is, with @parent above it, which is NULL for a child of moultd. */
+/* Finds the child that left @proc. @parent: the orphan above it; NULL: moultd. */
 static void orphans_attribute(const struct orphans *orphans, const struct proc *proc,
                               const struct orphan *parent, struct orphan *orphan)
 {
-	/* A session's number is nobody else's pid while it has a member. */
+	/* The number of a session is nobody else's pid while the session has a member. */
 	const struct orphans_kin *kin = orphans_find_kin(orphans, proc->session);
 
 	if (kin) {
@@ -104,7 +117,7 @@ static void orphans_attribute(const struct orphans *orphans, const struct proc *
 	}
 }
 
-/* "sleep (pid 12, 0.2 MiB), " */
+/* Appends "sleep (pid 12, 0.2 MiB)" to the names. */
 static void orphans_name(struct orphans_left *left, const struct proc *proc,
                          uint64_t bytes)
 {
@@ -152,7 +165,7 @@ static void orphans_forget(struct orphans *orphans, struct orphan *orphan)
 	*orphan = (struct orphan){ 0 };
 }
 
-/* The row of @proc, made when it is met for the first time; NULL: there is no row left. */
+/* The row of @proc, made when it is met for the first time; NULL: all rows are taken. */
 static struct orphan *orphans_meet(struct orphans *orphans, const struct proc *proc,
                                    const struct orphan *parent)
 {
@@ -176,9 +189,9 @@ static struct orphan *orphans_meet(struct orphans *orphans, const struct proc *p
 	return orphan;
 }
 
-/* Its end */
+/* Killing */
 
-/* A whole group dies at once, however fast it forks. */
+/* Kills the whole process group at once, however fast it forks. */
 static void orphans_kill(const struct orphans *orphans, struct proc *proc)
 {
 	const struct orphans_kin *kin;
@@ -190,9 +203,9 @@ static void orphans_kill(const struct orphans *orphans, struct proc *proc)
 		(void)kill(-proc->group, SIGKILL);
 }
 
-/* @pids are children of @parent, or of moultd when that is NULL. All that is below them, too,
- * as far as *@budget goes, which counts the living. How many were dead, and are reaped: what
- * was below them has moved up. */
+/* Kills @pids, children of @parent (NULL: of moultd), and all that is below them, as
+ * far as *@budget goes, which counts the living. Returns how many were dead and are
+ * reaped: their children have moved up. */
 static size_t orphans_kill_all(struct orphans *orphans, const struct orphan *parent,
                                const pid_t *pids, size_t n, size_t *budget)
 {
@@ -227,7 +240,7 @@ static size_t orphans_kill_all(struct orphans *orphans, const struct orphan *par
 	return n_dead;
 }
 
-/* How many are left. */
+/* Kills all orphans that are found now. Returns how many are left. */
 static size_t orphans_look(struct orphans *orphans)
 {
 	pid_t pids[ORPHANS_LOOK_MAX];
@@ -274,8 +287,8 @@ static void orphans_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 	orphans_look_again(timer->data, false);
 }
 
-/* SIGCHLD: an orphan, or one of ours. In that case its owner learns it first, from its pidfd,
- * and what it left is known to be its. */
+/* SIGCHLD of an orphan or of a loader. The timer lets a loader's owner learn of the end
+ * first, from the pidfd, so that its orphans are attributed to it. */
 static void orphans_on_child(struct ev_loop *loop, ev_signal *signal, int revents)
 {
 	struct orphans *orphans = signal->data;
@@ -285,7 +298,7 @@ static void orphans_on_child(struct ev_loop *loop, ev_signal *signal, int revent
 	ev_timer_again(loop, &orphans->timer);
 }
 
-/* What is ours */
+/* Children of moultd */
 
 const char *orphans_mark(struct ev_loop *loop)
 {
@@ -336,7 +349,7 @@ void orphans_on_end(struct ev_loop *loop, struct orphans_kin *kin)
 	orphans->last = kin->pid;
 	orphans_look_again(orphans, true);
 	orphans_cancel(loop, kin);
-	/* Not reaped yet: its number is nobody else's. */
+	/* The child is not reaped yet, so its number is no other group's. */
 	if (kill(-kin->pid, SIGKILL) == 0 && kin->left.n > 0)
 		(void)orphans_look(orphans);
 	kin->is_running = false;

@@ -2,21 +2,21 @@
 #pragma once
 
 /*
- * Processes that a loader started and that are still there when it is not. They may hold
- * all the memory that its end was to give back, so they end with it.
+ * Processes that a loader started and that are still there when it is not. They may
+ * hold all the memory that its end was to give back, so they end with it.
  *
- * A loader is the subreaper of what it starts, and moultd is the loader's (prctl(2),
- * PR_SET_CHILD_SUBREAPER): what outlives its parents stays below the loader, and comes to
- * moultd when the loader dies, whatever group, session or environment it has given itself.
- * So a child of moultd that moultd did not start is an orphan. It is named, killed with
- * everything below it, and reaped.
+ * A loader is the subreaper of its descendants, and moultd is the loader's (prctl(2),
+ * PR_SET_CHILD_SUBREAPER): a process that outlives its parents stays below the loader,
+ * and comes to moultd when the loader dies, whatever group, session or environment it
+ * has given itself. So a child of moultd that moultd did not start is an orphan. It is
+ * named, killed with everything below it, and reaped.
  *
- * moultd may have children that somebody else left to it: of the shell that executed it, or
- * as process 1 of a container. Then an orphan is only what shows that it came from a loader:
- * by its session, by its parents, or by a variable in its environment.
+ * moultd may have children that others left to it: of the shell that executed it, or as
+ * process 1 of a container. Then an orphan is only a process that shows that it came
+ * from a loader: by its session, by its parents, or by a variable in its environment.
  *
- * There is one for each loop, which leads to it (ev_userdata()); without one nothing here
- * does anything.
+ * Each loop has one struct orphans (ev_userdata()); without one nothing here does
+ * anything.
  */
 
 #include <ev.h>
@@ -27,15 +27,15 @@
 
 #define ORPHANS_WHO_MAX 240
 
-/* What a process of ours left behind. */
+/* Processes that one child of moultd left behind. */
 struct orphans_left {
 	unsigned int n;
 	unsigned int n_alive;
-	uint64_t bytes;            /* anonymous memory, when they were found */
+	uint64_t bytes;            /* anonymous memory, when found */
 	char who[ORPHANS_WHO_MAX]; /* "sleep (pid 12, 0.2 MiB), ..." */
 };
 
-/* A process of ours. Zeroed until it is added. */
+/* A child that moultd started. Zeroed until it is added. */
 struct orphans_kin {
 	LIST_ENTRY(orphans_kin) link;
 	pid_t pid;          /* 0: not in the list */
@@ -46,38 +46,38 @@ struct orphans_kin {
 
 struct orphans;
 
-/* -ENOMEM, or 0: @loop looks after orphans from now on. */
+/* Looks after the orphans of @loop from now on. 0 or -ENOMEM. */
 int orphans_new(struct orphans **ret_orphans, struct ev_loop *loop);
-/* Kills what is left and waits a moment for its end. Nobody of ours is watched over then, and
- * who still lives goes on. Accepts NULL. */
+/* Kills all orphans and waits two seconds at most for their end. Children of moultd are
+ * not watched any more; those that live go on. Accepts NULL. */
 void orphans_free(struct orphans *orphans);
 
-/* Ends what an earlier moultd left, and makes control groups from now on if it may
- * (loader_groups.h). For the start, as the user that everything is started as. */
+/* Ends the processes that an earlier moultd left, and makes control groups from now on
+ * if it may (loader_groups.h). For the start, when moultd already is the user that
+ * loaders will be. */
 void orphans_begin(struct orphans *orphans);
-/* Where these groups are; NULL: nowhere, and *@ret_why says why not. */
+/* Folder of these groups; NULL: there are none, and *@ret_why says why. */
 const char *orphans_groups(const struct orphans *orphans, const char **ret_why);
 
-/* "NAME=VALUE", for the environment of everything that is started; NULL: none. */
+/* "NAME=VALUE" for the environment of every child; NULL: none. Borrowed. */
 const char *orphans_mark(struct ev_loop *loop);
 
-/* Makes the control group of what is about to be started; its folder into @path. False: there is
- * none. */
+/* Makes the control group for a child about to be started; its folder into @path.
+ * False: there is none. */
 bool orphans_prepare(struct ev_loop *loop, struct orphans_kin *kin, char *path,
                      size_t size);
-/* It could not be started. */
+/* The child could not be started: takes its control group away. */
 void orphans_cancel(struct ev_loop *loop, struct orphans_kin *kin);
-/* @pid was started by moultd itself, just now. */
+/* Registers @pid, which moultd itself has just started. */
 void orphans_add(struct ev_loop *loop, struct orphans_kin *kin, pid_t pid);
-/* It has ended and is about to be reaped: what it left is found, and killed with all that is in its
- * control group. */
+/* The child has ended and is about to be reaped: finds the processes that it left, and
+ * kills them with all that is in its control group. */
 void orphans_on_end(struct ev_loop *loop, struct orphans_kin *kin);
-/* Nobody wants to know any more. What it left is killed all the same. */
+/* Forgets @kin; the processes that it left are killed all the same. */
 void orphans_remove(struct orphans_kin *kin);
 void orphans_move(struct orphans_kin *to, struct orphans_kin *from);
 
-/* Everything that @kin left is gone, as far as it is known to be @kin's; and whatever may
- * be. */
+/* True: all orphans known to be of @kin are gone, and all that may be. */
 bool orphans_are_gone(struct ev_loop *loop, const struct orphans_kin *kin);
-/* Adds @more to @left. */
+/* Adds @more to @left, names included. */
 void orphans_sum(struct orphans_left *left, const struct orphans_left *more);

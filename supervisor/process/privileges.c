@@ -13,7 +13,7 @@
 static int privileges_find(const char *user, const struct passwd **ret_entry,
                            struct err *err)
 {
-	/* Once, at the start: nobody else calls it at the same time. */
+	/* getpwnam() is not reentrant: moultd calls it at the start, in one thread. */
 	const struct passwd *entry = getpwnam(user);
 
 	if (!entry)
@@ -50,7 +50,7 @@ static int privileges_give(const char *path, const struct passwd *entry, struct 
 	               entry->pw_name, strerror(errno));
 }
 
-/* One that belongs to somebody else already is theirs to give. */
+/* A directory of another user than root stays as it is. */
 static int privileges_give_state(const char *path, const struct passwd *entry,
                                  struct err *err)
 {
@@ -59,13 +59,13 @@ static int privileges_give_state(const char *path, const struct passwd *entry,
 	if (mkdir(path, 0750) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "state_dir %s: %s", path, strerror(errno));
 	if (stat(path, &st) < 0 || st.st_uid != 0)
-		return 0; /* who cannot write there says so */
+		return 0; /* the first write there fails with a reason */
 	return privileges_give(path, entry, err);
 }
 
 static int privileges_become(const struct passwd *entry, struct err *err)
 {
-	/* The user's groups: those that GPUs belong to, for instance. */
+	/* The user's groups, too: those that may open GPUs, for instance. */
 	if (initgroups(entry->pw_name, entry->pw_gid) < 0 ||
 	    setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) < 0 ||
 	    setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid) < 0)

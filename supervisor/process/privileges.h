@@ -2,21 +2,22 @@
 #pragma once
 
 /*
- * As whom moultd runs. Started as root with a user to be, it becomes that one for good, once
- * what needs root is open: the listener, the control socket, the state directory. Its loaders
- * are that user, too.
+ * The user that moultd runs as. Started as root with the key user, it becomes that user
+ * for good, once all that needs root is open: the listener, the control socket, the
+ * state directory. Its loaders are that user, too.
  */
 
 #include "shared/err.h"
 
 struct privileges_files {
-	const char *state_dir; /* becomes the user's; made when it is not there */
-	const char *control;   /* the socket; likewise */
+	const char *state_dir; /* becomes the user's; made when it is missing */
+	const char *control;   /* the socket; becomes the user's */
 };
 
-/* 0, or -EINVAL with a sentence: there is no such user, or nobody may become it. */
+/* Checks that moultd may become @user. 0, or -EINVAL with a sentence. */
 int privileges_check(const char *user, struct err *err);
-/* Becomes @user; NULL: stays who it is, and warns when that is root. @files: NULL when there
- * are none to be given. 0, or -errno with a sentence: then it must not go on. */
+/* Becomes @user; NULL: keeps its user, and warns when that is root. @files: NULL when
+ * there are none to give away. 0, or -errno with a sentence: moultd must not go on
+ * then. */
 int privileges_drop(const char *user, const struct privileges_files *files,
                     struct err *err);

@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Reads /proc without trusting it to stand still.
+ *
+ * A process whose first thread has ended still runs in its others, but
+ * /proc/PID/environ and ns are empty then: proc_find_thread() picks a living thread.
+ * Children are listed per thread, where the kernel can (CONFIG_PROC_CHILDREN), and
+ * found by asking everybody for the parent where it cannot. proc_kill() opens the pidfd
+ * first and compares the start time after, so the signal reaches the process that was
+ * read or none.
+ */
+
 #include "supervisor/process/proc.h"
 
 #include <dirent.h>
@@ -15,7 +27,7 @@
 #include "shared/cleanup.h"
 #include "supervisor/memory/memory.h"
 
-/* Of an environment. The mark that is looked for comes first. */
+/* Start of an environment that is read; the mark that is looked for comes first. */
 #define PROC_ENVIRONMENT_MAX 16384
 #define PROC_PATH_MAX        64
 
@@ -33,7 +45,7 @@ bool proc_read(pid_t pid, struct proc *ret_proc)
 	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	if (!memory_read_file(path, text, sizeof(text)))
 		return false;
-	/* A name may hold blanks and brackets: the last one closes it. */
+	/* The name may hold blanks and brackets: the last bracket closes it. */
 	name = strchr(text, '(');
 	end = strrchr(text, ')');
 	if (!name || !end ||
@@ -56,7 +68,7 @@ bool proc_is_dead(const struct proc *proc)
 	return proc->state == 'Z' && proc->threads <= 1;
 }
 
-/* Each ends with a blank: one that was cut off does not. */
+/* Every whole number ends with a blank; one that was cut off does not. */
 static size_t proc_add_numbers(const char *text, pid_t *pids, size_t n, size_t max)
 {
 	char *end;
@@ -71,7 +83,7 @@ static size_t proc_add_numbers(const char *text, pid_t *pids, size_t n, size_t m
 	return n;
 }
 
-/* A kernel without CONFIG_PROC_CHILDREN: everybody is asked for the parent. */
+/* Without CONFIG_PROC_CHILDREN every process is asked for its parent. */
 static size_t proc_find_children(pid_t pid, pid_t *pids, size_t max)
 {
 	DIR *dir = opendir("/proc");
@@ -116,7 +128,7 @@ size_t proc_children(pid_t pid, pid_t *ret_pids, size_t max)
 	return n;
 }
 
-/* A thread of @pid that lives into @path: a first one that has ended knows nothing any more. */
+/* Path of a living thread of @pid: an ended first thread has no environment any more. */
 static void proc_find_thread(pid_t pid, char *path, size_t size)
 {
 	const struct dirent *entry;
@@ -139,8 +151,8 @@ static void proc_find_thread(pid_t pid, char *path, size_t size)
 		(void)closedir(dir);
 }
 
-/* The start of an environment into @text: strings, one after the other. Its length, 0: there is
- * none that may be read. */
+/* Reads the start of an environment into @text: strings, one after the other. Returns
+ * its length; 0: none that may be read. */
 static size_t proc_read_environment(pid_t pid, char *text, size_t size)
 {
 	char thread[PROC_PATH_MAX];
@@ -196,7 +208,7 @@ bool proc_has_our_numbers(pid_t pid)
 		struct stat its;
 
 		(void)snprintf(path, sizeof(path), "/proc/self/ns/%s", names[i]);
-		/* Before Linux 5.6 there is one time for all. */
+		/* Linux before 5.6 has one time for all. */
 		if (stat(path, &ours) < 0 && errno == ENOENT)
 			continue;
 		(void)snprintf(path, sizeof(path), "%s/ns/%s", thread, names[i]);

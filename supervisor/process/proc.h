@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What proc(5) says of one process. Each call reads a few small files: microseconds. What is
- * read may be of the past already, and a process that is nobody's unreaped child may have
- * made room for another one with its number.
+ * Figures of proc(5) for one process. Each call reads a few small files: microseconds.
+ * A figure may be outdated when it is returned; and a process that is nobody's unreaped
+ * child may have made room for another one with its number.
  */
 
 #include <stdbool.h>
@@ -24,22 +24,23 @@ struct proc {
 	unsigned int threads;
 	char comm[PROC_COMM_MAX];
 	uint64_t cpu_ticks;   /* of all its threads, so far */
-	uint64_t start_ticks; /* since the boot: with the pid, who it is */
+	uint64_t start_ticks; /* since the boot: identifies it, with pid */
 };
 
-/* False: there is no such process. */
+/* Reads one process. False: there is none of that number. */
 bool proc_read(pid_t pid, struct proc *ret_proc);
-/* Nothing of it runs or holds memory any more. A first thread may end before the others. */
+/* True: no thread runs and no memory is held. A first thread may end before the
+ * others. */
 bool proc_is_dead(const struct proc *proc);
-/* The children of all threads of @pid. How many, at most @max; more may exist. */
+/* Children of all threads of @pid. Returns how many, at most @max; more may exist. */
 size_t proc_children(pid_t pid, pid_t *ret_pids, size_t max);
-/* "NAME=VALUE" is in the environment that @pid was started with. */
+/* True: @pid was started with "NAME=VALUE" in its environment. */
 bool proc_has_variable(pid_t pid, const char *variable);
-/* The value that @name has there. False: it is not there, or does not fit. */
+/* Value of @name in that environment. False: not there, or longer than @size allows. */
 bool proc_get_variable(pid_t pid, const char *name, char *value, size_t size);
-/* @pid counts processes and time as this process does (pid_namespaces(7), time_namespaces(7)).
- * False also where that cannot be seen. */
+/* True: @pid counts processes and time as this process does (pid_namespaces(7),
+ * time_namespaces(7)). False also where that cannot be seen. */
 bool proc_has_our_numbers(pid_t pid);
-/* Kills @proc as it was read, never another one that has its number now, and reads it again. False:
- * it is not there any more, or may not be killed. */
+/* Kills @proc as it was read, never another process that has its number now, and reads
+ * it again. False: it is gone, or may not be killed. */
 bool proc_kill(struct proc *proc);

@@ -11,12 +11,13 @@
 #include "supervisor/config/config.h"
 
 struct programs {
-	struct stat loader; /* all zero: it is not there */
+	struct stat loader; /* all zero: missing */
 	struct stat engine;
 };
 
-/* What a loader with @engine would be started from now. */
+/* Looks at the files that a loader with @engine would be started from now. */
 void programs_look(struct programs *ret_programs, const struct config *config,
                    const char *engine);
-/* What of @then is not what is @now, as a clause for the log; NULL: both are. */
+/* Names the first file that changed between the two looks, as a clause for the log, or
+ * NULL. */
 const char *programs_replaced(const struct programs *then, const struct programs *now);

@@ -3,10 +3,10 @@
 
 #include "shared/clock.h"
 
-/* Doubles from the first to the last. */
+/* The delay doubles from the first to the last. */
 #define RESTART_DELAY_NS     (CLOCK_NS_PER_SEC / 2)
 #define RESTART_DELAY_MAX_NS (60 * CLOCK_NS_PER_SEC)
-/* To look whether memory came free costs nothing. */
+/* Longest delay of a look for free memory, which costs nothing. */
 #define RESTART_LOOK_MAX_NS (5 * CLOCK_NS_PER_SEC)
 
 static uint64_t restart_delay(uint64_t n, uint64_t max_ns)
