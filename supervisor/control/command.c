@@ -101,7 +101,8 @@ const struct control_command *control_command_find(const struct control_command 
 		(void)refuse_command(table, asked, err);
 		return NULL;
 	}
-	/* The cast: jansson's loop has no variant for what it does not change. */
+	/* The cast: the loop of jansson takes no const object, although it changes
+	 * nothing. */
 	json_object_foreach((json_t *)(uintptr_t)args, name, value)
 	{
 		if (strcmp(name, "command") != 0 &&

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What a command of the control socket may carry: each row names its members and their
- * types, and whatever else a client sends is refused by name. A member that is null counts
- * as left out.
+ * Members that a command of the control socket may have: each row names them with their
+ * types, and every other member that a client sends is refused by name. A member that
+ * is null counts as left out.
  */
 
 #include <jansson.h>
@@ -29,15 +29,15 @@ struct control_member {
 
 struct control_command {
 	const char *name;
-	/* Must see to it that control_reply(..., last) or control_fail() is called once,
+	/* Runs the command. Must call control_reply(..., last) or control_fail() once,
 	 * now or later, unless on_gone comes first. @args is the object that the client
 	 * sent, checked against @members, borrowed for the length of this call. */
 	void (*handle)(void *context, struct control_call *call, const json_t *args);
-	bool is_read_only; /* who asked is then of no interest to the log */
+	bool is_read_only; /* the log keeps it at level debug */
 	struct control_member members[CONTROL_MEMBERS_MAX + 1];
 };
 
-/* The row of @table (NULL name: its end) that @args asks for, whose members it keeps to.
- * NULL with the reason in @err. */
+/* Finds the row of @table (NULL name: its end) that @args asks for, and checks its
+ * members. NULL with the reason in @err. */
 const struct control_command *control_command_find(const struct control_command *table,
                                                    const json_t *args, struct err *err);

@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A call goes through three states: READING until its line is whole, RUNNING until the
+ * handler has given the last line, ENDING until the queue is sent. call_arm() is the
+ * one place that turns the state into events.
+ *
+ * Handlers may answer now or much later, so nothing frees a call under them: a queue
+ * that overflows only shuts the socket down, and the loop drops the call. call_drop()
+ * tells the handler of a client that left (on_gone). Two deadlines bound a client that
+ * hangs: one for sending the command, one for reading the last line.
+ */
+
 #include "supervisor/control/control.h"
 
 #include <assert.h>
@@ -18,7 +30,7 @@
 #include "shared/cleanup.h"
 #include "shared/log.h"
 
-/* Out of descriptors or memory: the backlog keeps who comes, for this long. */
+/* Out of descriptors or memory: clients wait in the backlog for this long. */
 #define ACCEPT_PAUSE_S  1.0
 #define ERROR_BYTES_MAX 2048
 
@@ -33,7 +45,7 @@ struct control_call {
 	struct control *control;
 	enum call_state state;
 	int fd;
-	struct ucred peer; /* as it was when it connected */
+	struct ucred peer; /* as of the connect */
 	ev_io io;
 	ev_timer deadline;
 	bool is_half_closed; /* the client sends nothing more, but still reads */
@@ -60,7 +72,7 @@ struct control {
 	ev_io io;
 	ev_timer pause;
 	char *path;
-	/* The socket's file: another moultd's must not be removed in its place. */
+	/* Identity of the socket's file: another moultd's file must not be removed. */
 	dev_t device;
 	ino_t inode;
 };
@@ -78,7 +90,7 @@ static void call_free(struct control_call *call)
 	free(call);
 }
 
-/* The client left, or has to. */
+/* Ends a call whose client has left, or has to go. */
 static void call_drop(struct control_call *call)
 {
 	bool is_owed = call->state == CALL_RUNNING;
@@ -89,7 +101,7 @@ static void call_drop(struct control_call *call)
 	call_free(call);
 }
 
-/* Listens for what the state of the call asks for. */
+/* Watches for the events that the state of the call asks for. */
 static void call_arm(struct control_call *call)
 {
 	struct ev_loop *loop = call->control->loop;
@@ -112,7 +124,7 @@ static void call_set_deadline(struct control_call *call)
 	ev_timer_start(call->control->loop, &call->deadline);
 }
 
-/* Appends a line. 0, -ENOMEM or -ENOBUFS. */
+/* Appends a line to the queue. 0, -ENOMEM or -ENOBUFS. */
 static int call_queue(struct control_call *call, const char *line)
 {
 	size_t bytes = strlen(line);
@@ -166,8 +178,8 @@ void control_reply(struct control_call *call, json_t *object, bool is_last)
 		call_set_deadline(call);
 	}
 	if (call_queue(call, line ? line : no_memory) < 0) {
-		/* The loop finds a client that is gone; not here, where the caller still
-		 * holds the call. */
+		/* The loop drops the client later: the caller still holds the call
+		 * here. */
 		(void)shutdown(call->fd, SHUT_RDWR);
 		call->is_half_closed = false;
 		call->out_sent = call->out_bytes;
@@ -186,7 +198,7 @@ void control_fail(struct control_call *call, const char *format, ...)
 	va_end(args);
 	error = json_string(text);
 	if (!error) {
-		/* Cut in the middle of a letter, or never UTF-8. */
+		/* The text was cut in the middle of a letter, or never UTF-8. */
 		for (char *c = text; *c; c++)
 			if ((unsigned char)*c >= 0x80)
 				*c = '?';
@@ -203,7 +215,7 @@ void control_call_watch(struct control_call *call,
 	call->on_gone_context = context;
 }
 
-/* Who asked, and for what; what only looks is of interest to those who debug. */
+/* Logs the client and its command; commands that only look matter to debugging alone. */
 static void call_log(const struct control_call *call,
                      const struct control_command *command, const json_t *args)
 {
@@ -214,7 +226,7 @@ static void call_log(const struct control_call *call,
 	          call->peer.uid, call->peer.gid, (int)call->peer.pid, LOG_QUOTED(text));
 }
 
-/* The line is whole: @bytes without its end. */
+/* Runs the command whose line of @bytes, without its end, is whole. */
 static void call_run(struct control_call *call, size_t bytes)
 {
 	const struct control_command *command;
@@ -239,8 +251,8 @@ static void call_run(struct control_call *call, size_t bytes)
 	json_decref(args);
 }
 
-/* Nothing may follow the command. What does, and a full hang-up, ends the call; a client
- * that only closed its sending side still waits for its answer. */
+/* Reads after the command, where nothing may come: more bytes, or a full hang-up, end
+ * the call. A client that only closed its sending side still waits for its answer. */
 static void call_read_more(struct control_call *call)
 {
 	struct pollfd hangup = { .fd = call->fd };
@@ -283,7 +295,7 @@ static void call_read(struct control_call *call)
 	}
 }
 
-/* False when the call is gone. */
+/* Sends what is queued. False: the call is gone. */
 static bool call_write(struct control_call *call)
 {
 	size_t left = call->out_bytes - call->out_sent;
@@ -313,7 +325,7 @@ static void on_call(struct ev_loop *loop, ev_io *io, int events)
 	struct control_call *call = io->data;
 
 	(void)loop;
-	/* Room first: what the client does next may end the call. */
+	/* Write first: reading may end the call. */
 	if ((events & EV_WRITE) && !call_write(call))
 		return;
 	if (!(events & EV_READ))
@@ -331,7 +343,7 @@ static void on_call_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 	call_drop(timer->data);
 }
 
-/* Takes @fd. 0 or -ENOMEM. */
+/* Begins a call on @fd, which it takes. 0 or -ENOMEM. */
 static int call_new(struct control *control, int fd)
 {
 	struct control_call *call = calloc(1, sizeof(*call));
@@ -343,7 +355,7 @@ static int call_new(struct control *control, int fd)
 	}
 	call->control = control;
 	call->fd = fd;
-	/* The kernel knows it of every connected unix socket. */
+	/* SO_PEERCRED works on every connected unix socket. */
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &call->peer, &peer_bytes) < 0)
 		call->peer = (struct ucred){ .uid = (uid_t)-1, .gid = (gid_t)-1 };
 	call->state = CALL_READING;
@@ -358,14 +370,14 @@ static int call_new(struct control *control, int fd)
 	return 0;
 }
 
-/* Says so and closes: waiting unseen would be worse. */
+/* Refuses with a line and closes: waiting unseen would be worse. */
 static void turn_away(int fd)
 {
 	static const char line[] =
 		"{\"ok\":false,\"error\":\"too many moultctl at once: try "
 		"again in a moment\"}\n";
 
-	/* A fresh socket has room for a line. */
+	/* The buffer of a fresh socket has room for a line. */
 	(void)send(fd, line, sizeof(line) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)close(fd);
 }
@@ -437,7 +449,7 @@ static int remove_stale(const struct sockaddr_un *address, struct err *err)
 	return 0;
 }
 
-/* Bound, of mode 0660, and listening. 0 or -errno. */
+/* Binds the socket with mode 0660 and listens. 0 or -errno. */
 static int open_socket(struct control *control, const struct sockaddr_un *address,
                        struct err *err)
 {
@@ -449,7 +461,7 @@ static int open_socket(struct control *control, const struct sockaddr_un *addres
 	if (control->fd < 0)
 		return err_set(err, -errno, "%s: no socket: %s", control->path,
 		               strerror(errno));
-	/* Closed to others from the first moment on. */
+	/* The umask keeps others out from the first moment on. */
 	before = umask(0177);
 	r = bind(control->fd, (const struct sockaddr *)address, sizeof(*address)) < 0
 	            ? -errno
@@ -522,7 +534,7 @@ void control_free(struct control *control)
 	ev_timer_stop(control->loop, &control->pause);
 	if (control->inode && lstat(control->path, &status) == 0 &&
 	    status.st_dev == control->device && status.st_ino == control->inode)
-		(void)unlink(control->path); /* the next start removes it else */
+		(void)unlink(control->path); /* else the next start does */
 	close_fd(&control->fd);
 	free(control->path);
 	free(control);
