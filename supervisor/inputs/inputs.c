@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Takes section, secrets and model file together, so that a generation is built from
+ * one moment and can be built from it again.
+ *
+ * inputs_new() looks at both, the secrets and the file, even when one is refused:
+ * whoever waits for a change has to know the state of the other (struct inputs_found).
+ * Refused secrets are replaced with the last good ones of the same directory; a refused
+ * file has no substitute. inputs_identity() keeps only what comparing needs, for inputs
+ * that failed and are remembered so that they are not tried again.
+ */
+
 #include "supervisor/inputs/inputs.h"
 
 #include <errno.h>
@@ -16,7 +28,7 @@ static int inputs_open_file(struct inputs *inputs, struct err *err)
 
 	if (!path)
 		return 0;
-	/* Not blocking: a FIFO must not hold us up before it is refused. */
+	/* O_NONBLOCK: a FIFO must not hold us up before it is refused. */
 	inputs->weights_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (inputs->weights_fd < 0 || fstat(inputs->weights_fd, &inputs->file) < 0)
 		return err_set(err, err_is_shortage(errno) ? -errno : INPUTS_E_REFUSED,
@@ -29,7 +41,7 @@ static int inputs_open_file(struct inputs *inputs, struct err *err)
 	return 0;
 }
 
-/* The first that @section requires and @secrets does not have; NULL: none. */
+/* First secret that @section requires and @secrets does not have; NULL: none. */
 static const char *inputs_find_missing(const struct config_model *section,
                                        const struct secrets *secrets)
 {
@@ -67,7 +79,8 @@ static int inputs_take_last_secrets(struct inputs *inputs, const struct inputs *
 	return inputs->secrets.fd < 0 ? -errno : 0;
 }
 
-/* Secrets of another directory are no substitute, nor without one that is required. */
+/* Secrets of another directory are no substitute; neither are secrets of which a
+ * required one is missing. */
 static bool inputs_has_last_secrets(const struct inputs *inputs,
                                     const struct inputs *last)
 {
@@ -115,7 +128,8 @@ int inputs_new(struct inputs **ret_inputs, struct config *config,
 		.weights_fd = -1,
 	};
 	r = inputs_choose_secrets(inputs, choice, &ret_found->secrets_refused, err);
-	/* Both are looked at: whoever waits for one to change has to know the other. */
+	/* The file is read even after the secrets were refused: a waiter for either has
+	 * to know the other. */
 	if (r != INPUTS_E_UNSETTLED)
 		r_file = inputs_open_file(inputs, &ret_found->file_refused);
 	if (r == 0 && r_file) {
@@ -204,7 +218,8 @@ bool inputs_is_overwritten(const struct inputs *inputs, struct err *ret_why)
 {
 	struct stat now;
 
-	/* Not the time of change: a file that is renamed over has another one then. */
+	/* The time of change is not compared: a file that is renamed over gets another
+	 * one. */
 	if (inputs->weights_fd < 0 || fstat(inputs->weights_fd, &now) < 0 ||
 	    (now.st_size == inputs->file.st_size &&
 	     memcmp(&now.st_mtim, &inputs->file.st_mtim, sizeof(now.st_mtim)) == 0))

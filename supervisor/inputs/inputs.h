@@ -2,11 +2,12 @@
 #pragma once
 
 /*
- * What a generation is built from: a model's section, its secrets and its model file, as
- * they were at one moment. The descriptors stay open for as long as somebody may want to
- * build from them again, so that a rename or a removal on disk takes nothing away.
+ * The recipe of a generation: a model's section, its secrets and its model file, as
+ * they were at one moment. The descriptors stay open for as long as somebody may want
+ * to build from them again, so that a rename or a removal on disk takes nothing away.
  *
- * Shared by reference and never changed, but for what a generation learned of them.
+ * Shared by reference and never changed, except for facts that a generation learned of
+ * them.
  */
 
 #include <sys/stat.h>
@@ -15,22 +16,21 @@
 #include "supervisor/inputs/secrets.h"
 
 #define INPUTS_SHA256_HEX 65
-/* A sentence about a path. */
+/* A sentence; the argument is the path. */
 #define INPUTS_OVERWRITTEN                                                               \
 	"the model file '%.250s' was written over in place: what it held before cannot " \
 	"be "                                                                            \
 	"built again; write model files under another name and rename them into place"
 
-/* Bytes of main memory that a loader has taken for itself (RssAnon), and of its GPU. 0: never
- * measured. Shared weights are not among them. */
+/* Bytes of main memory (RssAnon), and of its GPU, that a loader has taken for itself,
+ * shared weights not among them. 0: never measured. */
 struct inputs_footprint {
 	bool is_private;     /* its weights among them */
-	uint64_t peak_bytes; /* at most, while it served */
+	uint64_t peak_bytes; /* the most while it served */
 	uint64_t gpu_peak_bytes;
 	bool is_gpu_shared;     /* its weights are not among them */
-	uint64_t loading_bytes; /* at most, while it was loaded beside others */
-	uint64_t
-		staged_bytes; /* by a lean one at STAGED: all but its copy of the model */
+	uint64_t loading_bytes; /* the most while it loaded beside others */
+	uint64_t staged_bytes;  /* of a lean loader at STAGED: without its copy */
 };
 
 struct inputs {
@@ -42,10 +42,11 @@ struct inputs {
 	struct stat file; /* of weights_fd; all zero without one */
 	char weights_sha256[INPUTS_SHA256_HEX]; /* "" until a loader has read it */
 	struct inputs_footprint footprint;
-	struct err why_private; /* such weights are not shared; "": they are, or may be */
-	bool is_private_lasting; /* they cannot be: not to be tried again */
-	/* A generation of them was READY, maybe in an earlier run: golden requests are
-	 * not asked again, since those on disk may be meant for the next inputs. */
+	struct err why_private;  /* why its weights are private, or "" */
+	bool is_private_lasting; /* sharing can never work: not tried again */
+	/* A generation built from this was READY, maybe in an earlier run. Golden
+	 * requests are not asked again, since those on disk may be meant for the next
+	 * inputs. */
 	bool is_proven;
 };
 
@@ -55,48 +56,48 @@ enum {
 	INPUTS_E_REFUSED,   /* missing or no file, or secrets without a substitute */
 };
 
-/* What lies on disk, whether it is of use or not. */
+/* State of the disk, whether it is of use or not. */
 struct inputs_found {
-	struct err secrets_refused; /* why, or "" */
-	struct err file_refused;    /* likewise */
-	struct err secrets_skipped; /* entries of the directory that are none */
+	struct err secrets_refused; /* why the secrets are refused, or "" */
+	struct err file_refused;    /* why the file is refused, or "" */
+	struct err secrets_skipped; /* entries of the directory that are no secrets */
 	char secrets_digest[SECRETS_DIGEST_HEX]; /* of their substitute when refused */
 	struct stat file;                        /* all zero: none */
 };
 
 struct inputs_choice {
 	const struct inputs *last; /* may be NULL */
-	/* Secrets that change while being read are refused, too. */
+	/* True: secrets that change while being read are refused, too. */
 	bool is_last_try;
 };
 
-/* What @section's directory holds now. Like secrets_read(); without one that the section
- * requires, SECRETS_E_REFUSED. */
+/* Reads the secrets in the directory of @section, as secrets_read() does.
+ * SECRETS_E_REFUSED, too, when one is missing that the section requires. */
 int inputs_read_secrets(struct secrets *ret_secrets, const struct config_model *section,
                         struct err *err);
-/* Reads what is there now. Secrets that are refused are replaced with those that
- * @choice->last has from the same directory; without them it is INPUTS_E_REFUSED. A
- * machine that is short of descriptors, say, gives -errno: that is worth another try. @err
- * has a sentence on every failure. */
+/* Reads section, secrets and file as they are now. Refused secrets are replaced with
+ * those of @choice->last from the same directory; without these the outcome is
+ * INPUTS_E_REFUSED. -errno of a machine that is short of descriptors, say, is worth
+ * another try. @err has a sentence on every failure. */
 int inputs_new(struct inputs **ret_inputs, struct config *config,
                const struct config_model *section, const struct inputs_choice *choice,
                struct inputs_found *ret_found, struct err *err);
-/* The same of things at hand: takes @secrets and @weights_fd (-1: none), on failure too. 0
- * or -errno. */
+/* Makes inputs of things at hand: takes @secrets and @weights_fd (-1: none), on failure
+ * too. 0 or -errno. */
 int inputs_of(struct inputs **ret_inputs, struct config *config,
               const struct config_model *section, struct secrets *secrets,
               int weights_fd);
-/* What inputs_equal() needs of @inputs and nothing that could be built from: a new
- * reference, or NULL without memory. */
+/* Copies what inputs_equal() needs of @inputs, without anything to build from. A new
+ * reference; NULL: out of memory. */
 struct inputs *inputs_identity(const struct inputs *inputs);
 struct inputs *inputs_ref(struct inputs *inputs); /* accepts NULL */
 void inputs_unref(struct inputs *inputs);         /* likewise */
 
-/* Building from either is the same: no key of class NEW_GENERATION differs, nor a secret,
- * nor the identity of the file. False when either is NULL. */
+/* True: building from either is the same. No key of class NEW_GENERATION differs, nor a
+ * secret, nor the identity of the file. False when either is NULL. */
 bool inputs_equal(const struct inputs *a, const struct inputs *b);
-/* The model file was written to in place since: they cannot be built from any more. True with
- * a sentence. */
+/* True, with a sentence: the model file was written to in place, so that nothing can be
+ * built from @inputs any more. */
 bool inputs_is_overwritten(const struct inputs *inputs, struct err *ret_why);
-/* @fresh is of the same file as @old and has another content. */
+/* True: @fresh is of the same file as @old and has another content. */
 bool inputs_overwrites(const struct inputs *fresh, const struct inputs *old);

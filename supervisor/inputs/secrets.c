@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Reads a directory that somebody may be changing, without locks, and never mixes two
+ * states of it.
+ *
+ * secrets_read_all() lists the directory, reads each file, lists again, and compares
+ * the two lists: any difference is SECRETS_E_UNSETTLED, and the caller tries again
+ * soon. secrets_read_directory() puts the same check around Kubernetes' ..data link. An
+ * entry that is no secret is skipped and named, so that one stray file refuses nothing.
+ * Values lie in one mapping that is wiped and kept out of core files, then in a sealed
+ * memfd; outside of this file only the keyed digest speaks of them.
+ */
+
 #include "supervisor/inputs/secrets.h"
 
 #include <ctype.h>
@@ -30,7 +43,7 @@
 #define SECRETS_KEY_BYTES 32
 #define SECRETS_LINK      "..data"
 
-/* A file is empty for so long at most while somebody writes it. */
+/* An empty file counts for this long as one that somebody is writing. */
 #define SECRETS_EMPTY_NS (2 * CLOCK_NS_PER_SEC)
 
 struct secrets_row {
@@ -43,7 +56,7 @@ struct secrets_list {
 	size_t n;
 };
 
-/* One reading of a directory. */
+/* A reading of a directory. */
 struct secrets_reading {
 	const char *directory; /* for people */
 	int dir_fd;
@@ -51,8 +64,8 @@ struct secrets_reading {
 	struct err *err;
 };
 
-/* Digests mean something within one run of one process only: nobody can use a receipt to
- * try out guesses at a secret. */
+/* Digests mean something within one run of one process only: nobody can try out guesses
+ * at a secret against a receipt. */
 static const uint8_t *secrets_key(void)
 {
 	static uint8_t key[SECRETS_KEY_BYTES];
@@ -71,7 +84,8 @@ static int secrets_compare(const void *a, const void *b)
 	return strcmp(left->name, right->name);
 }
 
-/* Of a call that failed with @error: nobody refused anything where the machine was short. */
+/* Outcome of a call that failed with @error: a shortage of the machine refuses
+ * nothing. */
 static int secrets_outcome(int error)
 {
 	return err_is_shortage(error) ? -error : SECRETS_E_REFUSED;
@@ -85,7 +99,7 @@ static bool secrets_is_name(const char *name)
 	return true;
 }
 
-/* What is no secret keeps the others from nobody. */
+/* Notes @name as skipped; the other secrets stay of use. */
 static void secrets_skip(const struct secrets_reading *reading, const char *name,
                          const char *why)
 {
@@ -94,11 +108,11 @@ static void secrets_skip(const struct secrets_reading *reading, const char *name
 
 	(void)snprintf(skipped->text + used, sizeof(skipped->text) - used, "%s%.64s (%s)",
 	               used ? ", " : "", name, why);
-	/* Names are anybody's: of bytes that are none of text nothing is left. */
+	/* Anybody may choose the names: bytes that are no text are taken out. */
 	err_clean(skipped->text);
 }
 
-/* Of what could not be looked at or opened. */
+/* Why @name could not be looked at or opened. */
 static const char *secrets_why(const struct secrets_reading *reading, const char *name,
                                int error, struct err *storage)
 {
@@ -110,7 +124,7 @@ static const char *secrets_why(const struct secrets_reading *reading, const char
 	return access_why(storage, path, R_OK, error);
 }
 
-/* Why it is no secret; NULL: it may be one. */
+/* Why the file is no secret; NULL: it may be one. */
 static const char *secrets_dislike(const struct stat *st)
 {
 	if (S_ISDIR(st->st_mode))
@@ -128,7 +142,7 @@ static const char *secrets_dislike(const struct stat *st)
 
 _Static_assert(SECRETS_FILE_BYTES_MAX == 65536, "said above");
 
-/* Somebody may be about to write it. */
+/* True: the file is so young that somebody may be about to write it. */
 static bool secrets_is_fresh(const struct stat *st)
 {
 	struct timespec now;
@@ -137,11 +151,11 @@ static bool secrets_is_fresh(const struct stat *st)
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	age_ns = (now.tv_sec - st->st_ctim.tv_sec) * (int64_t)CLOCK_NS_PER_SEC +
 	         (now.tv_nsec - st->st_ctim.tv_nsec);
-	/* A file server's clock may be another one. */
+	/* The clock of a file server may differ. */
 	return age_ns > -(int64_t)SECRETS_EMPTY_NS && age_ns < (int64_t)SECRETS_EMPTY_NS;
 }
 
-/* Why @name is none, or NULL with *ret_file. */
+/* Why @name is no secret, or NULL with *ret_file. */
 static const char *secrets_look(const struct secrets_reading *reading, const char *name,
                                 struct stat *ret_file, struct err *storage)
 {
@@ -153,8 +167,8 @@ static const char *secrets_look(const struct secrets_reading *reading, const cha
 	return secrets_dislike(ret_file);
 }
 
-/* A name that has just gone comes with another change; one that stays and leads nowhere
- * would be waited for in vain. */
+/* Adds @name to the list. A name that is gone again comes with another change; one that
+ * stays and leads nowhere would be waited for in vain, so it is skipped. */
 static int secrets_add(const struct secrets_reading *reading, const char *name,
                        struct secrets_list *list)
 {
@@ -180,7 +194,7 @@ static int secrets_add(const struct secrets_reading *reading, const char *name,
 	return 0;
 }
 
-/* The names in the directory that may be secrets, sorted, and what stat says of each. */
+/* Lists the names that may be secrets, sorted, with their stat. */
 static int secrets_list(const struct secrets_reading *reading, struct secrets_list *list)
 {
 	int copy = openat(reading->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -216,8 +230,8 @@ static bool secrets_is_same(const struct secrets_list *a, const struct secrets_l
 	return true;
 }
 
-/* Appends one secret at *cursor, unless it turns out to be none. The file is opened without
- * blocking on a FIFO. */
+/* Appends one secret at *cursor, unless the file turns out to be none. Opening does not
+ * block on a FIFO. */
 static int secrets_read_one(const struct secrets_reading *reading, const char *name,
                             unsigned char **cursor)
 {
@@ -232,7 +246,7 @@ static int secrets_read_one(const struct secrets_reading *reading, const char *n
 
 	if (fd < 0 && errno == ENOENT)
 		return SECRETS_E_UNSETTLED;
-	/* What it was listed as it is no more. */
+	/* The file is not any more what it was when listed. */
 	if (fd >= 0 && fstat(fd, &st) == 0 && secrets_dislike(&st))
 		return SECRETS_E_UNSETTLED;
 	while (fd >= 0 && (n = read(fd, value + bytes, sizeof(value) - bytes)) > 0)
@@ -313,12 +327,12 @@ static int secrets_seal(struct secrets *ret_secrets, const void *memory, size_t 
 	hmac_sha256_set_key(&hmac, SECRETS_KEY_BYTES, key);
 	hmac_sha256_update(&hmac, bytes, memory);
 	hmac_sha256_digest(&hmac, sizeof(digest), digest);
-	explicit_bzero(&hmac, sizeof(hmac)); /* it holds the end of what it has read */
+	explicit_bzero(&hmac, sizeof(hmac)); /* it holds the end of the values */
 	hex_print(ret_secrets->digest, digest, sizeof(digest));
 	return 0;
 }
 
-/* Reads through the link that Kubernetes swaps, when there is one, and says whether it
+/* Reads through the link that Kubernetes swaps, when there is one, and checks that it
  * still points to the same place afterwards. */
 static int secrets_read_directory(const struct secrets_reading *reading,
                                   unsigned char *memory, size_t *ret_bytes,
@@ -349,7 +363,7 @@ static int secrets_read_directory(const struct secrets_reading *reading,
 	return r;
 }
 
-/* Pages come with use; none of them goes into a core file. */
+/* Memory for all secrets: pages come with use, and none goes into a core file. */
 static unsigned char *secrets_memory(void)
 {
 	void *memory = mmap(NULL, SECRETS_BYTES_MAX, PROT_READ | PROT_WRITE,
@@ -432,13 +446,13 @@ int secrets_save(const struct secrets *secrets, int fd)
 	r = memfd_map(&map, copy, false);
 	if (r < 0)
 		return r;
-	copy = -1; /* the mapping's now */
+	copy = -1; /* owned by the mapping */
 	r = secrets_write(fd, map.base, map.size_bytes);
 	memfd_fini(&map);
 	return r;
 }
 
-/* How many secrets @memory holds, or -EINVAL. */
+/* Number of secrets in @memory, or -EINVAL. */
 static int secrets_count(const unsigned char *memory, size_t bytes)
 {
 	const unsigned char *cursor = memory;

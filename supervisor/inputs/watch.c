@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Two sources of suspicion, one debounced report.
+ *
+ * watch_on_io() marks the paths that a batch of inotify events concerns,
+ * watch_on_poll() those whose signature of stat has changed or is too young to show a
+ * change. Both lead to watch_note() and watch_touch(), which puts the report off until
+ * the path was quiet for settle, but not past settle_cap. watch_on_settled() arms the
+ * chain, signs, and calls the owner, in that order: a change after the owner's read is
+ * an event or a difference for the next poll. watch_chain.c knows which directories
+ * have to be watched; nothing here knows what a path means to its owner.
+ */
+
 #include "supervisor/inputs/watch.h"
 
 #include <assert.h>
@@ -16,10 +29,10 @@
 #include "supervisor/inputs/watch_chain.h"
 
 #define WATCH_BUFFER_BYTES 16384
-/* The coarsest time stamp of a file system that we care for. */
+/* Coarsest time stamp of a file system that is provided for. */
 #define WATCH_STAMP_NS (2 * CLOCK_NS_PER_SEC)
 
-/* What stat says, one level deep. */
+/* Sum of stat over a path, one level deep. */
 struct watch_signature {
 	uint64_t hash;
 	bool is_young; /* a change now may not show in the time stamps: look again */
@@ -33,7 +46,7 @@ struct watch_path {
 	void *context;
 	struct watch_chain chain;
 	bool is_touched;   /* in the batch of events being read */
-	uint64_t first_ns; /* of the events that are not reported yet; 0: none */
+	uint64_t first_ns; /* of the first event not reported yet; 0: none */
 	uint64_t due_ns;   /* of the report, while first_ns is set */
 	ev_timer settle;
 	struct watch_signature signature;
@@ -90,7 +103,7 @@ static uint64_t watch_sign_entries(const char *path, uint64_t hash, int64_t *new
 		if (strcmp(entry->d_name, "..") != 0 &&
 		    fstatat(dirfd(dir), entry->d_name, &st, 0) == 0)
 			one = watch_mix_stat(one, &st, newest_ns);
-		/* A sum: the order of entries is no difference. */
+		/* A sum, so that the order of entries is no difference. */
 		sum += one;
 	}
 	if (dir)
@@ -111,7 +124,7 @@ static struct watch_signature watch_sign(const char *path)
 	signature.hash = watch_mix_stat(signature.hash, &st, &newest_ns);
 	if (S_ISDIR(st.st_mode))
 		signature.hash = watch_sign_entries(path, signature.hash, &newest_ns);
-	/* The clock that file systems stamp with. */
+	/* CLOCK_REALTIME is the clock of file time stamps. */
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	age_ns =
 		(int64_t)now.tv_sec * (int64_t)CLOCK_NS_PER_SEC + now.tv_nsec - newest_ns;
@@ -154,18 +167,18 @@ static void watch_touch(struct watch_path *path)
 	if (due_ns > path->first_ns + config->settle_cap_ns)
 		due_ns = path->first_ns + config->settle_cap_ns;
 	if (!is_first && due_ns == path->due_ns)
-		return; /* at the cap, perhaps pending already: leave it alone */
+		return; /* at the cap, the timer perhaps pending already */
 	path->due_ns = due_ns;
 	ev_timer_stop(path->watch->loop, &path->settle);
-	/* The loop's idea of now may be old after a long round. */
+	/* ev_now() may be old after a long round. */
 	ev_now_update(path->watch->loop);
 	ev_timer_set(&path->settle,
 	             due_ns > now_ns ? (double)(due_ns - now_ns) / 1e9 : 0., 0.);
 	ev_timer_start(path->watch->loop, &path->settle);
 }
 
-/* Something happened to @path. What it leads to may be another place now; it is looked up
- * at the first event and once more before the report, not for each event of a storm. */
+/* Notes an event of @path, which may lead elsewhere now: the chain is resolved at the
+ * first event and once more before the report, not for each event of a storm. */
 static void watch_note(struct watch_path *path)
 {
 	if (path->first_ns == 0)
@@ -212,7 +225,8 @@ static void watch_log_polling(const struct watch *watch, int r)
 	          LOG_QUOTED(strerror(-r)), (double)watch->config.poll_ns / 1e9);
 }
 
-/* Events were lost, or a file system went away: nothing is known, so look at everything. */
+/* Starts anew after lost events, or a file system that went away: any path may have
+ * changed. */
 static void watch_rebuild(struct watch *watch)
 {
 	int r;
@@ -246,7 +260,7 @@ static void watch_on_io(struct ev_loop *loop, ev_io *io, int revents)
 
 	(void)loop;
 	(void)revents;
-	/* One buffer a round: a storm must not hold the loop. */
+	/* Only one buffer a round: a storm must not hold the loop. */
 	bytes = read(watch->table.fd, buffer, sizeof(buffer));
 	if (bytes < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -276,7 +290,7 @@ static void watch_poll_path(struct watch_path *path)
 
 	if (path->chain.is_partial)
 		watch_resolve(path);
-	/* What inotify has reported already is on its way. */
+	/* A report is due anyway. */
 	if (path->first_ns)
 		return;
 	signature = watch_sign(path->path);

@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Turns a path into the set of directories whose events can change what the path means.
+ *
+ * chain_follow() walks component by component, as the kernel would, and each
+ * chain_step() adds a watch where a rename, a removal or a new name could lead
+ * elsewhere. Watches are shared: one inode has one watch, counted by struct watch_dir,
+ * for all chains that need it. Looking and watching cannot be one step, so
+ * watch_chain_resolve() repeats the walk until it finds nothing that was not watched
+ * before; a path that never settles is left to the poll.
+ */
+
 #include "supervisor/inputs/watch_chain.h"
 
 #include <dirent.h>
@@ -14,20 +26,21 @@
 #include "shared/cleanup.h"
 #include "shared/log.h"
 
-/* inotify(7). What happens to a directory itself, and to the names in it. */
+/* inotify(7): events of a directory itself, and of the names in it. */
 #define CHAIN_MASK_SELF (IN_DELETE_SELF | IN_MOVE_SELF)
 #define CHAIN_MASK_NAMES                                                                 \
 	(IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_DELETE | IN_ATTRIB)
 /* Events without a name that concern everybody who watches the directory. */
 #define CHAIN_EVENTS_SELF (CHAIN_MASK_SELF | IN_IGNORED | IN_UNMOUNT)
-/* Of one path: a directory full of symlinks may want many. The poll has the rest. */
+/* Most links of one chain: a directory full of symlinks may want more. The poll has the
+ * rest. */
 #define CHAIN_LINKS_MAX 1024
-/* As the kernel's own limit for one lookup, path_resolution(7). */
+/* Most symlinks of one lookup, as in the kernel: path_resolution(7). */
 #define CHAIN_SYMLINKS_MAX 40
-/* Walks, until one of them finds what the one before has found. */
+/* Most walks until one finds the same as the one before. */
 #define CHAIN_WALKS_MAX 5
 
-/* One inotify watch. */
+/* An inotify watch. */
 struct watch_dir {
 	LIST_ENTRY(watch_dir) link;
 	int wd; /* -1: the kernel has dropped it */
@@ -89,13 +102,14 @@ static void chain_unref(struct watch_table *table, struct watch_dir *dir)
 	free(dir);
 }
 
-/* A reference to the watch on @path. NULL: the poll has to do; errno says why. */
+/* A reference to the watch on @path. NULL: the poll has to do, and errno says why. */
 static struct watch_dir *chain_ref(struct watch_table *table, const char *path,
                                    uint32_t mask)
 {
 	struct watch_dir *dir;
-	/* One inode has one watch, and another path may want more of it than this one:
-	 * only adding to its mask loses nobody's event. It shrinks with its last user. */
+	/* An inode has one watch, and another path may want more of it than this one:
+	 * only adding to its mask loses nobody's event. The mask shrinks when its last
+	 * user goes. */
 	int wd = inotify_add_watch(table->fd, path, mask | IN_ONLYDIR | IN_MASK_ADD);
 
 	if (wd < 0)
@@ -144,8 +158,8 @@ static int chain_append(struct watch_chain *chain, struct watch_link link)
 	return 0;
 }
 
-/* The kernel refused to watch @directory. It may be gone or out of reach, which the walk or
- * the poll will see; a limit is for a person to raise. */
+/* Notes that the kernel refused to watch @directory. A directory that is gone or out of
+ * reach shows in the walk or the poll; a limit is for a person to raise. */
 static void chain_refused(struct watch_chain *chain, struct watch_table *table,
                           const char *directory, int error)
 {
@@ -190,14 +204,14 @@ static void chain_add(struct watch_chain *chain, struct watch_table *table,
 	}
 }
 
-/* One walk: where it stands, and what is left of the path. */
+/* State of a walk: how far it has come, and the rest of the path. */
 struct chain_walk {
 	char done[PATH_MAX]; /* resolved: no symlink in it */
 	char rest[PATH_MAX];
 	unsigned int n_symlinks;
 };
 
-/* Puts what the symlink @full says before @after. */
+/* Puts the target of the symlink @full before @after. */
 static bool chain_walk_symlink(struct chain_walk *walk, const char *full,
                                const char *after)
 {
@@ -214,7 +228,7 @@ static bool chain_walk_symlink(struct chain_walk *walk, const char *full,
 	return n >= 0 && (size_t)n < sizeof(walk->rest);
 }
 
-/* One component. Returns whether the walk goes on. */
+/* Walks one component. Returns whether the walk goes on. */
 static bool chain_step(struct watch_chain *chain, struct watch_table *table,
                        struct chain_walk *walk)
 {
@@ -274,7 +288,7 @@ static bool chain_is_symlink(int dir_fd, const struct dirent *entry)
 	       S_ISLNK(st.st_mode);
 }
 
-/* Follows the symlinks in @directory: what they lead to may be swapped elsewhere. */
+/* Follows the symlinks in @directory: their targets may be swapped elsewhere. */
 static void chain_follow_entries(struct watch_chain *chain, struct watch_table *table,
                                  const char *directory)
 {
@@ -324,9 +338,10 @@ void watch_chain_resolve(struct watch_chain *chain, struct watch_table *table,
 	for (unsigned int i = 0; i < CHAIN_WALKS_MAX && !is_settled; i++) {
 		struct watch_chain fresh = { 0 };
 
-		/* New watches before the old ones go: what both need is never without.
-		 * A walk looks before it watches, and only one that finds everything
-		 * watched already knows that nothing has changed in between. */
+		/* New watches come before the old ones go: a directory that both need
+		 * is never without one. A walk looks before it watches, so only a walk
+		 * that finds everything watched already proves that nothing has changed
+		 * in between. */
 		chain_walk_path(&fresh, table, path);
 		is_settled = fresh.is_partial || chain_is_same(chain, &fresh);
 		watch_chain_fini(chain, table);
