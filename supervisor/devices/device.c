@@ -32,7 +32,8 @@ static void device_note(struct device *device)
 
 	LIST_FOREACH (use, &device->uses, link) {
 		(void)device_look(use);
-		/* Until then its claim stood for it. */
+		/* A report shows the weights now, and the claim no longer stands for
+		 * them. */
 		if (use->unseen_ns && device->nvml->as_of_ns >= use->unseen_ns)
 			use->claim_bytes = use->unseen_ns = 0;
 	}
@@ -83,7 +84,7 @@ struct device_room device_room_seen(struct device *device)
 		room.used_bytes += use->now_bytes + missing;
 		claimed_bytes += missing;
 	}
-	/* The machine does not know yet of what is only claimed. */
+	/* The machine counts memory that is only claimed as available. */
 	if (room.available_bytes != UINT64_MAX)
 		room.available_bytes += leaving_bytes;
 	if (room.available_bytes != UINT64_MAX)

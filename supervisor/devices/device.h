@@ -4,14 +4,14 @@
 /*
  * A device whose memory models share, and who holds how much of it.
  *
- *	host   main memory: what a loader holds is its RssAnon, what nobody else can use.
- *	       What loaders share counts once.
- *	nvml   a GPU: what it has left is the driver's word. What it says of one process is
- *	       a hint; where it says nothing, what the device lost while that loader was
- *	       built stands in.
+ *	host   main memory: a loader holds its RssAnon, memory that nobody else can use.
+ *	       Memory that loaders share counts once.
+ *	nvml   a GPU: the driver's word counts for what is left. Its word on one process is
+ *	       a hint; where it gives none, the growth of the device's use while that
+ *	       loader was built stands in.
  *
- * A loader that is being built has a claim, the bytes that it is expected to need, so that
- * two reloads at once do not both count on the same free memory.
+ * A loader that is being built has a claim, the bytes that it is expected to need, so
+ * that two reloads at once do not both count on the same free memory.
  */
 
 #include <stdbool.h>
@@ -22,34 +22,36 @@
 #include "supervisor/config/config.h"
 #include "supervisor/devices/nvml.h"
 
-/* Memory that is back up to this is back. */
+/* Most bytes that may be missing from memory that counts as back. */
 #define DEVICE_TOLERANCE_BYTES (UINT64_C(16) << 20)
 
 struct device_use {
 	LIST_ENTRY(device_use) link;
 	struct device *device; /* NULL: not registered */
 	pid_t pid;             /* 0: memory without a process */
-	int fd;                /* that memory's, borrowed; -1 on a GPU */
-	bool is_leaving;       /* killed: what it holds counts as free already */
-	uint64_t claim_bytes;  /* 0: it holds what it will hold */
+	int fd;                /* of that memory, borrowed; -1: none */
+	bool is_leaving;       /* killed: counts as free already */
+	uint64_t claim_bytes;  /* 0: it holds all that it will hold */
 	uint64_t now_bytes;    /* as of the last device_measure() */
-	uint64_t peak_bytes;   /* most that was ever measured */
+	uint64_t peak_bytes;   /* the most that was ever measured */
 	/* nvml */
-	uint64_t memory_bytes; /* without a process: that it is */
-	/* Shared weights that the process has mapped, or has the descriptors of. They are not
-	 * what it holds, whether the driver charges it with them or not. */
+	uint64_t memory_bytes; /* size of memory without a process */
+	/* Shared weights that the process has mapped, or has the descriptors of. None
+	 * of them counts as held, whether the driver charges the process for them or
+	 * not. */
 	uint64_t mapped_bytes;
-	uint64_t made_bytes;  /* of them: in chunks that it made itself */
-	uint64_t mapped_ns;   /* all of them are there since then; 0: not yet */
-	uint64_t ahead_bytes; /* of them: that it made before it was to place them */
+	uint64_t made_bytes;  /* of them: in chunks made by itself */
+	uint64_t mapped_ns;   /* since when all are there; 0: not yet */
+	uint64_t ahead_bytes; /* of them: made before placing */
 	uint64_t added_ns;
-	uint64_t unseen_ns; /* has placed its weights then, in no report yet; 0: seen */
+	uint64_t unseen_ns; /* when it placed them; 0: a report shows them */
 	bool has_baseline;
-	bool is_dead;            /* reaped: what it held may or may not be back */
-	uint64_t baseline_bytes; /* held by others than loaders when this one was added */
-	/* Used when it began to place its weights; 0: not known. */
+	bool is_dead;            /* reaped: its memory may or may not be back */
+	uint64_t baseline_bytes; /* held by others than loaders when added */
+	/* Use of the card when placing began; 0: not known. */
 	uint64_t before_bytes;
-	/* Used more when it had, without those; 0: not yet. What it took ahead, until then. */
+	/* Growth of that use by the end of placing, shared weights left out; until
+	 * then, what the loader took ahead; 0: nothing yet. */
 	uint64_t placed_bytes;
 };
 
@@ -57,11 +59,11 @@ struct device;
 
 struct device_ops {
 	const char *kind;
-	/* Brings in what there is to know now; a bounded wait. False: it is not of now. */
+	/* Brings in the newest figures; the wait is bounded. False: they are older. */
 	bool (*refresh)(struct device *device);
-	/* Of @use, as of then. */
+	/* Bytes that @use holds, as of these figures. */
 	uint64_t (*held)(const struct device_use *use);
-	/* What anybody could still have; UINT64_MAX: not known. */
+	/* Bytes that anybody could still have; UINT64_MAX: not known. */
 	uint64_t (*available)(const struct device *device);
 };
 
@@ -69,8 +71,8 @@ struct device {
 	char name[CONFIG_DEVICE_MAX];
 	const struct device_ops *ops;
 	struct config_device config;
-	/* In use by loaders of another moultd, to which the budget and the reserve belong; 0:
-	 * there is none. */
+	/* Bytes of loaders of another moultd, which budget and reserve belong to; 0:
+	 * none. */
 	uint64_t others_bytes;
 	LIST_HEAD(device_uses, device_use) uses;
 	/* nvml */
@@ -78,14 +80,13 @@ struct device {
 	char uuid[NVML_UUID_BYTES]; /* "": not known yet */
 };
 
-/* What there is, in bytes. */
+/* Budget and use of a device, in bytes. */
 struct device_room {
-	uint64_t budget_bytes;  /* UINT64_MAX: none is set */
-	uint64_t reserve_bytes; /* to be left free */
-	uint64_t used_bytes;    /* by all loaders, claims included */
-	uint64_t
-		available_bytes; /* what the machine has to give; UINT64_MAX: not known */
-	uint64_t others_bytes;   /* of used: by those of another moultd */
+	uint64_t budget_bytes;    /* UINT64_MAX: none is set */
+	uint64_t reserve_bytes;   /* to leave free */
+	uint64_t used_bytes;      /* by all loaders, claims included */
+	uint64_t available_bytes; /* left on the machine; UINT64_MAX: not known */
+	uint64_t others_bytes;    /* of used: of another moultd's loaders */
 };
 
 /* The device itself, as of the last device_measure(). */
@@ -94,68 +95,74 @@ struct device_figures {
 	uint64_t total_bytes;
 	uint64_t used_bytes; /* by everybody */
 	uint64_t free_bytes;
-	uint64_t age_ms; /* of what is above */
+	uint64_t age_ms; /* age of the bytes above */
 	uint64_t xids;   /* critical errors so far, known or not */
 	unsigned int last_xid;
 };
 
 enum device_reclaim {
 	DEVICE_RECLAIM_DONE,
-	DEVICE_RECLAIM_WAITING, /* no report since then */
+	DEVICE_RECLAIM_WAITING, /* no report since the reaping */
 	DEVICE_RECLAIM_LISTED,  /* the driver still counts the process */
-	DEVICE_RECLAIM_HELD,    /* it does not, and its memory is not back */
-	DEVICE_RECLAIM_UNKNOWN, /* there is nobody to ask, or nothing to compare with */
+	DEVICE_RECLAIM_HELD,    /* not counted any more, memory not back */
+	DEVICE_RECLAIM_UNKNOWN, /* no driver to ask, or no baseline */
 };
 
-/* Main memory. */
+/* Makes @device main memory. */
 void device_init(struct device *device, const char *name);
-/* A GPU. */
+/* Makes @device a GPU; @nvml is borrowed. */
 void device_init_nvml(struct device *device, const char *name, struct nvml *nvml);
 /* No use may be left. */
 void device_fini(struct device *device);
 
 void device_add(struct device *device, struct device_use *use, pid_t pid,
                 uint64_t claim_bytes);
-/* Memory that no process has to itself: the memfd @fd; -1: its memory_bytes will say. */
+/* Registers memory that no process has to itself: the memfd @fd; -1: its memory_bytes
+ * will tell. */
 void device_add_memory(struct device *device, struct device_use *use, int fd,
                        uint64_t claim_bytes);
-/* It is gone. Nothing happens when it was never added. */
+/* Takes @use off its device. Does nothing when it was never added. */
 void device_remove(struct device_use *use);
 
-/* It has made @bytes of its weights before it is to place them, and holds a context. */
+/* The loader made @bytes of its weights before placing, and has a context on the card. */
 void device_note_ahead(struct device_use *use, uint64_t bytes);
-/* It is about to place its weights, and has placed them. */
+/* The loader is about to place its weights; the loader has placed them. */
 void device_note_placing(struct device_use *use);
 void device_note_placed(struct device_use *use);
-/* Its weights are shared: @bytes, of which it made @made_bytes, and the rest was there. */
+/* The weights are shared: @bytes, of which the loader made @made_bytes; the rest was
+ * there. */
 void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_bytes);
 
-/* Looks at what each loader holds now: microseconds for each; a GPU NVML_WAIT_MS at most.
- * False: its driver did not answer by then, and the figures are those of a moment ago. */
+/* Measures what each loader holds now: microseconds for each; a GPU takes NVML_WAIT_MS
+ * at most. False: the driver did not answer by then, and the figures are a moment old. */
 bool device_measure(struct device *device);
-/* Its driver is being asked, and has not answered what was asked since @since_ns; 0: now. */
+/* True: a driver runs and has no report of @since_ns or later yet; 0: of now. */
 bool device_is_asked(const struct device *device, uint64_t since_ns);
-/* Looks at what one loader holds now; 0 when it was never added. */
+/* Bytes that one loader holds now; 0 when it was never added. Asks no driver. */
 uint64_t device_look(struct device_use *use);
-/* Looks at all and sums up. */
+/* Measures all and sums up. */
 struct device_room device_room(struct device *device);
-/* Room for @need_bytes more, once @coming_bytes are given back; the reserve stays free. */
+/* True: @need_bytes more fit once @coming_bytes are given back, and the reserve stays
+ * free. */
 bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes);
-/* What all but @except (or NULL) held at their peaks beyond what they hold, or claim, now. */
+/* Bytes that all but @except (or NULL) held at their peaks beyond what they hold, or
+ * claim, now. */
 uint64_t device_peaks(const struct device *device, const struct device_use *except);
-/* Sums up what is known: for somebody who looks on, and waits for nothing. */
+/* Sums up the known figures, for somebody who looks on; waits for nothing. */
 struct device_room device_room_seen(struct device *device);
-/* One process at a time may compute on it; none may. As of the last report. */
+/* Compute mode of the card in the last report: one process at a time may use it; none
+ * may. */
 bool device_is_exclusive(const struct device *device);
 bool device_is_prohibited(const struct device *device);
 struct device_figures device_figures(const struct device *device);
 
-/* The process of @use was reaped at @reaped_ns: is its memory back? Does not wait: asks for
- * the next report. */
+/* Tells whether the memory of @use, whose process was reaped at @reaped_ns, is back.
+ * Does not wait: asks for the next report. */
 enum device_reclaim device_reclaim(struct device_use *use, uint64_t reaped_ns);
-/* The number of the last critical error of the GPU if that was at @since_ns or later, else
+/* Number of the GPU's last critical error (Xid) if it came at @since_ns or later, else
  * 0. */
 unsigned int device_xid(const struct device *device, uint64_t since_ns);
-/* Who holds memory that @use was to give back, as a sentence. *ret_bytes is how much. */
+/* Names in a sentence who holds memory that @use was to give back; *ret_bytes is how
+ * much. */
 void device_explain_residue(const struct device_use *use, uint64_t *ret_bytes,
                             struct err *ret_why);

@@ -10,7 +10,7 @@
 
 static bool device_host_refresh(struct device *device)
 {
-	(void)device; /* the kernel is asked for each figure */
+	(void)device; /* each figure is read from the kernel */
 	return true;
 }
 

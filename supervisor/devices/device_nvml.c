@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A GPU as a device, and the proof that what a loader had of it is back. */
+/*
+ * A GPU as a device, and the proof that a dead loader's memory on it is back.
+ *
+ * The driver's figure for one process is a hint: some containers hide it, and whether
+ * it includes shared memory is not documented. So the growth of the card's use while a
+ * loader places its weights (before_bytes, placed_bytes) stands beside it, and
+ * mapped_bytes and made_bytes say what of it is shared. The baseline is what others
+ * than loaders held when this one came. Its memory is back once the driver lists the
+ * process no more and others hold no more than the baseline again (device_reclaim()).
+ * Figures of a driver that has stopped answering prove nothing.
+ */
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,12 +18,12 @@
 #include "shared/clock.h"
 #include "supervisor/devices/device.h"
 
-/* Processes that a sentence names. */
+/* Most processes that a sentence names. */
 #define DEVICE_NVML_NAMED_MAX 4
-/* A driver that does not answer is no witness; one that does is asked every second. */
+/* Older figures count as unknown; a driver that answers is asked every second. */
 #define DEVICE_NVML_STALE_NS (3 * CLOCK_NS_PER_SEC)
 
-/* The card as it is now, or was a moment ago. */
+/* The card in a report at most DEVICE_NVML_STALE_NS old, or NULL. */
 static const struct nvml_card *device_nvml_card(const struct device *device)
 {
 	return device->nvml ? nvml_card(device->nvml, device->uuid,
@@ -44,15 +54,16 @@ static uint64_t device_nvml_gap(uint64_t a, uint64_t b)
 	return a > b ? a - b : b - a;
 }
 
-/* Of what the driver charges the process with, its own. Whether that includes memory of
- * others that it has mapped no document says: what the card lost when it came tells. */
+/* The process's own part of the @bytes that the driver charges it for. No document says
+ * whether a charge includes mapped memory of others; the growth of the card's use when
+ * the loader came tells. */
 static uint64_t device_nvml_own(const struct device_use *use, uint64_t bytes)
 {
 	uint64_t if_all = device_nvml_minus(bytes, use->mapped_bytes);
 	uint64_t if_made = device_nvml_minus(bytes, use->made_bytes);
 
 	if (bytes < use->made_bytes)
-		return bytes; /* it counts none of them */
+		return bytes; /* no shared memory is charged */
 	if (bytes < use->mapped_bytes)
 		return if_made;
 	if (use->mapped_bytes == 0 || !use->placed_bytes)
@@ -63,7 +74,8 @@ static uint64_t device_nvml_own(const struct device_use *use, uint64_t bytes)
 	               : if_all;
 }
 
-/* What one process is charged for says nothing in some containers: 0, or no such process. */
+/* Some containers hide the charge of a process: the driver says 0, or lists no such
+ * process. */
 static uint64_t device_nvml_held(const struct device_use *use)
 {
 	const struct nvml_card *card = device_nvml_card(use->device);
@@ -73,7 +85,7 @@ static uint64_t device_nvml_held(const struct device_use *use)
 		return use->memory_bytes;
 	if (!card)
 		return use->now_bytes;
-	/* A report of before that has a part of them, and nobody knows which. */
+	/* An older report has an unknown part of the mapped weights. */
 	if (use->device->nvml->as_of_ns < use->mapped_ns)
 		return use->placed_bytes;
 	if (!nvml_card_process(card, use->pid, &bytes) || bytes == NVML_UNKNOWN)
@@ -102,7 +114,7 @@ void device_init_nvml(struct device *device, const char *name, struct nvml *nvml
 	LIST_INIT(&device->uses);
 }
 
-/* Used by whoever is not a loader of ours; @except counts as none. */
+/* Bytes in use by others than our loaders; @except counts as one of the others. */
 static uint64_t device_nvml_foreign(const struct device *device,
                                     const struct nvml_card *card,
                                     const struct device_use *except)
@@ -116,15 +128,16 @@ static uint64_t device_nvml_foreign(const struct device *device,
 	return card->used_bytes > ours_bytes ? card->used_bytes - ours_bytes : 0;
 }
 
-/* The card as it is now; NULL: not known, for a figure that is to be compared with later. */
+/* The card as it is now, for a figure that later ones are compared with; NULL: not
+ * known. */
 static const struct nvml_card *device_nvml_look(struct device *device)
 {
 	return device && device->nvml && device_measure(device) ? device_nvml_card(device)
 	                                                        : NULL;
 }
 
-/* One that is gone would count twice, or not at all: nobody knows how much of what it held
- * is back already. */
+/* A dead loader spoils a baseline: nobody knows how much of its memory is back
+ * already. */
 static bool device_nvml_has_dead(const struct device *device)
 {
 	const struct device_use *use;
@@ -135,7 +148,7 @@ static bool device_nvml_has_dead(const struct device *device)
 	return false;
 }
 
-/* As early as it can be had. */
+/* Takes the baseline of @use as early as one can be had. */
 static void device_nvml_take_baseline(struct device_use *use,
                                       const struct nvml_card *card,
                                       const struct device_use *except)
@@ -178,7 +191,7 @@ void device_note_ahead(struct device_use *use, uint64_t bytes)
 			bytes && use->before_bytes
 				? device_nvml_minus(card->used_bytes, use->before_bytes)
 				: 0;
-	/* What others took meanwhile is not its own. */
+	/* Memory that others took meanwhile is not its own: the claim is the limit. */
 	if (taken_bytes > use->claim_bytes)
 		taken_bytes = use->claim_bytes;
 	use->ahead_bytes = bytes;
@@ -191,7 +204,8 @@ void device_note_placing(struct device_use *use)
 
 	use->before_bytes =
 		card ? device_nvml_minus(card->used_bytes, use->placed_bytes) : 0;
-	/* It holds nothing yet: any report since it came is as good as one of then. */
+	/* The loader holds nothing yet: any report since it came is as good as one of
+	 * now. */
 	if (!card && use->device && use->device->nvml && !use->placed_bytes)
 		card = nvml_card(use->device->nvml, use->device->uuid, use->added_ns);
 	device_nvml_take_baseline(use, card, use->placed_bytes ? NULL : use);
@@ -204,8 +218,9 @@ void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_by
 	use->mapped_bytes = bytes;
 	use->made_bytes = made_bytes;
 	use->mapped_ns = clock_now_ns();
-	/* Chunks that it was offered and does not use go now, and may take their time: they
-	 * count as gone before, since too little does no harm here. */
+	/* Chunks that the loader was offered and does not use go now, and may take
+	 * their time: they count as gone before, since too low a before_bytes does no
+	 * harm. */
 	use->before_bytes = device_nvml_minus(use->before_bytes, bytes - made_bytes);
 	use->placed_bytes = device_nvml_minus(use->placed_bytes, use->ahead_bytes);
 }
@@ -219,7 +234,8 @@ void device_note_placed(struct device_use *use)
 	if (!use->device)
 		return;
 	card = device_nvml_look(use->device);
-	/* Its claim stands for it until a report has it, if there is to be one. */
+	/* The claim stands for the weights until a report has them, if there is to be
+	 * one. */
 	if (!card && use->device->nvml && use->device->nvml->state == NVML_UP)
 		use->unseen_ns = clock_now_ns();
 	else
@@ -230,11 +246,12 @@ void device_note_placed(struct device_use *use)
 		                          use->mapped_bytes);
 	if (use->placed_bytes < least_bytes)
 		use->placed_bytes = least_bytes;
-	/* What it holds can be taken out where the driver says how much that is. */
+	/* Where the driver tells what the loader holds, the baseline can leave that
+	 * out. */
 	if (card && nvml_card_process(card, use->pid, &bytes) && bytes > 0 &&
 	    bytes != NVML_UNKNOWN)
 		device_nvml_take_baseline(use, card, NULL);
-	/* From here on its peak is that of serving. */
+	/* The peak from here on is that of serving. */
 	use->peak_bytes = use->now_bytes = use->device->ops->held(use);
 }
 
@@ -290,7 +307,7 @@ enum device_reclaim device_reclaim(struct device_use *use, uint64_t reaped_ns)
 	if (!device || !device->nvml)
 		return DEVICE_RECLAIM_DONE;
 	use->is_dead = true;
-	/* No report is going to show what it placed. */
+	/* No report will show what a dead loader placed. */
 	if (use->unseen_ns)
 		use->claim_bytes = use->unseen_ns = 0;
 	nvml_note_change(device->nvml);
@@ -318,7 +335,8 @@ static bool device_nvml_is_ours(const struct device *device, pid_t pid)
 	return false;
 }
 
-/* "process 7 holds 12.0 MiB, ..." of those that are no living loader. */
+/* Prints "process 7 holds 12.0 MiB, ...": the processes that are no living loader of
+ * ours. */
 static void device_nvml_name_holders(const struct device_use *use,
                                      const struct nvml_card *card, char *text,
                                      size_t size)

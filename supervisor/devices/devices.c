@@ -1,4 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Resolves names in the configuration ("cuda", "cuda:1", "cuda:GPU-...") to cards.
+ *
+ * A name is looked up once and stays with its card, because the driver counts another
+ * way when a card falls off the bus. Two names of one card lead to one struct device,
+ * so that its memory counts once. Where the driver says nothing, no name is refused:
+ * budgets alone decide then. moult-nvml is started only when a model or a section names
+ * a GPU.
+ */
+
 #include "supervisor/devices/devices.h"
 
 #include <errno.h>
@@ -23,7 +34,7 @@ static bool devices_is_gpu(const char *name)
 	       strncmp(name, DEVICES_PREFIX, strlen(DEVICES_PREFIX)) == 0;
 }
 
-/* The only card whose UUID begins with @part, as CUDA takes one that is cut short; NULL:
+/* The only card whose UUID begins with @part, as CUDA accepts a shortened one; NULL:
  * none, or several. */
 static const char *devices_complete(const struct nvml *nvml, const char *part)
 {
@@ -41,8 +52,8 @@ static const char *devices_complete(const struct nvml *nvml, const char *part)
 	return found;
 }
 
-/* The @index-th entry of CUDA_VISIBLE_DEVICES, when moultd was given one: CUDA counts in it.
- * NULL: not known, as of a part of a card. */
+/* UUID in the @index-th entry of CUDA_VISIBLE_DEVICES, by which CUDA counts, or of the
+ * driver when moultd has none. NULL: not known, as of a part of a card. */
 static const char *devices_visible_entry(const struct nvml *nvml, unsigned int index)
 {
 	const char *list = getenv("CUDA_VISIBLE_DEVICES");
@@ -67,7 +78,7 @@ static const char *devices_visible_entry(const struct nvml *nvml, unsigned int i
 	               : NULL;
 }
 
-/* The card that @name means, or NULL. Good until the next report. */
+/* UUID of the card that @name means, or NULL. Good until the next report. */
 static const char *devices_resolve(const struct devices *devices, const char *name)
 {
 	const char *uuid = devices_uuid_part(name);
@@ -93,7 +104,7 @@ static struct device *devices_find(struct devices *devices, const char *name,
 	return NULL;
 }
 
-/* "GPU-..., GPU-...", all that the driver has. */
+/* Prints "GPU-..., GPU-...", all cards that the driver has. */
 static void devices_list(const struct nvml *nvml, char *text, size_t size)
 {
 	const char *uuid;
@@ -131,7 +142,7 @@ int devices_check(const struct devices *devices, const char *device, struct err 
 	const char *name = strcmp(device, "cuda") == 0 ? "cuda:0" : device;
 	char list[300];
 
-	/* What CUDA_VISIBLE_DEVICES shows may be a part of a card, which is in no list. */
+	/* CUDA_VISIBLE_DEVICES may name a part of a card, which is in no list. */
 	if (!devices_is_gpu(device) || devices->nvml.as_of_ns == 0 ||
 	    (getenv("CUDA_VISIBLE_DEVICES") && !devices_uuid_part(name)) ||
 	    devices_is_known(devices, name, devices_resolve(devices, name)))
@@ -143,7 +154,7 @@ int devices_check(const struct devices *devices, const char *device, struct err 
 	               device, list);
 }
 
-/* Its section may call it by another name. */
+/* A section may call the card by another of its names. */
 static void devices_configure(struct devices *devices, struct device *gpu)
 {
 	const struct config *config = devices->config;
@@ -209,7 +220,7 @@ void devices_fini(struct devices *devices)
 	free(devices->helper);
 }
 
-/* The budget of a card that is not there would go unnoticed. */
+/* Warns of sections for cards that are not there: their budgets would go unnoticed. */
 static void devices_check_sections(const struct devices *devices)
 {
 	for (size_t i = 0; i < devices->config->n_gpus; i++) {
@@ -232,7 +243,7 @@ void devices_set_config(struct devices *devices, const struct config *config)
 	devices_check_sections(devices);
 	if (!devices_are_needed(config))
 		return;
-	/* Without memory the next configuration tries again. */
+	/* Out of memory: the next configuration tries again. */
 	if (!devices->helper && config_find_helper(NVML_HELPER, &devices->helper) < 0)
 		return;
 	devices->nvml.program = devices->helper;

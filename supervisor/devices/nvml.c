@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The life of the helper moult-nvml, and the questions that it is asked.
+ *
+ * One question is under way at a time. nvml_ask() sends it, nvml_read() takes the
+ * report and swaps it in whole if nvml_is_sound() accepts it. as_of_ns is the time of
+ * the question, not of the answer: no figure is older than that.
+ * nvml_look_for_silence() logs a late helper, then kills it; nvml_on_exit() starts the
+ * next one after a delay that doubles. Only nvml_wait() polls, for a bounded time and
+ * for decisions that need a figure of now; everybody else reads the last report.
+ */
+
 #include "supervisor/devices/nvml.h"
 
 #include <errno.h>
@@ -17,12 +29,13 @@
 
 #define NVML_AGAIN_S     1.
 #define NVML_AGAIN_MAX_S 60.
-/* One that has lasted so long did not die of its start. */
+/* A helper that lasted this long did not die of its start. */
 #define NVML_LASTING_NS (60 * CLOCK_NS_PER_SEC)
 #define NVML_GLANCE_NS  (100 * CLOCK_NS_PER_MS)
-/* A question without an answer: said after the first, the helper is replaced after the
- * second. One in the kernel for good stays there, and no other is started. Its own start may
- * take longer: the driver starts cards that nobody else has open. */
+/* A question without an answer is logged after the first time, and the helper is killed
+ * after the second. A helper in the kernel for good stays there, and no other is
+ * started. The first report may take longer: the driver starts cards that nobody else
+ * has open. */
 #define NVML_SILENT_NS       (1 * CLOCK_NS_PER_SEC)
 #define NVML_STUCK_NS        (30 * CLOCK_NS_PER_SEC)
 #define NVML_START_SILENT_NS (NVML_START_MS * CLOCK_NS_PER_MS)
@@ -38,7 +51,7 @@ static void nvml_close(struct nvml *nvml)
 	nvml->is_asking = false;
 }
 
-/* Once, and again when that has changed. */
+/* Logs once whether there is a driver, and again after a change. */
 static void nvml_say(struct nvml *nvml)
 {
 	if (nvml->said == nvml->state)
@@ -64,7 +77,7 @@ static bool nvml_is_uuid(const char *text)
 	                    "0123456789-") == n;
 }
 
-/* What @bytes of a packet may be taken for a report. */
+/* True: a packet of @bytes may be taken for the report that is due. */
 static bool nvml_is_sound(const struct nvml *nvml, const struct nvml_report *report,
                           size_t bytes)
 {
@@ -132,7 +145,7 @@ static void nvml_on_report(struct nvml *nvml)
 	nvml_note_errors(nvml);
 }
 
-/* It is not to be talked to any more; its exit tells the rest. */
+/* Kills a helper that broke the protocol; its exit brings another. */
 static void nvml_reject(struct nvml *nvml, ssize_t bytes)
 {
 	log_event(LOG_LEVEL_ERR, "gpu_helper_garbage",
@@ -143,7 +156,7 @@ static void nvml_reject(struct nvml *nvml, ssize_t bytes)
 	nvml_close(nvml);
 }
 
-/* Reads what has come. */
+/* Takes one packet, if one has come. */
 static void nvml_read(struct nvml *nvml)
 {
 	ssize_t n = nvml->fd < 0 ? 0
@@ -159,7 +172,7 @@ static void nvml_read(struct nvml *nvml)
 	} else if (n > 0) {
 		nvml_reject(nvml, n);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-		/* One that lives on without it is of no use. */
+		/* A helper that lives on without its socket is of no use. */
 		child_signal(&nvml->child, SIGKILL);
 		nvml_close(nvml);
 	}
@@ -197,7 +210,7 @@ static void nvml_on_exit(void *context, int status)
 	struct nvml *nvml = context;
 	char text[64];
 
-	/* Its last report may say why. */
+	/* The last report may say why it ended. */
 	if (nvml->fd >= 0)
 		nvml_read(nvml);
 	nvml_close(nvml);
@@ -315,7 +328,7 @@ static void nvml_look_for_silence(struct nvml *nvml)
 	uint64_t silent_ns = clock_now_ns() - nvml->asked_ns;
 	bool is_starting = nvml->awaited == 0;
 
-	/* It may have been moultd that was stopped. */
+	/* The report may lie unread because moultd itself was stopped. */
 	if (silent_ns >= NVML_SILENT_NS)
 		nvml_read(nvml);
 	if (!nvml->is_asking)
@@ -341,11 +354,11 @@ void nvml_want(struct nvml *nvml, const char *uuid)
 	if (i == NVML_CARDS_MAX || nvml->wanted[i][0])
 		return;
 	(void)snprintf(nvml->wanted[i], sizeof(nvml->wanted[i]), "%s", uuid);
-	/* What is known was asked for without it. */
+	/* The last report was asked for without this card. */
 	nvml_note_change(nvml);
 }
 
-/* The places of the cards that are wanted. */
+/* Set of the places of wanted cards. */
 static uint64_t nvml_wanted_cards(const struct nvml *nvml)
 {
 	uint64_t cards = 0;
@@ -367,11 +380,11 @@ void nvml_ask(struct nvml *nvml)
 	if (nvml->state != NVML_UP || nvml->fd < 0 || nvml->is_asking)
 		return;
 	question.cards = nvml_wanted_cards(nvml);
-	/* From before it is sent: what is reported is no older. */
+	/* Taken before sending, so that no figure of the report is older. */
 	asked_ns = clock_now_ns();
 	if (send(nvml->fd, &question, sizeof(question), MSG_DONTWAIT | MSG_NOSIGNAL) !=
 	    (ssize_t)sizeof(question))
-		return; /* it is dying, and its exit is told */
+		return; /* the helper is dying; nvml_on_exit() follows */
 	nvml->asked_ns = asked_ns;
 	nvml->n_asked = nvml->awaited = question.number;
 	nvml->is_asking = true;
@@ -383,7 +396,7 @@ void nvml_glance(struct nvml *nvml)
 		nvml_ask(nvml);
 }
 
-/* Until a report of @since_ns or later is there. */
+/* Waits until a report of @since_ns or later is there, @wait_ms at most. */
 static bool nvml_wait(struct nvml *nvml, uint64_t since_ns, unsigned int wait_ms)
 {
 	uint64_t end_ns = clock_now_ns() + wait_ms * CLOCK_NS_PER_MS;
@@ -418,8 +431,8 @@ void nvml_note_change(struct nvml *nvml)
 
 bool nvml_refresh(struct nvml *nvml)
 {
-	/* A round of the loop is one moment, but for what nvml_note_change() was told of: a
-	 * loader may go a long way in one. */
+	/* A round of the loop counts as one moment, unless nvml_note_change() was
+	 * called: a loader may go a long way in one round. */
 	if (nvml->as_of_ns != 0 && nvml->fresh_iteration == ev_iteration(nvml->loop) + 1)
 		return true;
 	if (!nvml_wait(nvml, clock_now_ns(), NVML_WAIT_MS))
@@ -460,7 +473,7 @@ bool nvml_card_process(const struct nvml_card *card, pid_t pid, uint64_t *ret_by
 {
 	bool is_listed = false;
 
-	/* One with several contexts may be there more than once. */
+	/* A process with several contexts may be listed more than once. */
 	for (unsigned int i = 0; i < card->n_processes; i++) {
 		uint64_t bytes = card->processes[i].bytes;
 

@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Calls of the driver's library, made so that old drivers and broken cards cost a
+ * figure and no more.
+ *
+ * Symbols are looked up by version, optional ones may be missing. Cards keep the place
+ * that they had when the library was opened, because reports name them by place; a lost
+ * card is looked up by UUID again at each read. A driver may fill the list of processes
+ * in a layout of its own: the buffer is painted before the call, nvml_library_is_list()
+ * looks at what was written, and a list in doubt is never used.
+ */
+
 #include "supervisor/devices/nvml_library.h"
 
 #include <dlfcn.h>
@@ -24,11 +36,11 @@ struct nvml_opening {
 static int nvml_library_load(struct nvml_library *library, struct nvml_opening *opening,
                              const char *name, struct err *err)
 {
-	/* POSIX has functions and objects share a representation. */
+	/* POSIX lets pointers to functions and to objects share a representation. */
 	const struct {
 		const char *name;
 		void *slot;
-		const char *older; /* has the same structures; NULL: none has */
+		const char *older; /* of the same structures, or NULL */
 		bool is_optional;
 	} symbols[] = {
 		{ "nvmlInit_v2", &opening->init, NULL, false },
@@ -67,7 +79,7 @@ static int nvml_library_load(struct nvml_library *library, struct nvml_opening *
 	return 0;
 }
 
-/* By its name from then on: an index means another card when one falls off the bus. */
+/* Opens a card by its UUID: an index means another card when one falls off the bus. */
 static int nvml_library_open_card(struct nvml_library *library,
                                   const struct nvml_opening *opening, unsigned int index)
 {
@@ -81,12 +93,12 @@ static int nvml_library_open_card(struct nvml_library *library,
 		code = library->by_uuid(uuid, &card);
 	library->is_lost[library->n_cards] = code != NVML_SUCCESS;
 	library->cards[library->n_cards] = code == NVML_SUCCESS ? card : NULL;
-	/* It keeps its place: those behind it have their numbers. */
+	/* A card that does not open keeps its place: reports go by places. */
 	library->n_cards++;
 	return code;
 }
 
-/* Without them a card is none the less a card. */
+/* Cards without events are used all the same. */
 static void nvml_library_open_events(struct nvml_library *library,
                                      const struct nvml_opening *opening)
 {
@@ -159,7 +171,7 @@ static int nvml_library_read_memory(struct nvml_library *library,
 	struct nvml_memory_v1 first = { 0 };
 	int code;
 
-	/* What nobody can have counts as used, as the first version has it. */
+	/* Reserved memory counts as used, as in the first version. */
 	if (library->memory_v2 && library->memory_v2(card, &second) == NVML_SUCCESS) {
 		ret_card->total_bytes = second.total;
 		ret_card->free_bytes = second.free;
@@ -173,7 +185,8 @@ static int nvml_library_read_memory(struct nvml_library *library,
 	return code;
 }
 
-/* Drivers have filled the same call with structures of other sizes: what is written shows. */
+/* Drivers have filled the same call with structures of other sizes. The bytes that were
+ * written show the size. */
 #define NVML_LIBRARY_UNTOUCHED 0xaa
 
 static bool nvml_library_is_touched(const unsigned char *bytes, size_t from, size_t n)
@@ -184,11 +197,11 @@ static bool nvml_library_is_touched(const unsigned char *bytes, size_t from, siz
 	return false;
 }
 
-/* No machine has larger numbers of processes: pid_max(5), /proc/sys/kernel/pid_max. */
+/* Largest process number of any machine: proc(5), /proc/sys/kernel/pid_max. */
 #define NVML_LIBRARY_PID_MAX (1u << 22)
 
-/* Whether @count structures were written as they are declared here: of shorter ones the last
- * would not reach so far, longer ones would go on. */
+/* True: @count structures were written as declared here. Shorter ones would end before
+ * the last one does, longer ones would go on. */
 static bool nvml_library_is_list(const struct nvml_process_v2 *processes,
                                  unsigned int count)
 {
@@ -203,13 +216,13 @@ static bool nvml_library_is_list(const struct nvml_process_v2 *processes,
 	       (count == 0 || nvml_library_is_touched(bytes, end - tail, tail));
 }
 
-/* Cards that do not tell who computes on them are none the less cards, and so are those that
- * tell it in a way of their own. */
+/* Cards that do not tell who computes on them are used all the same, and so are those
+ * that tell it in a layout of their own. */
 static int nvml_library_read_processes(struct nvml_library *library,
                                        struct nvml_handle *card,
                                        struct nvml_card *ret_card)
 {
-	/* One more than is offered, for a driver that writes longer ones. */
+	/* Twice what is offered, for a driver that writes longer ones. */
 	static struct nvml_process_v2 processes[2 * NVML_LIBRARY_LIST_MAX];
 	unsigned int count = NVML_LIBRARY_LIST_MAX;
 	int code;
@@ -244,7 +257,7 @@ static int nvml_library_read_processes(struct nvml_library *library,
 	return NVML_SUCCESS;
 }
 
-/* Older drivers, and parts of a card, have none to tell. */
+/* Older drivers, and parts of a card, have no compute mode. */
 static void nvml_library_read_mode(struct nvml_library *library, struct nvml_handle *card,
                                    struct nvml_card *ret_card)
 {
@@ -262,7 +275,7 @@ static int nvml_library_read_card(struct nvml_library *library, unsigned int ind
 	struct nvml_handle *card = library->cards[index];
 	int code = NVML_SUCCESS;
 
-	/* Its old handle may be good for nothing after a reset. */
+	/* The old handle may be good for nothing after a reset. */
 	if (library->is_lost[index])
 		code = library->by_uuid(library->uuids[index], &card);
 	if (code == NVML_SUCCESS)
@@ -278,7 +291,7 @@ static int nvml_library_read_card(struct nvml_library *library, unsigned int ind
 	return code;
 }
 
-/* The place of @card, which may be lost: then it may not tell its name any more. */
+/* The place of @card; n_cards: not known. A lost card may not tell its UUID any more. */
 static unsigned int nvml_library_place(const struct nvml_library *library,
                                        struct nvml_handle *card)
 {
@@ -295,7 +308,7 @@ static unsigned int nvml_library_place(const struct nvml_library *library,
 	return i;
 }
 
-/* What has happened so far: waits for nothing. */
+/* Takes the critical errors so far; waits for nothing. */
 static void nvml_library_read_events(struct nvml_library *library,
                                      struct nvml_report *report)
 {

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * The driver's libnvidia-ml.so.1, by dlopen() and by explicit versions of its symbols: the
- * names without one mean the oldest structures. No header of NVIDIA's is needed; what is
- * declared here has the layout of its ABI, which does not change under a versioned name.
+ * The driver's libnvidia-ml.so.1, by dlopen() and by explicit versions of its symbols:
+ * the names without one mean the oldest structures. No header of NVIDIA's is needed;
+ * the declarations here have the layout of its ABI (nvml.h of the CUDA toolkit), which
+ * does not change under a versioned name.
  *
  * Every call may block for as long as the driver likes: for moult-nvml alone, never for
  * moultd. Nothing here makes a CUDA context.
@@ -71,7 +72,7 @@ struct nvml_event {
 	unsigned int compute_instance;
 };
 
-/* The version that the second structure is marked with: its size and its number. */
+/* Mark of the second structure: its size and its number. */
 #define NVML_MEMORY_V2 ((unsigned int)sizeof(struct nvml_memory_v2) | 2u << 24)
 
 _Static_assert(sizeof(struct nvml_memory_v1) == 24, "ABI of nvmlMemory_t");
@@ -89,7 +90,7 @@ struct nvml_library {
 	char uuids[NVML_CARDS_MAX][NVML_UUID_BYTES];
 	unsigned int n_cards;
 	char driver[80];
-	struct nvml_events *events; /* NULL: there are none to be had */
+	struct nvml_events *events; /* NULL: the driver gives none */
 	int (*shutdown)(void);
 	const char *(*error)(int code);
 	int (*by_uuid)(const char *uuid, struct nvml_handle **card);
@@ -111,7 +112,7 @@ struct nvml_library {
 int nvml_library_open(struct nvml_library *library, const char *name, struct err *err);
 void nvml_library_close(struct nvml_library *library);
 
-/* Fills everything but the number, and of the cards those in the set @cards. One that was
- * lost is looked for again. */
+/* Fills @ret_report but for its number; of the cards, those in the bit set @cards. A
+ * lost card is looked for again. */
 void nvml_library_read(struct nvml_library *library, uint64_t cards,
                        struct nvml_report *ret_report);

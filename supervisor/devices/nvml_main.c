@@ -16,8 +16,8 @@
 #include "shared/proto.h"
 #include "supervisor/devices/nvml_library.h"
 
-/* After so long, and so many reports, without any card the library is opened anew: what a
- * reset or a fresh driver gives back is not seen through the old handles. */
+/* Without any card for so long, and for so many reports, the helper ends and moultd
+ * starts another: old handles do not show what a reset or a fresh driver gives back. */
 #define NVML_MAIN_LOST_NS  (5 * CLOCK_NS_PER_SEC)
 #define NVML_MAIN_LOST_MIN 3
 
@@ -71,7 +71,7 @@ static bool nvml_main_is_lost(struct nvml_main_lost *lost,
 
 int main(void)
 {
-	/* Too large for a stack that the driver's library shares. */
+	/* Static: too large for a stack that the driver's library shares. */
 	static struct nvml_report report;
 	static struct nvml_library library;
 	struct nvml_question question = { .cards = NVML_ALL_CARDS };

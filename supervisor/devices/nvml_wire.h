@@ -2,18 +2,18 @@
 #pragma once
 
 /*
- * What moultd and its helper moult-nvml say to each other, over one SOCK_SEQPACKET pair of
- * one machine and one build: structures as they lie in memory, one per packet, a report
- * without the cards that it has not.
+ * Protocol between moultd and its helper moult-nvml, over one SOCK_SEQPACKET pair of
+ * one machine and one build: structures as they lie in memory, one per packet; a report
+ * ends with its last card.
  *
- * The helper sends a report numbered 0 when it has opened the driver's library, or has found
- * that it cannot; then one for each question.
+ * The helper sends a report numbered 0 when it has opened the driver's library, or has
+ * found that it cannot; then one for each question.
  */
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* More than any machine has that one moultd is for. */
+/* More cards than any machine has that one moultd is for. */
 #define NVML_CARDS_MAX     16
 #define NVML_PROCESSES_MAX 256
 #define NVML_XIDS_MAX      8
@@ -22,12 +22,12 @@
 /* A figure that the driver does not give. */
 #define NVML_UNKNOWN UINT64_MAX
 
-/* All cards, as the first report has them. */
+/* Set of all cards: the first report has them. */
 #define NVML_ALL_CARDS UINT64_MAX
 
 struct nvml_question {
 	uint64_t number; /* from 1 */
-	uint64_t cards;  /* a bit for each that is to be looked at, by its place */
+	uint64_t cards;  /* bit set of those to look at, by place */
 };
 
 struct nvml_process {
@@ -38,10 +38,10 @@ struct nvml_process {
 
 struct nvml_card {
 	char uuid[NVML_UUID_BYTES]; /* "GPU-..." */
-	uint32_t is_lost;  /* the figures below could not be had, or were not asked for */
-	uint32_t has_list; /* of all processes: who is not below is not on it */
-	uint32_t n_processes; /* of those below */
-	/* By its compute mode: one process may have a context, or none. */
+	uint32_t is_lost;           /* the figures below are missing, or not asked for */
+	uint32_t has_list;          /* the list is complete: others are not on it */
+	uint32_t n_processes;       /* entries below */
+	/* Compute mode: one process may have a context, or none. */
 	uint16_t is_exclusive;
 	uint16_t is_prohibited;
 	uint64_t total_bytes;
@@ -50,7 +50,7 @@ struct nvml_card {
 	struct nvml_process processes[NVML_PROCESSES_MAX];
 };
 
-/* A critical error of a card, said once. */
+/* A critical error of a card, reported once. */
 struct nvml_xid {
 	uint32_t card; /* its place below */
 	uint32_t xid;  /* NVIDIA's number of it */
@@ -65,11 +65,11 @@ struct nvml_report {
 	uint32_t unused;
 	struct nvml_xid xids[NVML_XIDS_MAX];
 	char driver[80];
-	char why[NVML_WHY_BYTES]; /* it is not open, or a card is lost; "" */
+	char why[NVML_WHY_BYTES]; /* why not open, or why a card is lost; "" */
 	struct nvml_card cards[NVML_CARDS_MAX];
 };
 
-/* Of a report with so many cards. */
+/* Size of a report with @n_cards cards. */
 static inline size_t nvml_report_bytes(uint32_t n_cards)
 {
 	return offsetof(struct nvml_report, cards) + n_cards * sizeof(struct nvml_card);

@@ -1,8 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The arithmetic of a reload, and the sentence that explains it.
+ *
+ * strategy_free() reckons what is free with and without the old generation,
+ * strategy_choose() takes the first strategy that fits or checks the wanted one,
+ * strategy_prefill() reckons the part of the weights that may come early,
+ * strategy_explain() words the outcome with its numbers. Sizes saturate and UINT64_MAX
+ * is "no limit", so nothing wraps. The facts stay in the decision: the receipt shows
+ * the numbers that were decided on.
+ */
+
 #include "supervisor/devices/strategy.h"
 
 #define STRATEGY_MIB 1048576.0
-/* The least that a loader makes of weights at once; it rounds up to less. */
+/* Smallest chunk of weights that a loader makes at once; sizes are rounded up by less. */
 #define STRATEGY_CHUNK_BYTES (UINT64_C(32) << 20)
 
 static const char *const strategy_names[] = {
@@ -36,7 +48,7 @@ static uint64_t strategy_free(const struct strategy_facts *facts, bool is_old_go
 {
 	uint64_t headroom = facts->has_old && !is_old_gone ? facts->headroom_bytes : 0;
 	uint64_t given_back = is_old_gone ? facts->old_bytes : 0;
-	/* Keeping memory back while nobody serves would help nobody. */
+	/* A reserve while nobody serves would help nobody. */
 	bool has_server = facts->has_old || facts->room.others_bytes > 0;
 	uint64_t reserve = has_server ? facts->room.reserve_bytes : 0;
 	uint64_t planned =
@@ -63,7 +75,7 @@ static enum strategy strategy_choose(const struct strategy_decision *decision)
 
 	switch (facts->wanted) {
 	case CONFIG_STRATEGY_OVERLAP:
-		/* Without an old one there is nothing that a lean one does worse. */
+		/* Without an old generation a lean candidate loses nothing. */
 		if (!fits && fits_alone && !facts->has_old)
 			return STRATEGY_STOP_FIRST;
 		return fits ? both : STRATEGY_REFUSED;
@@ -90,14 +102,14 @@ static uint64_t strategy_prefill(const struct strategy_decision *decision)
 	uint64_t bytes = strategy_minus(decision->free_bytes,
 	                                strategy_plus(own_bytes, facts->peaks_bytes));
 
-	/* Where nobody knows what is free the old one could run short. */
+	/* Without a figure for free memory the old generation could run short. */
 	if (!facts->may_prefill || !facts->has_old || facts->is_exclusive ||
 	    facts->room.available_bytes == UINT64_MAX || bytes < STRATEGY_CHUNK_BYTES)
 		return 0;
 	return bytes < most_bytes ? bytes : most_bytes;
 }
 
-/* Not for want of memory. */
+/* Words a decision that the compute mode made, not want of memory. */
 static void strategy_explain_exclusive(struct strategy_decision *decision)
 {
 	bool is_refused = decision->strategy == STRATEGY_REFUSED;
@@ -120,7 +132,7 @@ static bool strategy_is_exclusive(const struct strategy_decision *decision)
 	       facts->wanted == CONFIG_STRATEGY_OVERLAP;
 }
 
-/* Of a need that nobody has measured: what the engine's part is. */
+/* Words the engine's part of a need that nobody has measured. */
 static struct err strategy_say_engine(const struct strategy_facts *facts)
 {
 	struct err text = ERR_NULL;
@@ -203,7 +215,7 @@ struct strategy_decision strategy_decide(const struct strategy_facts *facts)
 	return decision;
 }
 
-/* The names are in the order of what a reload may count on. */
+/* The enum is ordered from the mildest strategy to the strictest. */
 void strategy_join(struct strategy_decision *decision, struct strategy_decision *other)
 {
 	if (other->strategy > decision->strategy) {

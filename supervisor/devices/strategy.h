@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * Which way to the next generation, from numbers alone: no state, no clock, no files.
+ * Chooses the way to the next generation, from numbers alone: no state, no clock, no
+ * files.
  *
  *	handoff     both at once, over the shared weights that are there already
  *	overlap     both at once: the candidate's need fits into what is free
@@ -10,14 +11,15 @@
  *	stop-first  the old one goes before the candidate comes
  *	refused     it would not fit even alone
  *
- * free = min(budget - used, available) - the old one's head-room - reserve; when the old
- * one is gone, what it holds and its head-room are free too, and so are shared weights that
- * only it used. Without an old one there is no reserve.
+ * free = min(budget - used, available) - the old one's head-room - reserve; when the
+ * old one is gone, what it holds and its head-room are free too, and so are shared
+ * weights that only it used. Without an old one there is no reserve.
  *
- * On a GPU that one process may use at a time the two never are there at once.
+ * On a GPU that admits one process at a time, both are never there at once.
  *
- * What is free beside the old one, less what the candidate needs beside its weights and less
- * what others may come to need again, a part of those weights may have at once.
+ * A staged candidate's weights may come to a GPU in part while the old one serves
+ * (prefill): as much as is free beside the old one, less what the candidate needs
+ * beside its weights, less what others may come to need again.
  */
 
 #include <jansson.h>
@@ -40,20 +42,20 @@ enum strategy {
 struct strategy_facts {
 	const char *device; /* its name, for people */
 	enum config_strategy wanted;
-	bool has_old;            /* a generation serves, or its process still lives */
+	bool has_old;            /* a generation serves, or its process lives */
 	struct device_room room; /* with the old one in it */
-	bool is_exclusive;       /* of the device: one loader at a time may use it */
-	bool is_resident;        /* the weights are there, shared, and are not in need */
-	uint64_t old_bytes; /* that the old one holds now and the candidate does not */
-	uint64_t headroom_bytes; /* that it held at its peak beyond that */
+	bool is_exclusive;       /* of the device: one process at a time */
+	bool is_resident;        /* shared weights are there: not in need */
+	uint64_t old_bytes;      /* held by the old one, not by the candidate */
+	uint64_t headroom_bytes; /* of the old one: its peak beyond that */
 	uint64_t need_bytes;     /* of the candidate, alone; 0: not known */
-	uint64_t engine_bytes; /* of need: what its engine takes by itself; 0: measured */
+	uint64_t engine_bytes;   /* of need: the engine's part; 0: measured */
 	uint64_t loading_bytes;  /* of the candidate, while it loads beside the old one */
 	uint64_t staged_bytes;   /* of a lean candidate before its copy of the model */
 	uint64_t copy_bytes;     /* of need and loading: what is to be shared */
 	uint64_t weights_bytes;  /* of need, on a GPU: what is to be shared */
-	bool may_prefill;        /* they may come there while the old one serves */
-	uint64_t peaks_bytes;    /* that others held at their peaks beyond now */
+	bool may_prefill;        /* weights may come while the old one serves */
+	uint64_t peaks_bytes;    /* of others: their peaks beyond now */
 	uint64_t resident_bytes; /* of old_bytes: what is shared */
 };
 
@@ -61,14 +63,15 @@ struct strategy_decision {
 	struct strategy_facts facts;
 	enum strategy strategy;
 	uint64_t free_bytes;       /* with the old one there */
-	uint64_t free_alone_bytes; /* with it gone */
-	uint64_t prefill_bytes;    /* of weights: that may come before that, if staged */
+	uint64_t free_alone_bytes; /* with the old one gone */
+	uint64_t prefill_bytes;    /* of weights: may come early, if staged */
 	struct err why;            /* a sentence with the numbers */
 };
 
 const char *strategy_name(enum strategy strategy);
 struct strategy_decision strategy_decide(const struct strategy_facts *facts);
-/* Both must hold, that of main memory and that of the GPU, @other: what @decision becomes. */
+/* Joins the decisions on main memory and on the GPU, @other: the stricter one becomes
+ * @decision. */
 void strategy_join(struct strategy_decision *decision, struct strategy_decision *other);
 /* A new reference. Sizes that are not known or without limit are null. */
 json_t *strategy_to_json(const struct strategy_decision *decision);
