@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What single texts in a configuration must look like. Syntax only: whether a file is
- * there or an address can be bound is found out by who uses it. Each check returns 0, or
+ * Checks of single texts in a configuration. Syntax only: whether a file is there or an
+ * address can be bound shows when it is used. Each config_check_...() returns 0, or
  * -EINVAL with a sentence that says what is allowed.
  */
 
@@ -11,11 +11,11 @@
 
 #include "shared/err.h"
 
-/* Names of models, versions, secrets, options: 1 to 63 of A-Z a-z 0-9 _ . -, and no dot
- * or dash in front. */
+/* True: @text is a name of a model, version, secret or option: 1 to 63 of A-Z a-z 0-9 _
+ * . -, and no dot or dash in front. */
 bool config_is_name(const char *text);
 
-/* @model may be meant, and is more likely a mistake: a sentence. False: it is not. */
+/* True, with a sentence: @model may be meant as it is, and is more likely a mistake. */
 struct config_model;
 bool config_model_is_doubtful(const struct config_model *model, struct err *err);
 

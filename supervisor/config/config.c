@@ -1,4 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Loads a configuration whole: defaults, the main file, the files of models_dir, what
+ * no file says, and checks across sections.
+ *
+ * config_load() fills a fresh struct and drops it at the first error, so a half-read
+ * configuration never exists outside. The walks over rows compare, keep and print keys
+ * without knowing any of them: a new key needs no change here. Reading a single file is
+ * file.c; a value is value.c; the rows are keys.c and keys_supervisor.c.
+ */
+
 #include "supervisor/config/config.h"
 
 #include <dirent.h>
@@ -19,12 +30,12 @@
 #include "supervisor/config/keys.h"
 #include "supervisor/config/value.h"
 
-/* An engine that is always built: where it is, the others are. */
+/* Engine that is always built: its folder is that of all engines. */
 #define ENGINE_PROBE "moult-engine-identity.so"
 
-/* @name as seen from the running program, where it can be read, or else @fallback: so that a
- * build tree runs as it is, and so does what was installed elsewhere than it was configured
- * for. The caller frees *ret_path. 0 or -ENOMEM. */
+/* Finds @name beside the running program, where it can be read, or else takes
+ * @fallback: so a build tree runs as it is, and so does an installation in another
+ * place than it was configured for. The caller frees *ret_path. 0 or -ENOMEM. */
 static int find_beside(const char *name, const char *fallback, char **ret_path)
 {
 	FREE char *path = NULL;
@@ -48,7 +59,7 @@ static int find_beside(const char *name, const char *fallback, char **ret_path)
 	return *ret_path ? 0 : -ENOMEM;
 }
 
-/* The folder of the engines: the program's own in a build tree. */
+/* Finds the folder of the engines: the program's own in a build tree. */
 static int find_engines(char **ret_path)
 {
 	static const char *const places[] = { ENGINE_PROBE,
@@ -112,7 +123,8 @@ static int read_model_file(struct config *config, const char *name, struct err *
 		path = NULL;
 		return -ENOMEM;
 	}
-	/* A link may hang for a moment while a volume is swapped: reading says so. */
+	/* A link may hang for a moment while a volume is swapped: reading it reports
+	 * that. */
 	if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
 		return 0;
 	return config_file_read(config, path, CONFIG_FILE_MODEL, err);
@@ -174,7 +186,7 @@ bool config_ready_is_any(const struct config *config)
 	return is_one_word(config, "any");
 }
 
-/* A name that is mistyped would keep the whole from being ready for ever. */
+/* A mistyped name would keep the whole from being ready for ever. */
 static int check_ready(const struct config *config, struct err *err)
 {
 	if (config_ready_is_all(config) || config_ready_is_any(config))
@@ -322,7 +334,7 @@ const struct config_model *config_find(const struct config *config, const char *
 	return NULL;
 }
 
-/* Names of the keys of @class that differ, into @text. Returns how many. */
+/* Prints the names of the keys of @class that differ into @text. Returns how many. */
 static size_t differing(const struct config_table *table, enum config_class class,
                         const void *running, const void *fresh, char *text, size_t size)
 {

@@ -2,12 +2,13 @@
 #pragma once
 
 /*
- * What the operator asked for: [supervisor], [device NAME] and one [model NAME] per model,
- * from moult.conf and models.d/ *.conf.
+ * The operator's configuration: [supervisor], [device NAME] and one [model NAME] per
+ * model, from moult.conf and models.d/ *.conf.
  *
  * A configuration is read whole into a fresh struct, checked whole, and then used or
- * thrown away whole; it never changes afterwards. Every key is one row of a table: type,
- * range, default, unit, help, reload class. moult.conf(5) is printed from the same rows.
+ * thrown away whole; once in use it never changes. Every key is one row of a table:
+ * type, range, default, unit, help, reload class. moult.conf(5) is printed from the
+ * same rows.
  */
 
 #include <stdbool.h>
@@ -28,14 +29,14 @@
 #define CONFIG_REPLICAS_MAX 16
 #define CONFIG_DEATHS_MAX   64
 
-/* What must happen before a changed key counts. */
+/* Steps that a changed key needs before it counts. */
 enum config_class {
 	CONFIG_LIVE,           /* at once */
 	CONFIG_NEW_GENERATION, /* the model is reloaded */
 	CONFIG_RESTART,        /* moultd must be restarted: said, never ignored */
 };
 
-/* What clients are told of what has failed on this side. */
+/* Detail for clients about a failure on this side. */
 enum config_detail {
 	CONFIG_DETAIL_BRIEF,
 	CONFIG_DETAIL_FULL,
@@ -53,7 +54,7 @@ enum config_strategy {
 /* LIVE. Memory that models may use; "host" is main memory. */
 struct config_device {
 	uint64_t budget_bytes;  /* 0: as much as there is */
-	uint64_t reserve_bytes; /* is left free */
+	uint64_t reserve_bytes; /* to leave free */
 };
 
 struct config_gpu {
@@ -70,9 +71,9 @@ struct config_option {
 /* Durations in nanoseconds, sizes in bytes; paths are absolute. */
 struct config_model {
 	char name[CONFIG_NAME_MAX];
-	char *file; /* where its section stands, with the line: for messages */
+	char *file; /* file of its section, with the line: for messages */
 	unsigned int line;
-	bool is_in_dir; /* of models_dir; or kept, so that nobody knows */
+	bool is_in_dir; /* of models_dir; or kept, where nobody knows */
 
 	/* NEW_GENERATION */
 	char *version;  /* as the protocol shows it; default "1" */
@@ -101,7 +102,7 @@ struct config_model {
 
 	/* LIVE */
 	enum config_strategy strategy;
-	enum config_share share;
+	enum config_share share; /* NEW_GENERATION */
 	uint32_t replicas;
 	bool disable_secrets_reload;
 	bool watch_model_file;
@@ -139,13 +140,13 @@ struct config {
 	char *listen;  /* ADDRESS:PORT, [ADDRESS]:PORT, or "systemd" */
 	char *control; /* path of the control socket */
 	char *state_dir;
-	char *user;       /* NULL: whoever started it */
+	char *user;       /* NULL: the user who started it */
 	char *access_log; /* "off", "stderr" or the path of a file */
 	char *loader;     /* path of moult-loader */
 	char *engine_dir; /* where moult-engine-*.so are */
 	uint32_t max_connections;
 	uint32_t max_connections_per_address; /* 0: any number */
-	uint32_t loads_at_once;               /* 0: as many as there are processors */
+	uint32_t loads_at_once;               /* LIVE; 0: as many as processors */
 	uint32_t connection_memory_bytes;
 
 	/* LIVE */
@@ -160,7 +161,7 @@ struct config {
 	uint64_t poll_ns;       /* safety net beside inotify */
 	uint64_t shutdown_timeout_ns;
 	uint64_t drain_delay_ns; /* still serving, and not ready any more */
-	/* Which models make the whole ready: names, or "all" or "any". */
+	/* Models that make the whole ready: names, or "all" or "any". */
 	char *ready[CONFIG_NAMES_MAX];
 	size_t n_ready;
 
@@ -180,23 +181,24 @@ struct config {
  * and what is allowed. Blocks on local files only; the caller owns the one reference to
  * *ret_config. */
 int config_load(struct config **ret_config, const char *file, struct err *err);
-/* Generations outlive the configuration that they were built from being the newest. */
+/* Takes a reference: generations outlive the time in which their configuration is the
+ * newest. */
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* accepts NULL */
 
-/* @fresh has lost every file of models_dir, with models that @running has: somebody mounts
- * there, or clears it to fill it again. True with a sentence. */
+/* True, with a sentence: @fresh has no file of models_dir any more, and @running has
+ * models from there. Somebody mounts there, or clears it to fill it again. */
 bool config_is_emptied(const struct config *running, const struct config *fresh,
                        struct err *ret_why);
 
 const struct config_model *config_find(const struct config *config, const char *name);
 
-/* What the key ready says; neither: the names in it. */
+/* True: the key ready says all; any. Neither: it has names. */
 bool config_ready_is_all(const struct config *config);
 bool config_ready_is_any(const struct config *config);
 
-/* The keys of [supervisor] of class RESTART that differ, as "listen, control" in @text.
- * Returns how many. */
+/* Prints the differing keys of [supervisor] of class RESTART, as "listen, control",
+ * into @text. Returns how many. */
 size_t config_restart_keys(const struct config *running, const struct config *fresh,
                            char *text, size_t size);
 /* The same for one model's RESTART keys. */
@@ -204,13 +206,13 @@ size_t config_model_restart_keys(const struct config_model *running,
                                  const struct config_model *fresh, char *text,
                                  size_t size);
 
-/* Gives @fresh the RESTART keys that @running goes on with, so that it is what is in use.
- * 0 or -ENOMEM. */
+/* Gives @fresh the RESTART keys that @running goes on with, so that it says what is in
+ * use. Before @fresh is in use only. 0 or -ENOMEM. */
 int config_keep_restart_keys(struct config *fresh, const struct config *running);
 int config_model_keep_restart_keys(struct config_model *fresh,
                                    const struct config_model *running);
 
-/* Where the program @name of moult's is: beside moultd, or where it is installed. The caller
+/* Path of moult's program @name: beside moultd, or where it is installed. The caller
  * frees *ret_path. 0 or -ENOMEM. */
 int config_find_helper(const char *name, char **ret_path);
 
@@ -218,38 +220,40 @@ int config_find_helper(const char *name, char **ret_path);
 bool config_model_needs_generation(const struct config_model *running,
                                    const struct config_model *fresh);
 
-/* How a loader shall go about it. */
+/* Manner in which a loader shall build the model; texts are borrowed. */
 struct config_manner {
-	bool is_lean;   /* no copy of the model before COMMIT */
-	bool is_urgent; /* nobody serves: do not stand back for anybody */
-	bool is_proven; /* the same has served: no golden requests, less warm-up in a hurry */
-	bool was_killed; /* and somebody's kill -9, no fault, ended it: no warm-up */
-	/* How it comes by its weights, in the words of shared/proto.h. */
+	bool is_lean;    /* no copy of the model before COMMIT */
+	bool is_urgent;  /* nobody serves: do not stand back */
+	bool is_proven;  /* the same has served: no golden requests */
+	bool was_killed; /* and a signal from outside ended it: no warm-up */
+	/* Source of its weights, in the words of shared/proto.h. */
 	const char *weights;        /* NULL: private */
 	const char *weights_sha256; /* NULL: not known */
-	const char *placed;         /* likewise, on its device; NULL: not so */
-	uint64_t chunk_bytes;       /* of what is there to be mapped; 0: nothing */
+	const char *placed;         /* the weights on its device; NULL: not there */
+	uint64_t chunk_bytes;       /* size of each chunk to map; 0: none */
 	uint64_t mapped_bytes;
 	const char *canary;
-	uint64_t prefill_bytes; /* of its device: may be taken before COMMIT */
-	const char *gpu; /* UUID of the one card that it sees; NULL: as moultd does */
+	uint64_t prefill_bytes; /* of the device: may be taken before COMMIT */
+	const char *gpu;        /* UUID of the only card it sees; NULL: as moultd */
 };
 
-/* The LOAD payload for a loader (shared/proto.h): only NEW_GENERATION keys and what the
- * loader needs of the others. The caller frees the text. NULL: out of memory. */
+/* Prints the LOAD payload for a loader (shared/proto.h): only NEW_GENERATION keys and
+ * what the loader needs of the others. The caller frees the text. NULL: out of memory. */
 char *config_model_to_json(const struct config *config, const struct config_model *model,
                            struct config_manner manner);
 
-/* Effective values of everything as a JSON object text, for `moultctl show-config`. */
+/* Prints all values in effect as a JSON object, for `moultctl show-config`. The caller
+ * frees the text. NULL: out of memory. */
 char *config_to_json(const struct config *config);
 
-/* @model's section as it could stand in a file, every key with its value. The caller frees
- * the text. NULL: out of memory. */
+/* Prints @model's section as it could stand in a file, every key with its value. The
+ * caller frees the text. NULL: out of memory. */
 char *config_model_to_text(const struct config_model *model);
 /* The same of [supervisor] and every [device NAME]. */
 char *config_head_to_text(const struct config *config);
-/* Reads such a text: a configuration of that one model, with loader and engines as @like
- * has them. 0 or -errno with a sentence. */
+/* Reads such a text into a configuration of that one model, with loader and engines as
+ * @like has them. The caller owns the one reference to *ret_config. 0, or -errno with a
+ * sentence. */
 int config_of_section(struct config **ret_config, const struct config *like,
                       const char *text, struct err *err);
 

@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Turns the lines of a file into members of struct config.
+ *
+ * parse() lets libinih split lines into keys and values; on_line() reads them, on_key()
+ * takes each key to its row. open_section() chooses the table and the object that keys
+ * belong to, close_section() checks what must hold between the keys of a section, with
+ * the line of the key that is at fault (line_of()). The first error ends the reading:
+ * fail() keeps it, and each step after it returns it. Text is checked before it is
+ * split, because it goes into JSON and logs later.
+ */
+
 #include "supervisor/config/file.h"
 
 #include <errno.h>
@@ -31,7 +43,7 @@ struct parser {
 	FILE *stream;
 	char *dir;
 	struct err *err;
-	int result; /* of the first error: everything after it is skipped */
+	int result; /* of the first error; the rest is skipped */
 
 	unsigned int line;
 	unsigned int n_models;
@@ -41,7 +53,7 @@ struct parser {
 	/* The open section; table is NULL before the first. */
 	const struct config_table *table;
 	void *object;
-	struct config_model *model; /* the same object when it is a model */
+	struct config_model *model; /* the same object, if it is a model */
 	char label[LABEL_MAX];      /* "[model digits]" */
 	unsigned int section_line;
 	unsigned int key_lines[CONFIG_KEYS_MAX]; /* where each key stands, or 0 */
@@ -71,7 +83,7 @@ static int fail_memory(struct parser *parser)
 	return fail(parser, parser->line, -ENOMEM, "out of memory");
 }
 
-/* The line on which @name stands, or that of its section when it is not set. */
+/* Line on which @name stands, or that of its section when the key is not set. */
 static unsigned int line_of(const struct parser *parser, const char *name)
 {
 	const struct config_key *key = config_table_find(parser->table, name);
@@ -203,7 +215,7 @@ static int open_supervisor(struct parser *parser)
 	return 0;
 }
 
-/* The settings of the device @name; NULL after a refusal. */
+/* Settings of the device @name; NULL after a refusal. */
 static struct config_device *find_device(struct parser *parser, const char *name)
 {
 	struct config *config = parser->config;
@@ -423,7 +435,7 @@ static int check_text(struct parser *parser, const char *text, size_t bytes)
 	return 0;
 }
 
-/* libinih takes a colon as well, and the first of either. */
+/* libinih takes a colon as well as '=', whichever comes first. */
 static int check_separator(struct parser *parser, const char *start)
 {
 	size_t bytes = strcspn(start, "=:");
@@ -441,7 +453,7 @@ static int check_separator(struct parser *parser, const char *start)
 	            (int)(name_bytes < 60 ? name_bytes : 60), start, start + bytes);
 }
 
-/* Takes the line's end and the blanks before it off. 0 or -EINVAL. */
+/* Cuts the end of the line and the blanks before it off. 0 or -EINVAL. */
 static int check_line(struct parser *parser, char *text, size_t bytes)
 {
 	static const char bom[] = "\xef\xbb\xbf";
@@ -459,12 +471,12 @@ static int check_line(struct parser *parser, char *text, size_t bytes)
 		return check_separator(parser, start);
 	if (open_section(parser, start) < 0)
 		return parser->result;
-	/* Nothing is left of it for libinih to misread. */
+	/* The header is done: libinih must not read it again. */
 	text[0] = '\0';
 	return 0;
 }
 
-/* libinih's reader, with the contract of fgets(): NULL ends the file, or what is read of
+/* libinih's reader, with the contract of fgets(): NULL ends the file, or the reading of
  * it. */
 static char *on_line(char *buffer, int size, void *context)
 {
@@ -519,7 +531,8 @@ static int parse(struct parser *parser)
 	if (parser->kind == CONFIG_FILE_MODEL && parser->n_models == 0)
 		return fail(parser, parser->line, -EINVAL,
 		            "the file holds no model: begin it with [model NAME]");
-	/* Whoever writes it anew has only got so far: what serves is not to end by that. */
+	/* An empty file is one that somebody is writing anew: it must not end what
+	 * serves. */
 	if (parser->kind != CONFIG_FILE_MODEL && parser->line == 1 &&
 	    ftell(parser->stream) == 0)
 		return fail(parser, parser->line, -EINVAL,
@@ -546,7 +559,7 @@ int config_file_open(const char *path, FILE **ret_stream, struct err *err)
 	*ret_stream = fdopen(fd, "re");
 	if (!*ret_stream)
 		return -ENOMEM;
-	(void)take_fd(&fd); /* the stream's now */
+	(void)take_fd(&fd); /* owned by the stream */
 	return 0;
 }
 

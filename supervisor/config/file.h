@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One INI file into a struct config: lines, sections, keys, and what must hold between
- * the keys of one section. Knows nothing of other files.
+ * Reads an INI file into a struct config: lines, sections, keys, and what must hold
+ * between the keys of one section. Other files are not its concern.
  */
 
 #include <stdio.h>
@@ -20,28 +20,28 @@ enum config_file_kind {
 #define CONFIG_FILE_BYTES_MAX (1L << 20)
 #define CONFIG_LINE_BYTES_MAX 4096
 
-/* Adds what @path (absolute) says to @config, which holds part of it after a failure. 0,
- * or -errno with a sentence that begins with FILE:LINE. */
+/* Adds the contents of @path (absolute) to @config, which holds part of them after a
+ * failure. 0, or -errno with a sentence that begins with FILE:LINE. */
 int config_file_read(struct config *config, const char *path, enum config_file_kind kind,
                      struct err *err);
 
-/* The same of a @text that is in no file. */
+/* Adds a @text that is in no file, likewise. */
 int config_read_text(struct config *config, const char *text, enum config_file_kind kind,
                      struct err *err);
-/* A regular file of a size that a person may have written, without waiting on a FIFO. 0, or
- * -errno with a sentence. */
+/* Opens a regular file of a size that a person may have written, without waiting on a
+ * FIFO; the caller closes *ret_stream. 0, or -errno with a sentence. */
 int config_file_open(const char *path, FILE **ret_stream, struct err *err);
 
 /* Sets every key of @table that has a default. 0 or -errno. */
 int config_set_defaults(const struct config_table *table, void *object, struct err *err);
-/* Those of [supervisor] and [device host]. */
+/* Sets the defaults of [supervisor] and of all devices. */
 int config_set_all_defaults(struct config *config, struct err *err);
-/* What is left to do when everything is read: fills in what no file says and checks what
- * belongs to no line. 0, or -errno with a sentence. */
+/* Completes a configuration when everything is read: fills in what no file says and
+ * checks what belongs to no line. 0, or -errno with a sentence. */
 int config_complete(struct config *config, struct err *err);
 
-/* Links stay links: where they lead may change before the next reading. 0 or -errno; the
- * caller frees *ret_path. */
+/* Makes @file absolute. Links stay links: their targets may change before the next
+ * reading. 0 or -errno; the caller frees *ret_path. */
 int config_make_absolute(const char *file, char **ret_path);
 
 void config_model_free(struct config_model *model);

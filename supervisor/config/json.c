@@ -9,7 +9,7 @@
 #include "supervisor/config/keys.h"
 #include "supervisor/config/value.h"
 
-/* jansson's setters take NULL for a value and then fail, so that a chain of them needs
+/* Setters of jansson take NULL for a value and fail then, so that a chain of them needs
  * one check. Takes @json. */
 static char *print_and_drop(json_t *json, int failed)
 {
@@ -91,7 +91,7 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_text(json, "engine", model->engine);
 	failed |= set_text(json, "engine_dir", config->engine_dir);
 	failed |= set_text(json, "path", model->path);
-	/* The one card that it sees is its first. */
+	/* The loader sees one card alone, which is its first. */
 	failed |= set_text(json, "device", manner.gpu ? "cuda:0" : model->device);
 	failed |= set_text(json, "gpu", manner.gpu);
 	failed |= set_number(json, "threads", model->threads);
@@ -133,7 +133,7 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	return print_and_drop(json, failed);
 }
 
-/* Every key of @table as the file would have it, into @json. Options keep their names. */
+/* Adds every key of @table to @json, as the file would have it, without options. */
 static int set_keys(json_t *json, const struct config_table *table, const void *object)
 {
 	int failed = 0;

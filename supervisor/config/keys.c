@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The rows of [model NAME]. */
+/*
+ * The rows of [model NAME], in the order of moult.conf(5).
+ *
+ * Help texts are mdoc, a sentence per line; mdoc.c prints allowed values, default and
+ * class after each from the other members of the row, so help does not repeat them.
+ * Each member of struct config_model that a file can set has one row. A row without
+ * .fallback leaves the member zero. The class is a promise: a NEW_GENERATION key takes
+ * part in inputs_equal(), a RESTART key is named to the operator and kept as it was, a
+ * LIVE key counts when it is read.
+ */
 
 #include "supervisor/config/check.h"
 #include "supervisor/config/rows.h"
@@ -26,7 +35,7 @@ static const struct config_word strategy_words[] = {
 	{ NULL, 0 },
 };
 
-/* Sentences stay together. */
+/* clang-format would break the sentences elsewhere. */
 /* clang-format off */
 
 static const struct config_key model_keys[] = {

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The rows behind moult.conf: everything that is true of one key stands in its row, and
- * reading, checking, comparing, printing and documenting all walk the rows. A key is
- * added by adding a member to struct config or struct config_model, and a row.
+ * Rows behind moult.conf: a row has everything that is true of one key, and reading,
+ * checking, comparing, printing and documenting all walk the rows. A new key is a
+ * member of struct config or struct config_model, and a row.
  */
 
 #include <stdbool.h>
@@ -45,11 +45,10 @@ struct config_key {
 	uint64_t min;         /* UINT, SIZE, DURATION: smallest and largest value */
 	uint64_t max;         /* array types: how many fit */
 	const char *fallback; /* the default as it would stand in the file, or NULL */
-	const char
-		*fallback_help; /* what holds instead, where no text can say it: mdoc */
-	bool is_required;       /* there is no model without it */
-	const char *unit;       /* UINT: what is counted */
-	const char *value;      /* STRING: the value's form, for people */
+	const char *fallback_help; /* what holds without a default text: mdoc */
+	bool is_required;          /* no model without it */
+	const char *unit;          /* UINT: what is counted */
+	const char *value;         /* STRING: form of the value, for people */
 	/* STRING, PATH: 0, or -EINVAL with a sentence; NULL: anything goes. */
 	int (*check)(const char *text, struct err *err);
 	const struct config_word *words;
@@ -66,11 +65,12 @@ extern const struct config_table config_supervisor_table;
 extern const struct config_table config_device_table;
 extern const struct config_table config_model_table;
 
-/* NULL when no row has that name. A row of CONFIG_TYPE_OPTION takes every longer name. */
+/* Finds the row of @name; NULL: there is none. A row of CONFIG_TYPE_OPTION takes every
+ * longer name. */
 const struct config_key *config_table_find(const struct config_table *table,
                                            const char *name);
 
-/* The known key that looks most like @name, or NULL when none looks like it. */
+/* Finds the key whose name looks most like @name, or NULL when none looks like it. */
 const struct config_key *config_table_nearest(const struct config_table *table,
                                               const char *name);
 

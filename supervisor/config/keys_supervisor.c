@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The rows of [supervisor] and [device host]. */
+/*
+ * The rows of [supervisor] and [device NAME], in the order of moult.conf(5).
+ *
+ * A row here differs from one of keys.c in nothing but its object: struct config, or
+ * struct config_device for budgets. All devices share the device rows; a GPU without a
+ * section gets their defaults. Help texts are mdoc, a sentence per line; allowed
+ * values, default and class are printed after them by mdoc.c.
+ */
 
 #include "supervisor/config/check.h"
 #include "supervisor/config/rows.h"
@@ -11,7 +18,7 @@ static const struct config_word log_level_words[] = {
 	{ "debug", LOG_LEVEL_DEBUG },   { NULL, 0 },
 };
 
-/* Sentences stay together. */
+/* clang-format would break the sentences elsewhere. */
 /* clang-format off */
 
 static const struct config_key supervisor_keys[] = {

@@ -95,11 +95,11 @@ int config_print_mdoc(int fd)
 	out = fdopen(copy, "w");
 	if (!out)
 		return -errno;
-	(void)take_fd(&copy); /* the stream's now */
+	(void)take_fd(&copy); /* owned by the stream */
 	print_table(out, "Keys of the supervisor", &config_supervisor_table);
 	print_table(out, "Keys of a device", &config_device_table);
 	print_table(out, "Keys of a model", &config_model_table);
 	failed = ferror(out);
-	/* What was buffered fails here, if it does. */
+	/* Buffered text is written here, and may fail here. */
 	return fclose(out) < 0 || failed ? -EIO : 0;
 }

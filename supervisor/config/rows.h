@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What the rows of config_keys*.c are written with; for these files only. */
+/* Macros and units of the rows, for keys.c and keys_supervisor.c alone. */
 
 #include <stddef.h>
 #include <stdint.h>

@@ -44,7 +44,8 @@ static void strict_look(const struct strict *strict, const char *what, const cha
 	struct stat st;
 	struct err why;
 
-	/* With the sticky bit what others put there is theirs alone, but it is there. */
+	/* With the sticky bit files of others are theirs alone, but moultd reads them
+	 * all the same. */
 	if (!path || stat(path, &st) < 0 || !(st.st_mode & S_IWOTH))
 		return;
 	(void)err_set(&why, 0,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Finds rows of a table by name, or by what a name may have been meant to be. */
+/* Finds rows of a table by name, or by a name that comes close. */
 
 #include <string.h>
 

@@ -27,7 +27,7 @@ static void print_value(FILE *out, const char *name, const json_t *value)
 		(void)fprintf(out, "%s = %s\n", name, json_is_true(value) ? "yes" : "no");
 }
 
-/* A key may stand in several lines. */
+/* A repeated key is printed in several lines. */
 static int print_key(FILE *out, const struct config_key *key, const void *object)
 {
 	json_t *value = config_value_to_json(key, object);
@@ -105,7 +105,8 @@ int config_read_text(struct config *config, const char *text, enum config_file_k
 
 	if (fd < 0)
 		return fd;
-	/* memfd_create(2) gives it to everybody, and it is read as any other file. */
+	/* memfd_create(2) lets everybody write, and config_file_open() would refuse
+	 * that. */
 	(void)fchmod(fd, 0600);
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return config_file_read(config, path, kind, err);

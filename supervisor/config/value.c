@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Values of keys by type, each with the same five verbs: set, release, copy, compare,
+ * print.
+ *
+ * A row says where the member lies and how wide it is (member()), and each verb
+ * switches over the type alone, so no key has code of its own. Setting checks first and
+ * stores last: after an error the old value stands, except that a list may be partly
+ * filled. Numbers carry units in text and none in memory: nanoseconds, bytes. Printing
+ * takes the largest unit that divides the value, so that printing and setting again
+ * gives an equal value.
+ */
+
 #include "supervisor/config/value.h"
 
 #include <assert.h>
@@ -12,7 +25,7 @@
 #include "shared/tensor.h"
 #include "supervisor/config/check.h"
 
-/* Largest last: printing takes the largest that divides the value. */
+/* Largest unit last: printing takes the largest that divides the value. */
 struct unit {
 	const char *suffix;
 	uint64_t factor;
@@ -88,7 +101,7 @@ static const struct unit *units_of(const struct config_key *key)
 	return key->type == CONFIG_TYPE_DURATION ? duration_units : no_units;
 }
 
-/* A whole number and a unit. 0, -EINVAL, or -ERANGE. */
+/* Reads a whole number and a unit. 0, -EINVAL, or -ERANGE. */
 static int read_quantity(const char *text, const struct unit *units, uint64_t *ret_value)
 {
 	size_t digits = strspn(text, "0123456789");
@@ -100,7 +113,7 @@ static int read_quantity(const char *text, const struct unit *units, uint64_t *r
 	number = strtoull(text, NULL, 10);
 	if (errno)
 		return -ERANGE;
-	/* Nothing is nothing in every unit. */
+	/* 0 needs no unit. */
 	if (number == 0 && text[digits] == '\0') {
 		*ret_value = 0;
 		return 0;
@@ -191,7 +204,7 @@ static int set_string(const struct config_key *key, void *object,
 
 	if (key->type == CONFIG_TYPE_PATH && setting->text[0] != '/') {
 		if (asprintf(&text, "%s/%s", setting->dir, setting->text) < 0) {
-			text = NULL; /* asprintf() left it undefined */
+			text = NULL; /* undefined after asprintf() */
 			return -ENOMEM;
 		}
 	} else {
@@ -438,7 +451,7 @@ static bool tensor_equal(const struct tensor_spec *a, const struct tensor_spec *
 	       memcmp(a->shape.dims, b->shape.dims, a->shape.rank * sizeof(int64_t)) == 0;
 }
 
-/* @i is an index into both arrays. */
+/* Compares elements @i of both arrays. */
 static bool element_equal(const struct config_key *key, const void *a, const void *b,
                           size_t i)
 {

@@ -14,11 +14,11 @@
 #include "shared/err.h"
 #include "supervisor/config/keys.h"
 
-/* One "name = text" as a file has it. */
+/* A line "name = text" of a file. */
 struct config_setting {
-	const char *name; /* as written: option keys carry theirs */
+	const char *name; /* as written, prefix of options included */
 	const char *text;
-	const char *dir; /* what a relative path is relative to: absolute */
+	const char *dir; /* absolute folder that relative paths start from */
 };
 
 /* Sets the member of @object that @key describes; the old value is released. 0, -ENOMEM,
@@ -28,16 +28,16 @@ int config_value_set(const struct config_key *key, void *object,
 /* Releases what the member owns and leaves it empty. */
 void config_value_fini(const struct config_key *key, void *object);
 
-/* Makes the member of @to equal to that of @from. For texts and numbers only. 0 or
+/* Makes the member of @to equal to that of @from; for texts and numbers only. 0 or
  * -ENOMEM. */
 int config_value_copy(const struct config_key *key, void *to, const void *from);
 
 bool config_value_equal(const struct config_key *key, const void *a, const void *b);
 
-/* A new reference: null (not set), a boolean, a number, text in the file's own form, or
- * an array of such texts for a key that may be repeated. Not for CONFIG_TYPE_OPTION.
- * NULL: out of memory. */
+/* Value as JSON, a new reference: null (not set), a boolean, a number, text in the
+ * file's own form, or an array of such texts for a key that may be repeated. Not for
+ * CONFIG_TYPE_OPTION. NULL: out of memory. */
 json_t *config_value_to_json(const struct config_key *key, const void *object);
 
-/* "1 to 65536 connections" into @text: the allowed values, for people. Returns @text. */
+/* Prints the allowed values for people, as "1 to 65536 connections". Returns @text. */
 const char *config_value_allowed(const struct config_key *key, char *text, size_t size);
