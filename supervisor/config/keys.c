@@ -142,11 +142,11 @@ static const struct config_key model_keys[] = {
 		.help = "Memory that computing one batch may take beside the weights, so "
 			"that no request takes what others need; 0 sets no limit.\n"
 			"A request that needs more is answered with status 413, which "
-			"says how much it needs, and the loader serves on; what is as "
-			"large in every dimension is refused for a minute without being "
-			"tried, unless as much has fitted within the last ten, and "
-			"requests that do not fit together are computed one "
-			"by one.\n"
+			"says how much it needs, and the loader serves on.\n"
+			"For a minute requests as large in every dimension are refused "
+			"without being tried, unless one as large has fitted within the "
+			"last ten minutes; requests that do not fit together are computed "
+			"one by one.\n"
 			"For engine\n"
 			".Cm torch ;\n"
 			"with any other the model is not loaded.\n"
@@ -206,10 +206,10 @@ static const struct config_key model_keys[] = {
 		.fallback = "3",
 		.unit = "runs",
 		.help = "Inferences that must succeed before a generation may serve.\n"
-			"A loader in the place of one that served and died, for which "
-			"clients wait, is asked for one; for none where a signal from "
-			"outside ended that (SIGKILL, SIGTERM, SIGINT or SIGHUP), which "
-			"says nothing against the model, and neither moult-loader nor "
+			"A loader that replaces one that served and died, and for which "
+			"clients wait, makes one; it makes none when a signal from "
+			"outside (SIGKILL, SIGTERM, SIGINT or SIGHUP) ended the other, "
+			"which says nothing against the model, unless moult-loader or "
 			"the engine was replaced meanwhile.",
 	},
 	{
@@ -239,8 +239,8 @@ static const struct config_key model_keys[] = {
 		.type = CONFIG_TYPE_PATH,
 		.class = CONFIG_NEW_GENERATION,
 		AT(config_model, secrets),
-		.help = "A directory that is watched: each file in it is a secret, its "
-			"name the secret's.\n"
+		.help = "A directory that is watched: each file in it is a secret, and "
+			"has the name of the secret.\n"
 			"At most 64 files of at most 64 KiB; their names have letters, "
 			"digits, dots, underscores and dashes, and do not begin with a "
 			"dot.\n"
@@ -257,8 +257,8 @@ static const struct config_key model_keys[] = {
 		AT(config_model, required_secrets),
 		COUNTED_BY(config_model, n_required_secrets),
 		.max = CONFIG_NAMES_MAX,
-		.help = "Secrets without which a new generation is refused: what serves "
-			"stays as it is until all of them are there.",
+		.help = "Secrets without which a new generation is refused: the old one "
+			"serves on until all of them are there.",
 	},
 	{
 		.name = "option.",
@@ -456,7 +456,7 @@ static const struct config_key model_keys[] = {
 		.min = 1 * MS,
 		.max = 24 * HOUR,
 		.fallback = "300s",
-		.help = "How long it may take to place the model on its device.",
+		.help = "How long a loader may take to place the model on its device.",
 	},
 	{
 		.name = "warmup_timeout",
@@ -466,7 +466,7 @@ static const struct config_key model_keys[] = {
 		.min = 1 * MS,
 		.max = 24 * HOUR,
 		.fallback = "120s",
-		.help = "How long it may take to warm up.",
+		.help = "How long a loader may take to warm up.",
 	},
 	{
 		.name = "drain_timeout",
@@ -517,7 +517,7 @@ static const struct config_key model_keys[] = {
 		.help = "A loader that holds requests and makes no progress for this "
 			"long is killed, and so is one that is stopped "
 			"(SIGSTOP), in whatever state.\n"
-			"It is noticed within a quarter more.\n"
+			"The stall is noticed within a quarter more of this time.\n"
 			"With less than\n"
 			".Ic request_timeout\n"
 			"a request that takes its time to compute counts as a stall: "
@@ -533,17 +533,17 @@ static const struct config_key model_keys[] = {
 		.max = CONFIG_DEATHS_MAX,
 		.fallback = "5",
 		.unit = "deaths",
-		.help = "When so many loaders die within\n"
+		.help = "When this many loaders die within\n"
 			".Cm death_window\n"
 			"without having been of any use, the model is failed: requests "
 			"are turned away at once, and a loader is tried once a minute "
 			"and when an input changes.\n"
 			"A loader that answered a request, or served for a second, was "
 			"of use; it is replaced at once, however often that happens.\n"
-			"So is one that somebody's signal ended.\n"
-			"So many reloads in a row that are refused for want of memory "
-			"while nothing serves make it failed as well; memory is then "
-			"looked for every 5 seconds.",
+			"So is one that a signal from outside ended.\n"
+			"This many reloads in a row that are refused for want of memory "
+			"while nothing serves make the model failed as well; memory is "
+			"then looked for every 5 seconds.",
 	},
 	{
 		.name = "death_window",
@@ -569,9 +569,9 @@ static const struct config_key model_keys[] = {
 			"it; another one is started a second after it was used, at idle "
 			"priority.\n"
 			"It holds no model, no secret and no device.\n"
-			"It counts on the memory of\n"
+			"Its memory counts as that of a loader on\n"
 			".Cm [device host] ,\n"
-			"and makes room for a reload that needs it.\n"
+			"and it makes room for a reload that needs it.\n"
 			"Libraries that read the environment when they are opened do not "
 			"see what\n"
 			".Cm option.secrets_env\n"
@@ -583,7 +583,7 @@ static const struct config_key model_keys[] = {
 		.class = CONFIG_LIVE,
 		AT(config_model, keep_good),
 		.fallback = "yes",
-		.help = "Keep what serves well in\n"
+		.help = "Keep the inputs that serve well in\n"
 			".Cm state_dir :\n"
 			"the section as text and the model file as a hard link.\n"
 			"When moultd starts and what is on disk then is of no use, be "
@@ -601,7 +601,7 @@ static const struct config_key model_keys[] = {
 		.help = "Keep the secrets, too, in files that only moultd's user may "
 			"read.\n"
 			"Files that others can read are not used.\n"
-			"Without them the secrets of the moment are used.",
+			"Without kept secrets those on disk are used.",
 	},
 	{
 		.name = "retry_delay",
@@ -611,12 +611,12 @@ static const struct config_key model_keys[] = {
 		.min = 0,
 		.max = 24 * HOUR,
 		.fallback = "30s",
-		.help = "What changed on disk and failed for a reason that may pass, as "
+		.help = "A change on disk that failed for a reason that may pass, as "
 			"want of memory does, is tried again after this time, then "
 			"after twice as long, up to sixteen times as long, for as long "
 			"as what served before goes on.\n"
-			"Where it failed after the old generation was gone, as may be "
-			"with\n"
+			"Where the try failed after the old generation was gone, as may "
+			"be with\n"
 			".Cm staged\n"
 			"and\n"
 			".Cm stop-first ,\n"
@@ -624,7 +624,7 @@ static const struct config_key model_keys[] = {
 			"a pause: three are made.\n"
 			"A try for which there is too little memory is refused before "
 			"anything is stopped, and does not count.\n"
-			"After that, and with 0, it waits for a change or for\n"
+			"After that, and with 0, the model waits for a change or for\n"
 			".Ic moultctl reload .",
 	},
 	{
@@ -661,13 +661,13 @@ static const struct config_key model_keys[] = {
 		.max = 100,
 		.fallback = "5",
 		.unit = "percentage points",
-		.help = "So many more of a generation's answers may be errors than of "
-			"the one before, over at least 50 answers.\n"
+		.help = "By how much the share of errors in a generation's answers may be "
+			"above that of the one before, over at least 50 answers.\n"
 			"Errors are those that the model is to blame for: status 500, "
 			"and outputs that are not finite, whatever the status.\n"
 			"What the request is to blame for (400, 413), and what came too "
 			"late (504), counts for nothing.\n"
-			"With 0 they are not compared.",
+			"With 0 errors are not compared.",
 	},
 	{
 		.name = "error_detail",
@@ -696,10 +696,10 @@ static const struct config_key model_keys[] = {
 		.max = 100000,
 		.fallback = "300",
 		.unit = "per cent",
-		.help = "So long may a generation compute, in per cent of the time "
+		.help = "How long a generation may compute, in per cent of the time "
 			"before: the time within which nine in ten answers are "
 			"computed, when it is above 2 ms.\n"
-			"With 0 it is not compared.",
+			"With 0 times are not compared.",
 	},
 	{
 		.name = "request_arena",

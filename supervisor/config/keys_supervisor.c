@@ -53,8 +53,8 @@ static const struct config_key supervisor_keys[] = {
 		.class = CONFIG_RESTART,
 		AT(config, state_dir),
 		.fallback = "/var/lib/moult",
-		.help = "Where receipts, generation numbers and what served well outlive "
-			"a restart.",
+		.help = "Where receipts, generation numbers and the inputs that served "
+			"well outlive a restart.",
 	},
 	{
 		.name = "user",
@@ -63,9 +63,9 @@ static const struct config_key supervisor_keys[] = {
 		AT(config, user),
 		.value = "NAME",
 		.fallback_help = "none: moultd stays who started it.",
-		.help = "Who\n"
+		.help = "The user that\n"
 			".Xr moultd 8\n"
-			"and its loaders are when root starts it, with that user's groups.\n"
+			"and its loaders run as when root starts it, with that user's groups.\n"
 			"It changes to this user when its sockets are open, for good; "
 			".Ic state_dir\n"
 			"and the control socket become the user's, and the configuration, "
@@ -271,7 +271,8 @@ static const struct config_key supervisor_keys[] = {
 		.min = 1 * MS,
 		.max = 600 * SEC,
 		.fallback = "2s",
-		.help = "It is looked at after this long even if changes keep coming.\n"
+		.help = "A change on disk is looked at after this long even if changes "
+			"keep coming.\n"
 			"At least\n"
 			".Cm settle .",
 	},
@@ -283,8 +284,8 @@ static const struct config_key supervisor_keys[] = {
 		.min = 100 * MS,
 		.max = 1 * HOUR,
 		.fallback = "10s",
-		.help = "How often watched files are looked at without being told, for "
-			"file systems that tell nothing.",
+		.help = "How often watched files are looked at without any event, for "
+			"file systems that give none.",
 	},
 	{
 		.name = "shutdown_timeout",
