@@ -520,7 +520,7 @@ static const struct config_key model_keys[] = {
 			"The stall is noticed within a quarter more of this time.\n"
 			"With less than\n"
 			".Ic request_timeout\n"
-			"a request that takes its time to compute counts as a stall: "
+			"a request that takes its time to compute counts as a stall:\n"
 			".Ql moultd -t\n"
 			"warns of that.",
 	},

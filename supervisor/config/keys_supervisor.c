@@ -66,7 +66,7 @@ static const struct config_key supervisor_keys[] = {
 		.help = "The user that\n"
 			".Xr moultd 8\n"
 			"and its loaders run as when root starts it, with that user's groups.\n"
-			"It changes to this user when its sockets are open, for good; "
+			"It changes to this user when its sockets are open, for good;\n"
 			".Ic state_dir\n"
 			"and the control socket become the user's, and the configuration, "
 			"models and secrets must be readable for it.\n"
