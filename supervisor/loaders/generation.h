@@ -220,6 +220,7 @@ int generation_submit(struct generation *generation, struct request *request);
  * deadline. 0 or LANE_E_FULL. */
 int generation_try(struct generation *generation, struct request *request);
 
+/* True: DEAD, so that generation_free() kills nobody. */
 bool generation_is_over(const struct generation *generation);
 /* Time spent in @state, in ms; 0 when it was never entered. */
 double generation_phase_ms(const struct generation *generation,

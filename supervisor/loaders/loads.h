@@ -46,6 +46,7 @@ struct loads {
 void loads_init(struct loads *loads, struct ev_loop *loop);
 /* Allows @max turns at once; 0: as many as this process has processors. */
 void loads_set_max(struct loads *loads, uint32_t max);
+/* Hands out no more turns. */
 void loads_fini(struct loads *loads);
 
 /* Asks for a turn; asking again does no harm. True: @turn has it. False: on_turn() says

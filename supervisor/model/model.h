@@ -179,6 +179,7 @@ const struct config_model *model_config(const struct model *model);
 const struct config_model *model_good_config(const struct model *model);
 /* Why the last reload failed; "" after a good one. Borrowed. */
 const char *model_last_error(const struct model *model);
+/* Borrowed, and so is model_stats(): live counters, which change with the next request. */
 const struct request_counts *model_counts(const struct model *model);
 /* Memory of all loaders of the model, those that come or go included, and of the weights
  * that they share, each copy once. A look costs microseconds for each loader: after

@@ -315,10 +315,12 @@ void arbiter_on_lease_lost(struct model *model, const struct generation *dead,
 /* reload/reload.c */
 void reload_init(struct model *model);
 void reload_fini(struct model *model);
+/* on_state of the candidate, the active and the retiring generation (loaders/generation.h). */
 void reload_on_state(void *context, struct generation *generation,
                      enum generation_state from);
 /* Starts what is pending, if it may. */
 void reload_try_start(struct model *model);
+/* Ends all generations; on_stopped follows, from the loop. */
 void reload_stop(struct model *model);
 /* The generation whose memory a new one has to live beside, or NULL. */
 struct generation *reload_old(const struct model *model);
@@ -365,6 +367,7 @@ uint64_t reload_claim(const struct model *model);
 void reload_on_staged(struct model *model);
 /* Gives the candidate alone a claim to all the memory that it is going to need. */
 void reload_claim_all(struct model *model);
+/* Claims all that the STAGED candidate needs, and lets it COMMIT. */
 void reload_commit(struct model *model);
 
 /* reload/again.c: what follows a failure, and when */
@@ -508,6 +511,7 @@ void reload_weights_swap(struct model *model, const struct generation *fresh);
 /* reload/receipt.c: writes model->reload.receipt */
 /* The first of the causes of the reload in flight. */
 enum model_cause reload_receipt_cause(const struct model *model);
+/* Begins the receipt of the reload in flight; the others add what they know. */
 void reload_receipt_open(struct model *model);
 void reload_receipt_note_candidate(struct model *model,
                                    const struct generation *candidate);

@@ -66,6 +66,7 @@ void lane_close(struct lane *lane,
 void lane_visit(const struct lane *lane,
                 void (*visit)(void *context, struct request *request), void *context);
 
+/* Number of leases that the loader holds. */
 uint32_t lane_leased(const struct lane *lane);
 /* True: a suspect is leased, and nothing else may be beside it. */
 bool lane_has_suspect(const struct lane *lane);

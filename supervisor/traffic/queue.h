@@ -63,6 +63,7 @@ void queue_take(struct queue *queue, struct request *request);
 struct request *queue_first(struct queue *queue);
 /* The oldest suspect, or NULL. */
 struct request *queue_first_suspect(struct queue *queue);
+/* True: no request is held. */
 bool queue_is_empty(const struct queue *queue);
 
 /* The body as it was sent, and how many bytes of it are JSON if it is not compressed. */

@@ -65,6 +65,7 @@ struct store {
 	void *context;
 };
 
+/* @host is main memory, borrowed. */
 void store_init(struct store *store, struct device *host);
 /* Ends the store; nobody may refer to a copy any more. */
 void store_fini(struct store *store);
