@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The commands of moultctl(1): one function each, listed with their arguments in
+ * commands_table. Whoever waits for a reload has a waiter with a goal for each model; the
+ * goal is met by the first receipt of that model with its number or a later one. When the
+ * last goal is met, the client is answered. A waiter of a signal has no client. While
+ * there is any waiter, systemd is told that moultd reloads (notify.c).
+ */
+
 #include "supervisor/commands.h"
 
 #include <errno.h>
@@ -15,14 +24,14 @@
 
 #define COMMANDS_RECEIPTS_DEFAULT 10
 #define COMMANDS_RECEIPTS_MAX     500
-/* Reloads that somebody waits for at once; each holds a client or a signal. */
+/* Waiters at once; each stands for a client or a signal. */
 #define COMMANDS_WAITERS_MAX  64
 #define COMMANDS_RECORD_MAX_S 86400
 
 struct commands_goal {
 	char model[CONFIG_NAME_MAX];
 	uint64_t number;  /* of the first receipt that may answer; 0: answered */
-	bool is_rollback; /* so must be what the receipt is about, or not */
+	bool is_rollback; /* whether the receipt must be one of a rollback */
 };
 
 struct commands_waiter {
@@ -102,7 +111,7 @@ static void commands_add_goal(struct commands_waiter *waiter, struct model *mode
 	goal->is_rollback = cause == MODEL_CAUSE_ROLLBACK;
 }
 
-/* NULL when there are too many. */
+/* NULL: too many wait already, or there is no memory. */
 static struct commands_waiter *commands_new_waiter(struct commands *commands)
 {
 	struct commands_waiter *waiter;
@@ -119,8 +128,8 @@ static struct commands_waiter *commands_new_waiter(struct commands *commands)
 	return waiter;
 }
 
-/* Reloads @only, or all models when it is NULL. Who waits for that, or NULL when there are
- * too many already. */
+/* Reloads @only, or all models when it is NULL. Returns the waiter; NULL: nobody can wait
+ * for these reloads, which go on. */
 static struct commands_waiter *commands_reload(struct commands *commands,
                                                struct model *only, enum model_cause cause)
 {
@@ -224,7 +233,7 @@ static bool commands_get_model(struct commands *commands, struct control_call *c
 	return true;
 }
 
-/* Answers @call at once, or (wait) with the receipts. @waiter: NULL is too many. */
+/* Answers @call at once or, with the argument wait, by @waiter. NULL: too many wait. */
 static void commands_wait(struct control_call *call, const json_t *args,
                           struct commands_waiter *waiter)
 {
@@ -271,7 +280,7 @@ static void commands_on_reload(void *context, struct control_call *call,
 			commands_explain(commands, call, model);
 		return;
 	}
-	/* A new model may stand in the new configuration: read that first. */
+	/* The new configuration comes first: it may bring the model that is named. */
 	if (supervisor_reload_config(commands->supervisor,
 	                             json_object_get(args, "model")
 	                                     ? SUPERVISOR_BY_COMMAND
@@ -477,7 +486,7 @@ const struct control_command commands_table[] = {
 	{ "status", commands_on_status, true, { { "model", CONTROL_TYPE_TEXT } } },
 	{ "receipts", commands_on_receipts, true,
 	  { { "model", CONTROL_TYPE_TEXT }, { "n", CONTROL_TYPE_NATURAL } } },
-	/* It hands out what clients send. */
+	/* Not read-only, so that the log has it: clients' requests are handed out. */
 	{ "record-golden", commands_on_record, false,
 	  { { "model", CONTROL_TYPE_TEXT },
 	    { "n", CONTROL_TYPE_NATURAL },

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The checks of `moultd -t`: one exists_look_at_...() for each kind of thing that a model
+ * names. Nothing of a model or an engine is executed: a model file is read as far as its
+ * format (shared/model_format.h), and an engine's file is mapped for the options that it
+ * declares (shared/engine_options.h). Secrets are read as a start reads them.
+ */
+
 #include "supervisor/config_exists.h"
 
 #include <dirent.h>
@@ -39,13 +47,14 @@ static void exists_say(struct exists *exists, const char *key, const char *why)
 	exists->n++;
 }
 
-/* The shell's name of a home directory, which nobody has put in here. */
+/* A hint where @path has a "~", which a shell alone replaces; or "". */
 static const char *exists_tilde(const char *path)
 {
 	return strstr(path, "/~") ? ": ~ is no directory here, write the path out" : "";
 }
 
-/* False: it is not there, or of another kind (@type of st_mode), and that was said. */
+/* Whether @path is of @type (of st_mode) and open to @want (of access(2)). Where it is
+ * not, says why; of a NULL @path nothing. */
 static bool exists_look(struct exists *exists, const char *key, const char *path,
                         mode_t type, int want)
 {
@@ -98,7 +107,7 @@ static void exists_look_at_file(struct exists *exists)
 	}
 }
 
-/* Those that are there, as "identity, torch". */
+/* Lists the engines in @directory, as "identity, torch". */
 static void exists_list_engines(const char *directory, struct err *ret_names)
 {
 	DIR *dir = opendir(directory);
@@ -140,7 +149,7 @@ static void exists_check_options(struct exists *exists, const char *declared)
 	}
 }
 
-/* What the engine's file declares; nothing of it is executed. */
+/* Checks the model's options against those that the engine's file declares. */
 static void exists_look_at_options(struct exists *exists, const char *path)
 {
 	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* moultd(8): arguments, limits, run, exit code. */
+/*
+ * moultd(8). Arguments and configuration are read first. With -t the configuration is
+ * then checked (config_exists.c) and, with --load, tried (proof.c). Otherwise the limits
+ * of the process are raised, and a supervisor runs until a signal ends it. The exit code
+ * says how that went.
+ */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +42,7 @@ enum main_option {
 struct main_arguments {
 	const char *file;
 	bool only_checks;
-	bool loads; /* the checks end with every model's loader */
+	bool loads; /* the checks load every model, too */
 };
 
 static void main_print_usage(FILE *stream)
@@ -50,7 +55,7 @@ static void main_print_usage(FILE *stream)
 	              "  --load   with -t: load each model, too, up to its warm-up\n");
 }
 
-/* -1: go on; otherwise the exit code. */
+/* Returns the exit code, or -1 to go on. */
 static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 {
 	static const struct option options[] = {
@@ -103,7 +108,7 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 	return -1;
 }
 
-/* What somebody needs who has installed moult and configured nothing. */
+/* Tells the way on to somebody who has installed moult and configured nothing. */
 static void main_print_first_steps(void)
 {
 	FREE char *path = NULL;
@@ -134,10 +139,11 @@ static void main_raise_limits(void)
 }
 
 /*
- * When a control group is full, the kernel takes a process of several threads for gone as soon
- * as its first thread is, although its memory is still on its way back, and looks for another
- * one to kill (mem_cgroup_scan_tasks()). That is not to be this one. Where somebody has set
- * another value, and where it needs a capability that is not there, it stays as it is.
+ * Asks the kernel to spare moultd when memory runs out. In a full control group, the
+ * kernel takes a process of several threads for gone as soon as its first thread is,
+ * although the memory is still on its way back, and kills another process as well
+ * (mem_cgroup_scan_tasks()). A value that somebody has set stays, and so does 0 where
+ * CAP_SYS_RESOURCE is missing.
  */
 static void main_stay(void)
 {
@@ -148,7 +154,8 @@ static void main_stay(void)
 		(void)!pwrite(fd, "-1000", 5, 0);
 }
 
-/* What the files say, or else what an earlier run served with: then @refused says why. */
+/* Reads the configuration files. Where they are refused, @refused says why, and what an
+ * earlier run served with is taken instead. */
 static int main_load(struct config **ret_config, const struct main_arguments *arguments,
                      struct err *refused)
 {
@@ -159,7 +166,7 @@ static int main_load(struct config **ret_config, const struct main_arguments *ar
 	int r_kept;
 
 	*ret_config = read;
-	/* A volume that models_dir is to lie on may come later. */
+	/* Good as read, unless models_dir is empty: its volume may be mounted later. */
 	if (arguments->only_checks || (read && (!read->models_dir || read->n_in_dir > 0)))
 		return r;
 	r_kept = config_kept_load(&kept, arguments->file, &why);
@@ -199,7 +206,7 @@ static void main_say(void *context, const char *why)
 	(void)fprintf(stderr, "moultd: %s\n", why);
 }
 
-/* Whether all that it names is there. */
+/* Whether everything that @config names is there. */
 static bool main_check_exists(const struct config *config)
 {
 	size_t n_missing;
@@ -218,11 +225,11 @@ static void main_say_outcome(void *context, const char *line)
 {
 	(void)context;
 	(void)printf("%s\n", line);
-	(void)fflush(stdout); /* the next one may take minutes */
+	(void)fflush(stdout); /* the next line may be minutes away */
 }
 
-/* Whether every model can be loaded. The log is one of serving, and says nothing here unless
- * it is asked to. */
+/* Whether every model can be loaded. The log, which is about serving, is silent here
+ * unless log_level is debug. */
 static bool main_prove(struct config *config)
 {
 	struct proof_result result;
@@ -247,7 +254,7 @@ static bool main_prove(struct config *config)
 	return false;
 }
 
-/* The exit code. */
+/* Returns the exit code. */
 static int main_check(struct config *config, bool loads)
 {
 	bool is_good = main_check_exists(config);

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Sends the command status to the other moultd and adds up its answer: the private memory
+ * of each loader, which /proc tells by the loader's pid, and each copy of shared weights
+ * once. Blocking is allowed here: nothing runs on the loop yet.
+ */
+
 #include "supervisor/neighbour.h"
 
 #include <errno.h>
@@ -16,7 +23,7 @@
 #include "shared/clock.h"
 #include "supervisor/memory/memory.h"
 
-/* Status of as many models as there may be is some hundred KiB. */
+/* The status of CONFIG_MODELS_MAX models is some hundred KiB. */
 #define NEIGHBOUR_ANSWER_MAX ((size_t)8 << 20)
 
 static int neighbour_connect(const char *control, int *ret_fd, struct err *err)
@@ -38,7 +45,7 @@ static int neighbour_connect(const char *control, int *ret_fd, struct err *err)
 	               access_why(&(struct err)ERR_NULL, control, W_OK, errno));
 }
 
-/* Up to the end of the connection, or of the time. NULL: it did not come to an end. */
+/* Reads to the end of the connection. NULL: it has no end in time, or within the size. */
 static char *neighbour_read(int fd)
 {
 	uint64_t until_ns = clock_now_ns() + NEIGHBOUR_WAIT_MS * CLOCK_NS_PER_MS;
@@ -100,7 +107,7 @@ static uint64_t neighbour_held_by_all(const json_t *processes)
 	return bytes;
 }
 
-/* Another model that is listed before has the same copy. */
+/* Whether a model before @at in the list shares the same copy of weights. */
 static bool neighbour_is_counted(const json_t *models, size_t at)
 {
 	const char *sha256 = json_string_value(json_object_get(json_array_get(models, at),
@@ -181,7 +188,7 @@ int neighbour_look(struct neighbour *ret_neighbour, const char *control, struct 
 	*ret_neighbour = (struct neighbour){ 0 };
 	if (r)
 		return r;
-	/* A fresh socket has room for it. */
+	/* A fresh socket has room for the question. */
 	if (send(fd, question, sizeof(question) - 1, MSG_NOSIGNAL) ==
 	    (ssize_t)sizeof(question) - 1)
 		answer = neighbour_read(fd);

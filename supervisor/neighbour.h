@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A moultd that runs already and answers at a control socket, as somebody who is about to load
- * models beside it sees it: how much memory its loaders hold.
+ * Another moultd, which runs already and answers at its control socket: how much memory
+ * its loaders hold. `moultd -t --load` (proof.c) asks before it loads models beside it.
  */
 
 #include <stddef.h>
@@ -31,13 +31,14 @@ struct neighbour {
 enum {
 	_NEIGHBOUR_E_SUCCESS,
 	NEIGHBOUR_E_NONE,    /* nobody listens there */
-	NEIGHBOUR_E_UNKNOWN, /* somebody may, and was not understood: a sentence */
+	NEIGHBOUR_E_UNKNOWN, /* no answer, or none that makes sense: a sentence */
 };
 
-/* Asks who listens at @control, and blocks for NEIGHBOUR_WAIT_MS at the most. 0, or an
- * outcome. */
+/* Asks the moultd at @control, and blocks for NEIGHBOUR_WAIT_MS at the most. 0, or one of
+ * the outcomes above. */
 #define NEIGHBOUR_WAIT_MS 5000
 int neighbour_look(struct neighbour *ret_neighbour, const char *control, struct err *err);
-/* What its loaders hold of the GPU @name, or of the same card by its @uuid. */
+/* Bytes that the neighbour's loaders hold on the GPU @name, or on the card with that
+ * @uuid. */
 uint64_t neighbour_gpu_bytes(const struct neighbour *neighbour, const char *name,
                              const char *uuid);

@@ -82,7 +82,7 @@ void notify_status(struct notify *notify, const char *format, ...)
 	(void)sd_notifyf(0, "STATUS=%s", status);
 }
 
-/* What @fd is, for people. */
+/* Describes @fd for people. */
 static void notify_describe(int fd, const char *name, char *text, size_t size)
 {
 	char address[128];
@@ -128,7 +128,7 @@ int notify_take_listen_fd(struct err *err)
 	int r = -ENOENT;
 
 	if (n > 0) {
-		/* The last one: of two, the first is most likely the one that is meant. */
+		/* Names the last socket: of two, the first is most likely meant. */
 		notify_describe(SD_LISTEN_FDS_START + n - 1, names ? names[n - 1] : "",
 		                what, sizeof(what));
 		r = notify_check_listener(SD_LISTEN_FDS_START, what, err);

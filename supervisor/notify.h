@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * What systemd is told. Without NOTIFY_SOCKET every call does nothing.
+ * Messages to systemd (sd_notify(3)). Without NOTIFY_SOCKET every call does nothing.
  *
- * The watchdog is fed from the loop itself, at half its period, so that a stuck loop shows.
- * RELOADING is always followed by READY, whatever became of the reload.
+ * The watchdog is fed from the loop itself, at half its period, so that a stuck loop
+ * shows. RELOADING is always followed by READY, whatever became of the reload.
  */
 
 #include <ev.h>
@@ -26,11 +26,11 @@ void notify_ready(struct notify *notify);
 void notify_reloading(struct notify *notify);
 void notify_reloaded(struct notify *notify);
 void notify_stopping(struct notify *notify);
-/* One current sentence; said only when it differs from the last. */
+/* Tells the current sentence, if it differs from the last. */
 void notify_status(struct notify *notify, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* The listening socket that the service manager holds: its fd, or -ENOENT when there is none,
- * or -EINVAL with a sentence when what it hands over is anything but one stream socket that
- * listens. Also clears LISTEN_* from the environment. */
+/* Takes over the service manager's listening socket and clears LISTEN_* from the
+ * environment. The fd; -ENOENT: there is none; -EINVAL with a sentence: anything else was
+ * handed over than one stream socket that listens. */
 int notify_take_listen_fd(struct err *err);

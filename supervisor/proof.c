@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Models come and go here as they do under a supervisor, each for one generation. A model has
- * its place until its loader is reaped, so that the memory of one is free before the next one
- * counts on it; one that does not fit beside the others is built again when they are gone.
+ * Models come and go here as they do under a supervisor, each for one generation. A model
+ * keeps its place until its loader is reaped, so that its memory is free before the next
+ * model counts on it. A model that does not fit beside the others is built again when
+ * they are gone.
+ *
+ * Starting and ending is up to the timer step, outside the models' own calls. Receipts,
+ * stopped models and signals only change states and start that timer.
  */
 
 #include "supervisor/proof.h"
@@ -36,13 +40,13 @@
 /* The driver's report of what was just built may be late, or never come. */
 #define PROOF_LOOK_S    0.1
 #define PROOF_LOOKS_MAX 20
-/* Loaders that are in the middle of something when it is interrupted have so long to end. */
+/* After an interrupt, loaders have so many seconds to end. */
 #define PROOF_PATIENCE_S 1.
 
 enum proof_state {
 	PROOF_WAITING,
 	PROOF_BUILDING,
-	PROOF_BUILT,  /* until the driver has told what that took of its GPU */
+	PROOF_BUILT,  /* until the driver has told what the model took of its GPU */
 	PROOF_TRIED,  /* to be stopped, outside the model's own calls */
 	PROOF_ENDING, /* until its loader is gone */
 	PROOF_OVER,
@@ -53,8 +57,8 @@ struct proof_entry {
 	struct model *model; /* BUILDING to ENDING */
 	enum proof_state state;
 	bool is_alone;        /* there was no room for it beside others */
-	bool is_again;        /* its weights were shared the first time */
-	bool is_known;        /* how it came out */
+	bool is_again;        /* a second try, with weights of its own */
+	bool is_known;        /* its outcome was said */
 	unsigned int n_looks; /* at its GPU, when it is built */
 };
 
@@ -67,14 +71,14 @@ struct proof {
 	struct loads loads;
 	struct engine_bases bases;
 	struct numbers numbers;
-	struct spares *spares; /* there are none */
+	struct spares *spares; /* always empty */
 	struct signals signals;
 	struct model_listener listener;
 	struct neighbour neighbour;
 	struct proof_entry entries[CONFIG_MODELS_MAX];
 	size_t n_entries;
 	ev_timer step;
-	ev_timer patience; /* interrupted */
+	ev_timer patience; /* runs after an interrupt */
 	ev_timer look;     /* while models are BUILT */
 	struct proof_result result;
 	void (*say)(void *context, const char *line);
@@ -103,7 +107,7 @@ static struct proof_entry *proof_find(struct proof *proof, const struct model *m
 	return NULL;
 }
 
-/* How it came out */
+/* Outcomes */
 
 static void proof_say(struct proof *proof, struct proof_entry *entry, const char *outcome)
 {
@@ -156,7 +160,7 @@ static void proof_on_built(struct proof *proof, struct proof_entry *entry)
 {
 	struct device *gpu = devices_gpu(&proof->devices, entry->section->device);
 
-	/* Where no driver ever answered nobody waits for it. */
+	/* A driver that never answered is not waited for. */
 	if (gpu && proof->devices.nvml.as_of_ns != 0 && !device_measure(gpu) &&
 	    entry->n_looks++ < PROOF_LOOKS_MAX) {
 		entry->state = PROOF_BUILT;
@@ -234,7 +238,8 @@ static void proof_start(struct proof *proof, struct proof_entry *entry)
 	(void)model_reload(entry->model, MODEL_CAUSE_START);
 }
 
-/* As loads_at_once has it; those that need all that is left come last, one after the other. */
+/* Starts up to loads_at_once models. Models that had no room beside others come last, one
+ * after the other. */
 static void proof_start_some(struct proof *proof)
 {
 	for (int is_alone = 0; is_alone <= 1; is_alone++) {
@@ -285,7 +290,7 @@ static void proof_on_stopped(void *context, struct model *model)
 	ev_timer_start(proof->loop, &proof->step);
 }
 
-/* Those that are still there are killed then. */
+/* Loaders that are still there are killed with their models, in proof_free(). */
 static void proof_on_patience(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	(void)timer;
@@ -293,7 +298,7 @@ static void proof_on_patience(struct ev_loop *loop, ev_timer *timer, int revents
 	ev_break(loop, EVBREAK_ALL);
 }
 
-/* The second time it waits for no loader. */
+/* A second signal waits for no loader. */
 static void proof_on_signal(struct ev_loop *loop, ev_signal *signal, int revents)
 {
 	struct proof *proof = signal->data;
@@ -316,7 +321,7 @@ static void proof_on_signal(struct ev_loop *loop, ev_signal *signal, int revents
 	ev_timer_start(loop, &proof->step);
 }
 
-/* What is of no meaning here */
+/* Other news of models and weights */
 
 static void proof_on_model(void *context, struct model *model)
 {
@@ -343,7 +348,7 @@ static void proof_on_store(void *context)
 
 /* Birth */
 
-/* One loader for each model, and nothing that outlives this. */
+/* Gives each model one loader, and nothing that outlives the proof. */
 static void proof_adapt(struct config *config)
 {
 	for (size_t i = 0; i < config->n_models; i++) {
@@ -358,7 +363,8 @@ static void proof_adapt(struct config *config)
 	}
 }
 
-/* Whoever serves has the first claim to memory and processors. */
+/* The moultd that serves has the first claim to memory and processors. One byte is added:
+ * 0 would mean that there is no such moultd. */
 static void proof_stand_back(struct proof *proof)
 {
 	const struct neighbour *neighbour = &proof->neighbour;
@@ -420,7 +426,7 @@ static int proof_open(struct proof *proof, struct err *err)
 	struct config *config = proof->config;
 	int r;
 
-	/* As root the socket can be asked, whoever the loaders are to be. */
+	/* Before the rights of root go: the loaders' user may not be allowed to ask. */
 	proof_look_around(proof);
 	r = config->user && geteuid() == 0 ? privileges_drop(config->user, NULL, err) : 0;
 	if (r < 0)

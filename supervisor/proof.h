@@ -2,12 +2,13 @@
 #pragma once
 
 /*
- * The proof of a configuration, for `moultd -t --load`: every model is built as a start would
- * build it, in a loader, up to its warm-up and golden requests, and ended again.
+ * The proof of a configuration, for `moultd -t --load`: every model is built as a start
+ * would build it, in a loader, up to its warm-up and golden requests, and ended again.
  *
- * Nobody can send it a request. It opens no port, no socket and no state directory, tells
- * systemd nothing, watches nothing and keeps nothing, so that a moultd may run with the same
- * configuration meanwhile. What that one's loaders hold is not there for these.
+ * A proof opens no port, no socket and no state directory, tells systemd nothing, watches
+ * nothing and keeps nothing: nobody can send it a request, and a moultd may run with the
+ * same configuration meanwhile. Memory that the loaders of that moultd hold counts as
+ * taken.
  */
 
 #include <stddef.h>
@@ -21,9 +22,9 @@ struct proof_result {
 	bool is_interrupted;
 };
 
-/* Builds the models of @config, which is changed for that, loads_at_once of them at a time,
- * and @say-s how each came out. Ends early at SIGTERM, SIGINT or SIGQUIT. 0 with *ret_result
- * when every loader is gone, or -errno with a sentence. */
+/* Builds the models of @config, loads_at_once of them at a time, and calls @say with the
+ * outcome of each. Changes @config for that. Ends early at SIGTERM, SIGINT, SIGQUIT or
+ * SIGHUP. 0 with *ret_result when every loader is gone, or -errno with a sentence. */
 int proof_run(struct proof_result *ret_result, struct config *config,
               void (*say)(void *context, const char *line), void *context,
               struct err *err);

@@ -6,11 +6,11 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 
-/* signal(7): those that end a process unless something is done about them, and say nothing
- * about its health. Real-time signals do so, too. */
+/* signal(7): signals whose default ends a process and that say nothing about its health.
+ * Real-time signals are of that kind, too. */
 static const int signals_idle[] = { SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF,
 	                            SIGPOLL, SIGPWR,  SIGSTKFLT };
-/* Errors that a call returns, and that are handled there. */
+/* Signals of errors that calls return as well, and that are handled there. */
 static const int signals_silent[] = { SIGPIPE, SIGXFSZ };
 
 #define SIGNALS_COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The birth of a supervisor, its models, and the passage from one configuration to the
+ * next. A configuration is read whole, and refused whole. Models that the new one lacks
+ * are stopped and move from models[] to leaving[], where a sweep frees them, outside
+ * their own calls, once no client holds a request of theirs. Models that it adds start
+ * like those of a start.
+ *
+ * Models report through one model_listener. Their receipts go to the state directory, to
+ * whoever waits for them (commands.c), and into the status that systemd shows.
+ * supervisor_stop.c has the way out.
+ */
+
 #include "supervisor/supervisor_state.h"
 
 #include <assert.h>
@@ -35,8 +48,9 @@
 #include "supervisor/config/strict.h"
 #include "supervisor/inputs/watch.h"
 
-/* How often a removed model is looked at until its last request has left. */
+/* Seconds between looks at removed models, until their last requests have left. */
 #define SUPERVISOR_SWEEP_S 0.2
+
 /* Models */
 
 struct model *supervisor_find(struct supervisor *supervisor, const char *name)
@@ -121,7 +135,7 @@ static void supervisor_say_status(struct supervisor *supervisor)
 	              supervisor->n_models, *trouble ? "; refused: " : "", trouble);
 }
 
-/* A start that fails is over, too: one bad model must not keep the others from counting. */
+/* A failed start counts as tried: one bad model must not hold up READY for the others. */
 static void supervisor_say_started(struct supervisor *supervisor)
 {
 	if (supervisor->is_started || supervisor->is_stopping)
@@ -145,7 +159,7 @@ static void supervisor_on_receipt(void *context, struct model *model,
 	if (r < 0)
 		log_event(LOG_LEVEL_WARNING, "receipt_lost", "model=%s error=%s",
 		          receipt->model, LOG_QUOTED(strerror(-r)));
-	/* One that leaves may have a namesake already. */
+	/* A model that leaves may have a namesake already, for which clients wait. */
 	if (supervisor_find(supervisor, receipt->model) == model)
 		commands_on_receipt(supervisor->commands, receipt, json);
 	json_decref(json);
@@ -153,7 +167,8 @@ static void supervisor_on_receipt(void *context, struct model *model,
 	supervisor_say_status(supervisor);
 }
 
-/* Each model's section is the one that has served: a start that needs them is to serve. */
+/* Keeps the section with which each model served: a start that needs them has to
+ * serve. */
 static void supervisor_collect(void *context, struct config_kept *ret_kept)
 {
 	const struct supervisor *supervisor = context;
@@ -174,7 +189,7 @@ static void supervisor_on_good(void *context, struct model *model)
 {
 	struct supervisor *supervisor = context;
 
-	/* One that leaves is no part of it any more. */
+	/* A model that leaves is no part of the configuration any more. */
 	if (supervisor_find(supervisor, model_name(model)) != model)
 		return;
 	config_keeper_on_good(&supervisor->config_keeper);
@@ -237,7 +252,8 @@ static int supervisor_add(struct supervisor *supervisor, struct config *config,
 	return 0;
 }
 
-/* What is configured and not there: also what found no place while others were leaving. */
+/* Adds models that are configured and not there, also those that found no place while
+ * others were leaving. */
 static void supervisor_add_missing(struct supervisor *supervisor)
 {
 	struct config *config = supervisor->config;
@@ -337,7 +353,8 @@ static void supervisor_apply_models(struct supervisor *supervisor, struct config
 	supervisor_say_started(supervisor);
 }
 
-/* Watches may see the same time and again; who asks is answered each time. */
+/* Logs a refusal each time that somebody asks; of watches, which may see the same files
+ * time and again, only a new one. */
 static void supervisor_refuse_config(struct supervisor *supervisor,
                                      enum supervisor_asker asker, const struct err *why)
 {
@@ -392,7 +409,8 @@ int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_aske
 	devices_set_config(&supervisor->devices, fresh);
 	spares_set_config(supervisor->spares, fresh);
 	supervisor_apply_models(supervisor, fresh);
-	/* Models said which of theirs differ; nothing has been built from them yet. */
+	/* Models have logged their keys that need a restart, and nothing was built from
+	 * the new sections yet: now these get the old values. */
 	for (size_t i = 0; i < fresh->n_models; i++) {
 		const struct config_model *section =
 			config_find(old, fresh->models[i]->name);
@@ -492,7 +510,7 @@ static void supervisor_start_signals(struct supervisor *supervisor)
 
 /* Birth */
 
-/* What the receipts know, in case that the file of numbers is gone. */
+/* Finds the last generation in the receipts, in case that the file of numbers is gone. */
 static uint64_t supervisor_last_generation(const char *state_dir)
 {
 	json_t *receipts = receipt_read(state_dir, NULL, 100);
@@ -563,18 +581,18 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	                commands_table, supervisor->commands, err);
 	if (r == 0)
 		r = supervisor_open_endpoint(supervisor, err);
-	/* What is open now is all that root was needed for. */
+	/* Everything that root was needed for is open. */
 	if (r == 0)
 		r = privileges_drop(config->user, &files, err);
 	if (r < 0)
 		return r;
-	/* As whom everything is started, before anything is. */
+	/* As the user that everything is started as, and before anything is. */
 	orphans_begin(supervisor->orphans);
 	if (mkdir(config->state_dir, 0750) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
 		               access_why(&(struct err)ERR_NULL, config->state_dir,
 		                          W_OK | X_OK, errno));
-	/* Its writer is nobody that moultd is not. */
+	/* After the change of user: the log's writer must not keep root's rights. */
 	r = access_log_new(&supervisor->access, supervisor->loop, config->access_log,
 	                   err);
 	if (r < 0)
@@ -602,7 +620,8 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 		if (r < 0)
 			return r;
 	}
-	/* It may have changed between being read and being watched: watches report once. */
+	/* A configuration that changed before it was watched is read again: each new
+	 * watch reports once. */
 	return 0;
 }
 

@@ -15,29 +15,32 @@
 
 struct supervisor;
 
-/* Takes @config over. @refused: NULL, or why it is what was kept of an earlier run and not
- * what the files say. 0 or -errno with a sentence. */
+/* Takes @config over, on failure too. @refused: NULL, or why the files are not in use and
+ * @config was kept of an earlier run. 0 or -errno with a sentence. */
 int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
                    const struct err *refused, struct err *err);
-/* Runs until it is told to stop. 0, or -errno. */
+/* Runs the loop until moultd is told to stop. 0 or -errno. */
 int supervisor_run(struct supervisor *supervisor);
+/* Closes everything and ends every loader. Accepts NULL. */
 void supervisor_free(struct supervisor *supervisor);
 
 /* For commands.c. */
 
-/* Who has the configuration read. */
+/* On whose behalf the configuration is read. */
 enum supervisor_asker {
 	SUPERVISOR_BY_WATCH,
 	SUPERVISOR_BY_SIGNAL,
 	SUPERVISOR_BY_COMMAND, /* for one model */
-	SUPERVISOR_BY_HAND,    /* for all: a models_dir without any is meant */
+	SUPERVISOR_BY_HAND,    /* for all models: an empty models_dir is meant */
 };
 
 /* Reads the configuration again and applies it whole. 0, or -errno with a sentence and
  * nothing changed. */
 int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_asker asker,
                              struct err *err);
+/* The configuration in use, borrowed until it is read again. */
 const struct config *supervisor_config(const struct supervisor *supervisor);
+/* NULL: there is no model @name. */
 struct model *supervisor_find(struct supervisor *supervisor, const char *name);
 /* i-th model, or NULL. */
 struct model *supervisor_at(struct supervisor *supervisor, size_t i);

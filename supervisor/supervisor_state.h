@@ -55,8 +55,8 @@ struct supervisor {
 	bool is_started; /* every model was tried once, and systemd was told */
 	uint64_t started_ns;
 	struct err config_error; /* why the file on disk is not in use; "" when it is */
-	bool is_config_kept;     /* what is in use was kept of an earlier run */
-	ev_timer read_config;    /* watches report together */
+	bool is_config_kept;     /* the configuration in use was kept of an earlier run */
+	ev_timer read_config;    /* once for watches that report together */
 	struct keeper keeper;
 	struct config_keeper config_keeper;
 	struct signals signals;

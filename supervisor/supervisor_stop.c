@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The way out: not ready, but serving (drain_delay); nobody new gets in, and what runs is
- * answered (shutdown_timeout); the rest is told 503, and gets a moment to read it. Each
- * signal more takes the next step at once.
+ * The way out, in three steps. For drain_delay moultd says that it is not ready, and
+ * serves. For shutdown_timeout nobody new gets in, and running requests are answered. The
+ * rest is answered 503, and gets SUPERVISOR_LAST_S to read that. A further signal ends
+ * drain_delay; after that, moultd ends at once.
  */
 
 #include "shared/log.h"
 #include "supervisor/loaders/spare.h"
 #include "supervisor/supervisor_state.h"
 
-/* For the last answers to be read, when shutdown_timeout is over. */
+/* Seconds for the last answers to be read, when shutdown_timeout is over. */
 #define SUPERVISOR_LAST_S 1.
 
 static void supervisor_stop_models(struct supervisor *supervisor)
@@ -32,7 +33,7 @@ static void supervisor_on_http_idle(void *context)
 		supervisor_stop_models(supervisor);
 }
 
-/* Clients that still wait are told, and get a moment to read it. */
+/* Answers clients that still wait with 503. */
 static void supervisor_give_up(struct supervisor *supervisor)
 {
 	for (size_t i = 0; i < supervisor->n_models; i++)
@@ -59,7 +60,7 @@ static void supervisor_on_shutdown(struct ev_loop *loop, ev_timer *timer, int re
 	supervisor_give_up(supervisor);
 }
 
-/* Nobody new gets in. */
+/* Lets nobody new in, and gives running requests shutdown_timeout. */
 static void supervisor_drain(struct supervisor *supervisor)
 {
 	ev_timer_stop(supervisor->loop, &supervisor->leave);
