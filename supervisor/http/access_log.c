@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Lines are gathered in a buffer, which goes into the pipe of moult-log (log_main.c) once
+ * a round of the loop, and else when a full pipe has room again. Lines for which the
+ * buffer has no room are dropped, with one warning per ACCESS_LOG_SAY_NS. A writer that
+ * ends is started again after ACCESS_LOG_AGAIN_S; the lines wait for it as long as they
+ * fit.
+ */
+
 #include "supervisor/http/access_log.h"
 
 #include <errno.h>
@@ -59,7 +68,7 @@ static int access_log_start(struct access_log *access, struct err *err)
 	close_fd(&access->pipe_fd);
 	access->pipe_fd = fds[1];
 	(void)fcntl(access->pipe_fd, F_SETFL, O_NONBLOCK);
-	/* Less will do where this user has no more. */
+	/* A smaller pipe will do where this user may have no larger one. */
 	(void)fcntl(access->pipe_fd, F_SETPIPE_SZ, ACCESS_LOG_PIPE_BYTES);
 	ev_io_stop(access->loop, &access->writable);
 	ev_io_set(&access->writable, access->pipe_fd, EV_WRITE);
@@ -106,7 +115,7 @@ static void access_log_on_line(void *context, const char *line)
 	log_event(LOG_LEVEL_WARNING, "access_log", "reason=%s", LOG_QUOTED(line));
 }
 
-/* What there is goes into the pipe, as far as it has room. */
+/* Moves lines into the pipe, as far as it has room. */
 static void access_log_write(struct access_log *access)
 {
 	ssize_t n = 0;
@@ -115,7 +124,7 @@ static void access_log_write(struct access_log *access)
 		return;
 	n = write(access->pipe_fd, access->buffer + access->sent,
 	          access->used - access->sent);
-	/* A writer that died shows as EPIPE; its end is about to be seen. */
+	/* A writer that died shows as EPIPE; access_log_on_exit() is about to come. */
 	if (n > 0)
 		access->sent += (size_t)n;
 	if (access->sent == access->used)
@@ -255,7 +264,7 @@ int access_log_new(struct access_log **ret_access, struct ev_loop *loop,
 	access->again.data = access;
 	ev_prepare_init(&access->flush, access_log_on_flush);
 	access->flush.data = access;
-	/* After the endpoint's own, which answers. */
+	/* After the endpoint's prepare watcher, in which requests are answered. */
 	ev_set_priority(&access->flush, EV_MINPRI);
 	*ret_access = access;
 	if (strcmp(where, ACCESS_LOG_STDERR) == 0)

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * The access log: one line for each request that is over, into a file or among moultd's own
- * lines. The file is written by a process, moult-log, that gets the lines through a pipe:
- * a disk that hangs stops no request. What does not fit into the pipe and a buffer is
- * dropped and counted.
+ * The access log: one line for each request that is over, into a file or among moultd's
+ * own lines. A process, moult-log, writes the file and gets the lines through a pipe: a
+ * disk that hangs stops no request. A line that does not fit into the pipe and a buffer
+ * is dropped and counted.
  */
 
 #include <ev.h>
@@ -29,13 +29,14 @@ struct access_log_entry {
 	uint64_t generation; /* that answered; 0: none */
 };
 
-/* @where: ACCESS_LOG_OFF, which gives NULL; ACCESS_LOG_STDERR; or the path of a file. 0 or -errno. */
+/* Opens the log at @where: ACCESS_LOG_OFF, which gives NULL; ACCESS_LOG_STDERR; or the
+ * path of a file. 0 or -errno. */
 int access_log_new(struct access_log **ret_access, struct ev_loop *loop,
                    const char *where, struct err *err);
 /* Gives the writer a second to take what is left. Accepts NULL. */
 void access_log_free(struct access_log *access);
 
-/* Never blocks. @access may be NULL. */
+/* Adds a line for @entry, without blocking. @access may be NULL. */
 void access_log_note(struct access_log *access, const struct access_log_entry *entry);
-/* Lines that were dropped. */
+/* Number of lines that were dropped. */
 uint64_t access_log_dropped(const struct access_log *access);

@@ -15,7 +15,7 @@
 #include "supervisor/http/meta.h"
 #include "supervisor/traffic/queue.h"
 
-/* Of a streamed answer that is handed to libmicrohttpd at once. */
+/* Bytes of a streamed answer that are handed to libmicrohttpd at once. */
 #define HTTP_STREAM_BLOCK 32768
 /* Longer headers of an answer are dropped. */
 #define HTTP_NAME_MAX  128
@@ -36,7 +36,8 @@ static void http_add_number(struct MHD_Response *response, const char *name,
 	http_add(response, name, text);
 }
 
-/* A request for inference counts for the model that it names, also one that it never got. */
+/* Counts a request for inference for the model that it names, also when it never got
+ * there. */
 static void http_count_infer(const struct http_conn *conn, unsigned int status)
 {
 	const struct http_models *models = &conn->http->models;
@@ -175,7 +176,7 @@ void http_answer_raw(struct http_conn *conn, unsigned int status, const char *te
 		answer = NULL;
 		return;
 	}
-	/* A client that does not read it gets none. */
+	/* A client whose socket has no room gets no answer. */
 	(void)send(conn->fd, answer, (size_t)bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -229,7 +230,8 @@ static bool http_copy_value(char *text, struct proto_text from)
 	return true;
 }
 
-/* The loader is not trusted to keep out of the next header or the body. */
+/* Adds the loader's headers, which are not trusted to keep out of the next one or the
+ * body. */
 static void http_add_head(struct MHD_Response *response, const struct request *request)
 {
 	char name[HTTP_NAME_MAX];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What a request asks for, decided from its head: which path, which model, whether its
- * body is wanted, and by whom.
+ * Decides from its head what a request asks for: which path, which model, whether its
+ * body is wanted, and by whom. A request for inference is begun at its model now; the
+ * supervisor's own answers come when the request has come whole (http_begin_late()).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,7 @@ struct http_head {
 	uint64_t timeout_ns; /* CLOCK_NEVER: not said */
 };
 
-/* How long the client is going to wait. */
+/* Reads how many milliseconds the client is going to wait. */
 static void http_head_read_timeout(struct http_head *head, struct proto_text value)
 {
 	size_t digits = strspn(value.data, "0123456789");
@@ -44,9 +45,8 @@ static void http_head_read_timeout(struct http_head *head, struct proto_text val
 		head->timeout_ns = timeout_ms * CLOCK_NS_PER_MS;
 }
 
-/* Takes in what is about this connection and not about the request. Returns true for
- * headers that an engine has no use for: the body that it sees is not chunked any more.
- */
+/* Notes what is about the connection and the body. Returns true for headers that an
+ * engine has no use for: the body that it sees is not chunked any more. */
 static bool http_head_is_ours(struct http_head *head, const struct proto_field *field)
 {
 	const char *value = field->value.data;
@@ -103,7 +103,7 @@ static enum MHD_Result http_head_on_field(void *context, enum MHD_ValueKind kind
 	};
 
 	(void)kind;
-	/* What the strict reader could not take back any more. */
+	/* White space that the strict reader could not take back any more. */
 	while (field.value.bytes > 0 &&
 	       strchr(" \t", field.value.data[field.value.bytes - 1]))
 		field.value.bytes--;
@@ -123,7 +123,8 @@ static enum MHD_Result http_head_on_field(void *context, enum MHD_ValueKind kind
 	return MHD_YES;
 }
 
-/* The strict reader knows this head: libmicrohttpd got it from there. */
+/* Whether the strict reader knows this head, as it does when libmicrohttpd got it
+ * there. */
 static bool http_head_was_read(struct http_conn *conn)
 {
 	if (conn->wire.n_heads > conn->n_done)
@@ -160,8 +161,8 @@ static bool http_head_is_good(struct http_conn *conn, const struct http_head *he
 	return true;
 }
 
-/* RFC 9110 9.1, 15.6.2: a method that nobody here knows is something else than one that
- * this resource does not have. */
+/* RFC 9110 9.1, 15.6.2: a method that no resource has is answered 501, one that others
+ * have 405. */
 static bool http_method_is_known(const char *method)
 {
 	static const char *const known[] = { "GET",    "HEAD",  "POST",  "PUT",
@@ -173,8 +174,8 @@ static bool http_method_is_known(const char *method)
 	return false;
 }
 
-/* RFC 9112 3.2.2: the target of a request to a proxy, which must be taken as well; what it
- * names counts in place of Host. False: it is none. */
+/* RFC 9112 3.2.2: an absolute target, as in a request to a proxy, must be taken as well;
+ * its host counts in place of Host. False: the target is not absolute. */
 static bool http_target_is_absolute(struct http_conn *conn, struct http_head *head)
 {
 	const char *text = conn->target;
@@ -272,7 +273,7 @@ static enum MHD_Result http_answer_metrics(struct http_conn *conn)
 	                        http_metrics_page(conn->http, format));
 }
 
-/* What the supervisor answers itself. @model: of a route that names one. */
+/* Makes the supervisor's own answers. @model: of a route that names one. */
 static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *model)
 {
 	const struct http_models *models = &conn->http->models;
@@ -400,7 +401,7 @@ enum MHD_Result http_begin(struct http_conn *conn, const char *method,
 		(void)request_refuse(&conn->refusal, 405, 0, "Method Not Allowed");
 		return http_conn_refuse(conn);
 	}
-	/* The rest is answered at once. */
+	/* Only inference and bodies take a place; the rest is answered at once. */
 	if ((conn->route.kind == HTTP_ROUTE_INFER || conn->body_bytes > 0) &&
 	    conn->http->n_busy >= conn->http->max_connections &&
 	    !http_deadline_evict_body(conn->http))

@@ -3,8 +3,8 @@
 /*
  * One connection. libmicrohttpd lets a response be queued in the first call of its
  * handler for a request, which costs the connection, and in the last one, never between.
- * So what can be answered early is answered late: the body is read and dropped first.
- * Only a large one is not waited for, and then the answer goes past libmicrohttpd.
+ * So even an early answer is given late: the body is read and dropped first. A large body
+ * is not waited for: its answer goes past libmicrohttpd (http_answer_raw()).
  *
  * A request that waits for its answer is not suspended at once: suspending costs two
  * epoll_ctl(2) and an empty recv(2), and a fast model answers within a round or two of
@@ -19,7 +19,7 @@
 
 /* Looks at a request that waits before its connection is suspended. */
 #define HTTP_LOOKS_MAX 6
-/* So much of a body that is not wanted is read, to keep the connection. */
+/* Bytes of an unwanted body that are read to keep the connection. */
 #define HTTP_SWALLOW_BYTES ((uint64_t)1024 * 1024)
 
 void http_conn_resume(struct http_conn *conn)
@@ -79,9 +79,9 @@ void http_conn_hang_up(struct http_conn *conn)
 	http_conn_resume(conn);
 }
 
-/* libmicrohttpd takes a short read for the end of what there is and its epoll set is
+/* libmicrohttpd takes a short read for the end of what there is, and its epoll set is
  * edge-triggered: the end of a stream that came along with the last bytes would never be
- * seen. This makes another edge; what is unread stays readable. */
+ * seen. shutdown(2) makes another edge; unread bytes stay readable. */
 static void http_conn_show_end(const struct http_conn *conn)
 {
 	(void)shutdown(conn->fd, SHUT_RD);
@@ -114,8 +114,8 @@ enum MHD_Result http_conn_swallow(struct http_conn *conn)
 	return MHD_YES;
 }
 
-/* The client keeps sending what nobody wants. Closing now would make its kernel throw the
- * answer away, so it gets the answer and a moment to read it. */
+/* Answers a client that keeps sending what nobody wants, and gives it a moment to read:
+ * closing at once would make its kernel throw the answer away. */
 static enum MHD_Result http_conn_linger(struct http_conn *conn, unsigned int status,
                                         const char *text)
 {
@@ -145,7 +145,7 @@ enum MHD_Result http_conn_refuse(struct http_conn *conn)
 		conn->must_close = true;
 		return http_answer_refusal(conn);
 	}
-	/* A body is waited for within the limit only. */
+	/* At the limit of requests, no body is waited for. */
 	if (is_first && conn->body_bytes > 0 &&
 	    conn->http->n_busy >= conn->http->max_connections)
 		return http_conn_linger(conn, conn->refusal.status,
@@ -279,7 +279,7 @@ void http_conn_on_completed(void *context, struct MHD_Connection *connection,
 	http_conn_enter(conn, HTTP_PHASE_IDLE);
 	if (conn->is_half_closed)
 		http_conn_show_end(conn);
-	/* It came behind this request. */
+	/* The fault came behind this request. */
 	if (conn->wire.fault != HTTP_WIRE_GOOD && !has_said_close)
 		http_conn_on_fault(conn);
 }

@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * The endpoint from the inside, for the http*.c files only:
+ * The endpoint from the inside, for the files of http/ only:
  *
- *	http.c           the daemon on the loop; birth, drain and death
+ *	http.c      the daemon on the loop; birth, drain and death
  *	deadline.c  absolute deadlines of connections
- *	http_wire*.c     the strict reader of what a client sends; pure
- *	recv.c      puts it in front of libmicrohttpd
+ *	recv.c      puts the strict reader (wire/) in front of libmicrohttpd
  *	conn.c      one connection: body, waiting, the way out
  *	begin.c     what a request asks for, from its head
  *	turn.c      how much of the loop's time metrics and statistics get
+ *	metrics.c   the page /metrics
  *	answer.c    everything that is sent
  *	access.c    what the access log is told
  *
@@ -27,8 +27,9 @@
 #include "supervisor/metrics/all.h"
 #include "supervisor/traffic/turns.h"
 
-/* What a connection does now. Each phase has one absolute deadline. The order counts: up
- * to LINGER there are bytes to come, up to SWALLOW none has been sent. */
+/* Phases of a connection. Each phase has one absolute deadline. The order counts: up to
+ * LINGER, bytes of a request are to come; up to SWALLOW, no byte of its answer was
+ * sent. */
 enum http_phase {
 	HTTP_PHASE_NEW,     /* connected: the first head is due */
 	HTTP_PHASE_IDLE,    /* between requests */
@@ -40,7 +41,7 @@ enum http_phase {
 	HTTP_PHASE_HALF,    /* waits for a client that has closed its sending side */
 	HTTP_PHASE_SEND,    /* an answer goes out */
 	HTTP_PHASE_TURN,    /* waits for a turn to be answered: turn.c */
-	HTTP_PHASE_GONE,    /* nobody is there any more: it is about to be closed */
+	HTTP_PHASE_GONE,    /* the client is gone: about to be closed */
 	HTTP_PHASE_COUNT
 };
 
@@ -59,7 +60,7 @@ struct http_conn {
 	bool must_close;     /* after this answer */
 	bool has_said_close; /* in that answer */
 	bool has_turn;       /* waited long enough */
-	bool is_turn;        /* its answer is one of those in turns, and on its way */
+	bool is_turn;        /* an answer that had its turn is on its way */
 	struct turn turn;
 	unsigned int looks; /* at a request that waits, before it is suspended */
 	struct http_wire wire;
@@ -113,23 +114,23 @@ struct http {
 	ev_timer sweep;   /* set for the earliest deadline, or earlier */
 	uint64_t sweep_ns;
 	struct turns turns;
-	unsigned int n_turns; /* answers of that kind that are on their way */
-	uint64_t refused_ns;  /* when some of those who wait were last refused */
-	ev_timer turn;        /* active while somebody waits for one */
+	unsigned int n_turns; /* answers that had their turn and are on their way */
+	uint64_t refused_ns;  /* when waiting clients were last refused */
+	ev_timer turn;        /* active while somebody waits for a turn */
 	uint64_t timeout_ns[HTTP_PHASE_COUNT];
 	struct http_conn_list phases[HTTP_PHASE_COUNT];
 	unsigned int n_connections;
 	unsigned int n_busy; /* of these, those with a request: BODY up to SEND */
 	bool is_full;
 	bool is_draining;
-	bool is_leaving; /* serves on, and asks to be left alone from now on */
+	bool is_leaving;             /* serves on, and says that it is not ready */
 	const struct config *config; /* the newest; borrowed */
 	void (*on_idle)(void *context);
 	void *on_idle_context;
 	uint64_t n_accepted;
 	uint64_t n_by_class[6]; /* answers, by the first digit of the status */
 	uint64_t n_expired;     /* connections closed at a deadline */
-	uint64_t n_evicted;     /* those closed to make room */
+	uint64_t n_evicted;     /* connections closed to make room */
 	uint64_t n_waited;      /* requests that waited for a turn */
 	uint64_t n_runs;
 	struct metrics_state metrics;
@@ -139,7 +140,8 @@ struct http {
 
 /* access.c */
 
-/* Status 0: it is over, without an answer. Once for each request: more do nothing. */
+/* Notes the current request; @status 0: over without an answer. Further calls do
+ * nothing. */
 void http_access_note(struct http_conn *conn, unsigned int status);
 
 /* deadline.c */
@@ -149,46 +151,47 @@ void http_deadline_init(struct http *http);
 void http_conn_enter(struct http_conn *conn, enum http_phase phase);
 /* The timeouts have changed: looks at all deadlines soon. */
 void http_deadline_touch(struct http *http);
-/* The limit is reached: closes connections over which no whole head has come, some at
- * once, and looks again soon. First those that have been idle longest, then those whose
- * head has been due for longest; one that has a request stays. In the reserve's last
- * quarter those that have been answered and will not leave go, too. Comes after MHD_run():
- * what had arrived was read. */
+/* Makes room at the connection limit: closes some connections over which no whole head
+ * has come, the longest idle first, then those whose heads have been due for longest, and
+ * looks again soon. A connection with a request stays. In the reserve's last quarter,
+ * answered clients that do not leave go, too. Due after MHD_run(), which has read what
+ * had arrived. */
 void http_deadline_make_room(struct http *http);
-/* A request has come that may last, and as many as may be have one: closes the connection
- * whose body comes slowest. False: none comes that slowly. */
+/* Makes room at the limit of requests: closes the connection whose body comes slowest.
+ * False: no body comes that slowly. */
 bool http_deadline_evict_body(struct http *http);
 
-/* @conn's answer is on its way: where clients that do not read theirs keep a loader from
- * answering others, the one that has taken longest is hung up. */
+/* Watches @conn, whose answer is on its way. While unread answers keep a loader from
+ * answering others, the reader that has taken longest is hung up. */
 void http_deadline_watch_reader(struct http_conn *conn);
 
 /* recv.c */
 
-/* From now on what is read from conn->fd goes through conn->wire. 0 or -ENOMEM. */
+/* Sends what is read from conn->fd through conn->wire from now on. 0 or -ENOMEM. */
 int http_recv_add(struct http_conn *conn);
-/* Before conn->fd is closed. */
+/* Ends that; due before conn->fd is closed. */
 void http_recv_remove(struct http_conn *conn);
-/* Gives the table back, which must be empty. */
+/* Frees the table of connections, which must be empty. */
 void http_recv_fini(void);
 
 /* conn.c */
 
-/* conn->wire has found a fault: answers it once the requests before it are over. */
+/* Answers the fault that conn->wire has found, once the requests before it are over. */
 void http_conn_on_fault(struct http_conn *conn);
-/* The client is gone or must go: gives its request back and lets libmicrohttpd close. */
+/* Parts with a client: gives its request back and makes libmicrohttpd close. */
 void http_conn_hang_up(struct http_conn *conn);
 /* The client has closed its sending side. */
 void http_conn_half_close(struct http_conn *conn);
 /* Lets go of what belongs to the current request. */
 void http_conn_forget(struct http_conn *conn);
 void http_conn_suspend(struct http_conn *conn);
-/* Its handler is called again; also where it is not suspended. */
+/* Has the handler called again, also where @conn is not suspended. */
 void http_conn_resume(struct http_conn *conn);
+/* A part of the answer for @context, a connection, or its failure has arrived. */
 void http_conn_on_part(struct request *request, void *context);
 /* Answers conn->refusal: at once, after the body, or past libmicrohttpd. */
 enum MHD_Result http_conn_refuse(struct http_conn *conn);
-/* There is no room for its request: 503, and an end. */
+/* Refuses a request for which there is no room: 503, and the connection ends. */
 enum MHD_Result http_conn_turn_away(struct http_conn *conn);
 /* Drops the body, if any; then the refusal follows, or http_begin_late(). */
 enum MHD_Result http_conn_swallow(struct http_conn *conn);
@@ -205,10 +208,10 @@ void *http_conn_on_line(void *context, const char *uri,
 
 /* begin.c */
 
-/* A head has come. */
+/* Begins a request whose head has come. */
 enum MHD_Result http_begin(struct http_conn *conn, const char *method,
                            const char *version);
-/* The end of a request that the supervisor answers itself has come. */
+/* Answers a request that is up to the supervisor itself and has come whole. */
 enum MHD_Result http_begin_late(struct http_conn *conn);
 
 /* turn.c */
@@ -217,23 +220,24 @@ void http_turn_init(struct http *http);
 void http_turn_fini(struct http *http);
 /* Whether what @conn asks for is answered in turns. */
 bool http_turn_counts(const struct http_conn *conn);
-/* @conn is to wait: it is suspended now, and http_begin_late() comes again. */
+/* True: @conn must wait; it is suspended now, and http_begin_late() is called again. */
 bool http_turn_wait(struct http_conn *conn);
-/* @conn's answer is queued, and took @took_ns to be made. */
+/* Charges the @took_ns that making @conn's answer took, once it is queued. */
 void http_turn_charge(struct http_conn *conn, uint64_t took_ns);
-/* The request is over, answered or not. */
+/* Gives up @conn's turn: its request is over, answered or not. */
 void http_turn_forget(struct http_conn *conn);
-/* @conn, which waits for a turn, is answered 503 instead. */
+/* Answers @conn, which waits for a turn, with 503 and @why instead. */
 void http_turn_refuse(struct http_conn *conn, const char *why);
-/* Connections are short: refuses some of addresses of which many wait, @most of them.
- * Returns how many; none, when some were refused a moment ago: they may come back. */
+/* Makes room at the connection limit: refuses up to @most waiting clients, of addresses
+ * with many of them. Returns how many; 0 when some were refused a moment ago, as they may
+ * come back. */
 unsigned int http_turn_make_room(struct http *http, unsigned int most);
 
 /* metrics.c */
 
 struct http_page;
 
-/* The text of /metrics, made anew when it is old: a reference; NULL: out of memory. */
+/* The page /metrics, made anew when it is old. A new reference; NULL: out of memory. */
 struct http_page *http_metrics_page(struct http *http, enum metrics_format format);
 const char *http_page_text(const struct http_page *page, size_t *ret_bytes);
 void http_page_unref(struct http_page *page); /* accepts NULL */
@@ -249,8 +253,9 @@ enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_typ
                                  struct http_page *page);
 /* conn->refusal as {"error":...}. */
 enum MHD_Result http_answer_refusal(struct http_conn *conn);
-/* What the request's first part holds. */
+/* Answers with the request's first part; further parts are streamed. */
 enum MHD_Result http_answer_request(struct http_conn *conn);
-/* An error past libmicrohttpd, which cannot answer before the end of a body: straight to
- * the socket. Nothing else is on its way there in the phases up to SWALLOW. */
+/* Sends an error past libmicrohttpd, which cannot answer before the end of a body,
+ * straight to the socket. Nothing else is on its way there in the phases up to
+ * SWALLOW. */
 void http_answer_raw(struct http_conn *conn, unsigned int status, const char *text);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * libmicrohttpd's timeouts restart with every byte, so that a client who sends one now
+ * libmicrohttpd's timeouts restart with every byte, so that a client who sends a byte now
  * and then stays for ever. Here every phase of a connection has an absolute deadline. One
  * list per phase is in order of arrival, hence of deadlines; one timer is set for the
  * earliest of them and moved only to an earlier time, so a request costs no timer
@@ -21,10 +21,10 @@
 #define HTTP_BEGUN_MS 20
 /* At the limit, connections over which nothing came for this long make room. */
 #define HTTP_EVICT_NS (100 * CLOCK_NS_PER_MS)
-/* Then those that have been sending a head for longer than a lost packet costs. */
+/* Next go heads that have been coming for longer than a lost packet costs. */
 #define HTTP_EVICT_HEAD_NS (250 * CLOCK_NS_PER_MS)
-/* Then, when a request needs the place, the body that has come slowest for so long, if it
- * is slower than so many times the least rate: a faster one may be nearly through. */
+/* For a request that needs the place, the slowest body goes that has come for so long, if
+ * it is slower than so many times body_rate_min: a faster one may be nearly through. */
 #define HTTP_EVICT_BODY_NS   (CLOCK_NS_PER_SEC)
 #define HTTP_EVICT_BODY_RATE 16
 /* A body's rate counts from its fifth second on, and is looked at each second. */
@@ -33,7 +33,7 @@
 /* Answers that are in the way of others have this long to be read. */
 #define HTTP_READER_NS      (2 * CLOCK_NS_PER_SEC)
 #define HTTP_READERS_LOOK_S 0.25
-/* So many at once, as a part of all that may be. */
+/* Connections closed at once, as a part of max_connections. */
 #define HTTP_EVICT_PART 16
 
 static uint64_t http_deadline_of(const struct http_conn *conn)
@@ -43,7 +43,8 @@ static uint64_t http_deadline_of(const struct http_conn *conn)
 	return timeout_ns == CLOCK_NEVER ? CLOCK_NEVER : conn->since_ns + timeout_ns;
 }
 
-/* When to look at it: at its deadline, or before, where its rate counts. */
+/* When to look at @conn: at its deadline, or before, where the rate of its body
+ * counts. */
 static uint64_t http_look_of(const struct http_conn *conn)
 {
 	uint64_t at_ns = http_deadline_of(conn);
@@ -128,7 +129,8 @@ static void http_conn_expire(struct http_conn *conn, uint64_t now_ns)
 	http_conn_hang_up(conn);
 }
 
-/* Those of @phase that want nothing now. Returns what is left of @left. */
+/* Closes up to @left connections of @phase that want nothing. Returns what is left of
+ * it. */
 static unsigned int http_evict_idle(struct http *http, enum http_phase phase,
                                     unsigned int left)
 {
@@ -163,8 +165,8 @@ static struct http_conn *http_slowest_head(const struct http *http)
 	return first;
 }
 
-/* Those that have been answered and do not leave: malformed requests, and what nobody reads
- * of the supervisor's own answers. */
+/* Closes answered clients that do not leave: one whose request was malformed, and one
+ * that does not read an answer of the supervisor's own. */
 static void http_evict_answered(struct http *http)
 {
 	struct http_conn *conn = TAILQ_FIRST(&http->phases[HTTP_PHASE_LINGER]);
@@ -239,7 +241,8 @@ void http_deadline_make_room(struct http *http)
 	http_deadline_arm(http, http->now_ns + HTTP_EVICT_NS, http->now_ns);
 }
 
-/* One at a time: room for the next answer may be all that it takes. */
+/* Hangs up on one slow reader at a time: room for the next answer may be all that it
+ * takes. */
 static void http_on_readers(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct http *http = timer->data;
@@ -271,7 +274,7 @@ void http_deadline_watch_reader(struct http_conn *conn)
 		ev_timer_again(http->loop, &http->readers);
 }
 
-/* Bodies of @phase that come too slowly. Returns when to look again. */
+/* Ends bodies of @phase that come too slowly. Returns when to look again. */
 static uint64_t http_rate_sweep(struct http *http, enum http_phase phase)
 {
 	struct http_conn *conn = TAILQ_FIRST(&http->phases[phase]);
@@ -311,7 +314,7 @@ static void http_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
 	for (unsigned int phase = 0; phase < HTTP_PHASE_COUNT; phase++) {
 		struct http_conn *conn = TAILQ_FIRST(&http->phases[phase]);
 
-		/* Expiring moves it to another list. */
+		/* Expiring moves @conn to another list. */
 		while (conn && http_deadline_of(conn) <= http->now_ns) {
 			http_conn_expire(conn, http->now_ns);
 			conn = TAILQ_FIRST(&http->phases[phase]);

@@ -1,4 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The daemon on the loop. A readable epoll descriptor of libmicrohttpd only says that
+ * there is work (must_run); a prepare watcher then calls MHD_run(), twice in a round at
+ * most, and keeps to the connection limit. Two things are watched that libmicrohttpd does
+ * not look after: clients that leave while their connection is suspended (gone_fd), and
+ * its listener when it has gone deaf for want of a descriptor (http_on_deaf()). A drained
+ * endpoint calls on_idle when the last connection is gone.
+ */
+
 #include "supervisor/http/http.h"
 
 #include <errno.h>
@@ -16,15 +26,15 @@
 #include "supervisor/http/conn.h"
 #include "supervisor/http/listen.h"
 
-/* What has been answered is sent by the next MHD_run(), so there may be two in a round.
- */
+/* Runs in a round: what one MHD_run() has answered the next one sends. */
 #define HTTP_RUNS_MAX    2
 #define HTTP_GONE_EVENTS 64
 /* Rounds of MHD_run() that a forced end takes at most. */
 #define HTTP_FREE_ROUNDS 16
 
-/* A client whose side is closed while it waits either left or half-closed: only sending
- * would tell. Fast answers still reach the latter; a slot is not held for the former. */
+/* A client that closes its side while it waits has left or only half-closed: sending
+ * alone would tell. Fast answers reach a half-closed client; no slot is held for one that
+ * left. */
 #define HTTP_HALF_NS (2 * CLOCK_NS_PER_SEC)
 /* For an answer in mid-body to be read by a client that still sends. */
 #define HTTP_LINGER_NS (2 * CLOCK_NS_PER_SEC)
@@ -35,18 +45,18 @@
 /* Prometheus gives up after so long, where its configuration says nothing else. */
 #define HTTP_TURN_NS (10 * CLOCK_NS_PER_SEC)
 
-/* A loader, moultctl, a file: this part of the descriptors is not for connections. */
+/* Descriptors that are kept for loaders, moultctl and files, as a part of all. */
 #define HTTP_FDS_KEPT_PART 4
 /* Connections beyond max_connections, as a part of them. */
 #define HTTP_RESERVE_PART 8
 #define HTTP_RESERVE_MIN  8
 #define HTTP_RESERVE_MAX  256
-/* Until a listener that found no descriptor is looked after. */
+/* Seconds until a listener that found no descriptor is looked after. */
 #define HTTP_DEAF_S 0.5
 
 /* The daemon on the loop */
 
-/* At the limit, and after it. */
+/* Makes room at the connection limit, and logs that it is reached. */
 static void http_look_full(struct http *http)
 {
 	bool is_full = http->n_connections >= http->max_connections;
@@ -73,13 +83,13 @@ static void http_run(struct http *http)
 	http->n_runs++;
 	(void)MHD_run(http->daemon);
 	http_look_full(http);
-	/* It has no timeouts of its own, so this can only say: now. */
+	/* The daemon has no timeouts of its own: one that it names can only be now. */
 	if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES)
 		http->must_run = true;
 }
 
-/* Comes before the generations' prepare, which has the lowest priority: what is submitted
- * here rings their bells in the same round. */
+/* Runs before the loaders' prepare watchers, which have the lowest priority: what is
+ * submitted here rings their bells in the same round (loaders/generation.c). */
 static void http_on_prepare(struct ev_loop *loop, ev_prepare *prepare, int revents)
 {
 	struct http *http = prepare->data;
@@ -95,7 +105,7 @@ static void http_on_prepare(struct ev_loop *loop, ev_prepare *prepare, int reven
 	if (http->on_idle && http->n_connections == 0) {
 		void (*on_idle)(void *context) = http->on_idle;
 
-		/* It may free the endpoint. */
+		/* on_idle() may free the endpoint. */
 		http->on_idle = NULL;
 		on_idle(http->on_idle_context);
 	}
@@ -116,8 +126,9 @@ static void http_on_daemon_io(struct ev_loop *loop, ev_io *io, int revents)
 	http->must_run = true;
 }
 
-/* Clients that leave: libmicrohttpd does not look at suspended connections. Every socket
- * is in this set for its whole life, edge-triggered, so data never wakes it. */
+/* Finds clients that leave: libmicrohttpd does not look at suspended connections. Every
+ * socket is in gone_fd for its whole life, edge-triggered and without EPOLLIN: data never
+ * wakes it. */
 static void http_on_gone(struct ev_loop *loop, ev_io *io, int revents)
 {
 	struct http *http = io->data;
@@ -150,7 +161,7 @@ static void http_on_open(struct http *http, struct MHD_Connection *connection,
 
 	*socket_context = conn;
 	if (!conn)
-		return; /* it is closed at its first request */
+		return; /* closed at its first request */
 	conn->http = http;
 	conn->connection = connection;
 	http_wire_init(&conn->wire, http->connection_memory_bytes);
@@ -158,7 +169,7 @@ static void http_on_open(struct http *http, struct MHD_Connection *connection,
 	                   ->connect_fd;
 	TAILQ_INSERT_TAIL(&http->phases[HTTP_PHASE_NEW], conn, link);
 	http_conn_enter(conn, HTTP_PHASE_NEW);
-	/* Without memory for that no request of it is answered: http_begin(). */
+	/* Without memory for that, http_begin() answers none of its requests. */
 	(void)http_recv_add(conn);
 	if (epoll_ctl(http->gone_fd, EPOLL_CTL_ADD, conn->fd, &event) < 0)
 		log_event(LOG_LEVEL_WARNING, "http_watch", "error=%s",
@@ -191,7 +202,7 @@ static void http_on_connection(void *context, struct MHD_Connection *connection,
 	free(conn->target);
 	free(conn);
 	http->n_connections--;
-	/* Only its next run listens again when it was full. */
+	/* A daemon that was full listens again in its next run only. */
 	http->must_run = true;
 }
 
@@ -207,8 +218,9 @@ static void http_on_panic(void *context, const char *file, unsigned int line,
 static void http_on_log(void *context, const char *format, va_list args)
 	__attribute__((format(printf, 2, 0)));
 
-/* Without a descriptor for a client libmicrohttpd stops listening until one of its connections
- * ends, however long that takes: here one does. */
+/* Without a descriptor for a client, libmicrohttpd stops listening until one of its
+ * connections ends, however long that takes. A connection that is made for it ends
+ * here. */
 static void http_on_deaf(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	const struct sockaddr nobody = { .sa_family = AF_UNIX };
@@ -222,9 +234,9 @@ static void http_on_deaf(struct ev_loop *loop, ev_timer *timer, int revents)
 		return;
 	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
-		return; /* none yet */
+		return; /* no descriptors yet */
 	theirs = fds[1];
-	/* It takes the other end, also when it fails. */
+	/* libmicrohttpd takes the other end, also when it fails. */
 	(void)MHD_add_connection(http->daemon, fds[0], &nobody, sizeof(nobody));
 	ev_timer_stop(loop, timer);
 	http->must_run = true;
@@ -240,7 +252,7 @@ static void http_say_deaf(struct http *http)
 	ev_timer_start(http->loop, &http->deaf);
 }
 
-/* Mostly about what single clients do. */
+/* Logs libmicrohttpd's own lines, which are mostly about single clients. */
 static void http_on_log(void *context, const char *format, va_list args)
 {
 	struct http *http = context;
@@ -255,7 +267,7 @@ static void http_on_log(void *context, const char *format, va_list args)
 
 /* Birth and death */
 
-/* Connections that nothing has come over need not stay. */
+/* Gives connections over which nothing comes little time. */
 static void http_hurry(struct http *http)
 {
 	static const enum http_phase phases[] = { HTTP_PHASE_NEW, HTTP_PHASE_IDLE };
@@ -292,7 +304,7 @@ static unsigned int http_reserve_of(unsigned int max_connections)
 	return part < HTTP_RESERVE_MAX ? part : HTTP_RESERVE_MAX;
 }
 
-/* Clients that want nothing must leave descriptors for what serves the others. */
+/* Limits connections so that descriptors are left for what serves them. */
 static void http_limit_connections(struct http *http, const struct config *config)
 {
 	unsigned int max = config->max_connections;

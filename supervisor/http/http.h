@@ -3,12 +3,12 @@
 
 /*
  * The HTTP endpoint: libmicrohttpd on its own epoll descriptor inside the supervisor's
- * loop. It reads heads, routes, copies bodies into a model's arena and sends answers from
- * where the loader wrote them. It does not parse tensors.
+ * loop. The endpoint reads heads, routes, copies bodies into a model's arena and sends
+ * answers from where the loader wrote them. Tensors are not parsed here.
  *
- * What libmicrohttpd leaves out is done here: absolute deadlines for head and body, a
- * watch on suspended connections whose client goes away, and an order of shutdown that
- * never stops the daemon with a suspended connection.
+ * Three things that libmicrohttpd leaves out are added: absolute deadlines for head and
+ * body, a watch on suspended connections whose client goes away, and an order of shutdown
+ * that never stops the daemon with a suspended connection.
  */
 
 #include <ev.h>
@@ -30,7 +30,7 @@ struct http_models {
 	struct model *(*find)(void *context, const char *name); /* NULL: none */
 	/* i-th model in configuration order, or NULL at the end. */
 	struct model *(*at)(void *context, size_t i);
-	/* What the configuration files say now is not in use. */
+	/* True: the configuration files are refused and not in use. */
 	bool (*is_config_refused)(void *context);
 	/* i-th kind of spare loader, or false at the end. */
 	bool (*spare_at)(void *context, size_t i, struct spare_counts *ret_counts);
@@ -43,18 +43,20 @@ struct http_models {
 int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *config,
              const struct http_models *models, int listen_fd, struct err *err);
 
-/* Where requests are noted from now on, borrowed; NULL: nowhere. */
+/* Notes requests in @access from now on, borrowed; NULL: nowhere. */
 void http_set_access(struct http *http, struct access_log *access);
 
-/* Of a new configuration, from the next event on. Borrowed until the next one. */
+/* Goes by @config from the next event on. Borrowed until the next call. */
 void http_set_config(struct http *http, const struct config *config);
 
-/* Says from now on that it is not ready, and `Connection: close`; serves and accepts on. */
+/* Answers that moultd is not ready, and `Connection: close`, from now on. Serves and
+ * accepts on. */
 void http_leave(struct http *http);
 
-/* Stop accepting, answer `Connection: close` from now on; keep serving what is open. Idle
- * connections get a second for the request that may be on its way. on_idle follows from the
- * loop once no connection is left and may call http_free(). Call once. */
+/* Stops accepting, answers `Connection: close` from now on and keeps serving what is
+ * open. Idle connections get a second for the request that may be on its way. on_idle
+ * follows from the loop once no connection is left and may call http_free(). Call
+ * once. */
 void http_drain(struct http *http, void (*on_idle)(void *context), void *context);
 
 /* Closes every connection, whatever is on it, and gives the requests back: the models must

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Bodies of the supervisor's own answers, as the Open Inference Protocol v2 and Triton's
+ * extensions model_configuration and model_repository have them. All of them tell of
+ * models by the configuration and by model_presence(); nothing is kept from one answer to
+ * the next. stats.c has the statistics, which are larger.
+ */
+
 #include "supervisor/http/meta.h"
 
 #include <stdio.h>
@@ -29,7 +37,7 @@ char *http_meta_server(void)
 	                                "statistics"));
 }
 
-/* Whether the whole waits for @model. */
+/* Whether readiness of moultd waits for @model. */
 static bool http_meta_counts(const struct config *config, const char *model)
 {
 	if (config_ready_is_all(config) || config_ready_is_any(config))
@@ -50,7 +58,7 @@ static json_t *http_meta_presence(struct model *model)
 	                 model_presence_name(presence), "reason", why.text);
 }
 
-/* A sentence, and those that are missing. */
+/* Takes @missing, the models that are not ready. */
 static json_t *http_meta_not_ready(const char *text, json_t *missing)
 {
 	return json_pack("{s:s,s:b,s:b,s:o}", "error", text, "ready", 0, "live", 1,

@@ -3,7 +3,7 @@
 
 /*
  * Bodies of the answers that the supervisor gives itself: metadata, health, statistics.
- * Each returns malloc'ed text, or NULL without memory.
+ * Each function returns malloc'ed text, or NULL without memory.
  */
 
 #include <stddef.h>
@@ -12,7 +12,8 @@
 
 char *http_meta_error(const char *text);
 char *http_meta_server(void);
-/* Whether the whole is ready, as the key ready has it, and why not. */
+/* Says whether moultd is ready, as the key ready has it, and if not which models are
+ * why. */
 char *http_meta_ready(const struct http *http, bool *ret_is_ready);
 char *http_meta_model(const struct model *model);
 char *http_meta_model_ready(struct model *model);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * /metrics: its text is made at most so often that this takes a twentieth of the loop's
- * time, however many ask, and is sent from where it lies. With few models that is at each
- * request; with thousands it is as old as it took twenty times to make.
+ * The page /metrics. Making its text takes a twentieth of the loop's time at most,
+ * however many ask: a page is sent until it is twenty times as old as it took to make.
+ * With few models that is a new page for each request. Answers hold references to a page
+ * and send it from where it lies.
  */
 
 #include <stddef.h>
@@ -16,7 +17,7 @@
 #include "supervisor/metrics/all.h"
 #include "supervisor/loaders/spare.h"
 
-/* One part in so many of the loop's time may go into making the text. */
+/* Making the text may take one part in so many of the loop's time. */
 #define HTTP_METRICS_PART 20
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * How libmicrohttpd gets its bytes. It reads with recv(2), and the recv() that it finds is
- * this one: a program's own symbols come before those of its libraries. So the strict
- * reader sees every byte before the library does and takes out what is at fault, and a
- * request costs no system call more (docs/adr/0015). http_begin() answers nothing whose
- * head has not come this way: a library that read in another manner would serve nobody.
+ * How libmicrohttpd gets its bytes. The library reads with recv(2), and a program's own
+ * symbols come before those of its libraries: the recv() that it finds is the one below.
+ * So the strict reader sees every byte before the library does and takes out what is at
+ * fault, and a request costs no system call more (docs/adr/0015). http_begin() answers
+ * nothing whose head has not come this way: a library that read in another manner would
+ * serve nobody.
  */
 #include <assert.h>
 #include <errno.h>
@@ -15,7 +16,7 @@
 
 #include "supervisor/http/conn.h"
 
-/* Of a refused client, so much is thrown away at once; the rest can wait. */
+/* Reads from a refused client that are thrown away at once; the rest can wait. */
 #define HTTP_RECV_ROUNDS 16
 
 /* Connections by descriptor. recv() has no argument by which to find them otherwise. */
@@ -102,7 +103,7 @@ static ssize_t http_recv_strictly(struct http_conn *conn, char *data, size_t siz
 	return -1;
 }
 
-/* Takes the place of the C library's, for the whole program. */
+/* Takes the place of the C library's recv(), for the whole program. */
 ssize_t recv(int fd, void *data, size_t size, int flags)
 {
 	struct http_conn *conn = NULL;

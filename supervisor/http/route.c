@@ -62,7 +62,7 @@ static bool segment_decode(struct segment segment, char *text, size_t size)
 	return used > 0;
 }
 
-/* What follows /v2/models/M[/versions/V]. */
+/* Reads what follows /v2/models/M[/versions/V]. */
 static enum http_route_kind route_of_verb(const struct segment *segments, size_t n)
 {
 	static const struct {
@@ -103,8 +103,8 @@ static void route_model(struct http_route *route, const struct segment *segments
 	route->kind = route_of_verb(segments, n);
 }
 
-/* What follows /v2/repository. Triton has one more form with a repository's name in
- * front, which it does not support either. */
+/* Reads what follows /v2/repository, also with a repository's name in front, a form that
+ * Triton has and does not support either. */
 static void route_repository(struct http_route *route, const struct segment *segments,
                              size_t n)
 {

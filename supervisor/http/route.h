@@ -20,9 +20,9 @@ enum http_route_kind {
 	HTTP_ROUTE_INDEX,      /* POST /v2/repository/index */
 	HTTP_ROUTE_REPOSITORY, /* POST /v2/repository/models/M/load and others, refused */
 	HTTP_ROUTE_MODEL,      /* GET /v2/models/M */
-	HTTP_ROUTE_MODEL_READY, /* GET /v2/models/M/ready */
-	HTTP_ROUTE_MODEL_CONFIG,
-	HTTP_ROUTE_INFER, /* POST /v2/models/M/infer */
+	HTTP_ROUTE_MODEL_READY,  /* GET /v2/models/M/ready */
+	HTTP_ROUTE_MODEL_CONFIG, /* GET /v2/models/M/config */
+	HTTP_ROUTE_INFER,        /* POST /v2/models/M/infer */
 	HTTP_ROUTE_COUNT
 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The statistics extension of the protocol, with every member that its document has: there
- * are clients that read all of them unchecked. Nothing is answered from a cache here, so
- * what is said about one is zero.
+ * The statistics extension of the protocol, with every member that its document has: some
+ * clients read all of them unchecked. No answer comes from a cache here, so the members
+ * about a cache are zero.
  */
 
 #include <stdlib.h>
@@ -12,8 +12,8 @@
 #include "supervisor/http/meta.h"
 #include "supervisor/figures/stats.h"
 
-/* Looking at what the loaders of one model hold may take so long: those of all the others
- * want a turn, too. */
+/* Time for looking at what the loaders of one model hold; the other models want a turn,
+ * too. */
 #define HTTP_STATS_LOOK_NS (50 * UINT64_C(1000))
 
 static json_t *http_stats_duration(uint64_t count, uint64_t ns)
@@ -102,7 +102,7 @@ static json_t *http_stats_model(const struct model *model)
 {
 	const struct stats *stats = model_stats(model);
 
-	/* Answers come whole: nothing is told apart by its place in a stream. */
+	/* response_stats is empty: answers come whole, none has a place in a stream. */
 	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:o,s:{},s:o,s:o}", "name",
 	                 model_name(model), "version", model_config(model)->version,
 	                 "last_inference", (json_int_t)stats->last_ms, "inference_count",

@@ -2,10 +2,10 @@
 
 /*
  * Metrics, statistics and the index are as long as there are models, and are asked for by
- * programs that may not know when to pause. Together they get one part in TURNS_PART of the
- * loop's time; what is asked for beyond that waits for its turn, with its connection
- * suspended, so that it costs nothing. Health and the small descriptions of single models
- * cost what a prediction does and never wait.
+ * programs that may not know when to pause. Together they get one part in TURNS_PART of
+ * the loop's time. Requests beyond that wait for their turn with their connections
+ * suspended, which costs nothing. Health and the small descriptions of single models cost
+ * what a prediction does and never wait.
  */
 
 #include <sys/random.h>
@@ -14,21 +14,22 @@
 #include "supervisor/http/conn.h"
 
 /*
- * What an answer takes beside its making: reading the request and the rounds of
- * libmicrohttpd, and sending. It is reckoned, because a slow client's socket takes an answer
- * in pieces, in other rounds, among other answers. Sending 468 KB over the loopback, with
- * the receiver's work in it, was measured to take 0.1 to 0.25 ms; so this is twice that.
+ * Time that an answer takes beside its making: reading the request, the rounds of
+ * libmicrohttpd, and sending. These figures stand in for a measurement, as a slow
+ * client's socket takes an answer in pieces, in other rounds, among other answers.
+ * Sending 468 KB over the loopback, with the receiver's work in it, was measured to take
+ * 0.1 to 0.25 ms; the figure is twice that.
  */
 #define HTTP_TURN_REQUEST_NS  UINT64_C(30000)
 #define HTTP_TURN_NS_PER_BYTE UINT64_C(1)
 /* The loop's timers are no finer. */
 #define HTTP_TURN_LOOK_NS CLOCK_NS_PER_MS
-/* An address of which fewer wait is no crowd. */
+/* An address of which no more than so many wait is no crowd. */
 #define HTTP_TURN_FEW 8
-/* Those who are refused may ask again at once, and refusing takes time, too. */
+/* Refused clients may ask again at once, and refusing takes time: so many in so long. */
 #define HTTP_TURN_REFUSED_NS (20 * CLOCK_NS_PER_MS)
 #define HTTP_TURN_REFUSED    8
-/* So many answers are on their way at once: clients that do not read them hold no more. */
+/* Answers on their way at once, at most: clients that do not read theirs hold no more. */
 #define HTTP_TURN_PLACES      32
 #define HTTP_TURN_PLACES_PART 4 /* of all connections, where these are few */
 /* While others wait for a place, an answer has this long to be read. */
@@ -42,7 +43,7 @@ bool http_turn_counts(const struct http_conn *conn)
 	       conn->route.kind == HTTP_ROUTE_INDEX;
 }
 
-/* What was asked for has come whole: what follows is http_begin_late(). */
+/* Ends the wait of @conn, whose request has come whole: http_begin_late() follows. */
 static void http_turn_end(struct http_conn *conn)
 {
 	http_conn_enter(conn, HTTP_PHASE_SWALLOW);
@@ -72,7 +73,7 @@ static void http_turn_hurry(struct http *http)
 	}
 }
 
-/* One in a round at most. */
+/* Gives the next turn, one in a round at most, and sets the timer for another look. */
 static void http_turn_look(struct http *http)
 {
 	bool has_place = http_turn_has_place(http);
@@ -189,7 +190,8 @@ void http_turn_init(struct http *http)
 {
 	uint64_t seed = 0;
 
-	/* Without a seed clients could share another's queue on purpose, and no more. */
+	/* Without a seed, clients could choose to share another's queue, and do no
+	 * worse. */
 	(void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
 	turns_init(&http->turns, seed);
 	ev_timer_init(&http->turn, http_on_turn, 0., 0.);

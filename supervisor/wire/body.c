@@ -9,7 +9,7 @@
 #define HTTP_WIRE_CHUNK_LINE_MAX 512
 #define HTTP_WIRE_TRAILERS_MAX   8192
 
-/* True when that was all. */
+/* Keeps what is left of a body or a chunk. True: that was all. */
 static bool wire_take_left(struct http_wire *wire, struct wire_cursor *cursor)
 {
 	size_t bytes = cursor->end - cursor->at;
@@ -73,7 +73,7 @@ void wire_size_space(struct http_wire *wire, struct wire_cursor *cursor)
 		wire_end_size(wire, cursor);
 }
 
-/* 7.1.1: what nobody knows must be ignored. */
+/* 7.1.1: unknown extensions must be ignored. */
 void wire_extension(struct http_wire *wire, struct wire_cursor *cursor)
 {
 	size_t bytes = wire_span(cursor, wire_is_value);

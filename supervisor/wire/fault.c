@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What a client is told whose request is at fault. */
+/* Status and sentence for a client whose request is at fault. */
 
 #include "supervisor/wire/wire.h"
 

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The strict reader from the inside, for the http_wire*.c files only:
+ * The strict reader from the inside, for the files of wire/ only:
  *
- *	wire.c        request lines, headers, and the loop over all states
+ *	wire.c   request lines, headers, and the loop over all states
  *	value.c  the values that say where a request ends, or whether it may
  *	body.c   bodies, chunks, trailers
  *
@@ -56,7 +56,7 @@ enum {
 	FIELD_EXPECT
 };
 
-/* One call: what was read lies before @at, what is kept before @out. */
+/* A call: bytes before @at were read, bytes before @out are kept. */
 struct wire_cursor {
 	char *data;
 	size_t at;
@@ -136,15 +136,16 @@ static inline void wire_forget(struct http_wire *wire)
 
 /* Takes the line feed that must come now. */
 void wire_feed(struct http_wire *wire, struct wire_cursor *cursor, unsigned int state);
-/* The request has come whole. */
+/* Ends a request that has come whole. */
 void wire_end_request(struct http_wire *wire);
 
 /* value.c */
 
+/* Returns one of FIELD_...; @name in any case. */
 unsigned int wire_field_of(const char *name);
-/* wire->text is the whole value of wire->field. */
+/* Reads wire->text, the whole value of wire->field. */
 void wire_read_value(struct http_wire *wire);
-/* What only the whole head tells. */
+/* Finds faults that only a whole head shows. */
 void wire_check_head(struct http_wire *wire);
 
 /* body.c */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Values that say where a request ends, or whether it may be one. Sections are those of
- * RFC 9112 where none other is named. */
+/* Values of headers that say where a request ends, or whether it is one. Sections are
+ * those of RFC 9112 where no other is named. */
 
 #include <strings.h>
 
@@ -33,7 +33,7 @@ static void wire_read_length(struct http_wire *wire)
 {
 	uint64_t length = 0;
 
-	/* 6.3: identical ones may be refused as well. */
+	/* 6.3: identical lengths may be refused as well. */
 	if (wire->n_lengths++ > 0)
 		wire_fail(wire, HTTP_WIRE_TWO_LENGTHS);
 	if (wire->text_bytes == 0 || strspn(wire->text, "0123456789") != wire->text_bytes)
@@ -48,8 +48,8 @@ static void wire_read_length(struct http_wire *wire)
 	wire->length_bytes = length;
 }
 
-/* 6.1: "chunked", once and last. What else may stand before it, and is not known here, is
- * another matter than what does not end with it: of that nobody knows where it ends. */
+/* 6.1: "chunked", once and last. An unknown coding before it is one fault; a list that
+ * does not end with it is another, as nobody knows where such a body ends. */
 static void wire_read_coding(struct http_wire *wire)
 {
 	const char *text = wire->text;
@@ -61,7 +61,8 @@ static void wire_read_coding(struct http_wire *wire)
 	while (strcasecmp(text, "chunked") != 0) {
 		size_t bytes = strcspn(text, ", \t");
 
-		/* Nothing, or "chunked" before something else. */
+		/* No "chunked" at the end, an empty element, or "chunked" before the
+		 * end. */
 		if (bytes == 0 || (bytes == 7 && strncasecmp(text, "chunked", 7) == 0) ||
 		    text[bytes] == '\0') {
 			wire_fail(wire, HTTP_WIRE_BAD_CODING);
@@ -136,7 +137,7 @@ unsigned int wire_field_of(const char *name)
 	return FIELD_OTHER;
 }
 
-/* 3.2, 6.1, 6.3: what only the whole head tells. */
+/* 3.2, 6.1, 6.3: faults that only the whole head shows. */
 void wire_check_head(struct http_wire *wire)
 {
 	if (wire->is_chunked && wire->n_lengths > 0)

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Request lines and headers. Sections are those of RFC 9112 where none other is named.
- * Where it leaves a choice between mending and refusing, refusing was chosen: what one
- * reader mends another takes for something else.
+ * Request lines, headers, and the loop over all states. Sections are those of RFC 9112
+ * where no other is named. Where the RFC leaves a choice between mending and refusing,
+ * the reader refuses: what one reader mends another takes for something else. Heads are
+ * counted in what libmicrohttpd needs for them (wire_pay()), so that it never runs out of
+ * memory and into an answer of its own.
  */
 #include <assert.h>
 
 #include "shared/proto.h"
 #include "supervisor/wire/steps.h"
 
-/* Longer ones are no method that anybody implements. */
+/* Bytes; nobody implements a longer method. */
 #define HTTP_WIRE_METHOD_MAX 32
-/* 2.2: at least one should be ignored. */
+/* 2.2: at least one empty line should be ignored. */
 #define HTTP_WIRE_LINES_MAX 4
-/* What libmicrohttpd takes for one header, argument or cookie beside its text: 56 bytes
- * in a pool that rounds to 16. */
+/* Memory of libmicrohttpd for one header, argument or cookie beside its text: 56 bytes in
+ * a pool that rounds to 16. */
 #define HTTP_WIRE_ENTRY_BYTES 64
-/* Of its memory, for the rest: the answer's head among others. */
+/* Memory of libmicrohttpd that is kept for the rest, such as the answer's head. */
 #define HTTP_WIRE_SPARE_BYTES 1024
 
 static void wire_pay(struct http_wire *wire, size_t bytes)
@@ -54,7 +56,6 @@ static void wire_line(struct http_wire *wire, struct wire_cursor *cursor)
 	wire_begin(wire, cursor);
 }
 
-/* Takes the line feed that must come now. */
 void wire_feed(struct http_wire *wire, struct wire_cursor *cursor, unsigned int state)
 {
 	if (cursor->data[cursor->at] != '\n') {
@@ -98,7 +99,7 @@ static void wire_method(struct http_wire *wire, struct wire_cursor *cursor)
 	wire->state = WIRE_TARGET;
 }
 
-/* Text of a query or a cookie: libmicrohttpd makes an entry of each of its parts. */
+/* Pays for a query or a cookie: libmicrohttpd makes an entry of each of its parts. */
 static void wire_pay_parts(struct http_wire *wire, const char *data, size_t bytes,
                            const char *between)
 {
@@ -238,8 +239,8 @@ static void wire_keep_text(struct http_wire *wire, struct wire_cursor *cursor,
 	wire_keep(cursor, bytes);
 }
 
-/* Libmicrohttpd compares such a value as it is: one space stands for white space, and is held
- * back until the value goes on. */
+/* Keeps a value that libmicrohttpd compares as it is: one space stands for white space,
+ * and is held back until the value goes on. */
 static void wire_keep_packed(struct http_wire *wire, struct wire_cursor *cursor,
                              size_t bytes)
 {
@@ -277,7 +278,7 @@ static void wire_value(struct http_wire *wire, struct wire_cursor *cursor)
 		return;
 	if (cursor->at == cursor->end) {
 		wire->holds_space = wire->has_space;
-		/* It will be paid again. */
+		/* The next read pays for that space again. */
 		wire->cost_bytes -= wire->holds_space;
 		wire->has_space = false;
 		return;
@@ -322,7 +323,7 @@ static void wire_end(struct http_wire *wire, struct wire_cursor *cursor)
 	cursor->at = cursor->end;
 }
 
-/* All of it */
+/* The loop */
 
 void http_wire_init(struct http_wire *wire, size_t memory_bytes)
 {

@@ -3,22 +3,22 @@
 
 /*
  * A strict reader of the bytes of one connection: where each request begins and ends, by
- * RFC 9112 and RFC 9110 alone. It runs before libmicrohttpd, which is lenient in ways
- * that others are not, and leaves it only what has one meaning to everybody. Pure: no
- * connection, no system call, no allocation.
+ * RFC 9112 and RFC 9110 alone. The reader runs before libmicrohttpd, which is lenient in
+ * ways that others are not, and leaves to it only what means the same to everybody. Pure:
+ * no connection, no system call, no allocation.
  *
- * It rewrites in place, and never to more bytes than there were: empty lines before a
- * request, white space behind values, chunk extensions, trailers and what follows a
- * request that ends its connection are taken out, and white space within the values that
- * libmicrohttpd reads becomes one space. Nothing else changes. Behind other values white
- * space may stay where a read ended in it, for http/begin.c.
+ * Bytes are rewritten in place and never become more. Taken out are empty lines before a
+ * request, white space behind values, chunk extensions, trailers, and what follows a
+ * request that ends its connection. White space within the values that libmicrohttpd
+ * reads becomes one space. Nothing else changes. Behind other values, white space may
+ * stay where a read ended in it; http/begin.c takes it off.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of a method, a version, a name, or the value of a field that is read here. */
+/* Bytes of a method, a version, a name, or the value of a field that is read here. */
 #define HTTP_WIRE_TEXT_MAX 320
 
 enum http_wire_fault {
@@ -77,19 +77,21 @@ struct http_wire {
 	char text[HTTP_WIRE_TEXT_MAX];
 
 	enum http_wire_fault fault; /* once set, nothing more is read */
-	uint64_t n_heads;           /* that came whole, with nothing against them */
-	uint64_t n_ended;           /* requests that did */
+	uint64_t n_heads;           /* heads that came whole, without a fault */
+	uint64_t n_ended;           /* requests that came whole */
 	bool holds_space;           /* the next read must begin with one */
 };
 
 /* @memory_bytes: what libmicrohttpd has for a connection. */
 void http_wire_init(struct http_wire *wire, size_t memory_bytes);
 
-/* Reads on: @data begins with a space if wire->holds_space; the rest has just arrived. Returns
- * how many bytes at @data are for libmicrohttpd. With wire->fault set these end before the
- * request that is at fault, or are none when a part of it was handed on before. */
+/* Reads on. @data begins with a space if wire->holds_space; the rest has just arrived.
+ * Returns how many bytes at @data are for libmicrohttpd. With wire->fault set these end
+ * before the request that is at fault, or are none when a part of it was handed on
+ * before. */
 size_t http_wire_read(struct http_wire *wire, char *data, size_t bytes);
 
+/* The status of the answer. */
 unsigned int http_wire_status(enum http_wire_fault fault);
 /* For the client: what is wrong, and what to send instead. */
 const char *http_wire_reason(enum http_wire_fault fault);
