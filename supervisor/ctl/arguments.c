@@ -88,7 +88,7 @@ static const struct ctl_command *find_command(const char *name)
 	return NULL;
 }
 
-/* The command and its argument, from what is left behind the options. */
+/* Reads the command and its argument, which are left behind the options. */
 static enum ctl_exit read_words(struct ctl_arguments *arguments, int n_words,
                                 char **words)
 {

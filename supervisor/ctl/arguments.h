@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What moultctl is asked to do: its command line, and how it ends. */
+/* The command line of moultctl, and its exit codes. */
 
 #include <stdbool.h>
 
@@ -36,10 +36,10 @@ struct ctl_arguments {
 	long timeout_s;        /* 0: the command's default */
 };
 
-/* Fills in what was said; the rest stays. CTL_EXIT_OK, or the exit code after a sentence;
- * with *ret_is_done also when all is said. */
+/* Fills in what the command line says; the rest stays. CTL_EXIT_OK, or the exit code
+ * after a sentence on stderr. *ret_is_done is set where nothing is left to do. */
 enum ctl_exit ctl_arguments_read(struct ctl_arguments *arguments, int argc, char **argv,
                                  bool *ret_is_done);
 
-/* Says @what is wrong with them, and with which @text (or NULL): CTL_EXIT_USAGE. */
+/* Says on stderr @what is wrong, about which @text (or NULL). Returns CTL_EXIT_USAGE. */
 enum ctl_exit ctl_arguments_refuse(const char *what, const char *text);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * moultctl(1): one command to a running moultd, its answer as text or JSON. Every wait
- * has a deadline; the exit code tells a script what happened.
+ * moultctl(1): one command to a running moultd, its answer as text or JSON. The command
+ * is one line. The answer is as many lines as there is news, and ends with the one that
+ * has the member ok (supervisor/control/control.h). Every wait has a deadline; the exit
+ * code tells a script what happened.
  */
 
 #include <errno.h>
@@ -27,7 +29,7 @@
 
 #define CTL_SOCKET    "/run/moult/moultd.sock"
 #define CTL_TIMEOUT_S 30
-/* Of reload --wait: as long as the unit's start may last. */
+/* For reload --wait: as long as the unit's start may last. */
 #define CTL_WAIT_TIMEOUT_S 900
 #define CTL_GRACE_S        5 /* for moultd to say that a time is over */
 #define CTL_RECORD_COUNT   10
@@ -127,7 +129,7 @@ static enum ctl_exit send_request(const struct ctl *ctl)
 	json_decref(request);
 	if (!line)
 		return ctl_arguments_refuse("the argument is no UTF-8 text", NULL);
-	/* A fresh socket has room for it; the terminator becomes the line's end. */
+	/* A fresh socket has room for the line; the terminator becomes the line's end. */
 	bytes = strlen(line);
 	line[bytes++] = '\n';
 	if (send(ctl->fd, line, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
@@ -152,8 +154,8 @@ static bool wait_readable(const struct ctl *ctl)
 	}
 }
 
-/* What clients said is for the files alone. False, with a word about it, when it cannot
- * be recorded. */
+/* Records what clients said, which is for the files alone. False: that failed, which was
+ * said on stderr. */
 static bool take_recording(const struct ctl *ctl, const json_t *recording,
                            const json_t *sample)
 {
@@ -169,7 +171,7 @@ static bool take_recording(const struct ctl *ctl, const json_t *recording,
 	return r == 0;
 }
 
-/* The last line, when it is a good one. */
+/* Prints the last line, when it is a good one. */
 static void print_answer(const struct ctl *ctl, json_t *answer)
 {
 	if (strcmp(ctl->arguments.command, "status") == 0 && ctl->arguments.argument)
@@ -190,7 +192,7 @@ static void print_answer(const struct ctl *ctl, json_t *answer)
 		(void)printf("reload begun; moultctl receipts will tell how it went\n");
 }
 
-/* One line of the answer. True when it was the last; then *ret_exit is set. */
+/* Takes one line of the answer. True when it was the last; then *ret_exit is set. */
 static bool take_line(const struct ctl *ctl, const char *line, size_t bytes,
                       enum ctl_exit *ret_exit)
 {

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The end of a key's name tells the unit of its value (_bytes, _ms, _s), and is left out
+ * where the value shows it. Objects are printed member by member where their order is
+ * good enough, so that a new key of moultd needs no change here. First come the helpers,
+ * then moultd and its devices, models, receipts, decisions, and the configuration.
+ */
+
 #include "supervisor/ctl/print.h"
 
 #include <stdbool.h>
@@ -52,7 +60,7 @@ static bool has_suffix(const char *text, const char *suffix)
 	return bytes > tail && strcmp(text + bytes - tail, suffix) == 0;
 }
 
-/* Bytes of @key without the unit in its name, which its printed value shows. */
+/* Length of @key without its unit, which the printed value shows. */
 static size_t bare_bytes(const char *key)
 {
 	static const char *const units[] = { "_bytes", "_ms", "_s" };
@@ -63,7 +71,8 @@ static size_t bare_bytes(const char *key)
 	return strlen(key);
 }
 
-/* Another member has that name already, as "held" has beside "held_bytes". */
+/* Whether @key without its unit is the name of another member, as of "held_bytes" and
+ * "held". */
 static bool has_bare(json_t *object, const char *key)
 {
 	size_t bytes = bare_bytes(key);
@@ -78,7 +87,7 @@ static bool has_bare(json_t *object, const char *key)
 	return false;
 }
 
-/* A scalar in the unit that its key's name tells. */
+/* Prints a scalar in the unit that its key's name tells. */
 static void print_scalar(FILE *out, const char *key, const json_t *value)
 {
 	char text[CELL_MAX];
@@ -246,7 +255,7 @@ static void print_note(FILE *out, json_t *model, const char *key, const char *la
 	(void)fputc('\n', out);
 }
 
-/* "digits: generation 8 is staging" for a generation beside the active one. */
+/* "digits: candidate generation 8 is staging", for a generation beside the active one. */
 static void print_other(FILE *out, json_t *model, const char *key, const json_t *other)
 {
 	const json_t *generation = json_object_get(other, "generation");
@@ -390,8 +399,8 @@ void ctl_print_status(FILE *out, json_t *answer)
 	ctl_print_supervisor(out, json_object_get(answer, "supervisor"));
 }
 
-/* One line a scalar; members of members as "requests.answered". What has no unit of its own
- * in its name is in that of @outer, the object's name. */
+/* Prints a line for each scalar; members of members are named "requests.answered". A key
+ * without a unit has that of @outer, the object's name. */
 static void print_members(FILE *out, const char *prefix, const char *outer,
                           json_t *object)
 {

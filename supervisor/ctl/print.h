@@ -2,20 +2,20 @@
 #pragma once
 
 /*
- * The supervisor's answers as text for people. Prints what is there: a key that is
- * missing leaves a gap, one that is new is shown by its name. Control characters in
- * texts, which may come from an engine, never reach the terminal. Nothing is changed:
- * jansson's iterator takes no const.
+ * The supervisor's answers as text for people. A key that is missing leaves a gap, a new
+ * key is shown by its name. Control characters in texts, which may come from an engine,
+ * never reach the terminal. No argument is changed: jansson's iterator takes no const.
  */
 
 #include <jansson.h>
 #include <stdio.h>
 
-/* One row per model of {"models":[...],"supervisor":{...}}, and what needs attention. */
+/* Prints a row per model of {"models":[...],"supervisor":{...}}, and what needs
+ * attention. */
 void ctl_print_status(FILE *out, json_t *answer);
-/* Everything that is known of the models in @answer, a line each. */
+/* Everything that is known of the models in @answer, a line for each member. */
 void ctl_print_details(FILE *out, json_t *answer);
-/* One receipt, as a paragraph. */
+/* Prints one receipt as a paragraph. */
 void ctl_print_receipt(FILE *out, json_t *receipt);
 /* The way that a reload would take, with its numbers. */
 void ctl_print_decision(FILE *out, json_t *answer);

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The files of moultctl record-golden. The directory is checked before anything is
+ * recorded: for room, as a loader refuses one with too many files, and for an owner whose
+ * files moultd's loaders can read. Each file is written under another name, brought to
+ * disk, and only then linked to its own: a reload meanwhile finds whole files.
+ */
+
 #include "supervisor/ctl/record.h"
 
 #include <dirent.h>
@@ -16,10 +24,10 @@
 #include "shared/hex.h"
 #include "shared/proto.h"
 
-/* Of the digest, in the name of a file. */
+/* Bytes of the digest in the name of a file. */
 #define CTL_RECORD_DIGEST_BYTES 8
 #define CTL_RECORD_NAME_MAX     64
-/* As a loader reads them. */
+/* JSON is read as a loader reads it. */
 #define CTL_RECORD_JSON_FLAGS (JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL)
 
 /* Opening */
@@ -55,7 +63,8 @@ static int ctl_record_check_room(const struct ctl_record *record, struct err *er
 		record->path, n, PROTO_GOLDEN_MAX);
 }
 
-/* Files of mode 0600 in the model's directory are of use to one user. */
+/* Refuses to write files of mode 0600 into the model's directory that its loaders cannot
+ * read. */
 static int ctl_record_check_owner(struct ctl_record *record, int socket_fd,
                                   struct err *err)
 {
@@ -110,7 +119,8 @@ void ctl_record_close(struct ctl_record *record)
 
 /* Writing */
 
-/* The bytes in the base64 of @body: to be freed; NULL when they are none. */
+/* Decodes the base64 of @body. The caller frees the bytes; NULL: malformed, or no
+ * memory. */
 static unsigned char *ctl_record_decode(const json_t *body, size_t *ret_bytes)
 {
 	const json_t *text = json_object_get(body, "base64");
@@ -138,7 +148,7 @@ static bool ctl_record_is_json(const unsigned char *data, size_t bytes)
 	return is_object;
 }
 
-/* JSON goes in as it is: it has been parsed, so it cannot end before its end. */
+/* Prints JSON as it is: parsed before, it cannot end before its end. */
 static int ctl_record_print_body(FILE *out, const json_t *body)
 {
 	const json_t *headers = json_object_get(body, "headers");
@@ -154,7 +164,7 @@ static int ctl_record_print_body(FILE *out, const json_t *body)
 	return 0;
 }
 
-/* The digest of everything that makes the request what it is. */
+/* Makes the name of a file, from the digest of all that makes the request what it is. */
 static int ctl_record_name(const json_t *request, char *name)
 {
 	FREE char *text = json_dumps(request, JSON_COMPACT | JSON_SORT_KEYS);
@@ -198,7 +208,8 @@ static int ctl_record_write(int fd, const json_t *sample)
 	return r;
 }
 
-/* Whole or not at all: the name is given to what is on disk already. 0, -EEXIST, -errno. */
+/* Keeps a sample whole or not at all: a file gets its name when it is on disk. 0, -EEXIST
+ * or -errno. */
 static int ctl_record_keep(const struct ctl_record *record, const char *name,
                            const json_t *sample)
 {

@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * What /metrics is made of, a file for each noun. Each of these writes whole families;
+ * The parts of /metrics, a file for each noun. Each function writes whole families;
  * @models ends with NULL.
  */
 
 #include "supervisor/model/model.h"
 #include "supervisor/metrics/metrics.h"
 
-/* What is kept from one time to the next. */
+/* Kept from one page to the next, by the caller; all 0 at first. */
 struct metrics_state {
 	size_t next_look;    /* the model whose loaders are looked at first */
 	uint64_t started_ns; /* moultd, since the epoch; 0: not asked for yet */

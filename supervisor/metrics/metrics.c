@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The text is one buffer that grows. metrics_reserve() makes room for a whole sample,
+ * behind which the small writers need not check anything. Without memory the text is
+ * broken: all later calls do nothing, and metrics_finish() says so. The end of the file
+ * chooses the format by the header Accept (RFC 9110 12.5.1).
+ */
+
 #include "supervisor/metrics/metrics.h"
 
 #include <assert.h>
@@ -8,7 +16,7 @@
 #include <strings.h>
 
 #define METRICS_FIRST_BYTES ((size_t)32 * 1024)
-/* What is in a sample beside its name and labels: a suffix, punctuation, a number. */
+/* Bytes of a sample beside its name and labels: a suffix, punctuation, a number. */
 #define METRICS_NUMBER_BYTES ((size_t)96)
 #define METRICS_OPEN_TYPE    "application/openmetrics-text"
 #define METRICS_NS_DIGITS    9
@@ -18,7 +26,7 @@ void metrics_init(struct metrics *metrics, enum metrics_format format)
 	*metrics = (struct metrics){ .format = format };
 }
 
-/* Room for @bytes more; false, and from then on, without memory. */
+/* Makes room for @bytes more. False, and false from then on: no memory. */
 static bool metrics_reserve(struct metrics *metrics, size_t bytes)
 {
 	size_t size = metrics->size_bytes ? metrics->size_bytes : METRICS_FIRST_BYTES;
@@ -39,7 +47,7 @@ static bool metrics_reserve(struct metrics *metrics, size_t bytes)
 	return true;
 }
 
-/* Each of these writes where there is room. */
+/* Writers, which are called where there is room. */
 
 static void metrics_char(struct metrics *metrics, char c)
 {
@@ -63,7 +71,7 @@ static void metrics_escape(struct metrics *metrics, const char *text)
 	}
 }
 
-/* At least @min_digits of them. */
+/* Writes at least @min_digits digits. */
 static void metrics_number(struct metrics *metrics, uint64_t value,
                            unsigned int min_digits)
 {
@@ -147,7 +155,7 @@ void metrics_begin(struct metrics *metrics, enum metrics_id id)
 	metrics_head(metrics, "# TYPE ", metrics_type_name(metrics));
 }
 
-/* Up to the number, which there is room for. False: there is none. */
+/* Writes a sample up to its number, for which there is room then. False: no memory. */
 static bool metrics_sample(struct metrics *metrics, const char *suffix,
                            const struct metrics_label *labels, size_t n)
 {
@@ -250,7 +258,7 @@ static unsigned int metrics_weight(const char *element, size_t bytes)
 	return 1000;
 }
 
-/* The range that @element starts with is @type. */
+/* Whether the range that @element starts with is @type. */
 static bool metrics_accepts(const char *element, size_t bytes, const char *type)
 {
 	size_t length = strlen(type);

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * Prometheus' text format 0.0.4 and OpenMetrics 1.0, from one table of families: what is
- * not in the table cannot be written. A name is one family in both formats: the samples of
- * counters end in _total, which belongs to the family's name in the first alone.
+ * Prometheus' text format 0.0.4 and OpenMetrics 1.0, from one table of families: a family
+ * that is not in the table cannot be written. Samples have the same names in both
+ * formats. Names of counters end in _total, which is a part of the family's name in the
+ * text format alone.
  *
  * Writing costs a copy of a few short texts for each sample, without printf().
  */
@@ -21,7 +22,7 @@ enum metrics_type {
 	METRICS_COUNTER,
 	METRICS_GAUGE,
 	METRICS_HISTOGRAM,
-	METRICS_INFO, /* a gauge that is 1 in the first format */
+	METRICS_INFO, /* in the text format a gauge that is 1 */
 };
 
 /* In the order in which they are written. */
@@ -107,18 +108,19 @@ void metrics_init(struct metrics *metrics, enum metrics_format format);
 /* The text, which the caller owns, and its length; NULL: there was no memory. */
 char *metrics_finish(struct metrics *metrics, size_t *ret_bytes);
 
-/* A family begins: once each. */
+/* Begins a family; once for each. */
 void metrics_begin(struct metrics *metrics, enum metrics_id id);
-/* Samples of it. */
+/* Writes a sample of the family that began last. */
 void metrics_put(struct metrics *metrics, const struct metrics_label *labels, size_t n,
                  uint64_t value);
-/* Nanoseconds, written as seconds. */
+/* Likewise, of nanoseconds that are written as seconds. */
 void metrics_put_ns(struct metrics *metrics, const struct metrics_label *labels, size_t n,
                     uint64_t ns);
+/* Likewise, all samples of @histogram; @n is 3 at most. */
 void metrics_put_histogram(struct metrics *metrics, const struct metrics_label *labels,
                            size_t n, enum histogram_kind kind,
                            const struct histogram *histogram);
-/* A family with one sample, without labels. */
+/* Writes a family with one sample, without labels. */
 void metrics_put_one(struct metrics *metrics, enum metrics_id id, uint64_t value);
 
 /* The format that a request's Accept header (or NULL) asks for. */

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What /metrics says of models, reloads apart. */
+/*
+ * Families of /metrics about models, reloads apart. The format wants each family in one
+ * piece, so that every function goes through all models. Most values are there for the
+ * taking; memory has to be looked for in /proc, which metrics_look() does for a bounded
+ * time.
+ */
 
 #include <stddef.h>
 #include <stdio.h>
@@ -10,8 +15,8 @@
 #include "supervisor/model/model.h"
 #include "supervisor/figures/stats.h"
 
-/* Looking at what loaders hold may take this long each time; those that there was no time
- * for come first the next time. */
+/* Time for looking at what loaders hold; models for which none was left come first the
+ * next time. */
 #define METRICS_LOOK_NS (300 * UINT64_C(1000))
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
@@ -69,7 +74,7 @@ static void metrics_failures(struct metrics *metrics, const struct model *const 
 		}
 }
 
-/* Alerts are about these: they are there from the start. */
+/* Statuses that alerts are about; their series are there from the start. */
 static bool metrics_is_usual(unsigned int status)
 {
 	return status == 200 || status == 400 || status == 500 || status == 503 ||
@@ -160,7 +165,7 @@ static void metrics_states(struct metrics *metrics, const struct model *const *m
 		metrics_put_model(metrics, models[i], model_is_stale(models[i]));
 }
 
-/* As many models as there is time for, in turn. */
+/* Looks at as many models as there is time for, in turn. */
 static void metrics_look(const struct model *const *models, struct metrics_state *state)
 {
 	uint64_t until_ns = clock_now_ns() + METRICS_LOOK_NS;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What /metrics says of moultd itself. */
+/* Families of /metrics about moultd itself. */
 
 #include <dirent.h>
 #include <stdio.h>
@@ -39,11 +39,11 @@ static uint64_t metrics_open_fds(void)
 	while (readdir(directory))
 		n++;
 	(void)closedir(directory);
-	/* Two of them are dots, and one was for this. */
+	/* Two entries are dots, and one was for this. */
 	return n > 3 ? n - 3 : 0;
 }
 
-/* Since the epoch, in ns: from when this process was started after the machine was. */
+/* Start of this process in ns since the epoch, from its ticks since the boot. */
 static uint64_t metrics_started_ns(void)
 {
 	struct timespec boot = { 0 };
@@ -53,7 +53,7 @@ static uint64_t metrics_started_ns(void)
 
 	if (!memory_read_file("/proc/self/stat", text, sizeof(text)))
 		return 0;
-	/* The name before it may hold anything. */
+	/* The process's name, before the last ')', may hold anything. */
 	field = strrchr(text, ')');
 	for (unsigned int i = 0; field && i <= METRICS_STAT_STARTED; i++)
 		field = strchr(field + 1, ' ');
@@ -85,7 +85,7 @@ void metrics_add_process(struct metrics *metrics, struct metrics_state *state)
 	struct rusage usage = { 0 };
 	struct rlimit limit = { 0 };
 
-	/* Asked once: what it is reckoned from moves apart with each step of the clock. */
+	/* Asked once: the result would move with each step of the clock. */
 	if (state->started_ns == 0)
 		state->started_ns = metrics_started_ns();
 	(void)getrusage(RUSAGE_SELF, &usage);

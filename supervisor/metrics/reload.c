@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What /metrics says of reloads: how many, and the last receipt of each model. */
+/* Families of /metrics about reloads: how many, and the last receipt of each model. */
 
 #include <stddef.h>
 
@@ -52,7 +52,7 @@ static const void *metrics_part(const struct receipt *receipt,
 	return (const char *)receipt + part->offset;
 }
 
-/* What may well happen is there from the start: a series that begins with its first failure
+/* Writes likely outcomes from the start: a series that begins with its first failure
  * shows no rise. */
 static void metrics_reloads_of(struct metrics *metrics, const struct model *model)
 {

@@ -117,7 +117,7 @@ const struct metrics_family metrics_families[METRICS_ID_COUNT] = {
 	[METRICS_HTTP_RESPONSES] = { "moult_http_responses", METRICS_COUNTER,
 	                             "Answers of any kind by class of status." },
 
-	/* As every client library of Prometheus names them; of moultd alone. */
+	/* Named as every client library of Prometheus names them; of moultd alone. */
 	[METRICS_PROCESS_CPU_SECONDS] = { "process_cpu_seconds", METRICS_COUNTER,
 	                                  "User and system time that moultd spent." },
 	[METRICS_PROCESS_RESIDENT_MEMORY_BYTES] = { "process_resident_memory_bytes",
