@@ -19,10 +19,12 @@ struct notify {
 	char status[256];
 };
 
+/* Starts the watchdog on @loop, where systemd asks for one. */
 void notify_init(struct notify *notify, struct ev_loop *loop);
 void notify_fini(struct notify *notify);
 
 void notify_ready(struct notify *notify);
+/* Each notify_reloading() needs a notify_reloaded(); READY follows the last one. */
 void notify_reloading(struct notify *notify);
 void notify_reloaded(struct notify *notify);
 void notify_stopping(struct notify *notify);

@@ -239,6 +239,7 @@ struct http_page;
 
 /* The page /metrics, made anew when it is old. A new reference; NULL: out of memory. */
 struct http_page *http_metrics_page(struct http *http, enum metrics_format format);
+/* Borrowed as long as the reference to @page. */
 const char *http_page_text(const struct http_page *page, size_t *ret_bytes);
 void http_page_unref(struct http_page *page); /* accepts NULL */
 

@@ -10,14 +10,18 @@
 
 #include "supervisor/http/http.h"
 
+/* {"error":@text} */
 char *http_meta_error(const char *text);
 char *http_meta_server(void);
 /* Says whether moultd is ready, as the key ready has it, and if not which models are
  * why. */
 char *http_meta_ready(const struct http *http, bool *ret_is_ready);
 char *http_meta_model(const struct model *model);
+/* Says whether @model is ready, and if not its state and the reason. */
 char *http_meta_model_ready(struct model *model);
+/* @model's configuration in Triton's form. */
 char *http_meta_model_config(const struct model *model);
+/* Every model with its state. */
 char *http_meta_index(const struct http_models *models);
 /* stats.c: of @only, or of all when it is NULL. */
 char *http_meta_stats(const struct http_models *models, const struct model *only);

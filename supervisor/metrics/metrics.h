@@ -104,6 +104,7 @@ struct metrics {
 	bool is_broken; /* there was no memory */
 };
 
+/* Begins a text; metrics_finish() is due. */
 void metrics_init(struct metrics *metrics, enum metrics_format format);
 /* The text, which the caller owns, and its length; NULL: there was no memory. */
 char *metrics_finish(struct metrics *metrics, size_t *ret_bytes);
