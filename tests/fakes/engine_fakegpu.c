@@ -24,7 +24,7 @@ ENGINE_OPTIONS(fakegpu_options, "mib");
 struct engine {
 	const struct engine_config *config;
 	size_t bytes;
-	int memory_fd; /* what the card has of it */
+	int memory_fd; /* its memory on the card */
 };
 
 static const char *fakegpu_option(const struct engine_config *config, const char *name)
@@ -64,7 +64,7 @@ static int fakegpu_commit(struct engine *engine, struct err *err)
 	if (visible && *visible)
 		card = (unsigned int)(visible[strlen(visible) - 1] - '0');
 	fakegpu_count(card, &use);
-	/* As much as fakenvml.c has its cards have. */
+	/* The capacity of fakenvml.c's cards. */
 	if (use.bytes + engine->bytes > ((mib ? strtoull(mib, NULL, 10) : 1024) - 256)
 	                                        << 20)
 		return err_set(err, ENGINE_E_MEMORY, "the card is out of memory");

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * An engine that answers with its input, like identity, until it does what no engine
- * should.
+ * An engine that answers with its input, like identity, until a fault fires. Its options:
  *
- * option.fault = ACTION-on-PHASE, or ACTION alone for the phase in the table below.
- * option.magic, option.magic_fault: ACTION when the first element of a request is this
- * number. option.after = N: the fault of phase infer waits for N inferences. option.ms =
- * N: for slow, which ends before that when the file option.until is there, and after leave.
- * option.bytes = N: for leak and leave. option.leave = KIND: a process that is left behind
- * (engine_fault.h). option.lines = N: for print. option.once = PATH: at most once, over all
- * processes: PATH is created then. option.when = PATH: once that exists. option.secret =
- * NAME, option.secret_is = TEXT: only when that secret has that value.
+ *	fault = ACTION-on-PHASE    or ACTION alone, for the phase in the table below
+ *	magic, magic_fault         ACTION when the first element of a request is this number
+ *	after = N                  a fault of phase infer waits for N inferences
+ *	ms = N, until = PATH       how long slow takes (until PATH exists), and leave
+ *	bytes = N                  for leak and leave
+ *	leave = KIND               the kind of process that is left behind (engine_fault.h)
+ *	lines = N                  for print
+ *	once = PATH                at most once over all processes; PATH is created then
+ *	when = PATH                only when PATH exists
+ *	secret = NAME, secret_is = TEXT   only when that secret has that value
  */
 
 #include <fcntl.h>
@@ -53,7 +54,7 @@ enum fault_action {
 	FAULT_SLOW,
 	FAULT_LEAK,
 	FAULT_LEAK_BESIDE, /* in a thread of its own, as frameworks do */
-	FAULT_GARBAGE,     /* overwrites what is shared with the supervisor */
+	FAULT_GARBAGE,     /* overwrites the memory shared with the supervisor */
 	FAULT_REFUSE,
 	FAULT_REFUSE_MODEL,
 	FAULT_REFUSE_DEVICE,
@@ -65,7 +66,7 @@ enum fault_action {
 	FAULT_BAD_TYPE,
 	FAULT_BAD_BYTES,
 	FAULT_LEAVE, /* another process */
-	FAULT_PRINT, /* to stdout, then it crashes */
+	FAULT_PRINT, /* prints to stdout, then crashes */
 };
 
 static const char *const fault_phases[] = {
@@ -76,7 +77,7 @@ static const char *const fault_phases[] = {
 static const struct fault_row {
 	const char *name;
 	enum fault_action action;
-	enum fault_phase phase; /* when the option names none */
+	enum fault_phase phase; /* the default phase */
 } fault_rows[] = {
 	{ "refuse-model", FAULT_REFUSE_MODEL, FAULT_STAGE },
 	{ "refuse-device", FAULT_REFUSE_DEVICE, FAULT_COMMIT },
@@ -198,7 +199,7 @@ static bool fault_may_fire(const struct engine *engine)
 	return true;
 }
 
-/* What a wild pointer would do to the rings and the answers. */
+/* Does to the rings and the answers what a wild pointer would do. */
 static void fault_scribble(void)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
@@ -237,7 +238,7 @@ static void fault_leak(unsigned long bytes)
 {
 	char *leak = malloc(bytes);
 
-	/* Touched, or it would cost nothing. */
+	/* Only touched memory costs anything. */
 	if (leak)
 		memset(leak, 1, bytes);
 	__asm__ volatile("" : : "g"(leak) : "memory");
@@ -265,7 +266,7 @@ static void fault_print(unsigned long lines)
 	(void)raise(SIGKILL);
 }
 
-/* 0: go on, with @outputs possibly spoilt; or the outcome to fail with. */
+/* Does @action. 0: go on, with @outputs possibly spoilt; else the outcome to fail with. */
 static int fault_do(const struct engine *engine, enum fault_action action,
                     struct engine_tensor *outputs, struct err *err)
 {
@@ -369,7 +370,7 @@ static double fault_first(const struct engine_tensor *tensor)
 	return 0;
 }
 
-/* A batch has the magic when any of its rows begins with it. */
+/* True when any row of the batch begins with the magic number. */
 static bool fault_is_magic(const struct engine *engine,
                            const struct engine_tensor *tensor)
 {

@@ -8,7 +8,7 @@
  *	child    sleep(1)
  *	daemon   forked twice, in a session of its own, with @bytes of memory
  *	bare     the same, executing sleep(1) with an empty environment
- *	deaf     ignores what can be ignored
+ *	deaf     ignores all signals that can be ignored
  *	chain    forks and ends, over and over, each in the group of the one before
  *	tree     three of them, each below the one before, each in a session of its own
  *	headless its first thread has ended, another one goes on
@@ -17,5 +17,5 @@
 
 #define LEAVE_CROWD 300
 
-/* 0: @kind is there. -1: there is no such kind. */
+/* 0; -1: @kind is unknown. */
 int fault_leave(const char *kind, unsigned long bytes);

@@ -22,7 +22,7 @@ static void leave_fill(unsigned long bytes)
 	__asm__ volatile("" : : "g"(memory) : "memory");
 }
 
-/* Says that it is there, and stays. */
+/* Reports through @ready_fd that the process is there, and stays. */
 _Noreturn static void leave_stay(int ready_fd)
 {
 	(void)alarm(LEAVE_S);
@@ -37,13 +37,13 @@ _Noreturn static void leave_sleep(pid_t supervisor, char *const environment[])
 	char time[32];
 	char *argv[] = { name, time, NULL };
 
-	/* "100.04711": the fraction tells whose it is. */
+	/* "100.04711": the fraction is the supervisor's pid. */
 	(void)snprintf(time, sizeof(time), "%d.0%d", LEAVE_S, (int)supervisor);
 	(void)execve("/bin/sleep", argv, environment);
 	_exit(1);
 }
 
-/* Returns in a grandchild. */
+/* Forks twice; returns in the grandchild. */
 static void leave_daemonise(void)
 {
 	if (fork() != 0)
@@ -155,7 +155,7 @@ int fault_leave(const char *kind, unsigned long bytes)
 			            strcmp(kind, "bare") == 0 ? nothing : environ);
 		leave_become(kind, bytes, fds[1]);
 	}
-	/* Everybody who had the other end has closed it. */
+	/* All processes with the other end have closed it. */
 	(void)close(fds[1]);
 	(void)!read(fds[0], &byte, 1);
 	(void)close(fds[0]);

@@ -2,16 +2,15 @@
 
 /*
  * A libcuda.so.1 whose device memory is that of fakegpu.h: memfds, mapped where the caller
- * wants them. Who holds a chunk, what kill -9 gives back, that two mappings of a chunk are one
- * memory and that a write to one that is read-only faults is all the kernel's doing. The host
- * can read that memory, and cuPointerGetAttribute() says so.
+ * wants them. The kernel itself keeps account of who holds a chunk, gives memory back after
+ * kill -9, makes two mappings of a chunk one memory, and faults a write to a read-only one. The
+ * host can read that memory, and cuPointerGetAttribute() says so.
  *
- * Compiled with FAKECUDA_STRICT it is as close-mouthed as a card: the host cannot read its memory,
+ * Compiled with FAKECUDA_STRICT the library behaves like a card: the host cannot read its memory,
  * and a libtorch without CUDA has nothing to compute over.
  *
- * It sees the card that the last digit of CUDA_VISIBLE_DEVICES names, or all of them, and a
- * process uses one. A context
- * costs FAKECUDA_CONTEXT_MIB. The capacity is that of fakenvml.c, and the file of
+ * The visible card is the last digit of CUDA_VISIBLE_DEVICES, or all are; a process uses one. A
+ * context costs FAKECUDA_CONTEXT_MIB. The capacity is that of fakenvml.c, and the file of
  * NVIDIA_FAKE_CONTROL may have these lines:
  *
  *	oom N          the first N allocations of a process fail
@@ -58,21 +57,21 @@ struct fakecuda_faults {
 	bool is_exclusive;
 };
 
-/* cuMemAlloc()'s, and what the host pinned. */
+/* An allocation of cuMemAlloc(), or pinned memory of the host. */
 struct fakecuda_piece {
 	void *memory;
 	size_t bytes;
 };
 
-static unsigned int fakecuda_ordinal; /* of the card that it was asked for last */
+static unsigned int fakecuda_ordinal; /* the card that was asked for last */
 static int fakecuda_context_fd = -1;
-static int fakecuda_only_fd = -1; /* bound: no other process has a context */
+static int fakecuda_only_fd = -1; /* a bound name: no other process has a context */
 static unsigned int fakecuda_retained;
 static unsigned int fakecuda_n_refused;
 static pthread_mutex_t fakecuda_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fakecuda_piece fakecuda_pieces[FAKECUDA_PIECES_MAX];
 
-/* Declared as the loader calls them. */
+/* The declarations are those by which the loader calls the functions. */
 int cuGetErrorName(int code, const char **ret_name);
 int cuInit(unsigned int flags);
 int cuDeviceGetCount(int *ret_count);
@@ -160,7 +159,7 @@ static uint64_t fakecuda_total(void)
 	return ((mib ? strtoull(mib, NULL, 10) : 1024) - FAKECUDA_DRIVER_MIB) << 20;
 }
 
-/* A memfd of the card, or -1 when it has not so much left. */
+/* Makes a memfd of the card; -1 when the card has too little left. */
 static int fakecuda_take(size_t bytes)
 {
 	struct fakegpu_use use;
@@ -277,7 +276,7 @@ int cuDriverGetVersion(int *ret_version)
 	return 0;
 }
 
-/* A name that one process of the machine can have, until it ends. */
+/* Binds a name that only one process of the machine can have, until it ends. */
 static bool fakecuda_is_alone(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -354,7 +353,7 @@ int cuMemGetAllocationGranularity(size_t *ret_bytes, const struct cuda_memory *m
 	return 0;
 }
 
-/* A handle is a descriptor and one, so that none is 0. */
+/* A handle is a descriptor plus 1, so that no handle is 0. */
 int cuMemCreate(uint64_t *ret_handle, size_t bytes, const struct cuda_memory *memory,
                 unsigned long long flags)
 {
@@ -390,7 +389,7 @@ static void *fakecuda_hide(void *at, size_t bytes)
 	            -1, 0);
 }
 
-/* What lies before and behind the aligned part stays reserved: address space is for free. */
+/* The parts before and behind the aligned one stay reserved: address space is free. */
 int cuMemAddressReserve(uint64_t *ret_address, size_t bytes, size_t alignment,
                         uint64_t hint, unsigned long long flags)
 {
@@ -455,7 +454,7 @@ int cuMemExportToShareableHandle(void *ret_fd, uint64_t handle, int type,
 	return 0;
 }
 
-/* Only what is this card's memory. */
+/* Takes only memory of this card. */
 int cuMemImportFromShareableHandle(uint64_t *ret_handle, void *fd, int type)
 {
 	char path[32];
@@ -587,7 +586,7 @@ int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes)
 	return 0;
 }
 
-/* Everything is done when the call returns: streams and events are names only. */
+/* Streams and events are names only: every copy is done when its call returns. */
 
 int cuStreamCreate(struct cuda_stream **ret_stream, unsigned int flags)
 {

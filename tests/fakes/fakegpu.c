@@ -11,11 +11,11 @@
 
 #define FAKEGPU_MEMORY_MAX 1024
 
-/* Allocations that were seen already. */
+/* The allocations that were counted already. */
 struct fakegpu_seen {
 	ino_t all[FAKEGPU_MEMORY_MAX];
 	unsigned int n_all;
-	unsigned int n_before; /* by other processes */
+	unsigned int n_before; /* seen in other processes */
 };
 
 static bool fakegpu_note(struct fakegpu_seen *seen, unsigned int from, ino_t inode)
@@ -26,7 +26,7 @@ static bool fakegpu_note(struct fakegpu_seen *seen, unsigned int from, ino_t ino
 	return true;
 }
 
-/* One descriptor or mapping. */
+/* Counts one descriptor or mapping. */
 static void fakegpu_look(const char *path, const char *name, struct fakegpu_seen *seen,
                          struct fakegpu_use *use, uint64_t *ret_process_bytes)
 {
@@ -70,7 +70,7 @@ static uint64_t fakegpu_look_at_fds(int pid, const char *name, struct fakegpu_se
 	return bytes;
 }
 
-/* Memory that is mapped and has no descriptor left. */
+/* Counts mapped memory that has no descriptor left. */
 static uint64_t fakegpu_look_at_maps(int pid, const char *name, struct fakegpu_seen *seen,
                                      struct fakegpu_use *use)
 {

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * GPU memory for tests: memfds of this name, so that who holds how much, and what kill -9
- * gives back, is the kernel's own account. An allocation counts once, however many processes
- * have it open or mapped.
+ * GPU memory for tests: memfds of one name. The kernel itself accounts who holds how much, and
+ * what kill -9 gives back. An allocation counts once, however many processes have it open or
+ * mapped.
  */
 
 #include <stddef.h>
@@ -12,7 +12,7 @@
 
 #define FAKEGPU_NAME     "fakegpu-"
 #define FAKEGPU_HELD_MAX 256
-/* No driver has such a function. */
+/* Hidden, because no driver exports such a function. */
 #define FAKEGPU_HIDDEN __attribute__((visibility("hidden")))
 
 struct fakegpu_held {
@@ -21,7 +21,7 @@ struct fakegpu_held {
 };
 
 struct fakegpu_use {
-	uint64_t bytes; /* of all of them */
+	uint64_t bytes; /* the sum of all processes */
 	struct fakegpu_held held[FAKEGPU_HELD_MAX];
 	unsigned int n_held;
 };
@@ -30,6 +30,6 @@ struct fakegpu_use {
  * that run side by side. */
 FAKEGPU_HIDDEN void fakegpu_name(unsigned int card, char *ret_name, size_t size);
 
-/* Looks through all processes that are moult's by name: a look into every one of a machine
- * would take longer than what is to be measured. */
+/* Counts the memory of all processes that have one of moult's names: looking into every
+ * process of the machine would take longer than the thing to be measured. */
 FAKEGPU_HIDDEN void fakegpu_count(unsigned int card, struct fakegpu_use *ret_use);

@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A libnvidia-ml.so.1 whose cards' memory is that of fakegpu.h. What the driver itself would
- * hold is 256 MiB of each.
+ * A libnvidia-ml.so.1 whose cards' memory is that of fakegpu.h. The driver's own share is
+ * 256 MiB of each card.
  *
- * NVIDIA_FAKE_MIB = N: what a card has, 1024 without it. NVIDIA_FAKE_CARDS = N: 1 without
- * it. NVIDIA_FAKE_CONTROL = PATH: a file that is read at each call, with a fault per line:
+ * NVIDIA_FAKE_MIB = N: a card's memory (default 1024). NVIDIA_FAKE_CARDS = N: the number of
+ * cards (default 1). NVIDIA_FAKE_CONTROL = PATH: a file that is read at each call, with a fault
+ * per line:
  *
  *	ghost PID MIB      a process that stays on the list of the first card, and its memory
  *	slow MS            memory that is given back counts for so long
- *	stick              who was on the list once stays there
+ *	stick              a process that was on the list once stays there
  *	silent MS          each call takes so long
  *	fail               every call but nvmlInit_v2 fails
  *	blind              no process is charged with any bytes
  *	die                the process that asks ends
- *	garbage            it says to moultd what is no report
+ *	garbage            the process that asks sends moultd something that is no report
  *	long-list          processes are listed in structures longer by eight bytes, as
  *	                   drivers 535.43 to 535.98 do
  *	exclusive          the compute mode of every card: one process may have a context
  *	prohibited         or none
  *	xid N SERIAL       the first card has critical error N, once for each serial
  *
- * Compiled with FAKENVML_NAMED a card has a name, and passes for one that is no fake.
+ * Compiled with FAKENVML_NAMED a card has a name, and passes for a real one.
  *
- * Compiled with FAKENVML_OLD it has the first version of the memory call and the second of
- * the process list alone, and no events, as if it were of before 2021.
+ * Compiled with FAKENVML_OLD the library has only the first version of the memory call and the
+ * second of the process list, and no events, like a driver from before 2021.
  */
 
 #include <signal.h>
@@ -48,12 +49,13 @@
 
 struct nvml_handle {
 	unsigned int index;
-	/* For slow and stick. */
+	/* State for slow and stick. */
 	uint64_t last_bytes;
 	uint64_t dropped_ms;
 	struct fakegpu_held listed[FAKEGPU_HELD_MAX];
 	unsigned int n_listed;
-	/* Of the last call for memory: the list that is asked for next goes with it. */
+	/* The use at the last call for memory; a list of processes that is asked for next goes
+	 * with it. */
 	struct fakegpu_use use;
 	bool has_use;
 };
@@ -146,7 +148,7 @@ static struct fakenvml_faults fakenvml_read_faults(void)
 	return faults;
 }
 
-/* What every call begins with. */
+/* Begins every call: reads the faults, and does those that concern all calls. */
 static int fakenvml_begin(struct fakenvml_faults *ret_faults)
 {
 	*ret_faults = fakenvml_read_faults();
@@ -221,7 +223,8 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, struct nvml_handle **card)
 	return FAKENVML_E_NOT_FOUND;
 }
 
-/* What it pretends is in use: memory comes back late when it is told to. */
+/* Returns the bytes that the card pretends to have in use: with slow, freed memory counts
+ * longer. */
 static uint64_t fakenvml_used(struct nvml_handle *card,
                               const struct fakenvml_faults *faults)
 {
@@ -277,7 +280,7 @@ int nvmlDeviceGetMemoryInfo_v2(struct nvml_handle *card, struct nvml_memory_v2 *
 	struct nvml_memory_v1 first;
 	int code;
 
-	/* As the real one does. */
+	/* The real library checks the version, too. */
 	if (memory->version != NVML_MEMORY_V2)
 		return 25;
 	code = nvmlDeviceGetMemoryInfo(card, &first);
@@ -308,7 +311,7 @@ struct fakenvml_long_process {
 	unsigned long long protected_bytes;
 };
 
-/* In place, from the last one down. */
+/* Moves the rows in place, from the last one down. */
 static void fakenvml_lengthen(struct nvml_process_v2 *processes, unsigned int n)
 {
 	for (unsigned int i = n; i-- > 0;) {

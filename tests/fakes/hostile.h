@@ -3,8 +3,8 @@
 
 /*
  * A loader that misbehaves on request, for moultd's tests: "loader = .../hostile_loader"
- * in [supervisor] starts it instead of moult-loader. It speaks the real channel and the
- * real rings, and answers a request with the request's own bytes, until a fault fires.
+ * in [supervisor] starts it instead of moult-loader. The hostile loader uses the real channel
+ * and the real rings, and answers a request with the request's own bytes, until a fault fires.
  *
  * Faults are words, separated by blanks or commas:
  *
@@ -12,13 +12,13 @@
  *
  * STATE is the generation's, as far as the loader can know it (default: active). SKIP: not
  * at the first but at the SKIP+1st occasion. TAG: at most once over all processes; the file
- * LOADER.TAG is created then and holds the pid, where LOADER is the path that it was started
- * by (a symbolic link gives each test its own). Words are read from the file LOADER.MODEL
- * before anything else, and from a request whose body begins with "!WORDS\n"; those are
- * about this request alone.
+ * LOADER.TAG is created then and holds the pid. LOADER is the path by which the loader was
+ * started (a symbolic link gives each test its own). Words are read from the file LOADER.MODEL
+ * before anything else, and from a request whose body begins with "!WORDS\n"; words of a
+ * request are about this request alone.
  *
- * In draining, the loader withholds the first request that it gets, so that draining lasts,
- * and SIGUSR1 fires the fault. In terminating, it does not heed QUIT.
+ * With a fault in draining the loader withholds the first request that it gets, so that draining
+ * lasts, and SIGUSR1 fires the fault. With one in terminating the loader does not heed QUIT.
  *
  * hostile_fault.c has the table of names.
  */
@@ -43,9 +43,9 @@ enum hostile_state {
 	HOSTILE_STAGED,      /* STAGED is sent */
 	HOSTILE_COMMITTING,  /* COMMIT has come */
 	HOSTILE_WARMING,     /* COMMITTED is sent */
-	HOSTILE_READY,       /* READY is sent, no request has been looked at */
-	HOSTILE_ACTIVE,      /* it holds a request */
-	HOSTILE_DRAINING,    /* SIGUSR1 came while it withheld one */
+	HOSTILE_READY,       /* READY is sent, no request was taken */
+	HOSTILE_ACTIVE,      /* the loader holds a request */
+	HOSTILE_DRAINING,    /* SIGUSR1 came while it withheld a request */
 	HOSTILE_STOPPING,    /* QUIT has come */
 	HOSTILE_TERMINATING, /* SIGTERM has come */
 	HOSTILE_STATE_COUNT
@@ -115,7 +115,7 @@ enum hostile_action {
 	HOSTILE_ROWS,
 	HOSTILE_NO_LAST,
 	HOSTILE_ENDLESS,
-	/* the copy of the weights that it is to fill, at staging */
+	/* the store that is to be filled, at staging */
 	HOSTILE_SHARE_EMPTY,
 	HOSTILE_SHARE_OPEN,
 	HOSTILE_SHARE_HASH,
@@ -128,7 +128,7 @@ struct hostile_fault {
 	enum hostile_action action;
 	enum hostile_state state;
 	uint64_t number;
-	uint64_t skip; /* occasions that are let pass, still */
+	uint64_t skip; /* so many occasions pass first */
 	char tag[HOSTILE_TAG_MAX];
 	bool is_spent;
 };
@@ -138,7 +138,7 @@ struct hostile_faults {
 	size_t n_rows;
 };
 
-/* A part of an answer that has not been released. */
+/* A part of an answer that is not released yet. */
 struct hostile_part {
 	uint64_t token; /* 0: free */
 	size_t offset;
@@ -150,29 +150,29 @@ struct hostile_stream {
 	uint64_t lease;
 	unsigned char *answer; /* owned: the whole body */
 	size_t answer_bytes;
-	size_t json_bytes; /* of an answer in the binary extension; 0: plain */
+	size_t json_bytes; /* JSON before binary data; 0: no binary extension */
 	uint64_t n_parts;
 	uint64_t n_sent;
 	uint64_t slow_ns;
-	uint64_t empty_until_ns; /* parts without a byte until then */
-	uint64_t due_ns;         /* the next part not before; CLOCK_NEVER: withheld */
+	uint64_t empty_until_ns; /* only empty parts until then */
+	uint64_t due_ns;         /* time of the next part; CLOCK_NEVER: withheld */
 	bool is_started;         /* the first part is out */
 	bool is_withheld;
-	bool is_heedless;             /* of a cancellation */
-	struct hostile_faults faults; /* about this request, and not spent */
+	bool is_heedless;             /* ignores a cancellation */
+	struct hostile_faults faults; /* this request's faults, not spent yet */
 };
 
 struct hostile {
-	const char *path; /* it was started by */
+	const char *path; /* the path by which it was started */
 	const char *model;
 	uint64_t generation;
 	struct chan chan;
 	struct hostile_faults faults;
 	uint32_t leases;
-	int weights_fd; /* the model file, or the copy of it; or -1 */
-	int store_fd;   /* to be filled; or -1 */
+	int weights_fd; /* the model file or the store; or -1 */
+	int store_fd;   /* the store to be filled; or -1 */
 	bool is_lean;
-	bool is_mapped; /* weights_fd is the copy */
+	bool is_mapped; /* weights_fd is the store */
 	bool has_rings;
 	struct memfd requests;
 	struct memfd answers;
@@ -189,7 +189,7 @@ struct hostile {
 	uint32_t n_parts;
 	struct hostile_part *parts;
 	struct hostile_stream *streams; /* one per lease */
-	struct hostile_stream *drain; /* the request that makes draining last, or NULL */
+	struct hostile_stream *drain; /* the request that makes draining last; or NULL */
 	bool is_alive;                /* shows progress while it withholds */
 };
 
@@ -199,23 +199,24 @@ extern volatile sig_atomic_t hostile_has_term;
 
 /* hostile_fault.c */
 
-/* Adds the words of @text; what cannot be read ends the process with a sentence. */
+/* Adds the words of @text; an unknown word ends the process with a sentence. */
 void hostile_parse(struct hostile_faults *faults, const char *text, size_t bytes);
 bool hostile_has(const struct hostile_faults *faults, enum hostile_state state);
-/* The fault of @action that may fire now, or NULL; it is spent then. */
+/* Takes the fault of @action that may fire now, which is spent then; or NULL. */
 const struct hostile_fault *hostile_take(struct hostile *hostile,
                                          struct hostile_faults *faults,
                                          enum hostile_action action);
-/* Does everything of @faults that is about @state and not about one answer. */
+/* Fires all of @faults that are about @state, and not about one answer. */
 void hostile_fire(struct hostile *hostile, struct hostile_faults *faults,
                   enum hostile_state state);
-/* Moves what is about answers and may fire now from the loader's faults to @to. */
+/* Moves the faults about answers that may fire now from the loader's to @to. */
 void hostile_move(struct hostile *hostile, struct hostile_faults *to);
 
 /* hostile_weights.c */
 void hostile_take_weights(struct hostile *hostile, const json_t *load,
                           struct chan_message *message);
-/* Fills the copy where that is due, and writes what STAGED or COMMITTED (lean) says. */
+/* Fills the store where that is due, and writes the weights' part of STAGED or COMMITTED
+ * (lean). */
 void hostile_settle_weights(struct hostile *hostile, bool is_lean, char *payload,
                             size_t size);
 
@@ -228,7 +229,7 @@ void hostile_do_channel(struct hostile *hostile, const struct hostile_fault *fau
 void hostile_do_rings(struct hostile *hostile, const struct hostile_fault *fault);
 void hostile_ring_bell(struct hostile *hostile);
 
-/* hostile_serve.c: returns when QUIT has come, or SIGTERM where that is waited for. */
+/* hostile_serve.c: serves until QUIT, or until SIGTERM where that is waited for. */
 void hostile_serve(struct hostile *hostile);
 
 /* hostile_answer.c */
@@ -238,6 +239,6 @@ void hostile_begin(struct hostile *hostile, struct hostile_stream *stream,
                    const struct proto_submit *submit);
 /* Publishes what may go out of @stream now; frees it after the last part. */
 void hostile_pump(struct hostile *hostile, struct hostile_stream *stream);
-/* Takes back what has been released. */
+/* Takes back released parts. */
 void hostile_collect(struct hostile *hostile);
 void hostile_progress(struct hostile *hostile);

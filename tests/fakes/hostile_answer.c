@@ -14,7 +14,7 @@
 /* The head of an answer precedes the body of its first part. */
 #define ANSWER_HEAD_BYTES ((size_t)512)
 #define ANSWER_INDEX_BITS 16
-/* Of empty parts that may be under way at once, so that others get theirs. */
+/* So many empty parts may be under way at once, so that other answers get theirs. */
 #define ANSWER_EMPTY_MAX 16
 
 static size_t answer_json_bytes(const struct hostile *hostile,
@@ -37,7 +37,8 @@ static size_t answer_json_bytes(const struct hostile *hostile,
 	return 0;
 }
 
-/* The request's own body; in the binary extension, its data behind a header of ours. */
+/* Makes the answer of the request's own body; in the binary extension, of its data behind a
+ * new header. */
 static void answer_compose(const struct hostile *hostile, struct hostile_stream *stream,
                            const struct proto_submit *submit)
 {
@@ -67,7 +68,7 @@ static void answer_compose(const struct hostile *hostile, struct hostile_stream 
 	memcpy(stream->answer + n, body + json_bytes, data_bytes);
 }
 
-/* "!WORDS\n" in front of a body, which stays part of what is echoed. */
+/* Reads "!WORDS\n" at the start of a body; the words are echoed with the rest. */
 static void answer_read_words(struct hostile_stream *stream)
 {
 	const unsigned char *end = memchr(stream->answer, '\n', stream->answer_bytes);
@@ -156,7 +157,7 @@ static size_t answer_write_head(const struct hostile_stream *stream,
 	return proto_head_bytes(nothing, nothing, fields, n);
 }
 
-/* Lies about where a part is; nothing of it may be believed. */
+/* Lies about where a part is; the supervisor must believe nothing of it. */
 static void answer_misplace(struct hostile *hostile, struct hostile_faults *faults,
                             struct proto_answer *answer)
 {
@@ -177,7 +178,7 @@ static void answer_misplace(struct hostile *hostile, struct hostile_faults *faul
 		answer->head_offset = answer->body_offset;
 }
 
-/* Lies about whose part it is and which. */
+/* Lies about the lease, generation, status, flags and rows of a part. */
 static void answer_mislabel(struct hostile *hostile, struct hostile_faults *faults,
                             struct proto_answer *answer)
 {
@@ -255,8 +256,7 @@ static bool answer_publish(struct hostile *hostile, struct hostile_stream *strea
 	hostile->parts[index] = (struct hostile_part){ answer.token, offset };
 	hostile->n_parts++;
 	stream->is_started = true;
-	/* After a lie about the ring it takes nothing more: that is for the supervisor to
-	 * find out. */
+	/* After a lie about the ring the push may fail; the supervisor has to notice the lie. */
 	(void)ring_push(&hostile->answer, &answer);
 	if (hostile_take(hostile, &stream->faults, HOSTILE_AGAIN))
 		(void)ring_push(&hostile->answer, &answer);
@@ -266,7 +266,7 @@ static bool answer_publish(struct hostile *hostile, struct hostile_stream *strea
 	return true;
 }
 
-/* Parts without a byte, for a while, before the rest. */
+/* Publishes empty parts, for a while, before the rest. */
 static bool answer_publish_empty(struct hostile *hostile, struct hostile_stream *stream)
 {
 	return hostile->n_parts < ANSWER_EMPTY_MAX &&

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The words: what they are called, which may fire when. */
+/* The words: their names, and when each may fire. */
 
 #include "hostile.h"
 
@@ -22,7 +22,7 @@ static const char *const fault_states[] = {
 	[HOSTILE_STOPPING] = "stopping", [HOSTILE_TERMINATING] = "terminating",
 };
 
-/* What =NUMBER means, and what it is when it is not given. */
+/* The meaning of =NUMBER is in the comments; the second member is its default. */
 static const struct fault_row {
 	const char *name;
 	uint64_t number;
@@ -34,10 +34,11 @@ static const struct fault_row {
 	[HOSTILE_EXIT] = { "exit", 0 }, /* code */
 	[HOSTILE_SPIN] = { "spin", 0 },
 	[HOSTILE_SILENCE] = { "silence", 0 },
-	[HOSTILE_DEAF] = { "deaf", 0 },               /* silence, SIGTERM ignored */
-	[HOSTILE_REFUSE] = { "refuse", 69 },          /* code, as of REFUSED's exit */
-	[HOSTILE_UNKILLABLE] = { "unkillable", 0 },   /* ms after SIGKILL; 0: see there */
-	[HOSTILE_STRAGGLER] = { "straggler", 30000 }, /* ms of a child that goes on */
+	[HOSTILE_DEAF] = { "deaf", 0 },      /* silence, SIGTERM ignored */
+	[HOSTILE_REFUSE] = { "refuse", 69 }, /* exit code after REFUSED */
+	[HOSTILE_UNKILLABLE] = { "unkillable",
+	                         0 }, /* ms after SIGKILL; 0: until the file LOADER.release is there */
+	[HOSTILE_STRAGGLER] = { "straggler", 30000 }, /* ms for which a child goes on */
 	[HOSTILE_CHATTER] = { "chatter", 300 },       /* ms of writing to the log */
 	[HOSTILE_SLEEP] = { "sleep", 100 },           /* ms */
 
@@ -50,7 +51,8 @@ static const struct fault_row {
 	[HOSTILE_CHAN_VERSION] = { "chan-version", 999 },
 	[HOSTILE_CHAN_TYPE] = { "chan-type", 77 },
 	[HOSTILE_CHAN_TURN] = { "chan-turn", 0 }, /* a good message, not allowed now */
-	[HOSTILE_CHAN_GENERATION] = { "chan-generation", 1 }, /* added to our own */
+	[HOSTILE_CHAN_GENERATION] = { "chan-generation",
+	                              1 }, /* added to the loader's own */
 	[HOSTILE_CHAN_JSON] = { "chan-json", 0 },
 	[HOSTILE_CHAN_FDS] = { "chan-fds", 3 },
 	[HOSTILE_CHAN_EMPTY] = { "chan-empty", 0 },
@@ -68,8 +70,8 @@ static const struct fault_row {
 	[HOSTILE_PARTS] = { "parts", 2 },
 	[HOSTILE_SLOW] = { "slow", 10 },        /* ms from part to part */
 	[HOSTILE_DELAY] = { "delay", 10 },      /* ms before the first part */
-	[HOSTILE_WITHHOLD] = { "withhold", 0 }, /* 1: and shows progress */
-	[HOSTILE_HEEDLESS] = { "heedless", 0 }, /* of a cancellation */
+	[HOSTILE_WITHHOLD] = { "withhold", 0 }, /* 1: shows progress, too */
+	[HOSTILE_HEEDLESS] = { "heedless", 0 }, /* ignores a cancellation */
 	[HOSTILE_AGAIN] = { "again", 0 },
 	[HOSTILE_LEASE] = { "lease", 1 }, /* exclusive-or */
 	[HOSTILE_GENERATION] = { "generation", 1 },
@@ -91,8 +93,9 @@ static const struct fault_row {
 
 	[HOSTILE_SHARE_EMPTY] = { "share-empty", 0 }, /* sealed, and not filled */
 	[HOSTILE_SHARE_OPEN] = { "share-open", 0 },   /* filled, and not sealed */
-	[HOSTILE_SHARE_HASH] = { "share-hash", 0 },   /* that is none */
-	[HOSTILE_SHARE_AHEAD] = { "share-ahead", 0 }, /* took what it was not given */
+	[HOSTILE_SHARE_HASH] = { "share-hash", 0 },   /* text that is no hash */
+	[HOSTILE_SHARE_AHEAD] = { "share-ahead",
+	                          0 }, /* says to have taken memory that it was not given */
 	[HOSTILE_SHARE_PRIVATE] = { "share-private", 0 },
 };
 
@@ -126,7 +129,7 @@ static unsigned int fault_find_action(const char *name)
 	return i;
 }
 
-/* Cuts @text at @mark; what follows it, or NULL. */
+/* Cuts @text at @mark. Returns the text behind the mark, or NULL. */
 static char *fault_cut(char *text, const char *mark)
 {
 	char *at = strstr(text, mark);
@@ -196,7 +199,8 @@ bool hostile_has(const struct hostile_faults *faults, enum hostile_state state)
 	return false;
 }
 
-/* The tag's file is what makes it once over all processes; it says who. */
+/* Creates the tag's file with this pid. False: another process, or an earlier call, has done
+ * so. */
 static bool fault_is_first(const struct hostile *hostile, const char *tag)
 {
 	char path[512];

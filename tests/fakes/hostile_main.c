@@ -96,7 +96,7 @@ static void main_take_load(struct hostile *hostile, struct chan_message *message
 	hostile->has_rings = true;
 }
 
-/* Until READY, each message with the faults before and after it. */
+/* Sends the messages up to READY, with the faults before and after each. */
 static void main_rise(struct hostile *hostile)
 {
 	struct chan_message *message = calloc(1, sizeof(*message));
@@ -128,7 +128,8 @@ static void main_end(struct hostile *hostile)
 	if (hostile_has(&hostile->faults, HOSTILE_TERMINATING)) {
 		sigset_t none;
 
-		/* Blocked but here, so that it cannot slip in before the wait. */
+		/* SIGTERM is blocked everywhere else, so that it cannot slip in before the
+		 * wait. */
 		(void)sigemptyset(&none);
 		while (!hostile_has_term)
 			(void)sigsuspend(&none);
@@ -147,7 +148,7 @@ static void main_read_words(struct hostile *hostile)
 	(void)snprintf(path, sizeof(path), "%s.%s", hostile->path, hostile->model);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return; /* a good loader */
+		return; /* no such file: a good loader */
 	n = read(fd, words, sizeof(words));
 	if (n > 0)
 		hostile_parse(&hostile->faults, words, (size_t)n);
@@ -159,7 +160,7 @@ static void main_set_signals(const struct hostile *hostile)
 	sigset_t mask;
 
 	(void)sigaction(SIGUSR1, &action, NULL);
-	/* A crash is wanted, or follows from what was scribbled: no sanitizer's report. */
+	/* A crash is wanted, or follows from the scribbling: no sanitizer's report. */
 	(void)signal(SIGSEGV, SIG_DFL);
 	(void)signal(SIGBUS, SIG_DFL);
 	if (!hostile_has(&hostile->faults, HOSTILE_TERMINATING))
@@ -170,7 +171,7 @@ static void main_set_signals(const struct hostile *hostile)
 	(void)sigprocmask(SIG_BLOCK, &mask, NULL);
 }
 
-/* "--NAME=VALUE" among the arguments; "" when it is not there. */
+/* Returns VALUE of the argument "--NAME=VALUE"; "" when it is not there. */
 static const char *main_argument(char **argv, const char *name)
 {
 	for (; *argv; argv++)

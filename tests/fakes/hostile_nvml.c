@@ -15,7 +15,7 @@
 #include "shared/proto.h"
 #include "supervisor/devices/nvml_wire.h"
 
-/* What is sent: a report and how many bytes of it. */
+/* A packet: a report, and how many bytes of it are sent. */
 struct hostile_packet {
 	struct nvml_report report;
 	char more[8];
@@ -41,7 +41,7 @@ static void hostile_fill(struct hostile_packet *packet, uint64_t number)
 	}
 }
 
-/* Returns how many bytes to send. */
+/* Spoils the packet; returns how many bytes to send. */
 static size_t hostile_spoil(struct hostile_packet *packet, const char *how)
 {
 	struct nvml_report *report = &packet->report;

@@ -42,7 +42,7 @@ static void process_spin(void)
 {
 	volatile bool is_forever = true;
 
-	/* What is tested is that nothing comes of it, not that the machine is slow. */
+	/* Lowest priority: the test is that nothing comes of it, not that the machine is slow. */
 	(void)setpriority(PRIO_PROCESS, 0, 19);
 	while (is_forever)
 		;
@@ -76,8 +76,8 @@ static void process_chatter(uint64_t ms)
 		(void)!write(STDERR_FILENO, line, sizeof(line));
 }
 
-/* A child that outlives the loader and keeps everything that it had: the channel, the
- * rings, the log. */
+/* Leaves a child that outlives the loader and keeps all that it had: the channel, the rings,
+ * the log. */
 static void process_straggle(struct hostile *hostile, uint64_t ms)
 {
 	static const struct hostile_fault scribble = { .action = HOSTILE_RING_SCRIBBLE,
@@ -121,7 +121,8 @@ static void process_keep(pid_t pid, int ready_fd, uint64_t ms, const char *relea
 		if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXIT << 8))
 			until_ns = clock_now_ns() + ms * CLOCK_NS_PER_MS;
 		else if (status >> 16 == PTRACE_EVENT_STOP)
-			(void)ptrace(PTRACE_LISTEN, pid, NULL, 0); /* stays stopped */
+			(void)ptrace(PTRACE_LISTEN, pid, NULL,
+			             0); /* the process stays stopped */
 		else
 			(void)ptrace(PTRACE_CONT, pid, NULL, WSTOPSIG(status));
 	}
@@ -130,7 +131,7 @@ static void process_keep(pid_t pid, int ready_fd, uint64_t ms, const char *relea
 	_exit(0);
 }
 
-/* @ms after its SIGKILL it dies; 0: when the file LOADER.release is there. */
+/* Lets SIGKILL end this process only after @ms; 0: when the file LOADER.release is there. */
 static void process_become_unkillable(const struct hostile *hostile, uint64_t ms)
 {
 	char release[512];

@@ -10,7 +10,7 @@
 
 #include "shared/clock.h"
 
-/* How often a withheld request is looked at. */
+/* A withheld request is looked at so often. */
 #define SERVE_LOOK_NS (20 * CLOCK_NS_PER_MS)
 
 void hostile_progress(struct hostile *hostile)
@@ -31,7 +31,7 @@ static struct hostile_stream *serve_free_stream(struct hostile *hostile)
 	for (uint32_t i = 0; i < hostile->leases; i++)
 		if (!hostile->streams[i].is_used)
 			return &hostile->streams[i];
-	_exit(PROTO_EXIT_INTERNAL); /* more leases than there are */
+	_exit(PROTO_EXIT_INTERNAL); /* the supervisor has leased too many */
 }
 
 static void serve_request(struct hostile *hostile, const struct proto_submit *submit)
@@ -49,7 +49,7 @@ static void serve_request(struct hostile *hostile, const struct proto_submit *su
 	hostile_fire(hostile, &stream->faults, HOSTILE_ACTIVE);
 }
 
-/* What is cancelled goes out at once: nobody reads it, but it ends the lease. */
+/* Answers a cancelled request at once: nobody reads the answer, but it ends the lease. */
 static void serve_cancel(struct hostile *hostile, uint64_t lease)
 {
 	struct hostile_stream *stream = serve_find(hostile, lease);
@@ -73,7 +73,7 @@ static void serve_take(struct hostile *hostile)
 	}
 }
 
-/* SIGUSR1: draining is told to have begun. */
+/* Called after SIGUSR1, which tells that draining has begun. */
 static void serve_drain(struct hostile *hostile)
 {
 	if (!hostile_has_usr1 || !hostile->drain)
@@ -84,7 +84,7 @@ static void serve_drain(struct hostile *hostile)
 	hostile->is_alive = false;
 }
 
-/* Publishes what is due. Until when nothing more will be. */
+/* Publishes all parts that are due. Returns when the next one is. */
 static uint64_t serve_pump(struct hostile *hostile)
 {
 	uint64_t until_ns = CLOCK_NEVER;
@@ -101,7 +101,7 @@ static uint64_t serve_pump(struct hostile *hostile)
 	}
 	if (hostile->is_alive)
 		hostile_progress(hostile);
-	/* Nothing to do for what is overdue: there is no room for it. */
+	/* An overdue part waits for room: look again in a millisecond. */
 	if (until_ns != CLOCK_NEVER && until_ns < clock_now_ns() + CLOCK_NS_PER_MS)
 		until_ns = clock_now_ns() + (until_ns ? CLOCK_NS_PER_MS : SERVE_LOOK_NS);
 	return until_ns;
@@ -118,7 +118,7 @@ static bool serve_sees_quit(struct hostile *hostile)
 	return r == 0 && message.header.type == PROTO_QUIT;
 }
 
-/* True: QUIT has come. */
+/* Waits. True: QUIT has come. */
 static bool serve_wait(struct hostile *hostile, uint64_t until_ns)
 {
 	struct pollfd pollfds[] = {

@@ -49,7 +49,7 @@ void hostile_settle_weights(struct hostile *hostile, bool is_lean, char *payload
 	uint64_t head = 0;
 	const char *why = "";
 
-	/* No weights, or not yet. */
+	/* The loader has no weights, or not yet. */
 	(void)snprintf(payload, size, "{\"weights_sha256\":\"\",\"weights_bytes\":0}");
 	if (hostile->weights_fd < 0 || is_lean != hostile->is_lean)
 		return;

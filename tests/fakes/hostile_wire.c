@@ -27,7 +27,7 @@ static struct proto_header wire_header(const struct hostile *hostile,
 	};
 }
 
-/* A datagram of @header and @bytes of @payload, whatever the header says. */
+/* Sends a datagram of @header and @bytes of @payload, whatever the header says. */
 static void wire_send(const struct hostile *hostile, const struct proto_header *header,
                       const void *payload, size_t bytes)
 {
@@ -79,7 +79,7 @@ static void wire_send_fds(const struct hostile *hostile, size_t n)
 	                hostile->generation, "{}", fds, n);
 }
 
-/* Messages that are good for a loader that is ending, as fast as they go. */
+/* Sends messages that a loader may send at its end, as fast as they go. */
 static void wire_storm(const struct hostile *hostile, uint64_t ms)
 {
 	const struct proto_header header = wire_header(hostile, PROTO_BYE, 2);
@@ -108,7 +108,7 @@ static void wire_send_header(const struct hostile *hostile,
 		header.type = (uint16_t)fault->number;
 		break;
 	case HOSTILE_CHAN_TURN:
-		/* BYE is for those who are ending, LOAD for nobody of us. */
+		/* A loader may send BYE only at its end, and LOAD never. */
 		header.type = fault->state >= HOSTILE_STOPPING ? PROTO_LOAD : PROTO_BYE;
 		break;
 	case HOSTILE_CHAN_GENERATION:
@@ -120,7 +120,7 @@ static void wire_send_header(const struct hostile *hostile,
 	wire_send(hostile, &header, "{}", 2);
 }
 
-/* The type that the state expects, so that nothing but the payload is wrong. */
+/* Returns the type that the state expects, so that nothing but the payload is wrong. */
 static enum proto_type wire_expected(enum hostile_state state)
 {
 	return state == HOSTILE_SPAWNED                              ? PROTO_HELLO
@@ -190,7 +190,7 @@ static void wire_bell_storm(struct hostile *hostile, uint64_t ms)
 		hostile_ring_bell(hostile);
 }
 
-/* Neither bell takes one ring more. */
+/* Fills both bells, so that neither takes one ring more. */
 static void wire_bell_full(struct hostile *hostile)
 {
 	const uint64_t most = UINT64_MAX - 1;
@@ -199,7 +199,7 @@ static void wire_bell_full(struct hostile *hostile)
 	(void)!write(hostile->supervisor_bell, &most, sizeof(most));
 }
 
-/* Not the loader's own header, which says how large everything is. */
+/* Scribbles over the rings, but not over the header, which says how large everything is. */
 static void wire_scribble(struct hostile *hostile, int byte)
 {
 	memset(hostile->head->rings, byte,
@@ -207,7 +207,8 @@ static void wire_scribble(struct hostile *hostile, int byte)
 	hostile->answer.own = (uint32_t)byte * UINT32_C(0x01010101);
 }
 
-/* Moves the count for good: the next answer would put a lie in shared memory alone right. */
+/* Moves the private count, too: a lie in shared memory alone would be undone by the next
+ * answer. */
 static void wire_move(struct ring *ring, uint32_t number)
 {
 	ring->own += number;
