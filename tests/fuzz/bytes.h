@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The input of a fuzzer as a sequence of small decisions. Where it ends all that follows is
- * zero, so that every prefix of an input is an input.
+ * The input of a fuzzer as a sequence of small decisions. Behind the end everything is zero, so
+ * that every prefix of an input is an input.
  */
 
 #include <stddef.h>
@@ -17,7 +17,7 @@ struct fuzz_bytes {
 	size_t left;
 };
 
-/* @size bytes into @to. */
+/* Copies @size bytes into @to. */
 static inline void fuzz_copy(struct fuzz_bytes *bytes, void *to, size_t size)
 {
 	size_t n = size < bytes->left ? size : bytes->left;
@@ -61,7 +61,7 @@ static inline uint64_t fuzz_u64(struct fuzz_bytes *bytes)
 	return value;
 }
 
-/* Near @value, or anything: what a bound gets wrong is mostly next to it. */
+/* Returns a number near @value, or any: faulty bounds fail mostly next to them. */
 static inline uint64_t fuzz_near(struct fuzz_bytes *bytes, uint64_t value)
 {
 	uint8_t how = fuzz_u8(bytes);

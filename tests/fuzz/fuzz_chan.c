@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A loader that writes what it likes to its control channel: datagrams of any header and
- * length, with descriptors. What chan_recv() lets through is put to the supervisor's reader
- * of messages, in whatever state the messages before have led to.
+ * A loader that writes anything to its control channel: datagrams of any header and length, with
+ * descriptors. Messages that chan_recv() lets through go to the supervisor's reader of messages,
+ * in whatever state the messages before have led to.
  */
 
 #include <assert.h>
@@ -65,7 +65,7 @@ static void send_fds(struct msghdr *message, void *control, size_t n_fds)
 		memcpy(CMSG_DATA(cmsg) + i * sizeof(int), &spare_fd, sizeof(int));
 }
 
-/* The payload: one of ours, or the input's bytes, or many of one kind. */
+/* Fills the payload: a valid one, or the input's bytes, or many of one kind. */
 static size_t fill_payload(struct fuzz_bytes *bytes, unsigned char *payload)
 {
 	uint8_t how = fuzz_u8(bytes);
@@ -157,7 +157,7 @@ static bool send_one(int fd, struct fuzz_bytes *bytes, struct sent *sent,
 	return sendmsg(fd, &message, MSG_NOSIGNAL) >= 0;
 }
 
-/* What came through is what was sent, whole, and may be believed that far. */
+/* Checks a message that came through: it is the one that was sent, whole. */
 static void check_message(const struct chan_message *message, const struct sent *sent)
 {
 	const struct proto_header *header = &message->header;
@@ -182,7 +182,7 @@ static void check_text(const char *text)
 	json_decref(json);
 }
 
-/* The supervisor's side: 0, or the loader is to be killed. */
+/* The supervisor's side. 0, or -EPROTO: the loader is to be killed. */
 static int handle(const struct chan_message *message, enum generation_state *state,
                   struct generation_report *report)
 {
@@ -204,7 +204,7 @@ static int handle(const struct chan_message *message, enum generation_state *sta
 	return 0;
 }
 
-/* Our own events, where the state allows them. */
+/* Raises the supervisor's own events, where the state allows them. */
 static void advance(uint8_t how, enum generation_state *state)
 {
 	static const enum generation_event events[] = { GENERATION_EV_COMMIT,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Any bytes as moult.conf: refused with a sentence, or accepted and then printable. What
- * was accepted equals itself, also when it was written and read again. Behind a form feed
- * comes a second file, which takes the place of the first.
+ * Any bytes as moult.conf: refused with a sentence, or accepted and then printable. An accepted
+ * configuration equals itself, also after it was written and read again. Behind a form feed a
+ * second file begins, which takes the place of the first.
  */
 
 #include <assert.h>
@@ -19,7 +19,7 @@
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
 
-/* A section is kept as text beside what served last, and read again when it is needed. */
+/* Checks that a section reads back: it is kept as text beside the one that served last. */
 static void check_section(const struct config *config, const struct config_model *model)
 {
 	FREE char *text = config_model_to_text(model);
@@ -34,7 +34,7 @@ static void check_section(const struct config *config, const struct config_model
 	config_unref(copy);
 }
 
-/* So are the other two. */
+/* Checks the same for the other sections. */
 static void check_head(const struct config *config)
 {
 	FREE char *text = config_head_to_text(config);
@@ -72,7 +72,7 @@ static void check(const struct config *config)
 	}
 }
 
-/* @fresh takes the place of @running, which goes on with what needs a restart. */
+/* Puts @fresh in the place of @running, whose values go on where a restart is needed. */
 static void replace(const struct config *running, struct config *fresh)
 {
 	char keys[256];

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A client's bytes against the endpoint as http_new() makes it, libmicrohttpd included, with
- * no model behind it. A second reader, written for this and for nothing else, says what
- * requests these bytes are: each must be answered once and in order, a malformed one with an
- * error that ends the connection, and nothing behind it.
+ * A client's bytes against the endpoint as http_new() makes it, libmicrohttpd included, without
+ * any model. A second reader, written only for this, tells which requests the bytes are: each
+ * must be answered once and in order, a malformed one with an error that ends the connection, and
+ * nothing behind it.
  */
 
 #include <assert.h>
@@ -25,14 +25,14 @@
 #define OUTPUT_MAX   ((size_t)1 << 20)
 #define REQUESTS_MAX 512u
 #define ROUNDS_MAX   20000
-/* Beyond this bounds of the reader's own come into play. */
+/* Longer lines meet other bounds of the endpoint. */
 #define LINE_MAX_BYTES 300u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* The second reader: on the whole input, line by line. */
 
-/* CUT: there is not all of it. SKIP: this reader does not know. */
+/* CUT: the request is not whole. SKIP: this reader cannot tell. */
 enum verdict { GOOD, BAD, CUT, SKIP };
 
 struct wanted {
@@ -49,7 +49,7 @@ struct reader {
 	size_t n;
 };
 
-/* Up to CR LF, without it. False: there is none yet. */
+/* Takes a line, without its CR LF. False: the line is not whole. */
 static bool line_of(struct reader *reader, const char **line, size_t *bytes)
 {
 	for (size_t i = 0; i + 1 < reader->left; i++)
@@ -185,7 +185,7 @@ static bool is_request_line(struct facts *facts, const char *line, size_t bytes)
 	       is_text(target + 1, (size_t)(version - target - 1), true);
 }
 
-/* GOOD, with the reader behind the body. */
+/* Reads a chunked body. GOOD: the reader stands behind it. */
 static enum verdict read_chunks(struct reader *reader)
 {
 	const char *line;
@@ -338,7 +338,7 @@ static void take(int fd, char *output, size_t *n)
 		*n += (size_t)r;
 }
 
-/* Gives @data in pieces; what is answered until the connection ends. */
+/* Sends @data in pieces; @output gets all answers until the connection ends. */
 static size_t exchange(const char *data, size_t bytes, size_t piece, char *output)
 {
 	const struct sockaddr nobody = { .sa_family = AF_UNIX };
@@ -378,7 +378,7 @@ struct answer {
 	bool says_close;
 };
 
-/* One answer off the front of @output, which holds nothing else. */
+/* Takes one answer off the front of @output, which holds answers alone. */
 static struct answer next_answer(const char **output, size_t *left, bool is_head)
 {
 	struct reader reader = { .at = *output, .left = *left };
@@ -413,7 +413,7 @@ static void check(const struct reader *reader, const char *output, size_t left)
 		                 wanted->verdict != GOOD;
 		struct answer answer;
 
-		/* libmicrohttpd leaves a client that ends its side before its 100. */
+		/* libmicrohttpd drops a client that ends its side before its 100. */
 		if (wanted->verdict == SKIP ||
 		    (left == 0 && (wanted->verdict == CUT || wanted->may_close)))
 			return;

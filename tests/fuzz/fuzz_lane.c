@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A loader that writes what it likes into the rings and the response arena, while requests
- * are leased to it, answers are read and sent, and clients leave. After every step the
- * counters must add up; what reaches a client must be an answer of this generation, of a
- * request that is open, inside the arena; what cannot be must be reported, once and for
- * ever, and the requests go on to the next loader.
+ * A loader that writes anything into the rings and the response arena, while requests are leased
+ * to it, answers are read and sent, and clients leave. After every step the counters must add up.
+ * An answer that reaches a client must be of this generation, of an open request, and inside the
+ * arena. An impossible entry must be reported, once and for ever, and the requests go on to the
+ * next loader.
  */
 
 #include <assert.h>
@@ -27,10 +27,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A client. */
 struct client {
 	struct request *request;   /* NULL: no client here */
-	struct request_part *part; /* being sent */
+	struct request_part *part; /* the part being sent */
 	bool has_begun;
 	bool is_done;
 };
@@ -41,25 +40,25 @@ struct state {
 	struct lane *lane;
 	uint64_t generation;
 	uint32_t leases;
-	bool is_broken; /* a violation was reported */
-	bool is_wild;   /* something was written that is no answer of answer() */
-	const unsigned char *answers; /* where the supervisor has the response arena */
+	bool is_broken;               /* a violation was reported */
+	bool is_wild;                 /* an entry was written that is not of answer() */
+	const unsigned char *answers; /* the response arena as the supervisor maps it */
 	/* The loader's view of the same memory. */
 	struct proto_rings *rings;
 	unsigned char *loader_answers;
 	struct ring submit;
 	struct ring answer;
 	struct ring release;
-	uint64_t past_leases[PAST_MAX]; /* which ended, or did not */
+	uint64_t past_leases[PAST_MAX]; /* earlier leases, ended or not */
 	size_t n_past;
-	struct client clients[REQUESTS_MAX + 1]; /* the last one calibrates */
-	struct request *lost[REQUESTS_MAX];      /* held for the next loader */
+	struct client clients[REQUESTS_MAX + 1]; /* the last one is for calibrate() */
+	struct request *lost[REQUESTS_MAX];      /* requests held for the next loader */
 	size_t n_lost;
 };
 
 static uint64_t current_generation;
 
-/* Of answers, not sent yet. */
+/* Counts the parts of answers that are not sent yet. */
 static uint32_t count_parts(const struct state *state)
 {
 	uint32_t n = 0;
@@ -101,7 +100,7 @@ static void on_part(struct request *request, void *context)
 		return;
 	client->has_begun = true;
 	assert(request->status >= 200 && request->status <= 599);
-	/* Its own lane delivers, unless the supervisor answers itself. */
+	/* The request's own lane delivers, unless the supervisor answers itself. */
 	assert(request->generation == current_generation || request->generation == 0);
 	assert(request->answer_head_bytes <= PROTO_HEAD_MAX);
 }
@@ -133,7 +132,7 @@ static void take(struct state *state, struct client *client)
 	assert(!client->is_done);
 	client->part = part;
 	client->is_done = part->is_last;
-	/* The answer to this request, and no other: answer() names the lease twice. */
+	/* The answer must be this request's: answer() writes the lease twice. */
 	assert(part->lane != state->lane || state->is_wild ||
 	       part->token == client->request->lease);
 	if (part->lane == state->lane && state->answers) {
@@ -191,7 +190,7 @@ static void come(struct state *state, struct client *client)
 	state->past_leases[state->n_past++ % PAST_MAX] = request->lease;
 }
 
-/* What the deadline of a leased request does. */
+/* Lets the deadline of a leased request pass. */
 static void expire(struct state *state, struct client *client)
 {
 	struct request *request = client->request;
@@ -293,7 +292,7 @@ static void answer(struct state *state)
 	(void)ring_push(&state->answer, &part);
 }
 
-/* A head that reads well, so that what reads it gets further. */
+/* Writes a valid head, so that a reader gets beyond it. */
 static void write_head(struct state *state)
 {
 	const struct proto_text none = { "", 0 };
@@ -370,7 +369,7 @@ static void collect(struct state *state)
 	state->is_broken = r != 0;
 }
 
-/* Where the supervisor has the arena, learnt from an answer that is all of it. */
+/* Finds out where the supervisor has mapped the arena, from an answer that is all of it. */
 static void calibrate(struct state *state)
 {
 	struct client *client = &state->clients[REQUESTS_MAX];
@@ -408,7 +407,7 @@ static void on_lease(void *context, struct request *request)
 	state->lost[state->n_lost++] = request;
 }
 
-/* The loader is killed: what it had published is delivered, then the leases come back. */
+/* Kills the loader: its published answers are delivered, then the leases come back. */
 static void bury(struct state *state)
 {
 	(void)lane_collect(state->lane, NULL);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The loader's end of the data path, with a supervisor that writes what it likes into the
- * rings, their header, and the request arena. What the loader takes lies inside the arena
- * and is read as serve.c does; what cannot be ends the lane with a sentence.
+ * The loader's end of the data path, with a supervisor that writes anything into the rings, their
+ * header, and the request arena. Requests that the loader takes lie inside the arena and are read
+ * as loader/serve/serve.c does; an impossible entry ends the lane with a sentence.
  */
 
 #include <assert.h>
@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct state {
 	struct fuzz_bytes bytes;
 	struct lane lane;
-	int control_fd; /* nothing comes from it */
+	int control_fd; /* silent */
 	uint64_t held[LEASES];
 	size_t n_held;
 	unsigned char *reserved[RESERVED_MAX];
@@ -93,7 +93,7 @@ static void send_request(struct state *state)
 	(void)ring_push(&state->submit, &submit);
 }
 
-/* Reads what the loader has published and gives a part back, or what never was one. */
+/* Reads a published answer and gives a part back, or one that never was. */
 static void send_release(struct state *state)
 {
 	uint8_t how = fuzz_u8(&state->bytes);
@@ -186,7 +186,7 @@ static void read_request(const struct state *state, const struct proto_submit *s
 	(void)sum;
 }
 
-/* False: the lane is over. */
+/* Takes a request. False: the lane is over. */
 static bool take(struct state *state)
 {
 	struct proto_submit submit;
@@ -233,7 +233,7 @@ static bool publish(struct state *state)
 	struct err err = ERR_NULL;
 	int r;
 
-	/* serve.c answers only what it holds, into room that it has. */
+	/* serve.c answers only requests that it holds, into room that it has. */
 	if (state->n_held == 0 || state->n_reserved == 0 ||
 	    state->lane.n_parts == state->lane.parts_max)
 		return true;
@@ -286,14 +286,14 @@ static bool step(struct state *state)
 			               state->reserved[--state->n_reserved]);
 		break;
 	default:
-		/* Returns at once: its deadline has passed. */
+		/* The call returns at once, because its deadline has passed. */
 		(void)lane_wait(&state->lane, LANE_WAKE_ANY, state->control_fd, 0);
 		break;
 	}
 	return true;
 }
 
-/* A header as the supervisor writes it, or not. */
+/* Writes the header as the supervisor does, or spoilt. */
 static void write_header(struct state *state)
 {
 	struct proto_rings *head = state->rings.base;

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The body of an infer request, and what is answered to it.
- *
- * Four bytes choose the model and the headers; the rest is the body: JSON, and behind a NUL
- * what is binary. Compression is done here, so that an input need not carry a checksum, or
- * not done, so that broken streams come too. What was accepted is written as an answer; the
- * answer is taken for a request again and must say the same.
+ * The body of an infer request, and its answer. Four bytes choose the model and the headers; the
+ * rest is the body: JSON, and binary data behind a NUL. The harness compresses it, so that an
+ * input need not carry a checksum, or leaves it, so that broken streams come, too. An accepted
+ * request is written as an answer; the answer is read as a request again and must have the same
+ * content.
  */
 
 #include <assert.h>
@@ -21,7 +20,7 @@
 
 #define MAX_BODY  ((size_t)64 * 1024)
 #define REPEATS   ((size_t)512)
-#define BIG_BYTES ((size_t)17 * 1024) /* more than compressing begins at */
+#define BIG_BYTES ((size_t)17 * 1024) /* answers this large are compressed */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -59,7 +58,7 @@ static const char *const encodings[] = { "",   "identity", "gzip",      "deflate
 	                                 "br", "GZip",     "gzip, gzip" };
 
 struct body {
-	unsigned char *data; /* of its own size: what is read behind it is found */
+	unsigned char *data; /* of the exact size, so that a read behind it is found */
 	size_t bytes;
 	char length[32]; /* inference-header-content-length, or "" */
 };
@@ -113,7 +112,7 @@ static void check_deflated(const unsigned char *data, size_t bytes,
 	free(plain);
 }
 
-/* What was decoded */
+/* The decoded request */
 
 static size_t count_of(const struct engine_tensor *tensor)
 {
@@ -123,7 +122,7 @@ static size_t count_of(const struct engine_tensor *tensor)
 	return count;
 }
 
-/* Whole elements, and all of them there. */
+/* Checks that the BYTES elements are whole, and all there. */
 static void check_texts(const struct engine_tensor *tensor)
 {
 	const unsigned char *data = tensor->data;
@@ -161,7 +160,7 @@ static void check_tensor(const struct engine_tensor *tensor,
 	if (spec->dtype == TENSOR_DTYPE_BOOL)
 		for (size_t i = 0; i < tensor->bytes; i++)
 			assert(data[i] <= 1);
-	/* Every byte can be read. */
+	/* Reads every byte, for the sanitizers. */
 	for (size_t i = 0; i < tensor->bytes; i++)
 		sum += data[i];
 	(void)*(volatile unsigned char *)&sum;
@@ -241,7 +240,7 @@ static int decode(struct oip_request *request, const struct oip_model *model,
 
 /* Answers */
 
-/* Integers of the JSON library end at int64, and it reads no NaN. */
+/* False for answers that the JSON library cannot read: integers beyond int64, NaN. */
 static bool is_readable(const struct oip_request *request, const struct oip_model *model)
 {
 	for (size_t i = 0; i < model->n_inputs; i++) {
@@ -268,7 +267,7 @@ static bool is_readable(const struct oip_request *request, const struct oip_mode
 	return true;
 }
 
-/* The answer as a request: its outputs are the inputs. */
+/* Reads the answer as a request: its outputs are the inputs. */
 static void read_again(const struct oip_request *request, const struct oip_model *model,
                        json_t *json, const unsigned char *binary, size_t binary_bytes)
 {
@@ -357,7 +356,7 @@ static void answer(struct oip_request *request, const struct oip_model *model)
 	free(memory);
 }
 
-/* A large answer is compressed; what is in it does not matter: the input, many times. */
+/* Compresses a large answer; its content is the input, many times. */
 static void answer_big(struct oip_request *request, const struct fuzz_bytes *bytes)
 {
 	unsigned char *memory = new_memory(BIG_BYTES);
@@ -368,7 +367,7 @@ static void answer_big(struct oip_request *request, const struct fuzz_bytes *byt
 	free(memory);
 }
 
-/* Compressed, it is small; it must not become larger than a body may be. */
+/* Repeats the body, which stays small when compressed, and within the bound for bodies. */
 static void repeat_body(struct body *body)
 {
 	unsigned char *data = new_memory(body->bytes * REPEATS);
@@ -380,7 +379,8 @@ static void repeat_body(struct body *body)
 	body->bytes *= REPEATS;
 }
 
-/* JSON up to the first NUL, what is binary behind it; or as it is. */
+/* Makes the body: JSON up to the first NUL and binary data behind it; or the bytes as they
+ * are. */
 static void make_body(struct body *body, uint8_t how, struct fuzz_bytes *bytes)
 {
 	const uint8_t *nul = bytes->left > 0 ? memchr(bytes->at, 0, bytes->left) : NULL;
@@ -419,8 +419,8 @@ static void make_body(struct body *body, uint8_t how, struct fuzz_bytes *bytes)
 	(void)snprintf(body->length, sizeof(body->length), "%zu", json_bytes);
 }
 
-/* The same bytes, but the last of the JSON belongs to what follows: memory that was used
- * before must see it as new memory does. */
+/* Decodes the same bytes with the last byte of the JSON taken for binary data: used memory
+ * must give the same as new memory. */
 static void decode_shorter(struct oip_request *used, const struct oip_model *model,
                            const struct body *body, const char *encoding)
 {
@@ -440,7 +440,7 @@ static void decode_shorter(struct oip_request *used, const struct oip_model *mod
 	oip_request_fini(&fresh);
 }
 
-/* With every "data" written so that no list is cut out of the text. */
+/* Rewrites every "data" so that no list is cut out of the text. */
 static void write_for_tree(struct body *ret_tree, const struct body *body)
 {
 	static const char key[] = "\"data\"";
@@ -461,7 +461,8 @@ static void write_for_tree(struct body *ret_tree, const struct body *body)
 	}
 }
 
-/* The tree's numbers are doubles that become floats, and its -0 is an integer. */
+/* Compares up to rounding: the tree's numbers are doubles that become floats, and its -0 is an
+ * integer. */
 static void check_close(const struct engine_tensor *cut, const struct engine_tensor *tree)
 {
 	const unsigned char *left = cut->data;
@@ -486,7 +487,7 @@ static void check_close(const struct engine_tensor *cut, const struct engine_ten
 	}
 }
 
-/* Lists that are read from their text say what the JSON library says of them. */
+/* Checks that a list read from its text gives the same as the JSON library's tree. */
 static void decode_by_tree(const struct oip_request *request, int outcome,
                            const struct oip_model *model, const struct body *body)
 {
@@ -497,7 +498,7 @@ static void decode_by_tree(const struct oip_request *request, int outcome,
 	write_for_tree(&tree, body);
 	oip_request_init(&second);
 	r = decode(&second, model, &tree, "", "");
-	/* Integers of any length are taken from the text alone. */
+	/* Only the text can have integers of any length. */
 	assert(outcome == 0 ? r == 0 || r == 400 || r == 413 : r != 0);
 	for (size_t i = 0; outcome == 0 && r == 0 && i < model->n_inputs; i++)
 		check_close(&request->inputs[i], &second.inputs[i]);
@@ -544,8 +545,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(!is_bomb || r == 413);
 	if (encoding[0] == '\0' && body.length[0] == '\0')
 		decode_by_tree(&request, r, &model, &body);
-	/* A header that was seen before takes another way to the same end; so does memory
-	 * that was used before. */
+	/* A header that was seen before takes another way, and memory may have been used
+	 * before: the outcome must be the same. */
 	assert(decode(&again, &model, &body, encoding, accept) == r);
 	if (r == 0) {
 		assert(decode(&again, &model, &body, encoding, accept) == 0);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Both sides of a ring, step by step, and a peer that overwrites what both share. As long
- * as nobody lies the ring is a queue, exactly; afterwards each side may say what it likes
- * but touches no byte outside the ring and holds no more than its capacity.
+ * Both sides of a ring, step by step, and a peer that overwrites the shared memory. As long as
+ * nobody lies the ring is a queue, exactly. After a lie a side may say anything, but touches no
+ * byte outside of the ring and holds no more than its capacity.
  */
 
 #include <assert.h>
@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct state {
 	struct ring producer;
 	struct ring consumer;
-	unsigned char *entry; /* of its own size: what is copied too much is found */
+	unsigned char *entry; /* of the exact size, so that a copy beyond it is found */
 	bool is_hostile;      /* somebody lied: only the bounds are sure */
 	uint32_t n_pushed;
 	uint32_t n_popped;
@@ -67,7 +67,7 @@ static void pop(struct state *state)
 	}
 }
 
-/* What may block has nothing to read, and whoever pushes next rings. */
+/* Checks that a consumer that may block has nothing to read, and that the next push rings. */
 static void nap(struct state *state)
 {
 	bool is_empty = state->n_pushed == state->n_popped;
@@ -145,7 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t shape = fuzz_u8(&bytes);
 	uint32_t capacity = 1u << (shape & 7);
 	uint32_t entry_bytes = 1 + (shape >> 3) * 2u; /* 1 to 63 */
-	/* Close to where the counts wrap, or anywhere. */
+	/* The counts start close to where they wrap, or anywhere. */
 	uint32_t start = (uint32_t)fuzz_near(&bytes, UINT32_MAX - 8);
 	size_t memory_bytes = ring_bytes(capacity, entry_bytes);
 	void *memory = aligned_alloc(RING_CACHE_LINE, memory_bytes);

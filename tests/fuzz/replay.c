@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * In place of libFuzzer where the compiler has none: puts every file of the folders that
- * are named to the harness, once. Options of libFuzzer are left alone.
+ * Replaces libFuzzer where the compiler has none: runs the harness once with every file of the
+ * folders that are named. Options of libFuzzer are ignored.
  */
 
 #include <dirent.h>
@@ -27,7 +27,7 @@ static int replay_file(const char *path)
 		return -errno;
 	if (fseek(file, 0, SEEK_END) == 0 && (end = ftell(file)) >= 0) {
 		rewind(file);
-		/* A block of its own size: what is read behind it is found. */
+		/* A block of the exact size, so that a read behind it is found. */
 		data = malloc(end > 0 ? (size_t)end : 1);
 		size = data ? fread(data, 1, (size_t)end, file) : 0;
 	}
