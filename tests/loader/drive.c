@@ -21,7 +21,7 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 
-/* Generous: sanitizers and a busy machine. */
+/* A generous limit: sanitizers run on a busy machine. */
 #define DRIVE_WAIT_MS 60000
 
 extern char **environ;
@@ -324,7 +324,7 @@ bool drive_poll(struct drive *drive, struct proto_answer *ret_answer)
 	assert_int_equal(ret_answer->flags &
 	                         ~(PROTO_ANSWER_FAULT | PROTO_ANSWER_EXECUTION),
 	                 PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST);
-	/* Whose fault an error is shows in both; an answer may be one as well. */
+	/* Status 500 and the flag go together; an answer with 200 may be a fault as well. */
 	if (ret_answer->status != 200)
 		assert_int_equal((ret_answer->flags & PROTO_ANSWER_FAULT) != 0,
 		                 ret_answer->status == 500);

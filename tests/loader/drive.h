@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Plays the supervisor to one real moult-loader: the control channel, the rings, the
- * arenas. Whatever goes wrong here fails the cmocka test that runs.
+ * Plays the supervisor to one real moult-loader: the control channel, the rings, the arenas. A
+ * failure in here fails the cmocka test that runs.
  */
 
 #include <jansson.h>
@@ -36,7 +36,7 @@ struct drive {
 	int store_fd; /* shared weights; -1: none */
 };
 
-/* Where moult-loader and the engines are. */
+/* The folder with moult-loader and the engines. */
 extern const char *drive_build_dir;
 
 /* Starts a loader and takes its HELLO. @arena_bytes: of the response arena. */
@@ -48,16 +48,16 @@ json_t *drive_config(const char *engine, int width);
  * "weights", the model file goes along: with "fill" also a new store for it, with "map" the
  * store that the drive has, in its place. */
 void drive_load(struct drive *drive, json_t *config, const char *const *secrets);
-/* The payload of the next message, which must be of @type. The caller owns it. */
+/* Returns the payload of the next message, which must be of @type. The caller owns it. */
 json_t *drive_expect(struct drive *drive, enum proto_type type);
-/* LOAD up to READY. Takes @config. */
+/* Goes from LOAD up to READY. Takes @config. */
 void drive_ready(struct drive *drive, json_t *config);
-/* LOAD, COMMIT, whatever it takes until it is REFUSED. Takes @config; the caller owns the
+/* Sends LOAD, and COMMIT if need be, until REFUSED comes. Takes @config; the caller owns the
  * payload. */
 json_t *drive_refused(struct drive *drive, json_t *config, const char *const *secrets);
-/* "map" from now on what @from, which is over, has filled. */
+/* Takes the store that @from, whose loader has ended, has filled: "map" means that store now. */
 void drive_adopt(struct drive *drive, struct drive *from);
-/* Nobody can change it any more, and it is what @path holds. */
+/* Checks that nobody can change the store any more, and that it holds the bytes of @path. */
 void drive_check_store(const struct drive *drive, const char *path);
 void drive_send(struct drive *drive, enum proto_type type);
 
@@ -69,16 +69,16 @@ void drive_cancel(struct drive *drive, uint64_t lease);
 void drive_flush(struct drive *drive);
 /* Waits for the next answer. */
 struct proto_answer drive_answer(struct drive *drive);
-/* True when there is one now. */
+/* True with an answer when there is one now. */
 bool drive_poll(struct drive *drive, struct proto_answer *ret_answer);
 const unsigned char *drive_body(const struct drive *drive,
                                 const struct proto_answer *answer);
-/* The value of a header into @text. */
+/* Copies the value of a header into @text. */
 void drive_header(const struct drive *drive, const struct proto_answer *answer,
                   const char *name, char *text, size_t size);
 void drive_release(struct drive *drive, const struct proto_answer *answer);
 
 /* Waits for the process and gives everything back; it must exit with @exit_code. */
 void drive_end(struct drive *drive, int exit_code);
-/* QUIT, BYE, exit 0. */
+/* Ends the loader with QUIT, BYE and exit code 0. */
 void drive_quit(struct drive *drive);

@@ -52,7 +52,7 @@ static int teardown(void **state)
 {
 	const int *fds = *state;
 
-	/* No child is left, and no descriptor. */
+	/* The test leaves no child and no descriptor. */
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	assert_int_equal(count_fds(), *fds);
 	return 0;
@@ -188,7 +188,7 @@ static void test_cancel_and_deadline(void **state)
 	(void)state;
 	drive_start(&drive, ARENA_BYTES);
 	drive_ready(&drive, drive_config("identity", 4));
-	/* The loader sleeps: it finds all of these when the bell rings. */
+	/* The loader sleeps, and finds all of these when the bell rings. */
 	drive_submit(&drive, 1, one_to_four, strlen(one_to_four), -1);
 	drive_submit(&drive, 2, one_to_four, strlen(one_to_four), -1);
 	drive_submit_raw(&drive, &late);
@@ -212,7 +212,7 @@ static size_t make_row(char *body, float first)
 	                       (double)first);
 }
 
-/* A batch of five, one of which makes the engine fail: only that one is told. */
+/* In a batch of five one request makes the engine fail: only that one gets an error. */
 static void test_batch_culprit(void **state)
 {
 	json_t *config = drive_config("fault", 2);
@@ -236,7 +236,7 @@ static void test_batch_culprit(void **state)
 		(void)snprintf(data, sizeof(data), "[%d", (int)(10 + answer.lease));
 		assert_int_equal(answer.status, answer.lease == 3 ? 500 : 200);
 		assert_text(&drive, &answer, answer.lease == 3 ? "failed" : data);
-		/* Each was computed alone, then; what failed is no execution. */
+		/* Each member was computed alone then; a failure is no execution. */
 		assert_int_equal(answer.flags & PROTO_ANSWER_EXECUTION,
 		                 answer.lease == 3 ? 0 : PROTO_ANSWER_EXECUTION);
 		assert_int_equal(answer.rows, answer.lease != 3);
@@ -246,7 +246,7 @@ static void test_batch_culprit(void **state)
 	drive_quit(&drive);
 }
 
-/* What the supervisor is told of requests that were computed in one go. */
+/* The times that the supervisor gets of requests that were computed in one go. */
 static void test_times(void **state)
 {
 	static const char *const bodies[] = {
@@ -288,7 +288,7 @@ static void test_times(void **state)
 	drive_quit(&drive);
 }
 
-/* Answers that nobody fetches: the loader waits for room and loses nothing. */
+/* Nobody fetches the answers: the loader waits for room and loses nothing. */
 static void test_arena_full(void **state)
 {
 	struct proto_answer answers[16];
@@ -316,8 +316,8 @@ static void test_arena_full(void **state)
 	drive_quit(&drive);
 }
 
-/* One run is enough for what has served, when clients wait; others run as configured, and once
- * with a whole batch. */
+/* When clients wait, one run is enough for a recipe that has served. Otherwise the loader runs
+ * as configured, and once with a whole batch. */
 static void test_warm_up_in_a_hurry(void **state)
 {
 	static const struct {
@@ -513,7 +513,7 @@ static void test_warmup_refuses(void **state)
 		{ "input-on-warmup", "model", PROTO_EXIT_MODEL, "set warmup_request" },
 		{ "refuse-model-on-warmup", "model", PROTO_EXIT_MODEL,
 		  "dislikes the model" },
-		/* Not the model's fault: the same input is worth another try. */
+		/* The model is not to blame: the same input is worth another try. */
 		{ "fail-on-warmup", "internal", PROTO_EXIT_INTERNAL,
 		  "warm-up: the fault engine failed" },
 		{ "broken-on-warmup", "device", PROTO_EXIT_DEVICE,
@@ -600,7 +600,7 @@ static void test_broken_exits(void **state)
 	drive_submit(&drive, 1, body, make_row(body, 13), -1);
 	drive_flush(&drive);
 	assert_int_equal(waitid(P_PID, (id_t)drive.pid, &info, WEXITED | WNOWAIT), 0);
-	/* Not answered: the supervisor replays it. */
+	/* The loader gives no answer: the supervisor replays the request. */
 	assert_false(drive_poll(&drive, &answer));
 	drive_end(&drive, PROTO_EXIT_DEVICE);
 }
@@ -619,7 +619,7 @@ static void test_orphan(void **state)
 	drive_end(&drive, PROTO_EXIT_ORPHAN);
 }
 
-/* 1 KiB binary requests, many in flight; prints what one costs. */
+/* Sends binary requests of 1 KiB, many in flight; prints the cost of one. */
 static void test_round_trips(void **state)
 {
 	json_t *config = drive_config("identity", 256);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The torch engine inside the real loader: what a model may return, what it may do to its
- * inputs, and every declaration that it does not keep.
+ * The torch engine inside the real loader: the values that a model may return, what it may do to
+ * its inputs, and every declaration that it does not keep.
  */
 
 #include <setjmp.h>
@@ -43,7 +43,7 @@ static json_t *read_tensors(const char *text)
 	"[{\"name\":\"plus\",\"datatype\":\"FP32\",\"shape\":[-1,2]},"                   \
 	"{\"name\":\"minus\",\"datatype\":\"FP32\",\"shape\":[-1,2]}]"
 
-/* Of a loader for @file. */
+/* Returns the configuration of a loader for @file. */
 static json_t *torch_config(const char *file, const char *inputs, const char *outputs)
 {
 	json_t *config = drive_config("torch", 2);
@@ -85,13 +85,14 @@ static void infer(struct drive *drive, uint64_t lease, const char *body, int wan
 	"\"data\":[1,2]},{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[1,2],"         \
 	"\"data\":[10,20]}]}"
 
-/* 1 and 2 would go together, 2 and 3 do not. */
+/* Shapes 1 and 2 would go together, 2 and 3 do not. */
 #define BODY_UNEVEN                                                                      \
 	"{\"inputs\":[{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[3,2],"            \
 	"\"data\":[1,2,3,4,5,6]},{\"name\":\"b\",\"datatype\":\"FP32\","                 \
 	"\"shape\":[2,2],\"data\":[10,20,30,40]}]}"
 
-/* Shared from the file on, and once more as another loader finds it. */
+/* Loads with shared weights twice: first from the file, then as the next loader finds the
+ * store. */
 static void answer_shared(json_t *config, const char *body, int status, const char *text)
 {
 	const char *path = json_string_value(json_object_get(config, "path"));
@@ -109,7 +110,7 @@ static void answer_shared(json_t *config, const char *body, int status, const ch
 		infer(&drives[i], 1, body, status, text);
 		drive_quit(&drives[i]);
 	}
-	/* What the model has written it has written for itself. */
+	/* A write of the model stays in its own process. */
 	drive_check_store(&drives[1], path);
 	close_fd(&drives[1].store_fd);
 	json_decref(config);
@@ -138,7 +139,7 @@ static void test_answers(void **state)
 		{ "fails.pt", X2, Y2, BODY_X("3,0"), 400, "index 99 is out of bounds" },
 		{ "fails.pt", X2, Y2, BODY_X("4,0"), 400, "index out of range" },
 		{ "fails.pt", X2, Y2, BODY_X("5,0"), 400, "index 99 is out of bounds" },
-		/* Of the model's own making: nobody can send anything about it. */
+		/* The index is the model's own: no client can mend it. */
 		{ "fails.pt", X2, Y2, BODY_X("6,0"), 500, "list index" },
 		{ "fails.pt", X2, Y2, BODY_X("7,0"), 500, "cannot be multiplied" },
 		{ "fails.pt", X2, Y2, BODY_X("8,0"), 500, "eight is no input" },
@@ -146,7 +147,8 @@ static void test_answers(void **state)
 		{ "two.pt", AB, PLUS_MINUS, BODY_UNEVEN, 400,
 		  "'a' has 3 rows and 'b' has 2" },
 		{ "scaled.pt", X2, Y2, BODY_X("1,2"), 200, "\"data\":[NaN,NaN]" },
-		/* One warm-up run, one with a whole batch, then this. */
+		/* The counter is 3: one warm-up run, one with a whole batch, then this
+		 * request. */
 		{ "buffer.pt", X2, Y2, BODY_X("0,0"), 200, "\"data\":[3" },
 		{ "tied.pt", X2, Y1, BODY_X("3,4"), 200, "\"data\":[6" },
 		{ "constant.pt", X2, Y2, BODY_X("3,4"), 200, "\"data\":[10" },
@@ -166,7 +168,7 @@ static void test_answers(void **state)
 	}
 }
 
-/* What cannot be shared is said, computed nevertheless, and not held twice. */
+/* A model that cannot share says so, is computed nevertheless, and is not held twice. */
 static void test_private(void **state)
 {
 	static const struct {
@@ -208,7 +210,7 @@ static void test_private(void **state)
 	}
 }
 
-/* Of both ways to have the weights. */
+/* Refusals, with private and with shared weights. */
 static void test_refusals(void **state)
 {
 	const char *const ways[] = { "private", "fill" };
@@ -216,7 +218,7 @@ static void test_refusals(void **state)
 		const char *file;
 		const char *inputs;
 		const char *outputs;
-		const char *key; /* of the configuration, or NULL */
+		const char *key; /* of the configuration; or NULL */
 		const char *value;
 		const char *code;
 		const char *reason;
@@ -234,7 +236,7 @@ static void test_refusals(void **state)
 		{ "sum.pt", X2, Y1, "option", "executor=fast", "config", "profiling" },
 		{ "sum.pt", "[{\"name\":\"x\",\"datatype\":\"BYTES\",\"shape\":[-1,2]}]",
 		  Y1, NULL, NULL, "config", "BYTES" },
-		/* Found by the warm-up. */
+		/* The warm-up finds these. */
 		{ "sum.pt", X2, Y2, NULL, NULL, "model", "is FP32 [1,1]" },
 		{ "half.pt", X2, Y2, NULL, NULL, "model", "is FP16" },
 		{ "two.pt", AB, Y2, NULL, NULL, "model", "returns 2 tensors" },
@@ -244,7 +246,7 @@ static void test_refusals(void **state)
 		  Y1, NULL, NULL, "model", "shapes cannot be multiplied" },
 		{ "sum.pt", "[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1,3]}]",
 		  Y1, NULL, NULL, "model", "set warmup_request" },
-		/* Another try may find more memory. */
+		/* A later try may find more memory. */
 		{ "greedy.pt", X2, Y2, NULL, NULL, "memory",
 		  "warm-up: a request of this size needs at least" },
 	};

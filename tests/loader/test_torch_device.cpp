@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Engine torch on a device that is not the host: meta, which has no memory and computes
- * nothing, but every tensor says that it lies there. The engine itself offers cpu and cuda
- * alone, so this is built around its source. argv[1] is a folder of models by
- * torch_models.py, argv[2] the bundled one.
+ * Engine torch on a device that is not the host: meta, which has no memory and computes nothing,
+ * but on which every tensor says that it lies. The engine itself offers cpu and cuda alone, so
+ * this test is built around its source. argv[1] is a folder of models by torch_models.py, argv[2]
+ * the bundled one.
  */
 
 #include "loader/engines/torch.cpp"
@@ -14,7 +14,7 @@
 
 #include <cstdio>
 
-/* What compares constants to have each once: no meta tensor equals another. */
+/* Constants are compared to keep each once: no meta tensor equals another. */
 TORCH_LIBRARY_IMPL(aten, Meta, library)
 {
 	library.impl("equal", [](const at::Tensor &a, const at::Tensor &b) {
@@ -33,7 +33,7 @@ void fail_test(const std::string &what)
 	n_failed++;
 }
 
-/* What of @module does not lie on @device. */
+/* Finds tensors of a module that do not lie on @device. */
 class stray
 {
       public:
@@ -94,7 +94,7 @@ class stray
 	c10::Device device_;
 };
 
-/* As a loader does it: with the file in memory, or (lean) with the file alone. */
+/* Stages and commits as a loader does: with the file in memory, or (lean) with its descriptor. */
 void test_commit(const std::string &path, bool is_lean, bool has_constants)
 {
 	const std::string name = path + (is_lean ? ", lean" : ", not lean");
@@ -157,7 +157,7 @@ void test_empty()
 		fail_test("a tuple");
 }
 
-/* Whoever asks libtorch what profiles is to find a profiler, and one that is off. */
+/* A caller that asks libtorch for the profiler must find one, and one that is off. */
 void test_watch()
 {
 	memory_watch watch(c10::Device(c10::kMeta), 0);

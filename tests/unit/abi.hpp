@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Declarations of ours against those of a header that is not ours, by the compiler: what is
- * passed the same way and points to as much. A difference does not compile, and the message
+ * Compares moult's declarations with those of a foreign header, by the compiler: equal in how
+ * they are passed and in how much they point to. A difference does not compile, and the message
  * names the line.
  */
 
@@ -20,7 +20,7 @@ struct size<T, std::void_t<decltype(sizeof(T))>>
     : std::integral_constant<size_t, std::is_void_v<T> ? 0 : sizeof(T)> {
 };
 
-/* 0: one of them hides what it points to. */
+/* True when both point to as many bytes; also where one of them hides that type. */
 template <typename A, typename B> constexpr bool is_as_large()
 {
 	using To = std::remove_pointer_t<A>;
@@ -30,7 +30,7 @@ template <typename A, typename B> constexpr bool is_as_large()
 	       size<To>::value == size<OurTo>::value;
 }
 
-/* A pointer to what may be changed is no pointer to what may not. */
+/* True when both or none may change what they point to. */
 template <typename A, typename B> constexpr bool is_as_constant()
 {
 	using To = std::remove_pointer_t<A>;
@@ -61,7 +61,7 @@ struct is_call<R (*)(A...), S (*)(B...)>
 	static constexpr bool matches = is_same<R, S>() && (is_same<A, B>() && ...);
 };
 
-/* Two steps: arguments are compared one by one only where there are as many. */
+/* Compares calls in two steps: arguments one by one only where there are as many. */
 template <typename A, typename B> constexpr bool is_same_call()
 {
 	if constexpr (is_call<A, B>::value)

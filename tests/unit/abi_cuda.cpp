@@ -8,7 +8,7 @@
 #include "loader/gpu/cuda_library.h"
 #include "tests/unit/abi.hpp"
 
-/* The names that the library looks up are these, and not what the header makes of them. */
+/* The library looks up these names, and not those that the header makes of them. */
 #undef cuDevicePrimaryCtxRelease
 #undef cuMemAlloc
 #undef cuMemFree

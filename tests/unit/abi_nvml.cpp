@@ -2,7 +2,7 @@
 
 /* supervisor/devices/nvml_library.h against a toolkit's nvml.h: compiling it is the test. */
 
-/* Both have it, and it is 0 in both. */
+/* Both headers define this name, as 0. */
 #include <nvml.h>
 static_assert(NVML_SUCCESS == 0, "success");
 #define NVML_SUCCESS NVML_SUCCESS_OURS
@@ -12,7 +12,7 @@ static_assert(NVML_SUCCESS == 0, "success");
 #include "tests/unit/abi.hpp"
 static_assert(NVML_SUCCESS == 0, "success, ours");
 
-/* The names that the library looks up are these, and not what the header makes of them. */
+/* The library looks up these names, and not those that the header makes of them. */
 #undef nvmlEventSetWait
 #undef nvmlDeviceGetComputeRunningProcesses
 

@@ -89,7 +89,7 @@ static const struct oip_model cube = MODEL("cube", cube_in, cube_in);
 static const struct oip_model mask = MODEL("mask", mask_in, mask_in);
 static const struct oip_model huge = MODEL("huge", huge_in, huge_in);
 
-/* A model with one input and one output v of @dtype, [-1]. @spec is its memory. */
+/* Makes a model with one input and one output v of @dtype, [-1]. @spec is its memory. */
 static inline struct oip_model model_of(enum tensor_dtype dtype, struct tensor_spec *spec)
 {
 	*spec = (struct tensor_spec){ .name = "v",
@@ -104,7 +104,7 @@ static inline struct oip_model model_of(enum tensor_dtype dtype, struct tensor_s
 		                   .max_body_bytes = MAX_BODY };
 }
 
-/* The body stays until the next call, or the end. */
+/* A request and its body, which stays until the next call, or the end. */
 struct call {
 	struct oip_request request;
 	unsigned char *memory; /* 64-byte aligned */
@@ -112,7 +112,7 @@ struct call {
 	struct err err;
 };
 
-/* A request: header lines "name: value\n", JSON, and behind it what is binary. */
+/* A request: header lines "name: value\n", JSON, and binary data behind it. */
 struct message {
 	const char *lines;
 	const char *json;

@@ -32,7 +32,7 @@ const char *scratch_enter(void)
 	return scratch_directory;
 }
 
-/* A directory that a test has closed, to everybody but root. */
+/* Opens a directory that a test has closed to everybody but root. */
 static int scratch_open_one(const char *path, const struct stat *st, int type,
                             struct FTW *where)
 {

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-/* Until shortage_end() no more than @limit of @resource; what is there already stays. */
+/* Limits @resource to @limit until shortage_end(); what is taken already stays. */
 static inline struct rlimit shortage_begin(int resource, rlim_t limit)
 {
 	struct rlimit before;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Who may not do what, and what would help. */
+/* Sentences for users without rights: who may not do what, and a remedy. */
 
 #include <errno.h>
 #include <setjmp.h>
@@ -25,7 +25,7 @@ static const struct {
 	const char *name;
 	const char *path;
 	int want;
-	const char *closed; /* loses all rights; NULL: nothing does */
+	const char *closed; /* loses all rights; NULL: none */
 	const char *culprit;
 	const char *rights;
 } rows[] = {
@@ -41,7 +41,7 @@ static void test_rows(void **state)
 {
 	(void)state;
 	if (geteuid() != 0)
-		skip(); /* whose files cannot be looked at as somebody else */
+		skip(); /* only root can look at its files as another user */
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct err storage;
 		char want[512];

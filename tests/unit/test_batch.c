@@ -37,7 +37,7 @@ static void make_batch(struct batch *batch, const struct tensor_spec *specs,
 	assert_int_equal(batch_init(batch, specs, 1, specs, 1, max_rows, 8), 0);
 }
 
-/* What identity does. */
+/* Answers with the inputs, as engine identity does. */
 static void echo(struct batch *batch)
 {
 	struct err err = ERR_NULL;
@@ -160,7 +160,7 @@ static void test_inputs_disagree(void **state)
 	batch_fini(&batch);
 }
 
-/* Length and text per element. */
+/* An element: its length, then its text. */
 #define ELEMENT_A     "\1\0\0\0a"
 #define ELEMENT_BCD   "\3\0\0\0bcd"
 #define ELEMENT_EMPTY "\0\0\0\0"
@@ -188,7 +188,7 @@ static void test_bytes(void **state)
 		assert_int_equal(output.bytes, members[i].bytes);
 		assert_memory_equal(output.data, members[i].data, output.bytes);
 	}
-	/* An engine that answers with less than it says. */
+	/* The engine answers with fewer elements than it says. */
 	memset(batch.cursors, 0, sizeof(*batch.cursors));
 	batch.outputs[0].bytes = sizeof(first) - 2;
 	assert_int_equal(batch_split(&batch, 0, &output, &err), ENGINE_E_MODEL);

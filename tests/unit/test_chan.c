@@ -19,7 +19,7 @@
 struct pair {
 	struct chan ours;
 	int theirs;
-	int next_fd; /* the lowest free number: it stays while nothing leaks */
+	int next_fd; /* the lowest free number, which stays while nothing leaks */
 	struct chan_message *message;
 };
 
@@ -47,7 +47,7 @@ static void pair_fini(struct pair *pair)
 	chan_fini(&pair->ours);
 }
 
-/* One datagram as a peer may send it: any header, any payload, any descriptors. */
+/* Sends one datagram as a peer may: any header, any payload, any descriptors. */
 static void send_raw(const struct pair *pair, const struct proto_header *header,
                      size_t header_bytes, size_t payload_bytes, size_t n_fds)
 {
@@ -98,7 +98,7 @@ static void test_what_is_sent_arrives(void **state)
 	pair_fini(&pair);
 }
 
-/* Each row is a datagram that costs the peer its life, and us nothing. */
+/* Each row is a datagram that costs the peer its life, and the supervisor nothing. */
 static void test_malformed(void **state)
 {
 	static const struct {
@@ -116,10 +116,10 @@ static void test_malformed(void **state)
 		  24,
 		  PROTO_PAYLOAD_MAX + 1,
 		  0 },
-		/* Descriptors where none may be, and more than may be. */
+		/* Descriptors on a message without any, and too many. */
 		{ { PROTO_MAGIC, PROTO_VERSION, PROTO_BYE, 1, 0, 0 }, 24, 0, 1 },
 		{ { PROTO_MAGIC, PROTO_VERSION, PROTO_LOAD, 1, 0, 0 }, 24, 0, FDS_MORE },
-		/* Empty, which is not the end; with descriptors. */
+		/* An empty datagram, which is not the end; with descriptors. */
 		{ { .magic = 0 }, 0, 0, 0 },
 		{ { .magic = 0 }, 0, 0, 1 },
 	};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What a child writes, over a real pipe: its lines, and what is dropped of too many. */
+/* The lines of a child, over a real pipe: those that are passed on, and those that are too
+ * many. */
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -16,15 +17,15 @@
 #include "shared/cleanup.h"
 #include "supervisor/process/child_log.h"
 
-/* Of few bytes each: they fit in a pipe, and are more than comes back within minutes. */
+/* Short lines, which fit into a pipe; more of them than are allowed again within minutes. */
 #define FLOOD_LINES (CHILD_LOG_LINES * 5)
 #define GOT_MAX     (4 * CHILD_LINE_MAX)
 
 struct got {
 	unsigned int n_lines;
-	char all[GOT_MAX]; /* each with a newline; the newest, when there are too many */
+	char all[GOT_MAX]; /* each with a newline; only the newest, when there are too many */
 	size_t bytes;
-	unsigned long long told; /* lines that were dropped, as the log says */
+	unsigned long long told; /* dropped lines, as the log counts them */
 	unsigned long long told_bytes;
 	char last[CHILD_LINE_MAX];
 };
@@ -88,7 +89,7 @@ static void say(const char *text)
 struct lines_case {
 	const char *said[3];
 	const char *lines;
-	const char *at_the_end; /* what comes when the child is dead */
+	const char *at_the_end; /* the rest, when the child is dead */
 };
 
 static const struct lines_case cases[] = {
@@ -114,14 +115,14 @@ static void test_lines(void **state)
 			say(cases[i].said[j]);
 		assert_string_equal(got.all, cases[i].lines);
 		got = (struct got){ 0 };
-		/* Somebody has the pipe open still. */
+		/* Another process still has the pipe open. */
 		child_log_drain(&child_log);
 		assert_string_equal(got.all, cases[i].at_the_end);
 		assert_int_equal(got.told, 0);
 	}
 }
 
-/* Returns the bytes of them. */
+/* Writes the lines; returns their bytes. */
 static size_t flood(void)
 {
 	size_t bytes = 0;
@@ -142,7 +143,7 @@ static void test_too_many(void **state)
 	(void)state;
 	(void)flood();
 	child_log_drain(&child_log);
-	/* The last one is told whether or not it was dropped: it says why a child died. */
+	/* The last line is passed on in any case: it says why a child died. */
 	(void)snprintf(last, sizeof(last), "%u", FLOOD_LINES - 1);
 	assert_string_equal(got.last, last);
 	assert_true(got.told > 0);
@@ -151,7 +152,7 @@ static void test_too_many(void **state)
 	assert_int_equal(got.n_lines - 1 + got.told, FLOOD_LINES);
 }
 
-/* Bytes have a bound of their own. */
+/* Long lines meet a bound on bytes. */
 static void test_too_long(void **state)
 {
 	unsigned int n = 0;
@@ -170,7 +171,7 @@ static void test_too_long(void **state)
 	assert_int_equal(got.n_lines, n); /* the last one came after all */
 }
 
-/* A second later it is told, and what comes then is passed on. */
+/* A second later the log counts the dropped lines, and passes new ones on. */
 static void test_goes_on(void **state)
 {
 	size_t bytes;
@@ -236,7 +237,7 @@ static void test_zeroed(void **state)
 	(void)state;
 	child_log_drain(&log);
 	child_log_close(&log);
-	/* Descriptor 0 was not its own. */
+	/* Descriptor 0 was not the log's: it stays open. */
 	assert_true(fcntl(0, F_GETFD) >= 0);
 }
 

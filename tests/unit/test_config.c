@@ -466,7 +466,7 @@ static void test_environment(void **state)
 	"]\nengine = e\npath = w.pt\ninput = a FP32 [1]\noutput = b FP32 "               \
 	"[1]\n"
 
-/* With models_dir, against what @main_text and the folder d have. */
+/* Compares a configuration with models_dir with the later one of @main_text and the folder d. */
 static void check_emptied(const char *main_text)
 {
 	static const struct {
@@ -475,9 +475,9 @@ static void check_emptied(const char *main_text)
 	} rows[] = {
 		{ "[supervisor]\nmodels_dir = e\n" MODEL, true },
 		{ "[supervisor]\nmodels_dir = e\n", true },
-		/* It is not asked for any more. */
+		/* models_dir is not configured any more. */
 		{ MODEL, false },
-		/* They have moved, one of them not. */
+		/* Models have moved, all but one. */
 		{ "[supervisor]\nmodels_dir = e\n" DIR_MODEL("zeroth") DIR_MODEL("first"),
 		  true },
 		{ "[supervisor]\nmodels_dir = e\n" DIR_MODEL("zeroth") DIR_MODEL("first")
@@ -495,7 +495,7 @@ static void check_emptied(const char *main_text)
 
 		if (config_is_emptied(running, fresh, &why) != rows[i].want)
 			fail_msg("row %zu", i);
-		/* What was never in it is not missed. */
+		/* Models that were never in the folder are not missed. */
 		assert_false(config_is_emptied(fresh, fresh, &why));
 		config_unref(fresh);
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A configuration that is kept, found and read back, and the folder that it is kept in. */
+/* Kept configurations: written, found and read back, and the folder that holds them. */
 
 #include <errno.h>
 #include <setjmp.h>
@@ -112,7 +112,8 @@ static void test_what_goes_in_comes_out(void **state)
 	}
 }
 
-/* As many models as there may be, with as much in each as fits into its LOAD message. */
+/* The largest configuration: as many models as allowed, each as large as its LOAD message
+ * allows. */
 static void test_the_largest(void **state)
 {
 	FREE char *text = NULL;
@@ -166,7 +167,7 @@ static void test_where_it_is_found(void **state)
 	scratch_remove("moult.conf");
 	assert_int_equal(config_kept_load(&kept, "moult.conf", &err), 0);
 	config_unref(kept);
-	/* Of another file it is none of ours. */
+	/* A configuration of another file is ignored. */
 	scratch_write("other.conf", BROKEN);
 	assert_int_equal(config_kept_load(&kept, "other.conf", &err), -ENOENT);
 	assert_int_equal(unsetenv("STATE_DIRECTORY"), 0);
@@ -175,7 +176,7 @@ static void test_where_it_is_found(void **state)
 	assert_int_equal(config_kept_load(&kept, "moult.conf", &err), -ENOENT);
 }
 
-/* Names that somebody made up are no manifests, and no number is taken from them. */
+/* Invented names are no manifests, and no number is taken from them. */
 static void test_names(void **state)
 {
 	static const char *const bad[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One configuration after another, and what becomes of one that is in use: what needs a new
- * generation or a restart, what a loader is told, what is printed. */
+/* One configuration after another: the keys that need a new generation or a restart, the
+ * message for a loader, the printed values. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 #include "supervisor/config/value.h"
 #include "tests/unit/config_bench.h"
 
-/* One changed line, and what must follow from it. */
+/* A changed line, and its consequence. */
 static const struct {
 	const char *line;
 	bool is_new_generation;

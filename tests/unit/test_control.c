@@ -27,7 +27,7 @@
 static char folder[] = "/tmp/moult-control-XXXXXX";
 static char socket_path[64];
 
-/* The loop's clock runs ahead by this much: a deadline comes without waiting for it. */
+/* The loop's clock runs ahead by so much: a deadline comes without waiting for it. */
 static time_t clock_ahead_s;
 
 int clock_gettime(clockid_t clock, struct timespec *now)
@@ -41,7 +41,7 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 struct fixture {
 	struct ev_loop *loop;
 	struct control *control;
-	struct control_call *waiting; /* what "wait" has not answered yet */
+	struct control_call *waiting; /* the call of "wait", not answered yet */
 	unsigned int n_gone;
 	unsigned int n_handled;
 	size_t n_fds;
@@ -109,7 +109,7 @@ static void handle_wait(void *context, struct control_call *call, const json_t *
 	control_call_watch(call, on_gone, fixture);
 }
 
-/* 256 KiB, in one line. */
+/* Answers with 256 KiB in one line. */
 static void handle_large(void *context, struct control_call *call, const json_t *args)
 {
 	size_t bytes = 256 * 1024;
@@ -160,7 +160,7 @@ static void settle(struct fixture *fixture)
 		(void)ev_run(fixture->loop, EVRUN_NOWAIT);
 }
 
-/* Everything until the server closes; the caller frees it. */
+/* Reads everything until the server closes; the caller frees it. */
 static char *read_all(struct fixture *fixture, int fd)
 {
 	size_t capacity = (size_t)2 << 20;
@@ -176,7 +176,7 @@ static char *read_all(struct fixture *fixture, int fd)
 		if (poll(&ready, 1, 1) == 0)
 			continue;
 		n = recv(fd, text + used, capacity - used - 1, 0);
-		/* What it had not read when it closed shows as a reset. */
+		/* A reset means that the server had not read everything when it closed. */
 		if (n == 0 || (n < 0 && errno == ECONNRESET)) {
 			text[used] = '\0';
 			return text;
@@ -249,12 +249,12 @@ static void test_exchanges(void **state)
 		if (strncmp(got, exchanges[i].want, bytes) != 0)
 			fail_msg("%s: wanted %s, got %s", exchanges[i].text,
 			         exchanges[i].want, got);
-		/* One line per reply, and nothing after the last. */
+		/* Each reply is one line; nothing follows the last one. */
 		assert_int_equal(got[strlen(got) - 1], '\n');
 	}
 }
 
-/* What moultctl sends is taken, and each command refuses a member that it does not know. */
+/* Each command takes the members that moultctl sends, and refuses an unknown one. */
 static void test_commands_of_moultd(void **state)
 {
 	static const char *const taken[] = {
@@ -359,7 +359,7 @@ static void test_late_reply(void **state)
 	CLOSE_FD int fd = start_wait(fixture);
 	FREE char *got = NULL;
 
-	/* A running command has no deadline here. */
+	/* The deadline of a connection does not end a running command. */
 	clock_ahead_s += 3600;
 	settle(fixture);
 	assert_int_equal(fixture->n_gone, 0);
@@ -560,7 +560,7 @@ static void test_stale_socket(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 }
 
-/* The file that took our place is not ours to remove. */
+/* The server leaves a file alone that has taken its socket's place. */
 static void test_replaced_socket(void **state)
 {
 	struct fixture *fixture = *state;

@@ -19,7 +19,7 @@
 
 static const struct {
 	const char *text;
-	size_t bytes; /* that are the number; 0: there is none */
+	size_t bytes; /* of the number; 0: there is no number */
 } texts[] = {
 	{ "0", 1 },     { "-0", 2 },
 	{ "1.5", 3 },   { "1.5e3", 5 },
@@ -58,7 +58,7 @@ static void test_grammar(void **state)
 	}
 }
 
-/* The same sequence every time: a check that fails, fails again. */
+/* A fixed sequence, so that a check that fails, fails again. */
 static uint64_t next(uint64_t *seed)
 {
 	*seed ^= *seed << 13;
@@ -67,7 +67,7 @@ static uint64_t next(uint64_t *seed)
 	return *seed;
 }
 
-/* Numbers as programs write them, with too many digits, and between two floats. */
+/* Makes numbers as programs write them, with too many digits, and between two floats. */
 static void make_text(uint64_t *seed, char *text, size_t size)
 {
 	const uint64_t bits = next(seed);
@@ -175,7 +175,7 @@ static void test_wholes(void **state)
 	}
 }
 
-/* The digits behind the 19th decide still; text without end is left to others. */
+/* Digits behind the 19th still decide; very long texts are refused as LONG. */
 static void test_long(void **state)
 {
 	char text[DECIMAL_TEXT_MAX + 16];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What a loader holds of a GPU, from reports that come at any moment of its placing. */
+/* The GPU memory of a loader, from reports that come at any moment of its placing. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,10 +21,9 @@
 
 struct row {
 	const char *name;
-	uint64_t made; /* MiB, of the weights: that it made itself */
-	uint64_t
-		before; /* that the driver charges it with in the middle of its placing */
-	uint64_t after; /* and when all is there */
+	uint64_t made;   /* MiB of the weights that the loader made itself */
+	uint64_t before; /* charged by the driver in the middle of the placing */
+	uint64_t after;  /* charged when all is there */
 };
 
 static const struct row rows[] = {
@@ -56,7 +55,7 @@ static void test_an_old_report_is_none_of_what_was_placed(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const struct row *row = &rows[i];
-		/* A helper that does not answer now: what it said last counts. */
+		/* The helper does not answer now: its last report counts. */
 		struct nvml nvml = { .loop = loop, .state = NVML_UP, .fd = -1 };
 		struct device device;
 		struct device_use use;
@@ -73,7 +72,7 @@ static void test_an_old_report_is_none_of_what_was_placed(void **state)
 		if (use.peak_bytes > CONTEXT * MIB)
 			fail_msg("%s: its peak is %.1f MiB", row->name,
 			         (double)use.peak_bytes / (double)MIB);
-		/* Its claim stands for it until then. */
+		/* The loader's claim counts until then. */
 		assert_int_equal(use.claim_bytes, (CONTEXT + WEIGHTS) * MIB);
 		report(&nvml, row->after);
 		(void)device_measure(&device);

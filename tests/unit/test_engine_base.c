@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What engines take by themselves: a figure, until a loader has measured it. */
+/* The memory that engines take by themselves: a default, until a loader has measured it. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,7 +32,7 @@ static void test_the_last_word_counts(void **state)
 	assert_int_equal(engine_base_bytes(&bases, "torch2"), ENGINE_BASE_BYTES);
 	engine_base_learn(&bases, "torch", 300);
 	engine_base_learn(&bases, "identity", 7);
-	engine_base_learn(&bases, "torch", 0); /* it could not measure */
+	engine_base_learn(&bases, "torch", 0); /* the loader could not measure */
 	assert_int_equal(engine_base_bytes(&bases, "torch"), 300);
 	assert_int_equal(engine_base_bytes(&bases, "identity"), 7);
 	assert_int_equal(bases.n_learnt, 2);

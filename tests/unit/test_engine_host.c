@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* An engine that is not there, is none, or cannot be opened just now. */
+/* Engines that are missing, are no engines, or cannot be opened just now. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +57,7 @@ static void write_engine(const char *path, const void *data, size_t bytes)
 	assert_int_equal(fclose(file), 0);
 }
 
-/* The same file would be as bad the next time. */
+/* A file that is no library would be as bad the next time. */
 static void test_no_library(void **state)
 {
 	char dir[] = "/tmp/moult-engine-XXXXXX";
@@ -75,7 +75,7 @@ static void test_no_library(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
-/* What the machine is short of says nothing about the engine. */
+/* A shortage of the machine says nothing about the engine. */
 static void test_shortage(void **state)
 {
 	static const struct {
@@ -83,7 +83,7 @@ static void test_shortage(void **state)
 		rlim_t limit;
 	} rows[] = {
 		{ RLIMIT_NOFILE, 3 },
-#ifndef __SANITIZE_ADDRESS__ /* which ends the process then */
+#ifndef __SANITIZE_ADDRESS__ /* the sanitizer ends the process without memory */
 		{ RLIMIT_AS, 1 },
 #endif
 	};

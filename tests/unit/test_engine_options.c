@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Options that an engine declares, and those that it does not have. */
+/* Options that an engine declares, and unknown ones. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,7 @@ static void test_check(void **state)
 	static const struct {
 		const char *options;
 		const char *name;
-		const char *says; /* NULL: it is known */
+		const char *says; /* NULL: the option is known */
 	} rows[] = {
 		{ some, "secret", NULL },
 		{ some, "delay_us", NULL },
@@ -54,7 +54,7 @@ static void test_check(void **state)
 	}
 }
 
-/* Anywhere in a file, and only when it ends in it. */
+/* A declaration is found anywhere in a file, if it ends within the file. */
 static void test_find(void **state)
 {
 	unsigned char file[4096];
@@ -68,13 +68,13 @@ static void test_find(void **state)
 		memset(file, 0xa5, sizeof(file));
 		memcpy(file + at, some, bytes);
 		assert_ptr_equal(engine_options_find(file, sizeof(file)), file + at);
-		/* Cut anywhere inside it has no end. */
+		/* A declaration that is cut has no end. */
 		for (size_t left = 0; left < bytes; left++)
 			assert_null(engine_options_find(file, at + left));
 	}
 }
 
-/* What is no text is none of it, nor what is longer than any. */
+/* Bytes that are no text, or too long a text, are no declaration. */
 static void test_find_nonsense(void **state)
 {
 	char file[sizeof(ENGINE_OPTIONS_MARK) + 2 * ENGINE_OPTIONS_BYTES_MAX];

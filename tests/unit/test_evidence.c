@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is kept of requests that fail. */
+/* The requests that are kept as evidence of failures. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@ static unsigned char arena[EVIDENCE_BYTES_MAX + 128];
 
 static struct queue queue = { .memory = { .base = arena } };
 
-/* A head of two bytes at 0, the body at 64, which begins with @mark. */
+/* Makes a request: a head of two bytes at 0, the body at 64, which begins with @mark. */
 static struct request make(unsigned char mark, size_t body_bytes)
 {
 	memcpy(arena, "hd", 2);
@@ -47,7 +47,7 @@ static void test_kinds_and_sizes(void **state)
 
 	(void)state;
 	evidence_note(evidence, EVIDENCE_FAILED, &failed);
-	large = make('l', EVIDENCE_BYTES_MAX - 1); /* and its head of two */
+	large = make('l', EVIDENCE_BYTES_MAX - 1); /* with the head of two bytes */
 	evidence_note(evidence, EVIDENCE_FAILED, &large);
 	ended = make('e', 8);
 	evidence_note(evidence, EVIDENCE_ENDED, &ended);
@@ -59,11 +59,11 @@ static void test_kinds_and_sizes(void **state)
 	evidence_free(evidence);
 }
 
-/* The one good client among many that fail is kept as often as its share: four places
- * for 100, in 2000 rounds, are 80 times, with a deviation of 9. */
+/* The only good client among many failing ones is kept as often as its share: four places for
+ * 100, in 2000 rounds, are 80 times, with a deviation of 9. */
 static void test_each_has_the_same_chance(void **state)
 {
-	unsigned int n_kept[2] = { 0, 0 }; /* that came first, and last */
+	unsigned int n_kept[2] = { 0, 0 }; /* of the first request, and of the last */
 
 	(void)state;
 	for (unsigned int round = 0; round < 2000; round++) {

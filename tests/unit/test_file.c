@@ -77,7 +77,7 @@ static const struct {
 	void (*act)(void);
 	bool is_same;
 	bool is_unwritten;
-	bool sets_time; /* back to what it was: cp -p, rsync --inplace, tar --overwrite */
+	bool sets_time; /* sets the time back: cp -p, rsync --inplace, tar --overwrite */
 } rows[] = {
 	{ "nothing", do_nothing, true, true, false },
 	{ "read", do_read, true, true, false },
@@ -90,7 +90,7 @@ static const struct {
 	{ "renamed into place, time set back", do_rename, false, false, true },
 };
 
-/* Until the file system's clock has moved on: stamps are as coarse as its ticks. */
+/* Waits until the file system's clock has moved on: stamps are as coarse as its ticks. */
 static void wait_for_a_tick(const struct stat *since)
 {
 	struct stat now;

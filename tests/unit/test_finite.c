@@ -43,7 +43,7 @@ static void test_every_type(void **state)
 		size_t element = tensor_dtype_bytes(rows[i].dtype);
 
 		for (size_t at = 0; at < ELEMENTS; at++) {
-			/* Anywhere among others, aligned or not. */
+			/* The element is anywhere among others, aligned or not. */
 			unsigned char data[1 + ELEMENTS * sizeof(uint64_t)] = { 0 };
 			const struct engine_tensor tensor = { .dtype = rows[i].dtype,
 				                              .data = data + 1,

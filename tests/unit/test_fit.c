@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Shapes that did not fit: what else is taken not to, and for how long. */
+/* Shapes that did not fit: which others are taken not to fit, and for how long. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 
 static const struct engine_use use = { 0, 300 << 20, 100 << 20 };
 
-/* Two inputs: [rows, width] and [rows]. */
+/* Makes two inputs: [rows, width] and [rows]. */
 static void make(struct engine_tensor inputs[2], int64_t rows, int64_t width)
 {
 	memset(inputs, 0, 2 * sizeof(inputs[0]));
@@ -91,7 +91,7 @@ static void test_it_is_tried_again(void **state)
 	assert_false(refuses(&fit, 8, 100, 0, NOW + FIT_KEEP_NS));
 }
 
-/* The smaller one says it all: there is room for others. */
+/* A smaller failure replaces larger ones, and leaves room for others. */
 static void test_places_are_used_well(void **state)
 {
 	struct fit fit;
@@ -105,7 +105,7 @@ static void test_places_are_used_well(void **state)
 	assert_true(refuses(&fit, 9, 100, 0, NOW + 200));
 	for (int64_t i = 1; i < FIT_KNOWN_MAX; i++)
 		assert_true(refuses(&fit, 1000 + i, 100 - i, 0, NOW + 200));
-	/* The oldest has to go. */
+	/* A full table loses its oldest row. */
 	learn(&fit, 1, 500, NOW + 100);
 	assert_false(refuses(&fit, 9, 100, 0, NOW + 200));
 	assert_true(refuses(&fit, 1, 500, 0, NOW + 200));
@@ -119,7 +119,7 @@ static void note(struct fit *fit, int64_t rows, int64_t width, uint64_t now_ns)
 	fit_note(fit, inputs, now_ns);
 }
 
-/* One request with the wrong values must not cost others of its size a minute. */
+/* A request with wrong values must not cost others of its size a minute. */
 static void test_what_has_fitted_is_not_too_large(void **state)
 {
 	struct fit fit;
@@ -134,7 +134,7 @@ static void test_what_has_fitted_is_not_too_large(void **state)
 	learn(&fit, 9, 100, NOW + 3);
 	assert_true(refuses(&fit, 9, 100, 0, NOW + 4));
 	assert_false(refuses(&fit, 8, 100, 0, NOW + 4));
-	/* What fitted long ago may not fit any more, whatever smaller ones do. */
+	/* A shape that fitted long ago may not fit any more, whatever smaller ones do. */
 	note(&fit, 1, 100, NOW + 5);
 	learn(&fit, 8, 100, NOW + FIT_GOOD_NS);
 	assert_true(refuses(&fit, 8, 100, 0, NOW + FIT_GOOD_NS));
@@ -146,14 +146,14 @@ static void test_places_of_what_fitted(void **state)
 
 	(void)state;
 	fit_init(&fit, 2);
-	/* Each is no smaller than the one before: one place. */
+	/* Each shape is no smaller than the last one: all take one place. */
 	for (int64_t rows = 1; rows <= 100; rows++)
 		note(&fit, rows, 100, NOW + (uint64_t)rows);
 	for (int64_t i = 1; i < FIT_GOOD_MAX; i++)
 		note(&fit, 100 + i, 100 - i, NOW + 200 + (uint64_t)i);
 	learn(&fit, 100, 100, NOW + 300);
 	assert_false(refuses(&fit, 100, 100, 0, NOW + 300));
-	/* One that is seen again is young again; of one too many the oldest goes. */
+	/* A shape that is seen again is young again; a full table loses the oldest. */
 	note(&fit, 100, 100, NOW + 400);
 	note(&fit, 1, 500, NOW + 500);
 	learn(&fit, 100, 100, NOW + 600);

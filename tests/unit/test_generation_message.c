@@ -28,7 +28,7 @@ static enum generation_event say(enum generation_state state, unsigned int type,
 	return generation_read_message(&message, NUMBER, state, &report, &err);
 }
 
-/* Each row costs the loader its life, and says why. */
+/* Each row is a message that costs the loader its life, with a sentence. */
 static void test_violations(void **state)
 {
 	static const struct {
@@ -67,7 +67,7 @@ static void test_report(void **state)
 	assert_string_equal(report.weights_sha256, "ab");
 	assert_int_equal(report.weights_bytes, 12);
 	assert_int_equal(report.engine_bytes, 34);
-	/* What cannot be is left out: sizes below zero, texts for numbers. */
+	/* Impossible values are left out: sizes below zero, texts for numbers. */
 	assert_int_equal(say(GENERATION_WARMING, PROTO_READY, NUMBER,
 	                     "{\"rss_anon_bytes\":-1,\"rss_bytes\":\"much\"}"),
 	                 GENERATION_EV_READY);
@@ -75,7 +75,7 @@ static void test_report(void **state)
 	assert_int_equal(report.rss_bytes, 0);
 }
 
-/* Whether the same input would be refused again, and a reason in any case. */
+/* A refusal tells whether the same input would be refused again, and always has a reason. */
 static void test_refusals(void **state)
 {
 	static const struct {

@@ -11,8 +11,8 @@
 
 #include "supervisor/loaders/generation.h"
 
-/* The rules that the table must keep, walked over every cell. With --dot the graph for the
- * documentation is printed instead. */
+/* The rules that the table must keep, checked in every cell. --dot prints the graph for the
+ * documentation instead. */
 
 static bool is_before_ready(enum generation_state state)
 {
@@ -44,7 +44,7 @@ static void test_every_cell(void **state)
 				assert_int_equal(from, GENERATION_READY);
 				assert_int_equal(event, GENERATION_EV_PROMOTE);
 			}
-			/* Memory is looked for only once the process is reaped. */
+			/* Memory can come back only once the process is reaped. */
 			if (to == GENERATION_RECLAIMING && from != GENERATION_RECLAIMING)
 				assert_int_equal(event, GENERATION_EV_EXITED);
 			if (to == GENERATION_DEAD)
@@ -87,7 +87,7 @@ static void test_candidates_fail_alone(void **state)
 				                 GENERATION_FAILED);
 }
 
-/* ask, TERM, KILL, and then the word for what cannot die */
+/* The ladder: ask, TERM, KILL, and then a state for a process that cannot die. */
 static void test_ladder(void **state)
 {
 	(void)state;

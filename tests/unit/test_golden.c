@@ -10,7 +10,7 @@
 
 #include "loader/proof/golden_compare.h"
 
-#define DEFAULT -1 /* a tolerance that is not named */
+#define DEFAULT -1 /* no tolerance is given */
 
 static struct engine_tensor make(enum tensor_dtype dtype, const void *data, size_t bytes,
                                  struct tensor_shape shape)
@@ -66,7 +66,7 @@ static void test_reals(void **state)
 	}
 }
 
-/* Bits and what they are, so that a wrong reading cannot hide behind a comparison. */
+/* Bits and their values, so that a wrong reading cannot hide behind a comparison. */
 static void test_halves(void **state)
 {
 	static const struct {
@@ -190,7 +190,8 @@ static void test_bytes(void **state)
 		assert_int_equal(is_alike, rows[i].text == NULL);
 		if (rows[i].text && !strstr(err.text, rows[i].text))
 			fail_msg("%s: %s", rows[i].text, err.text);
-		assert_null(strchr(err.text, 'X')); /* a model's words stay its own */
+		assert_null(strchr(err.text,
+		                   'X')); /* the sentence has nothing of the content */
 	}
 }
 
@@ -232,7 +233,7 @@ static void test_shapes(void **state)
 		if (!strstr(err.text, rows[i].text))
 			fail_msg("%s: %s", rows[i].text, err.text);
 	}
-	/* Nothing is like nothing. */
+	/* Two empty tensors are alike. */
 	{
 		const struct tensor_shape empty = { 2, { 0, 3 } };
 		struct engine_tensor none = make(TENSOR_DTYPE_FP32, data, 0, empty);

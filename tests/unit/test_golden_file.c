@@ -170,7 +170,7 @@ static void test_no_file(void **state)
 	                 ENGINE_E_CONFIG);
 	assert_string_equal(err.text, "it cannot be opened: No such file or directory");
 	golden_file_free(file);
-	/* A FIFO must not hold the loader up. */
+	/* A FIFO must not block the loader. */
 	assert_int_equal(mkfifoat(dir_fd, "fifo.json", 0600), 0);
 	assert_int_equal(golden_file_new(&file, dir_fd, "fifo.json", &model, &err),
 	                 ENGINE_E_CONFIG);
@@ -192,7 +192,7 @@ static void test_good(void **state)
 		  1e-4, 0 },
 		{ "{" REQUEST ", " RESPONSE ", \"tolerance\": {\"abs\": 1}}", 1, 1e-4,
 		  0 },
-		/* What an output has of its own comes last, wherever it stands. */
+		/* The bounds of a single output count, wherever they stand. */
 		{ "{" REQUEST ", " RESPONSE ", \"tolerance\": {\"y\": {\"abs\": 3}, "
 		  "\"abs\": 1, \"rel\": 0}, \"max_latency_ms\": 1.5}",
 		  3, 0, 1.5 },

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Weights on a card: an arena over whatever libcuda.so.1 the linker finds. With the argument "real" that may
- * be NVIDIA's: what only the fake can be told to do is left out then. */
+/* Weights on a card: an arena over the libcuda.so.1 that the linker finds. With the argument
+ * "real" that may be NVIDIA's: tests that need the fake's faults are left out then. */
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -26,7 +26,7 @@
 #include "loader/gpu/arena.h"
 
 #define MIB ((size_t)1 << 20)
-/* Three chunks, the last of them short, and no multiple of anything. */
+/* A file of three chunks, the last one short, and no multiple of anything. */
 #define BYTES (2 * 32 * MIB + 5 * MIB + 4321)
 
 static unsigned char *content;
@@ -63,7 +63,7 @@ static void init(struct gpu_arena *arena)
 	must(gpu_arena_init(arena, 0, GPU_ARENA_WAIT_NS, &err), &err);
 }
 
-/* What is on the card is what was to be there. */
+/* Checks that the card has the file's bytes. */
 static void check(const struct gpu_arena *arena)
 {
 	unsigned char *copy = malloc(BYTES);
@@ -74,7 +74,7 @@ static void check(const struct gpu_arena *arena)
 	free(copy);
 }
 
-/* Filled, exported and sealed. */
+/* Makes chunks: filled, exported and sealed. */
 static unsigned int make(struct gpu_arena *arena, int *ret_fds)
 {
 	struct err err = ERR_NULL;
@@ -133,13 +133,13 @@ static void test_the_descriptors_keep_it(void **state)
 	must(gpu_arena_canary(&arena, after, &err), &err);
 	assert_string_equal(before, after);
 	close_all(fds, n_fds);
-	check(&arena); /* the mapping is enough */
+	check(&arena); /* the mapping alone keeps them */
 	gpu_arena_drop(&arena);
 	assert_in_range(used(&arena), 0, base + 16 * MIB);
 	gpu_arena_fini(&arena);
 }
 
-/* A process of its own; what fails there ends it, instead of running the other tests. */
+/* Forks; a failure in the child ends it, instead of running the other tests. */
 static pid_t fork_child(void)
 {
 	pid_t pid = fork();
@@ -182,7 +182,7 @@ static void test_killed(void **state)
 
 #define SEALED_EXIT 42
 
-/* In a process of its own: the fault ends it, or its context. */
+/* Writes in a child, because the fault ends the process, or its context. */
 static void test_sealed(void **state)
 {
 	int status;
@@ -261,7 +261,7 @@ static void test_memory_that_comes_late(void **state)
 	check(&arena);
 	gpu_arena_fini(&arena);
 	faults("");
-	/* More than there is. */
+	/* Memory runs out. */
 	assert_int_equal(setenv("NVIDIA_FAKE_MIB", "300", 1), 0);
 	init(&arena);
 	assert_int_equal(gpu_arena_create(&arena, BYTES, NULL, &err), GPU_ARENA_E_MEMORY);
@@ -312,7 +312,7 @@ static void test_what_the_driver_refuses(void **state)
 	faults("");
 }
 
-/* Chunks of what nobody needs any more are the first of the next, where they fit. */
+/* Scrap chunks become the first of the next arena, where they fit. */
 static void test_scrap(void **state)
 {
 	static const size_t sizes[] = { BYTES, BYTES - 3 * MIB, 33 * MIB, 4 * BYTES };
@@ -355,11 +355,11 @@ static int read_nothing(void *context, size_t at, void *buffer, size_t bytes)
 	return at < 40 * MIB ? 0 : -EIO;
 }
 
-/* The bytes that were asked for, whoever asked. */
+/* The bytes that were asked for, by all threads. */
 struct asked {
 	atomic_size_t bytes;
 	atomic_uint pieces;
-	unsigned int cut_after; /* pieces; 0: never */
+	unsigned int cut_after; /* cut after so many pieces; 0: never */
 };
 
 static int read_asked(void *context, size_t at, void *buffer, size_t bytes)
@@ -386,7 +386,7 @@ static int read_other(void *context, size_t at, void *buffer, size_t bytes)
 	return 0;
 }
 
-/* Chunks full of something else. */
+/* Makes scrap: chunks full of other bytes. */
 static void make_scrap(struct gpu_arena *arena, struct gpu_arena_scrap *scrap, int *fds)
 {
 	const struct gpu_copy_source other = { .read = read_other };
@@ -401,8 +401,8 @@ static void make_scrap(struct gpu_arena *arena, struct gpu_arena_scrap *scrap, i
 	gpu_arena_drop(arena);
 }
 
-/* Makes the rest, over @scrap if there is one: each byte is what it should be, and none was
- * copied twice. */
+/* Makes the rest, over @scrap if any. Checks that each byte is right, and that none was copied
+ * twice. */
 static void complete(struct gpu_arena *arena, const struct gpu_arena_scrap *scrap,
                      unsigned int n_ahead)
 {
@@ -427,7 +427,7 @@ static void complete(struct gpu_arena *arena, const struct gpu_arena_scrap *scra
 	close_all(fds, scrap ? n_ahead : 3);
 }
 
-/* The last chunks come first, and the others beside or over what is there. */
+/* The last chunks are made first, the others beside them or over scrap. */
 static void test_prefill(void **state)
 {
 	static const struct {
@@ -461,7 +461,7 @@ static void test_prefill(void **state)
 	}
 }
 
-/* After the last chunk and a piece of the one before: that one is not there. */
+/* The source ends after the last chunk and a piece of the one before: that one is not kept. */
 static void test_prefill_is_cut(void **state)
 {
 	struct asked asked = { .cut_after = 2 };
@@ -483,7 +483,7 @@ static void test_prefill_is_cut(void **state)
 	gpu_arena_fini(&arena);
 }
 
-/* Somebody else has taken what there was: what fits is there, at once. */
+/* Another process has taken the room: the chunks that fit are made, at once. */
 static void test_prefill_finds_no_room(void **state)
 {
 	const struct gpu_copy_source bad = { .read = read_nothing };
@@ -495,7 +495,7 @@ static void test_prefill_finds_no_room(void **state)
 	if (is_real)
 		skip();
 	assert_int_equal(setenv("NVIDIA_FAKE_MIB", "311", 1),
-	                 0); /* 256 are the driver's */
+	                 0); /* 256 MiB are the driver's */
 	init(&arena);
 	must(gpu_arena_prefill(&arena, BYTES, BYTES * 2, &source, 3, &err), &err);
 	assert_int_equal(used(&arena), (16 + 38) * MIB);
@@ -507,7 +507,7 @@ static void test_prefill_finds_no_room(void **state)
 	must(gpu_arena_prefill(&arena, BYTES, BYTES * 2, &source, 3, &err), &err);
 	faults("");
 	complete(&arena, NULL, 0);
-	/* Anything else leaves nothing. */
+	/* Any other failure leaves nothing. */
 	assert_int_equal(gpu_arena_prefill(&arena, BYTES, BYTES * 2, &bad, 3, &err),
 	                 -EIO);
 	assert_int_equal(used(&arena), 16 * MIB);
@@ -536,7 +536,7 @@ static void test_a_file_that_cannot_be_read(void **state)
 static int (*real_event_new)(struct cuda_event **ret_event, unsigned int flags);
 static _Atomic unsigned int event_flags;
 
-/* Looks on while the driver's own makes it. */
+/* Counts events, and passes the call on to the driver. */
 static int note_event_new(struct cuda_event **ret_event, unsigned int flags)
 {
 	event_flags = flags;
@@ -545,7 +545,7 @@ static int note_event_new(struct cuda_event **ret_event, unsigned int flags)
 
 static _Atomic int n_reading;
 
-/* Goes on when a second thread reads, too. */
+/* Waits until a second thread reads, too. */
 static int read_beside(void *context, size_t at, void *buffer, size_t bytes)
 {
 	const struct timespec pause = { .tv_nsec = CLOCK_NS_PER_MS };
@@ -557,8 +557,8 @@ static int read_beside(void *context, size_t at, void *buffer, size_t bytes)
 	return n_reading < 2 ? -ETIMEDOUT : read_content(context, at, buffer, bytes);
 }
 
-/* Where nobody says how many threads are to copy they are as many as are of use, and one that
- * waits for the card sleeps. */
+/* Without a number of threads as many copy as are of use; a thread that waits for the card
+ * sleeps. */
 static void test_whoever_copies(void **state)
 {
 	const struct gpu_copy_source beside = { .read = read_beside };
@@ -581,7 +581,7 @@ static void test_whoever_copies(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		/* First: no process may fork once it has used a real driver. */
+		/* The first test: no process may fork once it has used a real driver. */
 		cmocka_unit_test(test_sealed),
 		cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_the_descriptors_keep_it),
@@ -602,7 +602,7 @@ int main(int argc, char **argv)
 	int failed;
 
 	is_real = argc > 1 && strcmp(argv[1], "real") == 0;
-	/* The fake looks at processes of this name alone. */
+	/* The fake card counts only processes of this name. */
 	(void)prctl(PR_SET_NAME, "moult-test");
 	(void)snprintf(machine, sizeof(machine), "u%d", (int)getpid());
 	content = malloc(BYTES);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* How long a pause is expected to last, from how long the last ones did. */
+/* The expected time of a pause, from the times of the last ones. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,7 @@
 
 #define S CLOCK_NS_PER_SEC
 
-/* A pause of @took_ns from @at_ns on. */
+/* Makes a pause of @took_ns from @at_ns on. */
 static void pause_for(struct hold *hold, enum hold_cause cause, uint64_t at_ns,
                       uint64_t took_ns)
 {
@@ -37,7 +37,7 @@ static void test_no_pause_no_wait(void **state)
 	assert_int_equal(hold.last_ns, 2 * S);
 }
 
-/* Nothing is known: half of what it took already. */
+/* Without history the rest is half of the time that the pause has taken already. */
 static void test_without_history(void **state)
 {
 	struct hold hold = { 0 };
@@ -78,7 +78,7 @@ static void test_percent(void **state)
 	assert_int_equal(hold_percent(&hold, 105 * S), 50);
 }
 
-/* Worse counts at once, better by a quarter. */
+/* A longer pause counts at once, a shorter one by a quarter. */
 static void test_near_the_worst_of_late(void **state)
 {
 	static const struct {
@@ -110,7 +110,7 @@ static void test_causes_are_apart(void **state)
 	hold_begin(&hold, HOLD_CAUSE_CRASH, 201 * S);
 	assert_int_equal(hold_left_ns(&hold, 201 * S), 2 * S);
 	hold_end(&hold, 203 * S);
-	/* none of its own: the worst of the others */
+	/* a cause without history takes the worst of the others */
 	hold_begin(&hold, HOLD_CAUSE_CRASH, 300 * S);
 	assert_int_equal(hold_left_ns(&hold, 300 * S), 9 * S);
 	hold_end(&hold, 301 * S);
@@ -118,7 +118,7 @@ static void test_causes_are_apart(void **state)
 	assert_int_equal(hold_left_ns(&hold, 400 * S), S);
 }
 
-/* A back-off is known: it adds to what is left, and is not learnt. */
+/* A back-off is known: it is added to the rest, and not learnt. */
 static void test_attempts(void **state)
 {
 	struct hold hold = { 0 };
@@ -129,7 +129,7 @@ static void test_attempts(void **state)
 	hold_attempt(&hold, 130 * S);
 	assert_int_equal(hold_left_ns(&hold, 110 * S), 22 * S);
 	assert_int_equal(hold_left_ns(&hold, 131 * S), S);
-	/* under way before the pause */
+	/* the attempt began before the pause */
 	hold_attempt(&hold, 50 * S);
 	assert_int_equal(hold_left_ns(&hold, 100 * S), 2 * S);
 	hold_attempt(&hold, 130 * S);

@@ -37,7 +37,7 @@ static const struct route_case good[] = {
 	{ "/v2/models/m/versions/1/ready", HTTP_ROUTE_MODEL_READY, "m", "1" },
 	{ "/v2/models/m/versions/1/stats", HTTP_ROUTE_STATS, "m", "1" },
 	{ "/v2/models/stats", HTTP_ROUTE_STATS, "", "" },
-	/* Whatever a configuration may call a version. */
+	/* Any name that a configuration may give a version. */
 	{ "/v2/models/m/versions/v2/infer", HTTP_ROUTE_INFER, "m", "v2" },
 	{ "/v2/models/m/versions/1.0", HTTP_ROUTE_MODEL, "m", "1.0" },
 	{ "/v2/models/m/versions/latest/config", HTTP_ROUTE_MODEL_CONFIG, "m", "latest" },
@@ -48,7 +48,7 @@ static const struct route_case good[] = {
 	{ "/v2/models/m/versions/%76%32", HTTP_ROUTE_MODEL, "m", "v2" },
 	{ "/v2/models/m/versions/123456789012345678901234567890", HTTP_ROUTE_MODEL, "m",
 	  "123456789012345678901234567890" },
-	/* Models may be called like a part of a path. */
+	/* A model may have the name of a part of a path. */
 	{ "/v2/models/versions/infer", HTTP_ROUTE_INFER, "versions", "" },
 	{ "/v2/models/ready/ready", HTTP_ROUTE_MODEL_READY, "ready", "" },
 	/* Clients send names percent-encoded; a slash in one is no separator. */

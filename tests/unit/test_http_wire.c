@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the strict reader leaves of requests, however they are cut; which ones it refuses is
- * tests/system/http_cases.py. */
+/* The bytes that the strict reader leaves of requests, however they are cut;
+ * tests/system/http_cases.py has those that it refuses. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,7 +31,7 @@ static const struct wire_case rewritten[] = {
 	{ LINE HOST "a: b" BLANKS "\r\n\r\n", LINE HOST "a: b\r\n\r\n" },
 	{ LINE HOST "a:" BLANKS "\r\n\r\n", LINE HOST "a:\r\n\r\n" },
 	{ LINE HOST "a:" BLANKS "b\r\n\r\n", LINE HOST "a:" BLANKS "b\r\n\r\n" },
-	/* It may be within quotes. */
+	/* White space may be within quotes. */
 	{ LINE HOST "a: \"b" BLANKS "c\"\r\n\r\n",
 	  LINE HOST "a: \"b" BLANKS "c\"\r\n\r\n" },
 	{ LINE HOST "Cookie: a=b" BLANKS "\r\n\r\n", LINE HOST "Cookie: a=b\r\n\r\n" },
@@ -74,7 +74,7 @@ static const struct fault_case faults[] = {
 	{ "HEAD\r\n", HTTP_WIRE_BAD_METHOD, false },
 	{ "HEADS  / HTTP/1.1\r\n", HTTP_WIRE_BAD_TARGET, false },
 	{ "head  / HTTP/1.1\r\n", HTTP_WIRE_BAD_TARGET, false },
-	/* What is at fault is the request behind it. */
+	/* The request behind the first one is at fault. */
 	{ "HEAD / HTTP/1.1\r\n" HOST "\r\n\n", HTTP_WIRE_BAD_METHOD, false },
 	{ "HEAD / HTTP/1.1\r\n" HOST "\r\nGET  /", HTTP_WIRE_BAD_TARGET, false },
 	{ "GET / HTTP/1.1\r\n" HOST "\r\nHEAD  /", HTTP_WIRE_BAD_TARGET, true },
@@ -150,7 +150,7 @@ static void what_is_at_fault(void **state)
 		}
 }
 
-/* White space is paid like the rest, and once. */
+/* White space counts like the rest, and once. */
 static void what_it_costs(void **state)
 {
 	static char request[MEMORY_BYTES + 1];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What a generation is built from, read from disk: refused, or only out of reach. */
+/* The inputs of a generation, read from disk: refused, or only out of reach. */
 
 #include <errno.h>
 #include <string.h>
@@ -39,7 +39,7 @@ static void end(struct config *config)
 	scratch_leave();
 }
 
-/* Reads and lets go of them. */
+/* Reads the inputs and gives them back. */
 static int read_inputs(struct config *config, const char *model, struct err *err)
 {
 	struct inputs_found found;
@@ -52,12 +52,12 @@ static int read_inputs(struct config *config, const char *model, struct err *err
 	return r;
 }
 
-/* One more descriptor each time, until everything can be read. */
+/* Each round has one more descriptor, until everything can be read. */
 static void test_shortage(void **state)
 {
 	static const struct {
 		const char *model;
-		const char *last; /* what the last one was wanted for */
+		const char *last; /* the purpose of the missing descriptor */
 	} rows[] = {
 		{ "with-secrets", "secrets" },
 		{ "without", "model file" },

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Whose a process is that outlived its moultd: real ones, with marks of the living and the dead. */
+/* Processes that outlived their moultd: real ones, with marks of living and dead ones. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,7 +57,8 @@ static void test_marks_are_read_as_written(void **state)
 	}
 }
 
-/* sleep(1) with @mark in its environment, in a session of its own; NULL: without one. */
+/* Starts sleep(1) with the mark of @run in variable @name, in a session of its own; NULL:
+ * without. */
 static pid_t start(const struct leftovers_run *run, const char *name)
 {
 	char text[LEFTOVERS_MARK_MAX];
@@ -147,7 +148,7 @@ static void test_only_what_is_left_is_killed(void **state)
 	assert_true(n >= 3);
 }
 
-/* One that was itself started from what is left does not end that. */
+/* A moultd that was itself started by a process that is left spares that process. */
 static void test_what_led_here_is_spared(void **state)
 {
 	struct leftovers_run gone = leftovers_run_self();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Where control groups of our own may be made, as the kernel's tables say it. */
+/* The folder in which moultd may make control groups, by the kernel's tables. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,20 +17,20 @@ static void test_own_group_is_found(void **state)
 	static const struct {
 		const char *line;
 		const char *own;
-		const char *path; /* NULL: not there */
+		const char *path; /* NULL: there is none */
 	} rows[] = {
-		/* One hierarchy for all. */
+		/* A single hierarchy (version 2). */
 		{ "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw",
 		  "/system.slice/moultd.service",
 		  "/sys/fs/cgroup/system.slice/moultd.service" },
 		{ "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", "/",
 		  "/sys/fs/cgroup" },
-		/* Beside those of version 1. */
+		/* Version 2 beside version 1. */
 		{ "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw", "/a",
 		  "/sys/fs/cgroup/unified/a" },
 		{ "40 31 0:37 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids", "/a",
 		  NULL },
-		/* A container that has a part of the tree. */
+		/* A container with a part of the tree. */
 		{ "99 98 0:26 /docker/12 /sys/fs/cgroup ro - cgroup2 cgroup rw",
 		  "/docker/12", "/sys/fs/cgroup" },
 		{ "99 98 0:26 /docker/12 /sys/fs/cgroup ro - cgroup2 cgroup rw",
@@ -40,10 +40,10 @@ static void test_own_group_is_found(void **state)
 		{ "99 98 0:26 /docker/12 /sys/fs/cgroup ro - cgroup2 cgroup rw",
 		  "/docker", NULL },
 		{ "99 98 0:26 /.. /sys/fs/cgroup ro - cgroup2 cgroup rw", "/", NULL },
-		/* Outside of what this namespace shows. */
+		/* A group outside of this namespace. */
 		{ "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", "/../other",
 		  NULL },
-		/* Other file systems, and what is no line. */
+		/* Other file systems, and malformed lines. */
 		{ "21 1 8:1 / / rw - ext4 /dev/cgroup2 rw", "/", NULL },
 		{ "21 1 8:1 / /cgroup2 rw - tmpfs cgroup2 rw", "/", NULL },
 		{ "21 1 - cgroup2 cgroup2", "/", NULL },

@@ -16,7 +16,7 @@
 
 struct asker {
 	struct loads_turn turn;
-	unsigned int n_turns; /* that the loop gave it */
+	unsigned int n_turns; /* given by the loop */
 };
 
 static struct ev_loop *loop;
@@ -63,7 +63,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* All that was started is over: with nothing to wait for it returns at once. */
+/* Runs the loop until nothing is started any more; with nothing to wait for it returns at
+ * once. */
 static void run(void)
 {
 	(void)ev_run(loop, 0);
@@ -78,7 +79,7 @@ struct order_case {
 };
 
 static const struct order_case orders[] = {
-	/* who asked first */
+	/* the first to ask goes first */
 	{ { { LOADS_FIRST, 1 },
 	    { LOADS_FIRST, 1 },
 	    { LOADS_FIRST, 1 },
@@ -106,7 +107,7 @@ static void test_order(void **state)
 	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
 		if (i > 0)
 			assert_int_equal(teardown(state) + setup(state), 0);
-		/* None is given out before all of a round have asked. */
+		/* No turn is given before all of a round have asked. */
 		for (unsigned int j = 0; j < ASKERS_MAX; j++)
 			assert_false(ask(j, orders[i].asked[j].class,
 			                 orders[i].asked[j].bytes));
@@ -129,7 +130,7 @@ static void test_number(void **state)
 		(void)ask(i, LOADS_FIRST, i);
 	run();
 	assert_int_equal(n_order, 2);
-	/* Asking again is no harm, whether it has a turn or waits. */
+	/* Asking again does no harm, with a turn or waiting. */
 	assert_true(ask(0, LOADS_FIRST, 0));
 	assert_false(ask(2, LOADS_FIRST, 2));
 	run();
@@ -138,7 +139,7 @@ static void test_number(void **state)
 	loads_set_max(&loads, 4);
 	run();
 	assert_int_equal(n_order, 4);
-	/* Fewer than are out: none is taken away, none is given. */
+	/* With a smaller number no turn is taken away, and none is given. */
 	loads_set_max(&loads, 1);
 	loads_end(&askers[0].turn);
 	run();
@@ -169,14 +170,14 @@ static void test_urgent(void **state)
 	(void)ask(2, LOADS_RELOAD, 1);
 	run();
 	assert_int_equal(order[0], 1);
-	/* Beyond the number, at once, and nobody is called. */
+	/* An urgent one gets its turn at once, beyond the number, and without a call. */
 	assert_true(ask(3, LOADS_URGENT, 9));
-	/* One that waits and is urgent now. */
+	/* A waiting one becomes urgent. */
 	assert_true(ask(2, LOADS_URGENT, 1));
 	assert_int_equal(loads.n, 3);
 	run();
 	assert_int_equal(n_order, 1);
-	/* The others wait until there is one less than the number. */
+	/* The others wait until fewer than the number have a turn. */
 	loads_end(&askers[1].turn);
 	loads_end(&askers[3].turn);
 	run();
@@ -194,7 +195,7 @@ static void test_end(void **state)
 	assert_false(loads_is_waiting(&askers[0].turn));
 	(void)ask(0, LOADS_FIRST, 0);
 	(void)ask(1, LOADS_FIRST, 1);
-	/* It is not wanted any more, twice. */
+	/* The turn is given back, twice. */
 	loads_end(&askers[0].turn);
 	loads_end(&askers[0].turn);
 	run();

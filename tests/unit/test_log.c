@@ -59,7 +59,7 @@ static void test_a_reader_that_stops(void **state)
 	(void)close(stderr_copy);
 }
 
-/* One line of each level, with @stream as JOURNAL_STREAM; "PIPE" is what it should be. */
+/* Logs one line of each level, with @stream as JOURNAL_STREAM; "PIPE" is the right value. */
 static void log_levels(const char *stream)
 {
 	int stderr_copy = dup(STDERR_FILENO);
@@ -88,7 +88,7 @@ static void log_levels(const char *stream)
 
 static void test_plain_lines_have_a_level(void **state)
 {
-	/* The second is what another process, whose journal it was, has left. */
+	/* The second value is left from another process, whose stderr was the journal. */
 	static const char *const streams[] = { NULL, "8:12345" };
 
 	(void)state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What served well, written to a folder and read back. */
+/* Manifests of generations that served well, written to a folder and read back. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +57,7 @@ static size_t count(const char *pattern)
 	return n;
 }
 
-/* A configuration of one model with @more lines, and what it is built from. */
+/* Makes the inputs of a configuration of one model with @more lines. */
 static struct inputs *inputs_with(const char *more)
 {
 	char path[512];
@@ -144,7 +144,7 @@ static void test_what_goes_in_comes_out(void **state)
 		struct err err = ERR_NULL;
 		struct stat before;
 
-		/* As moultd does it: it has to know what its own link changes. */
+		/* As in moultd: it has to know the change that its own link makes. */
 		assert_int_equal(manifest_link(folder, inputs, &before, &inputs->file),
 		                 0);
 		save(inputs, i % 2 == 0);
@@ -159,7 +159,7 @@ static void test_what_goes_in_comes_out(void **state)
 	}
 }
 
-/* The last two manifests and what they name stay; links to weights are no copies. */
+/* The last two manifests and the files that they name stay; links to weights are no copies. */
 static void test_little_is_kept(void **state)
 {
 	struct stat original;
@@ -186,7 +186,7 @@ static void test_little_is_kept(void **state)
 	assert_int_equal(original.st_ino, kept.st_ino);
 }
 
-/* Whatever byte is hurt, the one before is taken. */
+/* With any byte of the newest manifest damaged, the one before is taken. */
 static void test_damage(void **state)
 {
 	char pattern[512];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The table of metrics, and what is written of it in either format. */
+/* The table of metrics, and its text in both formats. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,7 @@ static bool ends_in(const char *name, const char *suffix)
 	return strlen(name) > bytes && strcmp(name + strlen(name) - bytes, suffix) == 0;
 }
 
-/* What promtool and OpenMetrics ask of names. */
+/* The rules of promtool and OpenMetrics for names. */
 static void test_table(void **state)
 {
 	(void)state;
@@ -40,7 +40,7 @@ static void test_table(void **state)
 		            strncmp(family->name, "process_", 8) == 0);
 		for (size_t j = 0; j < sizeof(suffixes) / sizeof(suffixes[0]); j++)
 			assert_false(ends_in(family->name, suffixes[j]));
-		/* No two differ by nothing but such a suffix. */
+		/* No two names differ only by such a suffix. */
 		for (size_t j = 0; j < METRICS_ID_COUNT; j++) {
 			const char *other = metrics_families[j].name;
 			size_t bytes = strlen(family->name);
@@ -123,7 +123,7 @@ static void test_formats(void **state)
 	free(open);
 }
 
-/* More than the first buffer holds, and labels longer than any other. */
+/* The text is larger than the first buffer, and has labels longer than any other. */
 static void test_growth(void **state)
 {
 	char value[3000];

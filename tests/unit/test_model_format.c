@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What a file is that is handed over as a TorchScript archive. */
+/* Kinds of files that people hand over as a TorchScript archive. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,7 @@ static size_t content_bytes;
 static size_t read_content(void *context, uint64_t at, void *buffer, size_t bytes)
 {
 	(void)context;
-	/* What is behind the end is anything, and may look like a head. */
+	/* The bytes behind the end are anything, and may look like a head. */
 	for (size_t i = 0; i < bytes; i++)
 		((char *)buffer)[i] = "GGUF"[i % 4];
 	if (at >= content_bytes)
@@ -60,7 +60,7 @@ static void put_zeros(size_t bytes)
 	content_bytes += bytes;
 }
 
-/* A zip archive of stored files: names and contents, up to a NULL. */
+/* Writes a zip archive of stored files: names and contents, up to a NULL. */
 static void put_zip(const char *const *rows, const size_t *bytes, bool has_end)
 {
 	uint64_t at[8] = { 0 };
@@ -157,7 +157,7 @@ static const struct {
 	const char *name;
 	const char *rows[8];
 	size_t bytes[4];
-	const char *says; /* NULL: nothing */
+	const char *says; /* NULL: no objection */
 } zips[] = {
 	{ "TorchScript",
 	  { "m/data.pkl", "x", "m/constants.pkl", "x", NULL },
@@ -219,7 +219,7 @@ static void test_tar(void **state)
 	assert_non_null(strstr(err.text, "a tar archive"));
 }
 
-/* ZIP64, and a directory that is larger than the file or than anybody's: nothing is said. */
+/* ZIP64, and a directory larger than the file or than any real one: no objection. */
 static void test_directories(void **state)
 {
 	static const struct {
@@ -242,7 +242,7 @@ static void test_directories(void **state)
 	}
 }
 
-/* Cut anywhere, and with any byte replaced: no more is asked of it than to end. */
+/* The file is cut anywhere, and has any byte replaced: the check must only end. */
 static void test_damage(void **state)
 {
 	static const unsigned char values[] = { 0x00, 0x7f, 0x80, 0xff };

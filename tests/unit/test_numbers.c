@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Numbers that only grow, whatever end a run came to. */
+/* Generation numbers only grow, however a run has ended. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,7 +99,7 @@ static void test_no_directory(void **state)
 	(void)state;
 	assert_int_equal(numbers_init(&numbers, "/dev/null", 0, &err), -ENOTDIR);
 	assert_non_null(strstr(err.text, "/dev/null"));
-	/* A run goes on without. */
+	/* A run goes on without the file. */
 	assert_int_equal(numbers_init(&numbers, "/nonexistent", 5, &err), 0);
 	assert_int_equal(numbers_next(&numbers), 6);
 	numbers_fini(&numbers);

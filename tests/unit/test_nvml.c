@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* moultd's side of moult-nvml, with one that breaks the protocol. argv[1] is its path. */
+/* moultd's side of moult-nvml, with a helper that breaks the protocol. argv[1] is its path. */
 
 #include <dirent.h>
 #include <signal.h>
@@ -37,7 +37,7 @@ static void begin(struct nvml *nvml, struct ev_loop *loop, const char *how)
 	nvml_wait_start(nvml);
 }
 
-/* Until the process is reaped. */
+/* Runs the loop until the process is reaped. */
 static void run_to_exit(struct nvml *nvml)
 {
 	uint64_t end_ns = clock_now_ns() + 10 * CLOCK_NS_PER_SEC;
@@ -101,7 +101,7 @@ static void test_what_is_no_report_ends_it(void **state)
 		run_to_exit(&nvml);
 		assert_int_equal(nvml.state, NVML_DEAD);
 		assert_true(ev_is_active(&nvml.again));
-		/* Nothing that it said is kept. */
+		/* No part of its report is kept. */
 		assert_null(nvml_uuid(&nvml, 0));
 		assert_null(nvml_card(&nvml, "GPU-0", 0));
 		nvml_fini(&nvml);
@@ -123,7 +123,7 @@ static void test_a_report_that_nobody_asked_for_ends_it(void **state)
 	ev_loop_destroy(loop);
 }
 
-/* One wait in vain is enough until it answers. */
+/* A mute helper is waited for once, until it answers again. */
 static void test_one_that_is_mute_is_waited_for_once(void **state)
 {
 	struct ev_loop *loop = ev_loop_new(0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The library's calls against the fakes of it. argv[1] is the folder that has them. */
+/* The library's calls, on fake libraries. argv[1] is the folder that has them. */
 
 #include <errno.h>
 #include <stdarg.h>
@@ -51,7 +51,8 @@ static void test_reads(void **state)
 		for (size_t j = 0; j < 2; j++) {
 			assert_false(report.cards[j].is_lost);
 			assert_int_equal(report.cards[j].total_bytes, 1000 * MIB);
-			/* The driver's own is in it, whatever the version. */
+			/* The driver's own memory is in the figure, in every version of the
+			 * call. */
 			assert_int_equal(report.cards[j].used_bytes, 256 * MIB);
 			assert_int_equal(report.cards[j].free_bytes, 744 * MIB);
 			assert_int_equal(report.cards[j].n_processes, 0);
@@ -116,7 +117,7 @@ static void test_an_error_is_told_once(void **state)
 	nvml_library_close(&library);
 }
 
-/* A list in another layout names processes that are none: bytes decide alone then. */
+/* A list in another layout has nonsense for pids: the card's bytes decide alone then. */
 static void test_a_list_of_another_layout(void **state)
 {
 	static const struct {
@@ -161,7 +162,7 @@ static void test_what_is_missing_is_named(void **state)
 	assert_int_equal(nvml_library_open(&library, "libmoult-nowhere.so.1", &err),
 	                 -ENOENT);
 	assert_non_null(strstr(err.text, "libmoult-nowhere.so.1"));
-	/* A library, but not the driver's. */
+	/* Another library is not the driver's. */
 	assert_int_equal(nvml_library_open(&library, "libc.so.6", &err), -ENOSYS);
 	assert_non_null(strstr(err.text, "nvmlInit_v2"));
 	assert_int_equal(setenv("NVIDIA_FAKE_CARDS", "0", 1), 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is refused: with which status, in which words. */
+/* Refused requests: the status and the words of each. */
 
 #include "tests/unit/oip_call.h"
 
@@ -15,7 +15,7 @@ struct refusal {
 };
 
 static const struct refusal refusals[] = {
-	/* the whole */
+	/* the whole body */
 	{ "empty", &image, JSON(""), 400, "no JSON" },
 	{ "blanks", &image, JSON(" \n "), 400, "no JSON" },
 	{ "half an object", &image, JSON("{"), 400, "at byte 1" },
@@ -334,7 +334,7 @@ static void test_refusals(void **state)
 	call_fini(&call);
 }
 
-/* Every refusal leaves the request fit for the next. */
+/* After every refusal the request can be used for the next one. */
 static void test_reuse(void **state)
 {
 	static const struct message good =
@@ -355,7 +355,7 @@ static void test_reuse(void **state)
 	call_fini(&call);
 }
 
-/* Lists within lists within lists: the parser's recursion has an end. */
+/* Lists within lists: the parser's recursion has an end. */
 static void test_depth(void **state)
 {
 	char json[100000];
@@ -370,7 +370,7 @@ static void test_depth(void **state)
 	call_fini(&call);
 }
 
-/* What JSON takes in memory is bounded too, and not only its text. */
+/* The memory that JSON takes is bounded, too, and not only its text. */
 static void test_parse_bound(void **state)
 {
 	static const struct {

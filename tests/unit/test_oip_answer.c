@@ -51,8 +51,7 @@ static const struct answer answers[] = {
 	{ "FP64 infinite", TENSOR_DTYPE_FP64, DATA("\0\0\0\0\0\0\xf0\xff"), "-Infinity" },
 };
 
-/* Encodes one output of one dim into memory of the very size that was promised. The
- * caller frees it. */
+/* Encodes one output of one dim into memory of exactly the promised size. The caller frees it. */
 static unsigned char *encode(const struct answer *answer, bool is_binary, int *ret_status,
                              struct oip_answer *ret_answer, struct err *err)
 {
@@ -119,7 +118,7 @@ static void test_answers(void **state)
 	}
 }
 
-/* The text of one number in an answer. */
+/* Prints the text of one number in an answer. */
 static void print_number(enum tensor_dtype dtype, const void *data, char ret_text[64])
 {
 	struct answer answer = { .dtype = dtype,
@@ -203,8 +202,8 @@ static void test_fp64_text(void **state)
 	}
 }
 
-/* Every exponent, with mantissas at the edges and in between: reads back as the same
- * number, for a reader of floats as well as for one of doubles. */
+/* Every exponent, with mantissas at the edges and in between, reads back as the same number,
+ * for a reader of floats as well as for one of doubles. */
 static void test_fp32_reads_back(void **state)
 {
 	uint32_t mantissa = 1;
@@ -230,7 +229,7 @@ static void test_fp32_reads_back(void **state)
 	}
 }
 
-/* Any bits that are a number at all. */
+/* Random bits that are a number read back as the same. */
 static void test_fp64_reads_back(void **state)
 {
 	uint64_t bits = 88172645463325252;

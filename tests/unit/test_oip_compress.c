@@ -25,7 +25,7 @@ static size_t pack(const void *data, size_t bytes, int window_bits, unsigned cha
 
 enum { ZLIB = 15, GZIP = 15 + 16, RAW = -15 };
 
-/* What is small and becomes large is stopped at the bound. */
+/* A small body that becomes large is stopped at the bound. */
 static void test_inflate_bound(void **state)
 {
 	/* The largest body that is allowed, and one byte more. */
@@ -62,7 +62,7 @@ static void test_inflate_bound(void **state)
 	call_fini(&call);
 }
 
-/* What costs its sender little may not cost the model much. */
+/* A body that costs its sender little may not cost the model much. */
 static void test_inflate_ratio(void **state)
 {
 	static const struct {
@@ -149,7 +149,7 @@ static void test_inflate(void **state)
 	call_fini(&call);
 }
 
-/* The length of the header counts bytes as they are before compression. */
+/* The header's length counts bytes before compression. */
 static void test_inflate_binary(void **state)
 {
 	static const char json[] =
@@ -171,8 +171,8 @@ static void test_inflate_binary(void **state)
 		               "content-encoding: gzip\n"
 		               "inference-header-content-length: %d\n",
 		               (int)json_bytes + more);
-		/* Only the right length: before, JSON is cut; then it has a tail; then
-		 * the body ends before it does. */
+		/* Only the right length is taken: with less the JSON is cut, with more it has
+		 * a tail, and with still more the body is too short. */
 		assert_int_equal(call_decode(&call, &image, &message), more ? 400 : 0);
 		if (more == 0)
 			assert_memory_equal(call.request.inputs[0].data,
@@ -182,7 +182,7 @@ static void test_inflate_binary(void **state)
 	call_fini(&call);
 }
 
-/* A spoiled byte anywhere: refused, or what it was. */
+/* A body with a spoiled byte is refused, or decodes as before. */
 static void test_inflate_spoiled(void **state)
 {
 	static const char json[] = "{\"inputs\":[" GOOD_INPUT "]}";
@@ -255,7 +255,7 @@ static void test_compress(void **state)
 		{ "accept-encoding: gzip\n", 16383, 0, NULL, 0 },
 		{ "accept-encoding: gzip\n", 16384, 0, "gzip", GZIP },
 		{ "accept-encoding: deflate\n", 100000, 0, "deflate", ZLIB },
-		/* what does not become smaller stays */
+		/* a body that does not become smaller stays */
 		{ "accept-encoding: gzip\n", 20000, 1664525, NULL, 0 },
 	};
 	static unsigned char body[100000];

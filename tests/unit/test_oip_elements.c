@@ -4,7 +4,7 @@
 
 #include "tests/unit/oip_call.h"
 
-/* The second of two elements as JSON, and its bytes in the tensor. */
+/* The second of two elements: as JSON, and its bytes in the tensor. */
 static const struct {
 	enum tensor_dtype dtype;
 	const char *json;
@@ -40,9 +40,9 @@ static const struct {
 	{ TENSOR_DTYPE_FP32, "1e-60", DATA("\0\0\0\0") },
 	{ TENSOR_DTYPE_FP32, "-0.0", DATA("\0\0\0\x80") },
 	{ TENSOR_DTYPE_FP32, "-0", DATA("\0\0\0\x80") },
-	/* JavaScript and Go write 1e20 so. */
+	/* JavaScript and Go write 1e20 like this. */
 	{ TENSOR_DTYPE_FP32, "100000000000000000000", DATA("\xec\x78\xad\x60") },
-	/* Rounded to a double first, it would be a tie. */
+	/* Rounded to a double first, the number would be a tie. */
 	{ TENSOR_DTYPE_FP32, "1.00000005960464477540", DATA("\1\0\x80\x3f") },
 	{ TENSOR_DTYPE_FP64, "9223372036854775808", DATA("\0\0\0\0\0\0\xe0\x43") },
 	{ TENSOR_DTYPE_FP64, "-100000000000000000000",
@@ -160,7 +160,7 @@ static void test_elements(void **state)
 	call_fini(&call);
 }
 
-/* Where a list is, and what is no list of numbers. */
+/* Places of a list, and lists that are not of numbers. */
 static const struct {
 	const char *name;
 	const char *json;

@@ -168,7 +168,7 @@ static void test_goods(void **state)
 	call_fini(&call);
 }
 
-/* Four inputs, of which the binary ones come in the order of the request. */
+/* Four inputs; the binary ones come in the order of the request. */
 static void test_many_inputs(void **state)
 {
 	static const struct message message =
@@ -256,7 +256,7 @@ static void test_id(void **state)
 	call_fini(&call);
 }
 
-/* Every datatype in binary: two elements, as they are. */
+/* Every datatype in binary: two elements, unchanged. */
 static void test_binary_of_each(void **state)
 {
 	static const char data[] = "\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0";
@@ -306,7 +306,7 @@ static void test_raw(void **state)
 		struct tensor_shape shape;
 		size_t bytes;
 		int status;
-		const char *got; /* the shape, or the sentence */
+		const char *got; /* the shape, or a part of the sentence */
 	} rows[] = {
 		{ TENSOR_DTYPE_FP32, { 2, { -1, 2 } }, 16, 0, "[2,2]" },
 		{ TENSOR_DTYPE_FP32, { 2, { -1, -1 } }, 16, 0, "[1,4]" },
@@ -365,7 +365,7 @@ static void test_wanted(void **state)
 {
 	static const struct {
 		const char *rest;
-		const char *wanted; /* first letters in order, upper case: binary */
+		const char *wanted; /* first letters in order; upper case: binary */
 	} rows[] = {
 		{ "", "sc" },
 		{ ",\"outputs\":[]", "sc" },
@@ -418,7 +418,7 @@ static void test_timeout(void **state)
 		{ "{\"timeout\":0}", 0 },
 		{ "{\"timeout\":1,\"priority\":3}", 1000 },
 		{ "{\"timeout\":9223372036854775}", UINT64_C(9223372036854775000) },
-		/* Longer than clocks count: for ever. */
+		/* A time beyond the clock means for ever. */
 		{ "{\"timeout\":9223372036854775807}", 0 },
 	};
 	struct call call;
@@ -440,7 +440,7 @@ static void test_timeout(void **state)
 	call_fini(&call);
 }
 
-/* A header that was sent before is not parsed again, and means the same. */
+/* A header that was sent before is not parsed again, and has the same meaning. */
 static void test_same_header(void **state)
 {
 	static const char json[] =
@@ -466,7 +466,7 @@ static void test_same_header(void **state)
 		assert_int_equal(call.request.timeout_ns, 250000);
 		assert_int_equal(call.request.n_wanted, 1);
 		assert_int_equal(call.request.wanted[0].output, 1);
-		/* Too little and too much are still seen. */
+		/* Too few and too many bytes are still refused. */
 		message.binary_bytes = 15;
 		assert_int_equal(call_decode(&call, &image, &message), 400);
 		assert_non_null(strstr(call.err.text, "more than the 15 bytes"));
@@ -475,7 +475,7 @@ static void test_same_header(void **state)
 		assert_non_null(strstr(call.err.text, "unexpected additional"));
 		if (i % 2 == 0)
 			continue;
-		/* Another one in between leaves nothing behind. */
+		/* Another request in between leaves nothing behind. */
 		assert_int_equal(call_decode(&call, &image, &other), 0);
 		assert_string_equal(call.request.id, "");
 		assert_int_equal(call.request.timeout_ns, 0);
@@ -484,7 +484,7 @@ static void test_same_header(void **state)
 	call_fini(&call);
 }
 
-/* Headers of more than what is kept are as good. */
+/* Headers too long to be kept work as well. */
 static void test_long_header(void **state)
 {
 	static const char format[] =

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What a process of ours leaves behind, and whose it is: real ones, on a loop of their own. */
+/* Processes that children leave behind, and whose they are: real ones, on a loop of their own. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,7 +41,7 @@ static void close_desk(struct desk *desk)
 	ev_loop_destroy(desk->loop);
 }
 
-/* A child in a session of its own that leaves @n processes, and stays; @ret_left has them. */
+/* Starts a child in a session of its own, which leaves @n processes in @ret_left, and stays. */
 static pid_t start(size_t n, pid_t *ret_left)
 {
 	int fds[2];
@@ -57,7 +57,8 @@ static pid_t start(size_t n, pid_t *ret_left)
 
 			if (left == 0) {
 				(void)alarm(60);
-				/* One more session each: only what is above tells. */
+				/* Each gets a session of its own, so that only its ancestors
+				 * tell whose it is. */
 				(void)setsid();
 				for (;;)
 					(void)pause();
@@ -76,7 +77,7 @@ static pid_t start(size_t n, pid_t *ret_left)
 	return pid;
 }
 
-/* As child.c does it: the end is told before it is reaped. */
+/* Ends a child as process/child.c does: first the notice, then the reaping. */
 static void end(struct desk *desk, struct orphans_kin *kin)
 {
 	pid_t pid = kin->pid;
@@ -128,7 +129,7 @@ static void test_what_is_left_is_counted_named_and_ended(void **state)
 	}
 }
 
-/* Two at a time: each has what is its own, and one that lives keeps it. */
+/* Two children at a time: each has its own orphans, and a living one keeps them. */
 static void test_one_ends_and_the_other_goes_on(void **state)
 {
 	struct orphans_kin first = { 0 };
@@ -158,7 +159,7 @@ static void test_one_ends_and_the_other_goes_on(void **state)
 	close_desk(&desk);
 }
 
-/* Children that were there before are somebody else's, and are left alone. */
+/* Children that were inherited before belong to others, and are left alone. */
 static void test_what_was_inherited_is_left_alone(void **state)
 {
 	struct orphans_kin kin = { 0 };
@@ -182,7 +183,7 @@ static void test_what_was_inherited_is_left_alone(void **state)
 	assert_true(is_there(inherited));
 	assert_return_code(kill(inherited, SIGKILL), 0);
 	assert_int_equal(waitpid(inherited, NULL, 0), inherited);
-	/* It had neither a mark nor a parent that tells: a fork of this program. */
+	/* The process, a fork of this program, has neither a mark nor a parent that tells. */
 	if (is_there(left[0])) {
 		assert_return_code(kill(left[0], SIGKILL), 0);
 		assert_int_equal(waitpid(left[0], NULL, 0), left[0]);
@@ -212,7 +213,7 @@ static void test_sums(void **state)
 	assert_true(strlen(sum.who) < ORPHANS_WHO_MAX);
 }
 
-/* Without one for the loop nothing is done, and nothing is asked for. */
+/* Without orphans' state on the loop nothing is done, and nothing is asked for. */
 static void test_a_loop_without(void **state)
 {
 	struct orphans_kin kin = { 0 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the supervisor reads of a request's JSON. */
+/* The parameters that the supervisor reads from a request's JSON. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +37,7 @@ static void test_table(void **state)
 		{ "{\"parameters\":{\"timeout\":5,\"timeout\":6}}", 0, 0 },
 		{ "{\"parameters\":[\"timeout\",5]}", 0, 0 },
 		{ "[\"timeout\"]", 0, 0 },
-		/* somebody else's */
+		/* not the request's own parameters */
 		{ "{\"timeout\":5,\"inputs\":[{\"parameters\":{\"priority\":2}}]}", 0,
 		  0 },
 		/* beyond what a clock holds: none */
@@ -55,7 +55,7 @@ static void test_table(void **state)
 	}
 }
 
-/* One byte more than is looked at. */
+/* The text has one byte more than is looked at. */
 static void test_bound(void **state)
 {
 	static const char start[] = "{\"parameters\":{\"priority\":4}}";

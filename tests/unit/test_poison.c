@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Which bodies are remembered, and for how long. */
+/* Bodies that are remembered, and for how long. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,7 +51,7 @@ static void test_digest_is_sha256(void **state)
 	}
 }
 
-/* Wherever one byte differs, it is another body, also where the sketch does not look. */
+/* A body with one other byte is another body, also where the sketch does not look. */
 static void test_one_byte_is_another_body(void **state)
 {
 	static const size_t sizes[] = { 1, 63, 64, 2048, 2049, 65536, 1000003 };
@@ -88,7 +88,7 @@ static void test_memory_ends(void **state)
 	assert_non_null(poison_find(&poison, "a", 1, 70 * S - 1, TTL));
 	assert_null(poison_find(&poison, "a", 1, 70 * S, TTL));
 	assert_non_null(poison_find(&poison, "b", 1, 70 * S, TTL));
-	/* again: from then on, and once only */
+	/* remembered again: counts from then on, and once only */
 	remember(&poison, "b", 1, 75 * S);
 	assert_int_equal(poison_count(&poison, 75 * S, TTL), 1);
 	assert_non_null(poison_find(&poison, "b", 1, 134 * S, TTL));
@@ -117,7 +117,7 @@ static void test_forgetting_keeps_the_order(void **state)
 	assert_null(poison_find(&poison, "e", 1, 61 * S, TTL));
 }
 
-/* Three times as many as there is room for: the newest stay. */
+/* Three times as many bodies as there is room for: the newest stay. */
 static void test_the_table_is_bounded(void **state)
 {
 	struct poison poison = { 0 };

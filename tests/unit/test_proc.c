@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the kernel says of processes: real ones, with names and threads as they come. */
+/* The kernel's data about processes: real ones, with names and threads as they come. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +24,7 @@
 
 #define CROWD 20
 
-/* Runs @body in a child, which then waits to be killed. It is there when this returns. */
+/* Runs @body in a child, which then waits to be killed. The child is ready on return. */
 static pid_t fork_one(void (*body)(void))
 {
 	int fds[2];
@@ -43,7 +43,7 @@ static pid_t fork_one(void (*body)(void))
 	}
 	assert_true(pid > 0);
 	(void)close(fds[1]);
-	/* Nobody writes: the end of the file says that everybody is as far. */
+	/* The pipe's end, which nobody writes to, says that the child is ready. */
 	assert_int_equal(read(fds[0], &byte, 1), 0);
 	(void)close(fds[0]);
 	return pid;
@@ -141,7 +141,8 @@ static void lose_head(void)
 		_exit(1);
 }
 
-/* The first thread ends, and with it the pipe would stay open: hence by itself. */
+/* The first thread of this child ends; the pipe would stay open then, so the child waits
+ * itself. */
 static pid_t fork_headless(void)
 {
 	pid_t pid = fork();
@@ -269,7 +270,7 @@ static void test_variables(void **state)
 	assert_false(proc_has_variable(pid, "FIRST="));
 	assert_false(proc_has_variable(pid, "FIRST=12"));
 	assert_false(proc_has_variable(bare, "FIRST=1"));
-	/* What does not fit is not cut. */
+	/* A value that does not fit is not cut. */
 	assert_true(proc_get_variable(pid, "TWICE", value, 4));
 	assert_false(proc_get_variable(pid, "TWICE", value, 3));
 	end_one(pid);
@@ -277,7 +278,7 @@ static void test_variables(void **state)
 	assert_false(proc_has_variable(pid, "FIRST=1"));
 }
 
-/* One that has lost its first thread still has an environment and namespaces. */
+/* A process without its first thread still has an environment and namespaces. */
 static void test_the_headless_are_known(void **state)
 {
 	pid_t pid = fork_headless();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* How a generation does, and when it does worse than the one before. */
+/* A generation's health, and when it is worse than that of the one before. */
 
 #include <setjmp.h>
 #include <stdarg.h>

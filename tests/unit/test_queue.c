@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* In which order held requests leave, and what is counted meanwhile. */
+/* The order in which held requests leave, and the counts meanwhile. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,7 +49,7 @@ static void on_part(struct request *request, void *context)
 	(void)context;
 }
 
-/* One more request, of another age each. */
+/* Makes one more request; each has another age. */
 static struct request *request_of(struct fixture *fixture, uint64_t priority)
 {
 	const struct request_start start = {
@@ -91,7 +91,8 @@ static void test_levels(void **state)
 		assert_int_equal(queue_level(rows[i].priority), rows[i].level);
 }
 
-/* By priority, then first in first out; one that comes back goes where its age puts it. */
+/* The order is by priority, then first in first out; a request that comes back goes to the
+ * place of its age. */
 static void test_order(void **state)
 {
 	static const uint64_t priorities[] = { 0, 9, 1, 0, 1, 5, 700 };
@@ -129,7 +130,8 @@ static void test_suspects_are_apart(void **state)
 	assert_ptr_equal(queue_first_suspect(queue), suspect);
 	leave(suspect);
 	assert_null(queue_first_suspect(queue));
-	/* It left without a verdict: the same body is suspicious, until one is answered. */
+	/* The request left without a verdict: its body is suspicious until such a request is
+	 * answered. */
 	assert_true(queue_is_suspicious(queue, other));
 	queue_note_suspect(queue, other, true);
 	assert_false(queue_is_suspicious(queue, other));

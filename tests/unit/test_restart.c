@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* When another loader is tried: deaths in, delays out. */
+/* The times at which another loader is tried: deaths in, delays out. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -47,7 +47,8 @@ static void test_useless_ones_back_off_and_fail(void **state)
 	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS, now_ns),
 	                 60 * S);
 	assert_true(restart.is_failed);
-	/* Still failed after the next try, whatever the window says; ready ends it. */
+	/* The model stays failed after the next try, whatever the window says; ready ends
+	 * that. */
 	assert_int_equal(restart_on_death(&restart, &policy, RESTART_USELESS,
 	                                  now_ns + 61 * S),
 	                 60 * S);
@@ -71,7 +72,7 @@ static void test_the_window_slides(void **state)
 	assert_int_equal(last_ns, 60 * S);
 }
 
-/* No memory for a loader: no death, and looked for often. */
+/* A lack of memory for a loader is no death, and is looked into often. */
 static void test_refusals_fail_and_look_often(void **state)
 {
 	static const double delays_s[] = { 0.5, 1, 2, 4, 5, 5, 5 };
@@ -114,7 +115,7 @@ static void test_use_and_time_forgive(void **state)
 	                 S / 2);
 }
 
-/* Neither held against the model nor to its credit. */
+/* Such deaths count neither against the model nor for it. */
 static void test_innocent_ones_do_not_count(void **state)
 {
 	struct restart restart = { 0 };

@@ -63,7 +63,8 @@ static void test_hostile_indexes(void **state)
 
 		pair_init(&pair);
 		atomic_store(&pair.consumer.shared->produced, bad[i]);
-		/* And so it stays: what cannot be is not taken for entries next time. */
+		/* The ring stays corrupt: an impossible index is not taken for entries next
+		 * time. */
 		assert_int_equal(ring_pop(&pair.consumer, &value), RING_E_CORRUPT);
 		assert_int_equal(ring_pop(&pair.consumer, &value), RING_E_CORRUPT);
 		free(pair.memory);

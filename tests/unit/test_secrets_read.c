@@ -31,7 +31,7 @@
 #define CONTENT_MAX    512
 #define SWAPPING_READS 3000
 
-/* Every test finds an empty directory "s" where it is. */
+/* Makes an empty directory "s" for a test and moves beside it. */
 static int enter(void **state)
 {
 	*state = (void *)(uintptr_t)scratch_fds();
@@ -47,7 +47,7 @@ static int leave(void **state)
 	return 0;
 }
 
-/* "name=value;" for each secret, as the loader will find them; '0' for a NUL byte. */
+/* Writes "name=value;" for each secret, as the loader will find them; '0' for a NUL byte. */
 static void read_back(const struct secrets *secrets, char *ret_text, size_t size)
 {
 	struct memfd memory;
@@ -76,7 +76,7 @@ static void read_back(const struct secrets *secrets, char *ret_text, size_t size
 	memfd_fini(&memory);
 }
 
-/* What may lie in the directory */
+/* The directory's content */
 
 static void make_two(void)
 {
@@ -84,7 +84,7 @@ static void make_two(void)
 	scratch_write("s/a", "1");
 }
 
-/* However they were made and whatever readdir says: sorted by bytes. */
+/* Secrets are sorted by bytes, in whatever order readdir(3) gives them. */
 static void make_unordered(void)
 {
 	static const char *const names[] = { "z", "a.b", "M", "_", "9", "a", "a-b", "B" };
@@ -122,7 +122,7 @@ static void make_kubernetes(void)
 	scratch_swap("s", "1", "token", "x");
 }
 
-/* What is not in ..data is none of ours. */
+/* Files outside of ..data are no secrets. */
 static void make_kubernetes_and_more(void)
 {
 	scratch_swap("s", "1", "token", "x");
@@ -157,7 +157,7 @@ static void make_directory_loop(void)
 	scratch_link("s", "s");
 }
 
-/* Somebody may be about to write it. */
+/* An empty file may be about to be written. */
 static void make_empty(void)
 {
 	scratch_write("s/a", "1");
@@ -257,7 +257,7 @@ static void make_unreadable_directory(void)
 	assert_int_equal(chmod("s", 0), 0);
 }
 
-/* The kernel's own files say 4096 bytes and have fewer: one that is being cut short. */
+/* The kernel's own files say 4096 bytes and have fewer, like a file that is being cut short. */
 static void make_partial(void)
 {
 	scratch_link("/sys/kernel/uevent_seqnum", "s/token");
@@ -267,7 +267,7 @@ static const struct {
 	const char *what;
 	void (*make)(void);
 	int r;
-	const char *says; /* what is read, or a part of the sentence */
+	const char *says; /* the secrets, or a part of the sentence */
 } rows[] = {
 	{ "two", make_two, 0, "a=1;b=2\n;" },
 	{ "order", make_unordered, 0, "9=x;B=x;M=x;_=x;a=x;a-b=x;a.b=x;z=x;" },
@@ -305,7 +305,7 @@ static const struct {
 	{ "partial", make_partial, SECRETS_E_UNSETTLED, "changes while being read" },
 };
 
-/* As moultd does: without root's right to read everything. */
+/* Reads as moultd does: without root's right to read everything. */
 static int read_unprivileged(struct secrets *ret_secrets, struct err *err)
 {
 	bool is_root = geteuid() == 0;
@@ -337,14 +337,14 @@ static void test_table(void **state)
 		if (r)
 			assert_int_equal(secrets.fd, -1);
 		secrets_fini(&secrets);
-		/* Everything goes, so that no row depends on another. */
+		/* Everything is removed, so that no row depends on another. */
 		scratch_leave();
 		(void)scratch_enter();
 		scratch_mkdir("s");
 	}
 }
 
-/* What keeps the others from nobody: each of these beside a good one. */
+/* Files that are skipped, and keep nobody from the others: each of these beside a good one. */
 static void test_skipped(void **state)
 {
 	static const struct {
@@ -388,7 +388,7 @@ static void test_skipped(void **state)
 	}
 }
 
-/* An empty file counts as being written for a while, then as what it is. */
+/* An empty file counts as being written for a while, then as an empty secret. */
 static void test_empty(void **state)
 {
 	struct secrets secrets = SECRETS_NULL;
@@ -406,7 +406,7 @@ static void test_empty(void **state)
 	secrets_fini(&secrets);
 }
 
-/* The limits themselves are allowed, all at once. */
+/* Values exactly at the limits are allowed, all at once. */
 static void test_limits(void **state)
 {
 	static char value[SECRETS_FILE_BYTES_MAX];
@@ -446,7 +446,7 @@ static void test_none(void **state)
 	secrets_fini(&secrets);
 }
 
-/* Nobody who has the descriptor can change what another one reads, or undo the seals. */
+/* No holder of the descriptor can change what another one reads, or undo the seals. */
 static void test_sealed(void **state)
 {
 	struct secrets secrets = SECRETS_NULL;
@@ -487,7 +487,7 @@ static void read_digest(char *ret_digest)
 	secrets_fini(&secrets);
 }
 
-/* It stands for names and values, and for nothing else. */
+/* The digest stands for names and values, and for nothing else. */
 static void test_digest(void **state)
 {
 	char first[SECRETS_DIGEST_HEX];
@@ -516,7 +516,7 @@ static void test_digest(void **state)
 	read_digest(other);
 	assert_string_not_equal(first, other);
 
-	/* The same bytes, another name: values that change places are a change. */
+	/* The same bytes under another name: values that change places are a change. */
 	scratch_write("s/..1/a", "2");
 	scratch_write("s/..1/b", "1");
 	read_digest(other);
@@ -572,8 +572,8 @@ static void *swap_forever(void *context)
 	return NULL;
 }
 
-/* One look at a directory that is being swapped. 1: a whole rotation, 0: none, -1: @ret_text
- * says what is wrong. */
+/* Reads a directory that is being swapped. 1: a whole rotation; 0: none; -1: @ret_text says
+ * what is wrong. */
 static int read_while_swapped(char *ret_text, size_t size)
 {
 	struct secrets secrets = SECRETS_NULL;
@@ -595,7 +595,8 @@ static int read_while_swapped(char *ret_text, size_t size)
 	return v[0] == v[1] && v[0] == v[2] && v[0] == v[3] ? 1 : -1;
 }
 
-/* No snapshot mixes two rotations, and none is given up: what it says is "try again". */
+/* No snapshot mixes two rotations, and a reader never fails for good: at worst it has to try
+ * again. */
 static void test_swapped_while_reading(void **state)
 {
 	unsigned int n_swaps = 1;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is told of requests: by whom it was answered, and how long each part took. */
+/* Statistics of requests: who answered, and how long each part took. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,7 @@ static int reset(void **state)
 	return 0;
 }
 
-/* An answer as the loader tells it: all parts take a millisecond each but the computing. */
+/* Notes an answer in which each part takes a millisecond, but for the computing. */
 static void note(unsigned int status, uint16_t flags, uint32_t rows, uint32_t batch_rows)
 {
 	const struct proto_answer answer = {
@@ -49,7 +49,7 @@ static void assert_part(enum stats_part part, uint64_t count, uint64_t ns)
 	assert_int_equal(stats.parts[part].ns, ns);
 }
 
-/* Without executions: there is none. */
+/* Returns the sum for batches of @rows; empty without executions. */
 static struct stats_batch batch_of(uint32_t rows)
 {
 	for (size_t i = 0; i < STATS_BATCHES; i++)
@@ -92,14 +92,14 @@ static void test_a_batch_is_one_execution(void **state)
 	assert_int_equal(stats.rows.sum, 7);
 	batch = batch_of(6);
 	assert_int_equal(batch.executions, 1);
-	/* Three were read one after the other, and laid together once. */
+	/* Three requests were read one after the other, and laid together once. */
 	assert_int_equal(batch.input_ns, 4 * MS);
 	assert_int_equal(batch.infer_ns, 10 * MS);
 	assert_int_equal(batch.output_ns, 3 * MS);
 	assert_int_equal(batch_of(1).executions, 1);
 }
 
-/* Sizes of batches beyond the places are in the whole, and cost nothing else. */
+/* Batches larger than the table count in the sum, and cost nothing else. */
 static void test_many_sizes(void **state)
 {
 	(void)state;
@@ -144,7 +144,7 @@ static void test_failures(void **state)
 	stats_note_failure(&stats, &end, false);
 	stats_note_failure(&stats, &end, true);
 	assert_part(STATS_FAIL, 2, 10 * MS);
-	/* Who left was not answered: that is no latency. */
+	/* A client that left was not answered: its time is no latency. */
 	assert_int_equal(stats.request.count, 1);
 	assert_int_equal(stats.last_ms, 9);
 }

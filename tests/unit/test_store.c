@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Shared copies: who finds them, when their memory counts, and what a loader may not do.
+ * Shared copies: who finds them, when their memory counts, and what loaders must not do.
  */
 
 #include <errno.h>
@@ -132,7 +132,7 @@ static void test_memory_counts_once(void **state)
 	(void)state;
 	bench_init(&bench);
 	copy = take(&bench, 1);
-	/* Claimed before it is there, and not twice when it is. */
+	/* The memory is claimed before it is there, and does not count twice afterwards. */
 	assert_int_equal(device_room(&bench.device).used_bytes, BYTES);
 	fill(copy);
 	assert_int_equal(device_room(&bench.device).used_bytes, BYTES);
@@ -147,7 +147,7 @@ static void test_memory_counts_once(void **state)
 	bench_fini(&bench);
 }
 
-/* A loader says that it has filled it: its seals say whether that is true. */
+/* A loader says that it has filled the copy: the seals tell whether that is true. */
 static void test_what_is_not_sealed_is_not_shared(void **state)
 {
 	static const int seals[] = { 0, F_SEAL_WRITE, F_SEAL_SEAL };
@@ -159,7 +159,7 @@ static void test_what_is_not_sealed_is_not_shared(void **state)
 		struct store_copy *copy = take(&bench, 1);
 		struct stat file = file_of(1);
 
-		/* It can neither shrink nor grow from the start. */
+		/* The copy can neither shrink nor grow from the start. */
 		assert_int_equal(ftruncate(copy->fd, 1), -1);
 		assert_int_equal(ftruncate(copy->fd, BYTES + 1), -1);
 		assert_int_equal(fcntl(copy->fd, F_ADD_SEALS, seals[i]), 0);
@@ -175,7 +175,7 @@ static void test_what_is_not_sealed_is_not_shared(void **state)
 	bench_fini(&bench);
 }
 
-/* A kernel that is told to (vm.memfd_noexec) adds one of its own. */
+/* A kernel with vm.memfd_noexec adds a seal of its own. */
 static void test_more_seals_do_no_harm(void **state)
 {
 	struct bench bench;
@@ -192,7 +192,8 @@ static void test_more_seals_do_no_harm(void **state)
 	bench_fini(&bench);
 }
 
-/* Who would fill one more waits, unless the one that fills stands back for others. */
+/* A loader that would fill a second copy waits, unless the one that fills stands back for
+ * others. */
 static void test_one_fills_and_others_wait(void **state)
 {
 	struct bench bench;
@@ -211,13 +212,14 @@ static void test_one_fills_and_others_wait(void **state)
 	urgent = take_as(&bench, 1, true);
 	assert_true(store_is_coming(&bench.store, &bench.device, &file, true));
 
-	/* It died. */
+	/* The first loader died. */
 	assert_int_equal(bench.n_changes, 0);
 	store_copy_unref(idle);
 	assert_int_equal(bench.n_changes, 1);
 	assert_true(store_is_coming(&bench.store, &bench.device, &file, false));
 
-	/* It cannot even be killed: nobody waits for it, but what it fills may be used. */
+	/* The second one cannot be killed: nobody waits for it, but its copy may be used when
+	 * it is full. */
 	store_copy_abandon(urgent);
 	store_copy_abandon(urgent);
 	assert_int_equal(bench.n_changes, 2);
@@ -230,7 +232,7 @@ static void test_one_fills_and_others_wait(void **state)
 	store_copy_unref(urgent);
 	assert_int_equal(bench.n_changes, 3);
 
-	/* Abandoned, and never full. */
+	/* This copy is abandoned, and never full. */
 	urgent = take(&bench, 1);
 	store_copy_abandon(urgent);
 	store_copy_unref(urgent);
@@ -238,7 +240,7 @@ static void test_one_fills_and_others_wait(void **state)
 	bench_fini(&bench);
 }
 
-/* On a GPU: descriptors come from a loader, which is not trusted with their number. */
+/* Chunks on a GPU: their descriptors come from a loader, which is not trusted with the number. */
 static void test_chunks(void **state)
 {
 	const struct store_chunks good = { 0, BYTES / 2, BYTES + 4096, SHA };
@@ -248,7 +250,7 @@ static void test_chunks(void **state)
 		{ 0, BYTES / 2, UINT64_MAX, SHA },
 		{ 0, BYTES, BYTES + 4096, SHA },
 		{ 0, BYTES / 2, BYTES + 4096, "short" },
-		{ 1, BYTES / 2, BYTES + 4096, SHA }, /* of nothing */
+		{ 1, BYTES / 2, BYTES + 4096, SHA }, /* chunks of no bytes */
 	};
 	struct bench bench;
 	struct device gpu;
@@ -273,7 +275,7 @@ static void test_chunks(void **state)
 	assert_int_equal(store_copy_place(copy, &good, fds, 2, SHA), -EBADMSG);
 	assert_int_equal(store_copy_place(copy, &good, fds, 0, SHA), -EBADMSG);
 	assert_int_equal(store_copy_place(copy, &good, fds, 3, "short"), -EBADMSG);
-	/* It could hold anything. */
+	/* Such a copy could hold anything. */
 	assert_int_equal(store_copy_place(copy, &good,
 	                                  (int[]){ fds[0], fds[1], sockets[0] }, 3, SHA),
 	                 -EBADMSG);
@@ -283,7 +285,7 @@ static void test_chunks(void **state)
 	assert_ptr_equal(store_find(&bench.store, &gpu, &file), copy);
 	assert_null(store_find(&bench.store, &bench.device, &file));
 	assert_int_equal(copy->use.memory_bytes, BYTES + 4096);
-	/* Once it was of no use to somebody, nobody else gets it. */
+	/* A copy that was of no use to one loader is given to no other. */
 	store_copy_spoil(copy);
 	store_copy_spoil(copy);
 	assert_null(store_find(&bench.store, &gpu, &file));
@@ -299,7 +301,7 @@ static void test_chunks(void **state)
 	bench_fini(&bench);
 }
 
-/* What nobody needs any more becomes a part of the next. */
+/* A copy that nobody needs any more becomes a part of the next. */
 static void test_scrap(void **state)
 {
 	const struct store_chunks first = { 0, BYTES / 2, BYTES, SHA };
@@ -326,7 +328,7 @@ static void test_scrap(void **state)
 	}
 	assert_int_equal(store_copy_place(copies[0], &first, fds, 2, SHA), 0);
 	kept = copies[0]->fds[0];
-	/* Not while somebody else has it. */
+	/* A copy that somebody else holds does not. */
 	old = store_copy_ref(copies[0]);
 	store_copy_give(copies[1], &old);
 	assert_ptr_equal(old, copies[0]);

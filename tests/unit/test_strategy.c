@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Which way a reload takes, from numbers: one row per case, in MiB. */
+/* The strategy of a reload, from numbers: one row per case, in MiB. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -103,7 +103,7 @@ static void test_rows(void **state)
 	}
 }
 
-/* Nobody serves here, and somebody does in another moultd: the reserve is that one's. */
+/* No model serves here, but one does in another moultd: the reserve is for that one. */
 static void test_reserve_of_others(void **state)
 {
 	struct strategy_facts facts = {
@@ -165,7 +165,7 @@ static void test_json(void **state)
 	json_decref(json);
 }
 
-/* Beside weights that stay only what a process needs for itself counts. */
+/* Beside weights that stay, only the process's own need counts. */
 static void test_handoff(void **state)
 {
 	static const struct {
@@ -204,7 +204,7 @@ static void test_handoff(void **state)
 	}
 }
 
-/* Shared weights that the next one has no use for come free without an old one, too. */
+/* Shared weights without use for the next generation come free without an old one, too. */
 static void test_resident_goes(void **state)
 {
 	const struct strategy_facts facts = {
@@ -221,7 +221,8 @@ static void test_resident_goes(void **state)
 	assert_int_equal(strategy_decide(&facts).strategy, STRATEGY_STOP_FIRST);
 }
 
-/* What may come before the old one goes, of weights of 100 with 10 beside them. */
+/* The bytes that may be placed before the old generation goes, of weights of 100 with 10
+ * beside them. */
 static void test_prefill(void **state)
 {
 	/* clang-format off */
@@ -270,7 +271,7 @@ static void test_prefill(void **state)
 		if (gpu.prefill_bytes != scale(cases[i].prefill))
 			fail_msg("%s: %.2f MiB", cases[i].name,
 			         (double)gpu.prefill_bytes / (double)MIB);
-		/* Whatever the card alone would allow: it is for staged reloads. */
+		/* Prefill is for staged reloads only, whatever the card alone would allow. */
 		strategy_join(&host, &gpu);
 		assert_int_equal(gpu.prefill_bytes, host.strategy == STRATEGY_STAGED
 		                                            ? scale(cases[i].prefill)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What answers that are none of a model get of the loop's time, and in which order. */
+/* The loop's time for answers that no model gives, and their order. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,8 +45,8 @@ static void add(struct turns *turns, struct turn *turn, const char *text)
 	turns_add(turns, turn, &address.any);
 }
 
-/* How many go in ten seconds of which each takes @cost_ns and @gap_ns is left between two
- * looks, when there are always some who wait. */
+/* Returns the time taken in ten seconds by turns of @cost_ns, with a look each @gap_ns and
+ * always somebody waiting. */
 static uint64_t taken_in_ten_seconds(uint64_t cost_ns, uint64_t gap_ns)
 {
 	struct turns turns;
@@ -73,13 +73,13 @@ static void test_all_get_a_part(void **state)
 			uint64_t taken_ns = taken_in_ten_seconds(costs_ns[i], gaps_ns[j]);
 
 			assert_in_range(taken_ns, 1, most_ns + costs_ns[i]);
-			/* Where the looks are not what keeps them. */
+			/* Only where the looks are frequent enough. */
 			if (gaps_ns[j] * 2 < costs_ns[i] * TURNS_PART)
 				assert_true(taken_ns > most_ns / 2);
 		}
 }
 
-/* Who asks each 15 seconds goes at once, also for what takes half a second. */
+/* A client that asks each 15 seconds goes at once, even for half a second of work. */
 static void test_now_and_then_is_at_once(void **state)
 {
 	struct turns turns;
@@ -106,7 +106,7 @@ static void test_what_was_not_taken_is_kept_for_a_while(void **state)
 	assert_true(turns_is_free(&turns, turns_due_ns(&turns)));
 }
 
-/* No one overtakes those who wait. */
+/* Nobody overtakes those who wait. */
 static void test_in_order_of_arrival(void **state)
 {
 	struct turn all[MANY] = { 0 };
@@ -137,7 +137,7 @@ static void test_not_before_it_is_time(void **state)
 	assert_ptr_equal(turns_next(&turns, turns_due_ns(&turns)), &turn);
 }
 
-/* An address that shares a queue with @text, or does not. */
+/* Finds an address that shares a queue with @text, or one that does not. */
 static void find_address(const struct turns *turns, const char *text, bool is_shared,
                          char *ret_text)
 {
@@ -178,7 +178,7 @@ static void test_many_at_one_address_delay_another_by_one(void **state)
 	}
 }
 
-/* Which address shares a queue with which is another matter with each seed. */
+/* Each seed has other addresses sharing a queue. */
 static void test_nobody_knows_who_shares_a_queue(void **state)
 {
 	char text[INET_ADDRSTRLEN];
@@ -200,7 +200,7 @@ static void test_nobody_knows_who_shares_a_queue(void **state)
 	assert_in_range(n_shared, 0, 64);
 }
 
-/* One client is one, by whichever of its addresses and sockets it comes. */
+/* A client counts as one, with all of its addresses and sockets. */
 static void test_what_one_client_is(void **state)
 {
 	static const struct {

@@ -25,7 +25,7 @@
 #include "supervisor/inputs/watch.h"
 #include "watch_bench.h"
 
-/* No inotify event can be the reason for a report that comes at this pace only. */
+/* With these timings a report can only come from the poll, and not from an inotify event. */
 static const struct watch_config polling = {
 	.settle_ns = 10 * BENCH_MS,
 	.settle_cap_ns = 200 * BENCH_MS,
@@ -80,7 +80,7 @@ static void exchange_parents(void)
 	assert_int_equal(renameat2(AT_FDCWD, "a", AT_FDCWD, "other", RENAME_EXCHANGE), 0);
 }
 
-/* What happens beside a file is nobody's business. */
+/* Events beside a watched file are ignored. */
 static void test_neighbours_are_ignored(void **state)
 {
 	struct bench *bench = *state;
@@ -118,7 +118,7 @@ static void test_shared(void **state)
 	bench_look(bench, "d/one", &one);
 	bench_look(bench, "d", &directory);
 	bench_look(bench, "d/one", &again);
-	/* Wants the least of the directory. */
+	/* This watch needs the fewest events of the directory. */
 	bench_look(bench, "d/sub/file", &below);
 	before = one.n;
 	scratch_write("d/two", "1");
@@ -160,7 +160,7 @@ static void on_write(struct ev_loop *loop, ev_timer *timer, int revents)
 	struct writer *writer = timer->data;
 
 	(void)revents;
-	/* No write: on a busy disk it may take as long as the settling. */
+	/* A chmod and no write, which may take as long as the settling on a busy disk. */
 	assert_int_equal(chmod(writer->path, 0600), 0);
 	if (--writer->left == 0)
 		ev_timer_stop(loop, timer);
@@ -196,7 +196,7 @@ static void test_many_writes_are_one_report(void **state)
 	assert_int_equal(sight.n, before + 1);
 }
 
-/* A place that came into being meanwhile counts as well. */
+/* A directory that appears meanwhile is watched as well. */
 static void test_new_places_are_awaited(void **state)
 {
 	struct bench *bench = *state;
@@ -215,7 +215,7 @@ static void test_new_places_are_awaited(void **state)
 	assert_int_equal(sight.n, before + 1);
 }
 
-/* Who never rests is reported all the same. */
+/* A file that never rests is reported all the same. */
 static void test_a_storm_is_reported_at_the_cap(void **state)
 {
 	struct bench *bench = *state;
@@ -249,7 +249,7 @@ static void test_other_timings(void **state)
 	assert_true(clock_now_ns() - begun_ns >= patient.settle_ns);
 }
 
-/* From the report, everything is allowed. */
+/* The callback of a report may do anything. */
 
 struct moving {
 	struct bench *bench;
@@ -288,7 +288,7 @@ static void test_owner_moves_on(void **state)
 	assert_true(bench_is_seen(bench, &moving.next));
 }
 
-/* The same path again is no new watch: a change on its way is not lost, nor is there a report
+/* The same path again makes no new watch: a change under way is not lost, and no report comes
  * without one. */
 static void test_move(void **state)
 {
@@ -327,7 +327,8 @@ static void test_move(void **state)
 	assert_int_equal(bench_kernel_watches(), 0);
 }
 
-/* Removed while a report is under way: it does not come, and nothing is left behind. */
+/* A watch is removed while its report is under way: the report does not come, and nothing is
+ * left. */
 static void test_removed_before_the_report(void **state)
 {
 	struct bench *bench = *state;
@@ -358,7 +359,7 @@ static long kernel_limit(const char *path)
 	return limit;
 }
 
-/* More than the kernel keeps: what it drops may have been about anybody. */
+/* More events than the kernel keeps: the dropped ones may have been about any path. */
 static void test_overflow(void **state)
 {
 	const long n = kernel_limit("/proc/sys/fs/inotify/max_queued_events") + 1000;
@@ -373,7 +374,7 @@ static void test_overflow(void **state)
 	bench_look(bench, "a/b/c/file", &quiet);
 	bench_look(bench, "d", &noisy);
 	bench_log_begin(bench);
-	/* In turns: the same event twice in a row would be one. */
+	/* Two paths in turns: inotify merges equal events in a row. */
 	for (long i = 0; i < n; i++)
 		assert_int_equal(chmod(i % 2 ? "d/one" : "d/two", 0644), 0);
 	exchange_parents();
@@ -407,14 +408,14 @@ static void test_the_poll_finds_the_rest(void **state)
 	assert_int_equal(sight.n, before);
 	watch_set_config(bench->watch, &polling);
 	assert_true(bench_is_seen(bench, &sight));
-	/* It looks again while the time stamp is young, and then no more. */
+	/* The poll looks again while the time stamp is young, and then no more. */
 	bench_run(bench, 2.5);
 	before = sight.n;
 	bench_run(bench, 0.3);
 	assert_int_equal(sight.n, before);
 }
 
-/* Limits of the kernel, in a namespace of users where they are ours */
+/* Limits of the kernel, in a user namespace of this test */
 
 static bool is_alone;
 
@@ -450,7 +451,7 @@ static void limit_instances(unsigned int n)
 	write_proc("/proc/sys/user/max_inotify_instances", scratch_path("%u", n));
 }
 
-/* From here on, only events can tell. */
+/* Stops the poll: from here on only events can tell. */
 static void stop_polling(struct bench *bench, struct bench_sight *sight)
 {
 	watch_set_config(bench->watch, &bench_quick);
@@ -476,10 +477,10 @@ static void test_no_more_watches(void **state)
 	assert_true(bench_is_seen(bench, &sight));
 	make_deep();
 	assert_true(bench_is_seen(bench, &sight));
-	/* Said once, however often it is tried. */
+	/* The log has one line, however often the watch is tried. */
 	assert_int_equal(bench_log_end(bench, "event=watch_limit"), 1);
 
-	/* Old enough that the poll has no other reason to look. */
+	/* The stamp is old enough that the poll has no other reason to look. */
 	bench_run(bench, 2.5);
 	limit_watches(100);
 	bench_run(bench, 0.2);
@@ -558,7 +559,7 @@ int main(void)
 		WATCH_TEST(test_overflow),
 		WATCH_TEST(test_the_poll_finds_the_rest),
 	};
-	/* The last: there is no way back. */
+	/* The last tests, because a namespace has no way back. */
 	const struct CMUnitTest limits[] = {
 		WATCH_TEST(test_no_more_watches),
 		WATCH_TEST(test_no_inotify),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Whatever happens to a path, or to what it leads through, is reported: real inotify on a
+/* A change of a path, or of anything that it leads through, is reported: real inotify on a
  * directory of its own, a real loop, no poll. */
 
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 
 #define STEPS_MAX 4
 
-/* What may happen to a path. Each function is one step after which a report must come. */
+/* The changes. Each function is one step after which a report must come. */
 
 static void make_file(void)
 {
@@ -49,7 +49,7 @@ static void chmod_file(void)
 	assert_int_equal(chmod("file", 0600), 0);
 }
 
-/* Deeper, and by one who does not wait for us. */
+/* Makes several directories at once, without waiting for the watch. */
 static void make_parents(void)
 {
 	scratch_mkdir("a");
@@ -160,7 +160,7 @@ static void swap_third(void)
 	scratch_swap("d", "3", "token", "3");
 }
 
-/* No swap, but what is behind it changes all the same. */
+/* Writes the file behind the links, without a swap. */
 static void write_behind_swap(void)
 {
 	scratch_write("d/..1/token", "4");
@@ -191,7 +191,7 @@ static void remove_second_version(void)
 	scratch_remove("v2");
 }
 
-/* A link inside a directory that leads out of it, the whole path as the target. */
+/* Makes a link inside of a directory that leads out of it, with the whole path as target. */
 static void make_farm(void)
 {
 	char cwd[4096];
@@ -331,7 +331,7 @@ static void test_table(void **state)
 		assert_int_equal(bench_kernel_watches(), 0);
 		watch_free(bench->watch);
 		bench->watch = NULL;
-		/* Everything goes, so that no row depends on another. */
+		/* Everything is removed, so that no row depends on another. */
 		scratch_leave();
 		bench->root = scratch_enter();
 	}
