@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# The torch engine against Debian's libtorch-dev, or against any other by CMAKE_PREFIX_PATH:
-# an unpacked libtorch, or torch.utils.cmake_prefix_path of one installed by pip.
+# Builds the torch engine against Debian's libtorch-dev, or against another by
+# CMAKE_PREFIX_PATH: an unpacked libtorch, or torch.utils.cmake_prefix_path of one installed
+# by pip.
 
 include(CheckCXXSourceCompiles)
 
@@ -10,7 +11,7 @@ include(CheckCXXSourceCompiles)
 if(NOT TARGET torch::cudart)
 	add_library(torch::cudart INTERFACE IMPORTED)
 endif()
-# Of use to static builds alone; wheels do not have it, and their configuration warns.
+# Only static builds use kineto; wheels do not have it, and their configuration warns.
 set(kineto_LIBRARY unused)
 find_package(Torch QUIET)
 if(NOT TARGET torch_cpu)
@@ -22,22 +23,22 @@ if(NOT TARGET torch_cpu)
 endif()
 message(STATUS "libtorch ${Torch_VERSION}: ${TORCH_INSTALL_PREFIX}")
 
-# What its source is built with, wherever that is.
+# moult-torch has all that the engine's source is built with, here and in the tests.
 add_library(moult-torch INTERFACE)
 moult_add_engine(torch engines/torch.cpp)
 target_link_libraries(moult-engine-torch PRIVATE moult-torch)
-# libtorch itself would draw in its CUDA libraries, gigabytes of them: the engine opens it
-# when a model asks for a device.
+# The target torch would draw in the CUDA libraries, gigabytes of them: the engine opens that
+# library when a model asks for a device.
 target_link_libraries(moult-torch INTERFACE torch_cpu c10)
 target_compile_definitions(moult-engine-torch PRIVATE
 	TORCH_DEVICES_LIBRARY="$<TARGET_SONAME_FILE_NAME:torch>")
 target_include_directories(moult-torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
-# Among them which of its two string classes libstdc++ has to use.
+# These flags also choose one of libstdc++'s two string classes.
 separate_arguments(torch_flags NATIVE_COMMAND "${TORCH_CXX_FLAGS}")
 target_compile_options(moult-torch INTERFACE ${torch_flags})
 
-# The header of its CUDA allocator, if it has one, needs those of a toolkit: the wheel's own,
-# or one that is installed. Nothing of either is linked.
+# The header of libtorch's CUDA allocator, if there is one, needs a toolkit's headers: those of
+# the wheel, or of an installed one. Nothing of either is linked.
 file(GLOB torch_cuda_hints "${TORCH_INSTALL_PREFIX}/../nvidia/cu*/include")
 find_path(MOULT_CUDA_INCLUDE_DIR cuda_runtime_api.h HINTS ${torch_cuda_hints}
 	PATHS /usr/local/cuda/include NO_CMAKE_FIND_ROOT_PATH)
@@ -68,7 +69,7 @@ if(torch_standard GREATER 17)
 	target_compile_features(moult-torch INTERFACE cxx_std_${torch_standard})
 endif()
 
-# Installed or not, it finds the libtorch that it was built with, and searches nowhere else.
+# The engine, installed or not, finds the libtorch that it was built with, and no other.
 get_target_property(torch_location torch_cpu LOCATION)
 get_filename_component(torch_dir "${torch_location}" DIRECTORY)
 if(NOT torch_dir IN_LIST CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES)
