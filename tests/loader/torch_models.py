@@ -244,14 +244,14 @@ def overstate(source: Path, target: Path) -> None:
     with zipfile.ZipFile(source) as old:
         names = {item.filename: old.read(item) for item in old.infolist()}
     pickles = [name for name in names if name.endswith("/data.pkl")]
-    # Of the weight: ("storage", FloatStorage, "0", "cpu", 2).
+    # The pickle of the weight: ("storage", FloatStorage, "0", "cpu", 2).
     text = names[pickles[0]]
     at = text.index(b"K\x02", text.index(b"cpu"))
     names[pickles[0]] = text[:at] + b"J\xff\xff\xff\x0f" + text[at + 2:]
     with zipfile.ZipFile(target, "w") as new:
         for name, data in names.items():
             item = zipfile.ZipInfo(name)
-            # The padding that torch.save puts in, so that data begins at 64 bytes.
+            # torch.save puts padding in, so that data begins at a multiple of 64 bytes.
             begin = new.fp.tell() + 30 + len(name)
             item.extra = b"FB" + struct.pack("<H", (-(begin + 4)) % 64) + \
                 b"Z" * ((-(begin + 4)) % 64)
