@@ -143,6 +143,7 @@ static int identity_read_weights(struct engine *engine, struct err *err)
 	return 0;
 }
 
+/* Makes the private copy, unless the weights are shared: in stage, or in commit when lean. */
 static int identity_take_weights(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;

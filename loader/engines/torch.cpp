@@ -211,6 +211,8 @@ int open_devices(const char *name, struct err *err)
 	return 0;
 }
 
+/* Reads "cpu", "cuda" or "cuda:N". Only the latter open libtorch's devices: a loader on the host
+ * has neither their memory nor their failures. */
 int read_device(const char *name, c10::Device *ret_device, struct err *err)
 {
 	c10::Device device(c10::kCPU);
@@ -271,6 +273,7 @@ int check_order(const std::vector<c10::Argument> &arguments,
 	return 0;
 }
 
+/* Checks number, types and order of forward's arguments; the first one is the module itself. */
 int check_arguments(const c10::FunctionSchema &schema, const struct engine_config *config,
                     struct err *err)
 {
@@ -463,6 +466,8 @@ void set_threads(uint32_t threads)
 	is_first = false;
 }
 
+/* True when the weights are in their place only in commit, so that stage cannot build the
+ * module that serves. */
 bool loads_in_commit(const struct engine *engine)
 {
 	return engine->config->is_placed || engine->config->is_lean ||
@@ -551,6 +556,7 @@ int commit(struct engine *engine, struct err *err) noexcept
 	});
 }
 
+/* Makes a tensor over the request's own memory, or a copy where forward may write to it. */
 at::Tensor make_input(const struct engine *engine, const struct engine_tensor *tensor)
 {
 	at::ScalarType dtype = at::kFloat;
@@ -611,6 +617,8 @@ int take_dict(const struct engine_config *config,
 	return r;
 }
 
+/* Takes the outputs from a tensor, a tuple or a list, in the configuration's order, or from a
+ * dict by their names; a dict may have others, too. */
 int take_outputs(const struct engine_config *config, const c10::IValue &result,
                  std::vector<at::Tensor> *outputs, struct err *err)
 {
@@ -623,6 +631,8 @@ int take_outputs(const struct engine_config *config, const c10::IValue &result,
 	return take_values(config, c10::ArrayRef<c10::IValue>(result), outputs, err);
 }
 
+/* Describes an output to the loader. *@tensor becomes contiguous, on the host, and owns the
+ * memory that *ret_output borrows. */
 int describe(const struct engine_config *config, size_t index, at::Tensor *tensor,
              struct engine_tensor *ret_output, struct err *err)
 {
