@@ -192,6 +192,7 @@ static int loader_receive(struct loader *loader, enum proto_type wanted,
 	return LOADER_GO_ON;
 }
 
+/* Frees everything first, so that BYE's figures show the memory that stays behind. */
 static int loader_quit(struct loader *loader)
 {
 	int r;
@@ -376,6 +377,8 @@ static bool loader_is_shared(const struct loader *loader)
 	return loader->engine_config.is_shared || loader->engine_config.is_placed;
 }
 
+/* Starts over with private weights: closes the engine, gives shared and placed weights back, and
+ * keeps the sentence in @err as the reason. The caller stages again. */
 static void loader_unshare(struct loader *loader, struct err *err)
 {
 	loader->private = (struct placed_private){ .why = *err, .is_lasting = true };
@@ -618,6 +621,7 @@ static int loader_commit(struct loader *loader)
 	return r;
 }
 
+/* Warms up, runs the golden requests, and sends READY. */
 static int loader_warm_up(struct loader *loader)
 {
 	uint64_t start_ns = clock_now_ns();

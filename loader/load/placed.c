@@ -166,6 +166,8 @@ static int placed_map(struct placed *placed, size_t bytes, struct err *err)
 	return r;
 }
 
+/* Notes the canary, makes the descriptors and seals, in this order: sealing gives the handles
+ * back from which descriptors are made. */
 static int placed_share(struct placed *placed, struct err *err)
 {
 	struct gpu_arena *arena = &placed->arena;
@@ -247,6 +249,7 @@ static int placed_ordinal(const char *device, unsigned int *ret_ordinal, struct 
 	               "nobody knows yet which card device '%s' is", device);
 }
 
+/* Opens the card. The arena counts as open even after a failure: it may hold a context. */
 static int placed_open(struct placed *placed, const char *device, uint64_t wait_ns,
                        struct err *err)
 {

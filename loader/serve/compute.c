@@ -31,6 +31,8 @@ void compute_fini(struct compute *compute)
 	batch_fini(&compute->batch);
 }
 
+/* The time counts from the turn of the batch, the engine's from behind the gathering. Shapes are
+ * learned before the check: a wrong answer has fitted, too. */
 int compute_run(struct compute *compute, struct err *err)
 {
 	struct batch *batch = &compute->batch;

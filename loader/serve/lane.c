@@ -49,6 +49,8 @@ static int lane_map(struct memfd *memfd, int *fd, bool is_writable, const char *
 	return 0;
 }
 
+/* Checks the header, which the supervisor wrote once: rings of another generation or build end
+ * the lane before an entry is read. */
 static int lane_check_rings(const struct lane *lane, struct err *err)
 {
 	const struct proto_rings *head = lane->head;
@@ -146,6 +148,7 @@ static bool lane_is_inside(uint64_t offset, uint64_t bytes, uint64_t size)
 	return offset <= size && bytes <= size - offset;
 }
 
+/* Checks the private copy of an entry: the entry in shared memory may change after the check. */
 static int lane_check_submit(const struct lane *lane, const struct proto_submit *submit,
                              struct err *err)
 {
@@ -302,6 +305,7 @@ void lane_flush(struct lane *lane)
 	lane->has_news = false;
 }
 
+/* Blocks until the bell, which it silences, or the control channel has news. */
 static int lane_poll(struct lane *lane, int control_fd, uint64_t deadline_ns)
 {
 	struct pollfd pollfds[] = {
