@@ -5,10 +5,10 @@
 #include <string.h>
 
 /*
- * IEEE 754: all bits of the exponent are set in NaN and the infinities, and in nothing else
- * (bfloat16 is the upper half of a binary32). One more in the exponent's lowest place then
- * runs over into the place of the sign, which was cleared before, and never beyond: so one
- * word of 64 bits is as many elements as fit.
+ * IEEE 754: all bits of the exponent are set in NaN and the infinities, and in no other number
+ * (bfloat16 is the upper half of a binary32). Adding 1 to the exponent's lowest place then
+ * carries into the place of the sign, which was cleared before, and no farther. So one word of
+ * 64 bits checks as many elements as it holds.
  */
 struct finite_word {
 	uint64_t signs;

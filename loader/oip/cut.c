@@ -14,7 +14,7 @@
 #include "loader/oip/json.h"
 #include "shared/proto.h"
 
-/* Depths of the brackets around: {"inputs": [{"data": */
+/* Depths of the brackets in {"inputs": [{"data": */
 #define OIP_CUT_ROOT   1
 #define OIP_CUT_INPUTS 2
 #define OIP_CUT_INPUT  3

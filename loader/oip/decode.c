@@ -291,7 +291,7 @@ static int oip_read_id(struct oip_decoding *decoding, const json_t *json)
 	return 0;
 }
 
-/* Reads timeout, and checks priority, too: the supervisor only reads that, and refuses nothing. */
+/* Reads timeout, and checks priority, too: the supervisor reads priority, but refuses nothing. */
 static int oip_read_numbers(struct oip_decoding *decoding, const json_t *parameters)
 {
 	static const char *const numbers[] = { "timeout", "priority" };

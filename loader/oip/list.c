@@ -14,7 +14,7 @@ struct oip_list {
 	const struct tensor_shape *shape;
 	uint32_t levels; /* lists within lists: 1 when data is flat */
 	size_t count;
-	size_t text_bytes; /* of all strings */
+	size_t text_bytes; /* the sum of all strings */
 	unsigned char *at; /* where the next element goes */
 	size_t n_stored;
 };
@@ -30,7 +30,7 @@ static void oip_list_init(struct oip_list *list, enum tensor_dtype dtype,
 	(void)tensor_count(shape, &list->count);
 }
 
-/* The lists of one level, and of those below. */
+/* Measures the lists of one level, and of those below. */
 /* NOLINTNEXTLINE(misc-no-recursion): as deep as the shape */
 static int oip_list_measure_level(struct oip_list *list, const json_t *data,
                                   uint32_t level, struct err *err)

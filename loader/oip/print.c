@@ -24,14 +24,14 @@ static const double oip_print_powers[] = {
 	1e36, 1e37, 1e38, 1e39, 1e40, 1e41, 1e42, 1e43, 1e44, 1e45, 1e46,
 };
 
-/* Whole numbers below this, which classifiers and masks are full of, are integers with a
+/* Smaller whole numbers, which classifiers and masks are full of, are printed as integers with a
  * ".0" behind them, so that every reader takes them for real numbers. */
 #define OIP_PRINT_WHOLE_MAX 1e9
-/* Where the decimal point of a float may stand without an exponent: at most so many zeros
- * in front of the digits, or so many digits in front of it. */
+/* A float is printed without an exponent when at most so many zeros stand before its digits, or
+ * at most so many digits before its point. */
 #define OIP_PRINT_POINT_MIN (-4)
 #define OIP_PRINT_POINT_MAX 15
-/* Of "%.17g", with room for the longest decimal point. */
+/* Bytes of "%.17g", with room for the longest decimal point. */
 #define OIP_PRINT_LONG_MAX 40
 
 size_t oip_print_unsigned(uint64_t value, char *to)
@@ -204,7 +204,7 @@ size_t oip_print_max(enum tensor_dtype dtype)
 size_t oip_print_element(enum tensor_dtype dtype, const void *from, char *to)
 {
 	union {
-		uint64_t u64; /* little-endian: what is shorter lies in the low bytes */
+		uint64_t u64; /* little-endian: shorter numbers lie in the low bytes */
 		int8_t i8;
 		int16_t i16;
 		int32_t i32;
@@ -241,7 +241,7 @@ size_t oip_print_element(enum tensor_dtype dtype, const void *from, char *to)
 	case TENSOR_DTYPE_COUNT:
 		break;
 	}
-	/* Only what has a text form is asked for in JSON: oip_decode() sees to it. */
+	/* oip_decode() refuses to answer other datatypes in JSON. */
 	assert(false);
 	return 0;
 }

@@ -47,6 +47,7 @@ static int golden_order(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+/* Puts the file's name before a sentence, and a remedy behind it where the file is at fault. */
 static int golden_malformed(const struct golden *golden, const char *name, int outcome,
                             struct err *err)
 {
@@ -88,6 +89,7 @@ static int golden_ask(struct golden *golden, const struct golden_file *file,
 	return 0;
 }
 
+/* Runs the request until its answer comes in time. The values are judged in every run. */
 static int golden_try(struct golden *golden, const struct golden_file *file,
                       const char *name, struct err *err)
 {

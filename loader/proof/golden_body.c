@@ -29,6 +29,7 @@ int golden_check_keys(json_t *object, const char *what, const char *const *known
 	return 0;
 }
 
+/* Decodes the base64 of a body that went over the wire. */
 static int golden_body_decode(struct golden_body *body, const json_t *text,
                               const char *what, struct err *err)
 {
@@ -51,6 +52,8 @@ static int golden_body_decode(struct golden_body *body, const json_t *text,
 	return 0;
 }
 
+/* Reads {"headers": ..., "base64": ...}. Another header than the two known ones is refused: the
+ * loader would not heed it. */
 static int golden_body_read_wire(struct golden_body *body, json_t *json, const char *what,
                                  struct err *err)
 {

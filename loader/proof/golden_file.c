@@ -103,6 +103,7 @@ static int golden_find_output(const struct oip_model *model, const char *name,
 	return -ENOENT;
 }
 
+/* Finds the model's outputs of the names in the response, and gives them default tolerances. */
 static int golden_name_outputs(struct golden_file *file, const struct oip_model *model,
                                const json_t *outputs, struct err *err)
 {
@@ -172,6 +173,7 @@ static int golden_decode_outputs(struct golden_file *file, const struct oip_mode
 	               : 0;
 }
 
+/* Inflates and decodes the expected response; @body may be changed. */
 static int golden_expect(struct golden_file *file, const struct oip_model *model,
                          struct golden_body *body, struct err *err)
 {

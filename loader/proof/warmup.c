@@ -153,6 +153,8 @@ static int warmup_make_zeros(struct warmup *warmup, const struct model_config *c
 	return r;
 }
 
+/* Runs the request once. When a model fails on zeros, before there were outputs, the sentence
+ * names the key for a real request. */
 static int warmup_once(const struct warmup *warmup, struct compute *compute,
                        struct oip_request *request, uint64_t generation, struct err *err)
 {
