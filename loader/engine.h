@@ -30,8 +30,8 @@
  *	BROKEN  not answered; the process ends, since nothing inside it can mend a sticky
  *	        device error
  *     After all but BROKEN the engine goes on. MODEL and FAILED count against the generation
- *     in its watch window. While warming up INPUT and MODEL refuse the input; FAILED and
- *     BROKEN do not.
+ *     in its watch window. While warming up INPUT and MODEL refuse the generation's input;
+ *     after MEMORY, FAILED and BROKEN another process may try.
  *  4. No call throws, exits or blocks for ever; none keeps a pointer that it was given
  *     longer than stated here.
  *  5. stage refuses an option that the engine does not know, with CONFIG. The engine declares

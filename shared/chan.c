@@ -120,8 +120,8 @@ int chan_recv(struct chan *chan, struct chan_message *message, struct err *err)
 		.msg_iov = iov,
 		.msg_iovlen = 2,
 		.msg_control = control.space,
-		/* CMSG_LEN and not CMSG_SPACE: the kernel would put one more descriptor into
-		 * the padding. */
+		/* CMSG_LEN and not CMSG_SPACE: the kernel would use the padding, if any, for
+		 * one more descriptor. */
 		.msg_controllen = CMSG_LEN(sizeof(int) * PROTO_FDS_MAX),
 	};
 	ssize_t bytes;

@@ -24,7 +24,7 @@
 #define ZIP_LOCAL_BYTES     30
 #define ZIP_DIRECTORY_BYTES ((uint64_t)16 << 20)
 #define ZIP_NAME_BYTES      256
-/* A pickle names its class within so many bytes. */
+/* So much of a pickle is read to tell what it holds. */
 #define PICKLE_BYTES 4096
 
 #define SCRIPT                                                                           \

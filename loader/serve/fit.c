@@ -3,8 +3,8 @@
 /*
  * Two small tables of shapes: known (failed) and good (fitted). A shape covers another one when
  * it is as large in every dim of every input; the rank must be the same. A new failure
- * replaces larger ones, a new success smaller ones, so that the tables keep the border
- * between the two; a full table loses its oldest row.
+ * replaces the larger ones, a new success one that is no larger, so that the tables keep the
+ * border between the two. A full table loses its oldest row.
  */
 #include "loader/serve/fit.h"
 
