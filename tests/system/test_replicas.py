@@ -140,7 +140,7 @@ def test_reloads(start, tmp_path, strategy, share):
             wait_serving(moult, 3)
     wait_serving(moult, 3)
     load.stop_and_check()
-    assert len(copies(moult.pid)) == (share == "memory")
+    wait_for("the one copy", lambda: len(copies(moult.pid)) == (share == "memory"))
 
 
 def test_memory_for_some_of_them(start, tmp_path):

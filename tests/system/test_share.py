@@ -281,7 +281,7 @@ def test_sharing_is_switched_off_and_on(start, tmp_path):
         rewrite(moult, echo_section(path=tmp_path / "weights.bin", share=share))
         receipt = wait_for("a receipt", lambda: moult.receipts()[before:])[0]
         assert receipt["outcome"] == "ok", receipt
-        assert len(copies(moult.pid)) == count
+        wait_for("the copies", lambda: len(copies(moult.pid)) == count)
         assert moult.status("echo")["weights"]["share"] == share
     load.stop_and_check()
 

@@ -131,4 +131,5 @@ def test_storm(start, tmp_path, tenths):
         load.stop_and_check()
     assert peak <= budget * MIB, peak
     digests = {m["weights_sha256"] for m in storm.moult.status()["models"]}
-    assert len(digests) == 1 and len(copies(storm.moult.pid)) == 1
+    assert len(digests) == 1
+    wait_for("the one copy", lambda: len(copies(storm.moult.pid)) == 1)
