@@ -30,7 +30,7 @@
 #define FLOOD_FLOATS_MAX  16384
 #define FLOOD_HEAD_MAX    1024
 #define FLOOD_ANSWER_MAX  (FLOOD_HEAD_MAX * 4 + FLOOD_FLOATS_MAX * sizeof(float))
-#define FLOOD_TIMEOUT_S   60
+#define FLOOD_TIMEOUT_S   300
 #define FLOOD_FIRSTS_MAX  65536
 
 struct flood_client {

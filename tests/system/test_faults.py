@@ -47,7 +47,7 @@ GONE_S = {"spawned": 10, "staging": 1, "staged": 1, "committing": 1, "warming": 
 CANDIDATE = ("spawned", "staging", "staged", "committing", "warming")
 TIMEOUTS = {f"{what}_timeout": f"{int(ms * FACTOR)}ms" for what, ms in {
     "stage": 1000, "commit": 1000, "warmup": 1000, "stall": 500, "drain": 5000,
-    "stop": 500}.items()}
+    "stop": 500, "request": 60_000}.items()}
 # The longest that a request may take: a hang, its cure and a restart.
 SLOWEST_MS = 8000 * FACTOR
 

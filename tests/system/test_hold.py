@@ -179,17 +179,24 @@ def test_the_shortest_deadline_counts(start):
     assert requests_of(moult)["failures"]["deadline"] == 2
 
 
-def test_a_timeout_that_only_the_loader_sees(start):
+def test_a_timeout_that_only_the_loader_sees(start, tmp_path):
     """Behind 16 KiB of JSON the supervisor does not look; the loader does."""
-    moult = start(echo_section(input="x FP32 [-1,4]", max_batch=4096, warmup_runs=1,
-                               leases=2, **{"option.delay_us": int(600_000 * slowness())}))
+    gate = Gate(tmp_path)
+    gate.open()
+    moult = start(echo_section(engine="fault", input="x FP32 [-1,4]", max_batch=4096,
+                               warmup_runs=1, leases=2,
+                               **{"option.fault": "slow", **gate.keys}), supervisor=ENGINES)
+    gate.shut()
     first = Request(moult, echo_body([1, 2, 3, 4]))
     wait_for("a lease", lambda: requests_of(moult)["leased"] == 1)
     body = json.dumps({"inputs": [{"name": "x", "shape": [2000, 4], "datatype": "FP32",
                                    "data": [0.5] * 8000}], "parameters": {"timeout": 100_000}})
     assert len(body) > 16384
-    late = Request(moult, body).join()
-    assert late.status == 504, late.body[:300]
+    late = Request(moult, body)
+    wait_for("both leases", lambda: requests_of(moult)["leased"] == 2)
+    time.sleep(0.2)  # its 100 ms are over, whenever the loader looks
+    gate.open()
+    assert late.join().status == 504, late.body[:300]
     assert first.join().status == 200
 
 
