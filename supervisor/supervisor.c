@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The birth of a supervisor, its models, and the passage from one configuration to the
- * next. A configuration is read whole, and refused whole. Models that the new one lacks
- * are stopped and move from models[] to leaving[], where a sweep frees them, outside
- * their own calls, once no client holds a request of theirs. Models that it adds start
- * like those of a start.
- *
- * Models report through one model_listener. Their receipts go to the state directory, to
- * whoever waits for them (commands.c), and into the status that systemd shows.
- * supervisor_stop.c has the way out.
+ * The birth of a supervisor, and what its models report. They do so through one
+ * model_listener: receipts go to the state directory, to whoever waits for them
+ * (commands.c), and into the status that systemd shows. supervisor_models.c has the
+ * models' coming and going, supervisor_config.c a new configuration, and
+ * supervisor_stop.c the way out.
  */
 
 #include "supervisor/supervisor_state.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <ev.h>
 #include <signal.h>
@@ -48,23 +43,7 @@
 #include "supervisor/config/strict.h"
 #include "supervisor/inputs/watch.h"
 
-/* Seconds between looks at removed models, until their last requests have left. */
-#define SUPERVISOR_SWEEP_S 0.2
-
 /* Models */
-
-struct model *supervisor_find(struct supervisor *supervisor, const char *name)
-{
-	for (size_t i = 0; i < supervisor->n_models; i++)
-		if (strcmp(model_name(supervisor->models[i]), name) == 0)
-			return supervisor->models[i];
-	return NULL;
-}
-
-struct model *supervisor_at(struct supervisor *supervisor, size_t i)
-{
-	return i < supervisor->n_models ? supervisor->models[i] : NULL;
-}
 
 static struct model *supervisor_http_find(void *context, const char *name)
 {
@@ -121,7 +100,7 @@ json_t *supervisor_to_json(struct supervisor *supervisor)
 	                 supervisor->http ? http_to_json(supervisor->http) : json_null());
 }
 
-static void supervisor_say_status(struct supervisor *supervisor)
+void supervisor_say_status(struct supervisor *supervisor)
 {
 	const char *trouble = supervisor->config_error.text;
 	size_t n_ready = 0;
@@ -136,7 +115,7 @@ static void supervisor_say_status(struct supervisor *supervisor)
 }
 
 /* A failed start counts as tried: one bad model must not hold up READY for the others. */
-static void supervisor_say_started(struct supervisor *supervisor)
+void supervisor_say_started(struct supervisor *supervisor)
 {
 	if (supervisor->is_started || supervisor->is_stopping)
 		return;
@@ -195,277 +174,10 @@ static void supervisor_on_good(void *context, struct model *model)
 	config_keeper_on_good(&supervisor->config_keeper);
 }
 
-static void supervisor_on_file_touched(void *context, const struct stat *before,
-                                       const struct stat *after)
-{
-	struct supervisor *supervisor = context;
-
-	store_on_file_touched(&supervisor->store, before, after);
-	for (size_t i = 0; i < supervisor->n_models; i++)
-		model_on_file_touched(supervisor->models[i], before, after);
-}
-
 static void supervisor_on_ready(void *context, struct model *model)
 {
 	(void)model;
 	supervisor_say_status(context);
-}
-
-static void supervisor_on_store(void *context)
-{
-	const struct supervisor *supervisor = context;
-
-	for (size_t i = 0; i < supervisor->n_models; i++)
-		model_on_store(supervisor->models[i]);
-}
-
-static bool supervisor_is_empty(const struct supervisor *supervisor)
-{
-	return supervisor->n_models == 0 && supervisor->n_leaving == 0;
-}
-
-static int supervisor_add(struct supervisor *supervisor, struct config *config,
-                          const struct config_model *section, struct err *err)
-{
-	const struct model_context context = {
-		.loop = supervisor->loop,
-		.watch = supervisor->watch,
-		.config = config,
-		.device = &supervisor->devices.host,
-		.devices = &supervisor->devices,
-		.store = &supervisor->store,
-		.loads = &supervisor->loads,
-		.bases = &supervisor->bases,
-		.numbers = &supervisor->numbers,
-		.keeper = &supervisor->keeper,
-		.spares = supervisor->spares,
-		.listener = &supervisor->listener,
-	};
-	struct model *model;
-	int r;
-
-	r = model_new(&model, &context, section, err);
-	if (r < 0)
-		return r;
-	supervisor->models[supervisor->n_models++] = model;
-	(void)model_reload(model, MODEL_CAUSE_START);
-	return 0;
-}
-
-/* Adds models that are configured and not there, also those that found no place while
- * others were leaving. */
-static void supervisor_add_missing(struct supervisor *supervisor)
-{
-	struct config *config = supervisor->config;
-	struct err err = ERR_NULL;
-
-	for (size_t i = 0; i < config->n_models; i++) {
-		const struct config_model *section = config->models[i];
-
-		if (supervisor_find(supervisor, section->name))
-			continue;
-		if (supervisor->n_models + supervisor->n_leaving >= CONFIG_MODELS_MAX) {
-			log_event(LOG_LEVEL_WARNING, "model_waits",
-			          "model=%s reason=\"as many models as there may be "
-			          "are there or leaving\"",
-			          section->name);
-			return; /* the sweep goes on when one has left */
-		}
-		if (supervisor_add(supervisor, config, section, &err) < 0)
-			log_event(LOG_LEVEL_ERR, "model_refused", "model=%s reason=%s",
-			          section->name, LOG_QUOTED(err.text));
-	}
-}
-
-/* A stopped model is freed here, outside its own calls, once no client holds a request. */
-static void supervisor_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	struct supervisor *supervisor = timer->data;
-	size_t kept = 0;
-	bool has_left;
-
-	(void)revents;
-	for (size_t i = 0; i < supervisor->n_leaving; i++) {
-		struct model *model = supervisor->leaving[i];
-
-		if (model_is_stopped(model) && model_is_unused(model))
-			model_free(model);
-		else
-			supervisor->leaving[kept++] = model;
-	}
-	has_left = kept < supervisor->n_leaving;
-	supervisor->n_leaving = kept;
-	if (has_left && !supervisor->is_stopping)
-		supervisor_add_missing(supervisor);
-	if (kept == 0)
-		ev_timer_stop(loop, timer);
-	if (supervisor->is_idle && supervisor_is_empty(supervisor))
-		ev_break(loop, EVBREAK_ALL);
-}
-
-static void supervisor_on_stopped(void *context, struct model *model)
-{
-	struct supervisor *supervisor = context;
-
-	(void)model;
-	ev_feed_event(supervisor->loop, &supervisor->sweep, EV_TIMER);
-}
-
-void supervisor_remove(struct supervisor *supervisor, size_t i)
-{
-	struct model *model = supervisor->models[i];
-
-	assert(supervisor->n_leaving < CONFIG_MODELS_MAX);
-	supervisor->n_models--;
-	memmove(&supervisor->models[i], &supervisor->models[i + 1],
-	        (supervisor->n_models - i) * sizeof(supervisor->models[0]));
-	supervisor->leaving[supervisor->n_leaving++] = model;
-	commands_on_removed(supervisor->commands, model_name(model));
-	model_stop(model);
-	ev_timer_again(supervisor->loop, &supervisor->sweep);
-}
-
-/* Configuration */
-
-static void supervisor_watch_config(struct supervisor *supervisor);
-
-static void supervisor_say_open(void *context, const char *why)
-{
-	(void)context;
-	log_event(LOG_LEVEL_WARNING, "open_to_others", "reason=%s", LOG_QUOTED(why));
-}
-
-static void supervisor_apply_models(struct supervisor *supervisor, struct config *fresh)
-{
-	for (size_t i = supervisor->n_models; i-- > 0;) {
-		struct model *model = supervisor->models[i];
-		const struct config_model *section =
-			config_find(fresh, model_name(model));
-
-		if (section)
-			(void)model_set_config(model, fresh, section);
-		else
-			supervisor_remove(supervisor, i);
-	}
-	supervisor_add_missing(supervisor);
-	if (!ev_depth(supervisor->loop))
-		return; /* not yet running: supervisor_run() says it */
-	supervisor_say_started(supervisor);
-}
-
-/* Logs a refusal each time that somebody asks; of watches, which may see the same files
- * time and again, only a new one. */
-static void supervisor_refuse_config(struct supervisor *supervisor,
-                                     enum supervisor_asker asker, const struct err *why)
-{
-	static const char *const askers[] = {
-		[SUPERVISOR_BY_WATCH] = "watch",
-		[SUPERVISOR_BY_SIGNAL] = "SIGHUP",
-		[SUPERVISOR_BY_COMMAND] = "moultctl",
-		[SUPERVISOR_BY_HAND] = "moultctl",
-	};
-
-	if (asker != SUPERVISOR_BY_WATCH ||
-	    strcmp(supervisor->config_error.text, why->text) != 0)
-		log_event(LOG_LEVEL_ERR, "config_refused",
-		          "asked_by=%s reason=%s action=\"keeping the running one\"",
-		          askers[asker], LOG_QUOTED(why->text));
-	supervisor->config_error = *why;
-	supervisor_say_status(supervisor);
-}
-
-int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_asker asker,
-                             struct err *err)
-{
-	struct config *old = supervisor->config;
-	struct config *fresh;
-	char keys[256];
-	int r;
-
-	if (supervisor->is_stopping)
-		return err_set(err, -ESHUTDOWN, "moultd is stopping");
-	r = config_load(&fresh, old->file, err);
-	if (r < 0) {
-		supervisor_refuse_config(supervisor, asker, err);
-		return r;
-	}
-	if (asker != SUPERVISOR_BY_HAND && config_is_emptied(old, fresh, err)) {
-		config_unref(fresh);
-		supervisor_refuse_config(supervisor, asker, err);
-		return -ENOENT;
-	}
-	supervisor->config_error.text[0] = '\0';
-	supervisor->is_config_kept = false;
-	if (config_restart_keys(old, fresh, keys, sizeof(keys)) > 0)
-		log_event(LOG_LEVEL_WARNING, "restart_needed", "keys=%s",
-		          LOG_QUOTED(keys));
-	r = config_keep_restart_keys(fresh, old);
-	if (r < 0) {
-		config_unref(fresh);
-		return err_set(err, r, "out of memory");
-	}
-	supervisor->config = fresh;
-	loads_set_max(&supervisor->loads, fresh->loads_at_once);
-	devices_set_config(&supervisor->devices, fresh);
-	spares_set_config(supervisor->spares, fresh);
-	supervisor_apply_models(supervisor, fresh);
-	/* Models have logged their keys that need a restart, and nothing was built from
-	 * the new sections yet: now these get the old values. */
-	for (size_t i = 0; i < fresh->n_models; i++) {
-		const struct config_model *section =
-			config_find(old, fresh->models[i]->name);
-
-		if (section)
-			(void)config_model_keep_restart_keys(fresh->models[i], section);
-	}
-	if (old->log_level != fresh->log_level)
-		log_set_level(fresh->log_level);
-	http_set_config(supervisor->http, fresh);
-	watch_set_config(supervisor->watch, &(struct watch_config){
-						    .settle_ns = fresh->settle_ns,
-						    .settle_cap_ns = fresh->settle_cap_ns,
-						    .poll_ns = fresh->poll_ns,
-					    });
-	supervisor_watch_config(supervisor);
-	config_unref(old);
-	strict_check(fresh, supervisor_say_open, NULL);
-	manifest_prune(fresh->state_dir, fresh);
-	config_keeper_on_change(&supervisor->config_keeper);
-	supervisor_say_status(supervisor);
-	return 0;
-}
-
-static void supervisor_on_read_config(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	struct err err = ERR_NULL;
-
-	(void)loop;
-	(void)revents;
-	(void)supervisor_reload_config(timer->data, SUPERVISOR_BY_WATCH, &err);
-}
-
-static void supervisor_on_config(void *context, const char *path)
-{
-	struct supervisor *supervisor = context;
-
-	(void)path;
-	ev_timer_start(supervisor->loop, &supervisor->read_config);
-}
-
-static void supervisor_watch_config(struct supervisor *supervisor)
-{
-	const struct config *config = supervisor->config;
-	int r;
-
-	r = watch_move(supervisor->watch, config->file, supervisor_on_config, supervisor,
-	               &supervisor->config_watch);
-	if (r == 0)
-		r = watch_move(supervisor->watch, config->models_dir,
-		               supervisor_on_config, supervisor,
-		               &supervisor->models_watch);
-	if (r < 0)
-		log_event(LOG_LEVEL_ERR, "watch_failed", "path=%s error=%s", config->file,
-		          LOG_QUOTED(strerror(-r)));
 }
 
 /* Signals */
@@ -667,8 +379,7 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		supervisor_free(supervisor);
 		return err_set(err, r, "out of memory");
 	}
-	ev_timer_init(&supervisor->sweep, supervisor_on_sweep, 0., SUPERVISOR_SWEEP_S);
-	supervisor->sweep.data = supervisor;
+	supervisor_models_init(supervisor);
 	supervisor->config_keeper = (struct config_keeper){
 		.loop = supervisor->loop,
 		.keeper = &supervisor->keeper,

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A supervisor from the inside, for supervisor.c (birth, models, configuration) and
- * supervisor_stop.c (the way out) only.
+ * A supervisor from the inside, for supervisor.c (birth, reports), supervisor_models.c,
+ * supervisor_config.c and supervisor_stop.c (the way out) only.
  */
 
 #include <ev.h>
@@ -67,8 +67,32 @@ struct supervisor {
 	bool is_late; /* stopping: shutdown_timeout is over */
 };
 
-/* supervisor.c: takes the i-th model out of service. */
+/* supervisor.c: tells systemd how it is, and once that every model was tried. */
+void supervisor_say_status(struct supervisor *supervisor);
+void supervisor_say_started(struct supervisor *supervisor);
+
+/* supervisor_models.c */
+void supervisor_models_init(struct supervisor *supervisor);
+/* Starts a model. Holds a reference to @config. 0 or -errno with a sentence. */
+int supervisor_add(struct supervisor *supervisor, struct config *config,
+                   const struct config_model *section, struct err *err);
+/* Adds models that are configured and not there, also those that found no place while
+ * others were leaving. */
+void supervisor_add_missing(struct supervisor *supervisor);
+/* Takes the i-th model out of service. */
 void supervisor_remove(struct supervisor *supervisor, size_t i);
+/* Of model_listener. */
+void supervisor_on_stopped(void *context, struct model *model);
+void supervisor_on_file_touched(void *context, const struct stat *before,
+                                const struct stat *after);
+void supervisor_on_store(void *context);
+
+/* supervisor_config.c */
+void supervisor_watch_config(struct supervisor *supervisor);
+/* Reads the configuration once for watches that report together. */
+void supervisor_on_read_config(struct ev_loop *loop, ev_timer *timer, int revents);
+/* Logs who else could change what moultd goes by; for strict_check(). */
+void supervisor_say_open(void *context, const char *why);
 
 /* supervisor_stop.c */
 void supervisor_stop_init(struct supervisor *supervisor);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The passage of a supervisor from one configuration to the next. A configuration is read
+ * whole, and refused whole. Models that the new one adds start like those of a start.
+ */
+
+#include "supervisor/supervisor_state.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <string.h>
+
+#include "shared/log.h"
+#include "supervisor/config/strict.h"
+#include "supervisor/http/http.h"
+#include "supervisor/inputs/watch.h"
+#include "supervisor/keep/manifest.h"
+#include "supervisor/loaders/spare.h"
+
+void supervisor_say_open(void *context, const char *why)
+{
+	(void)context;
+	log_event(LOG_LEVEL_WARNING, "open_to_others", "reason=%s", LOG_QUOTED(why));
+}
+
+static void supervisor_apply_models(struct supervisor *supervisor, struct config *fresh)
+{
+	for (size_t i = supervisor->n_models; i-- > 0;) {
+		struct model *model = supervisor->models[i];
+		const struct config_model *section =
+			config_find(fresh, model_name(model));
+
+		if (section)
+			(void)model_set_config(model, fresh, section);
+		else
+			supervisor_remove(supervisor, i);
+	}
+	supervisor_add_missing(supervisor);
+	if (!ev_depth(supervisor->loop))
+		return; /* not yet running: supervisor_run() says it */
+	supervisor_say_started(supervisor);
+}
+
+/* Logs a refusal each time that somebody asks; of watches, which may see the same files
+ * time and again, only a new one. */
+static void supervisor_refuse_config(struct supervisor *supervisor,
+                                     enum supervisor_asker asker, const struct err *why)
+{
+	static const char *const askers[] = {
+		[SUPERVISOR_BY_WATCH] = "watch",
+		[SUPERVISOR_BY_SIGNAL] = "SIGHUP",
+		[SUPERVISOR_BY_COMMAND] = "moultctl",
+		[SUPERVISOR_BY_HAND] = "moultctl",
+	};
+
+	if (asker != SUPERVISOR_BY_WATCH ||
+	    strcmp(supervisor->config_error.text, why->text) != 0)
+		log_event(LOG_LEVEL_ERR, "config_refused",
+		          "asked_by=%s reason=%s action=\"keeping the running one\"",
+		          askers[asker], LOG_QUOTED(why->text));
+	supervisor->config_error = *why;
+	supervisor_say_status(supervisor);
+}
+
+int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_asker asker,
+                             struct err *err)
+{
+	struct config *old = supervisor->config;
+	struct config *fresh;
+	char keys[256];
+	int r;
+
+	if (supervisor->is_stopping)
+		return err_set(err, -ESHUTDOWN, "moultd is stopping");
+	r = config_load(&fresh, old->file, err);
+	if (r < 0) {
+		supervisor_refuse_config(supervisor, asker, err);
+		return r;
+	}
+	if (asker != SUPERVISOR_BY_HAND && config_is_emptied(old, fresh, err)) {
+		config_unref(fresh);
+		supervisor_refuse_config(supervisor, asker, err);
+		return -ENOENT;
+	}
+	supervisor->config_error.text[0] = '\0';
+	supervisor->is_config_kept = false;
+	if (config_restart_keys(old, fresh, keys, sizeof(keys)) > 0)
+		log_event(LOG_LEVEL_WARNING, "restart_needed", "keys=%s",
+		          LOG_QUOTED(keys));
+	r = config_keep_restart_keys(fresh, old);
+	if (r < 0) {
+		config_unref(fresh);
+		return err_set(err, r, "out of memory");
+	}
+	supervisor->config = fresh;
+	loads_set_max(&supervisor->loads, fresh->loads_at_once);
+	devices_set_config(&supervisor->devices, fresh);
+	spares_set_config(supervisor->spares, fresh);
+	supervisor_apply_models(supervisor, fresh);
+	/* Models have logged their keys that need a restart, and nothing was built from
+	 * the new sections yet: now these get the old values. */
+	for (size_t i = 0; i < fresh->n_models; i++) {
+		const struct config_model *section =
+			config_find(old, fresh->models[i]->name);
+
+		if (section)
+			(void)config_model_keep_restart_keys(fresh->models[i], section);
+	}
+	if (old->log_level != fresh->log_level)
+		log_set_level(fresh->log_level);
+	http_set_config(supervisor->http, fresh);
+	watch_set_config(supervisor->watch, &(struct watch_config){
+						    .settle_ns = fresh->settle_ns,
+						    .settle_cap_ns = fresh->settle_cap_ns,
+						    .poll_ns = fresh->poll_ns,
+					    });
+	supervisor_watch_config(supervisor);
+	config_unref(old);
+	strict_check(fresh, supervisor_say_open, NULL);
+	manifest_prune(fresh->state_dir, fresh);
+	config_keeper_on_change(&supervisor->config_keeper);
+	supervisor_say_status(supervisor);
+	return 0;
+}
+
+void supervisor_on_read_config(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct err err = ERR_NULL;
+
+	(void)loop;
+	(void)revents;
+	(void)supervisor_reload_config(timer->data, SUPERVISOR_BY_WATCH, &err);
+}
+
+static void supervisor_on_config(void *context, const char *path)
+{
+	struct supervisor *supervisor = context;
+
+	(void)path;
+	ev_timer_start(supervisor->loop, &supervisor->read_config);
+}
+
+void supervisor_watch_config(struct supervisor *supervisor)
+{
+	const struct config *config = supervisor->config;
+	int r;
+
+	r = watch_move(supervisor->watch, config->file, supervisor_on_config, supervisor,
+	               &supervisor->config_watch);
+	if (r == 0)
+		r = watch_move(supervisor->watch, config->models_dir,
+		               supervisor_on_config, supervisor,
+		               &supervisor->models_watch);
+	if (r < 0)
+		log_event(LOG_LEVEL_ERR, "watch_failed", "path=%s error=%s", config->file,
+		          LOG_QUOTED(strerror(-r)));
+}
