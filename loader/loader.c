@@ -15,11 +15,11 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "loader/control.h"
 #include "loader/engine_host.h"
 #include "loader/proof/golden.h"
 #include "loader/serve/lane.h"
@@ -43,14 +43,9 @@
 /* A spare may take its time: nobody waits for it. */
 #define LOADER_SPARE_IDLE_NS (30 * CLOCK_NS_PER_SEC)
 
-/* Go on; no exit code has this number. */
-#define LOADER_GO_ON (-1)
-
 struct loader {
-	uint64_t generation;
+	struct control control;
 	const char *spare_of; /* the engine that a spare has opened; NULL: no spare */
-	struct chan chan;
-	struct chan_message *message;
 	struct model_config config;
 	struct secrets secrets;
 	struct weights weights;
@@ -72,125 +67,7 @@ struct loader {
 	struct serve *serve;
 };
 
-/* Functions below return LOADER_GO_ON or the exit code of the process. */
-
-static int loader_fail(const char *what, const char *why)
-{
-	log_event(LOG_LEVEL_ERR, "loader_failed", "what=%s why=%s", LOG_QUOTED(what),
-	          LOG_QUOTED(why));
-	return PROTO_EXIT_INTERNAL;
-}
-
-/* Takes @payload; NULL is out of memory. */
-static int loader_send_fds(struct loader *loader, enum proto_type type, json_t *payload,
-                           const int *fds, size_t n_fds)
-{
-	FREE char *text = payload ? json_dumps(payload, JSON_COMPACT) : NULL;
-	int r;
-
-	json_decref(payload);
-	if (!text)
-		return loader_fail("message", "out of memory");
-	r = chan_send(&loader->chan, type, loader->generation, text, fds, n_fds);
-	if (r == -EPIPE || r == -ECONNRESET)
-		return PROTO_EXIT_ORPHAN;
-	return r < 0 ? loader_fail("message", strerror(-r)) : LOADER_GO_ON;
-}
-
-static int loader_send(struct loader *loader, enum proto_type type, json_t *payload)
-{
-	return loader_send_fds(loader, type, payload, NULL, 0);
-}
-
-/* Makes JSON of a sentence. JSON wants UTF-8, and a sentence may quote a path that is not
- * UTF-8, or be cut inside of a character. */
-static json_t *loader_text(const char *text)
-{
-	json_t *string = json_string(text);
-	struct err copy;
-
-	if (string)
-		return string;
-	(void)err_set(&copy, 0, "%s", text);
-	for (char *c = copy.text; *c; c++)
-		if ((unsigned char)*c >= 0x80)
-			*c = '?';
-	return json_string(copy.text);
-}
-
-static int loader_refuse(struct loader *loader, int outcome, const struct err *err)
-{
-	static const struct {
-		const char *code;
-		enum proto_exit exit;
-	} rows[] = {
-		[ENGINE_E_CONFIG] = { "config", PROTO_EXIT_CONFIG },
-		[ENGINE_E_MODEL] = { "model", PROTO_EXIT_MODEL },
-		[ENGINE_E_DEVICE] = { "device", PROTO_EXIT_DEVICE },
-		[ENGINE_E_FAILED] = { "internal", PROTO_EXIT_INTERNAL },
-		[ENGINE_E_MEMORY] = { "memory", PROTO_EXIT_MEMORY },
-	};
-	bool is_known = outcome == ENGINE_E_CONFIG || outcome == ENGINE_E_MODEL ||
-	                outcome == ENGINE_E_DEVICE || outcome == ENGINE_E_MEMORY;
-	int row = is_known ? outcome : ENGINE_E_FAILED;
-
-	(void)loader_send(loader, PROTO_REFUSED,
-	                  json_pack("{s:s, s:o}", "code", rows[row].code, "reason",
-	                            loader_text(err->text)));
-	return rows[row].exit;
-}
-
-static int loader_send_memory(struct loader *loader, enum proto_type type,
-                              json_t *payload)
-{
-	struct memory_use use;
-
-	memory_measure(&use);
-	if (payload &&
-	    (json_object_set_new(payload, "rss_bytes",
-	                         json_integer((json_int_t)use.rss_bytes)) < 0 ||
-	     json_object_set_new(payload, "rss_anon_bytes",
-	                         json_integer((json_int_t)use.anon_bytes)) < 0 ||
-	     json_object_set_new(payload, "pss_bytes",
-	                         json_integer((json_int_t)use.pss_bytes)) < 0)) {
-		json_decref(payload);
-		payload = NULL;
-	}
-	return loader_send(loader, type, payload);
-}
-
-/* Waits without a deadline: the supervisor keeps the states' deadlines, and its end closes the
- * channel. */
-static int loader_wait(struct loader *loader)
-{
-	struct pollfd pollfd = { .fd = loader->chan.fd, .events = POLLIN };
-	struct err err = ERR_NULL;
-	int r;
-
-	while ((r = chan_recv(&loader->chan, loader->message, &err)) == CHAN_E_EMPTY)
-		(void)poll(&pollfd, 1, -1);
-	if (r == CHAN_E_CLOSED)
-		return PROTO_EXIT_ORPHAN;
-	return r ? loader_fail("control channel", r < 0 ? strerror(-r) : err.text)
-	         : LOADER_GO_ON;
-}
-
-/* Waits for @wanted or QUIT; at QUIT the caller ends the loader. */
-static int loader_receive(struct loader *loader, enum proto_type wanted,
-                          bool *ret_is_quit)
-{
-	int r = loader_wait(loader);
-
-	if (r != LOADER_GO_ON)
-		return r;
-	if (loader->message->header.generation != loader->generation)
-		return loader_fail("control channel",
-		                   "a message is about another generation");
-	*ret_is_quit = loader->message->header.type == PROTO_QUIT;
-	if (!*ret_is_quit && loader->message->header.type != wanted)
-		return loader_fail("control channel", "a message comes out of turn");
-	return LOADER_GO_ON;
-}
+/* Functions below return CONTROL_GO_ON or the exit code of the process. */
 
 /* Frees everything first, so that BYE's figures show the memory that stays behind. */
 static int loader_quit(struct loader *loader)
@@ -207,8 +84,8 @@ static int loader_quit(struct loader *loader)
 	lane_fini(&loader->lane);
 	secrets_fini(&loader->secrets);
 	model_config_fini(&loader->config);
-	r = loader_send_memory(loader, PROTO_BYE, json_object());
-	return r == LOADER_GO_ON ? PROTO_EXIT_OK : r;
+	r = control_send_memory(&loader->control, PROTO_BYE, json_object());
+	return r == CONTROL_GO_ON ? PROTO_EXIT_OK : r;
 }
 
 static int loader_check_secrets(struct loader *loader, struct err *err)
@@ -237,7 +114,7 @@ static size_t loader_take_placed(struct loader *loader, size_t n_fds)
 		n_chunks = n_fds - PROTO_LOAD_FD_CHUNKS;
 	/* The channel lets no more than PROTO_CHUNKS_MAX chunks through. */
 	placed_take(&loader->placed, config->placed, &config->chunks, config->canary,
-	            loader->message->fds + PROTO_LOAD_FD_CHUNKS, n_chunks);
+	            loader->control.message->fds + PROTO_LOAD_FD_CHUNKS, n_chunks);
 	/* Placed weights go from the file to the device: this process never holds them. */
 	config->is_lean |= config->placed != PLACED_NOT;
 	return n_fds - n_chunks;
@@ -246,11 +123,11 @@ static size_t loader_take_placed(struct loader *loader, size_t n_fds)
 /* 0 or an outcome of enum engine_outcome with a sentence. */
 static int loader_take_load(struct loader *loader, struct err *err)
 {
-	int *fds = loader->message->fds;
-	size_t n_fds = loader->message->n_fds;
+	int *fds = loader->control.message->fds;
+	size_t n_fds = loader->control.message->n_fds;
 	int r;
 
-	r = model_config_init(&loader->config, loader->message->payload, err);
+	r = model_config_init(&loader->config, loader->control.message->payload, err);
 	if (r < 0)
 		return r == -ENOMEM ? ENGINE_E_FAILED : ENGINE_E_CONFIG;
 	if (n_fds > PROTO_LOAD_FD_WEIGHTS)
@@ -263,8 +140,8 @@ static int loader_take_load(struct loader *loader, struct err *err)
 	    (loader->weights_fd < 0 && loader->config.share == WEIGHTS_MAP))
 		return err_set(err, ENGINE_E_FAILED, "LOAD came with %zu descriptors",
 		               n_fds);
-	if (lane_init(&loader->lane, fds, loader->generation, loader->config.leases,
-	              err) < 0 ||
+	if (lane_init(&loader->lane, fds, loader->control.generation,
+	              loader->config.leases, err) < 0 ||
 	    secrets_init(&loader->secrets, take_fd(&fds[PROTO_LOAD_FD_SECRETS]), err) < 0)
 		return ENGINE_E_FAILED;
 	return loader_check_secrets(loader, err);
@@ -480,7 +357,7 @@ static int loader_settle_weights(struct loader *loader, bool is_committed,
 
 static json_t *loader_why_private(const struct loader *loader)
 {
-	return *loader->private.why.text ? loader_text(loader->private.why.text)
+	return *loader->private.why.text ? control_text(loader->private.why.text)
 	                                 : json_null();
 }
 
@@ -524,7 +401,7 @@ static void loader_prefill(struct loader *loader)
 	uint64_t since_ns = clock_now_ns();
 	const struct placed_prefill prefill = {
 		.limit_bytes = loader->config.prefill_bytes,
-		.hurry_fds = { loader->lane.loader_bell, loader->chan.fd },
+		.hurry_fds = { loader->lane.loader_bell, loader->control.chan.fd },
 	};
 	struct err err = ERR_NULL;
 
@@ -564,9 +441,9 @@ static int loader_stage(struct loader *loader)
 	int r;
 
 	r = loader_take_load(loader, &err);
-	chan_message_fini(loader->message);
+	chan_message_fini(loader->control.message);
 	if (r)
-		return loader_refuse(loader, r, &err);
+		return control_refuse(&loader->control, r, &err);
 	if (!loader->config.is_urgent)
 		priority_lower(&priority, LOADER_IDLE_NS, loader->lane.loader_bell);
 	r = loader_build(loader, &err);
@@ -575,14 +452,14 @@ static int loader_stage(struct loader *loader)
 	if (!loader->config.is_urgent)
 		priority_restore(&priority);
 	if (r)
-		return loader_refuse(loader, r, &err);
-	return loader_send(loader, PROTO_STAGED, loader_staged(loader));
+		return control_refuse(&loader->control, r, &err);
+	return control_send(&loader->control, PROTO_STAGED, loader_staged(loader));
 }
 
 /* Takes the chunks that COMMIT brings to be written over. */
 static void loader_take_scrap(struct loader *loader)
 {
-	struct chan_message *message = loader->message;
+	struct chan_message *message = loader->control.message;
 
 	if (message->n_fds > 0)
 		placed_take_scrap(&loader->placed, message->payload, message->fds,
@@ -605,18 +482,18 @@ static int loader_commit(struct loader *loader)
 	    (loader->config.is_lean || loader->weights.share == WEIGHTS_PRIVATE))
 		r = loader_settle_weights(loader, true, &err);
 	if (r)
-		return loader_refuse(loader, r, &err);
+		return control_refuse(&loader->control, r, &err);
 	/* A model that writes to read-only weights has to fail before a client asks. */
 	if (loader->placed.view.is_read_only && loader->config.warmup_runs == 0)
 		loader->config.warmup_runs = 1;
 	loader->place_ms = loader_lap_ms(&since_ns);
-	r = loader_send_fds(loader, PROTO_COMMITTED,
-	                    json_pack("{s:o, s:b, s:o, s:f}", "private",
-	                              loader_why_private(loader), "private_lasts",
-	                              (int)loader->private.is_lasting, "placed",
-	                              placed_to_json(&loader->placed), "place_ms",
-	                              loader->place_ms),
-	                    loader->placed.fds, loader->placed.n_fds);
+	r = control_send_fds(&loader->control, PROTO_COMMITTED,
+	                     json_pack("{s:o, s:b, s:o, s:f}", "private",
+	                               loader_why_private(loader), "private_lasts",
+	                               (int)loader->private.is_lasting, "placed",
+	                               placed_to_json(&loader->placed), "place_ms",
+	                               loader->place_ms),
+	                     loader->placed.fds, loader->placed.n_fds);
 	placed_close_fds(&loader->placed);
 	return r;
 }
@@ -631,7 +508,7 @@ static int loader_warm_up(struct loader *loader)
 	int r;
 
 	r = serve_new(&loader->serve, &loader->config, &loader->lane, loader->api,
-	              loader->engine, loader->chan.fd);
+	              loader->engine, loader->control.chan.fd);
 	if (r < 0)
 		r = err_set(&err, ENGINE_E_FAILED, "out of memory");
 	else
@@ -641,12 +518,12 @@ static int loader_warm_up(struct loader *loader)
 		r = golden_run(&loader->config, &loader->lane, loader->api,
 		               loader->engine, &n_golden, &err);
 	if (r)
-		return loader_refuse(loader, r, &err);
-	return loader_send_memory(loader, PROTO_READY,
-	                          json_pack("{s:f, s:i, s:i}", "warmup_ms",
-	                                    clock_ns_to_ms(clock_now_ns() - start_ns),
-	                                    "warmup_runs", (int)n_runs, "golden_requests",
-	                                    (int)n_golden));
+		return control_refuse(&loader->control, r, &err);
+	return control_send_memory(&loader->control, PROTO_READY,
+	                           json_pack("{s:f, s:i, s:i}", "warmup_ms",
+	                                     clock_ns_to_ms(clock_now_ns() - start_ns),
+	                                     "warmup_runs", (int)n_runs,
+	                                     "golden_requests", (int)n_golden));
 }
 
 static int loader_serve(struct loader *loader)
@@ -657,20 +534,20 @@ static int loader_serve(struct loader *loader)
 
 	r = serve_run(loader->serve, &err);
 	if (r == SERVE_E_BROKEN) {
-		(void)loader_fail("engine", err.text);
+		(void)control_fail("engine", err.text);
 		return PROTO_EXIT_DEVICE;
 	}
 	if (r != SERVE_E_CONTROL)
-		return loader_fail("supervisor", err.text);
-	r = loader_receive(loader, PROTO_QUIT, &is_quit);
-	return r == LOADER_GO_ON ? loader_quit(loader) : r;
+		return control_fail("supervisor", err.text);
+	r = control_receive(&loader->control, PROTO_QUIT, &is_quit);
+	return r == CONTROL_GO_ON ? loader_quit(loader) : r;
 }
 
 static int loader_hello(struct loader *loader)
 {
-	return loader_send(loader, PROTO_HELLO,
-	                   json_pack("{s:s, s:i}", "build", MOULT_VERSION, "pid",
-	                             (int)getpid()));
+	return control_send(&loader->control, PROTO_HELLO,
+	                    json_pack("{s:s, s:i}", "build", MOULT_VERSION, "pid",
+	                              (int)getpid()));
 }
 
 /* Does what needs neither model nor device nor secret, at idle priority. 0 or an outcome of
@@ -681,7 +558,7 @@ static int loader_get_ready(struct loader *loader, const struct loader_start *st
 	struct priority priority;
 	int r;
 
-	priority_lower(&priority, LOADER_SPARE_IDLE_NS, loader->chan.fd);
+	priority_lower(&priority, LOADER_SPARE_IDLE_NS, loader->control.chan.fd);
 	r = engine_host_open(&loader->api, start->engine_dir, start->engine, err);
 	if (r == 0 && loader->api->prepare)
 		loader->api->prepare();
@@ -703,24 +580,24 @@ static int loader_be_spare(struct loader *loader, const struct loader_start *sta
 	loader->spare_of = start->engine;
 	r = loader_get_ready(loader, start, &libraries, &err);
 	if (r)
-		return loader_refuse(loader, r, &err);
+		return control_refuse(&loader->control, r, &err);
 	r = loader_hello(loader);
-	if (r == LOADER_GO_ON)
-		r = loader_wait(loader);
-	if (r != LOADER_GO_ON)
+	if (r == CONTROL_GO_ON)
+		r = control_wait(&loader->control);
+	if (r != CONTROL_GO_ON)
 		return r;
-	if (loader->message->header.type == PROTO_QUIT)
+	if (loader->control.message->header.type == PROTO_QUIT)
 		return PROTO_EXIT_OK;
-	if (loader->message->header.type != PROTO_TAKE ||
-	    loader->message->header.generation == 0)
-		return loader_fail("control channel", "a message comes out of turn");
+	if (loader->control.message->header.type != PROTO_TAKE ||
+	    loader->control.message->header.generation == 0)
+		return control_fail("control channel", "a message comes out of turn");
 	replaced = libraries_find_replaced(&libraries);
 	if (replaced)
-		return loader_fail("a library was replaced", replaced);
+		return control_fail("a library was replaced", replaced);
 	libraries_fini(&libraries);
 	memory_offer(MEMORY_OFFER_LOADER);
-	loader->generation = loader->message->header.generation;
-	return LOADER_GO_ON;
+	loader->control.generation = loader->control.message->header.generation;
+	return CONTROL_GO_ON;
 }
 
 static int loader_live(struct loader *loader)
@@ -735,36 +612,37 @@ static int loader_live(struct loader *loader)
 	int r;
 
 	r = loader_hello(loader);
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && r == LOADER_GO_ON; i++) {
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && r == CONTROL_GO_ON;
+	     i++) {
 		bool is_quit = false;
 
-		r = loader_receive(loader, rows[i].wanted, &is_quit);
-		if (r == LOADER_GO_ON)
+		r = control_receive(&loader->control, rows[i].wanted, &is_quit);
+		if (r == CONTROL_GO_ON)
 			r = is_quit ? loader_quit(loader) : rows[i].step(loader);
 	}
-	if (r == LOADER_GO_ON)
+	if (r == CONTROL_GO_ON)
 		r = loader_warm_up(loader);
-	return r == LOADER_GO_ON ? loader_serve(loader) : r;
+	return r == CONTROL_GO_ON ? loader_serve(loader) : r;
 }
 
 int loader_run(int control_fd, const struct loader_start *start)
 {
 	struct loader *loader = calloc(1, sizeof(*loader));
-	int r = LOADER_GO_ON;
+	int r = CONTROL_GO_ON;
 
 	if (!loader)
-		return loader_fail("start", "out of memory");
-	loader->generation = start->generation;
-	loader->chan.fd = control_fd;
+		return control_fail("start", "out of memory");
+	loader->control.generation = start->generation;
+	loader->control.chan.fd = control_fd;
 	loader->lane = (struct lane)LANE_NULL;
 	loader->secrets = (struct secrets)SECRETS_NULL;
 	loader->weights = (struct weights)WEIGHTS_NULL;
 	loader->weights_fd = loader->store_fd = -1;
-	loader->message = calloc(1, sizeof(*loader->message));
-	if (!loader->message)
-		return loader_fail("start", "out of memory");
+	loader->control.message = calloc(1, sizeof(*loader->control.message));
+	if (!loader->control.message)
+		return control_fail("start", "out of memory");
 	if (start->engine)
 		r = loader_be_spare(loader, start);
 	/* Nothing is freed here: the end of the process is the cleanup. */
-	return r == LOADER_GO_ON ? loader_live(loader) : r;
+	return r == CONTROL_GO_ON ? loader_live(loader) : r;
 }
