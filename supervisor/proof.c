@@ -363,21 +363,27 @@ static void proof_adapt(struct config *config)
 	}
 }
 
-/* The moultd that serves has the first claim to memory and processors. One byte is added:
- * 0 would mean that there is no such moultd. */
+static void proof_share_device(struct device *device, uint64_t others_bytes)
+{
+	device->has_neighbour = true;
+	device->others_bytes = others_bytes;
+}
+
+/* The moultd that serves has the first claim to memory and processors. */
 static void proof_stand_back(struct proof *proof)
 {
 	const struct neighbour *neighbour = &proof->neighbour;
 
 	(void)setpriority(PRIO_PROCESS, 0, PROOF_NICE);
-	proof->devices.host.others_bytes = neighbour->host_bytes + 1;
+	proof_share_device(&proof->devices.host, neighbour->host_bytes);
 	for (size_t i = 0; i < proof->config->n_models; i++) {
 		struct device *gpu =
 			devices_gpu(&proof->devices, proof->config->models[i]->device);
 
 		if (gpu)
-			gpu->others_bytes =
-				neighbour_gpu_bytes(neighbour, gpu->name, gpu->uuid) + 1;
+			proof_share_device(gpu,
+			                   neighbour_gpu_bytes(neighbour, gpu->name,
+			                                       gpu->uuid));
 	}
 }
 

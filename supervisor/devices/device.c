@@ -64,7 +64,7 @@ struct device_room device_room_seen(struct device *device)
 		                                            : UINT64_MAX,
 		.reserve_bytes = device->config.reserve_bytes,
 		.used_bytes = device->others_bytes,
-		.others_bytes = device->others_bytes,
+		.has_neighbour = device->has_neighbour,
 	};
 	struct device_use *use;
 	uint64_t claimed_bytes = 0;

@@ -71,9 +71,8 @@ struct device {
 	char name[CONFIG_DEVICE_MAX];
 	const struct device_ops *ops;
 	struct config_device config;
-	/* Bytes of loaders of another moultd, which budget and reserve belong to; 0:
-	 * none. */
-	uint64_t others_bytes;
+	bool has_neighbour;    /* another moultd serves, and its are budget and reserve */
+	uint64_t others_bytes; /* of that one's loaders */
 	LIST_HEAD(device_uses, device_use) uses;
 	/* nvml */
 	struct nvml *nvml;          /* borrowed */
@@ -86,7 +85,7 @@ struct device_room {
 	uint64_t reserve_bytes;   /* to leave free */
 	uint64_t used_bytes;      /* by all loaders, claims included */
 	uint64_t available_bytes; /* left on the machine; UINT64_MAX: not known */
-	uint64_t others_bytes;    /* of used: of another moultd's loaders */
+	bool has_neighbour;       /* another moultd's loaders are in used_bytes, and serve */
 };
 
 /* The device itself, as of the last device_measure(). */

@@ -49,7 +49,7 @@ static uint64_t strategy_free(const struct strategy_facts *facts, bool is_old_go
 	uint64_t headroom = facts->has_old && !is_old_gone ? facts->headroom_bytes : 0;
 	uint64_t given_back = is_old_gone ? facts->old_bytes : 0;
 	/* A reserve while nobody serves would help nobody. */
-	bool has_server = facts->has_old || facts->room.others_bytes > 0;
+	bool has_server = facts->has_old || facts->room.has_neighbour;
 	uint64_t reserve = has_server ? facts->room.reserve_bytes : 0;
 	uint64_t planned =
 		strategy_minus(facts->room.budget_bytes,

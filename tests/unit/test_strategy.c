@@ -116,7 +116,7 @@ static void test_reserve_of_others(void **state)
 
 	(void)state;
 	assert_int_equal(strategy_decide(&facts).strategy, STRATEGY_OVERLAP);
-	facts.room.others_bytes = 100 * MIB;
+	facts.room.has_neighbour = true;
 	assert_int_equal(strategy_decide(&facts).strategy, STRATEGY_REFUSED);
 	facts.need_bytes = 136 * MIB;
 	assert_int_equal(strategy_decide(&facts).strategy, STRATEGY_OVERLAP);
