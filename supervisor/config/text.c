@@ -51,6 +51,14 @@ static int print_table(FILE *out, const struct config_table *table, const void *
 	return r;
 }
 
+/* Ends a stream in memory. False: a part of it is missing. */
+static bool text_end(FILE *out, int r)
+{
+	bool is_whole = r == 0 && !ferror(out);
+
+	return fclose(out) == 0 && is_whole;
+}
+
 char *config_head_to_text(const struct config *config)
 {
 	FREE char *text = NULL;
@@ -69,11 +77,7 @@ char *config_head_to_text(const struct config *config)
 		(void)fprintf(out, "[device %s]\n", config->gpus[i].name);
 		r = print_table(out, &config_device_table, &config->gpus[i].device);
 	}
-	if (ferror(out))
-		r = -ENOMEM;
-	if (fclose(out) != 0 || r < 0)
-		return NULL;
-	return take_ptr(&text);
+	return text_end(out, r) ? take_ptr(&text) : NULL;
 }
 
 char *config_model_to_text(const struct config_model *model)
@@ -90,11 +94,7 @@ char *config_model_to_text(const struct config_model *model)
 	for (size_t i = 0; i < model->n_options; i++)
 		(void)fprintf(out, "option.%s = %s\n", model->options[i].name,
 		              model->options[i].value);
-	if (ferror(out))
-		r = -ENOMEM;
-	if (fclose(out) != 0 || r < 0)
-		return NULL;
-	return take_ptr(&text);
+	return text_end(out, r) ? take_ptr(&text) : NULL;
 }
 
 int config_read_text(struct config *config, const char *text, enum config_file_kind kind,
