@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "shared/saturate.h"
+
 void device_fini(struct device *device)
 {
 	assert(LIST_EMPTY(&device->uses));
@@ -73,9 +75,7 @@ struct device_room device_room_seen(struct device *device)
 	device_note(device);
 	room.available_bytes = device->ops->available(device);
 	LIST_FOREACH (use, &device->uses, link) {
-		uint64_t missing = use->claim_bytes > use->now_bytes
-		                           ? use->claim_bytes - use->now_bytes
-		                           : 0;
+		uint64_t missing = saturate_minus(use->claim_bytes, use->now_bytes);
 
 		if (use->is_leaving) {
 			leaving_bytes += use->now_bytes;
@@ -119,10 +119,8 @@ uint64_t device_peaks(const struct device *device, const struct device_use *exce
 bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes)
 {
 	struct device_room room = device_room(device);
-	uint64_t used_bytes =
-		room.used_bytes > coming_bytes ? room.used_bytes - coming_bytes : 0;
-	uint64_t free_bytes =
-		room.budget_bytes > used_bytes ? room.budget_bytes - used_bytes : 0;
+	uint64_t used_bytes = saturate_minus(room.used_bytes, coming_bytes);
+	uint64_t free_bytes = saturate_minus(room.budget_bytes, used_bytes);
 
 	if (room.available_bytes != UINT64_MAX &&
 	    room.available_bytes + coming_bytes < free_bytes)

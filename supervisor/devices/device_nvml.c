@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #include "shared/clock.h"
+#include "shared/saturate.h"
 #include "supervisor/devices/device.h"
 
 /* Most processes that a sentence names. */
@@ -44,11 +45,6 @@ bool device_is_asked(const struct device *device, uint64_t since_ns)
 	       (since_ns == 0 || nvml->as_of_ns < since_ns);
 }
 
-static uint64_t device_nvml_minus(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
 static uint64_t device_nvml_gap(uint64_t a, uint64_t b)
 {
 	return a > b ? a - b : b - a;
@@ -59,8 +55,8 @@ static uint64_t device_nvml_gap(uint64_t a, uint64_t b)
  * the loader came tells. */
 static uint64_t device_nvml_own(const struct device_use *use, uint64_t bytes)
 {
-	uint64_t if_all = device_nvml_minus(bytes, use->mapped_bytes);
-	uint64_t if_made = device_nvml_minus(bytes, use->made_bytes);
+	uint64_t if_all = saturate_minus(bytes, use->mapped_bytes);
+	uint64_t if_made = saturate_minus(bytes, use->made_bytes);
 
 	if (bytes < use->made_bytes)
 		return bytes; /* no shared memory is charged */
@@ -125,7 +121,7 @@ static uint64_t device_nvml_foreign(const struct device *device,
 	LIST_FOREACH (use, &device->uses, link)
 		if (use != except)
 			ours_bytes += device->ops->held(use);
-	return card->used_bytes > ours_bytes ? card->used_bytes - ours_bytes : 0;
+	return saturate_minus(card->used_bytes, ours_bytes);
 }
 
 /* The card as it is now, for a figure that later ones are compared with; NULL: not
@@ -189,7 +185,7 @@ void device_note_ahead(struct device_use *use, uint64_t bytes)
 	             taken_bytes == 0 || taken_bytes == NVML_UNKNOWN))
 		taken_bytes =
 			bytes && use->before_bytes
-				? device_nvml_minus(card->used_bytes, use->before_bytes)
+				? saturate_minus(card->used_bytes, use->before_bytes)
 				: 0;
 	/* Memory that others took meanwhile is not its own: the claim is the limit. */
 	if (taken_bytes > use->claim_bytes)
@@ -203,7 +199,7 @@ void device_note_placing(struct device_use *use)
 	const struct nvml_card *card = device_nvml_look(use->device);
 
 	use->before_bytes =
-		card ? device_nvml_minus(card->used_bytes, use->placed_bytes) : 0;
+		card ? saturate_minus(card->used_bytes, use->placed_bytes) : 0;
 	/* The loader holds nothing yet: any report since it came is as good as one of
 	 * now. */
 	if (!card && use->device && use->device->nvml && !use->placed_bytes)
@@ -221,8 +217,8 @@ void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_by
 	/* Chunks that the loader was offered and does not use go now, and may take
 	 * their time: they count as gone before, since too low a before_bytes does no
 	 * harm. */
-	use->before_bytes = device_nvml_minus(use->before_bytes, bytes - made_bytes);
-	use->placed_bytes = device_nvml_minus(use->placed_bytes, use->ahead_bytes);
+	use->before_bytes = saturate_minus(use->before_bytes, bytes - made_bytes);
+	use->placed_bytes = saturate_minus(use->placed_bytes, use->ahead_bytes);
 }
 
 void device_note_placed(struct device_use *use)
@@ -241,9 +237,8 @@ void device_note_placed(struct device_use *use)
 	else
 		use->claim_bytes = 0;
 	if (card && use->before_bytes && card->used_bytes > use->before_bytes)
-		use->placed_bytes =
-			device_nvml_minus(card->used_bytes - use->before_bytes,
-		                          use->mapped_bytes);
+		use->placed_bytes = saturate_minus(card->used_bytes - use->before_bytes,
+		                                   use->mapped_bytes);
 	if (use->placed_bytes < least_bytes)
 		use->placed_bytes = least_bytes;
 	/* Where the driver tells what the loader holds, the baseline can leave that

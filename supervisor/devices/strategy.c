@@ -13,6 +13,8 @@
 
 #include "supervisor/devices/strategy.h"
 
+#include "shared/saturate.h"
+
 #define STRATEGY_MIB 1048576.0
 /* Smallest chunk of weights that a loader makes at once; sizes are rounded up by less. */
 #define STRATEGY_CHUNK_BYTES (UINT64_C(32) << 20)
@@ -34,14 +36,24 @@ const char *strategy_name(enum strategy strategy)
 /* Sizes saturate: UINT64_MAX is "no limit". */
 static uint64_t strategy_minus(uint64_t a, uint64_t b)
 {
-	if (a == UINT64_MAX)
-		return a;
-	return a > b ? a - b : 0;
+	return a == UINT64_MAX ? a : saturate_minus(a, b);
 }
 
 static uint64_t strategy_plus(uint64_t a, uint64_t b)
 {
 	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+void strategy_keep_place(const struct strategy_facts *facts, struct device_use *old,
+                         const struct device_use *candidate)
+{
+	/* Shared weights that are to go keep a place themselves. */
+	uint64_t place_bytes = saturate_minus(facts->need_bytes, facts->resident_bytes);
+
+	if (candidate)
+		place_bytes = saturate_minus(place_bytes, candidate->claim_bytes);
+	if (old->claim_bytes < place_bytes)
+		old->claim_bytes = place_bytes;
 }
 
 static uint64_t strategy_free(const struct strategy_facts *facts, bool is_old_gone)

@@ -69,6 +69,10 @@ struct strategy_decision {
 };
 
 const char *strategy_name(enum strategy strategy);
+/* Other models reload meanwhile: @old keeps the place of the loader that follows by @facts, but for
+ * what that one, @candidate, has claimed itself. NULL: it is not there yet. */
+void strategy_keep_place(const struct strategy_facts *facts, struct device_use *old,
+                         const struct device_use *candidate);
 struct strategy_decision strategy_decide(const struct strategy_facts *facts);
 /* Joins the decisions on main memory and on the GPU, @other: the stricter one becomes
  * @decision. */

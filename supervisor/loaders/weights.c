@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "shared/log.h"
+#include "shared/saturate.h"
 #include "supervisor/traffic/lane.h"
 #include "supervisor/weights/store.h"
 
@@ -76,7 +77,7 @@ static bool generation_weights_settle_placed(struct generation *generation,
 		return false;
 	bytes = copy->chunks.mapped_bytes;
 	kept_bytes = is_full ? bytes : copy->chunks.kept * copy->chunks.chunk_bytes;
-	device_note_mapped(use, bytes, bytes > kept_bytes ? bytes - kept_bytes : 0);
+	device_note_mapped(use, bytes, saturate_minus(bytes, kept_bytes));
 	/* The claim for the weights passes to the weights. */
 	if (!is_full)
 		use->claim_bytes -= generation->gpu_weights_bytes < use->claim_bytes

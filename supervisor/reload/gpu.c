@@ -14,16 +14,12 @@
 #include <errno.h>
 
 #include "shared/clock.h"
+#include "shared/saturate.h"
 #include "supervisor/model/model_state.h"
 
 /* A busy machine may make the process that asks the driver wait; the old generation
  * serves on. */
 #define RELOAD_GPU_WAIT_NS (5 * CLOCK_NS_PER_SEC)
-
-static uint64_t reload_gpu_minus(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
 
 static struct device *reload_gpu(const struct model *model, const struct inputs *inputs)
 {
@@ -69,9 +65,9 @@ static uint64_t reload_gpu_predict(const struct model *model, const struct input
 	if (last->footprint.is_gpu_shared)
 		return reload_weights_placed(model, inputs) ? peak : peak + file;
 	if (is_shared && reload_weights_placed(model, inputs))
-		return reload_gpu_minus(peak, last_file);
+		return saturate_minus(peak, last_file);
 	/* Savings of a smaller file are not counted on. */
-	return peak + reload_gpu_minus(file, last_file);
+	return peak + saturate_minus(file, last_file);
 }
 
 bool reload_gpu_wait(struct model *model, const struct inputs *inputs)
@@ -102,7 +98,7 @@ static void reload_gpu_give_back(const struct model *model, const struct inputs 
 	bytes = candidate->gpu_use.claim_bytes > candidate->gpu_use.now_bytes
 	                ? candidate->gpu_use.claim_bytes
 	                : candidate->gpu_use.now_bytes;
-	room->used_bytes = reload_gpu_minus(room->used_bytes, bytes);
+	room->used_bytes = saturate_minus(room->used_bytes, bytes);
 	if (room->available_bytes != UINT64_MAX)
 		room->available_bytes += bytes;
 }
@@ -144,8 +140,8 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 								  old->gpu_use.now_bytes
 					? old->gpu_use.claim_bytes
 					: old->gpu_use.now_bytes;
-			facts.headroom_bytes = reload_gpu_minus(old->gpu_use.peak_bytes,
-			                                        old->gpu_use.now_bytes);
+			facts.headroom_bytes = saturate_minus(old->gpu_use.peak_bytes,
+			                                      old->gpu_use.now_bytes);
 		}
 	}
 	facts.is_resident = reload_weights_placed(model, inputs) != NULL;
@@ -166,9 +162,9 @@ void reload_gpu_begin(const struct model *model, struct generation_start *start)
 {
 	const struct strategy_decision *decision = &model->reload.gpu_decision;
 	const struct strategy_facts *facts = &decision->facts;
-	uint64_t beside_bytes = reload_gpu_minus(facts->need_bytes, facts->old_bytes);
+	uint64_t beside_bytes = saturate_minus(facts->need_bytes, facts->old_bytes);
 	uint64_t ahead_bytes = decision->prefill_bytes +
-	                       reload_gpu_minus(facts->need_bytes, facts->weights_bytes);
+	                       saturate_minus(facts->need_bytes, facts->weights_bytes);
 
 	start->gpu = reload_gpu(model, start->inputs);
 	start->gpu_claim_bytes = start->manner.is_lean ? beside_bytes : facts->need_bytes;
@@ -186,7 +182,7 @@ void reload_gpu_claim(const struct model *model, struct generation *candidate)
 		return;
 	candidate->gpu_weights_bytes = facts->weights_bytes;
 	candidate->gpu_use.claim_bytes =
-		candidate->is_lean ? reload_gpu_minus(facts->need_bytes, facts->old_bytes)
+		candidate->is_lean ? saturate_minus(facts->need_bytes, facts->old_bytes)
 				   : facts->need_bytes;
 }
 
@@ -195,7 +191,7 @@ void reload_gpu_claim_all(const struct model *model, struct generation *candidat
 	const struct strategy_facts *facts = &model->reload.gpu_decision.facts;
 	const struct store_copy *scrap = candidate->copy ? candidate->copy->scrap : NULL;
 	uint64_t scrap_bytes = scrap ? scrap->use.memory_bytes : 0;
-	uint64_t weights_bytes = reload_gpu_minus(facts->weights_bytes, scrap_bytes);
+	uint64_t weights_bytes = saturate_minus(facts->weights_bytes, scrap_bytes);
 
 	/* The prefilled weights are there beside the scrap as long as the scrap is
 	 * whole. */
@@ -203,23 +199,16 @@ void reload_gpu_claim_all(const struct model *model, struct generation *candidat
 		weights_bytes = candidate->report.prefilled_bytes;
 	candidate->gpu_weights_bytes = weights_bytes;
 	candidate->gpu_use.claim_bytes =
-		reload_gpu_minus(facts->need_bytes, facts->weights_bytes) + weights_bytes;
+		saturate_minus(facts->need_bytes, facts->weights_bytes) + weights_bytes;
 }
 
-/* Other models reload meanwhile: @old keeps the place of the generation that follows, but
- * for what that one has claimed itself. */
 void reload_gpu_keep_place(const struct model *model, struct generation *old)
 {
-	const struct strategy_facts *facts = &model->reload.gpu_decision.facts;
-	/* Shared weights that are to go keep a place themselves. */
-	uint64_t place_bytes = reload_gpu_minus(facts->need_bytes, facts->resident_bytes);
+	const struct generation *candidate = model->candidate;
 
-	if (model->candidate)
-		place_bytes = reload_gpu_minus(place_bytes,
-		                               model->candidate->gpu_use.claim_bytes);
 	old->gpu_use.unseen_ns = 0;
-	if (old->gpu_use.claim_bytes < place_bytes)
-		old->gpu_use.claim_bytes = place_bytes;
+	strategy_keep_place(&model->reload.gpu_decision.facts, &old->gpu_use,
+	                    candidate ? &candidate->gpu_use : NULL);
 }
 
 bool reload_gpu_is_refused(const struct model *model, const struct generation *retired,
@@ -243,8 +232,8 @@ bool reload_gpu_is_refused(const struct model *model, const struct generation *r
 	/* Neither the candidate's own claim nor what it has already stands in its way. */
 	if (candidate && free_bytes != UINT64_MAX)
 		free_bytes += candidate->gpu_use.now_bytes +
-		              reload_gpu_minus(candidate->gpu_use.claim_bytes,
-		                               candidate->gpu_use.now_bytes);
+		              saturate_minus(candidate->gpu_use.claim_bytes,
+		                             candidate->gpu_use.now_bytes);
 	if (free_bytes >= need_bytes)
 		return false;
 	(void)err_set(ret_why, 0,

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "shared/log.h"
+#include "shared/saturate.h"
 #include "supervisor/memory/engine_base.h"
 #include "supervisor/keep/keeper.h"
 #include "supervisor/keep/manifest.h"
@@ -72,7 +73,7 @@ static uint64_t reload_plan_exchange(uint64_t bytes, uint64_t last, uint64_t fre
 	if (last == 0)
 		return bytes + fresh;
 	if (fresh == 0)
-		return bytes > last ? bytes - last : 0;
+		return saturate_minus(bytes, last);
 	return fresh > last ? bytes + fresh - last : bytes;
 }
 
@@ -109,8 +110,7 @@ static void reload_plan_predict(const struct model *model, const struct inputs *
 	/* First what the loader holds beside its weights, then the weights. */
 	facts->staged_bytes = known.staged_bytes;
 	if (facts->staged_bytes == 0)
-		facts->staged_bytes =
-			known.peak_bytes > last_file ? known.peak_bytes - last_file : 0;
+		facts->staged_bytes = saturate_minus(known.peak_bytes, last_file);
 	facts->need_bytes = reload_plan_exchange(known.peak_bytes, last_file,
 	                                         is_private ? file : facts->copy_bytes);
 	facts->loading_bytes =

@@ -24,6 +24,7 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "shared/saturate.h"
 #include "supervisor/model/model_state.h"
 #include "supervisor/keep/numbers.h"
 #include "supervisor/loaders/spare.h"
@@ -35,11 +36,6 @@
 static uint64_t reload_max(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
-}
-
-static uint64_t reload_minus(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
 }
 
 void reload_set_inputs(struct inputs **slot, struct inputs *inputs)
@@ -115,19 +111,12 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 
 void reload_retire_active(struct model *model)
 {
-	const struct strategy_facts *facts = &model->reload.decision.facts;
-	/* Shared weights that are to go keep a place themselves. */
-	uint64_t place_bytes = reload_minus(facts->need_bytes, facts->resident_bytes);
+	const struct generation *candidate = model->candidate;
 	struct generation *old = model->active;
 
 	assert(!model->retiring);
-	/* Other models reload meanwhile: the old generation keeps the place of the one
-	 * that follows, but for what that one has claimed itself. */
-	if (model->candidate)
-		place_bytes =
-			reload_minus(place_bytes, model->candidate->use.claim_bytes);
-	if (old->use.claim_bytes < place_bytes)
-		old->use.claim_bytes = place_bytes;
+	strategy_keep_place(&model->reload.decision.facts, &old->use,
+	                    candidate ? &candidate->use : NULL);
 	reload_gpu_keep_place(model, old);
 	model->active = NULL;
 	model->retiring = old;
@@ -279,12 +268,12 @@ bool reload_is_lean(const struct model *model)
 uint64_t reload_claim(const struct model *model)
 {
 	const struct strategy_facts *facts = &model->reload.decision.facts;
-	uint64_t beside_bytes = reload_minus(facts->need_bytes, facts->old_bytes);
+	uint64_t beside_bytes = saturate_minus(facts->need_bytes, facts->old_bytes);
 
 	/* The shared copy has a claim of its own. */
 	if (!reload_is_lean(model))
-		return reload_minus(reload_max(facts->loading_bytes, facts->need_bytes),
-		                    facts->copy_bytes);
+		return saturate_minus(reload_max(facts->loading_bytes, facts->need_bytes),
+		                      facts->copy_bytes);
 	return reload_max(beside_bytes, facts->staged_bytes);
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "shared/log.h"
+#include "shared/saturate.h"
 #include "supervisor/memory/engine_base.h"
 #include "supervisor/model/model_state.h"
 #include "supervisor/loaders/spare.h"
@@ -52,9 +53,7 @@ void reload_claim_all(struct model *model)
 	if (!candidate->is_lean)
 		return;
 	reload_weights_make_room(model, candidate->inputs);
-	candidate->use.claim_bytes = facts->need_bytes > facts->copy_bytes
-	                                     ? facts->need_bytes - facts->copy_bytes
-	                                     : 0;
+	candidate->use.claim_bytes = saturate_minus(facts->need_bytes, facts->copy_bytes);
 	if (candidate->copy)
 		candidate->copy->use.claim_bytes = facts->copy_bytes;
 }
