@@ -23,7 +23,7 @@
 #include "shared/standard.h"
 #include "supervisor/config/config.h"
 #include "supervisor/config/check.h"
-#include "supervisor/config_exists.h"
+#include "supervisor/inputs/config_exists.h"
 #include "supervisor/keep/config_kept.h"
 #include "supervisor/process/privileges.h"
 #include "supervisor/proof.h"

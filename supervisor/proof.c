@@ -363,27 +363,21 @@ static void proof_adapt(struct config *config)
 	}
 }
 
-static void proof_share_device(struct device *device, uint64_t others_bytes)
-{
-	device->has_neighbour = true;
-	device->others_bytes = others_bytes;
-}
-
 /* The moultd that serves has the first claim to memory and processors. */
 static void proof_stand_back(struct proof *proof)
 {
 	const struct neighbour *neighbour = &proof->neighbour;
 
 	(void)setpriority(PRIO_PROCESS, 0, PROOF_NICE);
-	proof_share_device(&proof->devices.host, neighbour->host_bytes);
+	device_set_neighbour(&proof->devices.host, neighbour->host_bytes);
 	for (size_t i = 0; i < proof->config->n_models; i++) {
 		struct device *gpu =
 			devices_gpu(&proof->devices, proof->config->models[i]->device);
 
 		if (gpu)
-			proof_share_device(gpu,
-			                   neighbour_gpu_bytes(neighbour, gpu->name,
-			                                       gpu->uuid));
+			device_set_neighbour(gpu,
+			                     neighbour_gpu_bytes(neighbour, gpu->name,
+			                                         gpu->uuid));
 	}
 }
 

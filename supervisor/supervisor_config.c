@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "shared/log.h"
+#include "supervisor/commands.h"
 #include "supervisor/config/strict.h"
 #include "supervisor/http/http.h"
 #include "supervisor/inputs/watch.h"
@@ -31,10 +32,12 @@ static void supervisor_apply_models(struct supervisor *supervisor, struct config
 		const struct config_model *section =
 			config_find(fresh, model_name(model));
 
-		if (section)
+		if (section) {
 			(void)model_set_config(model, fresh, section);
-		else
-			supervisor_remove(supervisor, i);
+			continue;
+		}
+		commands_on_removed(supervisor->commands, model_name(model));
+		supervisor_remove(supervisor, i);
 	}
 	supervisor_add_missing(supervisor);
 	if (!ev_depth(supervisor->loop))

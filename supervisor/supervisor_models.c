@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "shared/log.h"
-#include "supervisor/commands.h"
 
 /* Seconds between looks at removed models, until their last requests have left. */
 #define SUPERVISOR_SWEEP_S 0.2
@@ -130,7 +129,6 @@ void supervisor_remove(struct supervisor *supervisor, size_t i)
 	memmove(&supervisor->models[i], &supervisor->models[i + 1],
 	        (supervisor->n_models - i) * sizeof(supervisor->models[0]));
 	supervisor->leaving[supervisor->n_leaving++] = model;
-	commands_on_removed(supervisor->commands, model_name(model));
 	model_stop(model);
 	ev_timer_again(supervisor->loop, &supervisor->sweep);
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A supervisor from the inside, for supervisor.c (birth, reports), supervisor_models.c,
- * supervisor_config.c and supervisor_stop.c (the way out) only.
+ * A supervisor from the inside, for the files of its name only: supervisor.c has its
+ * birth and what models report, supervisor_stop.c the way out.
  */
 
 #include <ev.h>
@@ -67,7 +67,7 @@ struct supervisor {
 	bool is_late; /* stopping: shutdown_timeout is over */
 };
 
-/* supervisor.c: tells systemd how it is, and once that every model was tried. */
+/* supervisor_status.c: tells systemd how it is, and once that every model was tried. */
 void supervisor_say_status(struct supervisor *supervisor);
 void supervisor_say_started(struct supervisor *supervisor);
 
@@ -79,7 +79,8 @@ int supervisor_add(struct supervisor *supervisor, struct config *config,
 /* Adds models that are configured and not there, also those that found no place while
  * others were leaving. */
 void supervisor_add_missing(struct supervisor *supervisor);
-/* Takes the i-th model out of service. */
+/* Takes the i-th model out of service. Clients that wait for it are told by the caller, see
+ * commands_on_removed(). */
 void supervisor_remove(struct supervisor *supervisor, size_t i);
 /* Of model_listener. */
 void supervisor_on_stopped(void *context, struct model *model);

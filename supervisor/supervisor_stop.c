@@ -8,6 +8,7 @@
  */
 
 #include "shared/log.h"
+#include "supervisor/commands.h"
 #include "supervisor/loaders/spare.h"
 #include "supervisor/supervisor_state.h"
 
@@ -16,8 +17,13 @@
 
 static void supervisor_stop_models(struct supervisor *supervisor)
 {
-	while (supervisor->n_models > 0)
-		supervisor_remove(supervisor, supervisor->n_models - 1);
+	while (supervisor->n_models > 0) {
+		size_t last = supervisor->n_models - 1;
+
+		commands_on_removed(supervisor->commands,
+		                    model_name(supervisor->models[last]));
+		supervisor_remove(supervisor, last);
+	}
 	ev_timer_again(supervisor->loop, &supervisor->sweep);
 	ev_feed_event(supervisor->loop, &supervisor->sweep, EV_TIMER);
 }

@@ -6,6 +6,12 @@
 
 #include "shared/saturate.h"
 
+void device_set_neighbour(struct device *device, uint64_t others_bytes)
+{
+	device->has_neighbour = true;
+	device->others_bytes = others_bytes;
+}
+
 void device_fini(struct device *device)
 {
 	assert(LIST_EMPTY(&device->uses));

@@ -85,7 +85,7 @@ struct device_room {
 	uint64_t reserve_bytes;   /* to leave free */
 	uint64_t used_bytes;      /* by all loaders, claims included */
 	uint64_t available_bytes; /* left on the machine; UINT64_MAX: not known */
-	bool has_neighbour;       /* another moultd's loaders are in used_bytes, and serve */
+	bool has_neighbour; /* another moultd's loaders are in used_bytes, and serve */
 };
 
 /* The device itself, as of the last device_measure(). */
@@ -132,6 +132,8 @@ void device_note_placed(struct device_use *use);
  * there. */
 void device_note_mapped(struct device_use *use, uint64_t bytes, uint64_t made_bytes);
 
+/* Budget and reserve belong to another moultd, whose loaders hold @others_bytes. */
+void device_set_neighbour(struct device *device, uint64_t others_bytes);
 /* Measures what each loader holds now: microseconds for each; a GPU takes NVML_WAIT_MS
  * at most. False: the driver did not answer by then, and the figures are a moment old. */
 bool device_measure(struct device *device);

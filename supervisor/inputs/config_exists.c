@@ -7,7 +7,7 @@
  * declares (shared/engine_options.h). Secrets are read as a start reads them.
  */
 
-#include "supervisor/config_exists.h"
+#include "supervisor/inputs/config_exists.h"
 
 #include <dirent.h>
 #include <errno.h>
