@@ -180,7 +180,9 @@ static bool groups_remove(int fd, const char *name)
 
 /* Groups of an earlier moultd */
 
-static void groups_say(int fd, unsigned int depth)
+/* Names the processes in a group and kills each of them: cgroup.kill passes over one whose first
+ * thread has ended, because it signals that thread (Linux, __cgroup_kill()). */
+static void groups_end_each(int fd, unsigned int depth)
 {
 	int procs = openat(fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
 	FILE *file = procs < 0 ? NULL : fdopen(procs, "r");
@@ -192,8 +194,10 @@ static void groups_say(int fd, unsigned int depth)
 	if (procs >= 0 && !file)
 		(void)close(procs);
 	while (file && fscanf(file, "%d", &pid) == 1)
-		if (proc_read(pid, &proc))
+		if (proc_read(pid, &proc)) {
 			leftovers_say(&proc);
+			(void)proc_kill(&proc);
+		}
 	if (file)
 		(void)fclose(file);
 	while (dir && (entry = readdir(dir)) != NULL) {
@@ -201,7 +205,7 @@ static void groups_say(int fd, unsigned int depth)
 			groups_is_group(entry) ? groups_open(fd, entry->d_name) : -1;
 
 		if (below >= 0)
-			groups_say(below, depth + 1);
+			groups_end_each(below, depth + 1);
 	}
 	if (dir)
 		(void)closedir(dir);
@@ -225,7 +229,7 @@ static void groups_sweep(int base)
 		if (fd < 0 || faccessat(fd, "cgroup.kill", W_OK, AT_EACCESS) < 0 ||
 		    flock(fd, LOCK_EX | LOCK_NB) < 0)
 			continue;
-		groups_say(fd, 0);
+		groups_end_each(fd, 0);
 		if (!groups_remove(base, entry->d_name))
 			log_event(LOG_LEVEL_ERR, "leftovers_stay",
 			          "cgroup=%s reason=\"what is in it survives SIGKILL\"",
