@@ -78,6 +78,12 @@ def wait_for(what, condition, seconds=DEADLINE_S):
         time.sleep(0.01)
 
 
+def whole_lines(path):
+    """Those of a file that somebody still writes: the last one may be there in part."""
+    text = path.read_text(errors="replace")
+    return text[:text.rfind("\n") + 1].splitlines()
+
+
 def quiet_ports():
     """Those that the kernel gives to no client."""
     path = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -174,6 +180,9 @@ class Moult:
 
     def log_text(self):
         return self.log.read_text(errors="replace")
+
+    def log_lines(self):
+        return whole_lines(self.log)
 
     def get(self, path, timeout=DEADLINE_S):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)

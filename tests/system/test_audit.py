@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from harness import BUILD, children, echo_body, echo_section, wait_for
+from harness import BUILD, children, echo_body, echo_section, wait_for, whole_lines
 from hostile import call
 
 PEER = 4321  # of nobody else
@@ -72,8 +72,10 @@ INFER = "/v2/models/echo/infer"
 
 
 def access_lines(path):
-    """Fails where a line is not whole."""
-    return [LINE.match(line).groups() for line in path.read_text().splitlines()]
+    """Fails where a line is not one."""
+    lines = whole_lines(path)
+    assert all(map(LINE.match, lines)), [line for line in lines if not LINE.match(line)]
+    return [LINE.match(line).groups() for line in lines]
 
 
 def name_of(pid):
@@ -125,7 +127,7 @@ def test_each_request_is_a_line(start, tmp_path):
               ("GET", f'"{INFER}"', "405", "0", "echo", "0"),
               ("-", "-", "400", "0", "-", "0"),
               ("POST", f'"{INFER}"', "-", "2", "echo", "0")]
-    wait_for("the last line", lambda: "status=- " in path.read_text())
+    wait_for("the last line", lambda: any("status=- " in line for line in whole_lines(path)))
     got = [line for line in access_lines(path) if "/health/" not in line[1]]
     assert got == wanted
 
@@ -134,7 +136,7 @@ def test_the_file_may_be_renamed(start, tmp_path):
     moult, path = begin(start, tmp_path)
     path.rename(tmp_path / "access.log.1")
     moult.get("/v2?renamed")
-    wait_for("a new file", lambda: path.exists() and "renamed" in path.read_text())
+    wait_for("a new file", lambda: path.exists() and whole_lines(path))
     assert access_lines(path)[-1] == ("GET", '"/v2?renamed"', "200", "0", "-", "0")
     assert "renamed" not in (tmp_path / "access.log.1").read_text()
 
@@ -168,7 +170,7 @@ def test_a_writer_that_dies_is_replaced(start, tmp_path):
     os.kill(first, signal.SIGKILL)
     wait_for("another writer", lambda: writer(moult) not in (None, first))
     moult.get("/v2?after")
-    wait_for("its line", lambda: "/v2?after" in path.read_text())
+    wait_for("its line", lambda: any("/v2?after" in line for line in whole_lines(path)))
     assert access_lines(path)
 
 

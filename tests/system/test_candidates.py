@@ -83,7 +83,7 @@ def test_crash_loop_backs_off(start):
     moult = start(fault_section(**{"option.fault": "crash-on-stage"}), ready=False)
     moult.wait_receipt("echo", lambda r: r["number"] == 3)
     delays = [float(line.partition("delay_s=")[2]) for line in
-              moult.log_text().splitlines() if "event=loader_restart" in line]
+              moult.log_lines() if "event=loader_restart" in line]
     assert delays[:3] == [0.5, 1.0, 2.0]
 
 

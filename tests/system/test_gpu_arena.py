@@ -280,7 +280,7 @@ def test_killed_in_every_state(start, tmp_path, wide):
             else:
                 bench.put(next(models))
             lines = wait_for(f"a loader that is {state}", lambda: [
-                line for line in bench.moult.log_text().splitlines()
+                line for line in bench.moult.log_lines()
                 if f"to={state} " in line][seen:])
             pids = {int(re.search(r"pid=(\d+)", lines[0])[1])}
             if state in ("committing", "warming"):

@@ -16,7 +16,7 @@ N = 6
 def events(moult):
     """(model, True for begun and False for over), in the order of the log."""
     found = []
-    for line in moult.log_text().splitlines():
+    for line in moult.log_lines():
         begun = re.search(r"event=generation_state model=(\S+) .*from=spawned to=staging", line)
         over = re.search(r"event=generation_state model=(\S+) .*"
                          r"to=(ready|failed|reclaiming|stopping)", line)

@@ -10,7 +10,8 @@ import threading
 
 import pytest
 
-from harness import BUILD, ROOT, Flood, Load, echo_body, echo_section, patience, wait_for
+from harness import (BUILD, ROOT, Flood, Load, echo_body, echo_section, patience, wait_for,
+                     whole_lines)
 
 PYTHON = BUILD.parent / "venv" / "bin" / "python"
 OPEN = "application/openmetrics-text; version=1.0.0"
@@ -266,7 +267,7 @@ def test_a_crowd_waits_and_another_does_not(start, tmp_path, method, path):
     health = connect(moult, 1, "127.0.0.1")[0]
     wait_for("all connections",
              lambda: moult.status()["supervisor"]["http"]["connections"] == 305)
-    before = access.read_text().count("\n")
+    before = len(whole_lines(access))
     with Stopped(moult):
         for connection in crowd[::2]:
             connection.request("GET", "/v2/models/stats")
@@ -280,7 +281,7 @@ def test_a_crowd_waits_and_another_does_not(start, tmp_path, method, path):
     waited = int(numbers(moult)["moult_http_waited_total", ""])
     for connection in [*crowd, *others, health]:
         connection.close()
-    lines = wait_for("all lines", lambda: (lines := access.read_text().splitlines()[before:])
+    lines = wait_for("all lines", lambda: (lines := whole_lines(access)[before:])
                      and len(lines) >= 305 and lines)
     at_once = 304 - waited
     assert 0 < at_once < 295, waited

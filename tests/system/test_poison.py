@@ -50,7 +50,7 @@ class Clients:
 def deaths(moult):
     return sum("event=loader_exit" in line and "state=active" in line or
                "event=loader_exit" in line and "state=killing" in line
-               for line in moult.log_text().splitlines())
+               for line in moult.log_lines())
 
 
 def serves_innocent(moult):

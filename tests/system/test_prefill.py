@@ -44,7 +44,7 @@ def prefilled(receipt):
 
 def staged(bench):
     """Whatever was logged of the last candidate that was staged."""
-    lines = [line for line in bench.moult.log_text().splitlines()
+    lines = [line for line in bench.moult.log_lines()
              if "event=loader_staged " in line]
     return lines[-1] if lines else ""
 
@@ -74,7 +74,7 @@ def test_what_fits_comes_first(start, tmp_path, wide, room, most, ahead):  # noq
         assert bench.rotate(f"next-{i}")["strategy"] == "handoff"
     assert sampler.stop()[1] <= room_for(room)
     load.stop_and_check()
-    pauses = [line for line in bench.moult.log_text().splitlines()
+    pauses = [line for line in bench.moult.log_lines()
               if "event=weights_placed " in line][1:]
     assert all(f"kept={(COPY - ahead) // CHUNK + (ahead == 0)} " in line
                for line in pauses), pauses
