@@ -101,7 +101,7 @@ static bool arbiter_ask(struct model *model, const struct evidence_case *one)
 		return false;
 	request->accepted_ns = clock_now_ns();
 	request->deadline_ns = request->accepted_ns + wait_ns;
-	if (generation_try(model->candidate, request) != 0) {
+	if (generation_try(model->fleet.candidate, request) != 0) {
 		request_release(request);
 		return false;
 	}
@@ -146,15 +146,15 @@ static void arbiter_log(const struct model *model)
 {
 	log_event(LOG_LEVEL_NOTICE, "rollback_tried",
 	          "model=%s gen=%llu requests=%u computed=%u upheld=%s", model->name,
-	          (unsigned long long)model->candidate->number, model->arbiter.n_tried,
-	          model->arbiter.n_computed,
+	          (unsigned long long)model->fleet.candidate->number,
+	          model->arbiter.n_tried, model->arbiter.n_computed,
 	          arbiter_upholds(&model->arbiter) ? "yes" : "no");
 }
 
 /* The candidate lives, and all cases have been asked. */
 static void arbiter_conclude(struct model *model)
 {
-	struct generation *candidate = model->candidate;
+	struct generation *candidate = model->fleet.candidate;
 	bool is_upheld = arbiter_upholds(&model->arbiter);
 
 	arbiter_log(model);
@@ -190,7 +190,7 @@ static void arbiter_on_step(struct ev_loop *loop, ev_timer *timer, int revents)
 		arbiter->request = NULL;
 		arbiter->is_stuck = true;
 	}
-	if (!model->candidate || model->candidate->state != GENERATION_READY)
+	if (!model->fleet.candidate || model->fleet.candidate->state != GENERATION_READY)
 		return; /* its end leads on */
 	while (!arbiter->is_stuck && (one = arbiter_next_case(arbiter))) {
 		one->was_asked = true;

@@ -6,7 +6,7 @@
 #include "supervisor/model/model_state.h"
 
 /* Room for every generation that may have a process. */
-#define MODEL_MEMORY_MAX (3 + MODEL_STUCK + MODEL_REPLICAS)
+#define MODEL_MEMORY_MAX (FLEET_MAX + FLEET_STUCK)
 
 static uint64_t model_memory_look(struct device_use *use, uint64_t until_ns)
 {
@@ -18,19 +18,11 @@ static uint64_t model_memory_look(struct device_use *use, uint64_t until_ns)
 static size_t model_memory_list(const struct model *model,
                                 struct generation *ret_list[MODEL_MEMORY_MAX])
 {
-	struct generation *const mine[] = { model->active, model->candidate,
-		                            model->retiring };
-	size_t n = 0;
+	size_t n = fleet_list(&model->fleet, ret_list);
 
-	for (size_t i = 0; i < sizeof(mine) / sizeof(mine[0]); i++)
-		if (mine[i])
-			ret_list[n++] = mine[i];
-	for (size_t i = 0; i < MODEL_STUCK; i++)
-		if (model->stuck[i])
-			ret_list[n++] = model->stuck[i];
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		if (model->replicas[i])
-			ret_list[n++] = model->replicas[i];
+	for (size_t i = 0; i < FLEET_STUCK; i++)
+		if (model->fleet.stuck[i])
+			ret_list[n++] = model->fleet.stuck[i];
 	return n;
 }
 

@@ -161,7 +161,7 @@ const char *model_name(const struct model *model)
 
 bool model_is_ready(const struct model *model)
 {
-	return model->active != NULL && !model->is_stopping;
+	return model->fleet.active != NULL && !model->is_stopping;
 }
 
 bool model_is_tried(const struct model *model)
@@ -171,26 +171,27 @@ bool model_is_tried(const struct model *model)
 
 bool model_stops_sharing(const struct model *model)
 {
-	return model->writer != NULL;
+	return model->ledger.writer != NULL;
 }
 
 uint64_t model_generation(const struct model *model)
 {
-	return model->active ? model->active->number : 0;
+	return model->fleet.active ? model->fleet.active->number : 0;
 }
 
 const struct config_model *model_config(const struct model *model)
 {
-	return model->active ? model->active->inputs->section : model->section;
+	return model->fleet.active ? model->fleet.active->inputs->section
+	                           : model->section;
 }
 
 const struct config_model *model_good_config(const struct model *model)
 {
-	const struct inputs *good = model->good;
+	const struct inputs *good = model->ledger.good;
 
 	/* Inputs on trial may have to go. */
-	if (trial_is_open(model) && model->previous)
-		good = model->previous;
+	if (trial_is_open(model) && model->ledger.previous)
+		good = model->ledger.previous;
 	/* Keys that make no generation are the newest at once. */
 	if (!good || !config_model_needs_generation(good->section, model->section))
 		return model->section;
@@ -230,11 +231,11 @@ static const char *model_state_text(const struct model *model)
 {
 	if (model->is_stopping)
 		return "stopping";
-	if (model->active)
+	if (model->fleet.active)
 		return "ready";
 	if (model->deaths.is_failed)
 		return "failed";
-	if (model->candidate)
+	if (model->fleet.candidate)
 		return "loading";
 	if (!reload_is_expected(model))
 		return "failed";
@@ -261,10 +262,10 @@ static json_t *model_stuck_to_json(const struct model *model)
 {
 	json_t *array = json_array();
 
-	for (size_t i = 0; i < MODEL_STUCK; i++)
-		if (model->stuck[i])
+	for (size_t i = 0; i < FLEET_STUCK; i++)
+		if (model->fleet.stuck[i])
 			(void)json_array_append_new(
-				array, model_generation_to_json(model->stuck[i]));
+				array, model_generation_to_json(model->fleet.stuck[i]));
 	return array;
 }
 
@@ -279,22 +280,12 @@ static json_t *model_failures_to_json(const struct request_counts *counts)
 	return failures;
 }
 
-/* False: *ret_why says why not, or is "" where nothing else has served. */
-static bool model_can_roll_back(const struct model *model, struct err *ret_why)
-{
-	*ret_why = model->no_way_back;
-	if (!model->previous)
-		return false;
-	ret_why->text[0] = '\0';
-	return !inputs_is_overwritten(model->previous, ret_why);
-}
-
 json_t *model_to_json(struct model *model)
 {
-	const struct generation *active = model->active;
+	const struct generation *active = model->fleet.active;
 	const struct request_counts *counts = &model->queue.counts;
 	struct err rollback_off;
-	bool can_roll_back = model_can_roll_back(model, &rollback_off);
+	bool can_roll_back = ledger_has_previous(&model->ledger, &rollback_off);
 
 	return json_pack(
 		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
@@ -303,8 +294,8 @@ json_t *model_to_json(struct model *model)
 		(json_int_t)(active ? active->number : 0), "pid",
 		active ? (int)active->pid : 0, "since_ms",
 		active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0., "candidate",
-		model_generation_to_json(model->candidate), "retiring",
-		model_generation_to_json(model->retiring), "stuck",
+		model_generation_to_json(model->fleet.candidate), "retiring",
+		model_generation_to_json(model->fleet.retiring), "stuck",
 		model_stuck_to_json(model), "replicas", replicas_to_json(model), "stale",
 		model_text_or_null(model_watch_stale(model)), "secrets_skipped",
 		model_text_or_null(model->skipped.text), "last_error",

@@ -16,6 +16,8 @@
 #include "supervisor/loaders/generation.h"
 #include "supervisor/traffic/hold.h"
 #include "supervisor/loaders/loads.h"
+#include "supervisor/model/fleet.h"
+#include "supervisor/model/ledger.h"
 #include "supervisor/model/model.h"
 #include "supervisor/traffic/poison.h"
 #include "supervisor/traffic/queue.h"
@@ -25,14 +27,8 @@
 #include "supervisor/devices/strategy.h"
 #include "supervisor/inputs/watch.h"
 
-/* Dead generations that wait to be freed when the loop comes round. */
-#define MODEL_GRAVES 24
-/* Loaders beside the active one. */
-#define MODEL_REPLICAS (CONFIG_REPLICAS_MAX - 1)
 /* Delay until a replica that found no room is tried again. */
 #define MODEL_REPLICA_RETRY_S 5.
-/* Generations that survive SIGKILL and are not waited for; with one more, it is. */
-#define MODEL_STUCK 4
 
 #define RELOAD_CAUSE(cause) (1u << (unsigned int)(cause))
 /* Why a reload ends that nothing is wrong with. */
@@ -85,28 +81,24 @@ enum model_input { MODEL_INPUT_SECRETS, MODEL_INPUT_FILE, MODEL_INPUT_COUNT };
  * and the end (reload_fini()):
  *
  *	nobody            name listener replica_listener
+ *	model/fleet.c     fleet
+ *	model/ledger.c    ledger
  *	model/queue.c     hold served
  *	model/poison.c    poison poison_refused
- *	model/replicas.c  replicas replica_deaths
+ *	model/replicas.c  replica_deaths
  *	model/watch.c     secrets_watch file_watch seen_secrets seen_file unsettled
  *	                  n_unsettled stale skipped
  *	model/arbiter.c   arbiter
  *	reload/again.c    again_causes n_again n_pauses
- *	reload/end.c      stuck graves is_stopped
+ *	reload/end.c      is_stopped
  *	reload/receipt.c  receipts
- *	reload/weights.c  writer
- *	reload/reload.c   context section turn kick last reloads no_way_back is_stopping
+ *	reload/reload.c   context section turn kick last reloads is_stopping
  *
  * Members with several writers, each of which is to get one owner (R: reload/reload.c):
  *
- *	active                           R reload/end.c model/replicas.c
- *	candidate retiring bury          R reload/end.c
- *	inactive_since_ns was_killed     R reload/end.c
  *	deaths                           R reload/end.c reload/again.c
  *	restart again wait               R reload/again.c
  *	pending                          R reload/again.c reload/rollback.c
- *	previous rollback_to refused     R reload/rollback.c
- *	good                             R reload/plan.c
  *	figures_ns                       R reload/gpu.c
  *	orphans                          R reload/receipt.c
  *	reload                           R reload/{plan,staged,receipt,gpu}.c
@@ -134,17 +126,10 @@ struct model {
 	uint64_t poison_refused; /* requests refused because their body is remembered */
 
 	/* reload/ */
-	struct generation *active;
+	struct fleet fleet;
 	struct store_copy *copy; /* shared weights that serve, or served last; or NULL */
-	struct inputs *writer; /* inputs whose loader died writing to weights, or NULL */
-	struct generation *candidate;
-	struct generation *retiring;
-	struct generation *stuck[MODEL_STUCK]; /* put aside, UNKILLABLE */
-	struct generation *graves[MODEL_GRAVES];
-	ev_timer bury;
 
 	/* replicas.c */
-	struct generation *replicas[MODEL_REPLICAS]; /* in any order, with holes */
 	struct generation_listener replica_listener;
 	unsigned int scale; /* `moultctl scale`; 0: as configured */
 	struct restart replica_deaths;
@@ -179,18 +164,12 @@ struct model {
 	struct orphans_left orphans; /* left by loaders since then */
 	struct receipt last;         /* the last receipt that is over; number 0: none */
 	uint64_t reloads[MODEL_CAUSE_COUNT][RECEIPT_OUTCOME_COUNT];
-	struct inputs *good;        /* inputs of the last generation that served */
-	struct inputs *previous;    /* those before good, for a rollback */
-	struct err no_way_back;     /* why there is no previous, or "" */
-	struct inputs *rollback_to; /* inputs that a pending rollback asks for */
-	struct inputs *refused; /* identity only: not tried again unless somebody asks */
+	struct ledger ledger;
 	struct restart deaths;
 	struct model_trial trial;
 	struct model_arbiter arbiter;
-	uint64_t inactive_since_ns; /* since when no loader takes requests; 0: one does */
-	bool was_killed;            /* somebody's kill -9 ended the last that served */
-	struct err last_error;      /* why the last reload failed; "" after a good one */
-	char public_error[128];     /* the same in words that anybody may know */
+	struct err last_error;  /* why the last reload failed; "" after a good one */
+	char public_error[128]; /* the same in words that anybody may know */
 	bool is_stopping;
 	bool is_stopped;
 };
@@ -254,21 +233,10 @@ void replicas_fini(struct model *model);
 void replicas_adjust(struct model *model);
 /* Ends all replicas. */
 void replicas_retire(struct model *model);
-/* Number of replicas of the serving generation: those that serve, or all. */
-unsigned int replicas_count(const struct model *model, bool only_serving);
-/* A replica that is ending, or whose generation does not serve any more; NULL: none. */
-struct generation *replicas_old(const struct model *model);
-/* The serving loader with the fewest leases and no suspect, the active one included, or
- * NULL. */
-struct generation *replicas_pick(const struct model *model);
 /* The active loader died. True: a replica of its generation became the active one. */
 bool replicas_take_over(struct model *model);
 /* A loader that served died, the active one or a replica. */
 void replicas_on_death(struct model *model, const struct generation *dead);
-/* Adds the memory of replicas to @sample. */
-void replicas_add_memory(const struct model *model, struct memory_sample *sample);
-/* Bytes that replicas hold, as last measured. */
-uint64_t replicas_bytes(const struct model *model);
 /* For `moultctl status`: a new reference. */
 json_t *replicas_to_json(const struct model *model);
 
@@ -322,11 +290,6 @@ void reload_on_state(void *context, struct generation *generation,
 void reload_try_start(struct model *model);
 /* Ends all generations; on_stopped follows, from the loop. */
 void reload_stop(struct model *model);
-/* The generation whose memory a new one has to live beside, or NULL. */
-struct generation *reload_old(const struct model *model);
-/* Makes *@slot a reference to @inputs. */
-void reload_set_inputs(struct inputs **slot, struct inputs *inputs);
-
 /* reload/rollback.c */
 
 /* As model_rollback(), but leaves alone what is being built. */
@@ -337,13 +300,11 @@ bool reload_is_overtaken(struct model *model);
 /* The watch window asked for a way back from inputs that do not serve any more. Newer
  * @inputs were on their way already and are judged by themselves; they may go back to the
  * same. True: the rollback is dropped. */
-bool reload_drop_rollback(struct model *model, const struct inputs *inputs);
+bool reload_drops_rollback(struct model *model, const struct inputs *inputs);
 /* Ends the rollback that is in flight: what serves stays. */
 void reload_call_off(struct model *model, const char *why);
 /* Asks for the rollback once more; the arbiter does not look at it again. */
 void reload_roll_back_again(struct model *model, struct inputs *inputs);
-/* Notes that @inputs are not tried again unless somebody asks. */
-void reload_refuse(struct model *model, const struct inputs *inputs);
 /* True: a generation will come, or is expected to soon: requests may be held for it. */
 bool reload_is_expected(const struct model *model);
 
@@ -400,13 +361,11 @@ void reload_on_unkillable(struct model *model, struct generation *generation);
 void reload_go_on(struct model *model);
 /* Judges what the death of @dead, which served or was to, says of its inputs. */
 enum restart_death reload_judge(const struct generation *dead);
-/* @generation is dead and freed soon. True: it was among those put aside. */
-bool reload_bury(struct model *model, struct generation *generation);
 /* @generation survives SIGKILL: puts it aside. False: too many do, and it is waited
  * for. */
 bool reload_put_aside(struct model *model, struct generation *generation);
-/* Frees the dead, once per round of the loop. */
-void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents);
+/* Dead loaders have been freed. */
+void reload_on_buried(void *context);
 
 /* reload/plan.c */
 
@@ -414,10 +373,10 @@ void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents);
  * an outcome of inputs_new() with a sentence. */
 int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
                             struct err *err);
-/* Nothing has served yet and the inputs on disk are of no use: model->good becomes what
+/* Nothing has served yet and the inputs on disk are of no use: the ledger's good ones become what
  * an earlier run kept, if that is something else. */
 void reload_plan_remember(struct model *model);
-/* model->good served well: keeps it for the next run. */
+/* What serves served well: keeps it for the next run. */
 void reload_plan_keep(struct model *model);
 /* Decides by main memory and, in *ret_gpu, by the GPU, and joins both.
  * *ret_wants_spares_room: the decision counts on the memory of the spare loaders, too. */

@@ -23,7 +23,7 @@ const char *model_presence_name(enum model_presence presence)
 /* Says what is under way, and how far it is. */
 static void model_explain_loading(struct model *model, struct err *ret_why)
 {
-	const struct generation *candidate = model->candidate;
+	const struct generation *candidate = model->fleet.candidate;
 	int percent = hold_percent(&model->hold, clock_now_ns());
 
 	if (ev_is_active(&model->restart) && !model->reload.in_flight)
@@ -63,7 +63,7 @@ enum model_presence model_presence(struct model *model, struct err *ret_why)
 		(void)err_set(ret_why, 0, "it is being stopped");
 		return MODEL_UNAVAILABLE;
 	}
-	if (model->active)
+	if (model->fleet.active)
 		return MODEL_READY;
 	if (*model->last_error.text)
 		(void)err_set(&last, 0, "%s", model_public_error(model));

@@ -48,9 +48,9 @@ static void model_note_active(struct model *model)
 	unsigned int recovery = 1u << MODEL_CAUSE_CRASH | 1u << MODEL_CAUSE_REBUILD |
 	                        1u << MODEL_CAUSE_START;
 
-	if (!model->active || model->served == model->active->number)
+	if (!model->fleet.active || model->served == model->fleet.active->number)
 		return;
-	model->served = model->active->number;
+	model->served = model->fleet.active->number;
 	if (model->reload.causes & ~recovery)
 		model_forget_poison(model);
 	hold_attempt(&model->hold, model->reload.started_ns);
@@ -64,7 +64,7 @@ void model_on_state(void *context, struct generation *generation,
 
 	reload_on_state(context, generation, from);
 	model_note_active(model);
-	if (!model->active && model->served)
+	if (!model->fleet.active && model->served)
 		hold_begin(&model->hold,
 		           generation->entered_ns[GENERATION_DRAINING] ? HOLD_CAUSE_RELOAD
 		                                                       : HOLD_CAUSE_CRASH,
@@ -140,15 +140,13 @@ static void model_give_up_leased(void *context, struct request *request)
 
 void model_give_up(struct model *model)
 {
-	const struct generation *all[] = { model->active, model->retiring };
+	struct generation *list[FLEET_MAX];
+	size_t n = fleet_list(&model->fleet, list);
 
 	model_fail_held(model, MODEL_GIVE_UP_REASON);
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (all[i])
-			lane_visit(all[i]->lane, model_give_up_leased, NULL);
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		if (model->replicas[i])
-			lane_visit(model->replicas[i]->lane, model_give_up_leased, NULL);
+	for (size_t i = 0; i < n; i++)
+		if (list[i] != model->fleet.candidate)
+			lane_visit(list[i]->lane, model_give_up_leased, NULL);
 }
 
 static void model_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -191,7 +189,8 @@ void model_dispatch(struct model *model)
 	struct request *request;
 
 	model_note_active(model);
-	while ((loader = replicas_pick(model)) && (request = model_next(model, loader))) {
+	while ((loader = fleet_pick(&model->fleet)) &&
+	       (request = model_next(model, loader))) {
 		if (generation_submit(loader, request) != 0)
 			return;
 		queue_take(&model->queue, request);
@@ -222,7 +221,7 @@ static int model_may_pause(struct model *model, const struct request *request,
                            uint64_t *ret_left_ns, struct request_refusal *refusal)
 {
 	*ret_left_ns = 0;
-	if (model->active)
+	if (model->fleet.active)
 		return 0;
 	if (!reload_is_expected(model))
 		return request_refuse(refusal, 503, model_down_retry_s(model),
@@ -278,7 +277,7 @@ static void model_shorten(struct request *request, uint64_t timeout_ns, const ch
 /* Leases @request without going through the queue; false: it cannot be. */
 static bool model_lease(const struct model *model, struct request *request)
 {
-	struct generation *loader = replicas_pick(model);
+	struct generation *loader = fleet_pick(&model->fleet);
 
 	return loader && queue_is_empty(&model->queue) &&
 	       (!request->is_suspect || lane_leased(loader->lane) == 0) &&

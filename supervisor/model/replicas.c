@@ -2,7 +2,7 @@
 
 /*
  * More loaders of the generation that serves. All share its weights, its queue and its
- * number, and differ in nothing. One of them is model->active, through which reloads go
+ * number, and differ in nothing. One of them is model->fleet.active, through which reloads go
  * (docs/adr/0009); the others, the replicas, are here. Replicas come one after the other
  * once the active loader serves, and go when it goes. If the active loader dies while a
  * replica of its generation serves, that replica takes its place: there is no pause then.
@@ -20,53 +20,9 @@ static bool replicas_is_rising(const struct generation *replica)
 	return replica->state < GENERATION_ACTIVE;
 }
 
-static bool replicas_is_current(const struct model *model,
-                                const struct generation *replica)
-{
-	return model->active && replica->number == model->active->number &&
-	       replica->state <= GENERATION_ACTIVE;
-}
-
 static unsigned int replicas_wanted(const struct model *model)
 {
 	return model->scale ? model->scale : model->section->replicas;
-}
-
-unsigned int replicas_count(const struct model *model, bool only_serving)
-{
-	unsigned int count = 0;
-
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		count += model->replicas[i] &&
-		         replicas_is_current(model, model->replicas[i]) &&
-		         !(only_serving && replicas_is_rising(model->replicas[i]));
-	return count;
-}
-
-struct generation *replicas_old(const struct model *model)
-{
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		if (model->replicas[i] && !replicas_is_current(model, model->replicas[i]))
-			return model->replicas[i];
-	return NULL;
-}
-
-struct generation *replicas_pick(const struct model *model)
-{
-	struct generation *best = model->active;
-
-	if (best && (best->state != GENERATION_ACTIVE || lane_has_suspect(best->lane)))
-		best = NULL;
-	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
-		struct generation *replica = model->replicas[i];
-
-		if (!replica || replica->state != GENERATION_ACTIVE ||
-		    lane_has_suspect(replica->lane))
-			continue;
-		if (!best || lane_leased(replica->lane) < lane_leased(best->lane))
-			best = replica;
-	}
-	return best;
 }
 
 /* Going */
@@ -76,38 +32,33 @@ struct generation *replicas_pick(const struct model *model)
 static void replicas_shrink(struct model *model, unsigned int wanted)
 {
 	for (int is_rising = 1; is_rising >= 0; is_rising--) {
-		for (size_t i = MODEL_REPLICAS; i-- > 0;) {
-			struct generation *replica = model->replicas[i];
+		for (size_t i = FLEET_REPLICAS; i-- > 0;) {
+			struct generation *replica = model->fleet.replicas[i];
 
-			if (replicas_count(model, false) <= wanted)
+			if (fleet_replicas(&model->fleet, false) <= wanted)
 				return;
-			if (replica && replicas_is_current(model, replica) &&
+			if (replica && fleet_is_current(&model->fleet, replica) &&
 			    replicas_is_rising(replica) == is_rising)
 				generation_apply(replica, GENERATION_EV_RETIRE);
 		}
 	}
 }
 
-void replicas_retire(struct model *model)
+/* Ends the replicas of other generations than the one that serves, or all. */
+static void replicas_end(struct model *model, bool all)
 {
-	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
-		struct generation *replica = model->replicas[i];
+	for (size_t i = 0; i < FLEET_REPLICAS; i++) {
+		struct generation *replica = model->fleet.replicas[i];
 
-		if (replica && replica->state <= GENERATION_ACTIVE)
+		if (replica && replica->state <= GENERATION_ACTIVE &&
+		    (all || !fleet_is_current(&model->fleet, replica)))
 			generation_apply(replica, GENERATION_EV_RETIRE);
 	}
 }
 
-/* Ends replicas of other generations than the one that serves. */
-static void replicas_retire_old(struct model *model)
+void replicas_retire(struct model *model)
 {
-	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
-		struct generation *replica = model->replicas[i];
-
-		if (replica && replica->state <= GENERATION_ACTIVE &&
-		    !replicas_is_current(model, replica))
-			generation_apply(replica, GENERATION_EV_RETIRE);
-	}
+	replicas_end(model, true);
 }
 
 /* Coming */
@@ -139,18 +90,18 @@ static int replicas_find_room(struct model *model, uint64_t need_bytes,
 	return 0;
 }
 
-static int replicas_spawn(struct model *model, struct generation **slot,
-                          uint64_t need_bytes, struct err *err)
+static int replicas_spawn(struct model *model, uint64_t need_bytes, struct err *err)
 {
 	struct generation_start start = {
-		.number = model->active->number,
+		.number = model->fleet.active->number,
 		.model = model->name,
-		.inputs = model->active->inputs,
+		.inputs = model->fleet.active->inputs,
 		.section = model->section,
 		.device = model->context.device,
 		.claim_bytes = need_bytes,
 		.queue = &model->queue,
 	};
+	struct generation *replica;
 	int r = replicas_find_room(model, need_bytes, 0, err);
 
 	if (r < 0)
@@ -160,18 +111,12 @@ static int replicas_spawn(struct model *model, struct generation **slot,
 		return r;
 	r = reload_weights_begin(model, &start, err);
 	if (r == 0)
-		r = generation_new(slot, model->context.loop, &start,
+		r = generation_new(&replica, model->context.loop, &start,
 		                   &model->replica_listener, err);
 	store_copy_unref(start.copy);
+	if (r == 0)
+		fleet_add_replica(&model->fleet, replica);
 	return r;
-}
-
-static struct generation **replicas_free_slot(struct model *model)
-{
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		if (!model->replicas[i])
-			return &model->replicas[i];
-	return NULL;
 }
 
 /* Bytes that a replica takes until it serves. Nothing was measured if the active loader
@@ -191,20 +136,20 @@ static uint64_t replicas_need(const struct generation *active)
 /* Starts one replica at a time, and none beside a reload, which comes first. */
 static void replicas_grow(struct model *model)
 {
-	const struct generation *active = model->active;
-	struct generation **slot = replicas_free_slot(model);
+	const struct generation *active = model->fleet.active;
 	struct err err = ERR_NULL;
 	uint64_t need_bytes;
 
-	if (model->reload.in_flight || ev_is_active(&model->grow) || !slot ||
-	    replicas_count(model, false) > replicas_count(model, true))
+	if (model->reload.in_flight || ev_is_active(&model->grow) ||
+	    !fleet_has_place(&model->fleet) ||
+	    fleet_replicas(&model->fleet, false) > fleet_replicas(&model->fleet, true))
 		return;
 	need_bytes = replicas_need(active);
-	if (replicas_spawn(model, slot, need_bytes, &err) == 0)
+	if (replicas_spawn(model, need_bytes, &err) == 0)
 		return;
 	log_event(LOG_LEVEL_WARNING, "replica_refused",
 	          "model=%s replicas=%u wanted=%u reason=%s", model->name,
-	          replicas_count(model, true) + 1, replicas_wanted(model),
+	          fleet_replicas(&model->fleet, true) + 1, replicas_wanted(model),
 	          LOG_QUOTED(err.text));
 	replicas_try_later(model, MODEL_REPLICA_RETRY_S);
 }
@@ -213,12 +158,12 @@ void replicas_adjust(struct model *model)
 {
 	unsigned int wanted = replicas_wanted(model) - 1;
 
-	if (model->is_stopping || !model->active)
+	if (model->is_stopping || !model->fleet.active)
 		return;
-	replicas_retire_old(model);
-	if (replicas_count(model, false) > wanted)
+	replicas_end(model, false);
+	if (fleet_replicas(&model->fleet, false) > wanted)
 		replicas_shrink(model, wanted);
-	else if (replicas_count(model, false) < wanted)
+	else if (fleet_replicas(&model->fleet, false) < wanted)
 		replicas_grow(model);
 }
 
@@ -231,14 +176,14 @@ static void replicas_on_grow(struct ev_loop *loop, ev_timer *timer, int revents)
 
 unsigned int model_loaders(const struct model *model)
 {
-	return model->active ? replicas_count(model, true) + 1 : 0;
+	return model->fleet.active ? fleet_replicas(&model->fleet, true) + 1 : 0;
 }
 
 int model_scale(struct model *model, unsigned int replicas, struct err *err)
 {
-	if (replicas < 1 || replicas > MODEL_REPLICAS + 1)
+	if (replicas < 1 || replicas > FLEET_REPLICAS + 1)
 		return err_set(err, -ERANGE, "replicas must be 1 to %d, not %u",
-		               MODEL_REPLICAS + 1, replicas);
+		               FLEET_REPLICAS + 1, replicas);
 	log_event(LOG_LEVEL_NOTICE, "scale", "model=%s from=%u to=%u", model->name,
 	          replicas_wanted(model), replicas);
 	model->scale = replicas;
@@ -251,23 +196,14 @@ int model_scale(struct model *model, unsigned int replicas, struct err *err)
 
 bool replicas_take_over(struct model *model)
 {
-	const struct generation *dead = model->active;
+	struct generation *replica = fleet_take_over(&model->fleet);
 
-	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
-		struct generation *replica = model->replicas[i];
-
-		if (!replica || replica->state != GENERATION_ACTIVE ||
-		    replica->number != dead->number)
-			continue;
-		model->replicas[i] = NULL;
-		replica->listener = &model->listener;
-		model->active = replica;
-		log_event(LOG_LEVEL_NOTICE, "replica_leads", "model=%s gen=%llu pid=%d",
-		          model->name, (unsigned long long)replica->number,
-		          (int)replica->pid);
-		return true;
-	}
-	return false;
+	if (!replica)
+		return false;
+	replica->listener = &model->listener;
+	log_event(LOG_LEVEL_NOTICE, "replica_leads", "model=%s gen=%llu pid=%d",
+	          model->name, (unsigned long long)replica->number, (int)replica->pid);
+	return true;
 }
 
 void replicas_on_death(struct model *model, const struct generation *dead)
@@ -287,12 +223,10 @@ void replicas_on_death(struct model *model, const struct generation *dead)
 
 static void replicas_on_gone(struct model *model, struct generation *replica)
 {
-	bool has_failed = replica->failure.text[0] != '\0' && model->active &&
-	                  replica->number == model->active->number;
+	bool has_failed = replica->failure.text[0] != '\0' && model->fleet.active &&
+	                  replica->number == model->fleet.active->number;
 
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		if (model->replicas[i] == replica)
-			model->replicas[i] = NULL;
+	fleet_drop_replica(&model->fleet, replica);
 	if (model->is_stopping)
 		return;
 	if (has_failed) {
@@ -318,9 +252,10 @@ static int replicas_decide_again(struct model *model, struct generation *replica
 	uint64_t need_bytes;
 	int r;
 
-	if (!*replica->report.why_private.text || !replicas_is_current(model, replica))
+	if (!*replica->report.why_private.text ||
+	    !fleet_is_current(&model->fleet, replica))
 		return 0;
-	need_bytes = model->active->use.peak_bytes;
+	need_bytes = model->fleet.active->use.peak_bytes;
 	if (!inputs->footprint.is_private)
 		need_bytes += (uint64_t)inputs->file.st_size;
 	r = replicas_find_room(model, need_bytes, own_bytes, err);
@@ -350,7 +285,7 @@ static void replicas_on_state(void *context, struct generation *replica,
 		replicas_on_staged(model, replica);
 		break;
 	case GENERATION_READY:
-		generation_apply(replica, replicas_is_current(model, replica)
+		generation_apply(replica, fleet_is_current(&model->fleet, replica)
 		                                  ? GENERATION_EV_PROMOTE
 		                                  : GENERATION_EV_RETIRE);
 		break;
@@ -364,7 +299,7 @@ static void replicas_on_state(void *context, struct generation *replica,
 		break;
 	case GENERATION_DEAD:
 		reload_receipt_note_orphans(model, replica);
-		if (!reload_bury(model, replica))
+		if (!fleet_bury(&model->fleet, replica))
 			replicas_on_gone(model, replica);
 		break;
 	case GENERATION_NONE:
@@ -384,33 +319,15 @@ static void replicas_on_state(void *context, struct generation *replica,
 	model_dispatch(model);
 }
 
-void replicas_add_memory(const struct model *model, struct memory_sample *sample)
-{
-	for (size_t i = 0; i < MODEL_REPLICAS; i++) {
-		if (!model->replicas[i])
-			continue;
-		memory_add_process(sample, model->replicas[i]->pid);
-		sample->loader_pss_bytes += model->replicas[i]->report.pss_bytes;
-	}
-}
-
-uint64_t replicas_bytes(const struct model *model)
-{
-	uint64_t bytes = 0;
-
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		bytes += model->replicas[i] ? model->replicas[i]->use.now_bytes : 0;
-	return bytes;
-}
-
 json_t *replicas_to_json(const struct model *model)
 {
 	json_t *array = json_array();
 
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		if (model->replicas[i])
+	for (size_t i = 0; i < FLEET_REPLICAS; i++)
+		if (model->fleet.replicas[i])
 			(void)json_array_append_new(
-				array, model_generation_to_json(model->replicas[i]));
+				array,
+				model_generation_to_json(model->fleet.replicas[i]));
 	return json_pack("{s:i,s:i,s:o}", "wanted", (int)replicas_wanted(model),
 	                 "serving", (int)model_loaders(model), "others", array);
 }
@@ -426,6 +343,4 @@ void replicas_init(struct model *model)
 void replicas_fini(struct model *model)
 {
 	ev_timer_stop(model->context.loop, &model->grow);
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		generation_free(model->replicas[i]);
 }

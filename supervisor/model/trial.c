@@ -136,7 +136,7 @@ void trial_begin(struct model *model, uint64_t generation, bool has_new_inputs)
 	ev_timer_stop(model->context.loop, &trial->look);
 	trial_forget_evidence(model);
 	arbiter_open(model, NULL, EVIDENCE_FAILED, 0);
-	if (model->section->watch_window_ns == 0 || !model->previous ||
+	if (model->section->watch_window_ns == 0 || !model->ledger.previous ||
 	    !model->reload.is_newest) {
 		reload_plan_keep(model);
 		return;

@@ -86,7 +86,7 @@ void model_watch_retry(struct model *model, const struct err *reason)
 
 bool model_watch_gives_up(const struct model *model)
 {
-	return !model->active && model->n_unsettled == MODEL_WATCH_UNSETTLED_MAX;
+	return !model->fleet.active && model->n_unsettled == MODEL_WATCH_UNSETTLED_MAX;
 }
 
 static void model_watch_on_fresh_secrets(struct model *model, const struct secrets *fresh)
@@ -146,7 +146,8 @@ static void model_watch_on_secrets(void *context, const char *path)
 static void model_watch_note_overwritten(const struct model *model,
                                          const struct stat *now)
 {
-	const struct inputs *inputs = model->active ? model->active->inputs : NULL;
+	const struct inputs *inputs =
+		model->fleet.active ? model->fleet.active->inputs : NULL;
 	struct err why;
 
 	if (!inputs || inputs->file.st_dev != now->st_dev ||
@@ -185,14 +186,14 @@ void model_on_file_touched(struct model *model, const struct stat *before,
                            const struct stat *after)
 {
 	struct inputs *const all[] = {
-		model->good,
-		model->previous,
-		model->refused,
-		model->rollback_to,
-		model->writer,
+		model->ledger.good,
+		model->ledger.previous,
+		model->ledger.refused,
+		model->ledger.rollback_to,
+		model->ledger.writer,
 		model->reload.inputs,
-		model->active ? model->active->inputs : NULL,
-		model->candidate ? model->candidate->inputs : NULL,
+		model->fleet.active ? model->fleet.active->inputs : NULL,
+		model->fleet.candidate ? model->fleet.candidate->inputs : NULL,
 	};
 
 	if (file_is_same(&model->seen_file, before))

@@ -55,14 +55,14 @@ static void reload_on_restart(struct ev_loop *loop, ev_timer *timer, int revents
 
 	(void)loop;
 	(void)revents;
-	if (!model->active && !model->is_stopping)
+	if (!model->fleet.active && !model->is_stopping)
 		(void)model_reload(model, MODEL_CAUSE_CRASH);
 }
 
 /* True: an old generation served when the reload began, and none does now. */
 static bool reload_cost_a_pause(const struct model *model)
 {
-	return !model->active && model->reload.receipt.from.generation != 0;
+	return !model->fleet.active && model->reload.receipt.from.generation != 0;
 }
 
 /* Tries changes on disk again without anybody's asking. */
@@ -149,12 +149,12 @@ static void reload_recover(struct model *model, bool was_good,
 	};
 	bool is_final = failure == RELOAD_IS_FINAL;
 
-	if (model->good && !was_good) {
+	if (model->ledger.good && !was_good) {
 		model->pending |= RELOAD_CAUSE(MODEL_CAUSE_REBUILD);
 		/* The old inputs are to serve for a while, not for ever. */
 		if (!is_final)
 			reload_schedule_again(model);
-	} else if (model->good || !is_final) {
+	} else if (model->ledger.good || !is_final) {
 		reload_schedule_restart(model, deaths[failure]);
 	} else {
 		model_fail_held(model, model_public_error(model));
@@ -164,20 +164,20 @@ static void reload_recover(struct model *model, bool was_good,
 void reload_failed(struct model *model, const char *reason, enum reload_failure failure)
 {
 	struct inputs *inputs = model->reload.inputs;
-	bool was_good = inputs && inputs == model->good;
+	bool was_good = inputs && inputs == model->ledger.good;
 	bool is_final = failure == RELOAD_IS_FINAL;
 
 	(void)err_set(&model->last_error, 0, "%s", reason);
 	if (is_final && inputs && !was_good)
-		reload_refuse(model, inputs);
-	if (!model->good && !model->is_stopping)
+		ledger_refuse(&model->ledger, inputs);
+	if (!model->ledger.good && !model->is_stopping)
 		reload_plan_remember(model);
-	if (!model->is_stopping && !model->active)
+	if (!model->is_stopping && !model->fleet.active)
 		reload_recover(model, was_good, failure);
 	else if (!model->is_stopping && !is_final)
 		reload_schedule_again(model);
 	reload_finish(model, RECEIPT_FAILED, reason);
-	if (was_good && !model->active && failure != RELOAD_WAS_KILLED &&
+	if (was_good && !model->fleet.active && failure != RELOAD_WAS_KILLED &&
 	    failure != RELOAD_NO_ROOM)
 		trial_on_death(model, reason);
 }

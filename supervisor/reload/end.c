@@ -4,7 +4,7 @@
  * Carries a reload on, or ends it, when one of its generations ends: the generation died,
  * was retired and is gone, or survives SIGKILL and is put aside.
  *
- * loaders/generation.c tells each death through reload_on_state(). reload_bury() has the
+ * loaders/generation.c tells each death through reload_on_state(). fleet_bury() has the
  * struct freed when the loop comes round; then the death counts as that of the candidate,
  * of the active one (a crash) or of the retiring one. reload_go_on() takes the step that
  * waited for the last old generation: commit, finish or spawn.
@@ -22,47 +22,14 @@
 #define RELOAD_ALONE_TIMES 3
 #define RELOAD_ALONE_NS    (20 * CLOCK_NS_PER_SEC)
 
-void reload_on_bury(struct ev_loop *loop, ev_timer *timer, int revents)
+void reload_on_buried(void *context)
 {
-	struct model *model = timer->data;
+	struct model *model = context;
 
-	(void)loop;
-	(void)revents;
-	for (size_t i = 0; i < MODEL_GRAVES; i++) {
-		generation_free(model->graves[i]);
-		model->graves[i] = NULL;
-	}
-	if (model->is_stopping && !model->active && !model->candidate &&
-	    !model->retiring && !replicas_old(model) && !model->is_stopped) {
-		model->is_stopped = true;
-		model->context.listener->on_stopped(model->context.listener->context,
-		                                    model);
-	}
-}
-
-/* The place of @generation among those put aside, or with NULL a free place; or NULL. */
-static struct generation **reload_find_stuck(struct model *model,
-                                             const struct generation *generation)
-{
-	for (size_t i = 0; i < MODEL_STUCK; i++)
-		if (model->stuck[i] == generation)
-			return &model->stuck[i];
-	return NULL;
-}
-
-bool reload_bury(struct model *model, struct generation *generation)
-{
-	struct generation **stuck = reload_find_stuck(model, generation);
-	size_t i = 0;
-
-	if (stuck)
-		*stuck = NULL;
-	while (i < MODEL_GRAVES && model->graves[i])
-		i++;
-	assert(i < MODEL_GRAVES); /* more graves than loaders can live at once */
-	model->graves[i] = generation;
-	ev_timer_start(model->context.loop, &model->bury);
-	return stuck != NULL;
+	if (!model->is_stopping || model->is_stopped || !fleet_is_gone(&model->fleet))
+		return;
+	model->is_stopped = true;
+	model->context.listener->on_stopped(model->context.listener->context, model);
 }
 
 /* The candidate was needless; the active loader that made it so may have died meanwhile,
@@ -75,16 +42,17 @@ static void reload_on_needless_dead(struct model *model)
 
 	/* Only rights, names or times of the file have changed: its copy is still
 	 * good. */
-	if (model->active) {
-		before = model->active->inputs->file;
+	if (model->fleet.active) {
+		before = model->fleet.active->inputs->file;
 		if (before.st_dev == now->st_dev && before.st_ino == now->st_ino)
 			listener->on_file_touched(listener->context, &before, now);
 	}
-	reload_finish(model, model->active ? RECEIPT_UNCHANGED : RECEIPT_FAILED,
-	              model->active ? "the model file's content is what already serves"
-	                            : "the model file's content is what served, and its "
-	                              "loader died meanwhile");
-	if (!model->active && !model->reload.in_flight)
+	reload_finish(model, model->fleet.active ? RECEIPT_UNCHANGED : RECEIPT_FAILED,
+	              model->fleet.active
+	                      ? "the model file's content is what already serves"
+	                      : "the model file's content is what served, and its "
+	                        "loader died meanwhile");
+	if (!model->fleet.active && !model->reload.in_flight)
 		reload_schedule_restart(model, RESTART_INNOCENT);
 }
 
@@ -96,7 +64,7 @@ static void reload_on_candidate_dead(struct model *model, struct generation *can
 	reload_receipt_note_candidate(model, candidate);
 	reload_gpu_note_reclaim(model, candidate);
 	verdict = arbiter_on_dead(model, candidate, &why);
-	model->candidate = NULL;
+	fleet_drop_candidate(&model->fleet);
 	if (model->is_stopping)
 		reload_finish(model, RECEIPT_FAILED, RELOAD_STOPPING);
 	else if (verdict == ARBITER_CALLED_OFF)
@@ -127,7 +95,7 @@ static bool reload_was_of_use(const struct generation *dead)
  * than beside one that serves. */
 static void reload_on_alone(struct model *model, const struct generation *dead)
 {
-	struct generation *candidate = model->candidate;
+	struct generation *candidate = model->fleet.candidate;
 	double staged_ms = generation_phase_ms(dead, GENERATION_STAGING);
 	uint64_t within_ns = (uint64_t)(staged_ms * 1e6) * RELOAD_ALONE_TIMES;
 
@@ -163,17 +131,15 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 		replicas_on_death(model, dead);
 		return;
 	}
-	model->active = NULL;
-	model->was_killed = reload_is_beyond_doubt(dead);
+	fleet_lose_active(&model->fleet, reload_is_beyond_doubt(dead));
 	replicas_retire(model);
-	model->inactive_since_ns = clock_now_ns();
 	model->context.listener->on_ready(model->context.listener->context, model);
 	/* A drain that goes on must not hold up the replacement: its receipt ends
 	 * here. */
-	if (model->reload.in_flight && !model->candidate)
+	if (model->reload.in_flight && !model->fleet.candidate)
 		reload_finish(model, RECEIPT_FAILED,
 		              "the new generation died before the old one");
-	if (model->candidate)
+	if (model->fleet.candidate)
 		reload_on_alone(model, dead);
 	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
 	model->death = dead->failure;
@@ -186,21 +152,21 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 
 void reload_go_on(struct model *model)
 {
-	if (!model->reload.in_flight || model->is_stopping || model->retiring ||
-	    replicas_old(model))
+	if (!model->reload.in_flight || model->is_stopping || model->fleet.retiring ||
+	    fleet_old_replica(&model->fleet))
 		return;
-	if (model->candidate && model->candidate->state == GENERATION_STAGED)
+	if (model->fleet.candidate && model->fleet.candidate->state == GENERATION_STAGED)
 		reload_commit(model);
-	else if (!model->candidate && model->active)
+	else if (!model->fleet.candidate && model->fleet.active)
 		reload_finish(model, RECEIPT_OK, "");
-	else if (!model->candidate && !reload_is_overtaken(model))
+	else if (!model->fleet.candidate && !reload_is_overtaken(model))
 		reload_spawn(model);
 }
 
 /* Refuses the reload: the memory that it was to have is not there. */
 static void reload_refuse_room(struct model *model, const struct err *why)
 {
-	struct generation *candidate = model->candidate;
+	struct generation *candidate = model->fleet.candidate;
 
 	if (!candidate) {
 		reload_failed(model, why->text, RELOAD_MAY_PASS);
@@ -214,7 +180,7 @@ static void reload_on_retired_dead(struct model *model, struct generation *retir
 {
 	struct err why;
 
-	model->retiring = NULL;
+	fleet_drop_retiring(&model->fleet);
 	reload_receipt_note_retired(model, retired);
 	if (reload_was_of_use(retired))
 		restart_on_use(&model->deaths);
@@ -235,14 +201,14 @@ void reload_on_dead(struct model *model, struct generation *generation)
 		footprint->peak_bytes = generation->use.peak_bytes;
 	if (generation->entered_ns[GENERATION_ACTIVE])
 		reload_gpu_learn(generation);
-	if (reload_bury(model, generation)) {
+	if (fleet_bury(&model->fleet, generation)) {
 		/* Nothing waited for this one. */
-	} else if (generation == model->candidate) {
+	} else if (generation == model->fleet.candidate) {
 		reload_on_candidate_dead(model, generation);
-	} else if (generation == model->active) {
+	} else if (generation == model->fleet.active) {
 		reload_on_crash(model, generation);
 	} else {
-		assert(generation == model->retiring);
+		assert(generation == model->fleet.retiring);
 		reload_on_retired_dead(model, generation);
 	}
 	model_dispatch(model);
@@ -252,14 +218,14 @@ void reload_on_dead(struct model *model, struct generation *generation)
  * whose new generation serves is over. */
 static void reload_on_retired_stuck(struct model *model, const struct err *why)
 {
-	reload_receipt_note_retired(model, model->retiring);
-	model->retiring->use.claim_bytes = 0;
-	model->retiring = NULL;
+	reload_receipt_note_retired(model, model->fleet.retiring);
+	model->fleet.retiring->use.claim_bytes = 0;
+	fleet_drop_retiring(&model->fleet);
 	if (!model->reload.in_flight || model->is_stopping)
 		return;
-	if (model->active && !model->candidate) {
+	if (model->fleet.active && !model->fleet.candidate) {
 		reload_finish(model, RECEIPT_OK, why->text);
-	} else if (!model->candidate) {
+	} else if (!model->fleet.candidate) {
 		reload_failed(model, why->text, RELOAD_MAY_PASS);
 	}
 }
@@ -267,7 +233,7 @@ static void reload_on_retired_stuck(struct model *model, const struct err *why)
 /* Gives up a candidate that was to have its copy when the old one's is gone. */
 static void reload_give_up_lean(struct model *model, const struct err *why)
 {
-	struct generation *candidate = model->candidate;
+	struct generation *candidate = model->fleet.candidate;
 
 	if (!candidate || !candidate->is_lean ||
 	    candidate->state >= GENERATION_COMMITTING)
@@ -280,22 +246,18 @@ static void reload_give_up_lean(struct model *model, const struct err *why)
  * too many of them everything waits: whatever causes that, another loader is no help. */
 bool reload_put_aside(struct model *model, struct generation *generation)
 {
-	struct generation **stuck = reload_find_stuck(model, NULL);
 	struct err *why = &generation->failure;
 
 	/* Other models wait for its copy no more, even if this model has to. */
 	store_copy_abandon(generation->copy);
-	if (!stuck)
+	if (!fleet_put_aside(&model->fleet, generation))
 		return false;
-	*stuck = generation;
 	(void)err_set(
 		why, 0,
 		"process %d of generation %llu survives SIGKILL and keeps %.1f MiB: "
 		"the kernel or a driver holds it",
 		(int)generation->pid, (unsigned long long)generation->number,
 		(double)generation->use.now_bytes / 1048576.0);
-	/* A model that is being stopped may wait for this end. */
-	ev_timer_start(model->context.loop, &model->bury);
 	return true;
 }
 
@@ -305,11 +267,11 @@ void reload_on_unkillable(struct model *model, struct generation *generation)
 
 	if (!reload_put_aside(model, generation))
 		return;
-	if (generation != model->candidate)
+	if (generation != model->fleet.candidate)
 		reload_give_up_lean(model, why);
-	if (generation == model->candidate)
+	if (generation == model->fleet.candidate)
 		reload_on_candidate_dead(model, generation);
-	else if (generation == model->active)
+	else if (generation == model->fleet.active)
 		reload_on_crash(model, generation);
 	else
 		reload_on_retired_stuck(model, why);

@@ -32,17 +32,18 @@ static uint64_t reload_gpu_replicas_bytes(const struct model *model,
 {
 	uint64_t bytes = 0;
 
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		if (model->replicas[i] && model->replicas[i]->gpu_use.device == gpu)
-			bytes += model->replicas[i]->gpu_use.now_bytes;
+	for (size_t i = 0; i < FLEET_REPLICAS; i++)
+		if (model->fleet.replicas[i] &&
+		    model->fleet.replicas[i]->gpu_use.device == gpu)
+			bytes += model->fleet.replicas[i]->gpu_use.now_bytes;
 	return bytes;
 }
 
 /* The most that was measured of the last generation; 0: nothing was. */
 static uint64_t reload_gpu_peak(const struct model *model)
 {
-	const struct generation *old = reload_old(model);
-	const struct inputs *last = old ? old->inputs : model->good;
+	const struct generation *old = fleet_old(&model->fleet);
+	const struct inputs *last = old ? old->inputs : model->ledger.good;
 	uint64_t peak = last ? last->footprint.gpu_peak_bytes : 0;
 
 	return old && old->gpu_use.peak_bytes > peak ? old->gpu_use.peak_bytes : peak;
@@ -52,8 +53,8 @@ static uint64_t reload_gpu_peak(const struct model *model)
  * of the file stands in. */
 static uint64_t reload_gpu_predict(const struct model *model, const struct inputs *inputs)
 {
-	const struct generation *old = reload_old(model);
-	const struct inputs *last = old ? old->inputs : model->good;
+	const struct generation *old = fleet_old(&model->fleet);
+	const struct inputs *last = old ? old->inputs : model->ledger.good;
 	bool is_shared = reload_weights_gpu(model, inputs) != NULL;
 	uint64_t file = (uint64_t)inputs->file.st_size;
 	uint64_t peak = reload_gpu_peak(model);
@@ -76,7 +77,7 @@ bool reload_gpu_wait(struct model *model, const struct inputs *inputs)
 	uint64_t now_ns = clock_now_ns();
 
 	/* After that time the reload goes on as without a driver. */
-	if (!gpu || !reload_old(model) || device_measure(gpu) ||
+	if (!gpu || !fleet_old(&model->fleet) || device_measure(gpu) ||
 	    !device_is_asked(gpu, model->figures_ns) ||
 	    (model->figures_ns && now_ns - model->figures_ns > RELOAD_GPU_WAIT_NS))
 		return false;
@@ -90,7 +91,7 @@ bool reload_gpu_wait(struct model *model, const struct inputs *inputs)
 static void reload_gpu_give_back(const struct model *model, const struct inputs *inputs,
                                  struct device *gpu, struct device_room *room)
 {
-	const struct generation *candidate = model->candidate;
+	const struct generation *candidate = model->fleet.candidate;
 	uint64_t bytes;
 
 	if (!candidate || candidate->inputs != inputs || candidate->gpu_use.device != gpu)
@@ -106,7 +107,7 @@ static void reload_gpu_give_back(const struct model *model, const struct inputs 
 struct strategy_decision reload_gpu_decide(const struct model *model,
                                            const struct inputs *inputs)
 {
-	const struct generation *old = reload_old(model);
+	const struct generation *old = fleet_old(&model->fleet);
 	struct device *gpu = reload_gpu(model, inputs);
 	struct strategy_facts facts = { .wanted = model->section->strategy,
 		                        .has_old = old != NULL };
@@ -134,7 +135,7 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 	if (old) {
 		facts.old_bytes = reload_gpu_replicas_bytes(model, gpu);
 		if (old->gpu_use.device == gpu &&
-		    (old == model->active || old == model->retiring)) {
+		    (old == model->fleet.active || old == model->fleet.retiring)) {
 			facts.old_bytes +=
 				old->gpu_use.unseen_ns && old->gpu_use.claim_bytes >
 								  old->gpu_use.now_bytes
@@ -152,8 +153,8 @@ struct strategy_decision reload_gpu_decide(const struct model *model,
 	if (reload_weights_gpu(model, inputs) && !facts.is_resident)
 		facts.weights_bytes = (uint64_t)inputs->file.st_size;
 	/* Where nobody serves, prefilling gains nothing. */
-	facts.may_prefill = facts.weights_bytes > 0 && old && old == model->active &&
-	                    reload_gpu_peak(model) > 0;
+	facts.may_prefill = facts.weights_bytes > 0 && old &&
+	                    old == model->fleet.active && reload_gpu_peak(model) > 0;
 	facts.peaks_bytes = device_peaks(gpu, old ? &old->gpu_use : NULL);
 	return strategy_decide(&facts);
 }
@@ -204,7 +205,7 @@ void reload_gpu_claim_all(const struct model *model, struct generation *candidat
 
 void reload_gpu_keep_place(const struct model *model, struct generation *old)
 {
-	const struct generation *candidate = model->candidate;
+	const struct generation *candidate = model->fleet.candidate;
 
 	old->gpu_use.unseen_ns = 0;
 	strategy_keep_place(&model->reload.gpu_decision.facts, &old->gpu_use,
@@ -214,7 +215,7 @@ void reload_gpu_keep_place(const struct model *model, struct generation *old)
 bool reload_gpu_is_refused(const struct model *model, const struct generation *retired,
                            struct err *ret_why)
 {
-	const struct generation *candidate = model->candidate;
+	const struct generation *candidate = model->fleet.candidate;
 	struct device *gpu =
 		model->reload.inputs ? reload_gpu(model, model->reload.inputs) : NULL;
 	uint64_t need_bytes = model->reload.gpu_decision.facts.need_bytes;
@@ -222,7 +223,7 @@ bool reload_gpu_is_refused(const struct model *model, const struct generation *r
 	uint64_t free_bytes;
 
 	/* A generation that has placed its weights needs no more. */
-	if (retired->reclaim.verdict != RECLAIM_RESIDUAL || !gpu || model->active)
+	if (retired->reclaim.verdict != RECLAIM_RESIDUAL || !gpu || model->fleet.active)
 		return false;
 	room = device_room(gpu);
 	free_bytes = room.available_bytes;
@@ -261,12 +262,12 @@ int reload_gpu_check_private(const struct model *model, struct generation *repli
 	struct device_use *use = &replica->gpu_use;
 	uint64_t own_bytes =
 		use->claim_bytes > use->now_bytes ? use->claim_bytes : use->now_bytes;
-	uint64_t need_bytes = model->active->gpu_use.peak_bytes;
+	uint64_t need_bytes = model->fleet.active->gpu_use.peak_bytes;
 	int r;
 
 	if (!use->device)
 		return 0;
-	if (model->active->gpu_use.mapped_bytes > 0)
+	if (model->fleet.active->gpu_use.mapped_bytes > 0)
 		need_bytes += (uint64_t)replica->inputs->file.st_size;
 	r = reload_gpu_find_room(use->device, need_bytes, own_bytes, err);
 	if (r == 0)
@@ -277,7 +278,7 @@ int reload_gpu_check_private(const struct model *model, struct generation *repli
 int reload_gpu_begin_replica(const struct model *model, struct generation_start *start,
                              struct err *err)
 {
-	uint64_t need_bytes = model->active->gpu_use.peak_bytes;
+	uint64_t need_bytes = model->fleet.active->gpu_use.peak_bytes;
 	int r = devices_check(model->context.devices, start->inputs->section->device,
 	                      err);
 

@@ -26,10 +26,11 @@
 static struct inputs *reload_plan_known(const struct model *model)
 {
 	if (model->pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK))
-		return model->rollback_to;
+		return model->ledger.rollback_to;
 	if (model->pending & ~RELOAD_RECOVERY)
 		return NULL;
-	return model->pending & RELOAD_CAUSE(MODEL_CAUSE_REBUILD) ? model->good : NULL;
+	return model->pending & RELOAD_CAUSE(MODEL_CAUSE_REBUILD) ? model->ledger.good
+	                                                          : NULL;
 }
 
 int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
@@ -40,7 +41,8 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 	struct inputs *fresh = NULL;
 	struct inputs_found found;
 	const struct inputs_choice choice = {
-		.last = model->active ? model->active->inputs : model->good,
+		.last = model->fleet.active ? model->fleet.active->inputs
+		                            : model->ledger.good,
 		.is_last_try = model_watch_gives_up(model),
 	};
 	int r;
@@ -54,12 +56,12 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 	if (r == INPUTS_E_UNSETTLED)
 		return r;
 	model_watch_note(model, &found);
-	model->reload.is_newest = !is_recovery || !model->good ||
-	                          (r == 0 && !inputs_equal(fresh, model->refused));
+	model->reload.is_newest = !is_recovery || !model->ledger.good ||
+	                          (r == 0 && !inputs_equal(fresh, model->ledger.refused));
 	if (!model->reload.is_newest ||
-	    (is_recovery && inputs_equal(fresh, model->good))) {
+	    (is_recovery && inputs_equal(fresh, model->ledger.good))) {
 		inputs_unref(fresh);
-		*ret_inputs = inputs_ref(model->good);
+		*ret_inputs = inputs_ref(model->ledger.good);
 		return 0;
 	}
 	*ret_inputs = fresh;
@@ -83,8 +85,8 @@ static uint64_t reload_plan_exchange(uint64_t bytes, uint64_t last, uint64_t fre
 static void reload_plan_predict(const struct model *model, const struct inputs *inputs,
                                 struct strategy_facts *facts)
 {
-	const struct generation *old = reload_old(model);
-	const struct inputs *last = old ? old->inputs : model->good;
+	const struct generation *old = fleet_old(&model->fleet);
+	const struct inputs *last = old ? old->inputs : model->ledger.good;
 	bool is_private = reload_weights_share(model, inputs) == CONFIG_SHARE_OFF;
 	struct inputs_footprint known = { 0 };
 	uint64_t file = (uint64_t)inputs->file.st_size;
@@ -139,7 +141,7 @@ static bool reload_plan_prefers(const struct strategy_decision *without,
 static struct strategy_facts reload_plan_facts(const struct model *model,
                                                const struct inputs *inputs)
 {
-	const struct generation *old = reload_old(model);
+	const struct generation *old = fleet_old(&model->fleet);
 	struct strategy_facts facts = {
 		.device = model->context.device->name,
 		.wanted = model->section->strategy,
@@ -148,8 +150,8 @@ static struct strategy_facts reload_plan_facts(const struct model *model,
 	};
 
 	if (old) {
-		facts.old_bytes = replicas_bytes(model);
-		if (old == model->active || old == model->retiring)
+		facts.old_bytes = fleet_replicas_bytes(&model->fleet);
+		if (old == model->fleet.active || old == model->fleet.retiring)
 			facts.old_bytes += old->use.now_bytes;
 		facts.headroom_bytes = old->use.peak_bytes - old->use.now_bytes;
 	}
@@ -202,7 +204,7 @@ struct strategy_decision reload_plan_decide_again(const struct model *model,
                                                   struct strategy_decision *gpu,
                                                   bool *ret_wants_spares_room)
 {
-	const struct generation *candidate = model->candidate;
+	const struct generation *candidate = model->fleet.candidate;
 	const struct inputs *inputs = candidate->inputs;
 	const struct device_use *use = &candidate->use;
 	bool is_private = *candidate->report.why_private.text != '\0';
@@ -236,7 +238,8 @@ json_t *model_explain(struct model *model)
 	struct inputs *inputs;
 	struct inputs_found found;
 	const struct inputs_choice choice = {
-		.last = model->active ? model->active->inputs : model->good,
+		.last = model->fleet.active ? model->fleet.active->inputs
+		                            : model->ledger.good,
 	};
 	struct err err = ERR_NULL;
 	struct strategy_decision decision;
@@ -283,7 +286,7 @@ void reload_plan_remember(struct model *model)
 		          "model=%s weights_sha256=%.16s action=\"serving what was kept "
 		          "of an earlier run\"",
 		          model->name, kept->weights_sha256);
-	model->good = kept;
+	ledger_remember(&model->ledger, kept);
 }
 
 /* Runs in the writer. */
@@ -291,7 +294,7 @@ static int reload_plan_save(const void *what, uint64_t number, struct err *err)
 {
 	const struct model *model = what;
 
-	return manifest_save(model->context.config->state_dir, model->good,
+	return manifest_save(model->context.config->state_dir, model->ledger.good,
 	                     model->section->keep_secrets, number, err);
 }
 
@@ -303,7 +306,7 @@ static void reload_plan_link(struct model *model)
 	struct stat before;
 	struct stat after;
 
-	if (manifest_link(model->context.config->state_dir, model->good, &before,
+	if (manifest_link(model->context.config->state_dir, model->ledger.good, &before,
 	                  &after) == 0)
 		listener->on_file_touched(listener->context, &before, &after);
 }
@@ -315,8 +318,9 @@ void reload_plan_keep(struct model *model)
 		.of = of,
 		.save = reload_plan_save,
 		.what = model,
-		.fds = { model->section->keep_secrets ? model->good->secrets.fd : -1,
-		         model->good->weights_fd },
+		.fds = { model->section->keep_secrets ? model->ledger.good->secrets.fd
+		                                      : -1,
+		         model->ledger.good->weights_fd },
 	};
 
 	(void)snprintf(of, sizeof(of), "model=%s", model->name);

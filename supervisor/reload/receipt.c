@@ -26,13 +26,11 @@ void reload_receipt_open(struct model *model)
 	};
 	receipt->before.shared_bytes = reload_weights_bytes(model);
 	model->reload.started_ns = clock_now_ns();
-	if (model->active) {
-		receipt->from.generation = model->active->number;
-		receipt->from.pid = model->active->pid;
-		memory_add_process(&receipt->before, model->active->pid);
-		receipt->before.loader_pss_bytes = model->active->report.pss_bytes;
-		replicas_add_memory(model, &receipt->before);
+	if (model->fleet.active) {
+		receipt->from.generation = model->fleet.active->number;
+		receipt->from.pid = model->fleet.active->pid;
 	}
+	fleet_add_memory(&model->fleet, &receipt->before);
 }
 
 void reload_receipt_note_candidate(struct model *model,
@@ -76,14 +74,11 @@ void reload_receipt_note_orphans(struct model *model, const struct generation *d
 
 void reload_receipt_note_peak(struct model *model)
 {
-	const struct generation *fresh = model->active;
-	const struct generation *old = model->retiring;
+	const struct generation *old = model->fleet.retiring;
 	struct receipt *receipt = &model->reload.receipt;
 
 	receipt->peak = memory_read();
-	memory_add_process(&receipt->peak, fresh->pid);
-	receipt->peak.loader_pss_bytes = fresh->report.pss_bytes;
-	replicas_add_memory(model, &receipt->peak);
+	fleet_add_memory(&model->fleet, &receipt->peak);
 	receipt->peak.shared_bytes = reload_weights_bytes(model);
 	reload_gpu_note(model, &receipt->gpu.peak_bytes);
 	if (old) {

@@ -38,33 +38,12 @@ static uint64_t reload_max(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-void reload_set_inputs(struct inputs **slot, struct inputs *inputs)
-{
-	struct inputs *old = *slot;
-
-	*slot = inputs_ref(inputs);
-	inputs_unref(old);
-}
-
-void reload_refuse(struct model *model, const struct inputs *inputs)
-{
-	inputs_unref(model->refused);
-	model->refused = inputs_identity(inputs);
-}
-
-struct generation *reload_old(const struct model *model)
-{
-	if (model->active)
-		return model->active;
-	return model->retiring ? model->retiring : replicas_old(model);
-}
-
 void reload_finish(struct model *model, enum receipt_outcome outcome, const char *reason)
 {
 	struct receipt *receipt = &model->reload.receipt;
 
 	/* A reload after which nothing serves has failed. */
-	if (outcome == RECEIPT_OK && !model->active)
+	if (outcome == RECEIPT_OK && !model->fleet.active)
 		outcome = RECEIPT_FAILED;
 	receipt->outcome = outcome;
 	(void)err_set(&receipt->reason, 0, "%s", reason);
@@ -72,11 +51,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	receipt->after = memory_read();
 	receipt->after.shared_bytes = reload_weights_bytes(model);
 	reload_gpu_note(model, &receipt->gpu.after_bytes);
-	if (model->active) {
-		memory_add_process(&receipt->after, model->active->pid);
-		receipt->after.loader_pss_bytes = model->active->report.pss_bytes;
-		replicas_add_memory(model, &receipt->after);
-	}
+	fleet_add_memory(&model->fleet, &receipt->after);
 	receipt->requests = model->queue.counts;
 	receipt->death = model->death;
 	model->death.text[0] = '\0';
@@ -91,7 +66,8 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	}
 	model->reload.in_flight = false;
 	loads_end(&model->turn);
-	reload_set_inputs(&model->reload.inputs, NULL);
+	inputs_unref(model->reload.inputs);
+	model->reload.inputs = NULL;
 	log_event(outcome == RECEIPT_FAILED ? LOG_LEVEL_ERR : LOG_LEVEL_NOTICE, "reload",
 	          "model=%s outcome=%s cause=%s strategy=%s from=%llu to=%llu "
 	          "pause_ms=%.1f total_ms=%.1f serving=%llu reason=%s",
@@ -111,16 +87,13 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 
 void reload_retire_active(struct model *model)
 {
-	const struct generation *candidate = model->candidate;
-	struct generation *old = model->active;
+	const struct generation *candidate = model->fleet.candidate;
+	struct generation *old = model->fleet.active;
 
-	assert(!model->retiring);
 	strategy_keep_place(&model->reload.decision.facts, &old->use,
 	                    candidate ? &candidate->use : NULL);
 	reload_gpu_keep_place(model, old);
-	model->active = NULL;
-	model->retiring = old;
-	model->inactive_since_ns = clock_now_ns();
+	fleet_retire(&model->fleet);
 	replicas_retire(model);
 	generation_apply(old, GENERATION_EV_RETIRE);
 }
@@ -149,9 +122,9 @@ static void reload_begin(struct model *model)
 		reload_spawn(model);
 		break;
 	case STRATEGY_STOP_FIRST:
-		if (model->active)
+		if (model->fleet.active)
 			reload_retire_active(model);
-		else if (!reload_old(model))
+		else if (!fleet_old(&model->fleet))
 			reload_spawn(model);
 		break; /* else the old one's death leads on */
 	case STRATEGY_REFUSED:
@@ -172,7 +145,7 @@ static unsigned int reload_take_causes(struct model *model)
 		model->pending =
 			causes & ~RELOAD_RECOVERY & ~RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
 		causes = RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
-		reload_set_inputs(&model->rollback_to, NULL);
+		ledger_ask_back(&model->ledger, NULL);
 	}
 	return causes;
 }
@@ -185,9 +158,9 @@ static bool reload_ask_turn(struct model *model)
 	bool was_waiting = loads_is_waiting(turn);
 	struct stat st;
 
-	turn->class = model->active   ? LOADS_RELOAD
-	              : model->served ? LOADS_URGENT
-	                              : LOADS_FIRST;
+	turn->class = model->fleet.active ? LOADS_RELOAD
+	              : model->served     ? LOADS_URGENT
+	                                  : LOADS_FIRST;
 	turn->bytes = path && stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 	if (loads_ask(model->context.loads, turn))
 		return true;
@@ -281,7 +254,7 @@ uint64_t reload_claim(const struct model *model)
  * loader. */
 bool reload_may_take_spare(const struct model *model)
 {
-	return !model->active && model->section->spare;
+	return !model->fleet.active && model->section->spare;
 }
 
 void reload_spawn(struct model *model)
@@ -293,30 +266,31 @@ void reload_spawn(struct model *model)
 		.inputs = reload->inputs,
 		.section = model->section,
 		.manner = { .is_lean = reload_is_lean(model),
-		            .is_urgent = !model->active,
-		            .was_killed = !model->active && model->was_killed },
+		            .is_urgent = !model->fleet.active,
+		            .was_killed =
+		                    !model->fleet.active && model->fleet.was_killed },
 		.device = model->context.device,
 		.claim_bytes = reload_claim(model),
 		.spares = reload_may_take_spare(model) ? model->context.spares : NULL,
 		.queue = &model->queue,
 	};
+	struct generation *candidate;
 	struct err err = ERR_NULL;
 	int r;
 
 	reload_gpu_begin(model, &start);
 	r = reload_weights_begin(model, &start, &err);
 	if (r == 0)
-		r = generation_new(&model->candidate, model->context.loop, &start,
+		r = generation_new(&candidate, model->context.loop, &start,
 		                   &model->listener, &err);
 	store_copy_unref(start.copy);
 	if (r < 0) {
 		reload_failed(model, err.text, RELOAD_MAY_PASS);
 		return;
 	}
-	/* The end of this generation will say more. */
-	model->was_killed = false;
-	reload->receipt.to.generation = model->candidate->number;
-	reload->receipt.to.pid = model->candidate->pid;
+	fleet_add_candidate(&model->fleet, candidate);
+	reload->receipt.to.generation = candidate->number;
+	reload->receipt.to.pid = candidate->pid;
 }
 
 uint64_t model_reload(struct model *model, enum model_cause cause)
@@ -363,8 +337,8 @@ static void reload_learn(struct model *model, struct generation *fresh)
 	const struct generation_report *report = &fresh->report;
 	bool was_private;
 
-	if (model->good && footprint->peak_bytes == 0)
-		*footprint = model->good->footprint;
+	if (model->ledger.good && footprint->peak_bytes == 0)
+		*footprint = model->ledger.good->footprint;
 	was_private = footprint->is_private;
 	reload_weights_learn(model, fresh);
 	/* Measurements of the other way of having weights say nothing of this one. */
@@ -382,59 +356,34 @@ static void reload_learn(struct model *model, struct generation *fresh)
 	               report->weights_sha256);
 }
 
-/* @fresh serves from now on. @last is the way back, unless its file was written over. */
-static void reload_set_previous(struct model *model, struct inputs *last,
-                                const struct inputs *fresh)
-{
-	model->no_way_back.text[0] = '\0';
-	if (last && inputs_overwrites(fresh, last)) {
-		(void)err_set(&model->no_way_back, 0, INPUTS_OVERWRITTEN,
-		              last->section->path);
-		last = NULL;
-	}
-	reload_set_inputs(&model->previous, last);
-}
-
 /* Accepts the inputs that serve from now on. True: they are not the ones that served
  * last. */
 static bool reload_accept(struct model *model, struct inputs *inputs)
 {
-	bool has_dropped = reload_drop_rollback(model, inputs);
+	struct ledger *ledger = &model->ledger;
+	bool drops_rollback = reload_drops_rollback(model, inputs);
 	bool is_back = (model->reload.causes & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) ||
-	               inputs_equal(model->good, model->refused);
+	               inputs_equal(ledger->good, ledger->refused);
 
 	if (model->reload.is_newest)
-		reload_set_inputs(&model->refused, NULL);
-	if (model->good == inputs)
-		return false;
-	/* After a rollback there is no way back to what was rolled back from. */
-	if (!has_dropped)
-		reload_set_previous(model, is_back ? NULL : model->good, inputs);
-	reload_set_inputs(&model->good, inputs);
-	return true;
+		ledger_pardon(ledger);
+	return drops_rollback ? ledger_accept_newer(ledger, inputs)
+	                      : ledger_accept(ledger, inputs, is_back);
 }
 
 static void reload_swap(struct model *model, struct generation *fresh)
 {
-	struct generation *old = model->active;
+	struct generation *old = model->fleet.active;
 
 	reload_receipt_note_candidate(model, fresh);
 	reload_learn(model, fresh);
 	trial_begin(model, fresh->number, reload_accept(model, fresh->inputs));
-	model->active = fresh;
-	model->candidate = NULL;
+	model->reload.receipt.pause_ms = fleet_promote(&model->fleet);
 	loads_end(&model->turn);
-	model->was_killed = false;
 	reload_weights_swap(model, fresh);
 	restart_on_ready(&model->deaths);
-	if (model->inactive_since_ns)
-		model->reload.receipt.pause_ms =
-			clock_ns_to_ms(clock_now_ns() - model->inactive_since_ns);
-	model->inactive_since_ns = 0;
 	model_dispatch(model);
 	model->context.listener->on_ready(model->context.listener->context, model);
-	if (old)
-		model->retiring = old;
 	reload_receipt_note_peak(model);
 	replicas_adjust(model);
 	if (old)
@@ -485,14 +434,11 @@ void reload_on_state(void *context, struct generation *generation,
 /* Loaders that live already may take as long as the new section says. */
 static void reload_set_patience(struct model *model)
 {
-	struct generation *all[] = { model->active, model->candidate, model->retiring };
+	struct generation *list[FLEET_MAX];
+	size_t n = fleet_list(&model->fleet, list);
 
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (all[i])
-			generation_set_config(all[i], model->section);
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		if (model->replicas[i])
-			generation_set_config(model->replicas[i], model->section);
+	for (size_t i = 0; i < n; i++)
+		generation_set_config(list[i], model->section);
 }
 
 bool model_set_config(struct model *model, struct config *config,
@@ -523,7 +469,8 @@ bool model_set_config(struct model *model, struct config *config,
 
 void reload_stop(struct model *model)
 {
-	struct generation *all[] = { model->active, model->candidate, model->retiring };
+	struct generation *all[] = { model->fleet.active, model->fleet.candidate,
+		                     model->fleet.retiring };
 
 	model->is_stopping = true;
 	model->pending = 0;
@@ -535,20 +482,18 @@ void reload_stop(struct model *model)
 	trial_fini(model);
 	arbiter_fini(model);
 	/* With a candidate the reload ends when the candidate does. */
-	if (model->reload.in_flight && !model->candidate)
-		reload_finish(model, model->active ? RECEIPT_OK : RECEIPT_FAILED,
+	if (model->reload.in_flight && !model->fleet.candidate)
+		reload_finish(model, model->fleet.active ? RECEIPT_OK : RECEIPT_FAILED,
 		              RELOAD_STOPPING);
 	/* The active generation becomes the retiring one, whose death is no crash. */
-	if (model->active && !model->retiring) {
-		model->retiring = model->active;
-		model->active = NULL;
-	}
+	if (model->fleet.active && !model->fleet.retiring)
+		fleet_retire(&model->fleet);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (all[i])
 			generation_apply(all[i], GENERATION_EV_RETIRE);
 	ev_timer_stop(model->context.loop, &model->grow);
 	replicas_retire(model);
-	ev_timer_start(model->context.loop, &model->bury);
+	fleet_look(&model->fleet);
 }
 
 static void reload_on_turn(void *context)
@@ -560,10 +505,7 @@ void reload_init(struct model *model)
 {
 	model->turn = (struct loads_turn){ .on_turn = reload_on_turn, .context = model };
 	reload_again_init(model);
-	/* Timers of zero delay ring in the next round, and unlike an idle watcher also
-	 * under load. */
-	ev_timer_init(&model->bury, reload_on_bury, 0., 0.);
-	model->bury.data = model;
+	fleet_init(&model->fleet, model->context.loop, reload_on_buried, model);
 	ev_timer_init(&model->kick, reload_on_kick, 0., 0.);
 	model->kick.data = model;
 	model_watch_init(model);
@@ -574,27 +516,16 @@ void reload_init(struct model *model)
 
 void reload_fini(struct model *model)
 {
-	struct inputs **slots[] = { &model->reload.inputs, &model->good,
-		                    &model->previous,      &model->rollback_to,
-		                    &model->refused,       &model->writer };
-
 	model->is_stopping = true;
 	loads_end(&model->turn);
 	reload_again_fini(model);
 	ev_timer_stop(model->context.loop, &model->kick);
-	ev_timer_stop(model->context.loop, &model->bury);
 	model_watch_fini(model);
 	trial_fini(model);
 	arbiter_fini(model);
-	generation_free(model->candidate);
-	generation_free(model->retiring);
-	generation_free(model->active);
 	replicas_fini(model);
-	for (size_t i = 0; i < MODEL_STUCK; i++)
-		generation_free(model->stuck[i]);
-	for (size_t i = 0; i < MODEL_GRAVES; i++)
-		generation_free(model->graves[i]);
+	fleet_fini(&model->fleet);
 	reload_weights_swap(model, NULL);
-	for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++)
-		reload_set_inputs(slots[i], NULL);
+	inputs_unref(model->reload.inputs);
+	ledger_fini(&model->ledger);
 }

@@ -18,28 +18,19 @@
 int reload_ask_rollback(struct model *model, uint64_t *ret_number, struct err *err)
 {
 	/* Within the watch window the inputs that came last are to go, dead or alive. */
-	struct inputs *bad = trial_is_open(model) ? model->good : NULL;
+	struct inputs *bad = trial_is_open(model) ? model->ledger.good : NULL;
 	struct inputs *target;
-	struct err why;
+	int r;
 
-	if (model->active)
-		bad = model->active->inputs;
-	target = bad == model->good ? model->previous : model->good;
-
-	if (!target && *model->no_way_back.text)
-		return err_set(err, -ENOENT, "model '%s': %s", model->name,
-		               model->no_way_back.text);
-	if (target && inputs_is_overwritten(target, &why))
-		return err_set(err, -ENOENT, "model '%s': %s", model->name, why.text);
-	if (!target)
-		return err_set(err, -ENOENT,
-		               "model '%s' has served with no other inputs that it could "
-		               "go back to",
-		               model->name);
-	reload_set_inputs(&model->rollback_to, target);
+	if (model->fleet.active)
+		bad = model->fleet.active->inputs;
+	r = ledger_way_back(&model->ledger, model->name, bad, &target, err);
+	if (r < 0)
+		return r;
+	ledger_ask_back(&model->ledger, target);
 	model->trial.has_asked = false;
 	if (bad)
-		reload_refuse(model, bad);
+		ledger_refuse(&model->ledger, bad);
 	*ret_number = model_reload(model, MODEL_CAUSE_ROLLBACK);
 	return 0;
 }
@@ -47,7 +38,7 @@ int reload_ask_rollback(struct model *model, uint64_t *ret_number, struct err *e
 /* Ends what is being built before it gets to serve. */
 static void reload_overtake(struct model *model)
 {
-	struct generation *candidate = model->candidate;
+	struct generation *candidate = model->fleet.candidate;
 
 	/* A reload that waits for the old generation's end is reload_go_on()'s
 	 * business. */
@@ -56,32 +47,33 @@ static void reload_overtake(struct model *model)
 	/* The candidate is what lies on disk: no crash of another one is to bring it
 	 * back. */
 	if (model->reload.is_newest)
-		reload_refuse(model, candidate->inputs);
+		ledger_refuse(&model->ledger, candidate->inputs);
 	(void)err_set(&candidate->failure, 0, "%s", RELOAD_OVERTAKEN);
 	generation_apply(candidate, GENERATION_EV_RETIRE);
 }
 
 int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
 {
-	const struct inputs *building =
-		model->reload.in_flight && !model->active ? model->reload.inputs : NULL;
+	const struct inputs *building = model->reload.in_flight && !model->fleet.active
+	                                        ? model->reload.inputs
+	                                        : NULL;
 	bool is_asked;
 	int r;
 
-	if (model->reload.in_flight && model->candidate)
+	if (model->reload.in_flight && model->fleet.candidate)
 		building = model->reload.inputs;
 	r = reload_ask_rollback(model, ret_number, err);
 	if (r < 0)
 		return r;
 	is_asked = arbiter_drop(model);
-	if (!building || building != model->rollback_to || is_asked) {
+	if (!building || building != model->ledger.rollback_to || is_asked) {
 		reload_overtake(model);
 		return 0;
 	}
 	/* The very same inputs are on their way, and a person wants them, whatever the
 	 * arbiter would say. */
 	model->pending &= ~RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
-	reload_set_inputs(&model->rollback_to, NULL);
+	ledger_ask_back(&model->ledger, NULL);
 	*ret_number = model->receipts;
 	return 0;
 }
@@ -94,21 +86,19 @@ bool reload_is_overtaken(struct model *model)
 	    (model->reload.causes & rollback))
 		return false;
 	if (model->reload.is_newest && model->reload.inputs)
-		reload_refuse(model, model->reload.inputs);
+		ledger_refuse(&model->ledger, model->reload.inputs);
 	reload_failed(model, RELOAD_OVERTAKEN, RELOAD_MAY_PASS);
 	return true;
 }
 
-bool reload_drop_rollback(struct model *model, const struct inputs *inputs)
+bool reload_drops_rollback(struct model *model, const struct inputs *inputs)
 {
 	const unsigned int rollback = RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
 
 	if (!(model->pending & rollback) || !model->trial.has_asked ||
-	    !model->reload.is_newest || inputs_equal(inputs, model->refused))
+	    !model->reload.is_newest || inputs_equal(inputs, model->ledger.refused))
 		return false;
 	model->pending &= ~rollback;
-	reload_set_inputs(&model->previous, model->rollback_to);
-	reload_set_inputs(&model->rollback_to, NULL);
 	log_event(LOG_LEVEL_NOTICE, "rollback_dropped",
 	          "model=%s reason=\"newer inputs serve\"", model->name);
 	return true;
@@ -116,16 +106,16 @@ bool reload_drop_rollback(struct model *model, const struct inputs *inputs)
 
 void reload_call_off(struct model *model, const char *why)
 {
-	reload_set_inputs(&model->refused, NULL);
+	ledger_pardon(&model->ledger);
 	model->last_error.text[0] = '\0';
 	reload_finish(model, RECEIPT_UNCHANGED, why);
 	trial_reopen(model);
-	if (!model->active && !model->reload.in_flight)
+	if (!model->fleet.active && !model->reload.in_flight)
 		reload_schedule_restart(model, RESTART_INNOCENT);
 }
 
 void reload_roll_back_again(struct model *model, struct inputs *inputs)
 {
-	reload_set_inputs(&model->rollback_to, inputs);
+	ledger_ask_back(&model->ledger, inputs);
 	(void)model_reload(model, MODEL_CAUSE_ROLLBACK);
 }

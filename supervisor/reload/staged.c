@@ -22,7 +22,7 @@
 static bool reload_is_needless(const struct model *model,
                                const struct generation *candidate)
 {
-	const struct generation *active = model->active;
+	const struct generation *active = model->fleet.active;
 
 	return active && model->reload.causes == RELOAD_CAUSE(MODEL_CAUSE_FILE) &&
 	       strcmp(candidate->report.weights_sha256, active->report.weights_sha256) ==
@@ -44,7 +44,7 @@ static bool reload_is_overwritten(const struct generation *candidate)
 
 void reload_claim_all(struct model *model)
 {
-	struct generation *candidate = model->candidate;
+	struct generation *candidate = model->fleet.candidate;
 	const struct strategy_facts *facts = &model->reload.decision.facts;
 
 	if (candidate->is_lean)
@@ -61,13 +61,13 @@ void reload_claim_all(struct model *model)
 void reload_commit(struct model *model)
 {
 	reload_claim_all(model);
-	generation_apply(model->candidate, GENERATION_EV_COMMIT);
+	generation_apply(model->fleet.candidate, GENERATION_EV_COMMIT);
 }
 
 /* Says why the numbers that the reload was decided by are wrong; NULL: they are right. */
 static const char *reload_news(const struct model *model)
 {
-	const struct generation *candidate = model->candidate;
+	const struct generation *candidate = model->fleet.candidate;
 	const struct generation_report *report = &candidate->report;
 	uint64_t base_bytes = model->reload.decision.facts.engine_bytes;
 
@@ -85,7 +85,7 @@ static const char *reload_news(const struct model *model)
 static bool reload_decide_again(struct model *model, const char *news)
 {
 	struct model_reload *reload = &model->reload;
-	struct generation *candidate = model->candidate;
+	struct generation *candidate = model->fleet.candidate;
 	bool wants_spares_room;
 
 	reload->decision = reload_plan_decide_again(model, &reload->gpu_decision,
@@ -114,7 +114,7 @@ static bool reload_decide_again(struct model *model, const char *news)
 
 void reload_on_staged(struct model *model)
 {
-	struct generation *candidate = model->candidate;
+	struct generation *candidate = model->fleet.candidate;
 	const char *news;
 
 	engine_base_learn(model->context.bases, candidate->inputs->section->engine,
@@ -136,8 +136,8 @@ void reload_on_staged(struct model *model)
 	news = reload_news(model);
 	if (news && !reload_decide_again(model, news))
 		return;
-	if (!reload_is_lean(model) || !reload_old(model))
+	if (!reload_is_lean(model) || !fleet_old(&model->fleet))
 		reload_commit(model);
-	else if (model->active)
+	else if (model->fleet.active)
 		reload_retire_active(model); /* else the old one's death leads on */
 }

@@ -20,13 +20,13 @@
 #include "shared/proto.h"
 #include "supervisor/model/model_state.h"
 
-#define RELOAD_WEIGHTS_MAX (4 + MODEL_REPLICAS)
+#define RELOAD_WEIGHTS_MAX (1 + FLEET_MAX)
 /* After so many useless loaders in a row over one copy, the copy may be at fault. */
 #define RELOAD_WEIGHTS_DOUBT 2
 
 static const struct inputs *reload_weights_last(const struct model *model)
 {
-	return model->active ? model->active->inputs : model->good;
+	return model->fleet.active ? model->fleet.active->inputs : model->ledger.good;
 }
 
 /* Finds inputs that a loader was told to share and could not; or NULL. An engine or a
@@ -35,7 +35,8 @@ static const struct inputs *reload_weights_last(const struct model *model)
 static const struct inputs *reload_weights_cannot(const struct model *model,
                                                   const struct inputs *inputs)
 {
-	const struct inputs *told[] = { reload_weights_last(model), model->writer };
+	const struct inputs *told[] = { reload_weights_last(model),
+		                        model->ledger.writer };
 
 	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++)
 		if (told[i] && told[i]->is_private_lasting &&
@@ -48,17 +49,17 @@ static const struct inputs *reload_weights_cannot(const struct model *model,
 /* Inputs that a loader has died of stay known: the next would die of them as well. */
 void reload_weights_forget(struct model *model)
 {
-	if (model->active && model->active->inputs != model->writer)
-		model->active->inputs->is_private_lasting = false;
-	if (model->good && model->good != model->writer)
-		model->good->is_private_lasting = false;
+	if (model->fleet.active && model->fleet.active->inputs != model->ledger.writer)
+		model->fleet.active->inputs->is_private_lasting = false;
+	if (model->ledger.good && model->ledger.good != model->ledger.writer)
+		model->ledger.good->is_private_lasting = false;
 }
 
 /* True: the candidate of @inputs has said that its weights are private. */
 static bool reload_weights_are_private(const struct model *model,
                                        const struct inputs *inputs)
 {
-	const struct generation *candidate = model->candidate;
+	const struct generation *candidate = model->fleet.candidate;
 
 	return candidate && candidate->inputs == inputs &&
 	       *candidate->report.why_private.text;
@@ -103,23 +104,19 @@ static struct store_copy *reload_weights_next(const struct model *model,
 /* Lists every copy that this model refers to, once. */
 static size_t reload_weights_list(const struct model *model, struct store_copy **ret_list)
 {
-	struct store_copy *all[RELOAD_WEIGHTS_MAX] = {
-		model->copy,
-		model->active ? model->active->copy : NULL,
-		model->retiring ? model->retiring->copy : NULL,
-		model->candidate ? model->candidate->copy : NULL,
-	};
+	struct generation *loaders[FLEET_MAX];
+	size_t n = fleet_list(&model->fleet, loaders);
 	size_t count = 0;
 
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		all[4 + i] = model->replicas[i] ? model->replicas[i]->copy : NULL;
-	for (size_t i = 0; i < RELOAD_WEIGHTS_MAX; i++) {
-		bool is_new = all[i] != NULL;
+	if (model->copy)
+		ret_list[count++] = model->copy;
+	for (size_t i = 0; i < n; i++) {
+		bool is_new = loaders[i]->copy != NULL;
 
 		for (size_t j = 0; j < count; j++)
-			is_new = is_new && ret_list[j] != all[i];
+			is_new = is_new && ret_list[j] != loaders[i]->copy;
 		if (is_new)
-			ret_list[count++] = all[i];
+			ret_list[count++] = loaders[i]->copy;
 	}
 	return count;
 }
@@ -146,14 +143,12 @@ uint64_t reload_weights_bytes(const struct model *model)
 /* True: nobody but this model has the weights that serve now. */
 static bool reload_weights_is_own(const struct model *model)
 {
-	const struct generation *mine[] = { model->active, model->retiring,
-		                            model->candidate };
+	struct generation *mine[FLEET_MAX];
+	size_t n = fleet_list(&model->fleet, mine);
 	unsigned int refs = 1;
 
-	for (size_t i = 0; i < sizeof(mine) / sizeof(mine[0]); i++)
-		refs += mine[i] && mine[i]->copy == model->copy;
-	for (size_t i = 0; i < MODEL_REPLICAS; i++)
-		refs += model->replicas[i] && model->replicas[i]->copy == model->copy;
+	for (size_t i = 0; i < n; i++)
+		refs += mine[i]->copy == model->copy;
 	return model->copy && model->copy->refs <= refs;
 }
 
@@ -166,7 +161,7 @@ uint64_t reload_weights_gpu_bytes(const struct model *model, const struct device
 
 void reload_weights_doubt(struct model *model)
 {
-	if (!model->copy || reload_old(model) ||
+	if (!model->copy || fleet_old(&model->fleet) ||
 	    model->deaths.n_deaths < RELOAD_WEIGHTS_DOUBT || model->copy->n_serving > 0)
 		return;
 	log_event(LOG_LEVEL_WARNING, "weights_doubted",
@@ -185,7 +180,7 @@ bool reload_weights_wait(const struct model *model, const struct inputs *inputs)
 	return (gpu || reload_weights_share(model, inputs) == CONFIG_SHARE_MEMORY) &&
 	       !reload_weights_next(model, inputs) &&
 	       store_is_coming(model->context.store, gpu ? gpu : model->context.device,
-	                       &inputs->file, !model->active);
+	                       &inputs->file, !model->fleet.active);
 }
 
 void reload_weights_note(const struct model *model, const struct inputs *inputs,
@@ -202,7 +197,8 @@ void reload_weights_note(const struct model *model, const struct inputs *inputs,
 		facts->copy_bytes = copy ? 0 : (uint64_t)inputs->file.st_size;
 	} else if (share == CONFIG_SHARE_FILE) {
 		facts->is_resident =
-			model->good && file_is_same(&model->good->file, &inputs->file);
+			model->ledger.good &&
+			file_is_same(&model->ledger.good->file, &inputs->file);
 	}
 	if (copy != model->copy && !store_copy_is_placed(model->copy) &&
 	    reload_weights_is_own(model))
@@ -215,7 +211,7 @@ void reload_weights_note(const struct model *model, const struct inputs *inputs,
 static const char *reload_weights_known_hash(const struct model *model,
                                              const struct inputs *inputs)
 {
-	const struct inputs *good = model->good;
+	const struct inputs *good = model->ledger.good;
 
 	return good && good->weights_sha256[0] && file_is_same(&good->file, &inputs->file)
 	               ? good->weights_sha256
@@ -268,7 +264,7 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 	int r;
 
 	/* A placed copy is kept until COMMIT, for its chunks. */
-	if (!reload_old(model) && start->manner.is_lean && !gpu)
+	if (!fleet_old(&model->fleet) && start->manner.is_lean && !gpu)
 		reload_weights_make_room(model, inputs);
 	if (gpu)
 		return reload_weights_begin_placed(model, start, gpu, err);
@@ -318,7 +314,8 @@ json_t *reload_weights_to_json(const struct model *model)
 		[CONFIG_SHARE_FILE] = "file",
 		[CONFIG_SHARE_OFF] = "off",
 	};
-	const struct inputs *inputs = model->active ? model->active->inputs : NULL;
+	const struct inputs *inputs =
+		model->fleet.active ? model->fleet.active->inputs : NULL;
 	enum config_share share = CONFIG_SHARE_OFF;
 
 	if (inputs)
@@ -374,7 +371,6 @@ bool reload_weights_was_written(struct model *model, const struct generation *de
 	log_event(LOG_LEVEL_WARNING, "weights_private", "model=%s gen=%llu reason=%s",
 	          model->name, (unsigned long long)dead->number,
 	          LOG_QUOTED(dead->inputs->why_private.text));
-	inputs_unref(model->writer);
-	model->writer = inputs_ref(dead->inputs);
+	ledger_note_writer(&model->ledger, dead->inputs);
 	return true;
 }
