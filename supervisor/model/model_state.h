@@ -14,7 +14,7 @@
 #include "supervisor/devices/devices.h"
 #include "supervisor/traffic/evidence.h"
 #include "supervisor/loaders/generation.h"
-#include "supervisor/traffic/hold.h"
+#include "supervisor/figures/hold.h"
 #include "supervisor/loaders/loads.h"
 #include "supervisor/model/fleet.h"
 #include "supervisor/model/ledger.h"

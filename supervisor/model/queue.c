@@ -8,7 +8,7 @@
  * if the pause is expected to end within its deadline, or refused. model_dispatch()
  * leases held requests whenever there may be room: after answers, after a change of
  * state, after a death. model_on_state() passes news of generations on to reload/ and
- * keeps the account of pauses (traffic/hold.h).
+ * keeps the account of pauses (figures/hold.h).
  */
 
 #include <stddef.h>

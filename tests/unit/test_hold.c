@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "shared/clock.h"
-#include "supervisor/traffic/hold.h"
+#include "supervisor/figures/hold.h"
 
 #define S CLOCK_NS_PER_SEC
 

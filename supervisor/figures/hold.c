@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "supervisor/traffic/hold.h"
+#include "supervisor/figures/hold.h"
 
 #include "shared/clock.h"
 
