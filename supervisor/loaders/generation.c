@@ -78,7 +78,7 @@ static void generation_close(struct generation *generation)
 	ev_check_stop(generation->loop, &generation->check);
 	ev_idle_stop(generation->loop, &generation->again);
 	generation_patience_end(generation);
-	(void)lane_collect(generation->lane, NULL);
+	(void)request_collect(generation->lane, NULL);
 	lane_close(generation->lane, generation_on_lease_lost, generation);
 	chan_fini(&generation->chan);
 }
@@ -191,7 +191,7 @@ static void generation_collect(struct generation *generation)
 	uint32_t leased = lane_leased(generation->lane);
 	struct err err = ERR_NULL;
 
-	if (lane_collect(generation->lane, &err) == LANE_E_VIOLATION) {
+	if (request_collect(generation->lane, &err) == LANE_E_VIOLATION) {
 		if (generation_next(generation->state, GENERATION_EV_VIOLATION) !=
 		            GENERATION_NONE &&
 		    generation->state != GENERATION_KILLING &&

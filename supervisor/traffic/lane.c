@@ -9,7 +9,7 @@
  * The bells: before the loop blocks, lane_flush() writes to the loader's eventfd if the
  * loader said that it sleeps, and says that moultd sleeps. An answer that slipped in
  * between rings no bell, so the loop must then not block. A violation, wherever it is
- * noticed, ends the lane in the next lane_collect().
+ * noticed, ends the lane in the next lane_next().
  */
 
 #include "supervisor/traffic/lane.h"
@@ -223,6 +223,15 @@ void lane_release(struct lane *lane, uint64_t token, size_t bytes)
 	lane->has_news = true;
 }
 
+/* Ends the lease of @slot. */
+static void lane_take_back(struct lane *lane, struct lane_slot *slot)
+{
+	lane->n_leased--;
+	lane->n_suspects -= slot->request->is_suspect;
+	slot->request->lane = NULL;
+	slot->request = NULL;
+}
+
 static bool lane_is_inside(uint64_t offset, uint64_t bytes, uint64_t size)
 {
 	return offset <= size && bytes <= size - offset;
@@ -269,8 +278,10 @@ static int lane_check(const struct lane *lane, const struct proto_answer *answer
 	return 0;
 }
 
-static int lane_take_in(struct lane *lane, const struct proto_answer *answer)
+/* Makes the part that @given says, and ends the lease with the last one. */
+static int lane_take_in(struct lane *lane, struct lane_answer *given)
 {
+	const struct proto_answer *answer = &given->answer;
 	uint32_t index = (uint32_t)(answer->lease & ((1u << LANE_SLOT_BITS) - 1));
 	struct lane_slot *slot = &lane->slots[index];
 	struct request *request = slot->request;
@@ -289,47 +300,39 @@ static int lane_take_in(struct lane *lane, const struct proto_answer *answer)
 	lane->parts_bytes += part->body_bytes;
 	slot->is_started = true;
 	if (part->is_last) {
-		slot->request = NULL;
-		lane->n_leased--;
-		lane->n_suspects -= request->is_suspect;
+		lane_take_back(lane, slot);
 		lane->free_slots[lane->leases - lane->n_leased - 1] = index;
-		request->lane = NULL;
 	}
-	request_deliver(request, answer, memory + answer->head_offset, part);
+	given->request = request;
+	given->head = memory + answer->head_offset;
+	given->part = part;
 	return 0;
 }
 
-int lane_collect(struct lane *lane, struct err *err)
+int lane_next(struct lane *lane, struct lane_answer *ret_answer, struct err *err)
 {
-	struct proto_answer answer;
-	int r;
+	int r = lane->is_violated ? 0 : ring_pop(&lane->answer, &ret_answer->answer);
 
-	/* Read as much as the ring holds and no more: a loader that fills the ring
-	 * meanwhile gets another turn, and does not keep the loop. */
-	for (uint32_t n = 0; !lane->is_violated; n++) {
-		if (n > lane->answer.capacity)
+	if (r == RING_E_EMPTY)
+		return LANE_E_EMPTY;
+	if (lane->is_violated)
+		(void)err_set(err, 0, "a ring to the loader is full or corrupt");
+	else if (r == RING_E_CORRUPT)
+		(void)err_set(err, 0, "the answer ring's index cannot be");
+	else if (lane_check(lane, &ret_answer->answer, err) == 0) {
+		if (lane_take_in(lane, ret_answer) == 0)
 			return 0;
-		r = ring_pop(&lane->answer, &answer);
-		if (r == RING_E_EMPTY)
-			return 0;
-		if (r == RING_E_CORRUPT) {
-			err_set(err, 0, "the answer ring's index cannot be");
-			break;
-		}
-		r = lane_check(lane, &answer, err);
-		if (r)
-			break;
-		if (lane_take_in(lane, &answer) < 0) {
-			/* Without memory for its answer the request cannot be kept apart
-			 * from the others: give the loader up and replay all. */
-			err_set(err, 0, "out of memory for an answer");
-			break;
-		}
+		/* Without memory for its answer the request cannot be kept apart from the
+		 * others: give the loader up and replay all. */
+		(void)err_set(err, 0, "out of memory for an answer");
 	}
-	if (lane->is_violated && err && err->text[0] == '\0')
-		err_set(err, 0, "a ring to the loader is full or corrupt");
 	lane->is_violated = true;
 	return LANE_E_VIOLATION;
+}
+
+uint32_t lane_answers_max(const struct lane *lane)
+{
+	return lane->answer.capacity;
 }
 
 bool lane_flush(struct lane *lane)
@@ -375,20 +378,22 @@ static int lane_compare(const void *a, const void *b)
 void lane_close(struct lane *lane,
                 void (*on_lease)(void *context, struct request *request), void *context)
 {
+	uint32_t n = 0;
+
 	lane->is_closed = true;
+	for (uint32_t i = 0; i < lane->leases; i++)
+		if (lane->slots[i].request)
+			lane->slots[n++] = lane->slots[i];
+	for (uint32_t i = n; i < lane->leases; i++)
+		lane->slots[i].request = NULL;
 	/* The sequence is in the high bits, so sorting by lease is sorting by age. The
 	 * youngest goes back first: each of the others then goes in front of the one
 	 * before it. */
-	qsort(lane->slots, lane->leases, sizeof(lane->slots[0]), lane_compare);
-	for (uint32_t i = 0; i < lane->leases; i++) {
+	qsort(lane->slots, n, sizeof(lane->slots[0]), lane_compare);
+	for (uint32_t i = 0; i < n; i++) {
 		struct request *request = lane->slots[i].request;
 
-		if (!request)
-			continue;
-		lane->slots[i].request = NULL;
-		lane->n_leased--;
-		lane->n_suspects -= request->is_suspect;
-		request->lane = NULL;
+		lane_take_back(lane, &lane->slots[i]);
 		on_lease(context, request);
 	}
 	close_fd(&lane->loader_bell);

@@ -24,6 +24,15 @@ enum {
 	_LANE_E_SUCCESS,
 	LANE_E_FULL,      /* the loader holds all the leases that it may */
 	LANE_E_VIOLATION, /* the loader broke the protocol: kill it */
+	LANE_E_EMPTY,     /* no answer has come */
+};
+
+/* A part of an answer, checked. */
+struct lane_answer {
+	struct request *request; /* its lease ended with the last part */
+	struct proto_answer answer;
+	const unsigned char *head; /* the loader can still write to it: copy it */
+	struct request_part *part; /* the caller's */
 };
 
 /* @leases is a power of two, at most PROTO_LEASES_MAX. @queue is borrowed. The caller
@@ -46,9 +55,11 @@ void lane_cancel(struct lane *lane, struct request *request);
 /* A part of an answer, of @bytes, has been sent: its place is the loader's again. */
 void lane_release(struct lane *lane, uint64_t token, size_t bytes);
 
-/* Takes in all answers that have come and delivers them. 0, or LANE_E_VIOLATION with a
+/* Takes the next part of an answer. 0, LANE_E_EMPTY, or LANE_E_VIOLATION with a
  * sentence. */
-int lane_collect(struct lane *lane, struct err *err);
+int lane_next(struct lane *lane, struct lane_answer *ret_answer, struct err *err);
+/* So many parts can wait at once. */
+uint32_t lane_answers_max(const struct lane *lane);
 /* Called before the loop blocks: rings the loader's bell when the loader sleeps and there
  * is news for it. True: no answer waits, so blocking is safe (the loader will ring). */
 bool lane_flush(struct lane *lane);

@@ -2,7 +2,7 @@
 
 /*
  * A recorder writes samples of a queue's traffic to one client of the control socket.
- * request_deliver() shows it each part of an answer; a sample is one line of JSON with
+ * request_collect() shows it each part of an answer; a sample is one line of JSON with
  * both bodies in base64. A recorder ends, and frees itself, in one of four ways: the
  * count is reached, the time is over, the client is gone, or the model is stopped.
  */

@@ -29,7 +29,7 @@ int recorder_start(struct queue *queue, struct control_call *call, unsigned int 
 /* Ends the call with @reason and frees. Accepts NULL. */
 void recorder_end(struct recorder *recorder, const char *reason);
 
-/* Called by request_deliver(), before @part is handed on. */
+/* Called by request_collect(), before @part is handed on. */
 void recorder_take(struct recorder *recorder, const struct request *request,
                    const struct proto_answer *answer, const unsigned char *head,
                    const struct request_part *part);

@@ -2,11 +2,11 @@
 
 /*
  * The life of a request. request_new() finds room in the arena, request_append() fills it
- * and has it grow, and request_set_state() alone counts. A loader's answer comes in
- * parts, by request_deliver(): it feeds statistics, recorder and evidence, hides a failed
- * loader's words, and hands the part to the owner. The owner may release the request
- * inside that call: the code behind it relies on the queue's hold alone, and after
- * ANSWERED or FAILED on nothing.
+ * and has it grow, and request_set_state() (state.c) alone counts. request_collect() takes
+ * a loader's answers out of its lane, part by part. A part feeds statistics, recorder and
+ * evidence, a failed loader's words are hidden, and the owner gets the rest. The owner
+ * may release the request inside that call: the code behind it relies on the queue's hold
+ * alone, and after ANSWERED or FAILED on nothing.
  */
 
 #include "supervisor/traffic/request.h"
@@ -109,13 +109,6 @@ static size_t request_first_bytes(const struct queue *queue, size_t announced_by
 	     queue->announced_bytes <= part_bytes - announced_bytes))
 		return announced_bytes;
 	return REQUEST_UNKNOWN_BYTES;
-}
-
-/* The body has come, or never will. */
-static void request_forget_announced(struct request *request)
-{
-	request->queue->announced_bytes -= request->announced_bytes;
-	request->announced_bytes = 0;
 }
 
 int request_new(struct request **ret_request, struct queue *queue,
@@ -254,7 +247,8 @@ static void request_try_free(struct request *request)
 {
 	struct request_part *part;
 
-	if (request->has_owner || request->is_submitted)
+	if (request->has_owner || request->state == REQUEST_HELD ||
+	    request->state == REQUEST_LEASED)
 		return;
 	request_forget_announced(request);
 	while ((part = request_take_part(request)))
@@ -264,58 +258,13 @@ static void request_try_free(struct request *request)
 	free(request);
 }
 
-static struct request_counts *request_counts(const struct request *request)
+/* The request is ANSWERED or FAILED: the queue lets go of it, which may free it. */
+static void request_end(struct request *request, enum request_state state)
 {
-	return request->is_case ? &request->queue->case_counts : &request->queue->counts;
-}
-
-void request_set_state(struct request *request, enum request_state state)
-{
-	struct request_counts *counts = request_counts(request);
-
-	switch (request->state) {
-	case REQUEST_RECEIVING:
-		request_forget_announced(request);
-		request->is_submitted = true;
-		counts->accepted++;
-		break;
-	case REQUEST_HELD:
-		counts->held--;
-		counts->held_bytes -= request_bytes(request);
-		break;
-	case REQUEST_LEASED:
-		counts->leased--;
-		if (state == REQUEST_HELD)
-			counts->replayed++;
-		break;
-	case REQUEST_ANSWERED:
-	case REQUEST_FAILED:
-	case REQUEST_STATE_COUNT:
-		assert(false);
-	}
-	request->state = state;
-	switch (state) {
-	case REQUEST_HELD:
-		counts->held++;
-		counts->held_bytes += request_bytes(request);
-		return;
-	case REQUEST_LEASED:
-		counts->leased++;
-		return;
-	case REQUEST_ANSWERED:
-		counts->answered++;
-		break;
-	case REQUEST_FAILED:
-		counts->failed++;
-		break;
-	case REQUEST_RECEIVING:
-	case REQUEST_STATE_COUNT:
-		assert(false);
-	}
+	request_set_state(request, state);
 	ev_timer_stop(request->queue->loop, &request->deadline);
 	if (request->is_suspect)
 		queue_note_suspect(request->queue, request, state == REQUEST_ANSWERED);
-	request->is_submitted = false;
 	request_try_free(request);
 }
 
@@ -337,11 +286,11 @@ void request_fail(struct request *request, enum request_failure failure)
 		.now_ms = request_now_ms(request),
 	};
 
-	request_counts(request)->failures[failure]++;
+	request_count_failure(request, failure);
 	if (!request->is_case)
 		stats_note_failure(&request->queue->stats, &end,
 		                   failure == REQUEST_FAILURE_LEFT);
-	request_set_state(request, REQUEST_FAILED);
+	request_end(request, REQUEST_FAILED);
 }
 
 /* Tells the owner, who may release the request before this returns. */
@@ -429,15 +378,20 @@ static void request_note_last(struct request *request, const struct proto_answer
 	           answer->compute_ns, now_ns);
 	if (request->is_case)
 		return;
-	queue->counts.faults += request->is_fault;
+	if (request->is_fault)
+		request_count_fault(request);
 	stats_note_execution(&queue->stats, answer, end.took_ns);
 	if (request_is_answered(request))
 		stats_note_answer(&queue->stats, answer, &end);
 }
 
-void request_deliver(struct request *request, const struct proto_answer *answer,
-                     const unsigned char *head, struct request_part *part)
+/* Takes in a checked part of a loader's answer. The last part ends the lease. */
+static void request_deliver(const struct lane_answer *given)
 {
+	const struct proto_answer *answer = &given->answer;
+	const unsigned char *head = given->head;
+	struct request *request = given->request;
+	struct request_part *part = given->part;
 	bool is_last = part->is_last;
 	bool is_answered;
 
@@ -474,10 +428,25 @@ void request_deliver(struct request *request, const struct proto_answer *answer,
 	if (is_last)
 		request_note_last(request, answer);
 	if (is_last && is_answered)
-		request_set_state(request, REQUEST_ANSWERED);
+		request_end(request, REQUEST_ANSWERED);
 	else if (is_last)
 		request_fail(request, request->is_expired ? REQUEST_FAILURE_DEADLINE
 		                                          : REQUEST_FAILURE_LEFT);
+}
+
+int request_collect(struct lane *lane, struct err *err)
+{
+	struct lane_answer answer;
+	int r = 0;
+
+	/* Read as much as the ring holds and no more: a loader that fills the ring
+	 * meanwhile gets another turn, and does not keep the loop. */
+	for (uint32_t n = 0; r == 0 && n <= lane_answers_max(lane); n++) {
+		r = lane_next(lane, &answer, err);
+		if (r == 0)
+			request_deliver(&answer);
+	}
+	return r == LANE_E_EMPTY ? 0 : r;
 }
 
 void request_answer_error(struct request *request, unsigned int status,

@@ -11,8 +11,7 @@
  *
  *	accepted = answered + failed + held + leased.
  *
- * Two parties hold a request: its queue, from model_submit() until it is answered or
- * failed, and the HTTP connection (the owner), from model_begin() until
+ * Two parties hold a request: its queue, while it is HELD or LEASED, and the HTTP connection (the owner), from model_begin() until
  * request_release(). The request is freed when both have let go.
  */
 
@@ -81,7 +80,6 @@ struct request {
 	struct queue *queue;
 	struct lane *lane; /* while LEASED: borrowed, the lane knows its leases */
 	enum request_state state;
-	bool is_submitted; /* the queue holds the request */
 	bool has_owner;
 	bool is_answering; /* a part reached the owner: no replay is possible */
 	bool is_expired;   /* answered 504 while LEASED: the loader's answer is dropped */
@@ -106,8 +104,6 @@ struct request {
 	uint64_t accepted_ns;
 	uint64_t deadline_ns;
 	ev_timer deadline;
-
-	unsigned int loader_status; /* status of the answer that is coming in */
 
 	/* The answer, once on_part has been called. */
 	unsigned int status;        /* HTTP */
@@ -181,21 +177,28 @@ int request_new_case(struct request **ret_request, struct queue *queue,
                      void (*on_part)(struct request *request, void *context),
                      void *context);
 
-/* The only ways to another state; both keep the counters. ANSWERED and FAILED make the
- * queue let go and may free @request. */
-void request_set_state(struct request *request, enum request_state state);
+/* The request, which is in no list and in no lane, is not going to be answered: the queue
+ * lets go of it, which may free it. */
 void request_fail(struct request *request, enum request_failure failure);
+
+/* Takes in all answers that have come through @lane and delivers them. 0, or
+ * LANE_E_VIOLATION with a sentence. */
+int request_collect(struct lane *lane, struct err *err);
+
+/* state.c: the only way to another state, which keeps the counters. The queue and the
+ * lanes hold and lease; ANSWERED and FAILED are for request.c. */
+void request_set_state(struct request *request, enum request_state state);
+/* Counts why @request fails, or that its answer is the model's own failure. */
+void request_count_failure(const struct request *request, enum request_failure failure);
+void request_count_fault(const struct request *request);
+/* The body has come, or never will: its announced length is no claim any more. */
+void request_forget_announced(struct request *request);
 
 /* Bytes that the request occupies. */
 static inline uint64_t request_bytes(const struct request *request)
 {
 	return request->head_bytes + request->body_bytes;
 }
-
-/* Takes in a checked part of a loader's answer. Steals @part, copies @head. The LAST part
- * ends the lease. */
-void request_deliver(struct request *request, const struct proto_answer *answer,
-                     const unsigned char *head, struct request_part *part);
 
 /* Turns a request away: fills @refusal and returns 1. */
 int request_refuse(struct request_refusal *refusal, unsigned int status,

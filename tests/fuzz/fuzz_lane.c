@@ -182,7 +182,7 @@ static void come(struct state *state, struct client *client)
 	request->deadline_ns = CLOCK_NEVER;
 	if (request_append(request, body, sizeof(body), &refusal) ||
 	    lane_submit(state->lane, request) != 0) {
-		request_set_state(request, REQUEST_FAILED);
+		request_fail(request, REQUEST_FAILURE_LEFT);
 		*client = (struct client){ .request = NULL };
 		request_release(request);
 		return;
@@ -361,7 +361,7 @@ static void consume(struct state *state)
 static void collect(struct state *state)
 {
 	struct err err = ERR_NULL;
-	int r = lane_collect(state->lane, &err);
+	int r = request_collect(state->lane, &err);
 
 	assert(r == 0 || r == LANE_E_VIOLATION);
 	assert((r == 0) == (err.text[0] == '\0'));
@@ -398,7 +398,7 @@ static void on_lease(void *context, struct request *request)
 
 	assert(request->state == REQUEST_LEASED && !request->lane);
 	if (!request->has_owner || request->is_expired || request->is_answering) {
-		request_set_state(request, REQUEST_FAILED);
+		request_fail(request, REQUEST_FAILURE_LEFT);
 		return;
 	}
 	assert(state->n_lost < REQUESTS_MAX);
@@ -410,7 +410,7 @@ static void on_lease(void *context, struct request *request)
 /* Kills the loader: its published answers are delivered, then the leases come back. */
 static void bury(struct state *state)
 {
-	(void)lane_collect(state->lane, NULL);
+	(void)request_collect(state->lane, NULL);
 	check(state);
 	lane_close(state->lane, on_lease, state);
 	check(state);
@@ -503,7 +503,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(&state);
 	bury(&state);
 	for (size_t i = 0; i < state.n_lost; i++)
-		request_set_state(state.lost[i], REQUEST_FAILED);
+		request_fail(state.lost[i], REQUEST_FAILURE_LEFT);
 	for (size_t i = 0; i < REQUESTS_MAX; i++)
 		leave(&state.clients[i]);
 	assert(queue.counts.held == 0 && queue.counts.leased == 0);

@@ -23,7 +23,7 @@ inline model_blame_of()
 inline generation_close()
 {
 	model_blame_of();
-	lane_collect(is_violated);
+	request_collect(is_violated);
 	is_violated = false;
 	r = 0;
 	do
@@ -176,7 +176,7 @@ inline generation_on_message()
 inline generation_collect()
 {
 	i = generations[g].leases;
-	lane_collect(is_violated);
+	request_collect(is_violated);
 	if
 	:: is_violated ->
 		generation_fail();

@@ -99,7 +99,7 @@ inline lane_take_in(q)
 }
 
 /* What was published before the garbage is good, nothing is taken in after it. */
-inline lane_collect(ret_is_violated)
+inline request_collect(ret_is_violated)
 {
 	d_step {
 		r = 0;
