@@ -29,6 +29,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/memory/cgroup.h"
+#include "supervisor/loaders/claims.h"
 #include "supervisor/loaders/patience.h"
 #include "supervisor/loaders/weights.h"
 #include "supervisor/loaders/spare.h"
@@ -104,11 +105,7 @@ static enum generation_event generation_enter(struct generation *generation,
 		generation_weights_commit(generation);
 		break;
 	case GENERATION_ACTIVE:
-		/* From here on the peak is that of serving. */
-		generation->use.claim_bytes = 0;
-		generation->use.peak_bytes = generation->use.now_bytes =
-			generation->report.anon_bytes;
-		device_note_placed(&generation->gpu_use);
+		generation_claims_note_active(generation);
 		if (generation->copy)
 			generation->copy->n_serving++;
 		break;
@@ -184,6 +181,38 @@ void generation_apply(struct generation *generation, enum generation_event event
 		                               from);
 	if (follows != GENERATION_EVENT_COUNT && generation->state == to)
 		generation_apply(generation, follows);
+}
+
+void generation_dismiss(struct generation *generation, const struct err *why)
+{
+	generation->failure = *why;
+	generation_apply(generation, GENERATION_EV_RETIRE);
+}
+
+void generation_note_unkillable(struct generation *generation)
+{
+	(void)err_set(
+		&generation->failure, 0,
+		"process %d of generation %llu survives SIGKILL and keeps %.1f MiB: "
+		"the kernel or a driver holds it",
+		(int)generation->pid, (unsigned long long)generation->number,
+		(double)generation->use.now_bytes / 1048576.0);
+}
+
+void generation_note_culprit(struct generation *generation)
+{
+	generation->has_culprit = true;
+}
+
+void generation_make_lean(struct generation *generation)
+{
+	generation->is_lean = true;
+}
+
+void generation_set_listener(struct generation *generation,
+                             const struct generation_listener *listener)
+{
+	generation->listener = listener;
 }
 
 static void generation_collect(struct generation *generation)
@@ -474,23 +503,12 @@ static bool generation_take_spare(struct generation *generation, struct spares *
 	return true;
 }
 
-/* Where the process counts, and what is claimed for it there. */
-struct generation_place {
-	struct device *device;
-	uint64_t claim_bytes;
-	struct device *gpu; /* or NULL */
-	uint64_t gpu_claim_bytes;
-};
-
 /* A process has come: it counts, is listened to, and has a deadline. */
 static void generation_begin(struct generation *generation,
                              const struct generation_place *place)
 {
 	generation->pid = generation->child.pid;
-	device_add(place->device, &generation->use, generation->pid, place->claim_bytes);
-	if (place->gpu)
-		device_add(place->gpu, &generation->gpu_use, generation->pid,
-		           place->gpu_claim_bytes);
+	generation_claims_begin(generation, place);
 	ev_io_init(&generation->chan_io, generation_on_chan, generation->chan.fd,
 	           EV_READ);
 	generation->chan_io.data = generation;
@@ -503,12 +521,7 @@ static void generation_begin(struct generation *generation,
  * ordinary loader takes to start. */
 static void generation_replace_spare(struct generation *generation, const char *why)
 {
-	const struct generation_place place = {
-		.device = generation->use.device,
-		.claim_bytes = generation->use.claim_bytes,
-		.gpu = generation->gpu_use.device,
-		.gpu_claim_bytes = generation->gpu_use.claim_bytes,
-	};
+	struct generation_place place = generation_claims_end(generation);
 	struct spares *spares = generation->spares;
 	struct err err = ERR_NULL;
 
@@ -518,8 +531,6 @@ static void generation_replace_spare(struct generation *generation, const char *
 	          (int)generation->pid, LOG_QUOTED(why));
 	ev_io_stop(generation->loop, &generation->chan_io);
 	chan_fini(&generation->chan);
-	device_remove(&generation->use);
-	device_remove(&generation->gpu_use);
 	generation->spares = NULL;
 	spares_return(spares, generation->inputs->section->engine, &generation->child);
 	if (generation_spawn(generation, &err) == 0)
@@ -556,6 +567,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 		.claim_bytes = start->claim_bytes,
 		.gpu = start->gpu,
 		.gpu_claim_bytes = start->gpu_claim_bytes,
+		.gpu_weights_bytes = start->gpu_weights_bytes,
 	};
 	struct config_manner manner = start->manner;
 	struct generation *generation;
@@ -577,7 +589,6 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->is_lean = start->manner.is_lean;
 	programs_look(&generation->programs, start->inputs->config, section->engine);
 	generation->prefill_bytes = start->manner.prefill_bytes;
-	generation->gpu_weights_bytes = start->gpu_weights_bytes;
 	generation->child_listener = (struct child_listener){
 		.on_exit = generation_on_exit,
 		.on_line = generation_on_line,

@@ -160,8 +160,8 @@ struct generation {
 	uint64_t prefill_bytes;    /* but up to this much of its GPU */
 	struct device_use use;     /* main memory, until the process is reaped */
 	struct device_use gpu_use; /* its GPU, until DEAD */
-	/* The part of the claim on its GPU for shared weights that it brings. */
-	uint64_t gpu_weights_bytes;
+	uint64_t
+		gpu_weights_bytes; /* of its claim there: shared weights that it brings */
 	struct generation_reclaim reclaim;
 	uint64_t reclaim_timeout_ns;
 	struct programs programs; /* what its loader was started from */
@@ -171,7 +171,7 @@ struct generation {
 	uint64_t oom_kills;  /* the kernel's count when the loader was spawned */
 	bool is_permanent;   /* failed in a way that the same input would repeat */
 	bool was_oom_victim; /* the kernel killed it for want of memory */
-	bool has_culprit;    /* set by the listener: it died of a request */
+	bool has_culprit;    /* it died of a request */
 	struct err failure;  /* why it FAILED or was killed; "" */
 	char last_line[256]; /* last line of its stderr: often the best reason there is */
 	struct generation_report report;
@@ -190,7 +190,7 @@ struct generation_start {
 	struct spares *spares;   /* one of them may be taken; NULL: none may */
 	struct device *gpu;      /* the GPU that the model computes on; or NULL */
 	uint64_t gpu_claim_bytes;
-	uint64_t gpu_weights_bytes; /* a part of gpu_claim_bytes: see struct generation */
+	uint64_t gpu_weights_bytes; /* see struct generation_place */
 	struct queue *queue;
 };
 
@@ -204,6 +204,17 @@ void generation_free(struct generation *generation);
 
 /* Applies COMMIT, PROMOTE or RETIRE: events of our own. */
 void generation_apply(struct generation *generation, enum generation_event event);
+/* Applies RETIRE to a candidate that is to fail, and to say @why. */
+void generation_dismiss(struct generation *generation, const struct err *why);
+/* What the generation has failed of is that it survives SIGKILL. */
+void generation_note_unkillable(struct generation *generation);
+/* The loader died of a request. */
+void generation_note_culprit(struct generation *generation);
+/* Before COMMIT: the loader is to hold no copy of the model until then. */
+void generation_make_lean(struct generation *generation);
+/* @listener gets the news from now on; borrowed. */
+void generation_set_listener(struct generation *generation,
+                             const struct generation_listener *listener);
 
 /* Makes the timeouts of @section count, at once. */
 void generation_set_config(struct generation *generation,

@@ -6,6 +6,7 @@
 
 #include "shared/log.h"
 #include "shared/saturate.h"
+#include "supervisor/loaders/claims.h"
 #include "supervisor/traffic/lane.h"
 #include "supervisor/weights/store.h"
 
@@ -23,7 +24,7 @@ void generation_weights_load(struct generation *generation)
 		for (size_t i = 0; i < copy->n_fds; i++)
 			fds[n_fds++] = copy->fds[i];
 		/* From here on the driver may charge the process with the chunks. */
-		generation->gpu_use.mapped_bytes = copy->chunks.mapped_bytes;
+		generation_claims_map(generation, copy->chunks.mapped_bytes);
 	} else if (copy && copy->is_full) {
 		fds[PROTO_LOAD_FD_WEIGHTS] = copy->fd;
 	} else if (copy) {
@@ -41,7 +42,7 @@ void generation_weights_commit(struct generation *generation)
 	char payload[96] = "{}";
 
 	if (scrap) {
-		generation->gpu_use.mapped_bytes = scrap->use.memory_bytes;
+		generation_claims_map(generation, scrap->use.memory_bytes);
 		(void)snprintf(payload, sizeof(payload),
 		               "{\"chunk_bytes\":%llu,\"mapped_bytes\":%llu}",
 		               (unsigned long long)scrap->chunks.chunk_bytes,
@@ -64,7 +65,6 @@ static bool generation_weights_settle_placed(struct generation *generation,
                                              struct chan_message *message)
 {
 	const struct generation_report *report = &generation->report;
-	struct device_use *use = &generation->gpu_use;
 	struct store_copy *copy = generation->copy;
 	bool is_full = copy->is_full;
 	uint64_t bytes;
@@ -77,12 +77,8 @@ static bool generation_weights_settle_placed(struct generation *generation,
 		return false;
 	bytes = copy->chunks.mapped_bytes;
 	kept_bytes = is_full ? bytes : copy->chunks.kept * copy->chunks.chunk_bytes;
-	device_note_mapped(use, bytes, saturate_minus(bytes, kept_bytes));
-	/* The claim for the weights passes to the weights. */
-	if (!is_full)
-		use->claim_bytes -= generation->gpu_weights_bytes < use->claim_bytes
-		                            ? generation->gpu_weights_bytes
-		                            : use->claim_bytes;
+	generation_claims_note_mapped(generation, bytes,
+	                              saturate_minus(bytes, kept_bytes), !is_full);
 	log_event(LOG_LEVEL_INFO, is_full ? "weights_mapped" : "weights_placed",
 	          "model=%s gen=%llu device=%s bytes=%llu chunks=%zu kept=%llu "
 	          "took_ms=%.1f",
@@ -119,7 +115,7 @@ static void generation_weights_note_private(struct generation *generation,
 	          generation->model, (unsigned long long)generation->number,
 	          LOG_QUOTED(report->why_private.text));
 	generation_weights_drop(generation);
-	generation->gpu_use.mapped_bytes = 0;
+	generation_claims_map(generation, 0);
 }
 
 bool generation_weights_settle(struct generation *generation, enum generation_event event,

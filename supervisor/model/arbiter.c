@@ -155,6 +155,7 @@ static void arbiter_log(const struct model *model)
 static void arbiter_conclude(struct model *model)
 {
 	struct generation *candidate = model->fleet.candidate;
+	struct err why = ERR_NULL;
 	bool is_upheld = arbiter_upholds(&model->arbiter);
 
 	arbiter_log(model);
@@ -166,12 +167,12 @@ static void arbiter_conclude(struct model *model)
 	/* The candidate's death leads on. */
 	ev_timer_stop(model->context.loop, &model->arbiter.step);
 	if (is_upheld)
-		(void)err_set(&candidate->failure, 0,
+		(void)err_set(&why, 0,
 		              "it hangs over a request that it "
 		              "was asked, and is built again");
 	else
-		arbiter_explain(model, &candidate->failure);
-	generation_apply(candidate, GENERATION_EV_RETIRE);
+		arbiter_explain(model, &why);
+	generation_dismiss(candidate, &why);
 }
 
 static void arbiter_on_step(struct ev_loop *loop, ev_timer *timer, int revents)

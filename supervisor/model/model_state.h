@@ -406,8 +406,6 @@ void reload_gpu_begin(const struct model *model, struct generation_start *start)
 void reload_gpu_claim(const struct model *model, struct generation *candidate);
 /* Alone, the candidate claims all of the GPU that it needs. */
 void reload_gpu_claim_all(const struct model *model, struct generation *candidate);
-/* @old ends, and keeps the place of the one that follows. */
-void reload_gpu_keep_place(const struct model *model, struct generation *old);
 /* True, with a sentence: @retired has not given back memory that the reload needs. */
 bool reload_gpu_is_refused(const struct model *model, const struct generation *retired,
                            struct err *ret_why);

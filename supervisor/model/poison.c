@@ -219,7 +219,7 @@ void model_on_lease_lost(void *context, struct generation *generation,
 	}
 	is_guilty = !model->is_stopping && model_judge(generation, request);
 	if (is_guilty) {
-		generation->has_culprit = true;
+		generation_note_culprit(generation);
 		model->death = generation->failure;
 		model_convict(model, request);
 	} else if (is_lost) {

@@ -12,6 +12,7 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "supervisor/loaders/claims.h"
 #include "supervisor/model/model_state.h"
 #include "supervisor/loaders/spare.h"
 
@@ -200,7 +201,7 @@ bool replicas_take_over(struct model *model)
 
 	if (!replica)
 		return false;
-	replica->listener = &model->listener;
+	generation_set_listener(replica, &model->listener);
 	log_event(LOG_LEVEL_NOTICE, "replica_leads", "model=%s gen=%llu pid=%d",
 	          model->name, (unsigned long long)replica->number, (int)replica->pid);
 	return true;
@@ -262,14 +263,16 @@ static int replicas_decide_again(struct model *model, struct generation *replica
 	if (r == 0)
 		r = reload_gpu_check_private(model, replica, err);
 	if (r == 0)
-		replica->use.claim_bytes = need_bytes;
+		generation_claim(replica, need_bytes);
 	return r;
 }
 
 static void replicas_on_staged(struct model *model, struct generation *replica)
 {
-	if (replicas_decide_again(model, replica, &replica->failure) < 0)
-		generation_apply(replica, GENERATION_EV_RETIRE);
+	struct err why = ERR_NULL;
+
+	if (replicas_decide_again(model, replica, &why) < 0)
+		generation_dismiss(replica, &why);
 	else
 		generation_apply(replica, GENERATION_EV_COMMIT);
 }

@@ -13,6 +13,7 @@
 #include <assert.h>
 
 #include "shared/clock.h"
+#include "supervisor/loaders/claims.h"
 #include "supervisor/model/model_state.h"
 
 /* A loader that served this long was of use, with or without requests. */
@@ -171,8 +172,7 @@ static void reload_refuse_room(struct model *model, const struct err *why)
 	if (!candidate) {
 		reload_failed(model, why->text, RELOAD_MAY_PASS);
 	} else if (candidate->state < GENERATION_COMMITTING) {
-		candidate->failure = *why;
-		generation_apply(candidate, GENERATION_EV_RETIRE);
+		generation_dismiss(candidate, why);
 	}
 }
 
@@ -219,7 +219,7 @@ void reload_on_dead(struct model *model, struct generation *generation)
 static void reload_on_retired_stuck(struct model *model, const struct err *why)
 {
 	reload_receipt_note_retired(model, model->fleet.retiring);
-	model->fleet.retiring->use.claim_bytes = 0;
+	generation_claim(model->fleet.retiring, 0);
 	fleet_drop_retiring(&model->fleet);
 	if (!model->reload.in_flight || model->is_stopping)
 		return;
@@ -238,26 +238,18 @@ static void reload_give_up_lean(struct model *model, const struct err *why)
 	if (!candidate || !candidate->is_lean ||
 	    candidate->state >= GENERATION_COMMITTING)
 		return;
-	candidate->failure = *why;
-	generation_apply(candidate, GENERATION_EV_RETIRE);
+	generation_dismiss(candidate, why);
 }
 
 /* Nothing waits for @generation any more, and its memory counts until it is gone. With
  * too many of them everything waits: whatever causes that, another loader is no help. */
 bool reload_put_aside(struct model *model, struct generation *generation)
 {
-	struct err *why = &generation->failure;
-
 	/* Other models wait for its copy no more, even if this model has to. */
 	store_copy_abandon(generation->copy);
 	if (!fleet_put_aside(&model->fleet, generation))
 		return false;
-	(void)err_set(
-		why, 0,
-		"process %d of generation %llu survives SIGKILL and keeps %.1f MiB: "
-		"the kernel or a driver holds it",
-		(int)generation->pid, (unsigned long long)generation->number,
-		(double)generation->use.now_bytes / 1048576.0);
+	generation_note_unkillable(generation);
 	return true;
 }
 

@@ -15,6 +15,7 @@
 
 #include "shared/clock.h"
 #include "shared/saturate.h"
+#include "supervisor/loaders/claims.h"
 #include "supervisor/model/model_state.h"
 
 /* A busy machine may make the process that asks the driver wait; the old generation
@@ -181,10 +182,11 @@ void reload_gpu_claim(const struct model *model, struct generation *candidate)
 
 	if (!*candidate->report.why_private.text)
 		return;
-	candidate->gpu_weights_bytes = facts->weights_bytes;
-	candidate->gpu_use.claim_bytes =
-		candidate->is_lean ? saturate_minus(facts->need_bytes, facts->old_bytes)
-				   : facts->need_bytes;
+	generation_claim_gpu(candidate,
+	                     candidate->is_lean
+	                             ? saturate_minus(facts->need_bytes, facts->old_bytes)
+	                             : facts->need_bytes,
+	                     facts->weights_bytes);
 }
 
 void reload_gpu_claim_all(const struct model *model, struct generation *candidate)
@@ -198,18 +200,10 @@ void reload_gpu_claim_all(const struct model *model, struct generation *candidat
 	 * whole. */
 	if (weights_bytes < candidate->report.prefilled_bytes)
 		weights_bytes = candidate->report.prefilled_bytes;
-	candidate->gpu_weights_bytes = weights_bytes;
-	candidate->gpu_use.claim_bytes =
-		saturate_minus(facts->need_bytes, facts->weights_bytes) + weights_bytes;
-}
-
-void reload_gpu_keep_place(const struct model *model, struct generation *old)
-{
-	const struct generation *candidate = model->fleet.candidate;
-
-	old->gpu_use.unseen_ns = 0;
-	strategy_keep_place(&model->reload.gpu_decision.facts, &old->gpu_use,
-	                    candidate ? &candidate->gpu_use : NULL);
+	generation_claim_gpu(candidate,
+	                     saturate_minus(facts->need_bytes, facts->weights_bytes) +
+	                             weights_bytes,
+	                     weights_bytes);
 }
 
 bool reload_gpu_is_refused(const struct model *model, const struct generation *retired,
@@ -259,7 +253,7 @@ static int reload_gpu_find_room(struct device *gpu, uint64_t need_bytes,
 int reload_gpu_check_private(const struct model *model, struct generation *replica,
                              struct err *err)
 {
-	struct device_use *use = &replica->gpu_use;
+	const struct device_use *use = &replica->gpu_use;
 	uint64_t own_bytes =
 		use->claim_bytes > use->now_bytes ? use->claim_bytes : use->now_bytes;
 	uint64_t need_bytes = model->fleet.active->gpu_use.peak_bytes;
@@ -271,7 +265,7 @@ int reload_gpu_check_private(const struct model *model, struct generation *repli
 		need_bytes += (uint64_t)replica->inputs->file.st_size;
 	r = reload_gpu_find_room(use->device, need_bytes, own_bytes, err);
 	if (r == 0)
-		use->claim_bytes = need_bytes;
+		generation_claim_gpu(replica, need_bytes, 0);
 	return r;
 }
 

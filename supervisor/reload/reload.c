@@ -25,6 +25,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/saturate.h"
+#include "supervisor/loaders/claims.h"
 #include "supervisor/model/model_state.h"
 #include "supervisor/keep/numbers.h"
 #include "supervisor/loaders/spare.h"
@@ -87,12 +88,10 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 
 void reload_retire_active(struct model *model)
 {
-	const struct generation *candidate = model->fleet.candidate;
 	struct generation *old = model->fleet.active;
 
-	strategy_keep_place(&model->reload.decision.facts, &old->use,
-	                    candidate ? &candidate->use : NULL);
-	reload_gpu_keep_place(model, old);
+	generation_keep_place(old, model->fleet.candidate, &model->reload.decision.facts,
+	                      &model->reload.gpu_decision.facts);
 	fleet_retire(&model->fleet);
 	replicas_retire(model);
 	generation_apply(old, GENERATION_EV_RETIRE);

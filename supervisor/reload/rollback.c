@@ -39,6 +39,7 @@ int reload_ask_rollback(struct model *model, uint64_t *ret_number, struct err *e
 static void reload_overtake(struct model *model)
 {
 	struct generation *candidate = model->fleet.candidate;
+	struct err why = ERR_NULL;
 
 	/* A reload that waits for the old generation's end is reload_go_on()'s
 	 * business. */
@@ -48,8 +49,8 @@ static void reload_overtake(struct model *model)
 	 * back. */
 	if (model->reload.is_newest)
 		ledger_refuse(&model->ledger, candidate->inputs);
-	(void)err_set(&candidate->failure, 0, "%s", RELOAD_OVERTAKEN);
-	generation_apply(candidate, GENERATION_EV_RETIRE);
+	(void)err_set(&why, 0, "%s", RELOAD_OVERTAKEN);
+	generation_dismiss(candidate, &why);
 }
 
 int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)

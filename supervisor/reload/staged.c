@@ -15,6 +15,7 @@
 #include "shared/log.h"
 #include "shared/saturate.h"
 #include "supervisor/memory/engine_base.h"
+#include "supervisor/loaders/claims.h"
 #include "supervisor/model/model_state.h"
 #include "supervisor/loaders/spare.h"
 
@@ -53,7 +54,7 @@ void reload_claim_all(struct model *model)
 	if (!candidate->is_lean)
 		return;
 	reload_weights_make_room(model, candidate->inputs);
-	candidate->use.claim_bytes = saturate_minus(facts->need_bytes, facts->copy_bytes);
+	generation_claim(candidate, saturate_minus(facts->need_bytes, facts->copy_bytes));
 	if (candidate->copy)
 		candidate->copy->use.claim_bytes = facts->copy_bytes;
 }
@@ -86,6 +87,7 @@ static bool reload_decide_again(struct model *model, const char *news)
 {
 	struct model_reload *reload = &model->reload;
 	struct generation *candidate = model->fleet.candidate;
+	struct err why = ERR_NULL;
 	bool wants_spares_room;
 
 	reload->decision = reload_plan_decide_again(model, &reload->gpu_decision,
@@ -100,14 +102,14 @@ static bool reload_decide_again(struct model *model, const char *news)
 	          strategy_name(reload->decision.strategy), LOG_QUOTED(news),
 	          LOG_QUOTED(reload->decision.why.text));
 	if (reload->decision.strategy == STRATEGY_REFUSED) {
-		(void)err_set(&candidate->failure, 0, "%s: %s", news,
-		              reload->decision.why.text);
-		generation_apply(candidate, GENERATION_EV_RETIRE);
+		(void)err_set(&why, 0, "%s: %s", news, reload->decision.why.text);
+		generation_dismiss(candidate, &why);
 		return false;
 	}
 	/* Memory that the candidate is yet to take waits for the old one to go. */
-	candidate->is_lean |= reload_is_lean(model);
-	candidate->use.claim_bytes = reload_claim(model);
+	if (reload_is_lean(model))
+		generation_make_lean(candidate);
+	generation_claim(candidate, reload_claim(model));
 	reload_gpu_claim(model, candidate);
 	return true;
 }
@@ -115,18 +117,19 @@ static bool reload_decide_again(struct model *model, const char *news)
 void reload_on_staged(struct model *model)
 {
 	struct generation *candidate = model->fleet.candidate;
+	struct err why = ERR_NULL;
 	const char *news;
 
 	engine_base_learn(model->context.bases, candidate->inputs->section->engine,
 	                  candidate->report.engine_bytes);
 	if (reload_is_overwritten(candidate)) {
 		(void)err_set(
-			&candidate->failure, 0,
+			&why, 0,
 			"the model file '%s' was written over: what served last is "
 			"gone; write model files under another name and rename them "
 			"into place",
 			candidate->inputs->section->path);
-		generation_apply(candidate, GENERATION_EV_RETIRE);
+		generation_dismiss(candidate, &why);
 		return;
 	}
 	if (reload_is_needless(model, candidate)) {
