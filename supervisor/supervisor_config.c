@@ -66,12 +66,30 @@ static void supervisor_refuse_config(struct supervisor *supervisor,
 	supervisor_say_status(supervisor);
 }
 
+static void supervisor_say_restart_keys(const struct config *old,
+                                        const struct config *fresh)
+{
+	char keys[256];
+
+	if (config_restart_keys(old, fresh, keys, sizeof(keys)) > 0)
+		log_event(LOG_LEVEL_WARNING, "restart_needed", "keys=%s",
+		          LOG_QUOTED(keys));
+	for (size_t i = 0; i < fresh->n_models; i++) {
+		const struct config_model *model = fresh->models[i];
+		const struct config_model *before = config_find(old, model->name);
+
+		if (before &&
+		    config_model_restart_keys(before, model, keys, sizeof(keys)) > 0)
+			log_event(LOG_LEVEL_WARNING, "restart_needed", "model=%s keys=%s",
+			          model->name, LOG_QUOTED(keys));
+	}
+}
+
 int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_asker asker,
                              struct err *err)
 {
 	struct config *old = supervisor->config;
 	struct config *fresh;
-	char keys[256];
 	int r;
 
 	if (supervisor->is_stopping)
@@ -88,9 +106,7 @@ int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_aske
 	}
 	supervisor->config_error.text[0] = '\0';
 	supervisor->is_config_kept = false;
-	if (config_restart_keys(old, fresh, keys, sizeof(keys)) > 0)
-		log_event(LOG_LEVEL_WARNING, "restart_needed", "keys=%s",
-		          LOG_QUOTED(keys));
+	supervisor_say_restart_keys(old, fresh);
 	r = config_keep_restart_keys(fresh, old);
 	if (r < 0) {
 		config_unref(fresh);
@@ -101,15 +117,6 @@ int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_aske
 	devices_set_config(&supervisor->devices, fresh);
 	spares_set_config(supervisor->spares, fresh);
 	supervisor_apply_models(supervisor, fresh);
-	/* Models have logged their keys that need a restart, and nothing was built from
-	 * the new sections yet: now these get the old values. */
-	for (size_t i = 0; i < fresh->n_models; i++) {
-		const struct config_model *section =
-			config_find(old, fresh->models[i]->name);
-
-		if (section)
-			(void)config_model_keep_restart_keys(fresh->models[i], section);
-	}
 	if (old->log_level != fresh->log_level)
 		log_set_level(fresh->log_level);
 	http_set_config(supervisor->http, fresh);

@@ -1,174 +1,93 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Loads a configuration whole: defaults, the main file, the files of models_dir, what
- * no file says, and checks across sections.
- *
- * config_load() fills a fresh struct and drops it at the first error, so a half-read
- * configuration never exists outside. The walks over rows compare, keep and print keys
- * without knowing any of them: a new key needs no change here. Reading a single file is
- * file.c; a value is value.c; the rows are keys.c and keys_supervisor.c.
+ * A configuration as a whole: its birth and end, its defaults, and what differs from
+ * another one. All of that walks over the rows without knowing any of them: a new key
+ * needs no change here. load.c reads files into it; a value is value.c; the rows are
+ * keys.c and keys_supervisor.c.
  */
 
 #include "supervisor/config/config.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "shared/access.h"
-#include "shared/cleanup.h"
-#include "shared/proto.h"
 #include "supervisor/config/file.h"
 #include "supervisor/config/keys.h"
 #include "supervisor/config/value.h"
 
-/* Engine that is always built: its folder is that of all engines. */
-#define ENGINE_PROBE "moult-engine-identity.so"
-
-/* Finds @name beside the running program, where it can be read, or else takes
- * @fallback: so a build tree runs as it is, and so does an installation in another
- * place than it was configured for. The caller frees *ret_path. 0 or -ENOMEM. */
-static int find_beside(const char *name, const char *fallback, char **ret_path)
+int config_new(struct config **ret_config, const char *file)
 {
-	FREE char *path = NULL;
-	char exe[PATH_MAX];
-	ssize_t bytes = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	char *slash;
+	struct config *config = calloc(1, sizeof(*config));
 
-	exe[bytes > 0 ? bytes : 0] = '\0';
-	slash = strrchr(exe, '/');
-	if (slash) {
-		*slash = '\0';
-		if (asprintf(&path, "%s/%s", exe, name) < 0) {
-			path = NULL;
-			return -ENOMEM;
-		}
-	}
-	if (!path || access(path, R_OK) < 0)
-		*ret_path = strdup(fallback);
-	else
-		*ret_path = take_ptr(&path);
-	return *ret_path ? 0 : -ENOMEM;
-}
-
-/* Finds the folder of the engines: the program's own in a build tree. */
-static int find_engines(char **ret_path)
-{
-	static const char *const places[] = { ENGINE_PROBE,
-		                              MOULT_ENGINES_FROM_HERE "/" ENGINE_PROBE };
-
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		FREE char *engine = NULL;
-
-		if (find_beside(places[i], "/", &engine) < 0)
-			return -ENOMEM;
-		*strrchr(engine, '/') = '\0';
-		*ret_path = *engine ? realpath(engine, NULL) : NULL;
-		if (*ret_path)
-			return 0;
-	}
-	*ret_path = strdup(MOULT_ENGINE_DIR);
-	return *ret_path ? 0 : -ENOMEM;
-}
-
-int config_find_helper(const char *name, char **ret_path)
-{
-	FREE char *installed = NULL;
-
-	if (asprintf(&installed, "%s/%s", MOULT_HELPER_DIR, name) < 0) {
-		installed = NULL;
+	if (!config)
+		return -ENOMEM;
+	config->refs = 1;
+	config->file = strdup(file);
+	if (!config->file) {
+		config_unref(config);
 		return -ENOMEM;
 	}
-	return find_beside(name, installed, ret_path);
-}
-
-static int fill_places(struct config *config)
-{
-	int r = 0;
-
-	if (!config->loader)
-		r = find_beside("moult-loader", MOULT_LOADER_PATH, &config->loader);
-	if (r == 0 && !config->engine_dir)
-		r = find_engines(&config->engine_dir);
-	return r;
-}
-
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-	return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int is_model_file(const struct dirent *entry)
-{
-	size_t bytes = strlen(entry->d_name);
-
-	return entry->d_name[0] != '.' && bytes > 5 &&
-	       strcmp(entry->d_name + bytes - 5, ".conf") == 0;
-}
-
-static int read_model_file(struct config *config, const char *name, struct err *err)
-{
-	FREE char *path = NULL;
-	struct stat status;
-
-	if (asprintf(&path, "%s/%s", config->models_dir, name) < 0) {
-		path = NULL;
-		return -ENOMEM;
-	}
-	/* A link may hang for a moment while a volume is swapped: reading it reports
-	 * that. */
-	if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
-		return 0;
-	return config_file_read(config, path, CONFIG_FILE_MODEL, err);
-}
-
-static int read_models_dir(struct config *config, struct err *err)
-{
-	struct dirent **entries;
-	int n = scandir(config->models_dir, &entries, is_model_file, by_name);
-	int r = 0;
-
-	if (n < 0)
-		return err_set(err, -errno,
-		               "%s: models_dir: %s: %s: create it or take the key out",
-		               config->file, config->models_dir,
-		               access_why(&(struct err)ERR_NULL, config->models_dir,
-		                          R_OK | X_OK, errno));
-	config->n_in_dir = (size_t)n;
-	for (int i = 0; i < n; i++) {
-		if (r == 0)
-			r = read_model_file(config, entries[i]->d_name, err);
-		free(entries[i]);
-	}
-	free(entries);
-	return r;
-}
-
-/* The LOAD message is the one place where a model's settings meet a limit together. */
-static int check_payload(const struct config *config, const struct config_model *model,
-                         struct err *err)
-{
-	FREE char *json =
-		config_model_to_json(config, model, (struct config_manner){ 0 });
-
-	if (!json)
-		return -ENOMEM;
-	if (strlen(json) > PROTO_PAYLOAD_MAX)
-		return err_set(
-			err, -EINVAL,
-			"%s:%u: [model %s]: its settings take %zu bytes as JSON: at "
-			"most %d are allowed, so shorten the options",
-			model->file, model->line, model->name, strlen(json),
-			PROTO_PAYLOAD_MAX);
+	*ret_config = config;
 	return 0;
+}
+
+struct config *config_ref(struct config *config)
+{
+	config->refs++;
+	return config;
+}
+
+static void config_model_free(struct config_model *model)
+{
+	if (!model)
+		return;
+	for (size_t i = 0; i < config_model_table.n_keys; i++)
+		config_value_fini(&config_model_table.keys[i], model);
+	free(model->file);
+	free(model);
+}
+
+void config_unref(struct config *config)
+{
+	if (!config || --config->refs > 0)
+		return;
+	for (size_t i = 0; i < config->n_models; i++)
+		config_model_free(config->models[i]);
+	for (size_t i = 0; i < config_supervisor_table.n_keys; i++)
+		config_value_fini(&config_supervisor_table.keys[i], config);
+	free(config->file);
+	free(config);
+}
+
+int config_set_defaults(const struct config_table *table, void *object, struct err *err)
+{
+	for (size_t i = 0; i < table->n_keys; i++) {
+		const struct config_key *key = &table->keys[i];
+		struct config_setting setting = { .name = key->name,
+			                          .text = key->fallback };
+		int r;
+
+		if (!key->fallback)
+			continue;
+		r = config_value_set(key, object, &setting, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int config_set_all_defaults(struct config *config, struct err *err)
+{
+	int r = config_set_defaults(&config_supervisor_table, config, err);
+
+	if (r == 0)
+		r = config_set_defaults(&config_device_table, &config->host, err);
+	if (r == 0)
+		r = config_set_defaults(&config_device_table, &config->gpu_fallback, err);
+	return r;
 }
 
 static bool is_one_word(const struct config *config, const char *word)
@@ -184,120 +103,6 @@ bool config_ready_is_all(const struct config *config)
 bool config_ready_is_any(const struct config *config)
 {
 	return is_one_word(config, "any");
-}
-
-/* A mistyped name would keep the whole from being ready for ever. */
-static int check_ready(const struct config *config, struct err *err)
-{
-	if (config_ready_is_all(config) || config_ready_is_any(config))
-		return 0;
-	for (size_t i = 0; i < config->n_ready; i++)
-		if (!config_find(config, config->ready[i]))
-			return err_set(
-				err, -EINVAL,
-				"%s: ready names '%s', and there is no such model: "
-				"say all, any, or names of models",
-				config->file, config->ready[i]);
-	return 0;
-}
-
-static bool is_secrets_reload_disabled(void)
-{
-	const char *text = getenv("MOULT_DISABLE_SECRETS_RELOAD");
-
-	return text && (strcmp(text, "1") == 0 || strcasecmp(text, "true") == 0 ||
-	                strcasecmp(text, "yes") == 0);
-}
-
-int config_set_all_defaults(struct config *config, struct err *err)
-{
-	int r = config_set_defaults(&config_supervisor_table, config, err);
-
-	if (r == 0)
-		r = config_set_defaults(&config_device_table, &config->host, err);
-	if (r == 0)
-		r = config_set_defaults(&config_device_table, &config->gpu_fallback, err);
-	return r;
-}
-
-int config_complete(struct config *config, struct err *err)
-{
-	int r = fill_places(config);
-
-	for (size_t i = 0; r == 0 && i < config->n_models; i++) {
-		if (is_secrets_reload_disabled())
-			config->models[i]->disable_secrets_reload = true;
-		r = check_payload(config, config->models[i], err);
-	}
-	return r;
-}
-
-static int load(struct config *config, struct err *err)
-{
-	int r = config_set_all_defaults(config, err);
-
-	if (r == 0)
-		r = config_file_read(config, config->file, CONFIG_FILE_MAIN, err);
-	if (r == 0 && config->models_dir)
-		r = read_models_dir(config, err);
-	if (r == 0)
-		r = check_ready(config, err);
-	return r < 0 ? r : config_complete(config, err);
-}
-
-int config_make_absolute(const char *file, char **ret_path)
-{
-	FREE char *cwd = NULL;
-
-	if (file[0] == '/') {
-		*ret_path = strdup(file);
-		return *ret_path ? 0 : -ENOMEM;
-	}
-	cwd = getcwd(NULL, 0);
-	if (!cwd)
-		return -errno;
-	if (asprintf(ret_path, "%s/%s", cwd, file) < 0) {
-		*ret_path = NULL;
-		return -ENOMEM;
-	}
-	return 0;
-}
-
-int config_load(struct config **ret_config, const char *file, struct err *err)
-{
-	struct config *config = calloc(1, sizeof(*config));
-	int r = -ENOMEM;
-
-	if (config) {
-		config->refs = 1;
-		r = config_make_absolute(file, &config->file);
-	}
-	if (r == 0)
-		r = load(config, err);
-	if (r < 0) {
-		config_unref(config);
-		return r == -ENOMEM ? err_set(err, r, "%s: out of memory", file) : r;
-	}
-	*ret_config = config;
-	return 0;
-}
-
-struct config *config_ref(struct config *config)
-{
-	config->refs++;
-	return config;
-}
-
-void config_unref(struct config *config)
-{
-	if (!config || --config->refs > 0)
-		return;
-	for (size_t i = 0; i < config->n_models; i++)
-		config_model_free(config->models[i]);
-	for (size_t i = 0; i < config_supervisor_table.n_keys; i++)
-		config_value_fini(&config_supervisor_table.keys[i], config);
-	free(config->file);
-	free(config);
 }
 
 bool config_is_emptied(const struct config *running, const struct config *fresh,
@@ -373,8 +178,7 @@ size_t config_model_restart_keys(const struct config_model *running,
 	return differing(&config_model_table, CONFIG_RESTART, running, fresh, text, size);
 }
 
-static int keep_restart_keys(const struct config_table *table, void *fresh,
-                             const void *running)
+static int keep_keys(const struct config_table *table, void *fresh, const void *running)
 {
 	int r = 0;
 
@@ -386,13 +190,16 @@ static int keep_restart_keys(const struct config_table *table, void *fresh,
 
 int config_keep_restart_keys(struct config *fresh, const struct config *running)
 {
-	return keep_restart_keys(&config_supervisor_table, fresh, running);
-}
+	int r = keep_keys(&config_supervisor_table, fresh, running);
 
-int config_model_keep_restart_keys(struct config_model *fresh,
-                                   const struct config_model *running)
-{
-	return keep_restart_keys(&config_model_table, fresh, running);
+	for (size_t i = 0; r == 0 && i < fresh->n_models; i++) {
+		const struct config_model *model =
+			config_find(running, fresh->models[i]->name);
+
+		if (model)
+			r = keep_keys(&config_model_table, fresh->models[i], model);
+	}
+	return r;
 }
 
 bool config_model_needs_generation(const struct config_model *running,

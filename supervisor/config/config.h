@@ -206,11 +206,9 @@ size_t config_model_restart_keys(const struct config_model *running,
                                  const struct config_model *fresh, char *text,
                                  size_t size);
 
-/* Gives @fresh the RESTART keys that @running goes on with, so that it says what is in
- * use. Before @fresh is in use only. 0 or -ENOMEM. */
+/* Gives @fresh and its models the RESTART keys that @running goes on with, so that it says
+ * what is in use. Before @fresh is in use only. 0 or -ENOMEM. */
 int config_keep_restart_keys(struct config *fresh, const struct config *running);
-int config_model_keep_restart_keys(struct config_model *fresh,
-                                   const struct config_model *running);
 
 /* Path of moult's program @name: beside moultd, or where it is installed. The caller
  * frees *ret_path. 0 or -ENOMEM. */

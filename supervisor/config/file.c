@@ -295,6 +295,19 @@ static int check_new_model(struct parser *parser, const char *name)
 	return 0;
 }
 
+int config_file_set_origin(struct config *config, const char *file, unsigned int line)
+{
+	struct config_model *model = config->models[config->n_models - 1];
+	char *copy = strdup(file);
+
+	if (!copy)
+		return -ENOMEM;
+	free(model->file);
+	model->file = copy;
+	model->line = line;
+	return 0;
+}
+
 static int open_model(struct parser *parser, const char *name)
 {
 	struct config *config = parser->config;
@@ -308,10 +321,9 @@ static int open_model(struct parser *parser, const char *name)
 	config->models[config->n_models++] = model;
 	parser->n_models++;
 	(void)snprintf(model->name, sizeof(model->name), "%s", name);
-	model->line = parser->line;
 	model->is_in_dir = parser->kind == CONFIG_FILE_MODEL;
-	model->file = strdup(parser->path);
-	if (!model->file || config_set_defaults(&config_model_table, model, NULL) < 0)
+	if (config_file_set_origin(config, parser->path, parser->line) < 0 ||
+	    config_set_defaults(&config_model_table, model, NULL) < 0)
 		return fail_memory(parser);
 	parser->table = &config_model_table;
 	parser->object = model;
@@ -582,31 +594,4 @@ int config_file_read(struct config *config, const char *path, enum config_file_k
 	r = parse(&parser);
 	(void)fclose(parser.stream); /* only read */
 	return r;
-}
-
-int config_set_defaults(const struct config_table *table, void *object, struct err *err)
-{
-	for (size_t i = 0; i < table->n_keys; i++) {
-		const struct config_key *key = &table->keys[i];
-		struct config_setting setting = { .name = key->name,
-			                          .text = key->fallback };
-		int r;
-
-		if (!key->fallback)
-			continue;
-		r = config_value_set(key, object, &setting, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-void config_model_free(struct config_model *model)
-{
-	if (!model)
-		return;
-	for (size_t i = 0; i < config_model_table.n_keys; i++)
-		config_value_fini(&config_model_table.keys[i], model);
-	free(model->file);
-	free(model);
 }

@@ -115,16 +115,12 @@ int config_read_text(struct config *config, const char *text, enum config_file_k
 int config_of_section(struct config **ret_config, const struct config *like,
                       const char *text, struct err *err)
 {
-	struct config *config = calloc(1, sizeof(*config));
-	int r = -ENOMEM;
+	struct config *config = NULL;
+	int r = config_new(&config, like->file);
 
-	if (!config)
-		return err_set(err, r, "out of memory");
-	config->refs = 1;
-	config->file = strdup(like->file);
-	config->loader = strdup(like->loader);
-	config->engine_dir = strdup(like->engine_dir);
-	if (config->file && config->loader && config->engine_dir)
+	if (r == 0)
+		r = config_set_places(config, like->loader, like->engine_dir);
+	if (r == 0)
 		r = config_read_text(config, text, CONFIG_FILE_MODEL, err);
 	if (r < 0) {
 		config_unref(config);

@@ -96,21 +96,11 @@ static int config_kept_read_model(struct config *config, const json_t *model,
 {
 	const char *text = config_kept_text(model, "section");
 	const char *file = config_kept_text(model, "file");
-	size_t n = config->n_models;
-	char *copy;
+	json_int_t line = json_integer_value(json_object_get(model, "line"));
 	int r = text && file ? config_read_text(config, text, CONFIG_FILE_MODEL, err)
 	                     : err_set(err, -EBADMSG, "a model is no section");
 
-	if (r < 0)
-		return r;
-	copy = strdup(file);
-	if (!copy)
-		return err_set(err, -ENOMEM, "out of memory");
-	free(config->models[n]->file);
-	config->models[n]->file = copy;
-	config->models[n]->line =
-		(unsigned int)json_integer_value(json_object_get(model, "line"));
-	return 0;
+	return r < 0 ? r : config_file_set_origin(config, file, (unsigned int)line);
 }
 
 static int config_kept_read(struct config *config, const json_t *json, struct err *err)
@@ -140,20 +130,15 @@ static int config_kept_build(struct config **ret_config, const json_t *json,
                              const char *file, struct err *err)
 {
 	const char *kept_file = config_kept_text(json, "file");
-	struct config *config;
+	struct config *config = NULL;
 	int r;
 
 	if (!kept_file || strcmp(kept_file, file) != 0)
 		return err_set(err, -ENOENT, "it was kept of another file, %s",
 		               kept_file ? kept_file : "?");
-	config = calloc(1, sizeof(*config));
-	if (!config)
-		return err_set(err, -ENOMEM, "out of memory");
-	config->refs = 1;
-	config->file = strdup(file);
-	r = config->file ? config_kept_read(config, json, err) : -ENOMEM;
-	for (size_t i = 0; i < config->n_models; i++)
-		config->models[i]->is_in_dir = true;
+	r = config_new(&config, file);
+	if (r == 0)
+		r = config_kept_read(config, json, err);
 	if (r < 0) {
 		config_unref(config);
 		return r == -ENOMEM ? err_set(err, r, "out of memory") : r;

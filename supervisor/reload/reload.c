@@ -446,11 +446,7 @@ bool model_set_config(struct model *model, struct config *config,
 	struct config *old = model->context.config;
 	const struct config_model *before = model->section;
 	bool needs = config_model_needs_generation(before, fresh);
-	char keys[256];
 
-	if (config_model_restart_keys(model->section, fresh, keys, sizeof(keys)) > 0)
-		log_event(LOG_LEVEL_WARNING, "restart_needed", "model=%s keys=%s",
-		          model->name, LOG_QUOTED(keys));
 	if (model->section->replicas != fresh->replicas)
 		model->scale = 0;
 	model->context.config = config_ref(config);

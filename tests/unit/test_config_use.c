@@ -112,10 +112,14 @@ static void test_changed_elements(void **state)
 
 static void test_restart_keys(void **state)
 {
-	struct config *running = config_bench_load_good("[supervisor]\npoll = 1s\n");
+	struct config *running =
+		config_bench_load_good("[supervisor]\npoll = 1s\n" MODEL
+	                               "request_arena = 1M\nmax_body = 64K\n");
 	struct config *fresh =
 		config_bench_load_good("[supervisor]\nlisten = systemd\npoll = 2s\n"
-	                               "control = c\nmax_connections = 5\n");
+	                               "control = c\nmax_connections = 5\n" MODEL
+	                               "request_arena = 2M\nmax_body = 64K\n");
+	const struct config_model *model = fresh->models[0];
 	char text[64];
 	char small[8];
 
@@ -125,8 +129,12 @@ static void test_restart_keys(void **state)
 	assert_int_equal(config_restart_keys(running, fresh, text, sizeof(text)), 3);
 	assert_string_equal(text, "listen, control, max_connections");
 	assert_int_equal(config_restart_keys(running, fresh, small, sizeof(small)), 3);
+	assert_int_equal(config_model_restart_keys(running->models[0], model, text, 64),
+	                 1);
+	assert_string_equal(text, "request_arena");
 	assert_int_equal(config_keep_restart_keys(fresh, running), 0);
 	assert_int_equal(config_restart_keys(running, fresh, text, sizeof(text)), 0);
+	assert_int_equal(model->request_arena_bytes, 1 << 20);
 	assert_string_equal(small, "listen,");
 	config_unref(running);
 	config_unref(fresh);
