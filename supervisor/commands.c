@@ -20,7 +20,6 @@
 #include "shared/log.h"
 #include "shared/proto.h"
 #include "supervisor/notify.h"
-#include "supervisor/supervisor.h"
 
 #define COMMANDS_RECEIPTS_DEFAULT 10
 #define COMMANDS_RECEIPTS_MAX     500
@@ -49,21 +48,24 @@ struct commands {
 	LIST_HEAD(commands_waiters, commands_waiter) waiters;
 };
 
-int commands_new(struct commands **ret_commands, struct supervisor *supervisor)
+int commands_new(struct commands **ret_commands)
 {
 	struct commands *commands = calloc(1, sizeof(*commands));
 
 	if (!commands)
 		return -ENOMEM;
-	commands->supervisor = supervisor;
 	LIST_INIT(&commands->waiters);
 	*ret_commands = commands;
 	return 0;
 }
 
-static void commands_end_waiter(struct commands_waiter *waiter)
+void commands_set_supervisor(struct commands *commands, struct supervisor *supervisor)
 {
-	notify_reloaded(supervisor_notify(waiter->commands->supervisor));
+	commands->supervisor = supervisor;
+}
+
+static void commands_drop_waiter(struct commands_waiter *waiter)
+{
 	waiter->commands->n_waiters--;
 	LIST_REMOVE(waiter, link);
 	free(waiter);
@@ -71,10 +73,8 @@ static void commands_end_waiter(struct commands_waiter *waiter)
 
 void commands_free(struct commands *commands)
 {
-	if (!commands)
-		return;
 	while (!LIST_EMPTY(&commands->waiters))
-		commands_end_waiter(LIST_FIRST(&commands->waiters));
+		commands_drop_waiter(LIST_FIRST(&commands->waiters));
 	free(commands);
 }
 
@@ -92,7 +92,8 @@ static void commands_finish(struct commands_waiter *waiter)
 	struct control_call *call = waiter->call;
 	struct err failure = waiter->failure;
 
-	commands_end_waiter(waiter);
+	notify_reloaded(supervisor_notify(waiter->commands->supervisor));
+	commands_drop_waiter(waiter);
 	if (!call)
 		return;
 	if (failure.text[0])
@@ -148,9 +149,11 @@ static struct commands_waiter *commands_reload(struct commands *commands,
 	return waiter;
 }
 
-void commands_reload_all(struct commands *commands, enum model_cause cause)
+/* SIGHUP reloads every model, without a client. */
+static void commands_on_hangup(void *context)
 {
-	struct commands_waiter *waiter = commands_reload(commands, NULL, cause);
+	struct commands_waiter *waiter =
+		commands_reload(context, NULL, MODEL_CAUSE_SIGNAL);
 
 	if (waiter && waiter->n_left == 0)
 		commands_finish(waiter);
@@ -180,9 +183,10 @@ static void commands_note(struct commands_waiter *waiter, const struct receipt *
 	}
 }
 
-void commands_on_receipt(struct commands *commands, const struct receipt *receipt,
-                         json_t *json)
+static void commands_on_receipt(void *context, const struct receipt *receipt,
+                                json_t *json)
 {
+	struct commands *commands = context;
 	struct commands_waiter *waiter = LIST_FIRST(&commands->waiters);
 
 	while (waiter) {
@@ -195,8 +199,9 @@ void commands_on_receipt(struct commands *commands, const struct receipt *receip
 	}
 }
 
-void commands_on_removed(struct commands *commands, const char *model)
+static void commands_on_removed(void *context, const char *model)
 {
+	struct commands *commands = context;
 	struct commands_waiter *waiter = LIST_FIRST(&commands->waiters);
 
 	while (waiter) {
@@ -216,6 +221,17 @@ void commands_on_removed(struct commands *commands, const char *model)
 			commands_finish(waiter);
 		waiter = next;
 	}
+}
+
+struct supervisor_listener commands_listener(struct commands *commands)
+{
+	return (struct supervisor_listener){
+		.commands = commands_table,
+		.on_receipt = commands_on_receipt,
+		.on_removed = commands_on_removed,
+		.on_hangup = commands_on_hangup,
+		.context = commands,
+	};
 }
 
 /* The commands. Each fails with a sentence when its arguments are wrong. */

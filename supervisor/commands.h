@@ -6,26 +6,21 @@
  */
 
 #include "supervisor/control/control.h"
-#include "supervisor/model/model.h"
-#include "supervisor/model/receipt.h"
+#include "supervisor/supervisor.h"
 
-struct supervisor;
 struct commands;
 
 /* The table for control_new(); its context is the struct commands. */
 extern const struct control_command commands_table[];
 
-/* Borrows @supervisor. 0 or -ENOMEM. */
-int commands_new(struct commands **ret_commands, struct supervisor *supervisor);
-/* Ends all waits without an answer. Accepts NULL. */
+/* For supervisor_new(); commands_set_supervisor() is due before any command. 0 or
+ * -ENOMEM. */
+int commands_new(struct commands **ret_commands);
+/* Borrows @supervisor, which may be gone when the commands are freed. */
+void commands_set_supervisor(struct commands *commands, struct supervisor *supervisor);
+/* Ends all waits without an answer, when nobody serves any more. */
 void commands_free(struct commands *commands);
 
-/* Reloads every model without a client, as SIGHUP asks. */
-void commands_reload_all(struct commands *commands, enum model_cause cause);
-
-/* Passes @receipt on to everybody who waits for it. @json, the same as JSON, is
- * borrowed. */
-void commands_on_receipt(struct commands *commands, const struct receipt *receipt,
-                         json_t *json);
-/* Fails every wait for a reload of @model, which is taken out of service. */
-void commands_on_removed(struct commands *commands, const char *model);
+/* Hears the supervisor: receipts reach everybody who waits for them, and a model that is
+ * taken out of service fails every wait for it. */
+struct supervisor_listener commands_listener(struct commands *commands);

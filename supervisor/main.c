@@ -21,6 +21,7 @@
 #include "shared/log.h"
 #include "shared/proto.h"
 #include "shared/standard.h"
+#include "supervisor/commands.h"
 #include "supervisor/config/config.h"
 #include "supervisor/config/check.h"
 #include "supervisor/inputs/config_exists.h"
@@ -268,13 +269,40 @@ static int main_check(struct config *config, bool loads)
 	return 0;
 }
 
+/* Serves with @config, which it takes, until a signal ends that. 0 or -errno with a
+ * sentence; *ret_is_started is set where it served. */
+static int main_serve(struct config *config, const struct err *refused,
+                      bool *ret_is_started, struct err *err)
+{
+	struct supervisor_listener listener;
+	struct supervisor *supervisor;
+	struct commands *commands;
+	int r = commands_new(&commands);
+
+	if (r < 0) {
+		config_unref(config);
+		return err_set(err, r, "out of memory");
+	}
+	listener = commands_listener(commands);
+	r = supervisor_new(&supervisor, config, *refused->text ? refused : NULL,
+	                   &listener, err);
+	if (r == 0) {
+		commands_set_supervisor(commands, supervisor);
+		*ret_is_started = true;
+		r = supervisor_run(supervisor);
+		supervisor_free(supervisor);
+	}
+	commands_free(commands);
+	return r;
+}
+
 int main(int argc, char **argv)
 {
 	struct main_arguments arguments = { .file = MAIN_CONFIG };
-	struct supervisor *supervisor;
 	struct config *config;
 	struct err refused = ERR_NULL;
 	struct err err = ERR_NULL;
+	bool is_started = false;
 	int r;
 
 	standard_fds_take();
@@ -299,14 +327,11 @@ int main(int argc, char **argv)
 	log_set_level(config->log_level);
 	main_raise_limits();
 	main_stay();
-	r = supervisor_new(&supervisor, config, *refused.text ? &refused : NULL, &err);
-	if (r < 0) {
+	r = main_serve(config, &refused, &is_started, &err);
+	if (is_started)
+		log_event(LOG_LEVEL_NOTICE, "stopped", "result=%d", r);
+	else
 		log_event(LOG_LEVEL_ERR, "start_failed", "reason=%s",
 		          LOG_QUOTED(err.text));
-		return 1;
-	}
-	r = supervisor_run(supervisor);
-	supervisor_free(supervisor);
-	log_event(LOG_LEVEL_NOTICE, "stopped", "result=%d", r);
 	return r < 0 ? 1 : 0;
 }

@@ -24,7 +24,6 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/http/access_log.h"
-#include "supervisor/commands.h"
 #include "supervisor/keep/config_keeper.h"
 #include "supervisor/control/control.h"
 #include "supervisor/devices/devices.h"
@@ -83,7 +82,8 @@ static void supervisor_on_receipt(void *context, struct model *model,
 		          receipt->model, LOG_QUOTED(strerror(-r)));
 	/* A model that leaves may have a namesake already, for which clients wait. */
 	if (supervisor_find(supervisor, receipt->model) == model)
-		commands_on_receipt(supervisor->commands, receipt, json);
+		supervisor->listener.on_receipt(supervisor->listener.context, receipt,
+		                                json);
 	json_decref(json);
 	supervisor_say_started(supervisor);
 	supervisor_say_status(supervisor);
@@ -133,7 +133,7 @@ static void supervisor_on_hangup(struct ev_loop *loop, ev_signal *signal, int re
 	(void)loop;
 	(void)revents;
 	if (supervisor_reload_config(supervisor, SUPERVISOR_BY_SIGNAL, &err) == 0)
-		commands_reload_all(supervisor->commands, MODEL_CAUSE_SIGNAL);
+		supervisor->listener.on_hangup(supervisor->listener.context);
 }
 
 static void supervisor_on_dump(struct ev_loop *loop, ev_signal *signal, int revents)
@@ -229,11 +229,8 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	r = config->user ? privileges_check(config->user, err) : 0;
 	if (r < 0)
 		return r;
-	r = commands_new(&supervisor->commands, supervisor);
-	if (r < 0)
-		return err_set(err, r, "cannot start: %s", strerror(-r));
 	r = control_new(&supervisor->control, supervisor->loop, config->control,
-	                commands_table, supervisor->commands, err);
+	                supervisor->listener.commands, supervisor->listener.context, err);
 	if (r == 0)
 		r = supervisor_open_endpoint(supervisor, err);
 	/* Everything that root was needed for is open. */
@@ -281,7 +278,8 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 }
 
 int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
-                   const struct err *refused, struct err *err)
+                   const struct err *refused, const struct supervisor_listener *listener,
+                   struct err *err)
 {
 	struct supervisor *supervisor = calloc(1, sizeof(*supervisor));
 	int r;
@@ -290,14 +288,11 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		config_unref(config);
 		return err_set(err, -ENOMEM, "out of memory");
 	}
-	supervisor->config = config;
-	if (refused) {
-		supervisor->config_error = *refused;
-		supervisor->is_config_kept = true;
-	}
+	supervisor->listener = *listener;
+	supervisor_config_init(supervisor, config, refused);
 	supervisor->numbers = (struct numbers)NUMBERS_NULL;
 	supervisor->started_ns = clock_now_ns();
-	supervisor->listener = (struct model_listener){
+	supervisor->model_listener = (struct model_listener){
 		.on_receipt = supervisor_on_receipt,
 		.on_good = supervisor_on_good,
 		.on_file_touched = supervisor_on_file_touched,
@@ -330,8 +325,6 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		.context = supervisor,
 	};
 	config_keeper_init(&supervisor->config_keeper);
-	ev_timer_init(&supervisor->read_config, supervisor_on_read_config, 0., 0.);
-	supervisor->read_config.data = supervisor;
 	supervisor_stop_init(supervisor);
 	notify_init(&supervisor->notify, supervisor->loop);
 	supervisor_start_signals(supervisor);
@@ -360,15 +353,10 @@ void supervisor_free(struct supervisor *supervisor)
 		http_free(supervisor->http);
 	access_log_free(supervisor->access);
 	supervisor->store.on_change = NULL;
-	for (size_t i = 0; i < supervisor->n_models; i++)
-		model_free(supervisor->models[i]);
-	for (size_t i = 0; i < supervisor->n_leaving; i++)
-		model_free(supervisor->leaving[i]);
+	supervisor_models_fini(supervisor);
 	if (supervisor->control)
 		control_free(supervisor->control);
-	commands_free(supervisor->commands);
-	watch_remove(supervisor->config_watch);
-	watch_remove(supervisor->models_watch);
+	supervisor_config_fini(supervisor);
 	watch_free(supervisor->watch);
 	spares_free(supervisor->spares);
 	if (supervisor->loop) {
@@ -376,11 +364,8 @@ void supervisor_free(struct supervisor *supervisor)
 		orphans_free(supervisor->orphans);
 		loads_fini(&supervisor->loads);
 		keeper_fini(&supervisor->keeper);
-		ev_timer_stop(supervisor->loop, &supervisor->sweep);
 		config_keeper_fini(&supervisor->config_keeper);
-		ev_timer_stop(supervisor->loop, &supervisor->read_config);
-		ev_timer_stop(supervisor->loop, &supervisor->leave);
-		ev_timer_stop(supervisor->loop, &supervisor->shutdown);
+		supervisor_stop_fini(supervisor);
 		signals_stop(&supervisor->signals);
 		store_fini(&supervisor->store);
 		devices_fini(&supervisor->devices);

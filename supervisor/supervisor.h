@@ -13,12 +13,27 @@
 #include "supervisor/config/config.h"
 #include "supervisor/model/model.h"
 
+struct control_command;
+struct receipt;
 struct supervisor;
+
+/* Hears of what clients of the control socket wait for. */
+struct supervisor_listener {
+	const struct control_command *commands; /* of the control socket */
+	/* @json, the receipt as JSON, is borrowed. */
+	void (*on_receipt)(void *context, const struct receipt *receipt, json_t *json);
+	/* @model is taken out of service. */
+	void (*on_removed)(void *context, const char *model);
+	/* SIGHUP came, and the new configuration is in use. */
+	void (*on_hangup)(void *context);
+	void *context;
+};
 
 /* Takes @config over, on failure too. @refused: NULL, or why the files are not in use and
  * @config was kept of an earlier run. 0 or -errno with a sentence. */
 int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
-                   const struct err *refused, struct err *err);
+                   const struct err *refused, const struct supervisor_listener *listener,
+                   struct err *err);
 /* Runs the loop until moultd is told to stop. 0 or -errno. */
 int supervisor_run(struct supervisor *supervisor);
 /* Closes everything and ends every loader. Accepts NULL. */

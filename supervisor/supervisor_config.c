@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "shared/log.h"
-#include "supervisor/commands.h"
 #include "supervisor/config/strict.h"
 #include "supervisor/http/http.h"
 #include "supervisor/inputs/watch.h"
@@ -32,12 +31,10 @@ static void supervisor_apply_models(struct supervisor *supervisor, struct config
 		const struct config_model *section =
 			config_find(fresh, model_name(model));
 
-		if (section) {
+		if (section)
 			(void)model_set_config(model, fresh, section);
-			continue;
-		}
-		commands_on_removed(supervisor->commands, model_name(model));
-		supervisor_remove(supervisor, i);
+		else
+			supervisor_remove(supervisor, i);
 	}
 	supervisor_add_missing(supervisor);
 	if (!ev_depth(supervisor->loop))
@@ -134,7 +131,8 @@ int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_aske
 	return 0;
 }
 
-void supervisor_on_read_config(struct ev_loop *loop, ev_timer *timer, int revents)
+/* Reads the configuration once for watches that report together. */
+static void supervisor_on_read_config(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct err err = ERR_NULL;
 
@@ -165,4 +163,24 @@ void supervisor_watch_config(struct supervisor *supervisor)
 	if (r < 0)
 		log_event(LOG_LEVEL_ERR, "watch_failed", "path=%s error=%s", config->file,
 		          LOG_QUOTED(strerror(-r)));
+}
+
+void supervisor_config_init(struct supervisor *supervisor, struct config *config,
+                            const struct err *refused)
+{
+	supervisor->config = config;
+	if (refused) {
+		supervisor->config_error = *refused;
+		supervisor->is_config_kept = true;
+	}
+	ev_timer_init(&supervisor->read_config, supervisor_on_read_config, 0., 0.);
+	supervisor->read_config.data = supervisor;
+}
+
+void supervisor_config_fini(struct supervisor *supervisor)
+{
+	watch_remove(supervisor->config_watch);
+	watch_remove(supervisor->models_watch);
+	if (supervisor->loop)
+		ev_timer_stop(supervisor->loop, &supervisor->read_config);
 }

@@ -50,7 +50,7 @@ int supervisor_add(struct supervisor *supervisor, struct config *config,
 		.numbers = &supervisor->numbers,
 		.keeper = &supervisor->keeper,
 		.spares = supervisor->spares,
-		.listener = &supervisor->listener,
+		.listener = &supervisor->model_listener,
 	};
 	struct model *model;
 	int r;
@@ -112,6 +112,12 @@ static void supervisor_on_sweep(struct ev_loop *loop, ev_timer *timer, int reven
 		ev_break(loop, EVBREAK_ALL);
 }
 
+void supervisor_sweep(struct supervisor *supervisor)
+{
+	ev_timer_again(supervisor->loop, &supervisor->sweep);
+	ev_feed_event(supervisor->loop, &supervisor->sweep, EV_TIMER);
+}
+
 void supervisor_on_stopped(void *context, struct model *model)
 {
 	struct supervisor *supervisor = context;
@@ -125,6 +131,7 @@ void supervisor_remove(struct supervisor *supervisor, size_t i)
 	struct model *model = supervisor->models[i];
 
 	assert(supervisor->n_leaving < CONFIG_MODELS_MAX);
+	supervisor->listener.on_removed(supervisor->listener.context, model_name(model));
 	supervisor->n_models--;
 	memmove(&supervisor->models[i], &supervisor->models[i + 1],
 	        (supervisor->n_models - i) * sizeof(supervisor->models[0]));
@@ -155,4 +162,14 @@ void supervisor_models_init(struct supervisor *supervisor)
 {
 	ev_timer_init(&supervisor->sweep, supervisor_on_sweep, 0., SUPERVISOR_SWEEP_S);
 	supervisor->sweep.data = supervisor;
+}
+
+void supervisor_models_fini(struct supervisor *supervisor)
+{
+	for (size_t i = 0; i < supervisor->n_models; i++)
+		model_free(supervisor->models[i]);
+	for (size_t i = 0; i < supervisor->n_leaving; i++)
+		model_free(supervisor->leaving[i]);
+	if (supervisor->loop)
+		ev_timer_stop(supervisor->loop, &supervisor->sweep);
 }

@@ -21,7 +21,6 @@
 #include "supervisor/supervisor.h"
 
 struct access_log;
-struct commands;
 struct control;
 struct orphans;
 struct spares;
@@ -42,9 +41,9 @@ struct supervisor {
 	struct access_log *access; /* NULL: off */
 	struct http *http;
 	struct control *control;
-	struct commands *commands;
+	struct supervisor_listener listener;
 	struct notify notify;
-	struct model_listener listener;
+	struct model_listener model_listener;
 	struct model *models[CONFIG_MODELS_MAX]; /* in configuration order */
 	size_t n_models;
 	struct model *leaving[CONFIG_MODELS_MAX]; /* removed, stopped or being stopped */
@@ -73,15 +72,17 @@ void supervisor_say_started(struct supervisor *supervisor);
 
 /* supervisor_models.c */
 void supervisor_models_init(struct supervisor *supervisor);
+void supervisor_models_fini(struct supervisor *supervisor);
 /* Starts a model. Holds a reference to @config. 0 or -errno with a sentence. */
 int supervisor_add(struct supervisor *supervisor, struct config *config,
                    const struct config_model *section, struct err *err);
 /* Adds models that are configured and not there, also those that found no place while
  * others were leaving. */
 void supervisor_add_missing(struct supervisor *supervisor);
-/* Takes the i-th model out of service. Clients that wait for it are told by the caller, see
- * commands_on_removed(). */
+/* Takes the i-th model out of service, and tells the listener. */
 void supervisor_remove(struct supervisor *supervisor, size_t i);
+/* Frees the removed models that nobody needs any more, now and until none is left. */
+void supervisor_sweep(struct supervisor *supervisor);
 /* Of model_listener. */
 void supervisor_on_stopped(void *context, struct model *model);
 void supervisor_on_file_touched(void *context, const struct stat *before,
@@ -89,13 +90,17 @@ void supervisor_on_file_touched(void *context, const struct stat *before,
 void supervisor_on_store(void *context);
 
 /* supervisor_config.c */
+/* Takes @config. @refused: as for supervisor_new(). */
+void supervisor_config_init(struct supervisor *supervisor, struct config *config,
+                            const struct err *refused);
+/* Ends the watches; the configuration stays. */
+void supervisor_config_fini(struct supervisor *supervisor);
 void supervisor_watch_config(struct supervisor *supervisor);
-/* Reads the configuration once for watches that report together. */
-void supervisor_on_read_config(struct ev_loop *loop, ev_timer *timer, int revents);
 /* Logs who else could change what moultd goes by; for strict_check(). */
 void supervisor_say_open(void *context, const char *why);
 
 /* supervisor_stop.c */
 void supervisor_stop_init(struct supervisor *supervisor);
+void supervisor_stop_fini(struct supervisor *supervisor);
 /* SIGTERM and its like. */
 void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int revents);

@@ -8,7 +8,6 @@
  */
 
 #include "shared/log.h"
-#include "supervisor/commands.h"
 #include "supervisor/loaders/spare.h"
 #include "supervisor/supervisor_state.h"
 
@@ -17,15 +16,9 @@
 
 static void supervisor_stop_models(struct supervisor *supervisor)
 {
-	while (supervisor->n_models > 0) {
-		size_t last = supervisor->n_models - 1;
-
-		commands_on_removed(supervisor->commands,
-		                    model_name(supervisor->models[last]));
-		supervisor_remove(supervisor, last);
-	}
-	ev_timer_again(supervisor->loop, &supervisor->sweep);
-	ev_feed_event(supervisor->loop, &supervisor->sweep, EV_TIMER);
+	while (supervisor->n_models > 0)
+		supervisor_remove(supervisor, supervisor->n_models - 1);
+	supervisor_sweep(supervisor);
 }
 
 static void supervisor_on_http_idle(void *context)
@@ -127,4 +120,10 @@ void supervisor_stop_init(struct supervisor *supervisor)
 	supervisor->leave.data = supervisor;
 	ev_timer_init(&supervisor->shutdown, supervisor_on_shutdown, 0., 0.);
 	supervisor->shutdown.data = supervisor;
+}
+
+void supervisor_stop_fini(struct supervisor *supervisor)
+{
+	ev_timer_stop(supervisor->loop, &supervisor->leave);
+	ev_timer_stop(supervisor->loop, &supervisor->shutdown);
 }
