@@ -64,6 +64,8 @@ struct http_conn {
 	struct turn turn;
 	unsigned int looks; /* at a request that waits, before it is suspended */
 	struct http_wire wire;
+	bool has_ready; /* a byte that wire has read, for libmicrohttpd's next read */
+	char ready;
 	uint64_t begun_ns; /* when the request line came; 0: none has */
 	char method[16];   /* of the current request; "": not known yet */
 	bool is_noted;     /* in the access log */

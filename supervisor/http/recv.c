@@ -75,29 +75,57 @@ static ssize_t http_recv_nothing(int fd, void *data, size_t size)
 	return n;
 }
 
-static ssize_t http_recv_strictly(struct http_conn *conn, char *data, size_t size)
+/* Reads once; *ret_n is what recv(2) says. Adds to *done the bytes of @data, of @size, that are
+ * for libmicrohttpd. True: the kernel may hold more that is wanted. */
+static bool http_recv_once(struct http_conn *conn, char *data, size_t size, size_t *done,
+                           ssize_t *ret_n)
 {
 	struct http_wire *wire = &conn->wire;
 	size_t held = wire->holds_space;
-	ssize_t n;
+	size_t room = size - *done;
+	char two[2]; /* a space that was held back, and a byte for which there is no room */
+	char *to = held < room ? data + *done : two;
+	size_t kept;
+
+	if (to == two)
+		room = sizeof(two);
+	if (held)
+		to[0] = ' ';
+	*ret_n = http_recv_plain(conn->fd, to + held, room - held);
+	if (*ret_n <= 0)
+		return false;
+	kept = http_wire_read(wire, to, held + (size_t)*ret_n);
+	if (to == two && kept > 0) {
+		data[*done] = two[0];
+		conn->has_ready = kept > 1;
+		conn->ready = two[1];
+		kept = 1;
+	}
+	*done += kept;
+	return held + (size_t)*ret_n == room && wire->fault == HTTP_WIRE_GOOD &&
+	       !wire->is_over;
+}
+
+/* Fills @data as far as the kernel has bytes: libmicrohttpd takes less than it asked for to
+ * mean that there are no more, and waits for others to arrive. */
+static ssize_t http_recv_strictly(struct http_conn *conn, char *data, size_t size)
+{
+	const struct http_wire *wire = &conn->wire;
+	size_t done = 0;
+	ssize_t n = 1;
 
 	if (wire->fault != HTTP_WIRE_GOOD || conn->phase == HTTP_PHASE_LINGER)
 		return http_recv_nothing(conn->fd, data, size);
-	if (held >= size) {
-		/* There is no memory left for its headers. */
-		wire->fault = HTTP_WIRE_LONG_HEAD;
-		http_conn_on_fault(conn);
-		return http_recv_nothing(conn->fd, data, size);
-	}
-	if (held)
-		data[0] = ' ';
-	n = http_recv_plain(conn->fd, data + held, size - held);
-	if (n <= 0)
-		return n;
-	n = (ssize_t)http_wire_read(wire, data, held + (size_t)n);
+	if (conn->has_ready)
+		data[done++] = conn->ready;
+	conn->has_ready = false;
+	while (done < size && http_recv_once(conn, data, size, &done, &n))
+		continue;
 	if (wire->fault != HTTP_WIRE_GOOD)
 		http_conn_on_fault(conn);
-	if (n > 0)
+	if (done > 0)
+		return (ssize_t)done;
+	if (n <= 0)
 		return n;
 	errno = EAGAIN;
 	return -1;

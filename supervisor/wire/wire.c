@@ -68,12 +68,11 @@ void wire_feed(struct http_wire *wire, struct wire_cursor *cursor, unsigned int 
 
 void wire_end_request(struct http_wire *wire)
 {
-	bool is_last = wire->has_close || (wire->is_old && !wire->has_keep_alive);
-
 	wire->n_ended++;
 	wire->is_head = false;
 	/* 9.6: nothing after a request with "close" may be processed. */
-	wire->state = is_last ? WIRE_END : WIRE_LINE;
+	wire->is_over = wire->has_close || (wire->is_old && !wire->has_keep_alive);
+	wire->state = wire->is_over ? WIRE_END : WIRE_LINE;
 }
 
 static void wire_method(struct http_wire *wire, struct wire_cursor *cursor)

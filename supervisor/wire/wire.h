@@ -80,6 +80,7 @@ struct http_wire {
 	uint64_t n_heads;           /* heads that came whole, without a fault */
 	uint64_t n_ended;           /* requests that came whole */
 	bool holds_space;           /* the next read must begin with one */
+	bool is_over;               /* no other request is read */
 };
 
 /* @memory_bytes: what libmicrohttpd has for a connection. */

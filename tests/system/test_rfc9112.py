@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from harness import echo_section, wait_for
-from http_cases import CASES, INFER, get, is_json, name_of, sized
+from harness import echo_body, echo_section, wait_for
+from http_cases import CASES, INFER, OWS, chunked, get, is_json, name_of, post, sized
 
 # Asks for what no case asks for.
 NEXT = b"GET /v2/models/next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -115,6 +115,53 @@ def test_all_cases(moult):
     requests = moult.status("echo")["requests"]
     assert requests["held"] == requests["leased"] == 0
     assert moult.status("echo")["request_arena_used_bytes"] == 0
+
+
+def in_chunks(body, extension):
+    return "".join(f"{len(part):x}{extension}\r\n{part}\r\n"
+                   for part in (body[i:i + 1000] for i in range(0, len(body), 1000))) + "0\r\n"
+
+
+def long_requests(body):
+    """Each has something that the reader takes out, and more behind it than one read holds."""
+    size = f"Content-Length: {len(body)}"
+    coding = "Transfer-Encoding: chunked\r\n"
+    yield "an empty line", "\r\n" + post(f"{size}\r\n", body)
+    for field in ("A: ", "A:\t \t", "A: b  ", f"A: b{OWS}", "Connection:  keep-alive ,  foo ",
+                  "Cookie: a=b  ", "Accept-Encoding: "):
+        yield repr(field), post(f"{field}\r\n{size}\r\n", body)
+        yield f"{field!r}, last", post(f"{size}\r\n{field}\r\n", body)
+    yield "behind a length", post(f"{size}   \r\n", body)
+    for extension in (";a", " ;a=b", f";{'a' * 400}"):
+        yield f"extensions {extension!r}", chunked(in_chunks(body, extension) + "\r\n")
+    yield "trailers", chunked(in_chunks(body, "") + "A: b\r\n" * 1000 + "\r\n")
+    yield "white space behind a coding", post(coding.replace("\r", "  \r"),
+                                              in_chunks(body, "") + "\r\n")
+    # White space that a read ends in, and a value that goes on behind it: each place of it.
+    for pad in range(3900, 4200):
+        yield f"behind {pad} bytes", post(
+            f"A: {'b' * pad}\r\nConnection: keep-alive  ,  foo\r\n{size}\r\n", body)
+
+
+def test_what_is_taken_out_of_long_requests(start):
+    """The client sends all at once and waits: nothing else wakes the reader up."""
+    moult = start(echo_section(max_body="1M"), supervisor="connection_memory = 8K\n")
+    moult.note_fds()
+    failed = []
+    for rows in (600, 4000):
+        body = echo_body([0.5] * 4 * rows).replace(f"[1, {4 * rows}]", f"[{rows}, 4]")
+        for what, request in long_requests(body):
+            with socket.create_connection(("127.0.0.1", moult.port), 60) as client:
+                client.sendall(request.encode("latin-1") + NEXT)
+                try:
+                    data = b"".join(iter(lambda: client.recv(65536), b""))
+                    codes = [answer[0] for answer in Answers(data, ["POST", "GET"]).all]
+                except (OSError, AssertionError) as error:
+                    codes = repr(error)
+            if codes != [200, 404]:
+                failed.append(f"{what}, {rows} rows: {codes}")
+                break
+    assert not failed, failed
 
 
 def test_a_fault_behind_requests_that_wait(start):
