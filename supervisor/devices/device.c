@@ -30,8 +30,10 @@ void device_remove(struct device_use *use)
 	if (!use->device)
 		return;
 	LIST_REMOVE(use, link);
+	/* What it held is free, and the next decision may need it. */
+	host_forget(&use->device->memory);
 	use->device = NULL;
-	use->now_bytes = use->claim_bytes = 0;
+	use->now_bytes = use->resident_bytes = use->claim_bytes = 0;
 }
 
 static void device_note(struct device *device)
@@ -51,7 +53,7 @@ uint64_t device_look(struct device_use *use)
 {
 	if (!use->device)
 		return 0;
-	use->now_bytes = use->device->ops->held(use);
+	use->device->ops->look(use);
 	if (use->now_bytes > use->peak_bytes)
 		use->peak_bytes = use->now_bytes;
 	return use->now_bytes;

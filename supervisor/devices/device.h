@@ -21,19 +21,23 @@
 
 #include "supervisor/config/config.h"
 #include "supervisor/devices/nvml.h"
+#include "supervisor/memory/host.h"
+#include "supervisor/memory/memory.h"
 
 /* Most bytes that may be missing from memory that counts as back. */
 #define DEVICE_TOLERANCE_BYTES (UINT64_C(16) << 20)
 
 struct device_use {
 	LIST_ENTRY(device_use) link;
-	struct device *device; /* NULL: not registered */
-	pid_t pid;             /* 0: memory without a process */
-	int fd;                /* of that memory, borrowed; -1: none */
-	bool is_leaving;       /* killed: counts as free already */
-	uint64_t claim_bytes;  /* 0: it holds all that it will hold */
-	uint64_t now_bytes;    /* as of the last device_measure() */
-	uint64_t peak_bytes;   /* the most that was ever measured */
+	struct device *device;   /* NULL: not registered */
+	pid_t pid;               /* 0: memory without a process */
+	int fd;                  /* of that memory, borrowed; -1: none */
+	bool is_leaving;         /* killed: counts as free already */
+	uint64_t claim_bytes;    /* 0: it holds all that it will hold */
+	uint64_t now_bytes;      /* as of the last device_measure() */
+	uint64_t round;          /* host_round() of the measuring, on main memory */
+	uint64_t resident_bytes; /* as of that round */
+	uint64_t peak_bytes;     /* the most that was ever measured */
 	/* nvml */
 	uint64_t memory_bytes; /* size of memory without a process */
 	/* Shared weights that the process has mapped, or has the descriptors of. None
@@ -61,10 +65,10 @@ struct device_ops {
 	const char *kind;
 	/* Brings in the newest figures; the wait is bounded. False: they are older. */
 	bool (*refresh)(struct device *device);
-	/* Bytes that @use holds, as of these figures. */
-	uint64_t (*held)(const struct device_use *use);
+	/* Sets now_bytes of @use, as of these figures. */
+	void (*look)(struct device_use *use);
 	/* Bytes that anybody could still have; UINT64_MAX: not known. */
-	uint64_t (*available)(const struct device *device);
+	uint64_t (*available)(struct device *device);
 };
 
 struct device {
@@ -74,6 +78,7 @@ struct device {
 	bool has_neighbour;    /* another moultd serves, and its are budget and reserve */
 	uint64_t others_bytes; /* of that one's loaders */
 	LIST_HEAD(device_uses, device_use) uses;
+	struct host memory; /* of main memory */
 	/* nvml */
 	struct nvml *nvml;          /* borrowed */
 	char uuid[NVML_UUID_BYTES]; /* "": not known yet */
@@ -107,8 +112,8 @@ enum device_reclaim {
 	DEVICE_RECLAIM_UNKNOWN, /* no driver to ask, or no baseline */
 };
 
-/* Makes @device main memory. */
-void device_init(struct device *device, const char *name);
+/* Makes @device main memory; @loop is borrowed, NULL: as in struct host. */
+void device_init(struct device *device, const char *name, struct ev_loop *loop);
 /* Makes @device a GPU; @nvml is borrowed. */
 void device_init_nvml(struct device *device, const char *name, struct nvml *nvml);
 /* No use may be left. */
@@ -139,8 +144,14 @@ void device_set_neighbour(struct device *device, uint64_t others_bytes);
 bool device_measure(struct device *device);
 /* True: a driver runs and has no report of @since_ns or later yet; 0: of now. */
 bool device_is_asked(const struct device *device, uint64_t since_ns);
-/* Bytes that one loader holds now; 0 when it was never added. Asks no driver. */
+/* Bytes that one loader holds now, as of this round; 0 when it was never added. Asks no
+ * driver. */
 uint64_t device_look(struct device_use *use);
+/* Main memory for a receipt: what is available, and @shared_bytes of weights. */
+struct memory_sample device_sample(struct device *host, uint64_t shared_bytes);
+/* Adds a loader to @sample; @pss_bytes is its own report. */
+void device_sample_add(struct memory_sample *sample, struct device_use *use,
+                       uint64_t pss_bytes);
 /* Measures all and sums up. */
 struct device_room device_room(struct device *device);
 /* True: @need_bytes more fit once @coming_bytes are given back, and the reserve stays

@@ -89,7 +89,12 @@ static uint64_t device_nvml_held(const struct device_use *use)
 	return bytes ? device_nvml_own(use, bytes) : use->placed_bytes;
 }
 
-static uint64_t device_nvml_available(const struct device *device)
+static void device_nvml_measure(struct device_use *use)
+{
+	use->now_bytes = device_nvml_held(use);
+}
+
+static uint64_t device_nvml_available(struct device *device)
 {
 	const struct nvml_card *card = device_nvml_card(device);
 
@@ -101,7 +106,7 @@ void device_init_nvml(struct device *device, const char *name, struct nvml *nvml
 	static const struct device_ops ops = {
 		.kind = "nvml",
 		.refresh = device_nvml_refresh,
-		.held = device_nvml_held,
+		.look = device_nvml_measure,
 		.available = device_nvml_available,
 	};
 
@@ -120,7 +125,7 @@ static uint64_t device_nvml_foreign(const struct device *device,
 
 	LIST_FOREACH (use, &device->uses, link)
 		if (use != except)
-			ours_bytes += device->ops->held(use);
+			ours_bytes += device_nvml_held(use);
 	return saturate_minus(card->used_bytes, ours_bytes);
 }
 
@@ -247,7 +252,7 @@ void device_note_placed(struct device_use *use)
 	    bytes != NVML_UNKNOWN)
 		device_nvml_take_baseline(use, card, NULL);
 	/* The peak from here on is that of serving. */
-	use->peak_bytes = use->now_bytes = use->device->ops->held(use);
+	use->peak_bytes = use->now_bytes = device_nvml_held(use);
 }
 
 struct device_figures device_figures(const struct device *device)

@@ -207,7 +207,7 @@ static bool devices_are_needed(const struct config *config)
 void devices_init(struct devices *devices, struct ev_loop *loop)
 {
 	*devices = (struct devices){ 0 };
-	device_init(&devices->host, "host");
+	device_init(&devices->host, "host", loop);
 	nvml_init(&devices->nvml, loop, NULL);
 }
 

@@ -28,7 +28,6 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/log.h"
-#include "supervisor/memory/cgroup.h"
 #include "supervisor/loaders/claims.h"
 #include "supervisor/loaders/patience.h"
 #include "supervisor/loaders/weights.h"
@@ -403,7 +402,7 @@ static bool generation_is_oom_victim(const struct generation *generation, int st
 	                state == GENERATION_FAILED;
 
 	return !was_ours && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
-	       cgroup_memory_read().oom_kills > generation->oom_kills;
+	       host_oom_kills(&generation->use.device->memory) > generation->oom_kills;
 }
 
 static void generation_explain_exit(struct generation *generation, const char *how)
@@ -444,6 +443,8 @@ static void generation_on_exit(void *context, int status)
 		return; /* a message just now had the spare replaced */
 	is_expected = generation->state == GENERATION_STOPPING && status == 0;
 	generation->exit_status = status;
+	/* Its memory is back, and the kernel may have counted it as a victim. */
+	host_forget(&generation->use.device->memory);
 	generation->was_oom_victim = generation_is_oom_victim(generation, status);
 	if (!is_expected && generation->failure.text[0] == '\0')
 		generation_explain_exit(generation, text);
@@ -612,7 +613,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 		generation_free(generation);
 		return r;
 	}
-	generation->oom_kills = cgroup_memory_read().oom_kills;
+	generation->oom_kills = host_oom_kills(&start->device->memory);
 	generation->state = GENERATION_SPAWNED;
 	generation->entered_ns[GENERATION_SPAWNED] = clock_now_ns();
 	generation_begin(generation, &place);

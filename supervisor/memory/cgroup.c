@@ -133,16 +133,13 @@ static void cgroup_apply_level(const struct cgroup_files *files, const char *dir
 	usage -= cache < usage ? cache : usage;
 	if (usage > limit)
 		usage = limit;
-	if (limit - usage < memory->free_bytes) {
-		memory->limit_bytes = limit;
+	if (limit - usage < memory->free_bytes)
 		memory->free_bytes = limit - usage;
-	}
 }
 
 struct cgroup_memory cgroup_memory_read(void)
 {
-	struct cgroup_memory memory = { .limit_bytes = UINT64_MAX,
-		                        .free_bytes = UINT64_MAX };
+	struct cgroup_memory memory = { .free_bytes = UINT64_MAX };
 	char text[CGROUP_TEXT];
 	char dir[PATH_MAX] = "";
 	const struct cgroup_files *files = cgroup_locate(dir);

@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 struct cgroup_memory {
-	uint64_t limit_bytes; /* of the level that leaves least; UINT64_MAX: none */
-	uint64_t free_bytes;  /* until that limit, caches counted as free; UINT64_MAX */
-	uint64_t oom_kills;   /* in this group where it tells, else on the machine */
+	uint64_t
+		free_bytes; /* until the next limit, caches counted as free; UINT64_MAX */
+	uint64_t oom_kills; /* in this group where it tells, else on the machine */
 };
 
 struct cgroup_memory cgroup_memory_read(void);

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
-#include "supervisor/memory/cgroup.h"
 
 /* Value of a line "NAME: 1234 kB" (proc(5)), in bytes; 0: no such line. */
 static uint64_t memory_field(const char *text, const char *name)
@@ -32,17 +31,13 @@ bool memory_read_file(const char *path, char *text, size_t size)
 	return n >= 0;
 }
 
-struct memory_sample memory_read(void)
+uint64_t memory_available(void)
 {
-	struct cgroup_memory group = cgroup_memory_read();
-	struct memory_sample sample = { 0 };
 	char text[4096];
 
-	if (memory_read_file("/proc/meminfo", text, sizeof(text)))
-		sample.available_bytes = memory_field(text, "MemAvailable");
-	if (group.free_bytes < sample.available_bytes)
-		sample.available_bytes = group.free_bytes;
-	return sample;
+	return memory_read_file("/proc/meminfo", text, sizeof(text))
+	               ? memory_field(text, "MemAvailable")
+	               : 0;
 }
 
 /* proc(5): statm has sums of the figures in status, and costs a fraction of it.
@@ -66,14 +61,6 @@ struct memory_size memory_size_of(pid_t pid)
 	size.resident_bytes = pages[1] * page;
 	size.anon_bytes = pages[1] > pages[2] ? (pages[1] - pages[2]) * page : 0;
 	return size;
-}
-
-void memory_add_process(struct memory_sample *sample, pid_t pid)
-{
-	struct memory_size size = memory_size_of(pid);
-
-	sample->loader_rss_bytes += size.resident_bytes;
-	sample->loader_anon_bytes += size.anon_bytes;
 }
 
 json_t *memory_to_json(const struct memory_sample *sample)

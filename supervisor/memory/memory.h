@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Host memory as the kernel tells it: what is available, and what one process holds.
+ * Host memory as the kernel tells it: what the machine has, and what one process holds.
  * Each reading is cheap: /proc/meminfo and /proc/PID/statm cost microseconds however
  * large the process is. The proportional figures of smaps cost a walk over all pages,
  * so each loader measures its own and reports them.
@@ -33,10 +33,8 @@ struct memory_size {
  * not readable. */
 bool memory_read_file(const char *path, char *text, size_t size);
 
-/* Reads available_bytes of the machine and the control group; the rest is zero. */
-struct memory_sample memory_read(void);
+/* What the machine can still give; 0: not known. */
+uint64_t memory_available(void);
 struct memory_size memory_size_of(pid_t pid);
-/* Adds what @pid holds; nothing when it is gone. */
-void memory_add_process(struct memory_sample *sample, pid_t pid);
 /* A new reference. */
 json_t *memory_to_json(const struct memory_sample *sample);

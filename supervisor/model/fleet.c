@@ -97,12 +97,10 @@ uint64_t fleet_replicas_bytes(const struct fleet *fleet)
 	return bytes;
 }
 
-static void fleet_add_one(const struct generation *loader, struct memory_sample *sample)
+static void fleet_add_one(struct generation *loader, struct memory_sample *sample)
 {
-	if (!loader)
-		return;
-	memory_add_process(sample, loader->pid);
-	sample->loader_pss_bytes += loader->report.pss_bytes;
+	if (loader)
+		device_sample_add(sample, &loader->use, loader->report.pss_bytes);
 }
 
 void fleet_add_memory(const struct fleet *fleet, struct memory_sample *sample)

@@ -470,6 +470,8 @@ void reload_weights_swap(struct model *model, const struct generation *fresh);
 enum model_cause reload_receipt_cause(const struct model *model);
 /* Begins the receipt of the reload in flight; the others add what they know. */
 void reload_receipt_open(struct model *model);
+/* Memory now, of all that serves. */
+struct memory_sample reload_receipt_sample(const struct model *model);
 void reload_receipt_note_candidate(struct model *model,
                                    const struct generation *candidate);
 void reload_receipt_note_retired(struct model *model, const struct generation *retired);

@@ -140,20 +140,19 @@ static void orphans_count(struct orphans *orphans, const struct orphan *orphan,
                           const struct proc *proc)
 {
 	struct orphans_kin *kin = orphans_find_kin(orphans, orphan->kin);
-	struct memory_sample sample = { 0 };
+	uint64_t anon_bytes = memory_size_of(proc->pid).anon_bytes;
 
-	memory_add_process(&sample, proc->pid);
 	if (kin) {
 		kin->left.n++;
 		kin->left.n_alive++;
-		kin->left.bytes += sample.loader_anon_bytes;
-		orphans_name(&kin->left, proc, sample.loader_anon_bytes);
+		kin->left.bytes += anon_bytes;
+		orphans_name(&kin->left, proc, anon_bytes);
 	}
 	if (!kin || kin->left.n <= ORPHANS_LINES_MAX)
 		log_event(LOG_LEVEL_WARNING, "orphan",
 		          "pid=%d comm=%s anon_bytes=%llu of=%d action=kill",
 		          (int)proc->pid, LOG_QUOTED(proc->comm),
-		          (unsigned long long)sample.loader_anon_bytes, (int)orphan->kin);
+		          (unsigned long long)anon_bytes, (int)orphan->kin);
 }
 
 static void orphans_forget(struct orphans *orphans, struct orphan *orphan)

@@ -13,6 +13,15 @@ enum model_cause reload_receipt_cause(const struct model *model)
 	return MODEL_CAUSE_MANUAL;
 }
 
+struct memory_sample reload_receipt_sample(const struct model *model)
+{
+	struct memory_sample sample =
+		device_sample(model->context.device, reload_weights_bytes(model));
+
+	fleet_add_memory(&model->fleet, &sample);
+	return sample;
+}
+
 void reload_receipt_open(struct model *model)
 {
 	struct receipt *receipt = &model->reload.receipt;
@@ -22,15 +31,13 @@ void reload_receipt_open(struct model *model)
 		.time_ms = clock_unix_ms(),
 		.model = model->name,
 		.cause = model_cause_name(reload_receipt_cause(model)),
-		.before = memory_read(),
+		.before = reload_receipt_sample(model),
 	};
-	receipt->before.shared_bytes = reload_weights_bytes(model);
 	model->reload.started_ns = clock_now_ns();
 	if (model->fleet.active) {
 		receipt->from.generation = model->fleet.active->number;
 		receipt->from.pid = model->fleet.active->pid;
 	}
-	fleet_add_memory(&model->fleet, &receipt->before);
 }
 
 void reload_receipt_note_candidate(struct model *model,
@@ -74,15 +81,11 @@ void reload_receipt_note_orphans(struct model *model, const struct generation *d
 
 void reload_receipt_note_peak(struct model *model)
 {
-	const struct generation *old = model->fleet.retiring;
+	struct generation *old = model->fleet.retiring;
 	struct receipt *receipt = &model->reload.receipt;
 
-	receipt->peak = memory_read();
-	fleet_add_memory(&model->fleet, &receipt->peak);
-	receipt->peak.shared_bytes = reload_weights_bytes(model);
+	receipt->peak = reload_receipt_sample(model);
+	if (old)
+		device_sample_add(&receipt->peak, &old->use, old->report.pss_bytes);
 	reload_gpu_note(model, &receipt->gpu.peak_bytes);
-	if (old) {
-		memory_add_process(&receipt->peak, old->pid);
-		receipt->peak.loader_pss_bytes += old->report.pss_bytes;
-	}
 }

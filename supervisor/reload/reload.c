@@ -49,10 +49,8 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	receipt->outcome = outcome;
 	(void)err_set(&receipt->reason, 0, "%s", reason);
 	receipt->total_ms = clock_ns_to_ms(clock_now_ns() - model->reload.started_ns);
-	receipt->after = memory_read();
-	receipt->after.shared_bytes = reload_weights_bytes(model);
+	receipt->after = reload_receipt_sample(model);
 	reload_gpu_note(model, &receipt->gpu.after_bytes);
-	fleet_add_memory(&model->fleet, &receipt->after);
 	receipt->requests = model->queue.counts;
 	receipt->death = model->death;
 	model->death.text[0] = '\0';

@@ -38,7 +38,7 @@ static void on_change(void *context)
 
 static void bench_init(struct bench *bench)
 {
-	device_init(&bench->device, "host");
+	device_init(&bench->device, "host", NULL);
 	store_init(&bench->store, &bench->device);
 	bench->n_changes = 0;
 	bench->store.on_change = on_change;
