@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "shared/cleanup.h"
+#include "supervisor/http/access_log.h"
 #include "supervisor/http/conn.h"
 #include "supervisor/http/meta.h"
 #include "supervisor/traffic/queue.h"
@@ -36,6 +37,12 @@ static void http_add_number(struct MHD_Response *response, const char *name,
 	http_add(response, name, text);
 }
 
+static void http_add_retry_after(struct MHD_Response *response, unsigned int seconds)
+{
+	if (seconds > 0)
+		http_add_number(response, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
+}
+
 /* Counts a request for inference for the model that it names, also when it never got
  * there. */
 static void http_count_infer(const struct http_conn *conn, unsigned int status)
@@ -47,59 +54,103 @@ static void http_count_infer(const struct http_conn *conn, unsigned int status)
 		stats_note_response(&conn->request->queue->stats, status);
 		return;
 	}
-	model = models->find(models->context, conn->route.model);
+	model = models->find(models->context, conn->ask.route.model);
 	if (model)
 		model_note_response(model, status);
 }
 
+void http_answer_note(struct http_conn *conn, unsigned int status)
+{
+	struct http_sending *sending = &conn->sending;
+	const struct http_ask *ask = &conn->ask;
+
+	if (!conn->http->access || sending->is_noted ||
+	    (status == 0 && ask->begun_ns == 0))
+		return;
+	sending->is_noted = true;
+	access_log_note(conn->http->access,
+	                &(struct access_log_entry){
+				.fd = conn->fd,
+				.method = ask->method,
+				.target = ask->begun_ns ? ask->target : NULL,
+				.model = ask->route.kind == HTTP_ROUTE_NONE
+	                                         ? ""
+	                                         : ask->route.model,
+				.status = status,
+				.received_bytes = ask->received_bytes,
+				.took_ns = ask->begun_ns ? clock_now_ns() - ask->begun_ns
+	                                                 : 0,
+				.generation =
+					conn->request ? conn->request->generation : 0,
+			});
+}
+
 static void http_count(struct http_conn *conn, unsigned int status)
 {
-	http_access_note(conn, status);
-	conn->http->n_by_class[status / 100 < 6 ? status / 100 : 0]++;
-	if (conn->route.kind == HTTP_ROUTE_INFER)
+	struct http_answers *answers = &conn->http->answers;
+
+	http_answer_note(conn, status);
+	answers->n_by_class[status / 100 < 6 ? status / 100 : 0]++;
+	if (conn->ask.route.kind == HTTP_ROUTE_INFER)
 		http_count_infer(conn, status);
+}
+
+/* An answer, or a part of it, goes out now: from @lane's arena, if that is not NULL. */
+static void http_send_from(struct http_conn *conn, struct lane *lane)
+{
+	struct http_sending *sending = &conn->sending;
+
+	sending->lane = lane;
+	http_conn_enter(conn, HTTP_PHASE_SEND);
+	if (lane)
+		http_conns_watch_readers(conn->http);
 }
 
 /* Takes @response, which http_count() has seen. */
 static enum MHD_Result http_queue(struct http_conn *conn, unsigned int status,
                                   struct MHD_Response *response)
 {
+	struct http_sending *sending = &conn->sending;
 	enum MHD_Result result;
 
-	conn->has_said_close =
+	sending->has_said_close =
 		conn->http->is_draining || conn->http->is_leaving || conn->must_close;
-	if (conn->has_said_close)
+	if (sending->has_said_close)
 		http_add(response, MHD_HTTP_HEADER_CONNECTION, "close");
-	http_conn_enter(conn, HTTP_PHASE_SEND);
-	http_deadline_watch_reader(conn);
-	conn->http->has_output = true;
+	http_send_from(conn, sending->lane);
+	http_conns_want_output(conn->http);
 	result = MHD_queue_response(conn->connection, status, response);
 	MHD_destroy_response(response);
 	return result;
 }
 
-enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
-                                 const char *content_type, char *body)
+enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, char *body)
 {
+	struct http_sending *sending = &conn->sending;
 	struct MHD_Response *response;
 
 	if (!body)
 		return MHD_NO;
-	conn->answer_bytes = strlen(body);
-	response = MHD_create_response_from_buffer(conn->answer_bytes, body,
+	sending->answer_bytes = strlen(body);
+	response = MHD_create_response_from_buffer(sending->answer_bytes, body,
 	                                           MHD_RESPMEM_MUST_FREE);
 	if (!response) {
 		free(body);
 		return MHD_NO;
 	}
-	http_add(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
-	if (conn->refusal.retry_after_s > 0 && conn->refusal.status > 0)
-		http_add_number(response, MHD_HTTP_HEADER_RETRY_AFTER,
-		                conn->refusal.retry_after_s);
-	if (conn->allow)
-		http_add(response, MHD_HTTP_HEADER_ALLOW, conn->allow);
+	http_add(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+	if (conn->refusal.status > 0)
+		http_add_retry_after(response, conn->refusal.retry_after_s);
+	if (conn->ask.allow)
+		http_add(response, MHD_HTTP_HEADER_ALLOW, conn->ask.allow);
 	http_count(conn, status);
 	return http_queue(conn, status, response);
+}
+
+enum MHD_Result http_answer_refusal(struct http_conn *conn)
+{
+	return http_answer_json(conn, conn->refusal.status,
+	                        http_meta_error(conn->refusal.err.text));
 }
 
 /* libmicrohttpd asks for a plain pointer and only reads there. */
@@ -121,17 +172,15 @@ static void http_on_page_sent(void *context)
 enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_type,
                                  struct http_page *page)
 {
+	struct http_sending *sending = &conn->sending;
 	struct MHD_Response *response;
 	const char *text;
 
 	if (!page)
 		return MHD_NO;
-	text = http_page_text(page, &conn->answer_bytes);
-	response =
-		MHD_create_response_from_buffer_with_free_callback_cls(conn->answer_bytes,
-	                                                               http_plain(text),
-	                                                               http_on_page_sent,
-	                                                               page);
+	text = http_page_text(page, &sending->answer_bytes);
+	response = MHD_create_response_from_buffer_with_free_callback_cls(
+		sending->answer_bytes, http_plain(text), http_on_page_sent, page);
 	if (!response) {
 		http_page_unref(page);
 		return MHD_NO;
@@ -142,35 +191,29 @@ enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_typ
 	return http_queue(conn, 200, response);
 }
 
-enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, char *body)
+void http_answer_raw(struct http_conn *conn)
 {
-	return http_answer_text(conn, status, "application/json", body);
-}
-
-enum MHD_Result http_answer_refusal(struct http_conn *conn)
-{
-	return http_answer_json(conn, conn->refusal.status,
-	                        http_meta_error(conn->refusal.err.text));
-}
-
-void http_answer_raw(struct http_conn *conn, unsigned int status, const char *text)
-{
-	FREE char *body = http_meta_error(text);
+	unsigned int status = conn->refusal.status;
+	FREE char *body = http_meta_error(conn->refusal.err.text);
 	FREE char *answer = NULL;
 	/* RFC 9110 9.3.2. The reader may be at a later request than one that has begun. */
-	bool is_head = *conn->method ? strcmp(conn->method, MHD_HTTP_METHOD_HEAD) == 0
-	                             : conn->wire.is_head;
+	bool is_head = *conn->ask.method
+	                       ? strcmp(conn->ask.method, MHD_HTTP_METHOD_HEAD) == 0
+	                       : conn->wire.is_head;
+	char retry_after[40] = "";
 	int bytes;
 
 	http_count(conn, status);
 	if (!body)
 		return;
+	if (conn->refusal.retry_after_s > 0)
+		(void)snprintf(retry_after, sizeof(retry_after), "Retry-After: %u\r\n",
+		               conn->refusal.retry_after_s);
 	bytes = asprintf(
 		&answer,
 		"HTTP/1.1 %u %s\r\nConnection: close\r\n%s"
 		"Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-		status, MHD_get_reason_phrase_for(status),
-		status == 503 ? "Retry-After: 1\r\n" : "", strlen(body),
+		status, MHD_get_reason_phrase_for(status), retry_after, strlen(body),
 		is_head ? "" : body);
 	if (bytes < 0) {
 		answer = NULL;
@@ -178,6 +221,27 @@ void http_answer_raw(struct http_conn *conn, unsigned int status, const char *te
 	}
 	/* A client whose socket has no room gets no answer. */
 	(void)send(conn->fd, answer, (size_t)bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Closing at once would make the client's kernel throw the answer away. */
+enum MHD_Result http_answer_linger(struct http_conn *conn)
+{
+	http_conn_release(conn);
+	http_answer_raw(conn);
+	(void)shutdown(conn->fd, SHUT_WR);
+	http_conn_enter(conn, HTTP_PHASE_LINGER);
+	return MHD_YES;
+}
+
+void http_answer_fault(struct http_conn *conn)
+{
+	enum http_wire_fault fault = conn->wire.fault;
+
+	if (conn->n_done != conn->wire.n_ended || conn->phase > HTTP_PHASE_SWALLOW)
+		return;
+	(void)request_refuse(&conn->refusal, http_wire_status(fault), 0, "%s",
+	                     http_wire_reason(fault));
+	(void)http_answer_linger(conn);
 }
 
 /* The answer of a loader */
@@ -247,9 +311,7 @@ static void http_add_head(struct MHD_Response *response, const struct request *r
 				http_add(response, name, value);
 	if (request->generation > 0)
 		http_add_number(response, "moult-generation", request->generation);
-	if (request->retry_after_s > 0)
-		http_add_number(response, MHD_HTTP_HEADER_RETRY_AFTER,
-		                request->retry_after_s);
+	http_add_retry_after(response, request->retry_after_s);
 }
 
 static void http_on_part_sent(void *context)
@@ -257,44 +319,62 @@ static void http_on_part_sent(void *context)
 	request_part_free(context);
 }
 
+/* The part that is being sent, or the next one. NULL: the loader has given none yet, or
+ * will give none. */
+static struct request_part *http_part_of(struct http_conn *conn)
+{
+	struct http_sending *sending = &conn->sending;
+
+	if (sending->part)
+		return sending->part;
+	sending->part = request_take_part(conn->request);
+	sending->part_sent = 0;
+	/* Each part has its own time to be sent. */
+	if (sending->part)
+		http_send_from(conn, sending->part->lane);
+	return sending->part;
+}
+
+static void http_drop_part(struct http_conn *conn)
+{
+	struct http_sending *sending = &conn->sending;
+
+	request_part_free(sending->part);
+	sending->part = NULL;
+	sending->part_sent = 0;
+	sending->lane = NULL;
+}
+
 /* The next bytes of an answer that comes in parts. */
 static ssize_t http_on_read(void *context, uint64_t position, char *buffer, size_t size)
 {
 	struct http_conn *conn = context;
+	struct http_sending *sending = &conn->sending;
 
 	(void)position;
 	while (conn->request) {
-		struct request_part *part = conn->part;
+		struct request_part *part = http_part_of(conn);
 		size_t bytes;
 		bool is_last;
 
+		if (!part && conn->request->is_broken)
+			break;
 		if (!part) {
-			part = conn->part = request_take_part(conn->request);
-			conn->part_sent = 0;
-			if (!part && conn->request->is_broken)
-				break;
-			if (!part) {
-				http_conn_enter(conn, HTTP_PHASE_WAIT);
-				http_conn_suspend(conn);
-				return 0;
-			}
-			/* Each part has its own time to be sent. */
-			http_conn_enter(conn, HTTP_PHASE_SEND);
-			conn->lane = part->lane;
-			http_deadline_watch_reader(conn);
+			http_conn_enter(conn, HTTP_PHASE_WAIT);
+			http_conn_suspend(conn);
+			return 0;
 		}
-		bytes = part->body_bytes - conn->part_sent;
+		bytes = part->body_bytes - sending->part_sent;
 		if (bytes > 0) {
 			if (bytes > size)
 				bytes = size;
-			memcpy(buffer, (const char *)part->body + conn->part_sent, bytes);
-			conn->part_sent += bytes;
+			memcpy(buffer, (const char *)part->body + sending->part_sent,
+			       bytes);
+			sending->part_sent += bytes;
 			return (ssize_t)bytes;
 		}
 		is_last = part->is_last;
-		conn->lane = NULL;
-		request_part_free(part);
-		conn->part = NULL;
+		http_drop_part(conn);
 		if (is_last)
 			return MHD_CONTENT_READER_END_OF_STREAM;
 	}
@@ -304,13 +384,14 @@ static ssize_t http_on_read(void *context, uint64_t position, char *buffer, size
 static enum MHD_Result http_answer_stream(struct http_conn *conn,
                                           struct request_part *part)
 {
+	struct http_sending *sending = &conn->sending;
 	struct MHD_Response *response =
 		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, HTTP_STREAM_BLOCK,
 	                                          http_on_read, conn, NULL);
 
-	conn->part = part;
-	conn->part_sent = 0;
-	conn->lane = part->lane;
+	sending->part = part;
+	sending->part_sent = 0;
+	sending->lane = part->lane;
 	if (!response)
 		return MHD_NO;
 	http_add_head(response, conn->request);
@@ -320,6 +401,7 @@ static enum MHD_Result http_answer_stream(struct http_conn *conn,
 
 enum MHD_Result http_answer_request(struct http_conn *conn)
 {
+	struct http_sending *sending = &conn->sending;
 	struct request *request = conn->request;
 	struct request_part *part = request_take_part(request);
 	unsigned int status = request->status;
@@ -336,9 +418,18 @@ enum MHD_Result http_answer_request(struct http_conn *conn)
 		return MHD_NO;
 	}
 	http_add_head(response, request);
-	conn->lane = part->lane;
+	sending->lane = part->lane;
 	http_count(conn, status);
-	conn->request = NULL;
-	request_release(request);
+	http_conn_release(conn);
 	return http_queue(conn, status, response);
+}
+
+void http_answer_forget(struct http_conn *conn)
+{
+	struct http_sending *sending = &conn->sending;
+
+	http_drop_part(conn);
+	sending->is_noted = false;
+	sending->has_said_close = false;
+	sending->answer_bytes = 0;
 }

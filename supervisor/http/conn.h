@@ -2,17 +2,17 @@
 #pragma once
 
 /*
- * The endpoint from the inside, for the files of http/ only:
+ * The endpoint from the inside, for the files of http/ only. Each file calls those before
+ * it, and owns the struct in braces, to which no other file writes:
  *
- *	http.c      the daemon on the loop; birth, drain and death
- *	deadline.c  absolute deadlines of connections
- *	recv.c      puts the strict reader (wire/) in front of libmicrohttpd
- *	conn.c      one connection: body, waiting, the way out
- *	begin.c     what a request asks for, from its head
- *	turn.c      how much of the loop's time metrics and statistics get
- *	metrics.c   the page /metrics
- *	answer.c    everything that is sent
- *	access.c    what the access log is told
+ *	conn.c      {http_conn, http_conns} connections: phases, deadlines, the way out
+ *	answer.c    {http_sending, http_answers} everything that is sent
+ *	recv.c      {http_ready} puts the strict reader (wire/) in front of libmicrohttpd
+ *	turn.c      {http_turn, http_turns} how much of the loop's time metrics and
+ *	            statistics get
+ *	deadline.c  who is late, or makes room, and what becomes of them
+ *	handler.c   {http_ask} what a request asks for, its body, its end
+ *	http.c      {http} the daemon on the loop; birth, drain and death
  *
  * libmicrohttpd calls back from MHD_run() alone, which only http.c calls, from the loop.
  * So nothing here is entered twice, and a connection is freed nowhere else.
@@ -21,11 +21,17 @@
 #include <microhttpd.h>
 #include <sys/queue.h>
 
+#include "shared/clock.h"
 #include "supervisor/http/http.h"
 #include "supervisor/http/route.h"
 #include "supervisor/wire/wire.h"
 #include "supervisor/metrics/all.h"
 #include "supervisor/traffic/turns.h"
+
+/* Seconds until a client may ask again, where there is nothing to reckon with. */
+#define HTTP_RETRY_S 1
+/* A body's rate counts from its fifth second on. */
+#define HTTP_RATE_GRACE_NS (5 * CLOCK_NS_PER_SEC)
 
 /* Phases of a connection. Each phase has one absolute deadline. The order counts: up to
  * LINGER, bytes of a request are to come; up to SWALLOW, no byte of its answer was
@@ -45,6 +51,48 @@ enum http_phase {
 	HTTP_PHASE_COUNT
 };
 
+struct http_page;
+
+/* A byte that http_wire has read, for libmicrohttpd's next read. */
+struct http_ready {
+	bool is_there;
+	char byte;
+};
+
+/* What the current request asks for. */
+struct http_ask {
+	uint64_t begun_ns; /* when the request line came; 0: none has */
+	char method[16];   /* "": not known yet */
+	char *target;      /* as sent; owned */
+	size_t target_size;
+	const char *path; /* in it */
+	struct http_route route;
+	const char *allow;       /* for a 405 */
+	bool has_continue;       /* the client waits for a 100 before it sends the body */
+	uint64_t body_bytes;     /* announced; UINT64_MAX: chunked */
+	uint64_t received_bytes; /* of the body */
+	uint64_t swallow_bytes;  /* of the body, before the connection is given up */
+	unsigned int looks;      /* at a request that waits, before it is suspended */
+};
+
+/* The answer to it. */
+struct http_sending {
+	bool is_noted;             /* the request, in the access log */
+	bool has_said_close;       /* in the answer */
+	size_t answer_bytes;       /* of the body of an answer of our own */
+	struct request_part *part; /* of a streamed answer: being sent */
+	size_t part_sent;
+	struct lane *
+		lane; /* in whose arena lies what is being sent: lives as long; or NULL */
+};
+
+/* Its turn, where its answer has to wait for one. */
+struct http_turn {
+	struct turn turn;
+	bool is_due;   /* waited long enough */
+	bool is_taken; /* an answer that had its turn is on its way */
+};
+
 struct http_conn {
 	TAILQ_ENTRY(http_conn) link; /* in the list of its phase, oldest first */
 	struct http *http;
@@ -54,118 +102,171 @@ struct http_conn {
 	uint64_t since_ns; /* in this phase */
 	bool is_suspended;
 	bool is_half_closed;
-	bool has_begun;      /* NEW: a part of the head has been seen to come */
-	bool has_answer;     /* a part of the answer, or its failure, has arrived */
-	bool has_continue;   /* the client waits for a 100 before it sends the body */
-	bool must_close;     /* after this answer */
-	bool has_said_close; /* in that answer */
-	bool has_turn;       /* waited long enough */
-	bool is_turn;        /* an answer that had its turn is on its way */
-	struct turn turn;
-	unsigned int looks; /* at a request that waits, before it is suspended */
+	bool has_begun;  /* NEW: a part of the head has been seen to come */
+	uint64_t n_done; /* requests that are over, answered or not */
 	struct http_wire wire;
-	bool has_ready; /* a byte that wire has read, for libmicrohttpd's next read */
-	char ready;
-	uint64_t begun_ns; /* when the request line came; 0: none has */
-	char method[16];   /* of the current request; "": not known yet */
-	bool is_noted;     /* in the access log */
-	uint64_t n_done;   /* requests that are over, answered or not */
-	char *target;      /* of the current request, as sent; owned */
-	const char *path;  /* in it */
-	size_t target_size;
-	struct http_route route;
-	uint64_t body_bytes;       /* announced; UINT64_MAX: chunked */
-	uint64_t received_bytes;   /* of the body */
-	size_t answer_bytes;       /* of the body of an answer of our own */
-	uint64_t swallow_bytes;    /* of the body, before the connection is given up */
-	struct request *request;   /* ours until request_release() */
-	struct request_part *part; /* of a streamed answer: being sent */
-	size_t part_sent;
-	struct lane *
-		lane; /* in whose arena lies what is being sent: lives as long; or NULL */
+	struct http_ready ready;
+
+	/* Of the current request. */
+	struct request *request; /* ours until request_release() */
+	bool has_answer;         /* a part of the answer, or its failure, has arrived */
+	bool must_close;         /* after the answer */
 	struct request_refusal refusal; /* status 0: none */
-	const char *allow;              /* for a 405 */
+	struct http_ask ask;
+	struct http_sending sending;
+	struct http_turn turn;
 };
 
 TAILQ_HEAD(http_conn_list, http_conn);
 
-static inline bool http_phase_is_busy(enum http_phase phase)
-{
-	return phase >= HTTP_PHASE_BODY && phase <= HTTP_PHASE_SEND;
-}
+/* What is done about connections that are late: deadline.c. */
+struct http_lateness {
+	uint64_t (*sweep)(struct http *http); /* returns when to look again */
+	bool (*hurry)(struct http *http);     /* false: nobody is to be watched */
+};
+
+/* All connections. */
+struct http_conns {
+	struct ev_loop *loop;
+	const struct http_lateness *lateness;
+	uint64_t now_ns; /* of this MHD_run() */
+	bool must_run;   /* libmicrohttpd has something to do */
+	bool has_output; /* an answer was queued in this run: the next one sends it */
+	ev_timer sweep;  /* set for the earliest deadline, or earlier */
+	uint64_t sweep_ns;
+	ev_timer readers; /* active while answers that nobody reads may be in the way */
+	struct http_conn_list phases[HTTP_PHASE_COUNT];
+	unsigned int n_connections;
+	unsigned int n_busy; /* of these, those with a request: BODY up to SEND */
+	uint64_t n_accepted;
+	uint64_t n_expired; /* connections closed at a deadline */
+	uint64_t n_evicted; /* connections closed to make room */
+	uint64_t n_runs;
+};
+
+struct http_turns {
+	struct turns turns;
+	ev_timer timer;       /* active while somebody waits for a turn */
+	unsigned int n_taken; /* answers that had their turn and are on their way */
+	uint64_t refused_ns;  /* when waiting clients were last refused */
+	uint64_t n_waited;    /* requests that waited for a turn */
+};
+
+struct http_answers {
+	uint64_t n_by_class[6]; /* by the first digit of the status */
+};
 
 struct http {
 	struct ev_loop *loop;
 	struct http_models models;
-	struct access_log *access; /* NULL: requests are not noted */
+	const struct config *config; /* the newest; borrowed */
+	struct access_log *access;   /* NULL: requests are not noted */
 	struct MHD_Daemon *daemon;
 	unsigned int max_connections; /* with a request, and before others make room */
 	unsigned int reserve; /* connections beyond that, for what is answered at once */
 	uint64_t body_rate_min; /* bytes per second; 0: none */
 	size_t connection_memory_bytes;
+	uint64_t timeout_ns[HTTP_PHASE_COUNT];
 	ev_io daemon_io;
 	ev_prepare prepare;
-	ev_timer deaf;   /* libmicrohttpd found no descriptor and does not listen */
-	ev_idle again;   /* makes the loop go round once more */
-	bool must_run;   /* libmicrohttpd has something to do */
-	bool has_output; /* an answer was queued in this run: the next one sends it */
-	uint64_t now_ns; /* of this MHD_run() */
-	int gone_fd;     /* epoll set of all sockets, for clients that leave */
+	ev_timer deaf; /* libmicrohttpd found no descriptor and does not listen */
+	ev_idle again; /* makes the loop go round once more */
+	int gone_fd;   /* epoll set of all sockets, for clients that leave */
 	ev_io gone_io;
-	ev_timer readers; /* active while answers that nobody reads may be in the way */
-	ev_timer sweep;   /* set for the earliest deadline, or earlier */
-	uint64_t sweep_ns;
-	struct turns turns;
-	unsigned int n_turns; /* answers that had their turn and are on their way */
-	uint64_t refused_ns;  /* when waiting clients were last refused */
-	ev_timer turn;        /* active while somebody waits for a turn */
-	uint64_t timeout_ns[HTTP_PHASE_COUNT];
-	struct http_conn_list phases[HTTP_PHASE_COUNT];
-	unsigned int n_connections;
-	unsigned int n_busy; /* of these, those with a request: BODY up to SEND */
 	bool is_full;
 	bool is_draining;
-	bool is_leaving;             /* serves on, and says that it is not ready */
-	const struct config *config; /* the newest; borrowed */
+	bool is_leaving; /* serves on, and says that it is not ready */
 	void (*on_idle)(void *context);
 	void *on_idle_context;
-	uint64_t n_accepted;
-	uint64_t n_by_class[6]; /* answers, by the first digit of the status */
-	uint64_t n_expired;     /* connections closed at a deadline */
-	uint64_t n_evicted;     /* connections closed to make room */
-	uint64_t n_waited;      /* requests that waited for a turn */
-	uint64_t n_runs;
+	struct http_conns conns;
+	struct http_answers answers;
+	struct http_turns turns;
 	struct metrics_state metrics;
 	struct http_page *pages[METRICS_FORMAT_COUNT]; /* the last of each; or NULL */
 	char names[PROTO_HEAD_MAX]; /* header names in lower case, during one call */
 };
 
-/* access.c */
+/* conn.c: all connections */
 
-/* Notes the current request; @status 0: over without an answer. Further calls do
- * nothing. */
-void http_access_note(struct http_conn *conn, unsigned int status);
+void http_conns_init(struct http *http, const struct http_lateness *lateness);
+void http_conns_fini(struct http *http);
+/* Takes the time, for all that happens from now on. */
+void http_conns_tick(struct http *http);
+/* An MHD_run() begins. */
+void http_conns_begin_run(struct http *http);
+/* libmicrohttpd has something to do. */
+void http_conns_want_run(struct http *http);
+/* An answer was queued. */
+void http_conns_want_output(struct http *http);
+/* Has the sweep done at @at_ns, or earlier. */
+void http_conns_sweep_at(struct http *http, uint64_t at_ns);
+/* The timeouts have changed: looks at all deadlines soon. */
+void http_conns_touch(struct http *http);
+/* Has those who read answers watched: while unread answers keep a loader from answering
+ * others, the reader that has taken longest is hung up. */
+void http_conns_watch_readers(struct http *http);
+/* Somebody has to go, to make room. */
+void http_conns_note_evicted(struct http *http);
 
-/* deadline.c */
+/* conn.c: one connection */
 
-void http_deadline_init(struct http *http);
+/* In phase NEW; or NULL. */
+struct http_conn *http_conn_new(struct http *http, struct MHD_Connection *connection);
+/* Due after http_conn_forget(). */
+void http_conn_free(struct http_conn *conn);
 /* Moves @conn to @phase, whose time begins now. */
 void http_conn_enter(struct http_conn *conn, enum http_phase phase);
-/* The timeouts have changed: looks at all deadlines soon. */
-void http_deadline_touch(struct http *http);
-/* Makes room at the connection limit: closes some connections over which no whole head
- * has come, the longest idle first, then those whose heads have been due for longest, and
- * looks again soon. A connection with a request stays. In the reserve's last quarter,
- * answered clients that do not leave go, too. Due after MHD_run(), which has read what
- * had arrived. */
-void http_deadline_make_room(struct http *http);
-/* Makes room at the limit of requests: closes the connection whose body comes slowest.
- * False: no body comes that slowly. */
-bool http_deadline_evict_body(struct http *http);
+uint64_t http_conn_deadline(const struct http_conn *conn);
+/* True when something has arrived since the phase began, NEW or IDLE. */
+bool http_conn_has_begun(struct http_conn *conn);
+void http_conn_suspend(struct http_conn *conn);
+/* Has the handler called again, also where @conn is not suspended. */
+void http_conn_resume(struct http_conn *conn);
+/* Takes @request, whose body is due now. */
+void http_conn_take(struct http_conn *conn, struct request *request);
+/* Gives the request back, if there is one. */
+void http_conn_release(struct http_conn *conn);
+/* A part of the answer for @context, a connection, or its failure has arrived. */
+void http_conn_on_part(struct request *request, void *context);
+/* The connection ends after this answer. */
+void http_conn_must_close(struct http_conn *conn);
+/* Lets go of what belongs to the current request. */
+void http_conn_forget(struct http_conn *conn);
+/* Due after that: the next request may come. */
+void http_conn_next(struct http_conn *conn);
+/* The client has closed its sending side. */
+void http_conn_half_close(struct http_conn *conn);
+/* Parts with a client: gives its request back and makes libmicrohttpd close. */
+void http_conn_hang_up(struct http_conn *conn);
+/* The same, and counts it: at a deadline, to make room. */
+void http_conn_expire(struct http_conn *conn);
+void http_conn_evict(struct http_conn *conn);
 
-/* Watches @conn, whose answer is on its way. While unread answers keep a loader from
- * answering others, the reader that has taken longest is hung up. */
-void http_deadline_watch_reader(struct http_conn *conn);
+/* answer.c: each queues a response; MHD_NO: out of memory, the connection closes. */
+
+/* Takes @body, malloc'ed; NULL: out of memory. */
+enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, char *body);
+/* Takes @page; NULL: out of memory. */
+enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_type,
+                                 struct http_page *page);
+/* conn->refusal as {"error":...}. */
+enum MHD_Result http_answer_refusal(struct http_conn *conn);
+/* Answers with the request's first part; further parts are streamed. */
+enum MHD_Result http_answer_request(struct http_conn *conn);
+/* Sends conn->refusal past libmicrohttpd, which cannot answer before the end of a body,
+ * straight to the socket. Nothing else is on its way there in the phases up to
+ * SWALLOW. */
+void http_answer_raw(struct http_conn *conn);
+/* Answers likewise a client that keeps sending what nobody wants, and gives it a moment
+ * to read. */
+enum MHD_Result http_answer_linger(struct http_conn *conn);
+/* Answers the fault that conn->wire has found, once the requests before it are over. */
+void http_answer_fault(struct http_conn *conn);
+/* Notes the current request in the access log; @status 0: over without an answer. Further
+ * calls do nothing. */
+void http_answer_note(struct http_conn *conn, unsigned int status);
+/* The current request is over, answered or not. */
+void http_answer_forget(struct http_conn *conn);
 
 /* recv.c */
 
@@ -176,53 +277,13 @@ void http_recv_remove(struct http_conn *conn);
 /* Frees the table of connections, which must be empty. */
 void http_recv_fini(void);
 
-/* conn.c */
-
-/* Answers the fault that conn->wire has found, once the requests before it are over. */
-void http_conn_on_fault(struct http_conn *conn);
-/* Parts with a client: gives its request back and makes libmicrohttpd close. */
-void http_conn_hang_up(struct http_conn *conn);
-/* The client has closed its sending side. */
-void http_conn_half_close(struct http_conn *conn);
-/* Lets go of what belongs to the current request. */
-void http_conn_forget(struct http_conn *conn);
-void http_conn_suspend(struct http_conn *conn);
-/* Has the handler called again, also where @conn is not suspended. */
-void http_conn_resume(struct http_conn *conn);
-/* A part of the answer for @context, a connection, or its failure has arrived. */
-void http_conn_on_part(struct request *request, void *context);
-/* Answers conn->refusal: at once, after the body, or past libmicrohttpd. */
-enum MHD_Result http_conn_refuse(struct http_conn *conn);
-/* Refuses a request for which there is no room: 503, and the connection ends. */
-enum MHD_Result http_conn_turn_away(struct http_conn *conn);
-/* Drops the body, if any; then the refusal follows, or http_begin_late(). */
-enum MHD_Result http_conn_swallow(struct http_conn *conn);
-
-/* Callbacks of libmicrohttpd. */
-enum MHD_Result http_conn_handle(void *context, struct MHD_Connection *connection,
-                                 const char *url, const char *method, const char *version,
-                                 const char *upload_data, size_t *upload_data_size,
-                                 void **request_context);
-void http_conn_on_completed(void *context, struct MHD_Connection *connection,
-                            void **request_context, enum MHD_RequestTerminationCode code);
-void *http_conn_on_line(void *context, const char *uri,
-                        struct MHD_Connection *connection);
-
-/* begin.c */
-
-/* Begins a request whose head has come. */
-enum MHD_Result http_begin(struct http_conn *conn, const char *method,
-                           const char *version);
-/* Answers a request that is up to the supervisor itself and has come whole. */
-enum MHD_Result http_begin_late(struct http_conn *conn);
-
 /* turn.c */
 
 void http_turn_init(struct http *http);
 void http_turn_fini(struct http *http);
 /* Whether what @conn asks for is answered in turns. */
 bool http_turn_counts(const struct http_conn *conn);
-/* True: @conn must wait; it is suspended now, and http_begin_late() is called again. */
+/* True: @conn must wait; it is suspended now, and its handler is called again. */
 bool http_turn_wait(struct http_conn *conn);
 /* Charges the @took_ns that making @conn's answer took, once it is queued. */
 void http_turn_charge(struct http_conn *conn, uint64_t took_ns);
@@ -235,30 +296,37 @@ void http_turn_refuse(struct http_conn *conn, const char *why);
  * come back. */
 unsigned int http_turn_make_room(struct http *http, unsigned int most);
 
-/* metrics.c */
+/* deadline.c */
 
-struct http_page;
+extern const struct http_lateness http_deadline_lateness;
+/* Makes room at the connection limit: closes some connections over which no whole head
+ * has come, the longest idle first, then those whose heads have been due for longest, and
+ * looks again soon. A connection with a request stays. In the reserve's last quarter,
+ * answered clients that do not leave go, too. Due after MHD_run(), which has read what
+ * had arrived. */
+void http_deadline_make_room(struct http *http);
+/* Makes room at the limit of requests: closes the connection whose body comes slowest.
+ * False: no body comes that slowly. */
+bool http_deadline_evict_body(struct http *http);
+
+/* handler.c: callbacks of libmicrohttpd */
+
+enum MHD_Result http_handler_run(void *context, struct MHD_Connection *connection,
+                                 const char *url, const char *method, const char *version,
+                                 const char *upload_data, size_t *upload_data_size,
+                                 void **request_context);
+void http_handler_on_completed(void *context, struct MHD_Connection *connection,
+                               void **request_context,
+                               enum MHD_RequestTerminationCode code);
+void *http_handler_on_line(void *context, const char *uri,
+                           struct MHD_Connection *connection);
+/* Lets go of @conn, which has closed, and frees it. */
+void http_handler_on_closed(struct http_conn *conn);
+
+/* metrics.c */
 
 /* The page /metrics, made anew when it is old. A new reference; NULL: out of memory. */
 struct http_page *http_metrics_page(struct http *http, enum metrics_format format);
 /* Borrowed as long as the reference to @page. */
 const char *http_page_text(const struct http_page *page, size_t *ret_bytes);
 void http_page_unref(struct http_page *page); /* accepts NULL */
-
-/* answer.c: each queues a response; MHD_NO: out of memory, the connection closes. */
-
-/* Takes @body, malloc'ed; NULL: out of memory. */
-enum MHD_Result http_answer_text(struct http_conn *conn, unsigned int status,
-                                 const char *content_type, char *body);
-enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, char *body);
-/* Takes @page; NULL: out of memory. */
-enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_type,
-                                 struct http_page *page);
-/* conn->refusal as {"error":...}. */
-enum MHD_Result http_answer_refusal(struct http_conn *conn);
-/* Answers with the request's first part; further parts are streamed. */
-enum MHD_Result http_answer_request(struct http_conn *conn);
-/* Sends an error past libmicrohttpd, which cannot answer before the end of a body,
- * straight to the socket. Nothing else is on its way there in the phases up to
- * SWALLOW. */
-void http_answer_raw(struct http_conn *conn, unsigned int status, const char *text);

@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
-#include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/http/conn.h"
 #include "supervisor/http/listen.h"
@@ -59,17 +58,17 @@
 /* Makes room at the connection limit, and logs that it is reached. */
 static void http_look_full(struct http *http)
 {
-	bool is_full = http->n_connections >= http->max_connections;
+	bool is_full = http->conns.n_connections >= http->max_connections;
 
 	if (is_full && !http->is_full)
 		log_event(LOG_LEVEL_WARNING, "http_full",
 		          "connections=%u action=\"closing those without a request, then "
 		          "slow bodies; refusing requests; health is answered\"",
-		          http->n_connections);
+		          http->conns.n_connections);
 	if (is_full)
 		http_deadline_make_room(http);
 	/* Said once until there is room again. */
-	if (is_full || http->n_connections < http->max_connections / 10 * 9)
+	if (is_full || http->conns.n_connections < http->max_connections / 10 * 9)
 		http->is_full = is_full;
 }
 
@@ -77,15 +76,12 @@ static void http_run(struct http *http)
 {
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
 
-	http->must_run = false;
-	http->has_output = false;
-	http->now_ns = clock_now_ns();
-	http->n_runs++;
+	http_conns_begin_run(http);
 	(void)MHD_run(http->daemon);
 	http_look_full(http);
 	/* The daemon has no timeouts of its own: one that it names can only be now. */
 	if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES)
-		http->must_run = true;
+		http_conns_want_run(http);
 }
 
 /* Runs before the loaders' prepare watchers, which have the lowest priority: what is
@@ -95,14 +91,14 @@ static void http_on_prepare(struct ev_loop *loop, ev_prepare *prepare, int reven
 	struct http *http = prepare->data;
 
 	(void)revents;
-	if (http->must_run)
+	if (http->conns.must_run)
 		http_run(http);
-	for (int i = 1; http->has_output && i < HTTP_RUNS_MAX; i++)
+	for (int i = 1; http->conns.has_output && i < HTTP_RUNS_MAX; i++)
 		http_run(http);
 	/* Work is left: go round without blocking, so that others get their turn. */
-	if (http->must_run)
+	if (http->conns.must_run)
 		ev_idle_start(loop, &http->again);
-	if (http->on_idle && http->n_connections == 0) {
+	if (http->on_idle && http->conns.n_connections == 0) {
 		void (*on_idle)(void *context) = http->on_idle;
 
 		/* on_idle() may free the endpoint. */
@@ -123,7 +119,7 @@ static void http_on_daemon_io(struct ev_loop *loop, ev_io *io, int revents)
 
 	(void)loop;
 	(void)revents;
-	http->must_run = true;
+	http_conns_want_run(http);
 }
 
 /* Finds clients that leave: libmicrohttpd does not look at suspended connections. Every
@@ -137,7 +133,7 @@ static void http_on_gone(struct ev_loop *loop, ev_io *io, int revents)
 
 	(void)loop;
 	(void)revents;
-	http->now_ns = clock_now_ns();
+	http_conns_tick(http);
 	for (int i = 0; i < n; i++) {
 		struct http_conn *conn = events[i].data.ptr;
 
@@ -153,7 +149,7 @@ static void http_on_gone(struct ev_loop *loop, ev_io *io, int revents)
 static void http_on_open(struct http *http, struct MHD_Connection *connection,
                          void **socket_context)
 {
-	struct http_conn *conn = calloc(1, sizeof(*conn));
+	struct http_conn *conn = http_conn_new(http, connection);
 	struct epoll_event event = {
 		.events = EPOLLRDHUP | EPOLLET, /* and EPOLLHUP and EPOLLERR always */
 		.data.ptr = conn,
@@ -162,20 +158,11 @@ static void http_on_open(struct http *http, struct MHD_Connection *connection,
 	*socket_context = conn;
 	if (!conn)
 		return; /* closed at its first request */
-	conn->http = http;
-	conn->connection = connection;
-	http_wire_init(&conn->wire, http->connection_memory_bytes);
-	conn->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)
-	                   ->connect_fd;
-	TAILQ_INSERT_TAIL(&http->phases[HTTP_PHASE_NEW], conn, link);
-	http_conn_enter(conn, HTTP_PHASE_NEW);
-	/* Without memory for that, http_begin() answers none of its requests. */
+	/* Without memory for that, the handler answers none of its requests. */
 	(void)http_recv_add(conn);
 	if (epoll_ctl(http->gone_fd, EPOLL_CTL_ADD, conn->fd, &event) < 0)
 		log_event(LOG_LEVEL_WARNING, "http_watch", "error=%s",
 		          LOG_QUOTED(strerror(errno)));
-	http->n_accepted++;
-	http->n_connections++;
 }
 
 static void http_on_connection(void *context, struct MHD_Connection *connection,
@@ -196,14 +183,9 @@ static void http_on_connection(void *context, struct MHD_Connection *connection,
 	 * until its exec is through, and so the set would still report it. */
 	(void)epoll_ctl(http->gone_fd, EPOLL_CTL_DEL, conn->fd, NULL);
 	http_recv_remove(conn);
-	http_conn_forget(conn);
-	TAILQ_REMOVE(&http->phases[conn->phase], conn, link);
-	http->n_busy -= http_phase_is_busy(conn->phase);
-	free(conn->target);
-	free(conn);
-	http->n_connections--;
+	http_handler_on_closed(conn);
 	/* A daemon that was full listens again in its next run only. */
-	http->must_run = true;
+	http_conns_want_run(http);
 }
 
 static void http_on_panic(void *context, const char *file, unsigned int line,
@@ -239,7 +221,7 @@ static void http_on_deaf(struct ev_loop *loop, ev_timer *timer, int revents)
 	/* libmicrohttpd takes the other end, also when it fails. */
 	(void)MHD_add_connection(http->daemon, fds[0], &nobody, sizeof(nobody));
 	ev_timer_stop(loop, timer);
-	http->must_run = true;
+	http_conns_want_run(http);
 }
 
 static void http_say_deaf(struct http *http)
@@ -248,7 +230,7 @@ static void http_say_deaf(struct http *http)
 		return;
 	log_event(LOG_LEVEL_WARNING, "http_no_descriptors",
 	          "connections=%u action=\"clients wait to be accepted\"",
-	          http->n_connections);
+	          http->conns.n_connections);
 	ev_timer_start(http->loop, &http->deaf);
 }
 
@@ -292,7 +274,7 @@ void http_set_config(struct http *http, const struct config *config)
 	http->timeout_ns[HTTP_PHASE_TURN] = HTTP_TURN_NS;
 	if (http->is_draining)
 		http_hurry(http);
-	http_deadline_touch(http);
+	http_conns_touch(http);
 }
 
 static unsigned int http_reserve_of(unsigned int max_connections)
@@ -346,12 +328,12 @@ static int http_start_daemon(struct http *http, const struct config *config,
 	http->daemon =
 		MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
 	                                 MHD_USE_ERROR_LOG,
-	                         0, NULL, NULL, http_conn_handle, http,
+	                         0, NULL, NULL, http_handler_run, http,
 	                         MHD_OPTION_EXTERNAL_LOGGER, http_on_log, http,
 	                         MHD_OPTION_ARRAY, options, MHD_OPTION_NOTIFY_CONNECTION,
 	                         http_on_connection, http, MHD_OPTION_NOTIFY_COMPLETED,
-	                         http_conn_on_completed, http,
-	                         MHD_OPTION_URI_LOG_CALLBACK, http_conn_on_line, http,
+	                         http_handler_on_completed, http,
+	                         MHD_OPTION_URI_LOG_CALLBACK, http_handler_on_line, http,
 	                         MHD_OPTION_END);
 	return http->daemon ? 0 : -EIO;
 }
@@ -373,7 +355,7 @@ static void http_start_watchers(struct http *http)
 	ev_timer_init(&http->deaf, http_on_deaf, HTTP_DEAF_S, HTTP_DEAF_S);
 	http->deaf.data = http;
 	/* The first run puts the listener into libmicrohttpd's epoll set. */
-	http->must_run = true;
+	http_conns_want_run(http);
 }
 
 int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *config,
@@ -391,8 +373,10 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 	http->models = *models;
 	http_limit_connections(http, config);
 	http->connection_memory_bytes = config->connection_memory_bytes;
-	http_deadline_init(http);
+	http_conns_init(http, &http_deadline_lateness);
 	http_turn_init(http);
+	for (unsigned int i = 0; i < HTTP_PHASE_COUNT; i++)
+		http->timeout_ns[i] = CLOCK_NEVER;
 	http_set_config(http, config);
 	MHD_set_panic_func(http_on_panic, NULL);
 	http->gone_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -411,6 +395,11 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 	return 0;
 }
 
+void http_set_access(struct http *http, struct access_log *access)
+{
+	http->access = access;
+}
+
 void http_leave(struct http *http)
 {
 	http->is_leaving = true;
@@ -426,8 +415,8 @@ void http_drain(struct http *http, void (*on_idle)(void *context), void *context
 	http->on_idle = on_idle;
 	http->on_idle_context = context;
 	http_hurry(http);
-	http_deadline_touch(http);
-	http->must_run = true;
+	http_conns_touch(http);
+	http_conns_want_run(http);
 }
 
 void http_free(struct http *http)
@@ -438,20 +427,19 @@ void http_free(struct http *http)
 		return;
 	if (!http->is_draining)
 		http_drain(http, NULL, NULL);
-	http->now_ns = clock_now_ns();
+	http_conns_tick(http);
 	for (unsigned int phase = 0; phase < HTTP_PHASE_GONE; phase++)
-		while ((conn = TAILQ_FIRST(&http->phases[phase])))
+		while ((conn = TAILQ_FIRST(&http->conns.phases[phase])))
 			http_conn_hang_up(conn);
 	/* The daemon must not stop with a suspended connection: these runs resume all. */
-	for (int i = 0; i < HTTP_FREE_ROUNDS && http->n_connections > 0; i++)
+	for (int i = 0; i < HTTP_FREE_ROUNDS && http->conns.n_connections > 0; i++)
 		(void)MHD_run(http->daemon);
 	MHD_stop_daemon(http->daemon);
 	http_recv_fini();
 	ev_io_stop(http->loop, &http->daemon_io);
 	ev_io_stop(http->loop, &http->gone_io);
-	ev_timer_stop(http->loop, &http->sweep);
-	ev_timer_stop(http->loop, &http->readers);
 	ev_timer_stop(http->loop, &http->deaf);
+	http_conns_fini(http);
 	http_turn_fini(http);
 	ev_prepare_stop(http->loop, &http->prepare);
 	ev_idle_stop(http->loop, &http->again);
@@ -464,12 +452,12 @@ void http_free(struct http *http)
 json_t *http_to_json(const struct http *http)
 {
 	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "connections",
-	                 (int)http->n_connections, "accepted_total",
-	                 (json_int_t)http->n_accepted, "expired_total",
-	                 (json_int_t)http->n_expired, "evicted_total",
-	                 (json_int_t)http->n_evicted, "runs_total",
-	                 (json_int_t)http->n_runs, "status_2xx_total",
-	                 (json_int_t)http->n_by_class[2], "status_4xx_total",
-	                 (json_int_t)http->n_by_class[4], "status_5xx_total",
-	                 (json_int_t)http->n_by_class[5]);
+	                 (int)http->conns.n_connections, "accepted_total",
+	                 (json_int_t)http->conns.n_accepted, "expired_total",
+	                 (json_int_t)http->conns.n_expired, "evicted_total",
+	                 (json_int_t)http->conns.n_evicted, "runs_total",
+	                 (json_int_t)http->conns.n_runs, "status_2xx_total",
+	                 (json_int_t)http->answers.n_by_class[2], "status_4xx_total",
+	                 (json_int_t)http->answers.n_by_class[4], "status_5xx_total",
+	                 (json_int_t)http->answers.n_by_class[5]);
 }

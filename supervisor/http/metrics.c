@@ -115,12 +115,12 @@ static void http_metrics_of_http(struct metrics *metrics, const struct http *htt
 		[2] = "2xx", [3] = "3xx", [4] = "4xx", [5] = "5xx"
 	};
 
-	metrics_put_one(metrics, METRICS_HTTP_CONNECTIONS, http->n_connections);
-	metrics_put_one(metrics, METRICS_HTTP_ACCEPTED, http->n_accepted);
-	metrics_put_one(metrics, METRICS_HTTP_EXPIRED, http->n_expired);
-	metrics_put_one(metrics, METRICS_HTTP_EVICTED, http->n_evicted);
-	metrics_put_one(metrics, METRICS_HTTP_WAITED, http->n_waited);
-	metrics_put_one(metrics, METRICS_HTTP_RUNS, http->n_runs);
+	metrics_put_one(metrics, METRICS_HTTP_CONNECTIONS, http->conns.n_connections);
+	metrics_put_one(metrics, METRICS_HTTP_ACCEPTED, http->conns.n_accepted);
+	metrics_put_one(metrics, METRICS_HTTP_EXPIRED, http->conns.n_expired);
+	metrics_put_one(metrics, METRICS_HTTP_EVICTED, http->conns.n_evicted);
+	metrics_put_one(metrics, METRICS_HTTP_WAITED, http->turns.n_waited);
+	metrics_put_one(metrics, METRICS_HTTP_RUNS, http->conns.n_runs);
 	if (http->access)
 		metrics_put_one(metrics, METRICS_ACCESS_LOG_DROPPED,
 		                access_log_dropped(http->access));
@@ -128,7 +128,7 @@ static void http_metrics_of_http(struct metrics *metrics, const struct http *htt
 	for (size_t i = 2; i < COUNT(classes); i++) {
 		const struct metrics_label label = { "class", classes[i] };
 
-		metrics_put(metrics, &label, 1, http->n_by_class[i]);
+		metrics_put(metrics, &label, 1, http->answers.n_by_class[i]);
 	}
 }
 

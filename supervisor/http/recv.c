@@ -4,7 +4,7 @@
  * How libmicrohttpd gets its bytes. The library reads with recv(2), and a program's own
  * symbols come before those of its libraries: the recv() that it finds is the one below.
  * So the strict reader sees every byte before the library does and takes out what is at
- * fault, and a request costs no system call more (docs/adr/0015). http_begin() answers
+ * fault, and a request costs no system call more (docs/adr/0015). http_handler_begin() answers
  * nothing whose head has not come this way: a library that read in another manner would
  * serve nobody.
  */
@@ -81,6 +81,7 @@ static bool http_recv_once(struct http_conn *conn, char *data, size_t size, size
                            ssize_t *ret_n)
 {
 	struct http_wire *wire = &conn->wire;
+	struct http_ready *ready = &conn->ready;
 	size_t held = wire->holds_space;
 	size_t room = size - *done;
 	char two[2]; /* a space that was held back, and a byte for which there is no room */
@@ -97,8 +98,8 @@ static bool http_recv_once(struct http_conn *conn, char *data, size_t size, size
 	kept = http_wire_read(wire, to, held + (size_t)*ret_n);
 	if (to == two && kept > 0) {
 		data[*done] = two[0];
-		conn->has_ready = kept > 1;
-		conn->ready = two[1];
+		ready->is_there = kept > 1;
+		ready->byte = two[1];
 		kept = 1;
 	}
 	*done += kept;
@@ -111,18 +112,19 @@ static bool http_recv_once(struct http_conn *conn, char *data, size_t size, size
 static ssize_t http_recv_strictly(struct http_conn *conn, char *data, size_t size)
 {
 	const struct http_wire *wire = &conn->wire;
+	struct http_ready *ready = &conn->ready;
 	size_t done = 0;
 	ssize_t n = 1;
 
 	if (wire->fault != HTTP_WIRE_GOOD || conn->phase == HTTP_PHASE_LINGER)
 		return http_recv_nothing(conn->fd, data, size);
-	if (conn->has_ready)
-		data[done++] = conn->ready;
-	conn->has_ready = false;
+	if (ready->is_there)
+		data[done++] = ready->byte;
+	ready->is_there = false;
 	while (done < size && http_recv_once(conn, data, size, &done, &n))
 		continue;
 	if (wire->fault != HTTP_WIRE_GOOD)
-		http_conn_on_fault(conn);
+		http_answer_fault(conn);
 	if (done > 0)
 		return (ssize_t)done;
 	if (n <= 0)

@@ -10,7 +10,6 @@
 
 #include <sys/random.h>
 
-#include "shared/clock.h"
 #include "supervisor/http/conn.h"
 
 /*
@@ -38,12 +37,12 @@
 
 bool http_turn_counts(const struct http_conn *conn)
 {
-	return conn->route.kind == HTTP_ROUTE_METRICS ||
-	       conn->route.kind == HTTP_ROUTE_STATS ||
-	       conn->route.kind == HTTP_ROUTE_INDEX;
+	return conn->ask.route.kind == HTTP_ROUTE_METRICS ||
+	       conn->ask.route.kind == HTTP_ROUTE_STATS ||
+	       conn->ask.route.kind == HTTP_ROUTE_INDEX;
 }
 
-/* Ends the wait of @conn, whose request has come whole: http_begin_late() follows. */
+/* Ends the wait of @conn, whose request has come whole: its handler is called again. */
 static void http_turn_end(struct http_conn *conn)
 {
 	http_conn_enter(conn, HTTP_PHASE_SWALLOW);
@@ -54,7 +53,7 @@ static bool http_turn_has_place(const struct http *http)
 {
 	unsigned int most = http->max_connections / HTTP_TURN_PLACES_PART + 1;
 
-	return http->n_turns < (most < HTTP_TURN_PLACES ? most : HTTP_TURN_PLACES);
+	return http->turns.n_taken < (most < HTTP_TURN_PLACES ? most : HTTP_TURN_PLACES);
 }
 
 /* Hangs up on the client that has been reading its answer for longest, if that is long. */
@@ -62,13 +61,12 @@ static void http_turn_hurry(struct http *http)
 {
 	struct http_conn *conn;
 
-	TAILQ_FOREACH (conn, &http->phases[HTTP_PHASE_SEND], link) {
-		if (conn->since_ns + HTTP_TURN_READER_NS > http->now_ns)
+	TAILQ_FOREACH (conn, &http->conns.phases[HTTP_PHASE_SEND], link) {
+		if (conn->since_ns + HTTP_TURN_READER_NS > http->conns.now_ns)
 			return;
-		if (!conn->is_turn)
+		if (!conn->turn.is_taken)
 			continue;
-		http->n_evicted++;
-		http_conn_hang_up(conn);
+		http_conn_evict(conn);
 		return;
 	}
 }
@@ -76,19 +74,22 @@ static void http_turn_hurry(struct http *http)
 /* Gives the next turn, one in a round at most, and sets the timer for another look. */
 static void http_turn_look(struct http *http)
 {
+	struct http_turns *turns = &http->turns;
 	bool has_place = http_turn_has_place(http);
-	struct turn *turn = has_place ? turns_next(&http->turns, http->now_ns) : NULL;
-	uint64_t due_ns = turns_due_ns(&http->turns);
-	uint64_t after_ns = due_ns > http->now_ns ? due_ns - http->now_ns : 0;
-	struct http_conn *conn;
+	uint64_t now_ns = http->conns.now_ns;
+	struct turn *next = has_place ? turns_next(&turns->turns, now_ns) : NULL;
+	uint64_t due_ns = turns_due_ns(&turns->turns);
+	uint64_t after_ns = due_ns > now_ns ? due_ns - now_ns : 0;
 
-	if (turn) {
-		conn = turn->owner;
-		conn->has_turn = true;
+	if (next) {
+		struct http_conn *conn = next->owner;
+		struct http_turn *turn = &conn->turn;
+
+		turn->is_due = true;
 		http_turn_end(conn);
 	}
-	ev_timer_stop(http->loop, &http->turn);
-	if (http->turns.n_waiting == 0)
+	ev_timer_stop(http->loop, &turns->timer);
+	if (turns->turns.n_waiting == 0)
 		return;
 	if (!has_place)
 		http_turn_hurry(http);
@@ -96,8 +97,8 @@ static void http_turn_look(struct http *http)
 		after_ns = HTTP_TURN_LOOK_NS;
 	if (!has_place && after_ns < HTTP_TURN_STUCK_NS)
 		after_ns = HTTP_TURN_STUCK_NS;
-	ev_timer_set(&http->turn, (double)after_ns / 1e9, 0.);
-	ev_timer_start(http->loop, &http->turn);
+	ev_timer_set(&turns->timer, (double)after_ns / 1e9, 0.);
+	ev_timer_start(http->loop, &turns->timer);
 }
 
 static void http_on_turn(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -106,26 +107,28 @@ static void http_on_turn(struct ev_loop *loop, ev_timer *timer, int revents)
 
 	(void)loop;
 	(void)revents;
-	http->now_ns = clock_now_ns();
+	http_conns_tick(http);
 	http_turn_look(http);
 }
 
 bool http_turn_wait(struct http_conn *conn)
 {
 	struct http *http = conn->http;
+	struct http_turns *turns = &http->turns;
+	struct http_turn *turn = &conn->turn;
 	const union MHD_ConnectionInfo *info;
 
-	if (conn->has_turn ||
-	    (turns_is_free(&http->turns, http->now_ns) && http_turn_has_place(http)))
+	if (turn->is_due || (turns_is_free(&turns->turns, http->conns.now_ns) &&
+	                     http_turn_has_place(http)))
 		return false;
 	info = MHD_get_connection_info(conn->connection,
 	                               MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	http_conn_enter(conn, HTTP_PHASE_TURN);
-	conn->turn.owner = conn;
-	turns_add(&http->turns, &conn->turn, info ? info->client_addr : NULL);
-	http->n_waited++;
+	turn->turn.owner = conn;
+	turns_add(&turns->turns, &turn->turn, info ? info->client_addr : NULL);
+	turns->n_waited++;
 	http_conn_suspend(conn);
-	if (!ev_is_active(&http->turn))
+	if (!ev_is_active(&turns->timer))
 		http_turn_look(http);
 	return true;
 }
@@ -133,34 +136,37 @@ bool http_turn_wait(struct http_conn *conn)
 void http_turn_charge(struct http_conn *conn, uint64_t took_ns)
 {
 	struct http *http = conn->http;
+	struct http_turns *turns = &http->turns;
+	struct http_turn *turn = &conn->turn;
 
-	conn->is_turn = true;
-	http->n_turns++;
-	turns_charge(&http->turns,
+	turn->is_taken = true;
+	turns->n_taken++;
+	turns_charge(&turns->turns,
 	             took_ns + HTTP_TURN_REQUEST_NS +
-	                     conn->answer_bytes * HTTP_TURN_NS_PER_BYTE,
-	             http->now_ns);
+	                     conn->sending.answer_bytes * HTTP_TURN_NS_PER_BYTE,
+	             http->conns.now_ns);
 	http_turn_look(http);
 }
 
 void http_turn_forget(struct http_conn *conn)
 {
-	struct http *http = conn->http;
+	struct http_turns *turns = &conn->http->turns;
+	struct http_turn *turn = &conn->turn;
 
-	turns_remove(&http->turns, &conn->turn);
-	conn->has_turn = false;
-	if (!conn->is_turn)
+	turns_remove(&turns->turns, &turn->turn);
+	turn->is_due = false;
+	if (!turn->is_taken)
 		return;
-	conn->is_turn = false;
-	http->n_turns--;
-	if (http->turns.n_waiting > 0)
-		http_turn_look(http);
+	turn->is_taken = false;
+	turns->n_taken--;
+	if (turns->turns.n_waiting > 0)
+		http_turn_look(conn->http);
 }
 
 void http_turn_refuse(struct http_conn *conn, const char *why)
 {
-	conn->must_close = true;
-	(void)request_refuse(&conn->refusal, 503, 1,
+	http_conn_must_close(conn);
+	(void)request_refuse(&conn->refusal, 503, HTTP_RETRY_S,
 	                     "metrics, statistics and the index get a part of the "
 	                     "server's time, and %s",
 	                     why);
@@ -169,18 +175,19 @@ void http_turn_refuse(struct http_conn *conn, const char *why)
 
 unsigned int http_turn_make_room(struct http *http, unsigned int most)
 {
+	struct http_turns *turns = &http->turns;
 	unsigned int n = 0;
 	struct turn *turn;
 
-	if (http->now_ns < http->refused_ns + HTTP_TURN_REFUSED_NS)
+	if (http->conns.now_ns < turns->refused_ns + HTTP_TURN_REFUSED_NS)
 		return 0;
 	while (n < most && n < HTTP_TURN_REFUSED &&
-	       (turn = turns_most_crowded(&http->turns)) &&
-	       http->turns.lengths[turn->queue] > HTTP_TURN_FEW) {
+	       (turn = turns_most_crowded(&turns->turns)) &&
+	       turns->turns.lengths[turn->queue] > HTTP_TURN_FEW) {
 		http_turn_refuse(turn->owner,
 		                 "all connections are taken (max_connections)");
-		http->n_evicted++;
-		http->refused_ns = http->now_ns;
+		http_conns_note_evicted(http);
+		turns->refused_ns = http->conns.now_ns;
 		n++;
 	}
 	return n;
@@ -188,17 +195,20 @@ unsigned int http_turn_make_room(struct http *http, unsigned int most)
 
 void http_turn_init(struct http *http)
 {
+	struct http_turns *turns = &http->turns;
 	uint64_t seed = 0;
 
 	/* Without a seed, clients could choose to share another's queue, and do no
 	 * worse. */
 	(void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
-	turns_init(&http->turns, seed);
-	ev_timer_init(&http->turn, http_on_turn, 0., 0.);
-	http->turn.data = http;
+	turns_init(&turns->turns, seed);
+	ev_timer_init(&turns->timer, http_on_turn, 0., 0.);
+	turns->timer.data = http;
 }
 
 void http_turn_fini(struct http *http)
 {
-	ev_timer_stop(http->loop, &http->turn);
+	struct http_turns *turns = &http->turns;
+
+	ev_timer_stop(http->loop, &turns->timer);
 }

@@ -349,7 +349,7 @@ static size_t exchange(const char *data, size_t bytes, size_t piece, char *outpu
 	       0);
 	assert(MHD_add_connection(http->daemon, fds[0], &nobody, sizeof(nobody)) ==
 	       MHD_YES);
-	http->must_run = true;
+	http_conns_want_run(http);
 	for (size_t at = 0; at < bytes;) {
 		size_t size = bytes - at < piece ? bytes - at : piece;
 		ssize_t r = send(fds[1], data + at, size, MSG_NOSIGNAL);
@@ -361,7 +361,7 @@ static size_t exchange(const char *data, size_t bytes, size_t piece, char *outpu
 		at += (size_t)r;
 	}
 	(void)shutdown(fds[1], SHUT_WR);
-	for (int i = 0; http->n_connections > 0; i++) {
+	for (int i = 0; http->conns.n_connections > 0; i++) {
 		assert(i < ROUNDS_MAX);
 		ev_run(loop, EVRUN_NOWAIT);
 		take(fds[1], output, &n);

@@ -1,20 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Decides from its head what a request asks for: which path, which model, whether its
- * body is wanted, and by whom. A request for inference is begun at its model now; the
- * supervisor's own answers come when the request has come whole (http_begin_late()).
+ * What is done with a request. Its head decides what it asks for: which path, which
+ * model, whether its body is wanted, and by whom. A request for inference is begun at its
+ * model then; the supervisor's own answers come when the request has come whole
+ * (http_handler_late()).
+ *
+ * libmicrohttpd lets a response be queued in the first call of its handler for a request,
+ * which costs the connection, and in the last one, never between. So even an early answer
+ * is given late: the body is read and dropped first. A large body is not waited for: its
+ * answer goes past libmicrohttpd (http_answer_raw()).
+ *
+ * A request that waits for its answer is not suspended at once: suspending costs two
+ * epoll_ctl(2) and an empty recv(2), and a fast model answers within a round or two of
+ * the loop. libmicrohttpd asks again in every MHD_run() for as long as there is no
+ * response.
  */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/http/conn.h"
 #include "supervisor/http/meta.h"
 
 #define HTTP_TIMEOUT_MAX_MS (24ULL * 3600 * 1000)
+/* Looks at a request that waits before its connection is suspended. */
+#define HTTP_LOOKS_MAX 6
+/* Bytes of an unwanted body that are read to keep the connection. */
+#define HTTP_SWALLOW_BYTES ((uint64_t)1024 * 1024)
 
 /* Headers of a request on their way into the arena. */
 struct http_head {
@@ -141,7 +155,7 @@ static bool http_head_was_read(struct http_conn *conn)
 static bool http_head_is_good(struct http_conn *conn, const struct http_head *head)
 {
 	if (!http_head_was_read(conn)) {
-		conn->must_close = true;
+		http_conn_must_close(conn);
 		return false;
 	}
 	if (head->is_too_much) {
@@ -150,7 +164,7 @@ static bool http_head_is_good(struct http_conn *conn, const struct http_head *he
 			"the request has more than %d headers, or longer ones "
 			"than fit",
 			PROTO_FIELDS_MAX);
-		conn->must_close = true;
+		http_conn_must_close(conn);
 		return false;
 	}
 	if (head->is_bad_expect) {
@@ -178,7 +192,8 @@ static bool http_method_is_known(const char *method)
  * its host counts in place of Host. False: the target is not absolute. */
 static bool http_target_is_absolute(struct http_conn *conn, struct http_head *head)
 {
-	const char *text = conn->target;
+	struct http_ask *ask = &conn->ask;
+	const char *text = ask->target;
 	struct proto_text host;
 
 	if (strncasecmp(text, "http://", 7) == 0)
@@ -190,7 +205,7 @@ static bool http_target_is_absolute(struct http_conn *conn, struct http_head *he
 	host = (struct proto_text){ text, strcspn(text, "/?") };
 	if (host.bytes == 0 || memchr(text, '@', host.bytes))
 		return false;
-	conn->path = text[host.bytes] == '/' ? text + host.bytes : "/";
+	ask->path = text[host.bytes] == '/' ? text + host.bytes : "/";
 	for (size_t i = 0; i < head->n_fields; i++)
 		if (proto_text_equals(head->fields[i].name, "host"))
 			head->fields[i].value = host;
@@ -201,18 +216,20 @@ static bool http_target_is_absolute(struct http_conn *conn, struct http_head *he
 static bool http_begin_target(struct http_conn *conn, struct http_head *head,
                               const char *method)
 {
-	conn->path = conn->target;
+	struct http_ask *ask = &conn->ask;
+
+	ask->path = ask->target;
 	if (!http_method_is_known(method)) {
 		/* After CONNECT a client takes what follows for a tunnel. */
-		conn->must_close = strcmp(method, MHD_HTTP_METHOD_CONNECT) == 0;
+		if (strcmp(method, MHD_HTTP_METHOD_CONNECT) == 0)
+			http_conn_must_close(conn);
 		(void)request_refuse(&conn->refusal, 501, 0,
 		                     "the request's method is not implemented");
 		return false;
 	}
-	if (conn->target[0] == '/' || http_target_is_absolute(conn, head))
+	if (ask->target[0] == '/' || http_target_is_absolute(conn, head))
 		return true;
-	if (strcmp(conn->target, "*") == 0 &&
-	    strcmp(method, MHD_HTTP_METHOD_OPTIONS) == 0)
+	if (strcmp(ask->target, "*") == 0 && strcmp(method, MHD_HTTP_METHOD_OPTIONS) == 0)
 		return true;
 	(void)request_refuse(
 		&conn->refusal, 400, 0,
@@ -224,7 +241,7 @@ static bool http_begin_target(struct http_conn *conn, struct http_head *head,
 static struct model *http_find_model(struct http_conn *conn)
 {
 	const struct http_models *models = &conn->http->models;
-	const struct http_route *route = &conn->route;
+	const struct http_route *route = &conn->ask.route;
 	struct model *model = models->find(models->context, route->model);
 
 	if (!model) {
@@ -249,8 +266,7 @@ static enum MHD_Result http_answer_health(struct http_conn *conn, bool is_ready,
 {
 	if (is_ready)
 		return http_answer_json(conn, 200, body);
-	conn->refusal.status = 503;
-	conn->refusal.retry_after_s = 1;
+	(void)request_refuse(&conn->refusal, 503, HTTP_RETRY_S, "not ready");
 	return http_answer_json(conn, 503, body);
 }
 
@@ -278,7 +294,7 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *mo
 {
 	const struct http_models *models = &conn->http->models;
 
-	switch (conn->route.kind) {
+	switch (conn->ask.route.kind) {
 	case HTTP_ROUTE_SERVER:
 		return http_answer_json(conn, 200, http_meta_server());
 	case HTTP_ROUTE_LIVE:
@@ -311,13 +327,168 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *mo
 	return MHD_NO;
 }
 
-enum MHD_Result http_begin_late(struct http_conn *conn)
+/* The body */
+
+/* Drops the body, if any; then the refusal follows, or http_handler_late(). */
+static enum MHD_Result http_handler_swallow(struct http_conn *conn)
+{
+	struct http_ask *ask = &conn->ask;
+
+	ask->swallow_bytes = ask->received_bytes + HTTP_SWALLOW_BYTES;
+	http_conn_enter(conn, HTTP_PHASE_SWALLOW);
+	return MHD_YES;
+}
+
+/* Answers conn->refusal: at once, after the body, or past libmicrohttpd. */
+static enum MHD_Result http_handler_refuse(struct http_conn *conn)
+{
+	const struct http_ask *ask = &conn->ask;
+	bool is_first = conn->phase == HTTP_PHASE_NEW || conn->phase == HTTP_PHASE_HEAD;
+
+	http_conn_release(conn);
+	if (is_first && (ask->has_continue || conn->must_close)) {
+		/* libmicrohttpd does not wait for the body, and so it ends the connection. */
+		http_conn_must_close(conn);
+		return http_answer_refusal(conn);
+	}
+	/* At the limit of requests, no body is waited for. */
+	if (is_first && ask->body_bytes > 0 &&
+	    conn->http->conns.n_busy >= conn->http->max_connections)
+		return http_answer_linger(conn);
+	if (ask->body_bytes != UINT64_MAX &&
+	    ask->body_bytes - ask->received_bytes > HTTP_SWALLOW_BYTES)
+		return http_answer_linger(conn);
+	return http_handler_swallow(conn);
+}
+
+/* Refuses a request for which there is no room: 503, and the connection ends. */
+static enum MHD_Result http_handler_turn_away(struct http_conn *conn)
+{
+	(void)request_refuse(&conn->refusal, 503, HTTP_RETRY_S,
+	                     "all connections are taken (max_connections)");
+	http_conn_must_close(conn);
+	if (conn->ask.has_continue || conn->ask.body_bytes == 0)
+		return http_answer_refusal(conn);
+	return http_answer_linger(conn);
+}
+
+static enum MHD_Result http_handler_upload(struct http_conn *conn, const char *data,
+                                           size_t *bytes)
+{
+	struct http_ask *ask = &conn->ask;
+	size_t n = *bytes;
+
+	*bytes = 0;
+	ask->received_bytes += n;
+	if (conn->phase == HTTP_PHASE_BODY) {
+		if (request_append(conn->request, data, n, &conn->refusal) != 0)
+			return http_handler_refuse(conn);
+		return MHD_YES;
+	}
+	if (conn->phase == HTTP_PHASE_SWALLOW) {
+		if (ask->received_bytes <= ask->swallow_bytes)
+			return MHD_YES;
+		if (conn->refusal.status == 0)
+			(void)request_refuse(&conn->refusal, 413, 0,
+			                     "this request takes no such body");
+		return http_answer_linger(conn);
+	}
+	return conn->phase == HTTP_PHASE_LINGER ? MHD_YES : MHD_NO;
+}
+
+/* After the head */
+
+static enum MHD_Result http_handler_infer(struct http_conn *conn, const char *method,
+                                          const struct http_head *head)
+{
+	struct request_start start = {
+		.method = proto_text_of(method),
+		.target = proto_text_of(conn->ask.path),
+		.fields = head->fields,
+		.n_fields = head->n_fields,
+		.body_bytes = conn->ask.body_bytes,
+		.json_bytes = head->json_bytes,
+		.is_encoded = head->is_encoded,
+		.timeout_ns = head->timeout_ns,
+		.on_part = http_conn_on_part,
+		.context = conn,
+	};
+	struct model *model = http_find_model(conn);
+	struct request *request;
+
+	if (model && head->is_bad_timeout) {
+		(void)request_refuse(&conn->refusal, 400, 0,
+		                     REQUEST_TIMEOUT_HEADER
+		                     " must be a number of milliseconds from 1 to %llu",
+		                     HTTP_TIMEOUT_MAX_MS);
+		return http_handler_refuse(conn);
+	}
+	if (!model || model_begin(model, &start, &request, &conn->refusal) != 0)
+		return http_handler_refuse(conn);
+	http_conn_take(conn, request);
+	return MHD_YES;
+}
+
+/* Begins a request whose head has come. */
+static enum MHD_Result http_handler_begin(struct http_conn *conn, const char *method,
+                                          const char *version)
+{
+	struct http_ask *ask = &conn->ask;
+	bool is_old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
+	bool is_post = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
+	bool is_get = strcmp(method, MHD_HTTP_METHOD_GET) == 0 ||
+	              strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+	struct proto_field fields[PROTO_FIELDS_MAX];
+	struct http_head head = {
+		.fields = fields,
+		.names = conn->http->names,
+		.names_left = sizeof(conn->http->names),
+		.json_bytes = UINT64_MAX,
+		.timeout_ns = CLOCK_NEVER,
+	};
+
+	(void)snprintf(ask->method, sizeof(ask->method), "%s", method);
+	(void)MHD_get_connection_values_n(conn->connection, MHD_HEADER_KIND,
+	                                  http_head_on_field, &head);
+	ask->body_bytes = head.is_chunked ? UINT64_MAX : head.length_bytes;
+	/* RFC 9110 10.1.1: HTTP/1.0 has no 100. */
+	ask->has_continue = head.has_continue && ask->body_bytes > 0 && !is_old;
+	if (!http_head_is_good(conn, &head) || !http_begin_target(conn, &head, method))
+		return http_handler_refuse(conn);
+	if (ask->path[0] == '*') {
+		ask->allow = "GET, HEAD, POST, OPTIONS";
+		ask->route = http_route_parse("/v2");
+		return http_handler_swallow(conn);
+	}
+	ask->route = http_route_parse(ask->path);
+	if (ask->route.kind == HTTP_ROUTE_NONE) {
+		(void)request_refuse(&conn->refusal, 404, 0, "Not Found");
+		return http_handler_refuse(conn);
+	}
+	if (ask->route.is_post ? !is_post : !is_get) {
+		ask->allow = ask->route.is_post ? "POST" : "GET, HEAD";
+		(void)request_refuse(&conn->refusal, 405, 0, "Method Not Allowed");
+		return http_handler_refuse(conn);
+	}
+	/* Only inference and bodies take a place; the rest is answered at once. */
+	if ((ask->route.kind == HTTP_ROUTE_INFER || ask->body_bytes > 0) &&
+	    conn->http->conns.n_busy >= conn->http->max_connections &&
+	    !http_deadline_evict_body(conn->http))
+		return http_handler_turn_away(conn);
+	if (ask->route.kind == HTTP_ROUTE_INFER)
+		return http_handler_infer(conn, method, &head);
+	return http_handler_swallow(conn);
+}
+
+/* After the body */
+
+static enum MHD_Result http_handler_late(struct http_conn *conn)
 {
 	struct model *model = NULL;
 	enum MHD_Result result;
 	uint64_t began_ns;
 
-	if (conn->route.model[0] && conn->route.kind != HTTP_ROUTE_REPOSITORY) {
+	if (conn->ask.route.model[0] && conn->ask.route.kind != HTTP_ROUTE_REPOSITORY) {
 		model = http_find_model(conn);
 		if (!model)
 			return http_answer_refusal(conn);
@@ -332,81 +503,131 @@ enum MHD_Result http_begin_late(struct http_conn *conn)
 	return result;
 }
 
-static enum MHD_Result http_begin_infer(struct http_conn *conn, const char *method,
-                                        const struct http_head *head)
+static enum MHD_Result http_handler_submit(struct http_conn *conn)
 {
-	struct request_start start = {
-		.method = proto_text_of(method),
-		.target = proto_text_of(conn->path),
-		.fields = head->fields,
-		.n_fields = head->n_fields,
-		.body_bytes = conn->body_bytes,
-		.json_bytes = head->json_bytes,
-		.is_encoded = head->is_encoded,
-		.timeout_ns = head->timeout_ns,
-		.on_part = http_conn_on_part,
-		.context = conn,
-	};
-	struct model *model = http_find_model(conn);
+	http_conn_enter(conn, conn->is_half_closed ? HTTP_PHASE_HALF : HTTP_PHASE_WAIT);
+	if (model_submit(conn->request, &conn->refusal) == 0)
+		return MHD_YES;
+	http_conn_release(conn);
+	return http_answer_refusal(conn);
+}
 
-	if (model && head->is_bad_timeout) {
-		(void)request_refuse(&conn->refusal, 400, 0,
-		                     REQUEST_TIMEOUT_HEADER
-		                     " must be a number of milliseconds from 1 to %llu",
-		                     HTTP_TIMEOUT_MAX_MS);
-		return http_conn_refuse(conn);
-	}
-	if (!model || model_begin(model, &start, &conn->request, &conn->refusal) != 0)
-		return http_conn_refuse(conn);
-	http_conn_enter(conn, HTTP_PHASE_BODY);
+static enum MHD_Result http_handler_look(struct http_conn *conn)
+{
+	struct http_ask *ask = &conn->ask;
+
+	if (conn->has_answer)
+		return http_answer_request(conn);
+	if (++ask->looks >= HTTP_LOOKS_MAX)
+		http_conn_suspend(conn);
 	return MHD_YES;
 }
 
-enum MHD_Result http_begin(struct http_conn *conn, const char *method,
-                           const char *version)
-{
-	bool is_old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
-	bool is_post = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
-	bool is_get = strcmp(method, MHD_HTTP_METHOD_GET) == 0 ||
-	              strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
-	struct proto_field fields[PROTO_FIELDS_MAX];
-	struct http_head head = {
-		.fields = fields,
-		.names = conn->http->names,
-		.names_left = sizeof(conn->http->names),
-		.json_bytes = UINT64_MAX,
-		.timeout_ns = CLOCK_NEVER,
-	};
+/* Callbacks of libmicrohttpd */
 
-	(void)snprintf(conn->method, sizeof(conn->method), "%s", method);
-	(void)MHD_get_connection_values_n(conn->connection, MHD_HEADER_KIND,
-	                                  http_head_on_field, &head);
-	conn->body_bytes = head.is_chunked ? UINT64_MAX : head.length_bytes;
-	/* RFC 9110 10.1.1: HTTP/1.0 has no 100. */
-	conn->has_continue = head.has_continue && conn->body_bytes > 0 && !is_old;
-	if (!http_head_is_good(conn, &head) || !http_begin_target(conn, &head, method))
-		return http_conn_refuse(conn);
-	if (conn->path[0] == '*') {
-		conn->allow = "GET, HEAD, POST, OPTIONS";
-		conn->route = http_route_parse("/v2");
-		return http_conn_swallow(conn);
+enum MHD_Result http_handler_run(void *context, struct MHD_Connection *connection,
+                                 const char *url, const char *method, const char *version,
+                                 const char *upload_data, size_t *upload_data_size,
+                                 void **request_context)
+{
+	struct http_conn *conn = *request_context;
+
+	(void)context;
+	(void)connection;
+	(void)url;
+	if (!conn)
+		return MHD_NO; /* there was no memory for it */
+	if (*upload_data_size > 0)
+		return http_handler_upload(conn, upload_data, upload_data_size);
+	switch (conn->phase) {
+	case HTTP_PHASE_NEW:
+	case HTTP_PHASE_HEAD:
+		return http_handler_begin(conn, method, version);
+	case HTTP_PHASE_BODY:
+		return http_handler_submit(conn);
+	case HTTP_PHASE_SWALLOW:
+		return conn->refusal.status ? http_answer_refusal(conn)
+		                            : http_handler_late(conn);
+	case HTTP_PHASE_WAIT:
+	case HTTP_PHASE_HALF:
+		return http_handler_look(conn);
+	case HTTP_PHASE_IDLE:
+	case HTTP_PHASE_LINGER:
+	case HTTP_PHASE_SEND:
+	case HTTP_PHASE_TURN:
+	case HTTP_PHASE_GONE:
+	case HTTP_PHASE_COUNT:
+		break;
 	}
-	conn->route = http_route_parse(conn->path);
-	if (conn->route.kind == HTTP_ROUTE_NONE) {
-		(void)request_refuse(&conn->refusal, 404, 0, "Not Found");
-		return http_conn_refuse(conn);
+	return MHD_NO;
+}
+
+static void http_handler_forget(struct http_conn *conn)
+{
+	struct http_ask *ask = &conn->ask;
+
+	http_answer_forget(conn);
+	http_conn_forget(conn);
+	http_turn_forget(conn);
+	*ask = (struct http_ask){ .target = ask->target,
+		                  .target_size = ask->target_size };
+}
+
+void http_handler_on_completed(void *context, struct MHD_Connection *connection,
+                               void **request_context,
+                               enum MHD_RequestTerminationCode code)
+{
+	struct http_conn *conn = *request_context;
+	bool has_said_close;
+
+	(void)context;
+	(void)connection;
+	(void)code;
+	if (!conn)
+		return;
+	*request_context = NULL;
+	has_said_close = conn->sending.has_said_close;
+	http_answer_note(conn, 0);
+	http_handler_forget(conn);
+	http_conn_next(conn);
+	/* The fault came behind this request. */
+	if (conn->wire.fault != HTTP_WIRE_GOOD && !has_said_close)
+		http_answer_fault(conn);
+}
+
+void http_handler_on_closed(struct http_conn *conn)
+{
+	http_handler_forget(conn);
+	free(conn->ask.target);
+	http_conn_free(conn);
+}
+
+void *http_handler_on_line(void *context, const char *uri,
+                           struct MHD_Connection *connection)
+{
+	struct http_conn *conn =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)
+			->socket_context;
+	size_t size = strlen(uri) + 1;
+	struct http_ask *ask;
+
+	(void)context;
+	if (!conn)
+		return NULL;
+	ask = &conn->ask;
+	ask->begun_ns = conn->http->conns.now_ns;
+	/* The first head's time runs from the connection, others' from here. */
+	if (conn->phase == HTTP_PHASE_IDLE)
+		http_conn_enter(conn, HTTP_PHASE_HEAD);
+	if (size > ask->target_size) {
+		char *target = realloc(ask->target, size);
+
+		if (!target)
+			return NULL;
+		ask->target = target;
+		ask->target_size = size;
 	}
-	if (conn->route.is_post ? !is_post : !is_get) {
-		conn->allow = conn->route.is_post ? "POST" : "GET, HEAD";
-		(void)request_refuse(&conn->refusal, 405, 0, "Method Not Allowed");
-		return http_conn_refuse(conn);
-	}
-	/* Only inference and bodies take a place; the rest is answered at once. */
-	if ((conn->route.kind == HTTP_ROUTE_INFER || conn->body_bytes > 0) &&
-	    conn->http->n_busy >= conn->http->max_connections &&
-	    !http_deadline_evict_body(conn->http))
-		return http_conn_turn_away(conn);
-	if (conn->route.kind == HTTP_ROUTE_INFER)
-		return http_begin_infer(conn, method, &head);
-	return http_conn_swallow(conn);
+	/* A copy: libmicrohttpd decodes its own in place. */
+	memcpy(ask->target, uri, size);
+	return conn;
 }
