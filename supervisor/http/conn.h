@@ -23,7 +23,7 @@
 
 #include "shared/clock.h"
 #include "supervisor/http/http.h"
-#include "supervisor/http/route.h"
+#include "supervisor/wire/route.h"
 #include "supervisor/wire/wire.h"
 #include "supervisor/metrics/all.h"
 #include "supervisor/traffic/turns.h"

@@ -18,224 +18,16 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "shared/log.h"
 #include "supervisor/http/conn.h"
 #include "supervisor/http/meta.h"
+#include "supervisor/wire/head.h"
 
-#define HTTP_TIMEOUT_MAX_MS (24ULL * 3600 * 1000)
 /* Looks at a request that waits before its connection is suspended. */
 #define HTTP_LOOKS_MAX 6
 /* Bytes of an unwanted body that are read to keep the connection. */
 #define HTTP_SWALLOW_BYTES ((uint64_t)1024 * 1024)
-
-/* Headers of a request on their way into the arena. */
-struct http_head {
-	struct proto_field *fields; /* PROTO_FIELDS_MAX of them */
-	size_t n_fields;
-	char *names; /* free room for names in lower case */
-	size_t names_left;
-	bool is_chunked;
-	bool has_continue;
-	bool is_bad_expect;
-	bool is_too_much;
-	bool is_bad_timeout;
-	bool is_encoded;
-	uint64_t length_bytes;
-	uint64_t json_bytes; /* UINT64_MAX: not said */
-	uint64_t timeout_ns; /* CLOCK_NEVER: not said */
-};
-
-/* Reads how many milliseconds the client is going to wait. */
-static void http_head_read_timeout(struct http_head *head, struct proto_text value)
-{
-	size_t digits = strspn(value.data, "0123456789");
-	uint64_t timeout_ms = strtoull(value.data, NULL, 10);
-
-	head->is_bad_timeout = digits == 0 || digits != value.bytes || timeout_ms == 0 ||
-	                       timeout_ms > HTTP_TIMEOUT_MAX_MS;
-	if (!head->is_bad_timeout)
-		head->timeout_ns = timeout_ms * CLOCK_NS_PER_MS;
-}
-
-/* Notes what is about the connection and the body. Returns true for headers that an
- * engine has no use for: the body that it sees is not chunked any more. */
-static bool http_head_is_ours(struct http_head *head, const struct proto_field *field)
-{
-	const char *value = field->value.data;
-
-	switch (field->name.bytes) {
-	case 2:
-		return proto_text_equals(field->name, "te");
-	case 6:
-		if (!proto_text_equals(field->name, "expect"))
-			return false;
-		head->is_bad_expect =
-			head->has_continue || strcasecmp(value, "100-continue") != 0;
-		head->has_continue = true;
-		return true;
-	case 7:
-		return proto_text_equals(field->name, "trailer") ||
-		       proto_text_equals(field->name, "upgrade");
-	case 10:
-		return proto_text_equals(field->name, "connection") ||
-		       proto_text_equals(field->name, "keep-alive");
-	case 14:
-		if (proto_text_equals(field->name, "content-length"))
-			head->length_bytes = strtoull(value, NULL, 10);
-		return false;
-	case 16:
-		if (proto_text_equals(field->name, "content-encoding"))
-			head->is_encoded = field->value.bytes != 8 ||
-			                   strncasecmp(value, "identity", 8) != 0;
-		else if (proto_text_equals(field->name, "moult-timeout-ms"))
-			http_head_read_timeout(head, field->value);
-		return false;
-	case 17:
-		if (!proto_text_equals(field->name, "transfer-encoding"))
-			return false;
-		head->is_chunked = true;
-		return true;
-	case 31:
-		if (proto_text_equals(field->name, "inference-header-content-length"))
-			head->json_bytes = strtoull(value, NULL, 10);
-		return false;
-	default:
-		return false;
-	}
-}
-
-static enum MHD_Result http_head_on_field(void *context, enum MHD_ValueKind kind,
-                                          const char *name, size_t name_bytes,
-                                          const char *value, size_t value_bytes)
-{
-	struct http_head *head = context;
-	struct proto_field field = {
-		.name = { head->names, name_bytes },
-		.value = { value ? value : "", value_bytes },
-	};
-
-	(void)kind;
-	/* White space that the strict reader could not take back any more. */
-	while (field.value.bytes > 0 &&
-	       strchr(" \t", field.value.data[field.value.bytes - 1]))
-		field.value.bytes--;
-	if (head->n_fields == PROTO_FIELDS_MAX || name_bytes > head->names_left) {
-		head->is_too_much = true;
-		return MHD_NO;
-	}
-	memcpy(head->names, name, name_bytes);
-	for (size_t i = 0; i < name_bytes; i++)
-		if (name[i] >= 'A' && name[i] <= 'Z')
-			head->names[i] += 'a' - 'A';
-	if (http_head_is_ours(head, &field))
-		return MHD_YES;
-	head->fields[head->n_fields++] = field;
-	head->names += name_bytes;
-	head->names_left -= name_bytes;
-	return MHD_YES;
-}
-
-/* Whether the strict reader knows this head, as it does when libmicrohttpd got it
- * there. */
-static bool http_head_was_read(struct http_conn *conn)
-{
-	if (conn->wire.n_heads > conn->n_done)
-		return true;
-	log_event(LOG_LEVEL_ERR, "http_unread",
-	          "error=\"libmicrohttpd reads past moultd's recv(), which must see all "
-	          "that "
-	          "it reads\"");
-	(void)request_refuse(&conn->refusal, 500, 0,
-	                     "the request was not read as it must be; see moultd's log");
-	return false;
-}
-
-static bool http_head_is_good(struct http_conn *conn, const struct http_head *head)
-{
-	if (!http_head_was_read(conn)) {
-		http_conn_must_close(conn);
-		return false;
-	}
-	if (head->is_too_much) {
-		(void)request_refuse(
-			&conn->refusal, 431, 0,
-			"the request has more than %d headers, or longer ones "
-			"than fit",
-			PROTO_FIELDS_MAX);
-		http_conn_must_close(conn);
-		return false;
-	}
-	if (head->is_bad_expect) {
-		(void)request_refuse(&conn->refusal, 417, 0,
-		                     "the only expectation that is met is 100-continue");
-		return false;
-	}
-	return true;
-}
-
-/* RFC 9110 9.1, 15.6.2: a method that no resource has is answered 501, one that others
- * have 405. */
-static bool http_method_is_known(const char *method)
-{
-	static const char *const known[] = { "GET",    "HEAD",  "POST",  "PUT",
-		                             "DELETE", "PATCH", "TRACE", "OPTIONS" };
-
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (strcmp(method, known[i]) == 0)
-			return true;
-	return false;
-}
-
-/* RFC 9112 3.2.2: an absolute target, as in a request to a proxy, must be taken as well;
- * its host counts in place of Host. False: the target is not absolute. */
-static bool http_target_is_absolute(struct http_conn *conn, struct http_head *head)
-{
-	struct http_ask *ask = &conn->ask;
-	const char *text = ask->target;
-	struct proto_text host;
-
-	if (strncasecmp(text, "http://", 7) == 0)
-		text += 7;
-	else if (strncasecmp(text, "https://", 8) == 0)
-		text += 8;
-	else
-		return false;
-	host = (struct proto_text){ text, strcspn(text, "/?") };
-	if (host.bytes == 0 || memchr(text, '@', host.bytes))
-		return false;
-	ask->path = text[host.bytes] == '/' ? text + host.bytes : "/";
-	for (size_t i = 0; i < head->n_fields; i++)
-		if (proto_text_equals(head->fields[i].name, "host"))
-			head->fields[i].value = host;
-	return true;
-}
-
-/* RFC 9112 3.2. False: refused. */
-static bool http_begin_target(struct http_conn *conn, struct http_head *head,
-                              const char *method)
-{
-	struct http_ask *ask = &conn->ask;
-
-	ask->path = ask->target;
-	if (!http_method_is_known(method)) {
-		/* After CONNECT a client takes what follows for a tunnel. */
-		if (strcmp(method, MHD_HTTP_METHOD_CONNECT) == 0)
-			http_conn_must_close(conn);
-		(void)request_refuse(&conn->refusal, 501, 0,
-		                     "the request's method is not implemented");
-		return false;
-	}
-	if (ask->target[0] == '/' || http_target_is_absolute(conn, head))
-		return true;
-	if (strcmp(ask->target, "*") == 0 && strcmp(method, MHD_HTTP_METHOD_OPTIONS) == 0)
-		return true;
-	(void)request_refuse(
-		&conn->refusal, 400, 0,
-		"the request's target is neither a path nor http://HOST/PATH");
-	return false;
-}
 
 /* The model that the route names, or NULL with a refusal. */
 static struct model *http_find_model(struct http_conn *conn)
@@ -396,7 +188,18 @@ static enum MHD_Result http_handler_upload(struct http_conn *conn, const char *d
 	return conn->phase == HTTP_PHASE_LINGER ? MHD_YES : MHD_NO;
 }
 
-/* After the head */
+/* The head */
+
+static enum MHD_Result http_handler_refuse_head(struct http_conn *conn,
+                                                enum http_head_fault fault)
+{
+	const struct http_head_refusal *refusal = http_head_refusal(fault);
+
+	(void)request_refuse(&conn->refusal, refusal->status, 0, "%s", refusal->text);
+	if (refusal->must_close)
+		http_conn_must_close(conn);
+	return http_handler_refuse(conn);
+}
 
 static enum MHD_Result http_handler_infer(struct http_conn *conn, const char *method,
                                           const struct http_head *head)
@@ -416,68 +219,71 @@ static enum MHD_Result http_handler_infer(struct http_conn *conn, const char *me
 	struct model *model = http_find_model(conn);
 	struct request *request;
 
-	if (model && head->is_bad_timeout) {
-		(void)request_refuse(&conn->refusal, 400, 0,
-		                     REQUEST_TIMEOUT_HEADER
-		                     " must be a number of milliseconds from 1 to %llu",
-		                     HTTP_TIMEOUT_MAX_MS);
-		return http_handler_refuse(conn);
-	}
+	if (model && head->is_bad_timeout)
+		return http_handler_refuse_head(conn, HTTP_HEAD_BAD_TIMEOUT);
 	if (!model || model_begin(model, &start, &request, &conn->refusal) != 0)
 		return http_handler_refuse(conn);
 	http_conn_take(conn, request);
 	return MHD_YES;
 }
 
+static enum MHD_Result http_handler_on_field(void *context, enum MHD_ValueKind kind,
+                                             const char *name, size_t name_bytes,
+                                             const char *value, size_t value_bytes)
+{
+	(void)kind;
+	return http_head_add(context, name, name_bytes, value, value_bytes) ? MHD_YES
+	                                                                    : MHD_NO;
+}
+
+/* Reads what the request asks for. */
+static enum http_head_fault http_handler_read(struct http_conn *conn,
+                                              struct http_head *head, const char *method,
+                                              const char *version)
+{
+	struct http_ask *ask = &conn->ask;
+	bool is_old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
+	enum http_head_fault fault;
+
+	(void)snprintf(ask->method, sizeof(ask->method), "%s", method);
+	http_head_init(head, conn->http->names, sizeof(conn->http->names));
+	(void)MHD_get_connection_values_n(conn->connection, MHD_HEADER_KIND,
+	                                  http_handler_on_field, head);
+	ask->body_bytes = head->is_chunked ? UINT64_MAX : head->length_bytes;
+	/* RFC 9110 10.1.1: HTTP/1.0 has no 100. */
+	ask->has_continue = head->has_continue && ask->body_bytes > 0 && !is_old;
+	/* The strict reader knows the head when libmicrohttpd got it there. */
+	if (conn->wire.n_heads <= conn->n_done) {
+		log_event(LOG_LEVEL_ERR, "http_unread",
+		          "error=\"libmicrohttpd reads past moultd's recv(), which must "
+		          "see all that it reads\"");
+		return HTTP_HEAD_UNREAD;
+	}
+	fault = http_head_read(head, method, ask->target);
+	ask->path = head->path;
+	ask->allow = head->allow;
+	ask->route = head->route;
+	return fault;
+}
+
 /* Begins a request whose head has come. */
 static enum MHD_Result http_handler_begin(struct http_conn *conn, const char *method,
                                           const char *version)
 {
-	struct http_ask *ask = &conn->ask;
-	bool is_old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
-	bool is_post = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
-	bool is_get = strcmp(method, MHD_HTTP_METHOD_GET) == 0 ||
-	              strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
-	struct proto_field fields[PROTO_FIELDS_MAX];
-	struct http_head head = {
-		.fields = fields,
-		.names = conn->http->names,
-		.names_left = sizeof(conn->http->names),
-		.json_bytes = UINT64_MAX,
-		.timeout_ns = CLOCK_NEVER,
-	};
+	const struct http_ask *ask = &conn->ask;
+	struct http_head head;
+	enum http_head_fault fault = http_handler_read(conn, &head, method, version);
+	bool is_infer = ask->route.kind == HTTP_ROUTE_INFER;
 
-	(void)snprintf(ask->method, sizeof(ask->method), "%s", method);
-	(void)MHD_get_connection_values_n(conn->connection, MHD_HEADER_KIND,
-	                                  http_head_on_field, &head);
-	ask->body_bytes = head.is_chunked ? UINT64_MAX : head.length_bytes;
-	/* RFC 9110 10.1.1: HTTP/1.0 has no 100. */
-	ask->has_continue = head.has_continue && ask->body_bytes > 0 && !is_old;
-	if (!http_head_is_good(conn, &head) || !http_begin_target(conn, &head, method))
-		return http_handler_refuse(conn);
-	if (ask->path[0] == '*') {
-		ask->allow = "GET, HEAD, POST, OPTIONS";
-		ask->route = http_route_parse("/v2");
-		return http_handler_swallow(conn);
-	}
-	ask->route = http_route_parse(ask->path);
-	if (ask->route.kind == HTTP_ROUTE_NONE) {
-		(void)request_refuse(&conn->refusal, 404, 0, "Not Found");
-		return http_handler_refuse(conn);
-	}
-	if (ask->route.is_post ? !is_post : !is_get) {
-		ask->allow = ask->route.is_post ? "POST" : "GET, HEAD";
-		(void)request_refuse(&conn->refusal, 405, 0, "Method Not Allowed");
-		return http_handler_refuse(conn);
-	}
+	if (fault != HTTP_HEAD_GOOD)
+		return http_handler_refuse_head(conn, fault);
 	/* Only inference and bodies take a place; the rest is answered at once. */
-	if ((ask->route.kind == HTTP_ROUTE_INFER || ask->body_bytes > 0) &&
+	if ((is_infer || ask->body_bytes > 0) &&
 	    conn->http->conns.n_busy >= conn->http->max_connections &&
 	    !http_deadline_evict_body(conn->http))
 		return http_handler_turn_away(conn);
-	if (ask->route.kind == HTTP_ROUTE_INFER)
-		return http_handler_infer(conn, method, &head);
-	return http_handler_swallow(conn);
+	return is_infer ? http_handler_infer(conn, method, &head)
+	                : http_handler_swallow(conn);
 }
 
 /* After the body */

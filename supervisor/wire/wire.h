@@ -11,7 +11,7 @@
  * request, white space behind values, chunk extensions, trailers, and what follows a
  * request that ends its connection. White space within the values that libmicrohttpd
  * reads becomes one space. Nothing else changes. Behind other values, white space may
- * stay where a read ended in it; the handler takes it off (http/).
+ * stay where a read ended in it; head.c takes it off.
  */
 
 #include <stdbool.h>

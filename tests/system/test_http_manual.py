@@ -78,8 +78,8 @@ def test_each_path_of_the_page_is_there(client):
 
 
 def test_each_path_that_is_there_is_on_the_page(client):
-    """Every path that can be made of the words that supervisor/http/route.c knows."""
-    source = (ROOT / "supervisor" / "http" / "route.c").read_text()
+    """Every path that can be made of the words that supervisor/wire/route.c knows."""
+    source = (ROOT / "supervisor" / "wire" / "route.c").read_text()
     known = sorted(set(re.findall(r'"([a-z0-9_]+)"', source)) | {"echo", "1"})
     assert {"healthz", "v2", "infer"} <= set(known)
     shapes = [[known], [known, known], [["v2"], known, known],

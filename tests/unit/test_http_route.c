@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "supervisor/http/route.h"
+#include "supervisor/wire/route.h"
 
 struct route_case {
 	const char *target;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "supervisor/http/route.h"
+#include "supervisor/wire/route.h"
 
 #include <stddef.h>
 #include <string.h>
