@@ -5,12 +5,13 @@
  * generation_apply() stores the new state, generation_enter() acts on it, then the
  * listener is told, and the next event may follow at once. Events come from four places:
  * messages on the channel (message.c), the lane (answers, violations), the process (its
- * exit), and timers (patience.c). What the loader wrote before it died, or before a timer
- * rang, is read first. weights.c and reclaim.c have the parts about weights and about
- * memory that comes back.
+ * exit), and timers. What the loader wrote before it died, or before a timer rang, is
+ * read first.
  *
- * A spare that was taken is untried until it says HELLO. Its faults until then have it
- * replaced by an ordinary loader and do not touch the generation.
+ * The parts call nothing here, and this file has the callbacks of their timers: link.c
+ * (process and channel), patience.c (deadlines), claims.c (what the loader holds),
+ * weights.c (where its weights are), reclaim.c (what comes back). Faults of a spare that
+ * is untried have it replaced, and do not touch the generation.
  */
 
 #include "supervisor/loaders/generation.h"
@@ -25,39 +26,39 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/loaders/claims.h"
-#include "supervisor/loaders/patience.h"
 #include "supervisor/loaders/weights.h"
-#include "supervisor/loaders/spare.h"
 
-static void generation_replace_spare(struct generation *generation, const char *why);
-
-void generation_fail(struct generation *generation, enum generation_event event,
-                     const char *text)
+/* A process has come: it counts, and has a deadline. */
+static void generation_begin(struct generation *generation,
+                             const struct generation_place *place)
 {
-	if (generation_is_untried(generation)) {
-		generation_replace_spare(generation, text);
-		return;
+	generation_claims_begin(generation, place);
+	generation_patience_watch(generation);
+	generation_patience_begin(generation);
+}
+
+static void generation_fail(struct generation *generation, enum generation_event event,
+                            const char *text)
+{
+	struct generation_place place;
+	struct err err = ERR_NULL;
+
+	if (generation_link_is_untried(generation)) {
+		place = generation_claims_end(generation);
+		if (generation_link_replace(generation, text, &err) == 0) {
+			generation_begin(generation, &place);
+			return;
+		}
+		event = GENERATION_EV_EXITED;
+		text = err.text;
 	}
 	/* The first reason is the cause; later ones are consequences. */
 	if (generation->failure.text[0] == '\0')
 		(void)err_set(&generation->failure, 0, "%s", text);
 	generation_apply(generation, event);
-}
-
-void generation_send(struct generation *generation, enum proto_type type,
-                     const char *payload, const int *fds, size_t n_fds)
-{
-	int r = chan_send(&generation->chan, type, generation->number, payload, fds,
-	                  n_fds);
-
-	/* EPIPE: the loader is dead, and the pidfd will say so. */
-	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
-		generation_fail(generation, GENERATION_EV_VIOLATION,
-		                "the loader does not read its control channel");
 }
 
 static void generation_on_lease_lost(void *context, struct request *request)
@@ -72,7 +73,7 @@ static void generation_on_lease_lost(void *context, struct request *request)
  * and are delivered first. */
 static void generation_close(struct generation *generation)
 {
-	ev_io_stop(generation->loop, &generation->chan_io);
+	generation_link_close(generation);
 	ev_io_stop(generation->loop, &generation->bell_io);
 	ev_prepare_stop(generation->loop, &generation->prepare);
 	ev_check_stop(generation->loop, &generation->check);
@@ -80,7 +81,6 @@ static void generation_close(struct generation *generation)
 	generation_patience_end(generation);
 	(void)request_collect(generation->lane, NULL);
 	lane_close(generation->lane, generation_on_lease_lost, generation);
-	chan_fini(&generation->chan);
 }
 
 /* The process is gone, and its main memory with it. */
@@ -95,37 +95,39 @@ static void generation_bury(struct generation *generation)
 static enum generation_event generation_enter(struct generation *generation,
                                               enum generation_event event)
 {
+	struct child *child = &generation->link.child;
+	bool is_sent = true;
+
 	switch (generation->state) {
 	case GENERATION_STAGING:
-		generation_weights_load(generation);
+		is_sent = generation_weights_load(generation);
 		break;
 	case GENERATION_COMMITTING:
 		device_note_placing(&generation->gpu_use);
-		generation_weights_commit(generation);
+		is_sent = generation_weights_commit(generation);
 		break;
 	case GENERATION_ACTIVE:
 		generation_claims_note_active(generation);
-		if (generation->copy)
-			generation->copy->n_serving++;
+		generation_weights_serve(generation);
 		break;
 	case GENERATION_DRAINING:
 		if (lane_leased(generation->lane) == 0)
 			return GENERATION_EV_DRAINED;
 		break;
 	case GENERATION_STOPPING:
-		generation_send(generation, PROTO_QUIT, NULL, NULL, 0);
+		is_sent = generation_link_send(generation, PROTO_QUIT, NULL, NULL, 0);
 		break;
 	case GENERATION_TERMINATING:
-		child_signal(&generation->child, SIGTERM);
+		child_signal(child, SIGTERM);
 		break;
 	case GENERATION_FAILED:
 		/* A loader that refused exits by itself, and its code says more than
 		 * ours. */
 		if (event != GENERATION_EV_REFUSED)
-			child_signal(&generation->child, SIGKILL);
+			child_signal(child, SIGKILL);
 		break;
 	case GENERATION_KILLING:
-		child_signal(&generation->child, SIGKILL);
+		child_signal(child, SIGKILL);
 		break;
 	case GENERATION_UNKILLABLE:
 		log_event(LOG_LEVEL_ERR, "loader_unkillable", "model=%s gen=%llu pid=%d",
@@ -150,6 +152,9 @@ static enum generation_event generation_enter(struct generation *generation,
 	case GENERATION_STATE_COUNT:
 		break;
 	}
+	if (!is_sent)
+		generation_fail(generation, GENERATION_EV_VIOLATION,
+		                "the loader does not read its control channel");
 	return GENERATION_EVENT_COUNT;
 }
 
@@ -201,11 +206,6 @@ void generation_note_unkillable(struct generation *generation)
 void generation_note_culprit(struct generation *generation)
 {
 	generation->has_culprit = true;
-}
-
-void generation_make_lean(struct generation *generation)
-{
-	generation->is_lean = true;
 }
 
 void generation_set_listener(struct generation *generation,
@@ -275,31 +275,9 @@ static void generation_on_message(struct generation *generation,
 	generation_apply(generation, event);
 }
 
-static void generation_on_chan(struct ev_loop *loop, ev_io *io, int revents)
+static void generation_on_broken(struct generation *generation, const char *why)
 {
-	struct generation *generation = io->data;
-	struct chan_message *message;
-	struct err err = ERR_NULL;
-	int r = 0;
-
-	(void)revents;
-	message = malloc(sizeof(*message));
-	if (!message)
-		return; /* level-triggered: tried again in the next round */
-	while (r == 0 && generation->chan.fd >= 0) {
-		r = chan_recv(&generation->chan, message, &err);
-		if (r == 0) {
-			generation_on_message(generation, message);
-			chan_message_fini(message);
-		}
-	}
-	free(message);
-	if (r == CHAN_E_CLOSED) /* the pidfd tells the rest */
-		ev_io_stop(loop, io);
-	else if (r == CHAN_E_MALFORMED)
-		generation_fail(generation, GENERATION_EV_VIOLATION, err.text);
-	else if (r < 0)
-		generation_fail(generation, GENERATION_EV_VIOLATION, strerror(-r));
+	generation_fail(generation, GENERATION_EV_VIOLATION, why);
 }
 
 /* The lane */
@@ -363,6 +341,8 @@ int generation_try(struct generation *generation, struct request *request)
 	return lane_submit(generation->lane, request) ? LANE_E_FULL : 0;
 }
 
+/* Timers */
+
 static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct generation *generation = timer->data;
@@ -370,20 +350,19 @@ static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int re
 	char text[128];
 
 	(void)loop;
+	(void)revents;
 	/* Messages that the loader has sent count first: moultd itself may have been
 	 * stopped for a while. */
-	if (ev_is_active(&generation->chan_io))
-		generation_on_chan(loop, &generation->chan_io, revents);
+	generation_link_read(generation);
 	if (generation->state != state)
 		return;
-	if (generation_is_untried(generation)) {
-		generation_replace_spare(generation, "it does not answer");
-		return;
-	}
-	(void)snprintf(text, sizeof(text), "still %s after %.1f s",
-	               generation_state_name(generation->state),
-	               (double)generation->deadlines_ns[generation->state] / 1e9);
-	if (generation->state == GENERATION_DRAINING)
+	if (generation_link_is_untried(generation))
+		(void)snprintf(text, sizeof(text), "it does not answer");
+	else
+		(void)snprintf(text, sizeof(text), "still %s after %.1f s",
+		               generation_state_name(state),
+		               (double)generation->patience.deadlines_ns[state] / 1e9);
+	if (state == GENERATION_DRAINING)
 		log_event(LOG_LEVEL_WARNING, "drain_deadline",
 		          "model=%s gen=%llu leases=%u action=replay", generation->model,
 		          (unsigned long long)generation->number,
@@ -391,7 +370,29 @@ static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int re
 	generation_fail(generation, GENERATION_EV_DEADLINE, text);
 }
 
-/* Birth and death of the process */
+static void generation_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct generation *generation = timer->data;
+	struct err why = ERR_NULL;
+	enum generation_event event = generation_patience_look(generation, &why);
+
+	(void)loop;
+	(void)revents;
+	if (event != GENERATION_EVENT_COUNT)
+		generation_fail(generation, event, why.text);
+}
+
+static void generation_on_poll(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct generation *generation = timer->data;
+
+	(void)loop;
+	(void)revents;
+	if (generation_reclaim_look(generation))
+		generation_apply(generation, GENERATION_EV_RECLAIMED);
+}
+
+/* Birth and death */
 
 /* A SIGKILL that moultd did not send, while the kernel counted victims, was the
  * kernel's. */
@@ -408,6 +409,7 @@ static bool generation_is_oom_victim(const struct generation *generation, int st
 static void generation_explain_exit(struct generation *generation, const char *how)
 {
 	const char *state = generation_state_name(generation->state);
+	const char *last_line = generation->link.last_line;
 	uint64_t now_bytes = generation->use.now_bytes;
 
 	if (generation->was_oom_victim)
@@ -419,27 +421,21 @@ static void generation_explain_exit(struct generation *generation, const char *h
 			state, (double)now_bytes / 1048576.0);
 	else
 		(void)err_set(&generation->failure, 0, "the loader died while %s: %s%s%s",
-		              state, how,
-		              generation->last_line[0] ? "; its last words: " : "",
-		              generation->last_line);
+		              state, how, last_line[0] ? "; its last words: " : "",
+		              last_line);
 }
 
-static void generation_on_exit(void *context, int status)
+static void generation_on_exit(struct generation *generation, int status)
 {
-	struct generation *generation = context;
 	bool is_expected;
 	char text[64];
 
-	/* Messages that the loader sent before it died come first: REFUSED has the
-	 * reason. */
-	if (ev_is_active(&generation->chan_io))
-		generation_on_chan(generation->loop, &generation->chan_io, EV_READ);
 	(void)child_describe(status, text, sizeof(text));
-	if (generation_is_untried(generation)) {
-		generation_replace_spare(generation, text);
+	if (generation_link_is_untried(generation)) {
+		generation_fail(generation, GENERATION_EV_EXITED, text);
 		return;
 	}
-	if (generation->child.pid != 0 || generation_is_over(generation))
+	if (generation->link.child.pid != 0 || generation_is_over(generation))
 		return; /* a message just now had the spare replaced */
 	is_expected = generation->state == GENERATION_STOPPING && status == 0;
 	generation->exit_status = status;
@@ -458,86 +454,6 @@ static void generation_on_exit(void *context, int status)
 	          LOG_QUOTED(text), lane_leased(generation->lane),
 	          LOG_QUOTED(generation->failure.text));
 	generation_apply(generation, GENERATION_EV_EXITED);
-}
-
-static void generation_on_line(void *context, const char *line)
-{
-	struct generation *generation = context;
-
-	(void)snprintf(generation->last_line, sizeof(generation->last_line), "%s", line);
-	log_event(LOG_LEVEL_INFO, "loader_log", "model=%s gen=%llu line=%s",
-	          generation->model, (unsigned long long)generation->number,
-	          LOG_QUOTED(line));
-}
-
-static int generation_spawn(struct generation *generation, struct err *err)
-{
-	const struct config *config = generation->inputs->config;
-	CLOSE_FD int theirs = -1;
-	char parent[32];
-	char model[CONFIG_NAME_MAX + 16];
-	char number[48];
-	char *argv[] = { config->loader, parent, model, number, NULL };
-	int r;
-
-	(void)snprintf(parent, sizeof(parent), "--parent=%d", (int)getpid());
-	(void)snprintf(model, sizeof(model), "--model=%s", generation->model);
-	(void)snprintf(number, sizeof(number), "--generation=%llu",
-	               (unsigned long long)generation->number);
-	r = chan_pair(&generation->chan, &theirs);
-	if (r < 0)
-		return err_set(err, r, "no control channel: %s", strerror(-r));
-	return child_spawn(&generation->child, generation->loop, argv, theirs,
-	                   &generation->child_listener, err);
-}
-
-static bool generation_take_spare(struct generation *generation, struct spares *spares)
-{
-	if (!spares || !spares_take(spares, generation->inputs, generation->number,
-	                            &generation->child, &generation->child_listener,
-	                            &generation->chan))
-		return false;
-	generation->spares = spares;
-	log_event(LOG_LEVEL_INFO, "spare_taken", "model=%s gen=%llu pid=%d",
-	          generation->model, (unsigned long long)generation->number,
-	          (int)generation->child.pid);
-	return true;
-}
-
-/* A process has come: it counts, is listened to, and has a deadline. */
-static void generation_begin(struct generation *generation,
-                             const struct generation_place *place)
-{
-	generation->pid = generation->child.pid;
-	generation_claims_begin(generation, place);
-	ev_io_init(&generation->chan_io, generation_on_chan, generation->chan.fd,
-	           EV_READ);
-	generation->chan_io.data = generation;
-	ev_io_start(generation->loop, &generation->chan_io);
-	generation_patience_watch(generation);
-	generation_patience_begin(generation);
-}
-
-/* A fault of a spare costs the spare its life, and the generation only the time that an
- * ordinary loader takes to start. */
-static void generation_replace_spare(struct generation *generation, const char *why)
-{
-	struct generation_place place = generation_claims_end(generation);
-	struct spares *spares = generation->spares;
-	struct err err = ERR_NULL;
-
-	log_event(LOG_LEVEL_WARNING, "spare_useless",
-	          "model=%s gen=%llu pid=%d reason=%s action=\"starting a loader\"",
-	          generation->model, (unsigned long long)generation->number,
-	          (int)generation->pid, LOG_QUOTED(why));
-	ev_io_stop(generation->loop, &generation->chan_io);
-	chan_fini(&generation->chan);
-	generation->spares = NULL;
-	spares_return(spares, generation->inputs->section->engine, &generation->child);
-	if (generation_spawn(generation, &err) == 0)
-		generation_begin(generation, &place);
-	else
-		generation_fail(generation, GENERATION_EV_EXITED, err.text);
 }
 
 static void generation_watch(struct generation *generation)
@@ -562,6 +478,11 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
                    const struct generation_start *start,
                    const struct generation_listener *listener, struct err *err)
 {
+	static const struct generation_link_listener link_listener = {
+		.on_message = generation_on_message,
+		.on_broken = generation_on_broken,
+		.on_exit = generation_on_exit,
+	};
 	const struct config_model *section = start->inputs->section;
 	const struct generation_place place = {
 		.device = start->device,
@@ -570,45 +491,28 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 		.gpu_claim_bytes = start->gpu_claim_bytes,
 		.gpu_weights_bytes = start->gpu_weights_bytes,
 	};
-	struct config_manner manner = start->manner;
-	struct generation *generation;
+	struct generation *generation = calloc(1, sizeof(*generation));
 	int r;
 
-	manner.is_proven = start->inputs->is_proven;
-	if (start->gpu && start->gpu->uuid[0])
-		manner.gpu = start->gpu->uuid;
-	generation = calloc(1, sizeof(*generation));
 	if (!generation)
 		return err_set(err, -ENOMEM, "out of memory");
 	generation->number = start->number;
 	generation->model = start->model;
 	generation->loop = loop;
 	generation->listener = listener;
-	generation->chan.fd = generation->child.pidfd = -1;
 	generation->inputs = inputs_ref(start->inputs);
-	generation->copy = store_copy_ref(start->copy);
-	generation->is_lean = start->manner.is_lean;
-	programs_look(&generation->programs, start->inputs->config, section->engine);
-	generation->prefill_bytes = start->manner.prefill_bytes;
-	generation->child_listener = (struct child_listener){
-		.on_exit = generation_on_exit,
-		.on_line = generation_on_line,
-		.context = generation,
-	};
-	generation_patience_init(generation, start->section);
-	ev_timer_init(&generation->deadline, generation_on_deadline, 0., 0.);
-	generation->deadline.data = generation;
-	generation_reclaim_init(generation);
-	generation->load_payload =
-		config_model_to_json(start->inputs->config, section, manner);
-	r = generation->load_payload ? 0 : -ENOMEM;
+	generation_link_init(generation, &link_listener);
+	generation_patience_init(generation, start->section, generation_on_deadline,
+	                         generation_on_look);
+	generation_reclaim_init(generation, generation_on_poll);
+	r = generation_weights_init(generation, start);
 	if (r == 0)
 		r = lane_new(&generation->lane, start->queue, start->number,
 		             section->leases, section->response_arena_bytes);
 	if (r < 0)
 		(void)err_set(err, r, "no resources for a generation: %s", strerror(-r));
-	else if (!generation_take_spare(generation, start->spares))
-		r = generation_spawn(generation, err);
+	else
+		r = generation_link_open(generation, start->spares, err);
 	if (r < 0) {
 		generation_free(generation);
 		return r;
@@ -626,16 +530,14 @@ void generation_free(struct generation *generation)
 {
 	if (!generation)
 		return;
-	ev_timer_stop(generation->loop, &generation->deadline);
 	if (generation->state != GENERATION_NONE && generation->state != GENERATION_DEAD)
 		generation_bury(generation);
+	generation_patience_fini(generation);
 	generation_reclaim_fini(generation);
-	child_fini(&generation->child);
-	chan_fini(&generation->chan);
+	generation_link_fini(generation);
 	lane_unref(generation->lane);
-	generation_weights_drop(generation);
+	generation_weights_fini(generation);
 	inputs_unref(generation->inputs);
-	free(generation->load_payload);
 	free(generation);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "supervisor/loaders/generation.h"
+#include "supervisor/loaders/message.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 

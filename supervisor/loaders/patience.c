@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Two timers of a generation: `deadline` rings once for a state, and `patience.timer`
- * looks several times per stall_timeout whether the process moves. patience_set()
- * computes how long each state may take; generation_hurry() can shorten staging.
- * patience.h says what standing still is.
+ * Two timers of a generation: `deadline` rings once for a state, and `look` several times
+ * per stall_timeout. generation.c has their callbacks. patience_set() computes how long
+ * each state may take; generation_hurry() can shorten staging. patience.h says what
+ * standing still is.
  */
 
 #include "supervisor/loaders/patience.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "shared/clock.h"
+#include "shared/saturate.h"
+#include "supervisor/loaders/generation.h"
 #include "supervisor/process/proc.h"
 
 /* An exec and a handshake: more time means that the machine is in trouble. */
@@ -29,18 +30,14 @@
 #define PATIENCE_LOOKS       8
 #define PATIENCE_LOOK_MIN_NS (2 * CLOCK_NS_PER_MS)
 
-bool generation_is_untried(const struct generation *generation)
-{
-	return generation->spares && generation->state == GENERATION_SPAWNED;
-}
-
 /* Deadlines */
 
 static void patience_set(struct generation *generation,
                          const struct config_model *section)
 {
-	uint64_t *ns = generation->deadlines_ns;
-	uint64_t hurry_ns = generation->patience.hurry_ns;
+	struct generation_patience *patience = &generation->patience;
+	uint64_t *ns = patience->deadlines_ns;
+	uint64_t hurry_ns = patience->hurry_ns;
 
 	ns[GENERATION_SPAWNED] = PATIENCE_SPAWN_NS;
 	ns[GENERATION_STAGING] = section->stage_timeout_ns;
@@ -59,28 +56,28 @@ static void patience_set(struct generation *generation,
 	ns[GENERATION_KILLING] = PATIENCE_KILL_NS;
 	ns[GENERATION_FAILED] = PATIENCE_TERM_NS;
 	ns[GENERATION_RECLAIMING] = section->reclaim_timeout_ns + PATIENCE_RECLAIM_NS;
-	generation->reclaim_timeout_ns = section->reclaim_timeout_ns;
-	generation->patience.stall_timeout_ns = section->stall_timeout_ns;
+	patience->reclaim_timeout_ns = section->reclaim_timeout_ns;
+	patience->stall_timeout_ns = section->stall_timeout_ns;
 }
 
 void generation_patience_begin(struct generation *generation)
 {
-	uint64_t ns = generation_is_untried(generation)
+	struct generation_patience *patience = &generation->patience;
+	uint64_t ns = generation_link_is_untried(generation)
 	                      ? PATIENCE_SPARE_NS
-	                      : generation->deadlines_ns[generation->state];
+	                      : patience->deadlines_ns[generation->state];
 	uint64_t since_ns = clock_now_ns() - generation->entered_ns[generation->state];
 
-	ev_timer_stop(generation->loop, &generation->deadline);
+	ev_timer_stop(generation->loop, &patience->deadline);
 	if (ns == 0 || ns == CLOCK_NEVER)
 		return;
-	ev_timer_set(&generation->deadline,
-	             ns > since_ns ? (double)(ns - since_ns) / 1e9 : 0., 0.);
-	ev_timer_start(generation->loop, &generation->deadline);
+	ev_timer_set(&patience->deadline, (double)saturate_minus(ns, since_ns) / 1e9, 0.);
+	ev_timer_start(generation->loop, &patience->deadline);
 }
 
 void generation_hurry(struct generation *generation, uint64_t within_ns)
 {
-	uint64_t *staging_ns = &generation->deadlines_ns[GENERATION_STAGING];
+	uint64_t *staging_ns = &generation->patience.deadlines_ns[GENERATION_STAGING];
 	uint64_t since_ns = generation->entered_ns[GENERATION_STAGING];
 	bool is_staging = generation->state == GENERATION_STAGING;
 	uint64_t limit_ns = within_ns + (is_staging ? clock_now_ns() - since_ns : 0);
@@ -137,9 +134,9 @@ static enum generation_event patience_event(const struct generation *generation)
 	return GENERATION_EVENT_COUNT;
 }
 
-static void patience_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
+enum generation_event generation_patience_look(struct generation *generation,
+                                               struct err *ret_why)
 {
-	struct generation *generation = timer->data;
 	struct generation_patience *patience = &generation->patience;
 	enum generation_event event = patience_event(generation);
 	const char *why =
@@ -147,10 +144,7 @@ static void patience_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
 	uint64_t look_ns = patience_look_ns(patience);
 	uint64_t now_ns = clock_now_ns();
 	uint64_t since_ns = now_ns - patience->looked_ns;
-	char text[160];
 
-	(void)loop;
-	(void)revents;
 	patience->looked_ns = now_ns;
 	/* After a longer interval moultd itself may have stood still: count two looks at
 	 * most. */
@@ -159,11 +153,11 @@ static void patience_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
 	else
 		patience->still_ns = 0;
 	if (!why || patience->still_ns < patience->stall_timeout_ns)
-		return;
+		return GENERATION_EVENT_COUNT;
 	patience->still_ns = 0;
-	(void)snprintf(text, sizeof(text), "the loader %s for %.4g s (stall_timeout)",
-	               why, (double)patience->stall_timeout_ns / 1e9);
-	generation_fail(generation, event, text);
+	(void)err_set(ret_why, 0, "the loader %s for %.4g s (stall_timeout)", why,
+	              (double)patience->stall_timeout_ns / 1e9);
+	return event;
 }
 
 static void patience_start(struct generation *generation)
@@ -172,8 +166,8 @@ static void patience_start(struct generation *generation)
 
 	patience->looked_ns = clock_now_ns();
 	patience->still_ns = 0;
-	patience->timer.repeat = (double)patience_look_ns(patience) / 1e9;
-	ev_timer_again(generation->loop, &patience->timer);
+	patience->look.repeat = (double)patience_look_ns(patience) / 1e9;
+	ev_timer_again(generation->loop, &patience->look);
 }
 
 void generation_patience_watch(struct generation *generation)
@@ -196,35 +190,46 @@ void generation_patience_on_lease(struct generation *generation)
 
 void generation_patience_end(struct generation *generation)
 {
-	ev_timer_stop(generation->loop, &generation->patience.timer);
+	ev_timer_stop(generation->loop, &generation->patience.look);
+}
+
+void generation_patience_fini(struct generation *generation)
+{
+	generation_patience_end(generation);
+	ev_timer_stop(generation->loop, &generation->patience.deadline);
 }
 
 /* Configuration */
 
 void generation_patience_init(struct generation *generation,
-                              const struct config_model *section)
+                              const struct config_model *section,
+                              void (*on_deadline)(struct ev_loop *, ev_timer *, int),
+                              void (*on_look)(struct ev_loop *, ev_timer *, int))
 {
-	ev_timer_init(&generation->patience.timer, patience_on_look, 0., 0.);
-	generation->patience.timer.data = generation;
+	struct generation_patience *patience = &generation->patience;
+
+	ev_init(&patience->deadline, on_deadline);
+	ev_init(&patience->look, on_look);
+	patience->deadline.data = patience->look.data = generation;
 	patience_set(generation, section);
 }
 
 void generation_set_config(struct generation *generation,
                            const struct config_model *section)
 {
-	bool has_deadline = ev_is_active(&generation->deadline);
-	uint64_t stall_timeout_ns = generation->patience.stall_timeout_ns;
+	struct generation_patience *patience = &generation->patience;
+	uint64_t stall_timeout_ns = patience->stall_timeout_ns;
 	uint64_t deadlines_ns[GENERATION_STATE_COUNT];
 
-	memcpy(deadlines_ns, generation->deadlines_ns, sizeof(deadlines_ns));
+	memcpy(deadlines_ns, patience->deadlines_ns, sizeof(deadlines_ns));
 	patience_set(generation, section);
 	/* A configuration file that is written over and over must not put anything
 	 * off. */
 	if (stall_timeout_ns == section->stall_timeout_ns &&
-	    memcmp(deadlines_ns, generation->deadlines_ns, sizeof(deadlines_ns)) == 0)
+	    memcmp(deadlines_ns, patience->deadlines_ns, sizeof(deadlines_ns)) == 0)
 		return;
-	if (has_deadline)
+	if (ev_is_active(&patience->deadline))
 		generation_patience_begin(generation);
-	if (ev_is_active(&generation->patience.timer))
+	if (ev_is_active(&patience->look))
 		patience_start(generation);
 }

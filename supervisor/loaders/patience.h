@@ -19,21 +19,42 @@
  * long a model may take says so in stage_timeout, commit_timeout and warmup_timeout.
  */
 
-#include "supervisor/loaders/generation.h"
+#include <ev.h>
+#include <stdint.h>
 
-/* Defined in generation.c. */
-void generation_fail(struct generation *generation, enum generation_event event,
-                     const char *text);
+#include "shared/err.h"
+#include "supervisor/config/config.h"
+#include "supervisor/loaders/table.h"
 
-/* True: the loader was a spare and has not said yet that it is this generation's. */
-bool generation_is_untried(const struct generation *generation);
+struct generation;
 
+struct generation_patience {
+	ev_timer deadline; /* of the present state */
+	ev_timer look;     /* looks whether the process moves, while there is one */
+	uint64_t deadlines_ns[GENERATION_STATE_COUNT]; /* 0: none */
+	uint64_t reclaim_timeout_ns;
+	uint64_t stall_timeout_ns;
+	uint64_t hurry_ns; /* limit for all of staging, whatever is configured; 0: none */
+	uint64_t looked_ns;
+	uint64_t still_ns; /* time that it was seen without progress */
+	uint64_t progress; /* of the leases, as last seen */
+};
+
+/* Each callback gets its timer, whose data is @generation. */
 void generation_patience_init(struct generation *generation,
-                              const struct config_model *section);
+                              const struct config_model *section,
+                              void (*on_deadline)(struct ev_loop *, ev_timer *, int),
+                              void (*on_look)(struct ev_loop *, ev_timer *, int));
 /* A process has come: watch it. */
 void generation_patience_watch(struct generation *generation);
 /* The generation has entered its state: start the deadline. */
 void generation_patience_begin(struct generation *generation);
+/* Looks whether the process moves. Returns the event of one that has stood still for too
+ * long, with a sentence, or COUNT. */
+enum generation_event generation_patience_look(struct generation *generation,
+                                               struct err *ret_why);
 /* The loader has got a request. */
 void generation_patience_on_lease(struct generation *generation);
+/* The process is gone: only the deadline of a state is left. */
 void generation_patience_end(struct generation *generation);
+void generation_patience_fini(struct generation *generation);

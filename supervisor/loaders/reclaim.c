@@ -25,14 +25,13 @@ const char *reclaim_verdict_name(enum reclaim_verdict verdict)
 	return names[verdict];
 }
 
-static void generation_reclaim_end(struct generation *generation,
-                                   enum reclaim_verdict verdict)
+static void reclaim_end(struct generation *generation, enum reclaim_verdict verdict)
 {
 	const struct device *gpu = generation->gpu_use.device;
 	struct generation_reclaim *reclaim = &generation->reclaim;
 
 	reclaim->verdict = verdict;
-	reclaim->orphans = generation->child.kin.left;
+	reclaim->orphans = generation->link.child.kin.left;
 	if (gpu)
 		reclaim->xid = device_xid(gpu, reclaim->reaped_ns - RECLAIM_XID_NS);
 	ev_timer_stop(generation->loop, &reclaim->poll);
@@ -52,7 +51,7 @@ static void generation_reclaim_end(struct generation *generation,
 }
 
 /* True: the search is over. */
-static bool generation_reclaim_look_gpu(struct generation *generation)
+static bool reclaim_look_gpu(struct generation *generation)
 {
 	struct generation_reclaim *reclaim = &generation->reclaim;
 	uint64_t now_ns = clock_now_ns();
@@ -60,7 +59,7 @@ static bool generation_reclaim_look_gpu(struct generation *generation)
 		device_reclaim(&generation->gpu_use, reclaim->reaped_ns);
 
 	if (step == DEVICE_RECLAIM_UNKNOWN) {
-		generation_reclaim_end(generation, RECLAIM_UNKNOWN);
+		reclaim_end(generation, RECLAIM_UNKNOWN);
 		return true;
 	}
 	if (reclaim->unlisted_ns == 0 &&
@@ -68,76 +67,68 @@ static bool generation_reclaim_look_gpu(struct generation *generation)
 		reclaim->unlisted_ns = now_ns;
 	if (step == DEVICE_RECLAIM_DONE) {
 		reclaim->freed_ns = now_ns;
-		generation_reclaim_end(generation, RECLAIM_FREED);
+		reclaim_end(generation, RECLAIM_FREED);
 		return true;
 	}
-	if (now_ns - reclaim->reaped_ns < generation->reclaim_timeout_ns)
+	if (now_ns - reclaim->reaped_ns < generation->patience.reclaim_timeout_ns)
 		return false;
 	device_explain_residue(&generation->gpu_use, &reclaim->residual_bytes,
 	                       &reclaim->residue);
-	generation_reclaim_end(generation, step == DEVICE_RECLAIM_WAITING
-	                                           ? RECLAIM_UNKNOWN
-	                                           : RECLAIM_RESIDUAL);
+	reclaim_end(generation,
+	            step == DEVICE_RECLAIM_WAITING ? RECLAIM_UNKNOWN : RECLAIM_RESIDUAL);
 	return true;
 }
 
 /* True: the search is over. */
-static bool generation_reclaim_look(struct generation *generation)
+static bool reclaim_look_all(struct generation *generation)
 {
 	struct generation_reclaim *reclaim = &generation->reclaim;
-	const struct orphans_left *left = &generation->child.kin.left;
+	const struct orphans_left *left = &generation->link.child.kin.left;
 
-	if (!orphans_are_gone(generation->loop, &generation->child.kin)) {
-		if (clock_now_ns() - reclaim->reaped_ns < generation->reclaim_timeout_ns)
+	if (!orphans_are_gone(generation->loop, &generation->link.child.kin)) {
+		if (clock_now_ns() - reclaim->reaped_ns <
+		    generation->patience.reclaim_timeout_ns)
 			return false;
 		reclaim->residual_bytes = left->bytes;
 		(void)err_set(&reclaim->residue, 0,
 		              "%u processes that loader %d started survive SIGKILL: %s",
 		              left->n_alive, (int)generation->pid, left->who);
-		generation_reclaim_end(generation, RECLAIM_RESIDUAL);
+		reclaim_end(generation, RECLAIM_RESIDUAL);
 		return true;
 	}
 	if (generation->gpu_use.device)
-		return generation_reclaim_look_gpu(generation);
-	generation_reclaim_end(generation, left->n > 0 ? RECLAIM_FREED : RECLAIM_NONE);
+		return reclaim_look_gpu(generation);
+	reclaim_end(generation, left->n > 0 ? RECLAIM_FREED : RECLAIM_NONE);
 	return true;
 }
 
-static void generation_reclaim_on_poll(struct ev_loop *loop, ev_timer *timer, int revents)
+bool generation_reclaim_look(struct generation *generation)
 {
-	struct generation *generation = timer->data;
-	uint64_t waited_ns = clock_now_ns() - generation->reclaim.reaped_ns;
+	struct generation_reclaim *reclaim = &generation->reclaim;
+	uint64_t waited_ns = clock_now_ns() - reclaim->reaped_ns;
 	double next_s = (double)waited_ns / (8. * CLOCK_NS_PER_SEC);
 
-	(void)revents;
-	if (generation_reclaim_look(generation)) {
-		generation_apply(generation, GENERATION_EV_RECLAIMED);
-		return;
-	}
-	timer->repeat = next_s < RECLAIM_POLL_S       ? RECLAIM_POLL_S
-	                : next_s > RECLAIM_POLL_MAX_S ? RECLAIM_POLL_MAX_S
-	                                              : next_s;
-	ev_timer_again(loop, timer);
-}
-
-void generation_reclaim_init(struct generation *generation)
-{
-	ev_timer *poll = &generation->reclaim.poll;
-
-	ev_timer_init(poll, generation_reclaim_on_poll, RECLAIM_POLL_S, RECLAIM_POLL_S);
-	poll->data = generation;
+	if (reclaim_look_all(generation))
+		return true;
+	reclaim->poll.repeat = next_s < RECLAIM_POLL_S       ? RECLAIM_POLL_S
+	                       : next_s > RECLAIM_POLL_MAX_S ? RECLAIM_POLL_MAX_S
+	                                                     : next_s;
+	ev_timer_again(generation->loop, &reclaim->poll);
+	return false;
 }
 
 bool generation_reclaim_begin(struct generation *generation)
 {
-	struct generation_reclaim *reclaim = &generation->reclaim;
-
-	reclaim->reaped_ns = clock_now_ns();
+	generation->reclaim.reaped_ns = clock_now_ns();
 	/* Host memory is back when the processes are reaped. */
-	if (generation_reclaim_look(generation))
-		return true;
-	ev_timer_start(generation->loop, &reclaim->poll);
-	return false;
+	return generation_reclaim_look(generation);
+}
+
+void generation_reclaim_init(struct generation *generation,
+                             void (*on_poll)(struct ev_loop *, ev_timer *, int))
+{
+	ev_init(&generation->reclaim.poll, on_poll);
+	generation->reclaim.poll.data = generation;
 }
 
 void generation_reclaim_fini(struct generation *generation)

@@ -39,8 +39,12 @@ struct generation_reclaim {
 
 const char *reclaim_verdict_name(enum reclaim_verdict verdict);
 
-void generation_reclaim_init(struct generation *generation);
-/* The process is reaped: begins to look. True: all is back already. False:
- * GENERATION_EV_RECLAIMED follows. */
+/* @on_poll is called when generation_reclaim_look() is due, with a timer whose data is
+ * @generation. */
+void generation_reclaim_init(struct generation *generation,
+                             void (*on_poll)(struct ev_loop *, ev_timer *, int));
+/* The process is reaped: looks for the first time. */
 bool generation_reclaim_begin(struct generation *generation);
+/* True: all is back, or will not come back. False: on_poll() follows. */
+bool generation_reclaim_look(struct generation *generation);
 void generation_reclaim_fini(struct generation *generation);

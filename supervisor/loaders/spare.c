@@ -432,13 +432,13 @@ static void spares_add(struct spares *spares, const char *engine)
 	*spare = (struct spare){
 		.spares = spares,
 		.engine = name,
-		.child = { .pidfd = -1 },
 		.listener = { .on_exit = spare_on_exit,
 		              .on_line = spare_on_line,
 		              .context = spare },
 		.chan = { .fd = -1 },
 		.counts = { .engine = name },
 	};
+	child_init(&spare->child);
 	ev_init(&spare->chan_io, spare_on_chan);
 	ev_init(&spare->timer, spare_on_timer);
 	spare->timer.data = spare;
@@ -619,7 +619,7 @@ int spares_new(struct spares **ret_spares, struct ev_loop *loop, struct device *
 	ev_init(&spares->look, spares_on_look);
 	spares->look.data = spares;
 	for (size_t i = 0; i < SPARE_GRAVES; i++)
-		spares->graves[i].child.pidfd = -1;
+		child_init(&spares->graves[i].child);
 	*ret_spares = spares;
 	return 0;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "supervisor/loaders/generation.h"
+#include "supervisor/loaders/table.h"
+
+#include <stdint.h>
 
 /*
  * The life of a generation as data. Kept apart from the side effects so that a test can

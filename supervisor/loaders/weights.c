@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/loaders/weights.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -10,8 +11,37 @@
 #include "supervisor/traffic/lane.h"
 #include "supervisor/weights/store.h"
 
-void generation_weights_load(struct generation *generation)
+int generation_weights_init(struct generation *generation,
+                            const struct generation_start *start)
 {
+	const struct inputs *inputs = start->inputs;
+	struct config_manner manner = start->manner;
+
+	manner.is_proven = inputs->is_proven;
+	if (start->gpu && start->gpu->uuid[0])
+		manner.gpu = start->gpu->uuid;
+	generation->copy = store_copy_ref(start->copy);
+	generation->is_lean = manner.is_lean;
+	generation->prefill_bytes = manner.prefill_bytes;
+	generation->load_payload =
+		config_model_to_json(inputs->config, inputs->section, manner);
+	return generation->load_payload ? 0 : -ENOMEM;
+}
+
+void generation_weights_fini(struct generation *generation)
+{
+	generation_weights_drop(generation);
+	free(generation->load_payload);
+}
+
+void generation_make_lean(struct generation *generation)
+{
+	generation->is_lean = true;
+}
+
+bool generation_weights_load(struct generation *generation)
+{
+	bool is_sent;
 	const struct inputs *inputs = generation->inputs;
 	const struct store_copy *copy = generation->copy;
 	size_t n_fds = PROTO_LOAD_FD_WEIGHTS;
@@ -30,12 +60,14 @@ void generation_weights_load(struct generation *generation)
 	} else if (copy) {
 		fds[n_fds++] = copy->fd;
 	}
-	generation_send(generation, PROTO_LOAD, generation->load_payload, fds, n_fds);
+	is_sent = generation_link_send(generation, PROTO_LOAD, generation->load_payload,
+	                               fds, n_fds);
 	free(generation->load_payload);
 	generation->load_payload = NULL;
+	return is_sent;
 }
 
-void generation_weights_commit(struct generation *generation)
+bool generation_weights_commit(struct generation *generation)
 {
 	const struct store_copy *copy = generation->copy;
 	const struct store_copy *scrap = copy ? copy->scrap : NULL;
@@ -48,8 +80,14 @@ void generation_weights_commit(struct generation *generation)
 		               (unsigned long long)scrap->chunks.chunk_bytes,
 		               (unsigned long long)scrap->chunks.mapped_bytes);
 	}
-	generation_send(generation, PROTO_COMMIT, payload, scrap ? scrap->fds : NULL,
-	                scrap ? scrap->n_fds : 0);
+	return generation_link_send(generation, PROTO_COMMIT, payload,
+	                            scrap ? scrap->fds : NULL, scrap ? scrap->n_fds : 0);
+}
+
+void generation_weights_serve(struct generation *generation)
+{
+	if (generation->copy)
+		generation->copy->n_serving++;
 }
 
 void generation_weights_drop(struct generation *generation)

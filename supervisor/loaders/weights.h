@@ -9,17 +9,19 @@
 
 #include "supervisor/loaders/generation.h"
 
-/* Defined in generation.c. */
-void generation_send(struct generation *generation, enum proto_type type,
-                     const char *payload, const int *fds, size_t n_fds);
-
-/* Sends LOAD. */
-void generation_weights_load(struct generation *generation);
+/* What LOAD says is made now. 0 or -ENOMEM. */
+int generation_weights_init(struct generation *generation,
+                            const struct generation_start *start);
+/* Sends LOAD. False: the loader does not read its channel; the same below. */
+bool generation_weights_load(struct generation *generation);
 /* Sends COMMIT, with the chunks to write over, if there are any. */
-void generation_weights_commit(struct generation *generation);
+bool generation_weights_commit(struct generation *generation);
+/* The generation serves with its copy. */
+void generation_weights_serve(struct generation *generation);
 /* Settles what became of the shared copy when @event came with @message. False, with a
  * sentence: the copy is not what it should be. */
 bool generation_weights_settle(struct generation *generation, enum generation_event event,
                                struct chan_message *message, struct err *err);
 /* The generation lets go of its copy. */
 void generation_weights_drop(struct generation *generation);
+void generation_weights_fini(struct generation *generation);

@@ -171,6 +171,11 @@ static void child_watch(struct child *child)
 	ev_io_start(child->loop, &child->exit_io);
 }
 
+void child_init(struct child *child)
+{
+	*child = (struct child){ .pidfd = -1 };
+}
+
 int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
                 int control_fd, const struct child_listener *listener, struct err *err)
 {
@@ -222,7 +227,7 @@ void child_move(struct child *to, struct child *from,
 	to->kin = (struct orphans_kin){ 0 };
 	child_log_move(&to->log, &from->log, listener->on_line, listener->context);
 	orphans_move(&to->kin, &from->kin);
-	*from = (struct child){ .pidfd = -1 };
+	child_init(from);
 	to->listener = listener;
 	child_watch(to);
 }

@@ -25,7 +25,6 @@ struct child_listener {
 	void *context;
 };
 
-/* Zeroed until the first child_spawn(). */
 struct child {
 	struct ev_loop *loop;
 	const struct child_listener *listener;
@@ -35,6 +34,9 @@ struct child {
 	ev_io exit_io;
 	struct child_log log;
 };
+
+/* No process until child_spawn(), which takes a zeroed struct, too. */
+void child_init(struct child *child);
 
 /*
  * Starts @argv[0] with @control_fd as descriptor 3 (the caller still owns its copy),
