@@ -10,6 +10,7 @@
  *	bytes = N                  for leak and leave
  *	leave = KIND               the kind of process that is left behind (engine_fault.h)
  *	lines = N                  for print
+ *	count = PATH               a byte is appended for each inference
  *	once = PATH                at most once over all processes; PATH is created then
  *	when = PATH                only when PATH exists
  *	secret = NAME, secret_is = TEXT   only when that secret has that value
@@ -32,7 +33,7 @@
 
 ENGINE_OPTIONS(fault_options,
                "fault, magic, magic_fault, after, ms, until, bytes, leave, lines, "
-               "once, when, secret, secret_is");
+               "count, once, when, secret, secret_is");
 
 enum fault_phase {
 	FAULT_STAGE,
@@ -114,6 +115,7 @@ struct engine {
 	unsigned long ms;
 	unsigned long bytes;
 	unsigned long n_infers;
+	const char *count;
 	const char *once;
 	const char *when;
 	const char *leave;
@@ -404,6 +406,7 @@ static int fault_configure(struct engine *engine, struct err *err)
 	engine->after = fault_number(config, "after", 0);
 	engine->ms = fault_number(config, "ms", 1000);
 	engine->bytes = fault_number(config, "bytes", 1024 * 1024);
+	engine->count = fault_option(config, "count");
 	engine->once = fault_option(config, "once");
 	engine->when = fault_option(config, "when");
 	engine->leave = fault_option(config, "leave");
@@ -435,12 +438,25 @@ static int fault_commit(struct engine *engine, struct err *err)
 	return fault_at(engine, FAULT_COMMIT, NULL, err);
 }
 
+static void fault_note_infer(const struct engine *engine)
+{
+	int fd;
+
+	if (!engine->count)
+		return;
+	fd = open(engine->count, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, ".", 1) != 1)
+		abort();
+	(void)close(fd);
+}
+
 static int fault_infer(struct engine *engine, const struct engine_tensor *inputs,
                        struct engine_tensor *outputs, struct err *err)
 {
 	unsigned long number = engine->n_infers++;
 	int r = 0;
 
+	fault_note_infer(engine);
 	memcpy(outputs, inputs, engine->config->n_outputs * sizeof(*outputs));
 	if (fault_is_magic(engine, &inputs[0]) && fault_may_fire(engine))
 		r = fault_do(engine, engine->magic_action, outputs, err);

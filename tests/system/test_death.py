@@ -32,55 +32,66 @@ def test_killed_loader_costs_a_replay(start):
     print(moult.status("echo")["requests"])
 
 
-def test_a_kill_leaves_no_doubt_to_warm_up_for(start):
+class Runs:
+    """How often any loader of the model has computed."""
+
+    def __init__(self, folder):
+        self.path = folder / "runs"
+        self.keys = {"engine": "fault", "warmup_runs": 2, "option.count": self.path}
+
+    def count(self):
+        return self.path.stat().st_size
+
+
+def test_a_kill_leaves_no_doubt_to_warm_up_for(start, tmp_path):
     """What nobody's fault ended answers at once; after a fault one run comes first."""
-    run_ms = 1000
-    moult = start(echo_section(warmup_runs=2, **{"option.delay_us": run_ms * 1000}))
-    for blow, runs in (signal.SIGKILL, 0), (signal.SIGSEGV, 1), (signal.SIGKILL, 0):
-        generation = moult.status("echo")["generation"]
+    runs = Runs(tmp_path)
+    moult = start(echo_section(**runs.keys), supervisor=f"engine_dir = {BUILD}\n")
+    for blow, doubt in (signal.SIGKILL, 0), (signal.SIGSEGV, 1), (signal.SIGKILL, 0):
+        before = runs.count()
         os.kill(moult.status("echo")["pid"], blow)
         assert moult.infer("echo", echo_body([1, 2, 3, 4]))[0] == 200
-        line = re.findall(rf"gen={generation + 1} .*from=warming .*took_ms=(\S+)",
-                          moult.log_text())
-        # A state's time may begin a moment after the run that it is the time of.
-        assert len(line) == 1 and (float(line[0]) + 50) // run_ms == runs, (blow, line)
+        assert runs.count() - before - 1 == doubt, blow
 
 
 def test_a_kill_under_another_engine_leaves_some(start, tmp_path):
     """An upgrade has put another file in its place: nothing has shown that it computes."""
-    run_ms = 1000
-    engine = tmp_path / "moult-engine-identity.so"
+    runs = Runs(tmp_path)
+    engine = tmp_path / "moult-engine-fault.so"
     shutil.copy(BUILD / engine.name, engine)
-    moult = start(echo_section(warmup_runs=2, **{"option.delay_us": run_ms * 1000}),
-                  supervisor=f"engine_dir = {tmp_path}\n")
+    moult = start(echo_section(**runs.keys), supervisor=f"engine_dir = {tmp_path}\n")
     shutil.copy(engine, tmp_path / "new")
     os.rename(tmp_path / "new", engine)
+    before = runs.count()
     os.kill(moult.status("echo")["pid"], signal.SIGKILL)
     assert moult.infer("echo", echo_body([1, 2, 3, 4]))[0] == 200
-    line = re.findall(r"gen=2 .*from=warming .*took_ms=(\S+)", moult.log_text())
-    assert len(line) == 1 and float(line[0]) // run_ms == 1, line
+    assert runs.count() - before - 1 == 1
 
 
 def test_a_kill_of_long_ago_is_no_reason(start, tmp_path):
     """Another one has served since: what follows that has one run, as ever."""
-    run_ms = 1000
-    keys = {"warmup_runs": 2, "option.delay_us": run_ms * 1000, "watch_window": "0s",
-            "secrets": tmp_path / "secrets"}
+    runs = Runs(tmp_path)
+    gate = tmp_path / "gate"
+    keys = {**runs.keys, "watch_window": "0s", "secrets": tmp_path / "secrets",
+            "option.fault": "slow-on-warmup", "option.until": gate, "option.ms": 600_000}
+    gate.touch()
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "token").write_text("0")
-    moult = start(echo_section(**keys))
+    moult = start(echo_section(**keys), supervisor=f"engine_dir = {BUILD}\n")
     first = moult.status("echo")
+    gate.unlink()
     moult.write_secret(tmp_path / "secrets", "token", "1")
-    wait_for("a candidate", lambda: moult.status("echo")["candidate"])
+    wait_for("a candidate that warms up", lambda: runs.count() == 3)
     os.kill(first["pid"], signal.SIGKILL)
+    gate.touch()
     wait_for("it", lambda: moult.status("echo")["generation"] > first["generation"])
     (moult.models / "0.conf").write_text(echo_section(strategy="stop-first", **keys))
     wait_for("the strategy", lambda: "stop-first" in moult.ctl("show-config").stdout)
+    before = runs.count()
     assert moult.ctl("rollback", "echo", "--wait").returncode == 0
     receipt = moult.receipts("echo")[-1]
     assert receipt["strategy"] == "stop-first", receipt
-    # The loader's sleep is measured by moultd's clock, from one message to the next.
-    assert (receipt["phases_ms"]["warmup"] + 10) // run_ms == 1, receipt["phases_ms"]
+    assert runs.count() - before == 1
 
 
 def wait_stage(moult, stage):
