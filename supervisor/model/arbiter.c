@@ -172,7 +172,7 @@ static void arbiter_conclude(struct model *model)
 		              "was asked, and is built again");
 	else
 		arbiter_explain(model, &why);
-	generation_dismiss(candidate, &why);
+	reload_give_up(model, why.text);
 }
 
 static void arbiter_on_step(struct ev_loop *loop, ev_timer *timer, int revents)

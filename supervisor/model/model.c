@@ -166,7 +166,7 @@ bool model_is_ready(const struct model *model)
 
 bool model_is_tried(const struct model *model)
 {
-	return model->receipts > (model->reload.in_flight ? 1 : 0);
+	return model->receipts > (reload_in_flight(model) ? 1 : 0);
 }
 
 bool model_stops_sharing(const struct model *model)

@@ -22,6 +22,7 @@
 #include "supervisor/traffic/poison.h"
 #include "supervisor/traffic/queue.h"
 #include "supervisor/model/receipt.h"
+#include "supervisor/model/reload_table.h"
 #include "supervisor/process/restart.h"
 #include "supervisor/weights/store.h"
 #include "supervisor/devices/strategy.h"
@@ -40,7 +41,7 @@
 
 /* The reload that is in flight. */
 struct model_reload {
-	bool in_flight;
+	enum reload_step step; /* reload_enter() in reload/reload.c */
 	unsigned int causes;
 	struct inputs
 		*inputs; /* of the candidate: a reference; NULL: none could be read */
@@ -290,10 +291,27 @@ void reload_on_state(void *context, struct generation *generation,
 void reload_try_start(struct model *model);
 /* Ends all generations; on_stopped follows, from the loop. */
 void reload_stop(struct model *model);
+/* True: a reload has begun and has no receipt yet. */
+static inline bool reload_in_flight(const struct model *model)
+{
+	return model->reload.step != RELOAD_IDLE;
+}
+
+/* Something happened: does what the table says. @about is the loader that it happened to,
+ * where that is not the candidate; @why ends up in a receipt. Both may be NULL. */
+void reload_tell(struct model *model, enum reload_event event,
+                 const struct generation *about, const char *why);
+/* The only way from one step to the next. */
+void reload_enter(struct model *model, enum reload_step step);
+/* Ends the candidate, unless it is ending; @why is its failure, NULL: it has none. */
+void reload_give_up(struct model *model, const char *why);
+
 /* reload/rollback.c */
 
 /* As model_rollback(), but leaves alone what is being built. */
 int reload_ask_rollback(struct model *model, uint64_t *ret_number, struct err *err);
+/* Ends the candidate before it gets to serve: a person has asked for a rollback. */
+void reload_overtake(struct model *model, const char *why);
 /* True: a person has asked for a rollback while the reload in flight waits to be started;
  * that reload is over. */
 bool reload_is_overtaken(struct model *model);
@@ -357,8 +375,12 @@ void reload_schedule_restart(struct model *model, enum restart_death death);
 /* reload/end.c: what the end of a generation means for the others */
 void reload_on_dead(struct model *model, struct generation *generation);
 void reload_on_unkillable(struct model *model, struct generation *generation);
-/* Takes the next step of a reload that waits for old generations, if none is left. */
+/* Tells the reload if no old generation is left. */
 void reload_go_on(struct model *model);
+/* The candidate's end: fails the reload, or finishes it. */
+void reload_judge_candidate(struct model *model);
+/* The candidate lives beside no loader any more, since @dead is. */
+void reload_hurry(struct model *model, const struct generation *dead);
 /* Judges what the death of @dead, which served or was to, says of its inputs. */
 enum restart_death reload_judge(const struct generation *dead);
 /* @generation survives SIGKILL: puts it aside. False: too many do, and it is waited

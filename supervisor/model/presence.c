@@ -26,7 +26,7 @@ static void model_explain_loading(struct model *model, struct err *ret_why)
 	const struct generation *candidate = model->fleet.candidate;
 	int percent = hold_percent(&model->hold, clock_now_ns());
 
-	if (ev_is_active(&model->restart) && !model->reload.in_flight)
+	if (ev_is_active(&model->restart) && !reload_in_flight(model))
 		(void)err_set(ret_why, 0, "another loader is started in %.1f s",
 		              ev_timer_remaining(model->context.loop, &model->restart));
 	else if (!candidate)

@@ -141,7 +141,7 @@ static void replicas_grow(struct model *model)
 	struct err err = ERR_NULL;
 	uint64_t need_bytes;
 
-	if (model->reload.in_flight || ev_is_active(&model->grow) ||
+	if (reload_in_flight(model) || ev_is_active(&model->grow) ||
 	    !fleet_has_place(&model->fleet) ||
 	    fleet_replicas(&model->fleet, false) > fleet_replicas(&model->fleet, true))
 		return;

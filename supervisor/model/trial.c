@@ -49,7 +49,7 @@ static void trial_roll_back(struct model *model, const char *why, enum evidence_
 	int r;
 
 	/* A person was faster. */
-	if (model->reload.in_flight &&
+	if (reload_in_flight(model) &&
 	    (model->reload.causes & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK))) {
 		trial_end(model, why);
 		return;

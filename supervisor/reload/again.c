@@ -119,7 +119,7 @@ static void reload_on_wait(struct ev_loop *loop, ev_timer *timer, int revents)
 	struct model *model = timer->data;
 
 	(void)revents;
-	if (model->pending == 0 || model->reload.in_flight)
+	if (model->pending == 0 || reload_in_flight(model))
 		ev_timer_stop(loop, timer);
 	reload_try_start(model);
 }

@@ -53,12 +53,13 @@ static void reload_on_needless_dead(struct model *model)
 	                      ? "the model file's content is what already serves"
 	                      : "the model file's content is what served, and its "
 	                        "loader died meanwhile");
-	if (!model->fleet.active && !model->reload.in_flight)
+	if (!model->fleet.active && !reload_in_flight(model))
 		reload_schedule_restart(model, RESTART_INNOCENT);
 }
 
-static void reload_on_candidate_dead(struct model *model, struct generation *candidate)
+void reload_judge_candidate(struct model *model)
 {
+	struct generation *candidate = model->fleet.candidate;
 	enum arbiter_verdict verdict;
 	struct err why = ERR_NULL;
 
@@ -91,10 +92,9 @@ static bool reload_was_of_use(const struct generation *dead)
 	return dead->n_answered > 0 || served_ns >= RELOAD_SERVED_NS;
 }
 
-/* The candidate lives beside no loader any more: it takes what @dead held before another
- * model counts on that, and stands back for nobody. Clients wait, so it has less time
- * than beside one that serves. */
-static void reload_on_alone(struct model *model, const struct generation *dead)
+/* The candidate takes what @dead held before another model counts on that, and stands
+ * back for nobody. Clients wait, so it has less time than beside one that serves. */
+void reload_hurry(struct model *model, const struct generation *dead)
 {
 	struct generation *candidate = model->fleet.candidate;
 	double staged_ms = generation_phase_ms(dead, GENERATION_STAGING);
@@ -137,43 +137,22 @@ static void reload_on_crash(struct model *model, struct generation *dead)
 	model->context.listener->on_ready(model->context.listener->context, model);
 	/* A drain that goes on must not hold up the replacement: its receipt ends
 	 * here. */
-	if (model->reload.in_flight && !model->fleet.candidate)
-		reload_finish(model, RECEIPT_FAILED,
-		              "the new generation died before the old one");
-	if (model->fleet.candidate)
-		reload_on_alone(model, dead);
+	reload_tell(model, RELOAD_EV_SERVING_DEAD, dead,
+	            "the new generation died before the old one");
 	(void)err_set(&model->last_error, 0, "%s", dead->failure.text);
 	model->death = dead->failure;
 	/* Neither one client with a bad body nor somebody's kill -9 may undo a reload. */
 	if (!dead->has_culprit && !model_was_killed(dead))
 		trial_on_death(model, dead->failure.text);
-	if (!model->reload.in_flight)
+	if (!reload_in_flight(model))
 		reload_schedule_restart(model, reload_judge(dead));
 }
 
 void reload_go_on(struct model *model)
 {
-	if (!model->reload.in_flight || model->is_stopping || model->fleet.retiring ||
-	    fleet_old_replica(&model->fleet))
-		return;
-	if (model->fleet.candidate && model->fleet.candidate->state == GENERATION_STAGED)
-		reload_commit(model);
-	else if (!model->fleet.candidate && model->fleet.active)
-		reload_finish(model, RECEIPT_OK, "");
-	else if (!model->fleet.candidate && !reload_is_overtaken(model))
-		reload_spawn(model);
-}
-
-/* Refuses the reload: the memory that it was to have is not there. */
-static void reload_refuse_room(struct model *model, const struct err *why)
-{
-	struct generation *candidate = model->fleet.candidate;
-
-	if (!candidate) {
-		reload_failed(model, why->text, RELOAD_MAY_PASS);
-	} else if (candidate->state < GENERATION_COMMITTING) {
-		generation_dismiss(candidate, why);
-	}
+	if (!model->is_stopping && !model->fleet.retiring &&
+	    !fleet_old_replica(&model->fleet))
+		reload_tell(model, RELOAD_EV_OLD_GONE, NULL, NULL);
 }
 
 static void reload_on_retired_dead(struct model *model, struct generation *retired)
@@ -184,9 +163,8 @@ static void reload_on_retired_dead(struct model *model, struct generation *retir
 	reload_receipt_note_retired(model, retired);
 	if (reload_was_of_use(retired))
 		restart_on_use(&model->deaths);
-	if (model->reload.in_flight && !model->is_stopping &&
-	    reload_gpu_is_refused(model, retired, &why))
-		reload_refuse_room(model, &why);
+	if (!model->is_stopping && reload_gpu_is_refused(model, retired, &why))
+		reload_tell(model, RELOAD_EV_NO_ROOM, NULL, why.text);
 	else
 		reload_go_on(model);
 }
@@ -204,7 +182,7 @@ void reload_on_dead(struct model *model, struct generation *generation)
 	if (fleet_bury(&model->fleet, generation)) {
 		/* Nothing waited for this one. */
 	} else if (generation == model->fleet.candidate) {
-		reload_on_candidate_dead(model, generation);
+		reload_tell(model, RELOAD_EV_CANDIDATE_DEAD, NULL, NULL);
 	} else if (generation == model->fleet.active) {
 		reload_on_crash(model, generation);
 	} else {
@@ -216,29 +194,13 @@ void reload_on_dead(struct model *model, struct generation *generation)
 
 /* The old generation keeps its memory. A reload that waits for that has failed; a reload
  * whose new generation serves is over. */
-static void reload_on_retired_stuck(struct model *model, const struct err *why)
+static void reload_on_retired_stuck(struct model *model, struct generation *retired)
 {
-	reload_receipt_note_retired(model, model->fleet.retiring);
-	generation_claim(model->fleet.retiring, 0);
+	reload_receipt_note_retired(model, retired);
+	generation_claim(retired, 0);
 	fleet_drop_retiring(&model->fleet);
-	if (!model->reload.in_flight || model->is_stopping)
-		return;
-	if (model->fleet.active && !model->fleet.candidate) {
-		reload_finish(model, RECEIPT_OK, why->text);
-	} else if (!model->fleet.candidate) {
-		reload_failed(model, why->text, RELOAD_MAY_PASS);
-	}
-}
-
-/* Gives up a candidate that was to have its copy when the old one's is gone. */
-static void reload_give_up_lean(struct model *model, const struct err *why)
-{
-	struct generation *candidate = model->fleet.candidate;
-
-	if (!candidate || !candidate->is_lean ||
-	    candidate->state >= GENERATION_COMMITTING)
-		return;
-	generation_dismiss(candidate, why);
+	if (!model->is_stopping)
+		reload_tell(model, RELOAD_EV_OLD_STUCK, NULL, retired->failure.text);
 }
 
 /* Nothing waits for @generation any more, and its memory counts until it is gone. With
@@ -255,17 +217,17 @@ bool reload_put_aside(struct model *model, struct generation *generation)
 
 void reload_on_unkillable(struct model *model, struct generation *generation)
 {
-	const struct err *why = &generation->failure;
-
 	if (!reload_put_aside(model, generation))
 		return;
-	if (generation != model->fleet.candidate)
-		reload_give_up_lean(model, why);
-	if (generation == model->fleet.candidate)
-		reload_on_candidate_dead(model, generation);
-	else if (generation == model->fleet.active)
-		reload_on_crash(model, generation);
-	else
-		reload_on_retired_stuck(model, why);
+	if (generation == model->fleet.candidate) {
+		reload_tell(model, RELOAD_EV_CANDIDATE_DEAD, NULL, NULL);
+	} else {
+		reload_tell(model, RELOAD_EV_MEMORY_STUCK, NULL,
+		            generation->failure.text);
+		if (generation == model->fleet.active)
+			reload_on_crash(model, generation);
+		else
+			reload_on_retired_stuck(model, generation);
+	}
 	model_dispatch(model);
 }

@@ -63,7 +63,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 		model->last_error.text[0] = '\0';
 		reload_again_stop(model);
 	}
-	model->reload.in_flight = false;
+	reload_enter(model, RELOAD_IDLE);
 	loads_end(&model->turn);
 	inputs_unref(model->reload.inputs);
 	model->reload.inputs = NULL;
@@ -95,6 +95,17 @@ void reload_retire_active(struct model *model)
 	generation_apply(old, GENERATION_EV_RETIRE);
 }
 
+static void reload_stop_first(struct model *model)
+{
+	if (!fleet_old(&model->fleet)) {
+		reload_spawn(model);
+		return;
+	}
+	reload_enter(model, RELOAD_STOPPING_OLD);
+	if (model->fleet.active)
+		reload_retire_active(model); /* else the old one is ending already */
+}
+
 static void reload_begin(struct model *model)
 {
 	struct model_reload *reload = &model->reload;
@@ -119,11 +130,8 @@ static void reload_begin(struct model *model)
 		reload_spawn(model);
 		break;
 	case STRATEGY_STOP_FIRST:
-		if (model->fleet.active)
-			reload_retire_active(model);
-		else if (!fleet_old(&model->fleet))
-			reload_spawn(model);
-		break; /* else the old one's death leads on */
+		reload_stop_first(model);
+		break;
 	case STRATEGY_REFUSED:
 	case STRATEGY_COUNT:
 		reload_failed(model, reload->decision.why.text, RELOAD_NO_ROOM);
@@ -189,7 +197,7 @@ void reload_try_start(struct model *model)
 	struct err err = ERR_NULL;
 	int r;
 
-	if (reload->in_flight)
+	if (reload_in_flight(model))
 		return;
 	if (model->pending == 0 || model->is_stopping) {
 		model->figures_ns = 0;
@@ -218,7 +226,7 @@ void reload_try_start(struct model *model)
 	if (model->pending & ~RELOAD_RECOVERY)
 		ev_timer_stop(model->context.loop, &model->again);
 	reload->causes = reload_take_causes(model);
-	reload->in_flight = true;
+	reload_enter(model, RELOAD_DECIDING);
 	reload->inputs = inputs;
 	reload_receipt_open(model);
 	if (r)
@@ -286,6 +294,7 @@ void reload_spawn(struct model *model)
 		return;
 	}
 	fleet_add_candidate(&model->fleet, candidate);
+	reload_enter(model, RELOAD_STAGING);
 	reload->receipt.to.generation = candidate->number;
 	reload->receipt.to.pid = candidate->pid;
 }
@@ -299,14 +308,14 @@ uint64_t model_reload(struct model *model, enum model_cause cause)
 		reload_again_forget(model);
 	if (cause == MODEL_CAUSE_MANUAL || cause == MODEL_CAUSE_SIGNAL)
 		reload_weights_forget(model);
-	if (!model->reload.in_flight && !ev_is_active(&model->kick))
+	if (!reload_in_flight(model) && !ev_is_active(&model->kick))
 		ev_timer_start(model->context.loop, &model->kick);
 	return number;
 }
 
 void model_on_store(struct model *model)
 {
-	if (model->pending && !model->reload.in_flight &&
+	if (model->pending && !reload_in_flight(model) &&
 	    !ev_is_active(&model->unsettled) && !ev_is_active(&model->kick))
 		ev_timer_start(model->context.loop, &model->kick);
 }
@@ -322,7 +331,7 @@ bool reload_is_expected(const struct model *model)
 {
 	if (model->deaths.is_failed)
 		return false;
-	return model->reload.in_flight || model->pending || ev_is_active(&model->restart);
+	return reload_in_flight(model) || model->pending || ev_is_active(&model->restart);
 }
 
 /* The way up */
@@ -368,14 +377,16 @@ static bool reload_accept(struct model *model, struct inputs *inputs)
 	                      : ledger_accept(ledger, inputs, is_back);
 }
 
-static void reload_swap(struct model *model, struct generation *fresh)
+static void reload_swap(struct model *model)
 {
+	struct generation *fresh = model->fleet.candidate;
 	struct generation *old = model->fleet.active;
 
 	reload_receipt_note_candidate(model, fresh);
 	reload_learn(model, fresh);
 	trial_begin(model, fresh->number, reload_accept(model, fresh->inputs));
 	model->reload.receipt.pause_ms = fleet_promote(&model->fleet);
+	reload_enter(model, RELOAD_RETIRING);
 	loads_end(&model->turn);
 	reload_weights_swap(model, fresh);
 	restart_on_ready(&model->deaths);
@@ -389,6 +400,103 @@ static void reload_swap(struct model *model, struct generation *fresh)
 		reload_go_on(model);
 }
 
+/* The table at work */
+
+void reload_enter(struct model *model, enum reload_step step)
+{
+	enum reload_step from = model->reload.step;
+
+	if (!reload_may_follow(from, step))
+		log_event(LOG_LEVEL_ERR, "reload_unexpected", "model=%s step=%s next=%s",
+		          model->name, reload_step_name(from), reload_step_name(step));
+	log_event(LOG_LEVEL_DEBUG, "reload_step", "model=%s from=%s to=%s", model->name,
+	          reload_step_name(from), reload_step_name(step));
+	model->reload.step = step;
+}
+
+void reload_give_up(struct model *model, const char *why)
+{
+	struct generation *candidate = model->fleet.candidate;
+	struct err failure;
+
+	if (candidate->state > GENERATION_READY)
+		return;
+	reload_enter(model, RELOAD_GIVING_UP);
+	(void)err_set(&failure, 0, "%s", why ? why : "");
+	generation_dismiss(candidate, &failure);
+}
+
+static void reload_give_up_lean(struct model *model, const char *why)
+{
+	if (model->fleet.candidate->is_lean)
+		reload_give_up(model, why);
+}
+
+static void reload_prove(struct model *model)
+{
+	struct generation *candidate = model->fleet.candidate;
+
+	if (arbiter_try(model))
+		reload_enter(model, RELOAD_PROVING);
+	else
+		generation_apply(candidate, GENERATION_EV_PROMOTE);
+}
+
+void reload_tell(struct model *model, enum reload_event event,
+                 const struct generation *about, const char *why)
+{
+	switch (reload_action(model->reload.step, event)) {
+	case RELOAD_DO_NOTHING:
+		break;
+	case RELOAD_DO_WEIGH:
+		reload_on_staged(model);
+		break;
+	case RELOAD_DO_PROVE:
+		reload_prove(model);
+		break;
+	case RELOAD_DO_SWAP:
+		reload_swap(model);
+		break;
+	case RELOAD_DO_JUDGE:
+		reload_judge_candidate(model);
+		break;
+	case RELOAD_DO_SPAWN:
+		if (!reload_is_overtaken(model))
+			reload_spawn(model);
+		break;
+	case RELOAD_DO_COMMIT:
+		reload_commit(model);
+		break;
+	case RELOAD_DO_FINISH:
+		reload_finish(model, RECEIPT_OK, why ? why : "");
+		break;
+	case RELOAD_DO_LOSE:
+		reload_finish(model, RECEIPT_FAILED, why);
+		break;
+	case RELOAD_DO_FAIL:
+		reload_failed(model, why, RELOAD_MAY_PASS);
+		break;
+	case RELOAD_DO_GIVE_UP: /* to be stopped is no failure */
+		reload_give_up(model, event == RELOAD_EV_STOP ? NULL : why);
+		break;
+	case RELOAD_DO_OVERTAKE:
+		reload_overtake(model, why);
+		break;
+	case RELOAD_DO_GIVE_UP_LEAN:
+		reload_give_up_lean(model, why);
+		break;
+	case RELOAD_DO_HURRY:
+		reload_hurry(model, about);
+		break;
+	case RELOAD_DO_REFUSE:
+	case RELOAD_ACTION_COUNT:
+		log_event(LOG_LEVEL_ERR, "reload_unexpected", "model=%s step=%s event=%s",
+		          model->name, reload_step_name(model->reload.step),
+		          reload_event_name(event));
+		break;
+	}
+}
+
 void reload_on_state(void *context, struct generation *generation,
                      enum generation_state from)
 {
@@ -397,14 +505,13 @@ void reload_on_state(void *context, struct generation *generation,
 	(void)from;
 	switch (generation->state) {
 	case GENERATION_STAGED:
-		reload_on_staged(model);
+		reload_tell(model, RELOAD_EV_STAGED, NULL, NULL);
 		break;
 	case GENERATION_READY:
-		if (!arbiter_try(model))
-			generation_apply(generation, GENERATION_EV_PROMOTE);
+		reload_tell(model, RELOAD_EV_READY, NULL, NULL);
 		break;
 	case GENERATION_ACTIVE:
-		reload_swap(model, generation);
+		reload_tell(model, RELOAD_EV_ACTIVE, NULL, NULL);
 		break;
 	case GENERATION_UNKILLABLE:
 		reload_on_unkillable(model, generation);
@@ -462,12 +569,11 @@ bool model_set_config(struct model *model, struct config *config,
 
 void reload_stop(struct model *model)
 {
-	struct generation *all[] = { model->fleet.active, model->fleet.candidate,
-		                     model->fleet.retiring };
+	struct generation *serving[] = { model->fleet.active, model->fleet.retiring };
 
 	model->is_stopping = true;
 	model->pending = 0;
-	if (!model->reload.in_flight)
+	if (!reload_in_flight(model))
 		loads_end(&model->turn);
 	ev_timer_stop(model->context.loop, &model->kick);
 	reload_again_fini(model);
@@ -475,15 +581,13 @@ void reload_stop(struct model *model)
 	trial_fini(model);
 	arbiter_fini(model);
 	/* With a candidate the reload ends when the candidate does. */
-	if (model->reload.in_flight && !model->fleet.candidate)
-		reload_finish(model, model->fleet.active ? RECEIPT_OK : RECEIPT_FAILED,
-		              RELOAD_STOPPING);
+	reload_tell(model, RELOAD_EV_STOP, NULL, RELOAD_STOPPING);
 	/* The active generation becomes the retiring one, whose death is no crash. */
 	if (model->fleet.active && !model->fleet.retiring)
 		fleet_retire(&model->fleet);
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (all[i])
-			generation_apply(all[i], GENERATION_EV_RETIRE);
+	for (size_t i = 0; i < sizeof(serving) / sizeof(serving[0]); i++)
+		if (serving[i])
+			generation_apply(serving[i], GENERATION_EV_RETIRE);
 	ev_timer_stop(model->context.loop, &model->grow);
 	replicas_retire(model);
 	fleet_look(&model->fleet);

@@ -35,40 +35,33 @@ int reload_ask_rollback(struct model *model, uint64_t *ret_number, struct err *e
 	return 0;
 }
 
-/* Ends what is being built before it gets to serve. */
-static void reload_overtake(struct model *model)
+void reload_overtake(struct model *model, const char *why)
 {
-	struct generation *candidate = model->fleet.candidate;
-	struct err why = ERR_NULL;
+	const struct generation *candidate = model->fleet.candidate;
 
-	/* A reload that waits for the old generation's end is reload_go_on()'s
-	 * business. */
-	if (!candidate || candidate->state > GENERATION_READY)
-		return;
 	/* The candidate is what lies on disk: no crash of another one is to bring it
 	 * back. */
-	if (model->reload.is_newest)
+	if (candidate->state <= GENERATION_READY && model->reload.is_newest)
 		ledger_refuse(&model->ledger, candidate->inputs);
-	(void)err_set(&why, 0, "%s", RELOAD_OVERTAKEN);
-	generation_dismiss(candidate, &why);
+	reload_give_up(model, why);
 }
 
 int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
 {
-	const struct inputs *building = model->reload.in_flight && !model->fleet.active
+	const struct inputs *building = reload_in_flight(model) && !model->fleet.active
 	                                        ? model->reload.inputs
 	                                        : NULL;
 	bool is_asked;
 	int r;
 
-	if (model->reload.in_flight && model->fleet.candidate)
+	if (reload_in_flight(model) && model->fleet.candidate)
 		building = model->reload.inputs;
 	r = reload_ask_rollback(model, ret_number, err);
 	if (r < 0)
 		return r;
 	is_asked = arbiter_drop(model);
 	if (!building || building != model->ledger.rollback_to || is_asked) {
-		reload_overtake(model);
+		reload_tell(model, RELOAD_EV_OVERTAKEN, NULL, RELOAD_OVERTAKEN);
 		return 0;
 	}
 	/* The very same inputs are on their way, and a person wants them, whatever the
@@ -111,7 +104,7 @@ void reload_call_off(struct model *model, const char *why)
 	model->last_error.text[0] = '\0';
 	reload_finish(model, RECEIPT_UNCHANGED, why);
 	trial_reopen(model);
-	if (!model->fleet.active && !model->reload.in_flight)
+	if (!model->fleet.active && !reload_in_flight(model))
 		reload_schedule_restart(model, RESTART_INNOCENT);
 }
 

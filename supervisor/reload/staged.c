@@ -61,7 +61,10 @@ void reload_claim_all(struct model *model)
 
 void reload_commit(struct model *model)
 {
+	if (model->fleet.candidate->state != GENERATION_STAGED)
+		return; /* its end leads on */
 	reload_claim_all(model);
+	reload_enter(model, RELOAD_COMMITTING);
 	generation_apply(model->fleet.candidate, GENERATION_EV_COMMIT);
 }
 
@@ -103,7 +106,7 @@ static bool reload_decide_again(struct model *model, const char *news)
 	          LOG_QUOTED(reload->decision.why.text));
 	if (reload->decision.strategy == STRATEGY_REFUSED) {
 		(void)err_set(&why, 0, "%s: %s", news, reload->decision.why.text);
-		generation_dismiss(candidate, &why);
+		reload_give_up(model, why.text);
 		return false;
 	}
 	/* Memory that the candidate is yet to take waits for the old one to go. */
@@ -129,18 +132,21 @@ void reload_on_staged(struct model *model)
 			"gone; write model files under another name and rename them "
 			"into place",
 			candidate->inputs->section->path);
-		generation_dismiss(candidate, &why);
+		reload_give_up(model, why.text);
 		return;
 	}
 	if (reload_is_needless(model, candidate)) {
-		generation_apply(candidate, GENERATION_EV_RETIRE);
+		reload_give_up(model, NULL);
 		return;
 	}
 	news = reload_news(model);
 	if (news && !reload_decide_again(model, news))
 		return;
-	if (!reload_is_lean(model) || !fleet_old(&model->fleet))
+	if (!reload_is_lean(model) || !fleet_old(&model->fleet)) {
 		reload_commit(model);
-	else if (model->fleet.active)
-		reload_retire_active(model); /* else the old one's death leads on */
+		return;
+	}
+	reload_enter(model, RELOAD_WAITING_OLD);
+	if (model->fleet.active)
+		reload_retire_active(model); /* else the old one is ending already */
 }

@@ -124,7 +124,7 @@ inline generation_enter()
 	 event == GENERATION_EV_COMMITTED || event == GENERATION_EV_READY ||             \
 	 event == GENERATION_EV_BYE || event == GENERATION_EV_REFUSED)
 
-/* For verify: which rows of the table were used. */
+/* For verify: which rows of the tables were used. */
 c_decl {
 	static void note(int from, int event)
 	{
@@ -133,6 +133,15 @@ c_decl {
 		if (!noted[from][event])
 			printf("noted %d %d\n", from, event);
 		noted[from][event] = 1;
+	}
+
+	static void note_reload(int step, int event)
+	{
+		static char noted[32][32];
+
+		if (!noted[step][event])
+			printf("reload %d %d\n", step, event);
+		noted[step][event] = 1;
 	}
 };
 

@@ -4,10 +4,36 @@
 
 #define RELOAD_OLD (model_active || model_retiring)
 
+/* Only as the table has it. */
+inline reload_enter(next)
+{
+	assert(RELOAD_MAY_FOLLOW(step, next));
+	step = next
+}
+
+/* reload_tell(): what the table says is in @action; the caller does it. */
+inline reload_ask(what)
+{
+	happens = what;
+	reload_do(step, happens, action);
+	c_code { note_reload(now.step, now.happens); };
+	assert(action != RELOAD_DO_REFUSE)
+}
+
+inline reload_give_up()
+{
+	if
+	:: IS_ENDING(CANDIDATE)
+	:: else ->
+		reload_enter(RELOAD_GIVING_UP);
+		todo!CANDIDATE,GENERATION_EV_RETIRE
+	fi
+}
+
 /* What is pending starts as a handler of its own. */
 inline reload_finish()
 {
-	in_flight = false;
+	reload_enter(RELOAD_IDLE);
 	is_good = false;
 	strategy = OVERLAP
 }
@@ -67,6 +93,7 @@ inline reload_spawn()
 		generations[CANDIDATE].state = GENERATION_SPAWNED;
 		generations[CANDIDATE].process = PROCESS_RUNS;
 		generations[CANDIDATE].is_lean = (strategy != OVERLAP);
+		reload_enter(RELOAD_STAGING);
 		strategy = OVERLAP
 	:: MAY_FAIL -> must_fail = true /* no memory, no processes, no files */
 	fi
@@ -110,9 +137,12 @@ inline reload_go()
 {
 	if
 	:: strategy != STOP_FIRST -> must_spawn = true
-	:: strategy == STOP_FIRST && model_active -> reload_retire_active()
-	/* else the old one's death leads on */
-	:: strategy == STOP_FIRST && !model_active
+	:: strategy == STOP_FIRST ->
+		reload_enter(RELOAD_STOPPING_OLD);
+		if
+		:: model_active -> reload_retire_active()
+		:: else /* the old one is ending already */
+		fi
 	fi
 }
 
@@ -122,7 +152,7 @@ inline reload_go()
  */
 inline reload_try_start()
 {
-	in_flight = true;
+	reload_enter(RELOAD_DECIDING);
 	if
 	:: good -> is_good = true
 	:: pending || pending_crash -> is_good = false
@@ -143,16 +173,46 @@ inline reload_try_start()
 
 inline reload_on_staged()
 {
+	reload_ask(RELOAD_EV_STAGED);
+	assert(action == RELOAD_DO_WEIGH);
 	if
 	/* A file whose content is what already serves: reload_is_needless(). */
-	:: model_active && !is_good -> todo!g,GENERATION_EV_RETIRE
+	:: model_active && !is_good -> reload_give_up()
 	/* The file that served last was written over: reload_is_overwritten(). */
 	:: is_good && MAY_FAIL ->
 		generation_fail();
-		todo!g,GENERATION_EV_RETIRE
-	:: !generations[g].is_lean || !RELOAD_OLD -> todo!g,GENERATION_EV_COMMIT
-	:: generations[g].is_lean && model_active -> reload_retire_active()
-	:: generations[g].is_lean && !model_active && model_retiring
+		reload_give_up()
+	:: !generations[g].is_lean || !RELOAD_OLD ->
+		reload_enter(RELOAD_COMMITTING);
+		todo!g,GENERATION_EV_COMMIT
+	:: generations[g].is_lean && RELOAD_OLD ->
+		reload_enter(RELOAD_WAITING_OLD);
+		if
+		:: model_active -> reload_retire_active()
+		:: else /* the old one is ending already */
+		fi
+	fi
+}
+
+inline reload_go_on()
+{
+	if
+	:: is_stopping || model_retiring
+	:: else ->
+		reload_ask(RELOAD_EV_OLD_GONE);
+		if
+		:: action == RELOAD_DO_NOTHING
+		:: action == RELOAD_DO_SPAWN -> must_spawn = true
+		:: action == RELOAD_DO_COMMIT ->
+			if
+			:: generations[CANDIDATE].state == GENERATION_STAGED ->
+				reload_enter(RELOAD_COMMITTING);
+				todo!CANDIDATE,GENERATION_EV_COMMIT
+			:: else /* its end leads on */
+			fi
+		:: action == RELOAD_DO_FINISH -> reload_finish()
+		:: else -> assert(false)
+		fi
 	fi
 }
 
@@ -161,10 +221,12 @@ inline reload_swap()
 	good = true;
 	is_good = false;
 	deaths_is_failed = false;
+	reload_ask(RELOAD_EV_ACTIVE);
+	assert(action == RELOAD_DO_SWAP);
+	reload_enter(RELOAD_RETIRING);
 	if
 	:: model_active -> reload_retire_active()
-	:: !model_active && !model_retiring -> reload_finish()
-	:: else
+	:: else -> reload_go_on()
 	fi;
 	generation_move(CANDIDATE, ACTIVE);
 #ifndef BREAK_DISPATCH
@@ -174,6 +236,8 @@ inline reload_swap()
 
 inline reload_on_candidate_dead()
 {
+	reload_ask(RELOAD_EV_CANDIDATE_DEAD);
+	assert(action == RELOAD_DO_JUDGE);
 	if
 	:: is_stopping -> reload_finish()
 	:: !is_stopping && has_failure ->
@@ -192,30 +256,16 @@ inline reload_on_candidate_dead()
 
 inline reload_on_crash()
 {
+	reload_ask(RELOAD_EV_SERVING_DEAD);
 	if
-	:: in_flight && !model_candidate -> reload_finish()
-	:: else
+	:: action == RELOAD_DO_NOTHING
+	:: action == RELOAD_DO_HURRY
+	:: action == RELOAD_DO_LOSE -> reload_finish()
+	:: else -> assert(false)
 	fi;
 	if
 	:: !in_flight -> reload_schedule_restart()
 	:: else
-	fi
-}
-
-inline reload_on_retired_dead()
-{
-	if
-	:: !in_flight || is_stopping
-	:: in_flight && !is_stopping && model_candidate ->
-		if
-		:: generations[CANDIDATE].state == GENERATION_STAGED ->
-			todo!CANDIDATE,GENERATION_EV_COMMIT
-		:: else
-		fi
-	:: in_flight && !is_stopping && !model_candidate && model_active ->
-		reload_finish()
-	:: in_flight && !is_stopping && !model_candidate && !model_active ->
-		must_spawn = true
 	fi
 }
 
@@ -227,7 +277,7 @@ inline reload_on_dead()
 	if
 	:: g == CANDIDATE -> reload_on_candidate_dead()
 	:: g == ACTIVE -> reload_on_crash()
-	:: g == RETIRING -> reload_on_retired_dead()
+	:: g == RETIRING -> reload_go_on()
 	:: else /* it was put aside */
 	fi;
 	must_dispatch = true
@@ -238,18 +288,38 @@ inline reload_on_dead()
 inline reload_on_retired_stuck()
 {
 	if
-	:: !in_flight || is_stopping || model_candidate
-	:: in_flight && !is_stopping && !model_candidate ->
+	:: is_stopping
+	:: else ->
+		reload_ask(RELOAD_EV_OLD_STUCK);
 		if
-		:: model_active -> reload_finish()
-		:: else -> must_fail = true
+		:: action == RELOAD_DO_NOTHING
+		:: action == RELOAD_DO_FINISH -> reload_finish()
+		:: action == RELOAD_DO_FAIL -> must_fail = true
+		:: else -> assert(false)
 		fi
 	fi
 }
 
-/* Puts it aside: nothing waits for it any more, and its memory counts until it is gone. A
- * candidate that is not to live beside it has failed. With too many of them everything
- * waits. */
+/* A candidate that is to have the memory that is stuck is not to live beside it. */
+inline reload_on_memory_stuck()
+{
+	reload_ask(RELOAD_EV_MEMORY_STUCK);
+	if
+	:: action == RELOAD_DO_NOTHING
+#ifndef BREAK_STUCK
+	:: action == RELOAD_DO_GIVE_UP_LEAN && generations[CANDIDATE].is_lean ->
+#else
+	:: action == RELOAD_DO_GIVE_UP_LEAN && generations[CANDIDATE].is_lean &&
+	   g == RETIRING && generations[CANDIDATE].state == GENERATION_STAGED ->
+#endif
+		generations[CANDIDATE].has_failure = true;
+		reload_give_up()
+	:: else -> assert(action == RELOAD_DO_GIVE_UP_LEAN)
+	fi
+}
+
+/* Puts it aside: nothing waits for it any more, and its memory counts until it is gone. With
+ * too many of them everything waits. */
 inline reload_on_unkillable()
 {
 #ifdef MAY_STICK
@@ -258,14 +328,7 @@ inline reload_on_unkillable()
 		generation_move(g, STUCK);
 		has_failure = true;
 		if
-#ifndef BREAK_STUCK
-		:: g != CANDIDATE && generations[CANDIDATE].is_lean &&
-		   !IS_ENDING(CANDIDATE) ->
-#else
-		:: g == RETIRING && generations[CANDIDATE].state == GENERATION_STAGED ->
-#endif
-			generations[CANDIDATE].has_failure = true;
-			todo!CANDIDATE,GENERATION_EV_RETIRE
+		:: g != CANDIDATE -> reload_on_memory_stuck()
 		:: else
 		fi;
 		if
@@ -285,13 +348,17 @@ inline reload_on_state()
 {
 	if
 	:: to == GENERATION_STAGED -> reload_on_staged()
-	:: to == GENERATION_READY -> todo!g,GENERATION_EV_PROMOTE
+	:: to == GENERATION_READY ->
+		reload_ask(RELOAD_EV_READY);
+		assert(action == RELOAD_DO_PROVE);
+		todo!g,GENERATION_EV_PROMOTE
 	:: to == GENERATION_ACTIVE -> reload_swap()
 	:: to == GENERATION_UNKILLABLE -> reload_on_unkillable()
 	:: to == GENERATION_DEAD -> reload_on_dead()
 #ifdef BREAK_COMMIT_EARLY
 	:: to == GENERATION_STOPPING && g == RETIRING && model_candidate &&
 	   generations[CANDIDATE].state == GENERATION_STAGED ->
+		reload_enter(RELOAD_COMMITTING);
 		todo!CANDIDATE,GENERATION_EV_COMMIT
 #endif
 #ifdef BREAK_SPAWN_EARLY
@@ -313,9 +380,12 @@ inline model_stop()
 	pending = false;
 	pending_crash = false;
 	pending_rebuild = false;
+	reload_ask(RELOAD_EV_STOP);
 	if
-	:: in_flight && !model_candidate -> reload_finish()
-	:: else
+	:: action == RELOAD_DO_NOTHING
+	:: action == RELOAD_DO_FINISH -> reload_finish()
+	:: action == RELOAD_DO_GIVE_UP -> reload_give_up()
+	:: else -> assert(false)
 	fi;
 	if
 	:: model_active && !model_retiring -> generation_move(ACTIVE, RETIRING)
@@ -326,7 +396,8 @@ inline model_stop()
 	:: g == N_GENERATIONS -> break
 	:: else ->
 		if
-		:: generations[g].state != GENERATION_NONE -> todo!g,GENERATION_EV_RETIRE
+		:: g != CANDIDATE && generations[g].state != GENERATION_NONE ->
+			todo!g,GENERATION_EV_RETIRE
 		:: else
 		fi;
 		g++

@@ -17,7 +17,7 @@
  * What is left out: README.md.
  */
 
-/* Printed from supervisor/loaders/table.c. */
+/* Printed from supervisor/loaders/table.c and supervisor/model/reload_table.c. */
 #include "table.pml"
 
 #define STRATEGY_OVERLAP  0
@@ -104,7 +104,8 @@ bool pending_crash;    /* or the timer runs that leads to it */
 bool pending_rebuild;
 #define IS_PENDING (pending || pending_crash || pending_rebuild)
 /* struct model_reload */
-bool in_flight;
+mtype:reload_step step = RELOAD_IDLE;
+#define in_flight (step != RELOAD_IDLE)
 bool is_good;          /* inputs == model.good */
 mtype:strategy strategy = OVERLAP;
 
@@ -143,6 +144,8 @@ mtype:blame blame = MODEL_BLAME_NOBODY;
 mtype:generation_event event = GENERATION_EV_HELLO;
 mtype:generation_state from = GENERATION_NONE;
 mtype:generation_state to = GENERATION_NONE;
+mtype:reload_event happens = RELOAD_EV_STAGED;
+mtype:reload_action action = RELOAD_DO_NOTHING;
 
 inline forget()
 {
@@ -158,7 +161,9 @@ inline forget()
 		blame = MODEL_BLAME_NOBODY;
 		event = GENERATION_EV_HELLO;
 		from = GENERATION_NONE;
-		to = GENERATION_NONE
+		to = GENERATION_NONE;
+		happens = RELOAD_EV_STAGED;
+		action = RELOAD_DO_NOTHING
 	}
 }
 
@@ -178,6 +183,8 @@ inline forget()
 inline check()
 {
 	d_step {
+		assert(step != RELOAD_DECIDING);
+		assert(RELOAD_HAS_CANDIDATE(step) == model_candidate);
 		r = 0;
 		do
 		:: r == N_REQUESTS -> break

@@ -322,7 +322,8 @@ class Moult:
             wait_for("the end of all children",
                      lambda: not any(is_alive(pid) for pid in loaders))
             for report in ("AddressSanitizer", "runtime error", "LeakSanitizer",
-                           "http_panic", "Assertion"):
+                           "event=reload_unexpected",
+                           "http_panic", "Assertion", "reload_unexpected"):
                 assert report not in self.log_text(), self.log_text()[-5000:]
         finally:
             self.kill()
