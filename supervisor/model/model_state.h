@@ -93,7 +93,7 @@ enum model_input { MODEL_INPUT_SECRETS, MODEL_INPUT_FILE, MODEL_INPUT_COUNT };
  *	reload/again.c    again_causes n_again n_pauses
  *	reload/end.c      is_stopped
  *	reload/receipt.c  receipts
- *	reload/reload.c   context section turn kick last reloads is_stopping
+ *	reload/reload.c   context section turn kick last reloads
  *
  * Members with several writers, each of which is to get one owner (R: reload/reload.c):
  *
@@ -174,10 +174,6 @@ struct model {
 	bool is_stopping;
 	bool is_stopped;
 };
-
-/* model.c: logs what is likely a mistake in the section, unless @before, which may be
- * NULL, had it already. */
-void model_log_doubt(const struct model *model, const struct config_model *before);
 
 /* queue.c: leases held requests to loaders that serve, as far as there is room. */
 void model_dispatch(struct model *model);
@@ -282,15 +278,13 @@ void arbiter_on_lease_lost(struct model *model, const struct generation *dead,
                            struct request *request);
 
 /* reload/reload.c */
-void reload_init(struct model *model);
-void reload_fini(struct model *model);
 /* on_state of the candidate, the active and the retiring generation (loaders/generation.h). */
 void reload_on_state(void *context, struct generation *generation,
                      enum generation_state from);
 /* Starts what is pending, if it may. */
 void reload_try_start(struct model *model);
-/* Ends all generations; on_stopped follows, from the loop. */
-void reload_stop(struct model *model);
+/* The same, of the kick timer. */
+void reload_on_kick(struct ev_loop *loop, ev_timer *timer, int revents);
 /* True: a reload has begun and has no receipt yet. */
 static inline bool reload_in_flight(const struct model *model)
 {

@@ -320,7 +320,7 @@ void model_on_store(struct model *model)
 		ev_timer_start(model->context.loop, &model->kick);
 }
 
-static void reload_on_kick(struct ev_loop *loop, ev_timer *timer, int revents)
+void reload_on_kick(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	(void)loop;
 	(void)revents;
@@ -401,30 +401,6 @@ static void reload_swap(struct model *model)
 }
 
 /* The table at work */
-
-void reload_enter(struct model *model, enum reload_step step)
-{
-	enum reload_step from = model->reload.step;
-
-	if (!reload_may_follow(from, step))
-		log_event(LOG_LEVEL_ERR, "reload_unexpected", "model=%s step=%s next=%s",
-		          model->name, reload_step_name(from), reload_step_name(step));
-	log_event(LOG_LEVEL_DEBUG, "reload_step", "model=%s from=%s to=%s", model->name,
-	          reload_step_name(from), reload_step_name(step));
-	model->reload.step = step;
-}
-
-void reload_give_up(struct model *model, const char *why)
-{
-	struct generation *candidate = model->fleet.candidate;
-	struct err failure;
-
-	if (candidate->state > GENERATION_READY)
-		return;
-	reload_enter(model, RELOAD_GIVING_UP);
-	(void)err_set(&failure, 0, "%s", why ? why : "");
-	generation_dismiss(candidate, &failure);
-}
 
 static void reload_give_up_lean(struct model *model, const char *why)
 {
@@ -533,96 +509,4 @@ void reload_on_state(void *context, struct generation *generation,
 	case GENERATION_STATE_COUNT:
 		break;
 	}
-}
-
-/* Loaders that live already may take as long as the new section says. */
-static void reload_set_patience(struct model *model)
-{
-	struct generation *list[FLEET_MAX];
-	size_t n = fleet_list(&model->fleet, list);
-
-	for (size_t i = 0; i < n; i++)
-		generation_set_config(list[i], model->section);
-}
-
-bool model_set_config(struct model *model, struct config *config,
-                      const struct config_model *fresh)
-{
-	struct config *old = model->context.config;
-	const struct config_model *before = model->section;
-	bool needs = config_model_needs_generation(before, fresh);
-
-	if (model->section->replicas != fresh->replicas)
-		model->scale = 0;
-	model->context.config = config_ref(config);
-	model->section = fresh;
-	model->queue.detail.is_full = fresh->error_detail == CONFIG_DETAIL_FULL;
-	model_log_doubt(model, before);
-	config_unref(old);
-	reload_set_patience(model);
-	model_watch_arm(model);
-	replicas_adjust(model);
-	if (needs)
-		(void)model_reload(model, MODEL_CAUSE_CONFIG);
-	return needs;
-}
-
-void reload_stop(struct model *model)
-{
-	struct generation *serving[] = { model->fleet.active, model->fleet.retiring };
-
-	model->is_stopping = true;
-	model->pending = 0;
-	if (!reload_in_flight(model))
-		loads_end(&model->turn);
-	ev_timer_stop(model->context.loop, &model->kick);
-	reload_again_fini(model);
-	model_watch_fini(model);
-	trial_fini(model);
-	arbiter_fini(model);
-	/* With a candidate the reload ends when the candidate does. */
-	reload_tell(model, RELOAD_EV_STOP, NULL, RELOAD_STOPPING);
-	/* The active generation becomes the retiring one, whose death is no crash. */
-	if (model->fleet.active && !model->fleet.retiring)
-		fleet_retire(&model->fleet);
-	for (size_t i = 0; i < sizeof(serving) / sizeof(serving[0]); i++)
-		if (serving[i])
-			generation_apply(serving[i], GENERATION_EV_RETIRE);
-	ev_timer_stop(model->context.loop, &model->grow);
-	replicas_retire(model);
-	fleet_look(&model->fleet);
-}
-
-static void reload_on_turn(void *context)
-{
-	reload_try_start(context);
-}
-
-void reload_init(struct model *model)
-{
-	model->turn = (struct loads_turn){ .on_turn = reload_on_turn, .context = model };
-	reload_again_init(model);
-	fleet_init(&model->fleet, model->context.loop, reload_on_buried, model);
-	ev_timer_init(&model->kick, reload_on_kick, 0., 0.);
-	model->kick.data = model;
-	model_watch_init(model);
-	trial_init(model);
-	arbiter_init(model);
-	replicas_init(model);
-}
-
-void reload_fini(struct model *model)
-{
-	model->is_stopping = true;
-	loads_end(&model->turn);
-	reload_again_fini(model);
-	ev_timer_stop(model->context.loop, &model->kick);
-	model_watch_fini(model);
-	trial_fini(model);
-	arbiter_fini(model);
-	replicas_fini(model);
-	fleet_fini(&model->fleet);
-	reload_weights_swap(model, NULL);
-	inputs_unref(model->reload.inputs);
-	ledger_fini(&model->ledger);
 }

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The beginning and the end of a model, and its configuration in between. All parts of a
+ * model come together here: those of model/ and those of reload/.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "supervisor/config/check.h"
+#include "supervisor/model/model_state.h"
+#include "supervisor/traffic/recorder.h"
+
+/* The beginning */
+
+static void reload_on_turn(void *context)
+{
+	reload_try_start(context);
+}
+
+static void reload_init(struct model *model)
+{
+	model->turn = (struct loads_turn){ .on_turn = reload_on_turn, .context = model };
+	reload_again_init(model);
+	fleet_init(&model->fleet, model->context.loop, reload_on_buried, model);
+	ev_timer_init(&model->kick, reload_on_kick, 0., 0.);
+	model->kick.data = model;
+	model_watch_init(model);
+	trial_init(model);
+	arbiter_init(model);
+	replicas_init(model);
+}
+
+static void model_log_doubt(const struct model *model, const struct config_model *before)
+{
+	struct err why = ERR_NULL;
+	struct err known = ERR_NULL;
+
+	if (config_model_is_doubtful(model->section, &why) &&
+	    !(before && config_model_is_doubtful(before, &known) &&
+	      strcmp(known.text, why.text) == 0))
+		log_event(LOG_LEVEL_WARNING, "config_doubt", "model=%s reason=%s",
+		          model->name, LOG_QUOTED(why.text));
+}
+
+int model_new(struct model **ret_model, const struct model_context *context,
+              const struct config_model *config, struct err *err)
+{
+	struct model *model;
+	int r;
+
+	model = calloc(1, sizeof(*model));
+	if (!model)
+		return err_set(err, -ENOMEM, "out of memory");
+	model->context = *context;
+	(void)config_ref(context->config);
+	model->section = config;
+	(void)snprintf(model->name, sizeof(model->name), "%s", config->name);
+	model->listener = (struct generation_listener){
+		.on_state = model_on_state,
+		.on_lease_lost = model_on_lease_lost,
+		.on_answers = model_on_answers,
+		.context = model,
+	};
+	r = queue_init(&model->queue, context->loop, model->name,
+	               config->request_arena_bytes, config->max_body_bytes);
+	if (r < 0) {
+		config_unref(context->config);
+		free(model);
+		return err_set(err, r,
+		               "model '%s' gets no request_arena of %llu bytes: %s",
+		               config->name,
+		               (unsigned long long)config->request_arena_bytes,
+		               strerror(-r));
+	}
+	model_log_doubt(model, NULL);
+	model->queue.detail.is_full = config->error_detail == CONFIG_DETAIL_FULL;
+	hold_begin(&model->hold, HOLD_CAUSE_START, clock_now_ns());
+	reload_init(model);
+	*ret_model = model;
+	return 0;
+}
+
+/* The configuration */
+
+/* Loaders that live already may take as long as the new section says. */
+static void reload_set_patience(struct model *model)
+{
+	struct generation *list[FLEET_MAX];
+	size_t n = fleet_list(&model->fleet, list);
+
+	for (size_t i = 0; i < n; i++)
+		generation_set_config(list[i], model->section);
+}
+
+bool model_set_config(struct model *model, struct config *config,
+                      const struct config_model *fresh)
+{
+	struct config *old = model->context.config;
+	const struct config_model *before = model->section;
+	bool needs = config_model_needs_generation(before, fresh);
+
+	if (model->section->replicas != fresh->replicas)
+		model->scale = 0;
+	model->context.config = config_ref(config);
+	model->section = fresh;
+	model->queue.detail.is_full = fresh->error_detail == CONFIG_DETAIL_FULL;
+	model_log_doubt(model, before);
+	config_unref(old);
+	reload_set_patience(model);
+	model_watch_arm(model);
+	replicas_adjust(model);
+	if (needs)
+		(void)model_reload(model, MODEL_CAUSE_CONFIG);
+	return needs;
+}
+
+/* The end */
+
+static void reload_stop(struct model *model)
+{
+	struct generation *serving[] = { model->fleet.active, model->fleet.retiring };
+
+	model->is_stopping = true;
+	model->pending = 0;
+	if (!reload_in_flight(model))
+		loads_end(&model->turn);
+	ev_timer_stop(model->context.loop, &model->kick);
+	reload_again_fini(model);
+	model_watch_fini(model);
+	trial_fini(model);
+	arbiter_fini(model);
+	/* With a candidate the reload ends when the candidate does. */
+	reload_tell(model, RELOAD_EV_STOP, NULL, RELOAD_STOPPING);
+	/* The active generation becomes the retiring one, whose death is no crash. */
+	if (model->fleet.active && !model->fleet.retiring)
+		fleet_retire(&model->fleet);
+	for (size_t i = 0; i < sizeof(serving) / sizeof(serving[0]); i++)
+		if (serving[i])
+			generation_apply(serving[i], GENERATION_EV_RETIRE);
+	ev_timer_stop(model->context.loop, &model->grow);
+	replicas_retire(model);
+	fleet_look(&model->fleet);
+}
+
+static void reload_fini(struct model *model)
+{
+	model->is_stopping = true;
+	loads_end(&model->turn);
+	reload_again_fini(model);
+	ev_timer_stop(model->context.loop, &model->kick);
+	model_watch_fini(model);
+	trial_fini(model);
+	arbiter_fini(model);
+	replicas_fini(model);
+	fleet_fini(&model->fleet);
+	reload_weights_swap(model, NULL);
+	inputs_unref(model->reload.inputs);
+	ledger_fini(&model->ledger);
+}
+
+/* Logs the last word about the model's requests: at the end of every life, also a forced
+ * one. */
+static void model_log_end(const struct model *model)
+{
+	const struct request_counts *counts = &model->queue.counts;
+	char reasons[256] = "";
+	size_t used = 0;
+
+	for (unsigned int i = 0; i < REQUEST_FAILURE_COUNT; i++)
+		used += (size_t)snprintf(reasons + used, sizeof(reasons) - used,
+		                         " %s=%llu",
+		                         request_failure_name((enum request_failure)i),
+		                         (unsigned long long)counts->failures[i]);
+	log_event(LOG_LEVEL_NOTICE, "model_stopped",
+	          "model=%s accepted=%llu answered=%llu failed=%llu%s", model->name,
+	          (unsigned long long)counts->accepted,
+	          (unsigned long long)counts->answered,
+	          (unsigned long long)counts->failed, reasons);
+}
+
+void model_free(struct model *model)
+{
+	if (!model)
+		return;
+	reload_fini(model);
+	recorder_end(model->queue.recorder, "the model is removed");
+	model_fail_held(model, "the model is removed");
+	model_log_end(model);
+	queue_fini(&model->queue);
+	config_unref(model->context.config);
+	free(model);
+}
+
+void model_stop(struct model *model)
+{
+	recorder_end(model->queue.recorder, "the model is being stopped");
+	model_fail_held(model, "the model is being stopped");
+	reload_stop(model);
+}
