@@ -38,694 +38,349 @@ static const struct config_word strategy_words[] = {
 /* clang-format would break the sentences elsewhere. */
 /* clang-format off */
 
+#define OBJECT config_model
+
 static const struct config_key model_keys[] = {
-	{
-		.name = "engine",
-		.type = CONFIG_TYPE_STRING,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, engine),
-		.is_required = true,
-		.value = "the name of an engine, such as torch or identity",
-		.check = config_check_name,
-		.help = "The engine that runs the model.",
-	},
-	{
-		.name = "path",
-		.type = CONFIG_TYPE_PATH,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, path),
-		.help = "The model file, for engines that need one.",
-	},
-	{
-		.name = "version",
-		.type = CONFIG_TYPE_STRING,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, version),
-		.fallback = "1",
-		.value = "a name",
-		.check = config_check_name,
-		.help = "The version that clients see.",
-	},
-	{
-		.name = "platform",
-		.type = CONFIG_TYPE_STRING,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, platform),
-		.fallback_help = "the name of the engine.",
-		.value = "a name",
-		.check = config_check_name,
-		.help = "The platform that the model's metadata names.",
-	},
-	{
-		.name = "device",
-		.type = CONFIG_TYPE_STRING,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, device),
-		.fallback = "cpu",
-		.value = "cpu, cuda, cuda:N or cuda:GPU-UUID",
-		.check = config_check_device,
-		.help = "Where the model computes.\n"
-			".Cm cuda:N\n"
-			"is the card of that number as\n"
-			".Ql nvidia-smi -L\n"
-			"counts, or in\n"
-			".Ev CUDA_VISIBLE_DEVICES\n"
-			"when\n"
-			".Xr moultd 8\n"
-			"has that; it is known by its UUID from then on, and the loader "
-			"sees that card alone.\n"
-			"A card that is not there is refused.\n"
-			"The memory of a GPU counts like that of the host: the stricter "
-			"of the two decides how a reload goes.",
-	},
-	{
-		.name = "input",
-		.type = CONFIG_TYPE_TENSOR,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, inputs),
-		COUNTED_BY(config_model, n_inputs),
-		.max = CONFIG_TENSORS_MAX,
-		.is_required = true,
-		.help = "A tensor that a request must bring, in the order in which the "
-			"model takes them.\n"
-			"A dim of -1 takes any size.",
-	},
-	{
-		.name = "output",
-		.type = CONFIG_TYPE_TENSOR,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, outputs),
-		COUNTED_BY(config_model, n_outputs),
-		.max = CONFIG_TENSORS_MAX,
-		.is_required = true,
-		.help = "A tensor that the model answers with, in its order.",
-	},
-	{
-		.name = "threads",
-		.type = CONFIG_TYPE_UINT,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, threads),
-		.min = 1,
-		.max = 1024,
-		.fallback = "1",
-		.unit = "threads",
-		.help = "Threads that one inference may use.",
-	},
-	{
-		.name = "working_memory",
-		.type = CONFIG_TYPE_SIZE,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, working_memory_bytes),
-		.min = 0,
-		.max = 1024 * GIB,
-		.fallback = "0",
-		.help = "Memory that computing one batch may take beside the weights, so "
-			"that no request takes what others need; 0 sets no limit.\n"
-			"A request that needs more is answered with status 413, which "
-			"says how much it needs, and the loader serves on.\n"
-			"For a minute requests as large in every dimension are refused "
-			"without being tried, unless one as large has fitted within the "
-			"last ten minutes; requests that do not fit together are computed "
-			"one by one.\n"
-			"For engine\n"
-			".Cm torch ;\n"
-			"with any other the model is not loaded.\n"
-			"On a GPU it limits what libtorch takes of the card, 2 or 20 MiB "
-			"at a time, beyond what it has when the model is loaded; moult "
-			"has to be built where the headers of a CUDA toolkit are.",
-	},
-	{
-		.name = "replicas",
-		.type = CONFIG_TYPE_UINT,
-		.class = CONFIG_LIVE,
-		AT(config_model, replicas),
-		.min = 1,
-		.max = CONFIG_REPLICAS_MAX,
-		.fallback = "1",
-		.unit = "loaders",
-		.help = "How many loaders serve the model, from one queue and (see\n"
-			".Cm share )\n"
-			"with one copy of its weights.\n"
-			"After a reload the first takes all the traffic until the others "
-			"have followed, one at a time and as memory allows.\n"
-			"A loader that dies costs no pause while another one serves.\n"
-			".Ic moultctl scale\n"
-			"changes the number until the one in the file changes.",
-	},
-	{
-		.name = "max_batch",
-		.type = CONFIG_TYPE_UINT,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, max_batch),
-		.min = 1,
-		.max = 65536,
-		.fallback = "1",
-		.unit = "rows",
-		.help = "Requests that wait are computed together, up to this many "
-			"rows.\n"
-			"Above 1, every input and output must have -1 as its first dim.",
-	},
-	{
-		.name = "max_delay",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, max_delay_ns),
-		.min = 0,
-		.max = 10 * SEC,
-		.fallback = "0",
-		.help = "How long a batch may wait to become full.\n"
-			"With 0 it takes what is there and never waits.",
-	},
-	{
-		.name = "warmup_runs",
-		.type = CONFIG_TYPE_UINT,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, warmup_runs),
-		.min = 0,
-		.max = 10000,
-		.fallback = "3",
-		.unit = "runs",
-		.help = "Inferences that must succeed before a generation may serve.\n"
-			"A loader that replaces one that served and died, and for which "
-			"clients wait, makes one; it makes none when a signal from "
-			"outside (SIGKILL, SIGTERM, SIGINT or SIGHUP) ended the other, "
-			"which says nothing against the model, unless moult-loader or "
-			"the engine was replaced meanwhile.",
-	},
-	{
-		.name = "warmup_request",
-		.type = CONFIG_TYPE_PATH,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, warmup_request),
-		.help = "A file with the JSON body of a request to warm up with.\n"
-			"Without it, zeros of the declared shapes are used.",
-	},
-	{
-		.name = "golden",
-		.type = CONFIG_TYPE_PATH,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, golden),
-		.help = "A directory of\n"
-			".Sx GOLDEN REQUESTS ,\n"
-			"at most 256 files named\n"
-			".Pa *.json .\n"
-			"A new generation that answers one of them otherwise than "
-			"expected gets no traffic.\n"
-			"They are read when a generation is built; a change of the "
-			"directory alone builds none.",
-	},
-	{
-		.name = "secrets",
-		.type = CONFIG_TYPE_PATH,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, secrets),
-		.help = "A directory that is watched: each file in it is a secret, and "
-			"has the name of the secret.\n"
-			"At most 64 files of at most 64 KiB; their names have letters, "
-			"digits, dots, underscores and dashes, and do not begin with a "
-			"dot.\n"
-			"What else lies there is skipped, with a warning that names it "
-			"and in\n"
-			".Ic moultctl status :\n"
-			"folders, other names, files that are empty for longer than two "
-			"seconds, that everybody may write or that cannot be read.",
-	},
-	{
-		.name = "required_secrets",
-		.type = CONFIG_TYPE_NAMES,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, required_secrets),
-		COUNTED_BY(config_model, n_required_secrets),
-		.max = CONFIG_NAMES_MAX,
-		.help = "Secrets without which a new generation is refused: the old one "
-			"serves on until all of them are there.",
-	},
-	{
-		.name = "option.",
-		.type = CONFIG_TYPE_OPTION,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, options),
-		COUNTED_BY(config_model, n_options),
-		.max = CONFIG_OPTIONS_MAX,
-		.help = "A setting that the engine understands: moult-loader(8). Another one is "
-			"refused.",
-	},
-	{
-		.name = "leases",
-		.type = CONFIG_TYPE_UINT,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, leases),
-		.min = 1,
-		.max = 4096,
-		.fallback = "256",
-		.unit = "requests",
-		.help = "Requests that a loader may hold at once: a power of two.",
-	},
-	{
-		.name = "response_arena",
-		.type = CONFIG_TYPE_SIZE,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, response_arena_bytes),
-		.min = 64 * KIB,
-		.max = 64 * GIB,
-		.fallback = "64M",
-		.help = "Memory in which a loader puts its answers, rounded down to a "
-			"power of two.\n"
-			"When answers that clients do not read fill it and requests wait, "
-			"clients that have taken longer than two seconds are cut off.",
-	},
-	{
-		.name = "share",
-		.type = CONFIG_TYPE_ENUM,
-		.class = CONFIG_NEW_GENERATION,
-		AT(config_model, share),
-		.fallback = "memory",
-		.words = share_words,
-		.help = "Whether all loaders that need the model file have one copy of "
-			"it between them.\n"
-			"With\n"
-			".Cm memory\n"
-			"the first loader copies it into memory that outlives it and "
-			"that nobody can change: a reload that leaves the file alone, "
-			"and a loader in the place of one that died, take it as it "
-			"lies there.\n"
-			"With\n"
-			".Cm file\n"
-			"the file itself is mapped, which costs no memory beyond the "
-			"page cache and no copying; a file that is written to in place "
-			"changes the model that serves, so files must be renamed into "
-			"place.\n"
-			"With\n"
-			".Cm off\n"
-			"each loader has its own.\n"
-			"On a GPU both mean one copy in its memory, which outlives "
-			"its loaders and which they can only read; a model that writes "
-			"to its weights dies in the warm-up once and gets its own.\n"
-			"Loaders that share there trust each other.\n"
-			"Where the engine cannot compute with a shared copy (packed, "
-			"quantised models), or the GPU's driver shares none, each loader "
-			"has its own too, and\n"
-			".Ic moultctl status\n"
-			"says why.\n"
-			"Of models that load a file at the same moment one makes the "
-			"copy and the others wait for it; those that serve nobody wait "
-			"no longer than 20 seconds while it does not grow.\n"
-			"Models of one file that are to leave it for another need room "
-			"for both copies: neither can let go of the old one alone.",
-	},
-	{
-		.name = "strategy",
-		.type = CONFIG_TYPE_ENUM,
-		.class = CONFIG_LIVE,
-		AT(config_model, strategy),
-		.fallback = "auto",
-		.words = strategy_words,
-		.help = "How a new generation takes over.\n"
-			"With\n"
-			".Cm overlap\n"
-			"the old one serves until the new one does: no pause, two "
-			"copies.\n"
-			"With\n"
-			".Cm staged\n"
-			"the new one does first all that needs no copy of the model; "
-			"then the old one ends, and requests wait until the new one has "
-			"its copy.\n"
-			"On a GPU that has more room a part of the copy comes first, too, "
-			"if it can be shared\n"
-			".Po see Cm share Pc .\n"
-			"With\n"
-			".Cm stop-first\n"
-			"the old one ends before the new one begins.\n"
-			"On a GPU whose compute mode lets one process use it at a time "
-			"the first of these is refused.\n"
-			".Cm auto\n"
-			"takes the first of these that fits into memory, see\n"
-			".Ic moultctl reload --explain .\n"
-			"When the new one, before it takes its copy, turns out to need "
-			"more than was known (weights that cannot be shared after all, "
-			"say), it is decided again; what does not fit ends with the "
-			"numbers, and the old one serves on.",
-	},
-	{
-		.name = "disable_secrets_reload",
-		.type = CONFIG_TYPE_BOOL,
-		.class = CONFIG_LIVE,
-		AT(config_model, disable_secrets_reload),
-		.fallback = "no",
-		.help = "Whether a changed secret is left alone, for models whose "
-			"owners reload themselves.",
-	},
-	{
-		.name = "watch_model_file",
-		.type = CONFIG_TYPE_BOOL,
-		.class = CONFIG_LIVE,
-		AT(config_model, watch_model_file),
-		.fallback = "yes",
-		.help = "Whether a changed model file makes a new generation.",
-	},
-	{
-		.name = "max_held",
-		.type = CONFIG_TYPE_UINT,
-		.class = CONFIG_LIVE,
-		AT(config_model, max_held),
-		.min = 0,
-		.max = 1048576,
-		.fallback = "1024",
-		.unit = "requests",
-		.help = "Requests that may wait for a loader; more are answered with "
-			"status 503.",
-	},
-	{
-		.name = "max_held_bytes",
-		.type = CONFIG_TYPE_SIZE,
-		.class = CONFIG_LIVE,
-		AT(config_model, max_held_bytes),
-		.min = 0,
-		.max = 64 * GIB,
-		.fallback = "128M",
-		.help = "Memory that requests which wait for a loader may occupy; more "
-			"are answered with status 503.\n"
-			"It is a part of\n"
-			".Cm request_arena ,\n"
-			"which bounds them too.",
-	},
-	{
-		.name = "poison_memory",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, poison_memory_ns),
-		.min = 0,
-		.max = 24 * HOUR,
-		.fallback = "5m",
-		.help = "How long the body of a request that ended two loaders is "
-			"remembered, to be answered with status 500 at once.\n"
-			"The answer and the log have its SHA-256, size and shape.\n"
-			"A reload that is no restart after a crash forgets all of "
-			"them.\n"
-			"With 0 none is remembered.",
-	},
-	{
-		.name = "request_timeout",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, request_timeout_ns),
-		.min = 1 * MS,
-		.max = 24 * HOUR,
-		.fallback = "60s",
-		.help = "How long a request may take, waiting included.\n"
-			"A client may ask for less, with the header\n"
-			".Ql Moult-Timeout-Ms\n"
-			"or the protocol's parameter\n"
-			".Ql timeout .",
-	},
-	{
-		.name = "stage_timeout",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, stage_timeout_ns),
-		.min = 1 * MS,
-		.max = 24 * HOUR,
-		.fallback = "300s",
-		.help = "How long a loader may take to read the model into host memory.",
-	},
-	{
-		.name = "commit_timeout",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, commit_timeout_ns),
-		.min = 1 * MS,
-		.max = 24 * HOUR,
-		.fallback = "300s",
-		.help = "How long a loader may take to place the model on its device.",
-	},
-	{
-		.name = "warmup_timeout",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, warmup_timeout_ns),
-		.min = 1 * MS,
-		.max = 24 * HOUR,
-		.fallback = "120s",
-		.help = "How long a loader may take to warm up.",
-	},
-	{
-		.name = "drain_timeout",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, drain_timeout_ns),
-		.min = 1 * MS,
-		.max = 24 * HOUR,
-		.fallback = "30s",
-		.help = "How long an old generation may take to finish the requests "
-			"that it holds.",
-	},
-	{
-		.name = "stop_timeout",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, stop_timeout_ns),
-		.min = 1 * MS,
-		.max = 1 * HOUR,
-		.fallback = "10s",
-		.help = "How long a loader that was asked to end may take before it is "
-			"terminated.",
-	},
-	{
-		.name = "reclaim_timeout",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, reclaim_timeout_ns),
-		.min = 10 * MS,
-		.max = 1 * HOUR,
-		.fallback = "10s",
-		.help = "How long the memory of a loader that is gone may take to be back "
-			"on its GPU.\n"
-			"The loader must have left the driver's list and the bytes in use "
-			"must be back where they were when it came.\n"
-			"What is not back by then is named in the receipt, and a reload "
-			"that needs it is refused.\n"
-			"Without a GPU nothing is waited for.",
-	},
-	{
-		.name = "stall_timeout",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, stall_timeout_ns),
-		.min = 10 * MS,
-		.max = 24 * HOUR,
-		.fallback = "60s",
-		.help = "A loader that holds requests and makes no progress for this "
-			"long is killed, and so is one that is stopped "
-			"(SIGSTOP), in whatever state.\n"
-			"The stall is noticed within a quarter more of this time.\n"
-			"With less than\n"
-			".Ic request_timeout\n"
-			"a request that takes its time to compute counts as a stall:\n"
-			".Ql moultd -t\n"
-			"warns of that.",
-	},
-	{
-		.name = "death_limit",
-		.type = CONFIG_TYPE_UINT,
-		.class = CONFIG_LIVE,
-		AT(config_model, death_limit),
-		.min = 1,
-		.max = CONFIG_DEATHS_MAX,
-		.fallback = "5",
-		.unit = "deaths",
-		.help = "When this many loaders die within\n"
-			".Cm death_window\n"
-			"without having been of any use, the model is failed: requests "
-			"are turned away at once, and a loader is tried once a minute "
-			"and when an input changes.\n"
-			"A loader that answered a request, or served for a second, was "
-			"of use; it is replaced at once, however often that happens.\n"
-			"So is one that a signal from outside ended.\n"
-			"This many reloads in a row that are refused for want of memory "
-			"while nothing serves make the model failed as well; memory is "
-			"then looked for every 5 seconds.",
-	},
-	{
-		.name = "death_window",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, death_window_ns),
-		.min = 1 * SEC,
-		.max = 24 * HOUR,
-		.fallback = "60s",
-		.help = "See\n"
-			".Cm death_limit .",
-	},
-	{
-		.name = "spare",
-		.type = CONFIG_TYPE_BOOL,
-		.class = CONFIG_LIVE,
-		AT(config_model, spare),
-		.fallback = "no",
-		.help = "Keep a loader ready that has opened the engine's libraries, and "
-			"use it when nobody serves this model: a loader that died is "
-			"replaced sooner by the time that opening them takes.\n"
-			"There is one for each engine, shared by all models that ask for "
-			"it; another one is started a second after it was used, at idle "
-			"priority.\n"
-			"It holds no model, no secret and no device.\n"
-			"Its memory counts as that of a loader on\n"
-			".Cm [device host] ,\n"
-			"and it makes room for a reload that needs it.\n"
-			"Libraries that read the environment when they are opened do not "
-			"see what\n"
-			".Cm option.secrets_env\n"
-			"puts there.",
-	},
-	{
-		.name = "keep_good",
-		.type = CONFIG_TYPE_BOOL,
-		.class = CONFIG_LIVE,
-		AT(config_model, keep_good),
-		.fallback = "yes",
-		.help = "Keep the inputs that serve well in\n"
-			".Cm state_dir :\n"
-			"the section as text and the model file as a hard link.\n"
-			"When moultd starts and what is on disk then is of no use, be "
-			"it the model, its secrets or the configuration itself, it "
-			"serves with that.\n"
-			"On another file system the model file itself must still be "
-			"there, unchanged.",
-	},
-	{
-		.name = "keep_secrets",
-		.type = CONFIG_TYPE_BOOL,
-		.class = CONFIG_LIVE,
-		AT(config_model, keep_secrets),
-		.fallback = "no",
-		.help = "Keep the secrets, too, in files that only moultd's user may "
-			"read.\n"
-			"Files that others can read are not used.\n"
-			"Without kept secrets those on disk are used.",
-	},
-	{
-		.name = "retry_delay",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, retry_delay_ns),
-		.min = 0,
-		.max = 24 * HOUR,
-		.fallback = "30s",
-		.help = "A change on disk that failed for a reason that may pass, as "
-			"want of memory does, is tried again after this time, then "
-			"after twice as long, up to sixteen times as long, for as long "
-			"as what served before goes on.\n"
-			"Where the try failed after the old generation was gone, as may "
-			"be with\n"
-			".Cm staged\n"
-			"and\n"
-			".Cm stop-first ,\n"
-			"what served before is built again, and each further try costs "
-			"a pause: three are made.\n"
-			"A try for which there is too little memory is refused before "
-			"anything is stopped, and does not count.\n"
-			"After that, and with 0, the model waits for a change or for\n"
-			".Ic moultctl reload .",
-	},
-	{
-		.name = "watch_window",
-		.type = CONFIG_TYPE_DURATION,
-		.class = CONFIG_LIVE,
-		AT(config_model, watch_window_ns),
-		.min = 0,
-		.max = 24 * HOUR,
-		.fallback = "30s",
-		.help = "For this long a generation with new inputs is compared with "
-			"the one before.\n"
-			"When it does worse, see\n"
-			".Cm watch_errors\n"
-			"and\n"
-			".Cm watch_latency ,\n"
-			"or when three of its loaders die, the model goes back by "
-			"itself to what served before.\n"
-			"Before that, up to four of the requests that failed, or that "
-			"ended loaders, are asked of what served before; when it fails "
-			"on them, too, they are to blame: the rollback is called off, "
-			"its receipt says so, and the comparison begins anew, at most "
-			"three times.\n"
-			"A loader that somebody else killed does not count; one that "
-			"the kernel killed for want of memory does.\n"
-			"With 0 nothing is compared.",
-	},
-	{
-		.name = "watch_errors",
-		.type = CONFIG_TYPE_UINT,
-		.class = CONFIG_LIVE,
-		AT(config_model, watch_errors),
-		.min = 0,
-		.max = 100,
-		.fallback = "5",
-		.unit = "percentage points",
-		.help = "By how much the share of errors in a generation's answers may be "
-			"above that of the one before, over at least 50 answers.\n"
-			"Errors are those that the model is to blame for: status 500, "
-			"and outputs that are not finite, whatever the status.\n"
-			"What the request is to blame for (400, 413), and what came too "
-			"late (504), counts for nothing.\n"
-			"With 0 errors are not compared.",
-	},
-	{
-		.name = "error_detail",
-		.type = CONFIG_TYPE_ENUM,
-		.class = CONFIG_LIVE,
-		AT(config_model, error_detail),
-		.fallback = "brief",
-		.words = detail_words,
-		.help = "What clients are told when the model or its loader fails (status "
-			"500 and above).\n"
-			"With\n"
-			".Cm brief\n"
-			"a sentence, and a reference under which the log has the rest "
-			".Pq Ql event=request_failed ,\n"
-			"for at most ten requests in ten seconds.\n"
-			"With\n"
-			".Cm full\n"
-			"all of it: paths and what the engine\'s library says.",
-	},
-	{
-		.name = "watch_latency",
-		.type = CONFIG_TYPE_UINT,
-		.class = CONFIG_LIVE,
-		AT(config_model, watch_latency),
-		.min = 0,
-		.max = 100000,
-		.fallback = "300",
-		.unit = "per cent",
-		.help = "How long a generation may compute, in per cent of the time "
-			"before: the time within which nine in ten answers are "
-			"computed, when it is above 2 ms.\n"
-			"With 0 times are not compared.",
-	},
-	{
-		.name = "request_arena",
-		.type = CONFIG_TYPE_SIZE,
-		.class = CONFIG_RESTART,
-		AT(config_model, request_arena_bytes),
-		.min = 64 * KIB,
-		.max = 64 * GIB,
-		.fallback = "256M",
-		.help = "Memory for requests that wait or are being answered, rounded "
-			"down to a power of two.\n"
-			"Bodies that are announced and have not come yet take half of it "
-			"at most; others get their room as they come.",
-	},
-	{
-		.name = "max_body",
-		.type = CONFIG_TYPE_SIZE,
-		.class = CONFIG_RESTART,
-		AT(config_model, max_body_bytes),
-		.min = 1 * KIB,
-		.max = 32 * GIB,
-		.fallback = "64M",
-		.help = "The largest request body, at most half of\n"
-			".Cm request_arena .\n"
-			"Larger ones are answered with status 413.",
-	},
+	{ STRING("engine", NEW_GENERATION, engine,
+		 "the name of an engine, such as torch or identity", config_check_name),
+	  .is_required = true,
+	  .help = "The engine that runs the model." },
+	{ PATH("path", NEW_GENERATION, path),
+	  .help = "The model file, for engines that need one." },
+	{ STRING("version", NEW_GENERATION, version, "a name", config_check_name),
+	  .fallback = "1",
+	  .help = "The version that clients see." },
+	{ STRING("platform", NEW_GENERATION, platform, "a name", config_check_name),
+	  .fallback_help = "the name of the engine.",
+	  .help = "The platform that the model's metadata names." },
+	{ STRING("device", NEW_GENERATION, device, "cpu, cuda, cuda:N or cuda:GPU-UUID",
+		 config_check_device),
+	  .fallback = "cpu",
+	  .help = "Where the model computes.\n"
+		  ".Cm cuda:N\n"
+		  "is the card of that number as\n"
+		  ".Ql nvidia-smi -L\n"
+		  "counts, or in\n"
+		  ".Ev CUDA_VISIBLE_DEVICES\n"
+		  "when\n"
+		  ".Xr moultd 8\n"
+		  "has that; it is known by its UUID from then on, and the loader "
+		  "sees that card alone.\n"
+		  "A card that is not there is refused.\n"
+		  "The memory of a GPU counts like that of the host: the stricter "
+		  "of the two decides how a reload goes." },
+	{ LIST(TENSOR, "input", NEW_GENERATION, inputs, n_inputs, CONFIG_TENSORS_MAX),
+	  .is_required = true,
+	  .help = "A tensor that a request must bring, in the order in which the "
+		  "model takes them.\n"
+		  "A dim of -1 takes any size." },
+	{ LIST(TENSOR, "output", NEW_GENERATION, outputs, n_outputs, CONFIG_TENSORS_MAX),
+	  .is_required = true,
+	  .help = "A tensor that the model answers with, in its order." },
+	{ UINT("threads", NEW_GENERATION, threads, 1, 1024, "1", "threads"),
+	  .help = "Threads that one inference may use." },
+	{ SIZE("working_memory", NEW_GENERATION, working_memory_bytes, 0, 1024 * GIB,
+	       "0"),
+	  .help = "Memory that computing one batch may take beside the weights, so "
+		  "that no request takes what others need; 0 sets no limit.\n"
+		  "A request that needs more is answered with status 413, which "
+		  "says how much it needs, and the loader serves on.\n"
+		  "For a minute requests as large in every dimension are refused "
+		  "without being tried, unless one as large has fitted within the "
+		  "last ten minutes; requests that do not fit together are computed "
+		  "one by one.\n"
+		  "For engine\n"
+		  ".Cm torch ;\n"
+		  "with any other the model is not loaded.\n"
+		  "On a GPU it limits what libtorch takes of the card, 2 or 20 MiB "
+		  "at a time, beyond what it has when the model is loaded; moult "
+		  "has to be built where the headers of a CUDA toolkit are." },
+	{ UINT("replicas", LIVE, replicas, 1, CONFIG_REPLICAS_MAX, "1", "loaders"),
+	  .help = "How many loaders serve the model, from one queue and (see\n"
+		  ".Cm share )\n"
+		  "with one copy of its weights.\n"
+		  "After a reload the first takes all the traffic until the others "
+		  "have followed, one at a time and as memory allows.\n"
+		  "A loader that dies costs no pause while another one serves.\n"
+		  ".Ic moultctl scale\n"
+		  "changes the number until the one in the file changes." },
+	{ UINT("max_batch", NEW_GENERATION, max_batch, 1, 65536, "1", "rows"),
+	  .help = "Requests that wait are computed together, up to this many "
+		  "rows.\n"
+		  "Above 1, every input and output must have -1 as its first dim." },
+	{ DURATION("max_delay", NEW_GENERATION, max_delay_ns, 0, 10 * SEC, "0"),
+	  .help = "How long a batch may wait to become full.\n"
+		  "With 0 it takes what is there and never waits." },
+	{ UINT("warmup_runs", NEW_GENERATION, warmup_runs, 0, 10000, "3", "runs"),
+	  .help = "Inferences that must succeed before a generation may serve.\n"
+		  "A loader that replaces one that served and died, and for which "
+		  "clients wait, makes one; it makes none when a signal from "
+		  "outside (SIGKILL, SIGTERM, SIGINT or SIGHUP) ended the other, "
+		  "which says nothing against the model, unless moult-loader or "
+		  "the engine was replaced meanwhile." },
+	{ PATH("warmup_request", NEW_GENERATION, warmup_request),
+	  .help = "A file with the JSON body of a request to warm up with.\n"
+		  "Without it, zeros of the declared shapes are used." },
+	{ PATH("golden", NEW_GENERATION, golden),
+	  .help = "A directory of\n"
+		  ".Sx GOLDEN REQUESTS ,\n"
+		  "at most 256 files named\n"
+		  ".Pa *.json .\n"
+		  "A new generation that answers one of them otherwise than "
+		  "expected gets no traffic.\n"
+		  "They are read when a generation is built; a change of the "
+		  "directory alone builds none." },
+	{ PATH("secrets", NEW_GENERATION, secrets),
+	  .help = "A directory that is watched: each file in it is a secret, and "
+		  "has the name of the secret.\n"
+		  "At most 64 files of at most 64 KiB; their names have letters, "
+		  "digits, dots, underscores and dashes, and do not begin with a "
+		  "dot.\n"
+		  "What else lies there is skipped, with a warning that names it "
+		  "and in\n"
+		  ".Ic moultctl status :\n"
+		  "folders, other names, files that are empty for longer than two "
+		  "seconds, that everybody may write or that cannot be read." },
+	{ LIST(NAMES, "required_secrets", NEW_GENERATION, required_secrets,
+	       n_required_secrets, CONFIG_NAMES_MAX),
+	  .help = "Secrets without which a new generation is refused: the old one "
+		  "serves on until all of them are there." },
+	{ LIST(OPTION, "option.", NEW_GENERATION, options, n_options, CONFIG_OPTIONS_MAX),
+	  .help = "A setting that the engine understands: moult-loader(8). Another one "
+		  "is refused." },
+	{ UINT("leases", NEW_GENERATION, leases, 1, 4096, "256", "requests"),
+	  .help = "Requests that a loader may hold at once: a power of two." },
+	{ SIZE("response_arena", NEW_GENERATION, response_arena_bytes, 64 * KIB, 64 * GIB,
+	       "64M"),
+	  .help = "Memory in which a loader puts its answers, rounded down to a "
+		  "power of two.\n"
+		  "When answers that clients do not read fill it and requests wait, "
+		  "clients that have taken longer than two seconds are cut off." },
+	{ ENUM("share", NEW_GENERATION, share, share_words, "memory"),
+	  .help = "Whether all loaders that need the model file have one copy of "
+		  "it between them.\n"
+		  "With\n"
+		  ".Cm memory\n"
+		  "the first loader copies it into memory that outlives it and "
+		  "that nobody can change: a reload that leaves the file alone, "
+		  "and a loader in the place of one that died, take it as it "
+		  "lies there.\n"
+		  "With\n"
+		  ".Cm file\n"
+		  "the file itself is mapped, which costs no memory beyond the "
+		  "page cache and no copying; a file that is written to in place "
+		  "changes the model that serves, so files must be renamed into "
+		  "place.\n"
+		  "With\n"
+		  ".Cm off\n"
+		  "each loader has its own.\n"
+		  "On a GPU both mean one copy in its memory, which outlives "
+		  "its loaders and which they can only read; a model that writes "
+		  "to its weights dies in the warm-up once and gets its own.\n"
+		  "Loaders that share there trust each other.\n"
+		  "Where the engine cannot compute with a shared copy (packed, "
+		  "quantised models), or the GPU's driver shares none, each loader "
+		  "has its own too, and\n"
+		  ".Ic moultctl status\n"
+		  "says why.\n"
+		  "Of models that load a file at the same moment one makes the "
+		  "copy and the others wait for it; those that serve nobody wait "
+		  "no longer than 20 seconds while it does not grow.\n"
+		  "Models of one file that are to leave it for another need room "
+		  "for both copies: neither can let go of the old one alone." },
+	{ ENUM("strategy", LIVE, strategy, strategy_words, "auto"),
+	  .help = "How a new generation takes over.\n"
+		  "With\n"
+		  ".Cm overlap\n"
+		  "the old one serves until the new one does: no pause, two "
+		  "copies.\n"
+		  "With\n"
+		  ".Cm staged\n"
+		  "the new one does first all that needs no copy of the model; "
+		  "then the old one ends, and requests wait until the new one has "
+		  "its copy.\n"
+		  "On a GPU that has more room a part of the copy comes first, too, "
+		  "if it can be shared\n"
+		  ".Po see Cm share Pc .\n"
+		  "With\n"
+		  ".Cm stop-first\n"
+		  "the old one ends before the new one begins.\n"
+		  "On a GPU whose compute mode lets one process use it at a time "
+		  "the first of these is refused.\n"
+		  ".Cm auto\n"
+		  "takes the first of these that fits into memory, see\n"
+		  ".Ic moultctl reload --explain .\n"
+		  "When the new one, before it takes its copy, turns out to need "
+		  "more than was known (weights that cannot be shared after all, "
+		  "say), it is decided again; what does not fit ends with the "
+		  "numbers, and the old one serves on." },
+	{ BOOL("disable_secrets_reload", LIVE, disable_secrets_reload, "no"),
+	  .help = "Whether a changed secret is left alone, for models whose "
+		  "owners reload themselves." },
+	{ BOOL("watch_model_file", LIVE, watch_model_file, "yes"),
+	  .help = "Whether a changed model file makes a new generation." },
+	{ UINT("max_held", LIVE, max_held, 0, 1048576, "1024", "requests"),
+	  .help = "Requests that may wait for a loader; more are answered with "
+		  "status 503." },
+	{ SIZE("max_held_bytes", LIVE, max_held_bytes, 0, 64 * GIB, "128M"),
+	  .help = "Memory that requests which wait for a loader may occupy; more "
+		  "are answered with status 503.\n"
+		  "It is a part of\n"
+		  ".Cm request_arena ,\n"
+		  "which bounds them too." },
+	{ DURATION("poison_memory", LIVE, poison_memory_ns, 0, 24 * HOUR, "5m"),
+	  .help = "How long the body of a request that ended two loaders is "
+		  "remembered, to be answered with status 500 at once.\n"
+		  "The answer and the log have its SHA-256, size and shape.\n"
+		  "A reload that is no restart after a crash forgets all of "
+		  "them.\n"
+		  "With 0 none is remembered." },
+	{ DURATION("request_timeout", LIVE, request_timeout_ns, 1 * MS, 24 * HOUR, "60s"),
+	  .help = "How long a request may take, waiting included.\n"
+		  "A client may ask for less, with the header\n"
+		  ".Ql Moult-Timeout-Ms\n"
+		  "or the protocol's parameter\n"
+		  ".Ql timeout ." },
+	{ DURATION("stage_timeout", LIVE, stage_timeout_ns, 1 * MS, 24 * HOUR, "300s"),
+	  .help = "How long a loader may take to read the model into host memory." },
+	{ DURATION("commit_timeout", LIVE, commit_timeout_ns, 1 * MS, 24 * HOUR, "300s"),
+	  .help = "How long a loader may take to place the model on its device." },
+	{ DURATION("warmup_timeout", LIVE, warmup_timeout_ns, 1 * MS, 24 * HOUR, "120s"),
+	  .help = "How long a loader may take to warm up." },
+	{ DURATION("drain_timeout", LIVE, drain_timeout_ns, 1 * MS, 24 * HOUR, "30s"),
+	  .help = "How long an old generation may take to finish the requests "
+		  "that it holds." },
+	{ DURATION("stop_timeout", LIVE, stop_timeout_ns, 1 * MS, 1 * HOUR, "10s"),
+	  .help = "How long a loader that was asked to end may take before it is "
+		  "terminated." },
+	{ DURATION("reclaim_timeout", LIVE, reclaim_timeout_ns, 10 * MS, 1 * HOUR, "10s"),
+	  .help = "How long the memory of a loader that is gone may take to be back "
+		  "on its GPU.\n"
+		  "The loader must have left the driver's list and the bytes in use "
+		  "must be back where they were when it came.\n"
+		  "What is not back by then is named in the receipt, and a reload "
+		  "that needs it is refused.\n"
+		  "Without a GPU nothing is waited for." },
+	{ DURATION("stall_timeout", LIVE, stall_timeout_ns, 10 * MS, 24 * HOUR, "60s"),
+	  .help = "A loader that holds requests and makes no progress for this "
+		  "long is killed, and so is one that is stopped "
+		  "(SIGSTOP), in whatever state.\n"
+		  "The stall is noticed within a quarter more of this time.\n"
+		  "With less than\n"
+		  ".Ic request_timeout\n"
+		  "a request that takes its time to compute counts as a stall:\n"
+		  ".Ql moultd -t\n"
+		  "warns of that." },
+	{ UINT("death_limit", LIVE, death_limit, 1, CONFIG_DEATHS_MAX, "5", "deaths"),
+	  .help = "When this many loaders die within\n"
+		  ".Cm death_window\n"
+		  "without having been of any use, the model is failed: requests "
+		  "are turned away at once, and a loader is tried once a minute "
+		  "and when an input changes.\n"
+		  "A loader that answered a request, or served for a second, was "
+		  "of use; it is replaced at once, however often that happens.\n"
+		  "So is one that a signal from outside ended.\n"
+		  "This many reloads in a row that are refused for want of memory "
+		  "while nothing serves make the model failed as well; memory is "
+		  "then looked for every 5 seconds." },
+	{ DURATION("death_window", LIVE, death_window_ns, 1 * SEC, 24 * HOUR, "60s"),
+	  .help = "See\n"
+		  ".Cm death_limit ." },
+	{ BOOL("spare", LIVE, spare, "no"),
+	  .help = "Keep a loader ready that has opened the engine's libraries, and "
+		  "use it when nobody serves this model: a loader that died is "
+		  "replaced sooner by the time that opening them takes.\n"
+		  "There is one for each engine, shared by all models that ask for "
+		  "it; another one is started a second after it was used, at idle "
+		  "priority.\n"
+		  "It holds no model, no secret and no device.\n"
+		  "Its memory counts as that of a loader on\n"
+		  ".Cm [device host] ,\n"
+		  "and it makes room for a reload that needs it.\n"
+		  "Libraries that read the environment when they are opened do not "
+		  "see what\n"
+		  ".Cm option.secrets_env\n"
+		  "puts there." },
+	{ BOOL("keep_good", LIVE, keep_good, "yes"),
+	  .help = "Keep the inputs that serve well in\n"
+		  ".Cm state_dir :\n"
+		  "the section as text and the model file as a hard link.\n"
+		  "When moultd starts and what is on disk then is of no use, be "
+		  "it the model, its secrets or the configuration itself, it "
+		  "serves with that.\n"
+		  "On another file system the model file itself must still be "
+		  "there, unchanged." },
+	{ BOOL("keep_secrets", LIVE, keep_secrets, "no"),
+	  .help = "Keep the secrets, too, in files that only moultd's user may "
+		  "read.\n"
+		  "Files that others can read are not used.\n"
+		  "Without kept secrets those on disk are used." },
+	{ DURATION("retry_delay", LIVE, retry_delay_ns, 0, 24 * HOUR, "30s"),
+	  .help = "A change on disk that failed for a reason that may pass, as "
+		  "want of memory does, is tried again after this time, then "
+		  "after twice as long, up to sixteen times as long, for as long "
+		  "as what served before goes on.\n"
+		  "Where the try failed after the old generation was gone, as may "
+		  "be with\n"
+		  ".Cm staged\n"
+		  "and\n"
+		  ".Cm stop-first ,\n"
+		  "what served before is built again, and each further try costs "
+		  "a pause: three are made.\n"
+		  "A try for which there is too little memory is refused before "
+		  "anything is stopped, and does not count.\n"
+		  "After that, and with 0, the model waits for a change or for\n"
+		  ".Ic moultctl reload ." },
+	{ DURATION("watch_window", LIVE, watch_window_ns, 0, 24 * HOUR, "30s"),
+	  .help = "For this long a generation with new inputs is compared with "
+		  "the one before.\n"
+		  "When it does worse, see\n"
+		  ".Cm watch_errors\n"
+		  "and\n"
+		  ".Cm watch_latency ,\n"
+		  "or when three of its loaders die, the model goes back by "
+		  "itself to what served before.\n"
+		  "Before that, up to four of the requests that failed, or that "
+		  "ended loaders, are asked of what served before; when it fails "
+		  "on them, too, they are to blame: the rollback is called off, "
+		  "its receipt says so, and the comparison begins anew, at most "
+		  "three times.\n"
+		  "A loader that somebody else killed does not count; one that "
+		  "the kernel killed for want of memory does.\n"
+		  "With 0 nothing is compared." },
+	{ UINT("watch_errors", LIVE, watch_errors, 0, 100, "5", "percentage points"),
+	  .help = "By how much the share of errors in a generation's answers may be "
+		  "above that of the one before, over at least 50 answers.\n"
+		  "Errors are those that the model is to blame for: status 500, "
+		  "and outputs that are not finite, whatever the status.\n"
+		  "What the request is to blame for (400, 413), and what came too "
+		  "late (504), counts for nothing.\n"
+		  "With 0 errors are not compared." },
+	{ ENUM("error_detail", LIVE, error_detail, detail_words, "brief"),
+	  .help = "What clients are told when the model or its loader fails (status "
+		  "500 and above).\n"
+		  "With\n"
+		  ".Cm brief\n"
+		  "a sentence, and a reference under which the log has the rest "
+		  ".Pq Ql event=request_failed ,\n"
+		  "for at most ten requests in ten seconds.\n"
+		  "With\n"
+		  ".Cm full\n"
+		  "all of it: paths and what the engine\'s library says." },
+	{ UINT("watch_latency", LIVE, watch_latency, 0, 100000, "300", "per cent"),
+	  .help = "How long a generation may compute, in per cent of the time "
+		  "before: the time within which nine in ten answers are "
+		  "computed, when it is above 2 ms.\n"
+		  "With 0 times are not compared." },
+	{ SIZE("request_arena", RESTART, request_arena_bytes, 64 * KIB, 64 * GIB, "256M"),
+	  .help = "Memory for requests that wait or are being answered, rounded "
+		  "down to a power of two.\n"
+		  "Bodies that are announced and have not come yet take half of it "
+		  "at most; others get their room as they come." },
+	{ SIZE("max_body", RESTART, max_body_bytes, 1 * KIB, 32 * GIB, "64M"),
+	  .help = "The largest request body, at most half of\n"
+		  ".Cm request_arena .\n"
+		  "Larger ones are answered with status 413." },
 };
 
 /* clang-format on */
