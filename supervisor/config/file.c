@@ -3,19 +3,18 @@
 /*
  * Turns the lines of a file into members of struct config.
  *
- * parse() lets libinih split lines into keys and values; on_line() reads them, on_key()
- * takes each key to its row. open_section() chooses the table and the object that keys
- * belong to, close_section() checks what must hold between the keys of a section, with
- * the line of the key that is at fault (line_of()). The first error ends the reading:
- * fail() keeps it, and each step after it returns it. Text is checked before it is
- * split, because it goes into JSON and logs later.
+ * read_lines() hands each line to take_line(), which gives headers to open_section() and
+ * the rest to take_key(), from where set_key() finds the row. open_section() chooses the
+ * table and the object that keys belong to, close_section() checks what must hold between
+ * the keys of a section, with the line of the key that is at fault (line_of()). The first
+ * error ends the reading: refuse() keeps it, and each step after it returns it. Text is
+ * checked before it is split, because it goes into JSON and logs later.
  */
 
 #include "supervisor/config/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ini.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,11 +30,6 @@
 
 #define LABEL_MAX (CONFIG_NAME_MAX + 16)
 
-/*
- * libinih splits "key = value", skips comments and hands lines on; the reader below it
- * counts them and looks at section headers, because libinih as Debian builds it gives no
- * line numbers, cuts long section names, and says nothing of a section without keys.
- */
 struct parser {
 	struct config *config;
 	const char *path;
@@ -59,12 +53,11 @@ struct parser {
 	unsigned int key_lines[CONFIG_KEYS_MAX]; /* where each key stands, or 0 */
 };
 
-/* Only the first error counts. Returns it. */
-static int fail(struct parser *parser, unsigned int line, int code, const char *format,
-                ...) __attribute__((format(printf, 4, 5)));
+/* Only the first error counts. Returns -EINVAL, or what an earlier error was. */
+static int refuse(struct parser *parser, unsigned int line, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
-static int fail(struct parser *parser, unsigned int line, int code, const char *format,
-                ...)
+static int refuse(struct parser *parser, unsigned int line, const char *format, ...)
 {
 	char text[ERR_TEXT_MAX];
 	va_list args;
@@ -74,13 +67,15 @@ static int fail(struct parser *parser, unsigned int line, int code, const char *
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	parser->result = code;
-	return err_set(parser->err, code, "%s:%u: %s", parser->path, line, text);
+	parser->result = -EINVAL;
+	return err_set(parser->err, -EINVAL, "%s:%u: %s", parser->path, line, text);
 }
 
+/* The sentence is the caller's of config_file_read(). */
 static int fail_memory(struct parser *parser)
 {
-	return fail(parser, parser->line, -ENOMEM, "out of memory");
+	parser->result = -ENOMEM;
+	return -ENOMEM;
 }
 
 /* Line on which @name stands, or that of its section when the key is not set. */
@@ -97,9 +92,9 @@ static int check_supervisor(struct parser *parser)
 	const struct config *config = parser->config;
 
 	if (config->settle_ns > config->settle_cap_ns)
-		return fail(parser, line_of(parser, "settle"), -EINVAL,
-		            "settle: is longer than settle_cap: make it shorter, or "
-		            "settle_cap longer");
+		return refuse(parser, line_of(parser, "settle"),
+		              "settle: is longer than settle_cap: make it shorter, or "
+		              "settle_cap longer");
 	return 0;
 }
 
@@ -117,13 +112,14 @@ static int check_tensors(struct parser *parser)
 	const struct tensor_spec *fixed;
 
 	if (model->n_inputs == 0)
-		return fail(parser, parser->section_line, -EINVAL,
-		            "input: %s has none: add at least one, for instance input = "
-		            "image FP32 [-1,64]",
-		            parser->label);
+		return refuse(
+			parser, parser->section_line,
+			"input: %s has none: add at least one, for instance input = "
+			"image FP32 [-1,64]",
+			parser->label);
 	if (model->n_outputs == 0)
-		return fail(
-			parser, parser->section_line, -EINVAL,
+		return refuse(
+			parser, parser->section_line,
 			"output: %s has none: add at least one, for instance output = "
 			"scores FP32 [-1,10]",
 			parser->label);
@@ -133,8 +129,8 @@ static int check_tensors(struct parser *parser)
 	if (!fixed)
 		fixed = find_fixed(model->outputs, model->n_outputs);
 	if (fixed)
-		return fail(
-			parser, line_of(parser, "max_batch"), -EINVAL,
+		return refuse(
+			parser, line_of(parser, "max_batch"),
 			"max_batch: above 1 every input and output must have -1 as its "
 			"first dim, and '%s' has not",
 			fixed->name);
@@ -153,26 +149,26 @@ static int check_model(struct parser *parser)
 	struct config_model *model = parser->model;
 
 	if (!model->engine)
-		return fail(parser, parser->section_line, -EINVAL,
-		            "engine: %s names none: add a line such as engine = torch",
-		            parser->label);
+		return refuse(parser, parser->section_line,
+		              "engine: %s names none: add a line such as engine = torch",
+		              parser->label);
 	if (check_tensors(parser) < 0)
 		return parser->result;
 	if (model->leases & (model->leases - 1))
-		return fail(
-			parser, line_of(parser, "leases"), -EINVAL,
+		return refuse(
+			parser, line_of(parser, "leases"),
 			"leases: %u is no power of two: allowed are 1, 2, 4, ... 4096",
 			model->leases);
 	if (model->max_body_bytes > largest_body(model->request_arena_bytes))
-		return fail(
-			parser, line_of(parser, "max_body"), -EINVAL,
+		return refuse(
+			parser, line_of(parser, "max_body"),
 			"max_body: %llu bytes are more than half of request_arena, which "
 			"allows %llu: make it smaller, or request_arena larger",
 			(unsigned long long)model->max_body_bytes,
 			(unsigned long long)largest_body(model->request_arena_bytes));
 	if (model->n_required_secrets > 0 && !model->secrets)
-		return fail(
-			parser, line_of(parser, "required_secrets"), -EINVAL,
+		return refuse(
+			parser, line_of(parser, "required_secrets"),
 			"required_secrets: need a directory to come from: add secrets = "
 			"DIRECTORY");
 	if (!model->platform) {
@@ -201,14 +197,14 @@ static int close_section(struct parser *parser)
 static int open_supervisor(struct parser *parser)
 {
 	if (parser->kind == CONFIG_FILE_MODEL)
-		return fail(
-			parser, parser->line, -EINVAL,
+		return refuse(
+			parser, parser->line,
 			"[supervisor]: belongs into the main file; a file of models_dir "
 			"holds one [model NAME]");
 	if (parser->supervisor_line)
-		return fail(parser, parser->line, -EINVAL,
-		            "[supervisor]: stands on line %u already: keep one",
-		            parser->supervisor_line);
+		return refuse(parser, parser->line,
+		              "[supervisor]: stands on line %u already: keep one",
+		              parser->supervisor_line);
 	parser->supervisor_line = parser->line;
 	parser->table = &config_supervisor_table;
 	parser->object = parser->config;
@@ -224,28 +220,28 @@ static struct config_device *find_device(struct parser *parser, const char *name
 
 	if (strcmp(name, "host") == 0) {
 		if (parser->host_line)
-			(void)fail(parser, parser->line, -EINVAL,
-			           "%s: stands on line %u already: keep one",
-			           parser->label, parser->host_line);
+			(void)refuse(parser, parser->line,
+			             "%s: stands on line %u already: keep one",
+			             parser->label, parser->host_line);
 		parser->host_line = parser->line;
 		return parser->result < 0 ? NULL : &config->host;
 	}
 	if (strncmp(name, "cuda:", 5) != 0 || config_check_device(name, &why) < 0) {
-		(void)fail(parser, parser->line, -EINVAL,
-		           "%s: is no device that has settings: allowed are [device "
-		           "host], [device cuda:N] and [device cuda:GPU-UUID]",
-		           parser->label);
+		(void)refuse(parser, parser->line,
+		             "%s: is no device that has settings: allowed are [device "
+		             "host], [device cuda:N] and [device cuda:GPU-UUID]",
+		             parser->label);
 		return NULL;
 	}
 	for (size_t i = 0; i < config->n_gpus; i++)
 		if (strcmp(config->gpus[i].name, name) == 0)
-			(void)fail(parser, parser->line, -EINVAL,
-			           "%s: stands on line %u already: keep one",
-			           parser->label, config->gpus[i].line);
+			(void)refuse(parser, parser->line,
+			             "%s: stands on line %u already: keep one",
+			             parser->label, config->gpus[i].line);
 	if (config->n_gpus == CONFIG_GPUS_MAX)
-		(void)fail(parser, parser->line, -EINVAL,
-		           "%s: is one more than the %d GPUs that one moultd knows",
-		           parser->label, CONFIG_GPUS_MAX);
+		(void)refuse(parser, parser->line,
+		             "%s: is one more than the %d GPUs that one moultd knows",
+		             parser->label, CONFIG_GPUS_MAX);
 	if (parser->result < 0)
 		return NULL;
 	*gpu = (struct config_gpu){ .line = parser->line,
@@ -258,8 +254,8 @@ static struct config_device *find_device(struct parser *parser, const char *name
 static int open_device(struct parser *parser, const char *name)
 {
 	if (parser->kind == CONFIG_FILE_MODEL)
-		return fail(
-			parser, parser->line, -EINVAL,
+		return refuse(
+			parser, parser->line,
 			"%s: belongs into the main file; a file of models_dir holds one "
 			"[model NAME]",
 			parser->label);
@@ -276,22 +272,22 @@ static int check_new_model(struct parser *parser, const char *name)
 	struct err why;
 
 	if (config_check_name(name, &why) < 0)
-		return fail(parser, parser->line, -EINVAL, "%s: %s", parser->label,
-		            why.text);
+		return refuse(parser, parser->line, "%s: %s", parser->label, why.text);
 	if (twin)
-		return fail(parser, parser->line, -EINVAL,
-		            "%s: stands in %s:%u already: every model needs its own name",
-		            parser->label, twin->file, twin->line);
+		return refuse(
+			parser, parser->line,
+			"%s: stands in %s:%u already: every model needs its own name",
+			parser->label, twin->file, twin->line);
 	if (parser->kind == CONFIG_FILE_MODEL && parser->n_models > 0)
-		return fail(
-			parser, parser->line, -EINVAL,
+		return refuse(
+			parser, parser->line,
 			"%s: a file of models_dir holds one [model NAME]: put it into a "
 			"file of its own",
 			parser->label);
 	if (parser->config->n_models == CONFIG_MODELS_MAX)
-		return fail(parser, parser->line, -EINVAL,
-		            "%s: is one more than the %d models that one moultd serves",
-		            parser->label, CONFIG_MODELS_MAX);
+		return refuse(parser, parser->line,
+		              "%s: is one more than the %d models that one moultd serves",
+		              parser->label, CONFIG_MODELS_MAX);
 	return 0;
 }
 
@@ -339,8 +335,8 @@ static int open_section(struct parser *parser, char *text)
 	if (close_section(parser) < 0)
 		return parser->result;
 	if (!end || end[1] != '\0')
-		return fail(parser, parser->line, -EINVAL,
-		            "%.60s: must end with ] and nothing after it", text);
+		return refuse(parser, parser->line,
+		              "%.60s: must end with ] and nothing after it", text);
 	(void)snprintf(parser->label, sizeof(parser->label), "%s", text);
 	parser->section_line = parser->line;
 	*end = '\0';
@@ -351,10 +347,10 @@ static int open_section(struct parser *parser, char *text)
 		return open_model(parser, text + 5 + strspn(text + 5, " \t"));
 	if (strncmp(text, "device", 6) == 0 && (text[6] == ' ' || text[6] == '\t'))
 		return open_device(parser, text + 6 + strspn(text + 6, " \t"));
-	return fail(parser, parser->line, -EINVAL,
-	            "%s: is no section: allowed are [supervisor], [device NAME] and "
-	            "[model NAME]",
-	            parser->label);
+	return refuse(parser, parser->line,
+	              "%s: is no section: allowed are [supervisor], [device NAME] and "
+	              "[model NAME]",
+	              parser->label);
 }
 
 static int fail_unknown(struct parser *parser, const char *name)
@@ -371,15 +367,15 @@ static int fail_unknown(struct parser *parser, const char *name)
 
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		if (config_table_find(others[i].table, name))
-			return fail(parser, parser->line, -EINVAL,
-			            "%.60s: belongs into %s", name, others[i].label);
+			return refuse(parser, parser->line, "%.60s: belongs into %s",
+			              name, others[i].label);
 	if (nearest)
-		return fail(parser, parser->line, -EINVAL,
-		            "%.60s: is no key of %s: did you mean %s?", name,
-		            parser->label, nearest->name);
-	return fail(parser, parser->line, -EINVAL,
-	            "%.60s: is no key of %s: moult.conf(5) lists them", name,
-	            parser->label);
+		return refuse(parser, parser->line,
+		              "%.60s: is no key of %s: did you mean %s?", name,
+		              parser->label, nearest->name);
+	return refuse(parser, parser->line,
+	              "%.60s: is no key of %s: moult.conf(5) lists them", name,
+	              parser->label);
 }
 
 static int set_key(struct parser *parser, const char *name, const char *text)
@@ -393,8 +389,8 @@ static int set_key(struct parser *parser, const char *name, const char *text)
 	int r;
 
 	if (!parser->table)
-		return fail(
-			parser, parser->line, -EINVAL,
+		return refuse(
+			parser, parser->line,
 			"%.60s: stands before any section: put it below [supervisor] or "
 			"[model NAME]",
 			name);
@@ -403,25 +399,16 @@ static int set_key(struct parser *parser, const char *name, const char *text)
 		return fail_unknown(parser, name);
 	line = &parser->key_lines[key - parser->table->keys];
 	if (*line && !config_key_may_repeat(key))
-		return fail(parser, parser->line, -EINVAL,
-		            "%s: is set on line %u already: keep one of the lines", name,
-		            *line);
+		return refuse(parser, parser->line,
+		              "%s: is set on line %u already: keep one of the lines",
+		              name, *line);
 	*line = parser->line;
 	r = config_value_set(key, parser->object, &setting, &why);
 	if (r == -ENOMEM)
 		return fail_memory(parser);
 	if (r < 0)
-		return fail(parser, parser->line, r, "%.60s: %s", name, why.text);
+		return refuse(parser, parser->line, "%.60s: %s", name, why.text);
 	return 0;
-}
-
-/* libinih's handler: 0 stops it. */
-static int on_key(void *context, const char *section, const char *name, const char *value)
-{
-	struct parser *parser = context;
-
-	(void)section; /* the reader knows better */
-	return parser->result == 0 && set_key(parser, name, value) == 0;
 }
 
 /* Text is UTF-8 without control characters: it goes into JSON and logs later. */
@@ -433,123 +420,96 @@ static int check_text(struct parser *parser, const char *text, size_t bytes)
 		unsigned char c = (unsigned char)text[i];
 
 		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return fail(
-				parser, parser->line, -EINVAL,
+			return refuse(
+				parser, parser->line,
 				"the line holds a control character (0x%02x) at column "
 				"%zu: allowed is plain UTF-8 text",
 				c, i + 1);
 	}
 	json = json_stringn(text, bytes);
 	if (!json)
-		return fail(parser, parser->line, -EINVAL,
-		            "the line is no UTF-8 text: save the file as UTF-8");
+		return refuse(parser, parser->line,
+		              "the line is no UTF-8 text: save the file as UTF-8");
 	json_decref(json);
 	return 0;
 }
 
-/* libinih takes a colon as well as '=', whichever comes first. */
-static int check_separator(struct parser *parser, const char *start)
+/* Takes "name = value", whose end has no blanks. */
+static int take_key(struct parser *parser, char *text)
 {
-	size_t bytes = strcspn(start, "=:");
-	size_t name_bytes = bytes;
+	size_t bytes = strcspn(text, "=:");
+	char separator = text[bytes];
+	const char *value = text + bytes + 1;
 
-	if (strchr("#;", *start) || start[bytes] != ':')
-		return 0;
-	while (name_bytes > 0 && strchr(" \t", start[name_bytes - 1]))
-		name_bytes--;
-	bytes++;
-	bytes += strspn(start + bytes, " \t");
-	return fail(parser, parser->line, -EINVAL,
-	            "%.*s: has a colon where '=' belongs: write %.*s = %.60s",
-	            (int)(name_bytes < 60 ? name_bytes : 60), start,
-	            (int)(name_bytes < 60 ? name_bytes : 60), start, start + bytes);
+	if (separator == '\0')
+		return refuse(parser, parser->line,
+		              "is neither a [section], nor key = value, nor a # comment");
+	value += strspn(value, " \t");
+	while (bytes > 0 && strchr(" \t", text[bytes - 1]))
+		bytes--;
+	text[bytes] = '\0';
+	if (separator == ':')
+		return refuse(parser, parser->line,
+		              "%.60s: has a colon where '=' belongs: write %.60s = %.60s",
+		              text, text, value);
+	return set_key(parser, text, value);
 }
 
-/* Cuts the end of the line and the blanks before it off. 0 or -EINVAL. */
-static int check_line(struct parser *parser, char *text, size_t bytes)
+/* Takes a line of @bytes, with its end. */
+static int take_line(struct parser *parser, char *text, size_t bytes)
 {
 	static const char bom[] = "\xef\xbb\xbf";
-	char *start = text;
 
 	while (bytes > 0 && strchr(" \t\r\n", text[bytes - 1]) && text[bytes - 1])
 		bytes--;
 	if (check_text(parser, text, bytes) < 0)
 		return parser->result;
 	text[bytes] = '\0';
-	if (parser->line == 1 && strncmp(start, bom, sizeof(bom) - 1) == 0)
-		start += sizeof(bom) - 1;
-	start += strspn(start, " \t");
-	if (*start != '[')
-		return check_separator(parser, start);
-	if (open_section(parser, start) < 0)
-		return parser->result;
-	/* The header is done: libinih must not read it again. */
-	text[0] = '\0';
-	return 0;
+	if (parser->line == 1 && strncmp(text, bom, sizeof(bom) - 1) == 0)
+		text += sizeof(bom) - 1;
+	text += strspn(text, " \t");
+	if (*text == '\0' || *text == '#' || *text == ';')
+		return 0;
+	return *text == '[' ? open_section(parser, text) : take_key(parser, text);
 }
 
-/* libinih's reader, with the contract of fgets(): NULL ends the file, or the reading of
- * it. */
-static char *on_line(char *buffer, int size, void *context)
+/* Afterwards parser->line is the one behind the last. */
+static int read_lines(struct parser *parser)
 {
-	struct parser *parser = context;
-	size_t bytes = 0;
-	int c = EOF;
+	FREE char *line = NULL;
+	size_t size = 0;
+	ssize_t n;
 
-	if (parser->result < 0)
-		return NULL;
-	parser->line++;
-	while (bytes + 1 < (size_t)size && (c = getc_unlocked(parser->stream)) != EOF) {
-		buffer[bytes++] = (char)c;
-		if (c == '\n')
-			break;
+	parser->line = 1;
+	while ((n = getline(&line, &size, parser->stream)) > 0) {
+		if (n - (line[n - 1] == '\n') > CONFIG_LINE_BYTES_MAX)
+			return refuse(parser, parser->line,
+			              "the line is longer than %d bytes",
+			              CONFIG_LINE_BYTES_MAX);
+		if (take_line(parser, line, (size_t)n) < 0)
+			return parser->result;
+		parser->line++;
 	}
-	if (ferror(parser->stream)) {
-		(void)fail(parser, parser->line, -EIO, "cannot be read: %s",
-		           strerror(errno));
-		return NULL;
-	}
-	if (bytes == 0)
-		return NULL;
-	if (c != '\n' && c != EOF) {
-		(void)fail(parser, parser->line, -EINVAL,
-		           "the line is longer than %d bytes", size - 2);
-		return NULL;
-	}
-	buffer[bytes] = '\0';
-	return check_line(parser, buffer, bytes) < 0 ? NULL : buffer;
+	if (feof(parser->stream))
+		return 0;
+	return errno == ENOMEM ? fail_memory(parser)
+	                       : refuse(parser, parser->line, "cannot be read: %s",
+	                                strerror(errno));
 }
 
 static int parse(struct parser *parser)
 {
-	int line;
-
-	/* Debian's libinih has these as variables of the process. */
-	ini_max_line = CONFIG_LINE_BYTES_MAX + 2;
-	ini_allow_multiline = false;
-	ini_allow_inline_comments = false;
-	ini_allow_bom = true;
-	ini_stop_on_first_error = true;
-	line = ini_parse_stream(on_line, parser, on_key, parser);
-	if (parser->result < 0)
-		return parser->result;
-	if (line > 0)
-		return fail(parser, (unsigned int)line, -EINVAL,
-		            "is neither a [section], nor key = value, nor a # comment");
-	if (line < 0)
-		return fail_memory(parser);
-	if (close_section(parser) < 0)
+	if (read_lines(parser) < 0 || close_section(parser) < 0)
 		return parser->result;
 	if (parser->kind == CONFIG_FILE_MODEL && parser->n_models == 0)
-		return fail(parser, parser->line, -EINVAL,
-		            "the file holds no model: begin it with [model NAME]");
+		return refuse(parser, parser->line,
+		              "the file holds no model: begin it with [model NAME]");
 	/* An empty file is one that somebody is writing anew: it must not end what
 	 * serves. */
-	if (parser->kind != CONFIG_FILE_MODEL && parser->line == 1 &&
-	    ftell(parser->stream) == 0)
-		return fail(parser, parser->line, -EINVAL,
-		            "the file is empty: begin it with [supervisor] or "
-		            "[model NAME]");
+	if (parser->kind != CONFIG_FILE_MODEL && parser->line == 1)
+		return refuse(parser, parser->line,
+		              "the file is empty: begin it with [supervisor] or "
+		              "[model NAME]");
 	return 0;
 }
 
