@@ -21,6 +21,12 @@
 #define METRICS_OPEN_TYPE    "application/openmetrics-text"
 #define METRICS_NS_DIGITS    9
 
+const struct metrics_family metrics_families[METRICS_ID_COUNT] = {
+#define FAMILY(id, type, name, help) [METRICS_##id] = { name, METRICS_##type, help },
+#include "supervisor/metrics/families.h"
+#undef FAMILY
+};
+
 void metrics_init(struct metrics *metrics, enum metrics_format format)
 {
 	*metrics = (struct metrics){ .format = format };

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from harness import (BUILD, ROOT, Flood, Load, echo_body, echo_section, patience, wait_for,
+from harness import (BUILD, Flood, Load, echo_body, echo_section, patience, wait_for,
                      whole_lines)
 
 PYTHON = BUILD.parent / "venv" / "bin" / "python"
@@ -350,16 +350,6 @@ def test_a_few_never_wait(start):
         assert moult.get("/v2/models/stats")[0] == 200
         assert moult.post("/v2/repository/index", "")[0] == 200
         assert numbers(moult)["moult_http_waited_total", ""] == 0
-
-
-def test_the_manual_names_all():
-    table = (ROOT / "supervisor" / "metrics" / "table.c").read_text()
-    manual = (ROOT / "supervisor" / "man" / "moult-http.7").read_text()
-    rows = re.findall(r'\{ "(\w+)",\s*METRICS_(\w+)', table)
-    assert len(rows) > 40
-    for name, kind in rows:
-        name += {"COUNTER": "_total", "INFO": "_info"}.get(kind, "")
-        assert re.search(rf"(?m)^\.It Li {name}( Pq .*)?$", manual), name
 
 
 def test_a_reload_that_leaves_nothing_serving_failed(start):
