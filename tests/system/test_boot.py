@@ -327,7 +327,7 @@ def test_links_are_not_followed(tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "good").symlink_to(tmp_path / "elsewhere")
     moult = Moult(tmp_path, [echo_section()], supervisor=ENGINES).wait_ready()
-    wait_for("the loss", lambda: moult.log_text().count("event=last_good_lost") == 2)
+    wait_for("the loss", lambda: moult.log_text().count("event=last_good_lost") >= 2)
     assert "is no directory, or a link to one" in moult.log_text()
     moult.stop()
     assert not list((tmp_path / "elsewhere").iterdir())
@@ -381,7 +381,7 @@ def test_state_that_cannot_be_written(tmp_path):
     (tmp_path / "state").symlink_to("/sys/kernel")
     moult = Moult(tmp_path, [echo_section()], supervisor=ENGINES).wait_ready()
     check_echo(moult)
-    wait_for("the loss", lambda: moult.log_text().count("event=last_good_lost") == 2)
+    wait_for("the loss", lambda: moult.log_text().count("event=last_good_lost") >= 2)
     assert moult.reload("echo").returncode == 0
     moult.stop()
 
