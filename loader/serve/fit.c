@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Two small tables of shapes: known (failed) and good (fitted). A shape covers another one when
- * it is as large in every dim of every input; the rank must be the same. A new failure
- * replaces the larger ones, a new success one that is no larger, so that the tables keep the
- * border between the two. A full table loses its oldest row.
+ * Two small tables of shapes: known (failed) and good (fitted), filled from the front. A shape
+ * covers another one when it is as large in every dim of every input; the rank must be the same.
+ * A new failure replaces the larger ones, a new success one that is no larger, so that the
+ * tables keep the border between the two. A full table loses its oldest row. While every request
+ * fits the second table has a row or two, and the first one none.
  */
 #include "loader/serve/fit.h"
-
-#include <string.h>
 
 #define FIT_MIB 1048576.0
 
 void fit_init(struct fit *fit, size_t n_inputs)
 {
-	memset(fit, 0, sizeof(*fit));
 	fit->n_inputs = n_inputs;
+	fit->n_known = fit->n_good = fit->latest = 0;
 }
 
 static bool fit_is_within(const struct tensor_shape *small,
@@ -32,86 +31,102 @@ static bool fit_is_within(const struct tensor_shape *small,
 	return true;
 }
 
-static bool fit_covers(const struct fit *fit, const struct fit_known *known,
-                       const struct engine_tensor *inputs, uint64_t rows)
+/* True when @inputs are as large as @shapes or larger. A @rows that is not 0 takes the place of
+ * the inputs' first dims. */
+static bool fit_reaches(const struct fit *fit, const struct engine_tensor *inputs,
+                        const struct tensor_shape *shapes, uint64_t rows)
 {
 	for (size_t i = 0; i < fit->n_inputs; i++)
-		if (!fit_is_within(&known->shapes[i], &inputs[i].shape, rows))
+		if (!fit_is_within(&shapes[i], &inputs[i].shape, rows))
 			return false;
 	return true;
 }
 
-static bool fit_is_stale(const struct fit_known *known, uint64_t now_ns)
+/* True when @shapes are as large as @inputs or larger. */
+static bool fit_covers(const struct fit *fit, const struct tensor_shape *shapes,
+                       const struct engine_tensor *inputs)
 {
-	return known->learned_ns == 0 || now_ns - known->learned_ns >= FIT_KEEP_NS;
+	for (size_t i = 0; i < fit->n_inputs; i++)
+		if (!fit_is_within(&inputs[i].shape, &shapes[i], 0))
+			return false;
+	return true;
+}
+
+static void fit_copy(const struct fit *fit, struct tensor_shape *shapes,
+                     const struct engine_tensor *inputs)
+{
+	for (size_t i = 0; i < fit->n_inputs; i++)
+		shapes[i] = inputs[i].shape;
 }
 
 /* Forgets failures of shapes as large as @inputs or larger: the failure of @inputs says more. */
 static void fit_forget_larger(struct fit *fit, const struct engine_tensor *inputs)
 {
-	for (size_t i = 0; i < FIT_KNOWN_MAX; i++) {
-		struct fit_known *known = &fit->known[i];
-		bool is_larger = true;
-
-		for (size_t j = 0; j < fit->n_inputs; j++)
-			is_larger = is_larger &&
-			            fit_is_within(&inputs[j].shape, &known->shapes[j], 0);
-		if (is_larger)
-			known->learned_ns = 0;
-	}
-}
-
-/* True when @good is as large as @inputs or larger; with @is_reverse when @inputs are. */
-static bool fit_good_covers(const struct fit *fit, const struct fit_good *good,
-                            const struct engine_tensor *inputs, bool is_reverse)
-{
-	for (size_t i = 0; i < fit->n_inputs; i++) {
-		const struct tensor_shape *shape = &inputs[i].shape;
-
-		if (!fit_is_within(is_reverse ? &good->shapes[i] : shape,
-		                   is_reverse ? shape : &good->shapes[i], 0))
-			return false;
-	}
-	return good->seen_ns != 0;
+	for (size_t i = fit->n_known; i-- > 0;)
+		if (fit_covers(fit, fit->known[i].shapes, inputs))
+			fit->known[i] = fit->known[--fit->n_known];
 }
 
 /* Finds a shape as large as @inputs that fitted not long ago; or NULL. */
 static struct fit_good *fit_find_good(struct fit *fit, const struct engine_tensor *inputs,
                                       uint64_t now_ns)
 {
-	for (size_t i = 0; i < FIT_GOOD_MAX; i++)
-		if (fit_good_covers(fit, &fit->good[i], inputs, false) &&
+	for (size_t i = 0; i < fit->n_good; i++)
+		if (fit_covers(fit, fit->good[i].shapes, inputs) &&
 		    now_ns - fit->good[i].seen_ns < FIT_GOOD_NS)
 			return &fit->good[i];
 	return NULL;
 }
 
-/* Finds the place for @inputs: that of a shape no larger than them, or the oldest. */
+/* Finds the place for @inputs: that of a shape no larger than them, a free one, or the oldest. */
 static struct fit_good *fit_good_place(struct fit *fit,
                                        const struct engine_tensor *inputs)
 {
 	struct fit_good *place = &fit->good[0];
 
-	for (size_t i = 0; i < FIT_GOOD_MAX; i++) {
-		if (fit_good_covers(fit, &fit->good[i], inputs, true))
+	for (size_t i = 0; i < fit->n_good; i++) {
+		if (fit_reaches(fit, inputs, fit->good[i].shapes, 0))
 			return &fit->good[i];
 		if (fit->good[i].seen_ns < place->seen_ns)
 			place = &fit->good[i];
 	}
-	return place;
+	return fit->n_good < FIT_GOOD_MAX ? &fit->good[fit->n_good++] : place;
+}
+
+static bool fit_is_latest(const struct fit *fit, const struct engine_tensor *inputs)
+{
+	const struct tensor_shape *shapes = fit->good[fit->latest].shapes;
+
+	if (fit->n_good == 0)
+		return false;
+	for (size_t i = 0; i < fit->n_inputs; i++) {
+		if (shapes[i].rank != inputs[i].shape.rank)
+			return false;
+		for (uint32_t j = 0; j < shapes[i].rank; j++)
+			if (shapes[i].dims[j] != inputs[i].shape.dims[j])
+				return false;
+	}
+	return true;
 }
 
 void fit_note(struct fit *fit, const struct engine_tensor *inputs, uint64_t now_ns)
 {
-	struct fit_good *good = fit_find_good(fit, inputs, now_ns);
+	struct fit_good *good;
 
-	if (!good)
+	/* Most requests are as large as the one before. */
+	if (fit_is_latest(fit, inputs)) {
+		fit->good[fit->latest].seen_ns = now_ns;
+		return;
+	}
+	good = fit_find_good(fit, inputs, now_ns);
+	if (!good) {
 		good = fit_good_place(fit, inputs);
-	else if (!fit_good_covers(fit, good, inputs, true))
+		fit_copy(fit, good->shapes, inputs);
+	} else if (!fit_reaches(fit, inputs, good->shapes, 0)) {
 		return; /* a larger one is there, whose time this does not renew */
-	for (size_t i = 0; i < fit->n_inputs; i++)
-		good->shapes[i] = inputs[i].shape;
+	}
 	good->seen_ns = now_ns;
+	fit->latest = (size_t)(good - fit->good);
 }
 
 void fit_learn(struct fit *fit, const struct engine_tensor *inputs,
@@ -122,11 +137,12 @@ void fit_learn(struct fit *fit, const struct engine_tensor *inputs,
 	if (fit_find_good(fit, inputs, now_ns))
 		return;
 	fit_forget_larger(fit, inputs);
-	for (size_t i = 1; i < FIT_KNOWN_MAX; i++)
+	for (size_t i = 1; i < fit->n_known; i++)
 		if (fit->known[i].learned_ns < place->learned_ns)
 			place = &fit->known[i];
-	for (size_t i = 0; i < fit->n_inputs; i++)
-		place->shapes[i] = inputs[i].shape;
+	if (fit->n_known < FIT_KNOWN_MAX)
+		place = &fit->known[fit->n_known++];
+	fit_copy(fit, place->shapes, inputs);
 	place->use = *use;
 	place->learned_ns = now_ns;
 }
@@ -135,9 +151,9 @@ const struct engine_use *fit_refuses(const struct fit *fit,
                                      const struct engine_tensor *inputs, uint64_t rows,
                                      uint64_t now_ns)
 {
-	for (size_t i = 0; i < FIT_KNOWN_MAX; i++)
-		if (!fit_is_stale(&fit->known[i], now_ns) &&
-		    fit_covers(fit, &fit->known[i], inputs, rows))
+	for (size_t i = 0; i < fit->n_known; i++)
+		if (now_ns - fit->known[i].learned_ns < FIT_KEEP_NS &&
+		    fit_reaches(fit, inputs, fit->known[i].shapes, rows))
 			return &fit->known[i].use;
 	return NULL;
 }

@@ -25,19 +25,22 @@
 struct fit_known {
 	struct tensor_shape shapes[ENGINE_TENSORS_MAX];
 	struct engine_use use;
-	uint64_t learned_ns; /* 0: free */
+	uint64_t learned_ns;
 };
 
 /* A shape that fitted: no larger one can fail for its size. */
 struct fit_good {
 	struct tensor_shape shapes[ENGINE_TENSORS_MAX];
-	uint64_t seen_ns; /* 0: free */
+	uint64_t seen_ns;
 };
 
 struct fit {
+	size_t n_inputs; /* of the model */
+	size_t n_known;
+	size_t n_good;
+	size_t latest; /* of good: the one that was noted last */
 	struct fit_known known[FIT_KNOWN_MAX];
 	struct fit_good good[FIT_GOOD_MAX];
-	size_t n_inputs; /* of the model */
 };
 
 void fit_init(struct fit *fit, size_t n_inputs);
@@ -49,6 +52,12 @@ void fit_note(struct fit *fit, const struct engine_tensor *inputs, uint64_t now_
  * ago. */
 void fit_learn(struct fit *fit, const struct engine_tensor *inputs,
                const struct engine_use *use, uint64_t now_ns);
+
+/* True when nothing was ever refused: nobody need ask fit_refuses(). */
+static inline bool fit_is_empty(const struct fit *fit)
+{
+	return fit->n_known == 0;
+}
 
 /* Returns the figures of a shape no larger than @inputs that did not fit; NULL: @inputs may fit.
  * A @rows that is not 0 takes the place of the first dims. The figures are borrowed until

@@ -384,14 +384,24 @@ static int serve_decoded(struct serve *serve, struct decoder_request *member)
 	return r ? r : SERVE_E_EMPTY;
 }
 
+/* The figures of a shape that did not fit and is no larger than @inputs; mostly nothing was ever
+ * refused, and nothing is looked for. */
+static const struct engine_use *serve_known_not_to_fit(const struct serve *serve,
+                                                       const struct engine_tensor *inputs,
+                                                       uint64_t rows)
+{
+	const struct fit *fit = &serve->compute.fit;
+
+	return fit_is_empty(fit) ? NULL : fit_refuses(fit, inputs, rows, clock_now_ns());
+}
+
 /* Refuses a request that is known not to fit, before it is tried. 0; SERVE_E_EMPTY: it was
  * refused, and is answered; or SERVE_E_*. */
 static int serve_check_fit(struct serve *serve, struct decoder_request *member)
 {
 	const struct engine_use *use =
-		fit_refuses(&serve->compute.fit, member->request.inputs, 0,
-	                    clock_now_ns());
-	struct err err = ERR_NULL;
+		serve_known_not_to_fit(serve, member->request.inputs, 0);
+	struct err err;
 	int r;
 
 	if (!use)
@@ -454,9 +464,8 @@ static bool serve_join(struct serve *serve, const struct decoder_request *member
 	const struct engine_tensor *inputs = member->request.inputs;
 
 	if (batch->n_members > 0 && batch->is_batchable &&
-	    fit_refuses(&serve->compute.fit, inputs,
-	                batch->n_rows + (uint64_t)inputs[0].shape.dims[0],
-	                clock_now_ns()))
+	    serve_known_not_to_fit(serve, inputs,
+	                           batch->n_rows + (uint64_t)inputs[0].shape.dims[0]))
 		return false;
 	return batch_add(batch, inputs);
 }

@@ -162,6 +162,28 @@ static void test_places_of_what_fitted(void **state)
 	assert_true(refuses(&fit, 101, 99, 0, NOW + 600));
 }
 
+/* A shape that is seen again and again is as young as the last time. */
+static void test_the_same_shape_again(void **state)
+{
+	struct fit fit;
+
+	(void)state;
+	fit_init(&fit, 2);
+	assert_true(fit_is_empty(&fit));
+	note(&fit, 8, 100, NOW);
+	for (uint64_t i = 1; i <= 20; i++)
+		note(&fit, 8, 100, NOW + i * FIT_GOOD_NS / 2);
+	learn(&fit, 8, 100, NOW + 10 * FIT_GOOD_NS + 1);
+	assert_true(fit_is_empty(&fit));
+	/* The other inputs count as well, and so does each dim. */
+	note(&fit, 9, 99, NOW + 10 * FIT_GOOD_NS + 2);
+	learn(&fit, 9, 99, NOW + 10 * FIT_GOOD_NS + 3);
+	assert_true(fit_is_empty(&fit));
+	learn(&fit, 9, 100, NOW + 10 * FIT_GOOD_NS + 3);
+	assert_false(fit_is_empty(&fit));
+	assert_true(refuses(&fit, 9, 100, 0, NOW + 10 * FIT_GOOD_NS + 4));
+}
+
 static void test_the_sentence_has_numbers(void **state)
 {
 	const struct engine_use unknown = { 0 };
@@ -188,6 +210,7 @@ int main(void)
 		cmocka_unit_test(test_places_are_used_well),
 		cmocka_unit_test(test_what_has_fitted_is_not_too_large),
 		cmocka_unit_test(test_places_of_what_fitted),
+		cmocka_unit_test(test_the_same_shape_again),
 		cmocka_unit_test(test_the_sentence_has_numbers),
 	};
 
