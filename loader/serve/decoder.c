@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "loader/oip/compress.h"
+#include "loader/serve/backlog.h"
 #include "shared/clock.h"
 
 /* So much JSON is decoded in a millisecond or two; the serving thread does that itself. */
@@ -45,18 +45,10 @@ struct decoder {
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* the decoding thread has something to do */
 	bool is_ending;
-	struct proto_submit *queue; /* a ring of lane->leases */
-	uint32_t queue_head;
-	uint32_t n_queued;
+	struct backlog queue;
 	uint64_t n_decoded;
 	struct decoder_slot slots[DECODER_SLOTS];
 };
-
-static struct proto_submit *decoder_queued(struct decoder *decoder, uint32_t index)
-{
-	return &decoder->queue[(decoder->queue_head + index) &
-	                       (decoder->lane->leases - 1)];
-}
 
 static struct decoder_slot *decoder_slot_in(struct decoder *decoder,
                                             enum decoder_state state)
@@ -104,15 +96,28 @@ bool decoder_is_late(const struct decoder_request *request)
 	       (timeout_ns > 0 && now_ns - request->submit.accepted_ns >= timeout_ns);
 }
 
+struct decoder_request *decoder_request_new(void)
+{
+	struct decoder_request *request = calloc(1, sizeof(*request));
+
+	if (request)
+		oip_request_init(&request->request);
+	return request;
+}
+
+void decoder_request_free(struct decoder_request *request)
+{
+	if (request)
+		oip_request_fini(&request->request);
+	free(request);
+}
+
 /* The thread */
 
-/* Decodes the oldest queued request into @slot. Called with the lock held, and without it while
+/* Decodes @slot's request, which came from the queue. Called with the lock held, and without it while
  * decoding. */
 static void decoder_run(struct decoder *decoder, struct decoder_slot *slot)
 {
-	slot->request->submit = *decoder_queued(decoder, 0);
-	decoder->queue_head++;
-	decoder->n_queued--;
 	slot->state = DECODER_BUSY;
 	(void)pthread_mutex_unlock(&decoder->lock);
 	decoder_decode(decoder->lane, decoder->model, slot->request);
@@ -132,7 +137,7 @@ static void *decoder_thread(void *context)
 	while (!decoder->is_ending) {
 		struct decoder_slot *slot = decoder_slot_in(decoder, DECODER_FREE);
 
-		if (slot && decoder->n_queued > 0)
+		if (slot && backlog_take(&decoder->queue, &slot->request->submit))
 			decoder_run(decoder, slot);
 		else
 			(void)pthread_cond_wait(&decoder->wake, &decoder->lock);
@@ -142,13 +147,6 @@ static void *decoder_thread(void *context)
 }
 
 /* The thread that serves */
-
-static void decoder_free_request(struct decoder_request *request)
-{
-	if (request)
-		oip_request_fini(&request->request);
-	free(request);
-}
 
 int decoder_new(struct decoder **ret_decoder, struct lane *lane,
                 const struct oip_model *model)
@@ -162,14 +160,12 @@ int decoder_new(struct decoder **ret_decoder, struct lane *lane,
 	(void)pthread_mutex_init(&decoder->lock, NULL);
 	(void)pthread_cond_init(&decoder->wake, NULL);
 	*ret_decoder = decoder;
-	decoder->queue = calloc(lane->leases, sizeof(*decoder->queue));
-	for (size_t i = 0; i < DECODER_SLOTS && decoder->queue; i++) {
-		decoder->slots[i].request = calloc(1, sizeof(struct decoder_request));
+	for (size_t i = 0; i < DECODER_SLOTS; i++) {
+		decoder->slots[i].request = decoder_request_new();
 		if (!decoder->slots[i].request)
 			return -ENOMEM;
-		oip_request_init(&decoder->slots[i].request->request);
 	}
-	return decoder->queue ? 0 : -ENOMEM;
+	return backlog_init(&decoder->queue, lane->leases);
 }
 
 void decoder_free(struct decoder *decoder)
@@ -184,10 +180,10 @@ void decoder_free(struct decoder *decoder)
 		(void)pthread_join(decoder->thread, NULL);
 	}
 	for (size_t i = 0; i < DECODER_SLOTS; i++)
-		decoder_free_request(decoder->slots[i].request);
+		decoder_request_free(decoder->slots[i].request);
 	(void)pthread_cond_destroy(&decoder->wake);
 	(void)pthread_mutex_destroy(&decoder->lock);
-	free(decoder->queue);
+	backlog_fini(&decoder->queue);
 	free(decoder);
 }
 
@@ -217,8 +213,7 @@ bool decoder_give(struct decoder *decoder, const struct proto_submit *submit)
 	if (!decoder->has_thread)
 		return false;
 	(void)pthread_mutex_lock(&decoder->lock);
-	/* The queue has room: its requests are leased, and the lane counts the leases. */
-	*decoder_queued(decoder, decoder->n_queued++) = *submit;
+	backlog_add(&decoder->queue, submit);
 	(void)pthread_cond_signal(&decoder->wake);
 	(void)pthread_mutex_unlock(&decoder->lock);
 	decoder->n_given++;
@@ -247,19 +242,12 @@ bool decoder_take(struct decoder *decoder, struct decoder_request **request)
 
 bool decoder_cancel(struct decoder *decoder, uint64_t lease)
 {
-	uint32_t index = 0;
 	bool is_found;
 
 	if (decoder->n_given == 0)
 		return false;
 	(void)pthread_mutex_lock(&decoder->lock);
-	while (index < decoder->n_queued &&
-	       decoder_queued(decoder, index)->lease != lease)
-		index++;
-	is_found = index < decoder->n_queued;
-	for (; index + 1 < decoder->n_queued; index++)
-		*decoder_queued(decoder, index) = *decoder_queued(decoder, index + 1);
-	decoder->n_queued -= is_found;
+	is_found = backlog_drop(&decoder->queue, lease);
 	(void)pthread_mutex_unlock(&decoder->lock);
 	decoder->n_given -= is_found;
 	return is_found;

@@ -37,6 +37,10 @@ struct decoder_request {
 	struct err err;
 };
 
+/* NULL: out of memory. */
+struct decoder_request *decoder_request_new(void);
+void decoder_request_free(struct decoder_request *request); /* accepts NULL */
+
 struct decoder;
 
 /* Borrows @lane and @model. 0 or -ENOMEM. */
