@@ -37,20 +37,12 @@ int control_send(struct control *control, enum proto_type type, json_t *payload)
 	return control_send_fds(control, type, payload, NULL, 0);
 }
 
-/* Makes JSON of a sentence. JSON wants UTF-8, and a sentence may quote a path that is not
- * UTF-8, or be cut inside of a character. */
-json_t *control_text(const char *text)
+json_t *control_text(const struct err *err)
 {
-	json_t *string = json_string(text);
-	struct err copy;
+	struct err clean = *err;
 
-	if (string)
-		return string;
-	(void)err_set(&copy, 0, "%s", text);
-	for (char *c = copy.text; *c; c++)
-		if ((unsigned char)*c >= 0x80)
-			*c = '?';
-	return json_string(copy.text);
+	err_clean(clean.text);
+	return json_string(clean.text);
 }
 
 int control_refuse(struct control *control, int outcome, const struct err *err)
@@ -71,7 +63,7 @@ int control_refuse(struct control *control, int outcome, const struct err *err)
 
 	(void)control_send(control, PROTO_REFUSED,
 	                   json_pack("{s:s, s:o}", "code", rows[row].code, "reason",
-	                             control_text(err->text)));
+	                             control_text(err)));
 	return rows[row].exit;
 }
 

@@ -35,8 +35,9 @@ int control_send_memory(struct control *control, enum proto_type type, json_t *p
 /* Sends REFUSED with the sentence in @err. @outcome is of enum engine_outcome. Returns the exit
  * code that goes with it. */
 int control_refuse(struct control *control, int outcome, const struct err *err);
-/* Makes JSON of a sentence, which may not be UTF-8. NULL: out of memory. */
-json_t *control_text(const char *text);
+/* Makes JSON of a sentence. An engine may have written one that is not UTF-8. NULL: out of
+ * memory. */
+json_t *control_text(const struct err *err);
 /* Waits for any message, without a deadline: the supervisor keeps the states' deadlines, and its
  * end closes the channel. */
 int control_wait(struct control *control);

@@ -196,31 +196,30 @@ static int warmup_repeat(const struct model_config *config, struct compute *comp
 }
 
 int warmup_run(const struct model_config *config, struct lane *lane,
-               const struct engine_api *api, struct engine *engine, uint32_t *ret_runs,
+               const struct engine_api *api, struct engine *engine, uint32_t *n_runs,
                struct err *err)
 {
 	/* Clients wait, and the same recipe has served: one run shows that it computes. */
 	bool is_short = config->is_urgent && config->is_proven;
-	uint32_t n_runs = is_short && config->warmup_runs > 1 ? 1 : config->warmup_runs;
 	struct compute compute;
 	int r;
 
-	*ret_runs = 0;
-	if (n_runs == 0)
+	if (*n_runs == 0)
 		return 0;
+	if (is_short)
+		*n_runs = 1;
 	if (compute_init(&compute, config, api, engine, 1) < 0) {
 		compute_fini(&compute);
 		return err_set(err, ENGINE_E_FAILED, "out of memory");
 	}
 	/* A batch may be larger than what one client may send. */
 	compute.model.max_body_bytes = SIZE_MAX;
-	r = warmup_repeat(config, &compute, lane, 1, n_runs, err);
+	r = warmup_repeat(config, &compute, lane, 1, *n_runs, err);
 	if (r == 0 && !is_short && compute.batch.is_batchable &&
 	    !config->warmup_request) {
 		r = warmup_repeat(config, &compute, lane, config->max_batch, 1, err);
-		n_runs++;
+		++*n_runs;
 	}
 	compute_fini(&compute);
-	*ret_runs = n_runs;
 	return r;
 }

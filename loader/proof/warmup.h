@@ -13,9 +13,9 @@
 #include "loader/load/model_config.h"
 #include "shared/err.h"
 
-/* Runs the configured request, or zeros: with every variable dim 1, and then once with as many
- * rows as a batch may have. 0 with the number of runs, or an outcome of rehearsal_run() with a
- * sentence. */
+/* Runs the configured request, or zeros: *@n_runs times with every variable dim 1, and then once
+ * with as many rows as a batch may have. 0 with the number of runs that there were, or an outcome
+ * of rehearsal_run() with a sentence. */
 int warmup_run(const struct model_config *config, struct lane *lane,
-               const struct engine_api *api, struct engine *engine, uint32_t *ret_runs,
+               const struct engine_api *api, struct engine *engine, uint32_t *n_runs,
                struct err *err);
