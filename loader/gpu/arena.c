@@ -9,87 +9,25 @@
  *
  * Chunks ahead grow from the end of the file downwards, so that scrap can come in at the
  * front. A loader that makes chunks creates, fills, exports and seals them; one that maps
- * imports them read-only. The memory of a process that has just ended may not be back yet
- * although the driver only says "out of memory", hence gpu_arena_waits().
+ * imports them read-only.
  */
 #include "loader/gpu/arena.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <nettle/sha2.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "shared/cleanup.h"
 #include "shared/clock.h"
+#include "shared/hex.h"
 
 /* So small that a small model has several chunks, so large that a large one has few. */
 #define GPU_ARENA_CHUNK_BYTES ((size_t)32 << 20)
-#define GPU_ARENA_PAUSE_NS    (10 * CLOCK_NS_PER_MS)
 
 /* The canary takes these bytes at the start, in the middle and at the end of each chunk. */
 #define GPU_ARENA_CANARY_BYTES ((size_t)4096)
 #define GPU_ARENA_CANARY_PARTS 3
-
-static int gpu_arena_error(const struct gpu_arena *arena, struct err *err,
-                           const char *what, int code)
-{
-	if (code == CUDA_E_OUT_OF_MEMORY)
-		return err_set(err, GPU_ARENA_E_MEMORY, "the GPU is out of memory: %s",
-		               what);
-	if (code == CUDA_E_UNAVAILABLE)
-		return err_set(
-			err, GPU_ARENA_E_DEVICE,
-			"another process has the GPU to itself, or its compute mode "
-			"(nvidia-smi -c) lets nobody use it: %s: %s",
-			what, cuda_library_error(&arena->cuda, code));
-	return err_set(err, GPU_ARENA_E_DEVICE, "the GPU's driver refuses: %s: %s", what,
-	               cuda_library_error(&arena->cuda, code));
-}
-
-/* Pauses when memory may still come back from another process. True: try again. */
-static bool gpu_arena_waits(int code, uint64_t until_ns)
-{
-	const struct timespec pause = { .tv_nsec = GPU_ARENA_PAUSE_NS };
-
-	if (code != CUDA_E_OUT_OF_MEMORY || clock_now_ns() >= until_ns)
-		return false;
-	(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-	return true;
-}
-
-int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, uint64_t wait_ns,
-                   struct err *err)
-{
-	uint64_t until_ns = clock_now_ns() + wait_ns;
-	int count = 0;
-	int code;
-	int r;
-
-	*arena = (struct gpu_arena){ 0 };
-	r = cuda_library_open(&arena->cuda, CUDA_LIBRARY, err);
-	if (r < 0)
-		return r == -ENOSYS ? GPU_ARENA_E_UNSUPPORTED : GPU_ARENA_E_DEVICE;
-	code = arena->cuda.device_count(&count);
-	if (code == CUDA_SUCCESS_CODE && ordinal < (unsigned int)count)
-		code = arena->cuda.device(&arena->device, (int)ordinal);
-	if (code != CUDA_SUCCESS_CODE || ordinal >= (unsigned int)count)
-		return err_set(err, GPU_ARENA_E_DEVICE, "the driver shows no GPU %u: %s",
-		               ordinal, cuda_library_error(&arena->cuda, code));
-	do {
-		code = arena->cuda.context(&arena->context, arena->device);
-	} while (gpu_arena_waits(code, until_ns));
-	if (code != CUDA_SUCCESS_CODE)
-		return gpu_arena_error(arena, err, "a context", code);
-	arena->has_context = true;
-	code = arena->cuda.use_context(arena->context);
-	return code == CUDA_SUCCESS_CODE
-	               ? 0
-	               : gpu_arena_error(arena, err, "its context", code);
-}
 
 static size_t gpu_arena_chunk(const struct gpu_arena *arena, unsigned int i)
 {
@@ -106,7 +44,7 @@ static uint64_t gpu_arena_at(const struct gpu_arena *arena, unsigned int i)
 static void gpu_arena_release(struct gpu_arena *arena, unsigned int i)
 {
 	if (arena->handles[i])
-		(void)arena->cuda.release(arena->handles[i]);
+		(void)arena->card.cuda.release(arena->handles[i]);
 	arena->handles[i] = 0;
 }
 
@@ -121,56 +59,36 @@ static int gpu_arena_unmap(struct gpu_arena *arena, unsigned int i)
 	if (!arena->is_mapped[i])
 		return CUDA_SUCCESS_CODE;
 	arena->is_mapped[i] = false;
-	return arena->cuda.unmap(gpu_arena_at(arena, i), gpu_arena_chunk(arena, i));
+	return arena->card.cuda.unmap(gpu_arena_at(arena, i), gpu_arena_chunk(arena, i));
 }
 
 void gpu_arena_drop(struct gpu_arena *arena)
 {
 	gpu_arena_release_all(arena);
 	if (arena->address && !arena->is_shared)
-		(void)arena->cuda.free(arena->address);
+		(void)arena->card.cuda.free(arena->address);
 	for (unsigned int i = 0; i < arena->n_chunks; i++)
 		(void)gpu_arena_unmap(arena, i);
 	if (arena->address && arena->is_shared)
-		(void)arena->cuda.unreserve(arena->address, arena->shape.mapped_bytes);
+		(void)arena->card.cuda.unreserve(arena->address,
+		                                 arena->shape.mapped_bytes);
 	arena->address = 0;
 	arena->host = NULL;
 	arena->n_chunks = arena->n_kept = arena->n_ahead = 0;
 	arena->is_shared = false;
 }
 
+int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, uint64_t wait_ns,
+                   struct err *err)
+{
+	*arena = (struct gpu_arena){ 0 };
+	return gpu_card_init(&arena->card, ordinal, wait_ns, err);
+}
+
 void gpu_arena_fini(struct gpu_arena *arena)
 {
 	gpu_arena_drop(arena);
-	if (arena->has_context)
-		(void)arena->cuda.context_release(arena->device);
-	arena->has_context = false;
-}
-
-static struct cuda_memory gpu_arena_memory(const struct gpu_arena *arena)
-{
-	return (struct cuda_memory){
-		.type = CUDA_MEMORY_PINNED,
-		.handle_types = CUDA_HANDLE_POSIX_FD,
-		.location = { .type = CUDA_LOCATION_DEVICE, .id = arena->device },
-	};
-}
-
-static int gpu_arena_check_vmm(const struct gpu_arena *arena, struct err *err)
-{
-	static const int wanted[] = { CUDA_DEVICE_HAS_VMM, CUDA_DEVICE_HAS_POSIX_FD };
-
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
-		int has = 0;
-
-		if (arena->cuda.attribute(&has, wanted[i], arena->device) !=
-		            CUDA_SUCCESS_CODE ||
-		    !has)
-			return err_set(err, GPU_ARENA_E_UNSUPPORTED, "the GPU has no %s",
-			               i == 0 ? "virtual memory management"
-			                      : "memory with descriptors");
-	}
-	return 0;
+	gpu_card_fini(&arena->card);
 }
 
 static size_t gpu_arena_round(size_t bytes, size_t to)
@@ -190,19 +108,19 @@ static int gpu_arena_reserve(struct gpu_arena *arena, size_t bytes,
 	arena->n_chunks = (unsigned int)((shape->mapped_bytes + shape->chunk_bytes - 1) /
 	                                 shape->chunk_bytes);
 	assert(arena->n_chunks <= PROTO_CHUNKS_MAX);
-	code = arena->cuda.reserve(&arena->address, shape->mapped_bytes, 0, 0, 0);
+	code = arena->card.cuda.reserve(&arena->address, shape->mapped_bytes, 0, 0, 0);
 	return code == CUDA_SUCCESS_CODE
 	               ? 0
-	               : gpu_arena_error(arena, err, "address space", code);
+	               : gpu_card_error(&arena->card, err, "address space", code);
 }
 
 static int gpu_arena_map(struct gpu_arena *arena, unsigned int i, struct err *err)
 {
-	int code = arena->cuda.map(gpu_arena_at(arena, i), gpu_arena_chunk(arena, i), 0,
-	                           arena->handles[i], 0);
+	int code = arena->card.cuda.map(gpu_arena_at(arena, i), gpu_arena_chunk(arena, i),
+	                                0, arena->handles[i], 0);
 
 	if (code != CUDA_SUCCESS_CODE)
-		return gpu_arena_error(arena, err, "mapping a chunk", code);
+		return gpu_card_error(&arena->card, err, "mapping a chunk", code);
 	arena->is_mapped[i] = true;
 	return 0;
 }
@@ -212,14 +130,14 @@ static int gpu_arena_allow(struct gpu_arena *arena, uint64_t at, size_t bytes, i
                            struct err *err)
 {
 	const struct cuda_access access = {
-		.location = { .type = CUDA_LOCATION_DEVICE, .id = arena->device },
+		.location = { .type = CUDA_LOCATION_DEVICE, .id = arena->card.device },
 		.flags = flags,
 	};
-	int code = arena->cuda.set_access(at, bytes, &access, 1);
+	int code = arena->card.cuda.set_access(at, bytes, &access, 1);
 
 	return code == CUDA_SUCCESS_CODE
 	               ? 0
-	               : gpu_arena_error(arena, err, "access to a chunk", code);
+	               : gpu_card_error(&arena->card, err, "access to a chunk", code);
 }
 
 static int gpu_arena_allow_all(struct gpu_arena *arena, int flags, struct err *err)
@@ -233,8 +151,8 @@ static void gpu_arena_find_host(struct gpu_arena *arena)
 {
 	void *host = NULL;
 
-	if (arena->cuda.pointer_attribute(&host, CUDA_POINTER_HOST, arena->address) ==
-	    CUDA_SUCCESS_CODE)
+	if (arena->card.cuda.pointer_attribute(&host, CUDA_POINTER_HOST,
+	                                       arena->address) == CUDA_SUCCESS_CODE)
 		arena->host = host;
 }
 
@@ -247,13 +165,14 @@ static void *gpu_arena_fd(int fd)
 static int gpu_arena_import_chunk(struct gpu_arena *arena, unsigned int i, int fd,
                                   struct err *err)
 {
-	int code = arena->cuda.import_fd(&arena->handles[i], gpu_arena_fd(fd),
-	                                 CUDA_HANDLE_POSIX_FD);
+	int code = arena->card.cuda.import_fd(&arena->handles[i], gpu_arena_fd(fd),
+	                                      CUDA_HANDLE_POSIX_FD);
 
 	if (code == CUDA_SUCCESS_CODE)
 		return gpu_arena_map(arena, i, err);
 	arena->handles[i] = 0;
-	return gpu_arena_error(arena, err, "a chunk of another process's weights", code);
+	return gpu_card_error(&arena->card, err, "a chunk of another process's weights",
+	                      code);
 }
 
 /* True when chunk @i of @scrap is as large as chunk @i of the arena. */
@@ -295,17 +214,17 @@ static int gpu_arena_keep_chunks(struct gpu_arena *arena,
 static int gpu_arena_create_chunk(struct gpu_arena *arena, unsigned int i,
                                   uint64_t until_ns, struct err *err)
 {
-	const struct cuda_memory memory = gpu_arena_memory(arena);
+	const struct cuda_memory memory = gpu_card_memory(&arena->card);
 	int code;
 
 	do {
-		code = arena->cuda.create(&arena->handles[i], gpu_arena_chunk(arena, i),
-		                          &memory, 0);
-	} while (gpu_arena_waits(code, until_ns));
+		code = arena->card.cuda.create(&arena->handles[i],
+		                               gpu_arena_chunk(arena, i), &memory, 0);
+	} while (gpu_card_waits(code, until_ns));
 	if (code == CUDA_SUCCESS_CODE)
 		return gpu_arena_map(arena, i, err);
 	arena->handles[i] = 0;
-	return gpu_arena_error(arena, err, "a chunk for the weights", code);
+	return gpu_card_error(&arena->card, err, "a chunk for the weights", code);
 }
 
 /* Exports and imports the first chunk, before anything is copied. A driver that makes descriptors
@@ -319,13 +238,16 @@ static int gpu_arena_try_chunk(const struct gpu_arena *arena, unsigned int i,
 
 	if (arena->n_kept + arena->n_ahead > 0)
 		return 0;
-	code = arena->cuda.export_fd(&fd, arena->handles[i], CUDA_HANDLE_POSIX_FD, 0);
+	code = arena->card.cuda.export_fd(&fd, arena->handles[i], CUDA_HANDLE_POSIX_FD,
+	                                  0);
 	if (code != CUDA_SUCCESS_CODE)
-		return gpu_arena_error(arena, err, "a descriptor of a chunk", code);
-	code = arena->cuda.import_fd(&handle, gpu_arena_fd(fd), CUDA_HANDLE_POSIX_FD);
+		return gpu_card_error(&arena->card, err, "a descriptor of a chunk", code);
+	code = arena->card.cuda.import_fd(&handle, gpu_arena_fd(fd),
+	                                  CUDA_HANDLE_POSIX_FD);
 	if (code != CUDA_SUCCESS_CODE)
-		return gpu_arena_error(arena, err, "a chunk by its descriptor", code);
-	(void)arena->cuda.release(handle);
+		return gpu_card_error(&arena->card, err, "a chunk by its descriptor",
+		                      code);
+	(void)arena->card.cuda.release(handle);
 	return 0;
 }
 
@@ -345,17 +267,17 @@ static int gpu_arena_create_chunks(struct gpu_arena *arena, struct err *err)
 /* Decides the shape of the chunks for a file of @bytes and reserves their addresses. */
 static int gpu_arena_plan(struct gpu_arena *arena, size_t bytes, struct err *err)
 {
-	const struct cuda_memory memory = gpu_arena_memory(arena);
+	const struct cuda_memory memory = gpu_card_memory(&arena->card);
 	struct gpu_arena_shape shape = { .chunk_bytes = GPU_ARENA_CHUNK_BYTES };
 	size_t step = 0;
 	int code;
-	int r = gpu_arena_check_vmm(arena, err);
+	int r = gpu_card_check_vmm(&arena->card, err);
 
 	if (r)
 		return r;
-	code = arena->cuda.granularity(&step, &memory, CUDA_GRANULARITY_BEST);
+	code = arena->card.cuda.granularity(&step, &memory, CUDA_GRANULARITY_BEST);
 	if (code != CUDA_SUCCESS_CODE || step == 0)
-		return gpu_arena_error(arena, err, "memory with descriptors", code);
+		return gpu_card_error(&arena->card, err, "memory with descriptors", code);
 	if (bytes / PROTO_CHUNKS_MAX >= shape.chunk_bytes)
 		shape.chunk_bytes = bytes / PROTO_CHUNKS_MAX + 1;
 	shape.chunk_bytes = gpu_arena_round(shape.chunk_bytes, step);
@@ -369,8 +291,8 @@ static int gpu_arena_copy(struct gpu_arena *arena, const struct gpu_copy_source 
                           bool *ret_is_cut, struct err *err)
 {
 	const struct gpu_copy copy = {
-		.cuda = &arena->cuda,
-		.context = arena->context,
+		.cuda = &arena->card.cuda,
+		.context = arena->card.context,
 		.source = source,
 		.address = arena->address,
 		.from = from,
@@ -381,7 +303,7 @@ static int gpu_arena_copy(struct gpu_arena *arena, const struct gpu_copy_source 
 
 	*ret_is_cut = r == GPU_COPY_E_CUT;
 	if (r == GPU_COPY_E_DRIVER)
-		return gpu_arena_error(arena, err, "copying the weights", code);
+		return gpu_card_error(&arena->card, err, "copying the weights", code);
 	if (r == -ENOMEM)
 		return err_set(err, r, "out of memory");
 	if (r < 0)
@@ -441,7 +363,7 @@ int gpu_arena_prefill(struct gpu_arena *arena, size_t bytes, size_t limit_bytes,
 		}
 	}
 	/* Another process took the room first: the chunks so far have to do. */
-	if (r == GPU_ARENA_E_MEMORY) {
+	if (r == GPU_E_MEMORY) {
 		err->text[0] = '\0';
 		r = 0;
 	}
@@ -485,11 +407,11 @@ int gpu_arena_create_private(struct gpu_arena *arena, size_t bytes, struct err *
 	int code;
 
 	do {
-		code = arena->cuda.allocate(&arena->address, bytes);
-	} while (gpu_arena_waits(code, until_ns));
+		code = arena->card.cuda.allocate(&arena->address, bytes);
+	} while (gpu_card_waits(code, until_ns));
 	if (code != CUDA_SUCCESS_CODE) {
 		arena->address = 0;
-		return gpu_arena_error(arena, err, "memory for the weights", code);
+		return gpu_card_error(&arena->card, err, "memory for the weights", code);
 	}
 	arena->bytes = bytes;
 	arena->is_shared = false;
@@ -509,10 +431,10 @@ int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
 	if (shape->chunk_bytes == 0 || shape->mapped_bytes < bytes ||
 	    n_fds > PROTO_CHUNKS_MAX ||
 	    n_fds != (shape->mapped_bytes - 1) / shape->chunk_bytes + 1)
-		return err_set(err, GPU_ARENA_E_DAMAGED,
+		return err_set(err, GPU_E_DAMAGED,
 		               "%zu descriptors do not make weights of %zu bytes", n_fds,
 		               bytes);
-	r = gpu_arena_check_vmm(arena, err);
+	r = gpu_card_check_vmm(&arena->card, err);
 	if (r == 0)
 		r = gpu_arena_reserve(arena, bytes, shape, err);
 	for (unsigned int i = 0; i < n_fds && r == 0; i++)
@@ -531,15 +453,15 @@ int gpu_arena_import(struct gpu_arena *arena, size_t bytes,
 int gpu_arena_export(struct gpu_arena *arena, int *ret_fds, struct err *err)
 {
 	for (unsigned int i = arena->n_kept; i < arena->n_chunks; i++) {
-		int code =
-			arena->cuda.export_fd(&ret_fds[i - arena->n_kept],
-		                              arena->handles[i], CUDA_HANDLE_POSIX_FD, 0);
+		int code = arena->card.cuda.export_fd(&ret_fds[i - arena->n_kept],
+		                                      arena->handles[i],
+		                                      CUDA_HANDLE_POSIX_FD, 0);
 
 		if (code == CUDA_SUCCESS_CODE)
 			continue;
 		while (i-- > arena->n_kept)
 			close_fd(&ret_fds[i - arena->n_kept]);
-		return gpu_arena_error(arena, err, "a descriptor of a chunk", code);
+		return gpu_card_error(&arena->card, err, "a descriptor of a chunk", code);
 	}
 	return 0;
 }
@@ -553,9 +475,9 @@ int gpu_arena_seal(struct gpu_arena *arena, struct err *err)
 	for (unsigned int i = 0; i < arena->n_chunks && r == 0; i++) {
 		int code = gpu_arena_unmap(arena, i);
 
-		r = code == CUDA_SUCCESS_CODE
-		            ? gpu_arena_map(arena, i, err)
-		            : gpu_arena_error(arena, err, "unmapping a chunk", code);
+		r = code == CUDA_SUCCESS_CODE ? gpu_arena_map(arena, i, err)
+		                              : gpu_card_error(&arena->card, err,
+		                                               "unmapping a chunk", code);
 	}
 	if (r == 0)
 		r = gpu_arena_allow_all(arena, CUDA_ACCESS_READ, err);
@@ -567,7 +489,7 @@ int gpu_arena_seal(struct gpu_arena *arena, struct err *err)
 int gpu_arena_read(const struct gpu_arena *arena, size_t at, void *buffer, size_t bytes)
 {
 	assert(at <= arena->bytes && bytes <= arena->bytes - at);
-	return arena->cuda.to_host(buffer, arena->address + at, bytes) ==
+	return arena->card.cuda.to_host(buffer, arena->address + at, bytes) ==
 	                       CUDA_SUCCESS_CODE
 	               ? 0
 	               : -EIO;
@@ -591,14 +513,13 @@ int gpu_arena_canary(struct gpu_arena *arena, char *ret_hex, struct err *err)
 			size_t from = at + room * i / (GPU_ARENA_CANARY_PARTS - 1);
 
 			if (gpu_arena_read(arena, from, part, n) < 0)
-				return err_set(err, GPU_ARENA_E_DAMAGED,
+				return err_set(err, GPU_E_DAMAGED,
 				               "the weights on the GPU cannot be read "
 				               "back");
 			sha256_update(&sha256, n, part);
 		}
 	}
 	sha256_digest(&sha256, sizeof(digest), digest);
-	for (size_t i = 0; i < sizeof(digest); i++)
-		(void)snprintf(ret_hex + 2 * i, 3, "%02x", digest[i]);
+	hex_print(ret_hex, digest, sizeof(digest));
 	return 0;
 }

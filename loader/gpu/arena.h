@@ -13,14 +13,14 @@
  *	private  an allocation of this process, which ends with it.
  *
  * All calls come from one thread; copying makes others and ends them. Functions return 0, an
- * outcome with a sentence, or -errno with a sentence.
+ * outcome of enum gpu_outcome with a sentence, or -errno with a sentence.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "loader/gpu/cuda_library.h"
+#include "loader/gpu/card.h"
 #include "loader/gpu/copy.h"
 #include "shared/clock.h"
 #include "shared/err.h"
@@ -30,14 +30,6 @@
 /* The memory of a process that has ended comes back this late at worst. */
 #define GPU_ARENA_WAIT_NS (5 * CLOCK_NS_PER_SEC)
 
-enum gpu_arena_outcome {
-	_GPU_ARENA_E_SUCCESS,
-	GPU_ARENA_E_UNSUPPORTED, /* the driver, or the card, can never do that */
-	GPU_ARENA_E_MEMORY,      /* the card has too little left, and nothing came free */
-	GPU_ARENA_E_DAMAGED,     /* the chunks do not hold what was put there */
-	GPU_ARENA_E_DEVICE,      /* the driver refuses this time, and says why */
-};
-
 /* The layout of shared chunks: all have chunk_bytes, but for the last one. */
 struct gpu_arena_shape {
 	size_t chunk_bytes;
@@ -45,10 +37,7 @@ struct gpu_arena_shape {
 };
 
 struct gpu_arena {
-	struct cuda_library cuda;
-	int device;
-	struct cuda_context *context;
-	bool has_context;
+	struct gpu_card card;
 	bool is_shared;
 	uint64_t address; /* on the device; 0: no memory is there */
 	const void *host; /* where the host can read the same; NULL: it cannot */
@@ -61,12 +50,10 @@ struct gpu_arena {
 	uint64_t handles[PROTO_CHUNKS_MAX]; /* owned until sealing; 0: none */
 };
 
-/* Opens the driver and takes the primary context of card number @ordinal among those that this
- * process sees: the context that a framework computes in. Waits up to @wait_ns for memory that
- * is just coming free. gpu_arena_fini() in any case. */
+/* Opens the card, as gpu_card_init() does. gpu_arena_fini() in any case. */
 int gpu_arena_init(struct gpu_arena *arena, unsigned int ordinal, uint64_t wait_ns,
                    struct err *err);
-/* Gives everything back; the context stays for others that use it. */
+/* Gives everything back. */
 void gpu_arena_fini(struct gpu_arena *arena);
 /* Gives the memory back. */
 void gpu_arena_drop(struct gpu_arena *arena);

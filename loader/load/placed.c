@@ -135,15 +135,14 @@ static int placed_fill_arena(struct placed *placed, const struct weights *weight
 	return gpu_arena_fill(&placed->arena, &source, 0, err);
 }
 
-/* Translates GPU_ARENA_E_* and -errno into an outcome of enum engine_outcome. */
+/* Translates GPU_E_* and -errno into an outcome of enum engine_outcome. */
 static int placed_outcome(int r)
 {
 	if (r == 0)
 		return 0;
-	if (r == GPU_ARENA_E_MEMORY)
+	if (r == GPU_E_MEMORY)
 		return ENGINE_E_MEMORY;
-	if (r == GPU_ARENA_E_DAMAGED || r == GPU_ARENA_E_UNSUPPORTED ||
-	    r == GPU_ARENA_E_DEVICE)
+	if (r == GPU_E_DAMAGED || r == GPU_E_UNSUPPORTED || r == GPU_E_DEVICE)
 		return ENGINE_E_DEVICE;
 	return r == -ENODATA ? ENGINE_E_MODEL : ENGINE_E_FAILED;
 }
@@ -159,7 +158,7 @@ static int placed_map(struct placed *placed, size_t bytes, struct err *err)
 	if (r == 0)
 		r = gpu_arena_canary(&placed->arena, canary, err);
 	if (r == 0 && strcmp(canary, placed->canary) != 0)
-		r = err_set(err, GPU_ARENA_E_DAMAGED,
+		r = err_set(err, GPU_E_DAMAGED,
 		            "the shared weights on the GPU are not what was put there");
 	if (r)
 		gpu_arena_drop(&placed->arena);
@@ -226,7 +225,7 @@ static int placed_give_up(struct placed *placed, const struct weights *weights, 
 	err->text[0] = '\0';
 	*ret_private = (struct placed_private){
 		.why = why,
-		.is_lasting = r == GPU_ARENA_E_UNSUPPORTED,
+		.is_lasting = r == GPU_E_UNSUPPORTED,
 	};
 	return 0;
 }
@@ -260,7 +259,7 @@ static int placed_open(struct placed *placed, const char *device, uint64_t wait_
 		return r;
 	r = gpu_arena_init(&placed->arena, ordinal, wait_ns, err);
 	placed->is_open = true;
-	return r == GPU_ARENA_E_UNSUPPORTED ? ENGINE_E_PRIVATE : placed_outcome(r);
+	return r == GPU_E_UNSUPPORTED ? ENGINE_E_PRIVATE : placed_outcome(r);
 }
 
 int placed_prefill(struct placed *placed, const char *device,
@@ -316,8 +315,7 @@ int placed_run(struct placed *placed, const char *device, const struct weights *
 		break;
 	}
 	if (placed->mode != PLACED_PRIVATE &&
-	    (r == GPU_ARENA_E_UNSUPPORTED || r == GPU_ARENA_E_DAMAGED ||
-	     r == GPU_ARENA_E_DEVICE))
+	    (r == GPU_E_UNSUPPORTED || r == GPU_E_DAMAGED || r == GPU_E_DEVICE))
 		r = placed_give_up(placed, weights, r, ret_private, err);
 	placed->view = (struct engine_placed){
 		.address = arena->address,

@@ -200,10 +200,10 @@ static void probe_write(struct gpu_arena *arena)
 	int code;
 
 	(void)fflush(stdout);
-	code = arena->cuda.to_device(arena->address, &other, 1);
+	code = arena->card.cuda.to_device(arena->address, &other, 1);
 	if (code == CUDA_SUCCESS_CODE)
-		code = arena->cuda.synchronize();
-	(void)printf("write %s\n", cuda_library_error(&arena->cuda, code));
+		code = arena->card.cuda.synchronize();
+	(void)printf("write %s\n", cuda_library_error(&arena->card.cuda, code));
 	if (gpu_arena_read(arena, 0, &there, 1) == 0)
 		(void)printf("changed %d\n", there == other);
 	(void)fflush(stdout);
@@ -216,11 +216,11 @@ static double probe_copy(struct gpu_arena *arena, const void *from, size_t bytes
 
 	for (int i = 0; i < PROBE_COPIES; i++) {
 		uint64_t since_ns = clock_now_ns();
-		int code = arena->cuda.to_device(arena->address, from, bytes);
+		int code = arena->card.cuda.to_device(arena->address, from, bytes);
 		double ms;
 
 		if (code == CUDA_SUCCESS_CODE)
-			code = arena->cuda.synchronize();
+			code = arena->card.cuda.synchronize();
 		if (code != CUDA_SUCCESS_CODE)
 			return 0;
 		ms = probe_ms(since_ns);
@@ -244,13 +244,13 @@ static int probe_bandwidth(struct gpu_arena *arena, size_t bytes)
 		return probe_fail("memory", r ? err.text : "there is no main memory");
 	}
 	since_ns = clock_now_ns();
-	code = arena->cuda.allocate_host(&pinned, bytes, 0);
+	code = arena->card.cuda.allocate_host(&pinned, bytes, 0);
 	if (code == CUDA_SUCCESS_CODE) {
 		(void)printf("pin_gb_s %.2f\n", probe_rate(bytes, probe_ms(since_ns)));
 		memset(pinned, 1, bytes);
 		(void)printf("pinned_gb_s %.2f\n", probe_copy(arena, pinned, bytes));
 		since_ns = clock_now_ns();
-		(void)arena->cuda.free_host(pinned);
+		(void)arena->card.cuda.free_host(pinned);
 		(void)printf("unpin_gb_s %.2f\n", probe_rate(bytes, probe_ms(since_ns)));
 	}
 	memset(plain, 2, bytes);
@@ -298,7 +298,7 @@ int main(int argc, char **argv)
 		r = probe_run(&arena, argc, argv);
 	if (r == 0)
 		probe_wait();
-	if (arena.has_context)
+	if (arena.card.has_context)
 		gpu_arena_fini(&arena);
 	return r;
 }

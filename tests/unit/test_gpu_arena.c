@@ -95,7 +95,7 @@ static void close_all(int *fds, unsigned int n_fds)
 static size_t used(const struct gpu_arena *arena)
 {
 	int (*info)(size_t * ret_free, size_t * ret_total) = NULL;
-	void *symbol = dlsym(arena->cuda.dl, "cuMemGetInfo_v2");
+	void *symbol = dlsym(arena->card.cuda.dl, "cuMemGetInfo_v2");
 	size_t free_bytes = 0;
 	size_t total_bytes = 0;
 
@@ -198,9 +198,9 @@ static void test_sealed(void **state)
 		init(&arena);
 		(void)make(&arena, fds);
 		(void)signal(SIGSEGV, SIG_DFL);
-		code = arena.cuda.to_device(arena.address, &zero, 1);
+		code = arena.card.cuda.to_device(arena.address, &zero, 1);
 		if (code == CUDA_SUCCESS_CODE)
-			code = arena.cuda.synchronize();
+			code = arena.card.cuda.synchronize();
 		_exit(code == CUDA_SUCCESS_CODE ? 0 : SEALED_EXIT);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -240,7 +240,8 @@ static void test_a_changed_byte_shows(void **state)
 	must(gpu_arena_create(&arena, BYTES, NULL, &err), &err);
 	must(gpu_arena_fill(&arena, &source, 3, &err), &err);
 	must(gpu_arena_canary(&arena, before, &err), &err);
-	assert_int_equal(arena.cuda.to_device(arena.address + BYTES - 1, &other, 1), 0);
+	assert_int_equal(arena.card.cuda.to_device(arena.address + BYTES - 1, &other, 1),
+	                 0);
 	must(gpu_arena_canary(&arena, after, &err), &err);
 	assert_string_not_equal(before, after);
 	gpu_arena_fini(&arena);
@@ -264,7 +265,7 @@ static void test_memory_that_comes_late(void **state)
 	/* Memory runs out. */
 	assert_int_equal(setenv("NVIDIA_FAKE_MIB", "300", 1), 0);
 	init(&arena);
-	assert_int_equal(gpu_arena_create(&arena, BYTES, NULL, &err), GPU_ARENA_E_MEMORY);
+	assert_int_equal(gpu_arena_create(&arena, BYTES, NULL, &err), GPU_E_MEMORY);
 	assert_non_null(strstr(err.text, "out of memory"));
 	assert_int_equal(used(&arena), 16 * MIB); /* the context */
 	gpu_arena_fini(&arena);
@@ -288,21 +289,20 @@ static void test_what_the_driver_refuses(void **state)
 	gpu_arena_drop(&arena);
 	faults("no-import\n");
 	assert_int_equal(gpu_arena_import(&arena, BYTES, &shape, fds, n_fds, &err),
-	                 GPU_ARENA_E_DEVICE);
+	                 GPU_E_DEVICE);
 	assert_non_null(strstr(err.text, "CUDA_ERROR_NOT_SUPPORTED"));
 	faults("");
 	assert_int_equal(gpu_arena_import(&arena, BYTES, &shape, fds, n_fds - 1, &err),
-	                 GPU_ARENA_E_DAMAGED);
+	                 GPU_E_DAMAGED);
 	must(gpu_arena_import(&arena, BYTES, &shape, fds, n_fds, &err), &err);
 	gpu_arena_drop(&arena);
 	close_all(fds, n_fds);
 	fds[0] = 0; /* no memory at all */
 	shape.mapped_bytes = shape.chunk_bytes = BYTES;
 	assert_int_equal(gpu_arena_import(&arena, BYTES, &shape, fds, 1, &err),
-	                 GPU_ARENA_E_DEVICE);
+	                 GPU_E_DEVICE);
 	faults("no-vmm\n");
-	assert_int_equal(gpu_arena_create(&arena, BYTES, NULL, &err),
-	                 GPU_ARENA_E_UNSUPPORTED);
+	assert_int_equal(gpu_arena_create(&arena, BYTES, NULL, &err), GPU_E_UNSUPPORTED);
 	assert_non_null(strstr(err.text, "virtual memory management"));
 	must(gpu_arena_create_private(&arena, BYTES, &err), &err);
 	faults("no-pin\n");
@@ -514,7 +514,7 @@ static void test_prefill_finds_no_room(void **state)
 	complete(&arena, NULL, 0);
 	faults("no-vmm\n");
 	assert_int_equal(gpu_arena_prefill(&arena, BYTES, BYTES * 2, &source, 3, &err),
-	                 GPU_ARENA_E_UNSUPPORTED);
+	                 GPU_E_UNSUPPORTED);
 	faults("");
 	complete(&arena, NULL, 0);
 	gpu_arena_fini(&arena);
@@ -567,8 +567,8 @@ static void test_whoever_copies(void **state)
 
 	(void)state;
 	init(&arena);
-	real_event_new = arena.cuda.event_new;
-	arena.cuda.event_new = note_event_new;
+	real_event_new = arena.card.cuda.event_new;
+	arena.card.cuda.event_new = note_event_new;
 	must(gpu_arena_create(&arena, BYTES, NULL, &err), &err);
 	must(gpu_arena_fill(&arena, sysconf(_SC_NPROCESSORS_ONLN) > 1 ? &beside : &source,
 	                    0, &err),
