@@ -5,32 +5,19 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Bytes of the UTF-8 character at @c; 0: no character starts there. The terminating NUL is no
- * continuation byte, so nothing behind the text is read. */
-static size_t err_char_bytes(const unsigned char *c)
-{
-	size_t bytes = *c < 0x80 ? 1 : *c < 0xc2 ? 0 : *c < 0xe0 ? 2 : *c < 0xf0 ? 3 : 4;
-
-	for (size_t i = 1; i < bytes; i++)
-		if ((c[i] & 0xc0) != 0x80)
-			return 0;
-	/* Overlong forms, surrogates, beyond U+10FFFF (RFC 3629). */
-	if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
-	    (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f) || *c > 0xf4)
-		return 0;
-	return bytes;
-}
+#include "shared/utf8.h"
 
 void err_clean(char *text)
 {
-	unsigned char *c = (unsigned char *)text;
+	unsigned char *at = (unsigned char *)text;
+	const unsigned char *end = at + strlen(text);
 
-	while (*c) {
-		size_t bytes = err_char_bytes(c);
+	while (at < end) {
+		size_t bytes = utf8_bytes(at, end);
 
 		if (bytes == 0)
-			*c = '?';
-		c += bytes ? bytes : 1;
+			*at = '?';
+		at += bytes ? bytes : 1;
 	}
 }
 

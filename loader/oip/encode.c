@@ -13,6 +13,7 @@
 
 #include "loader/oip/compress.h"
 #include "loader/oip/print.h"
+#include "shared/utf8.h"
 
 /* "\u001f": the longest form of one byte in a JSON string. */
 #define OIP_ESCAPE_MAX ((size_t)6)
@@ -44,39 +45,6 @@ static void oip_put_unsigned(struct oip_writer *writer, uint64_t value)
 static void oip_puts(struct oip_writer *writer, const char *text)
 {
 	oip_put(writer, text, strlen(text));
-}
-
-/* Bytes of the UTF-8 character at @at; 0 when there is none. RFC 3629, table in
- * section 4. */
-static size_t oip_utf8(const unsigned char *at, const unsigned char *end)
-{
-	const unsigned char first = *at;
-	unsigned char low = 0x80;
-	unsigned char high = 0xbf;
-	size_t n;
-
-	if (first < 0x80)
-		return 1;
-	if (first < 0xc2 || first > 0xf4)
-		return 0;
-	n = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-	if ((size_t)(end - at) < n)
-		return 0;
-	if (first == 0xe0)
-		low = 0xa0; /* shorter forms exist */
-	else if (first == 0xed)
-		high = 0x9f; /* surrogates */
-	else if (first == 0xf0)
-		low = 0x90;
-	else if (first == 0xf4)
-		high = 0x8f; /* beyond U+10FFFF */
-	for (size_t i = 1; i < n; i++) {
-		if (at[i] < low || at[i] > high)
-			return 0;
-		low = 0x80;
-		high = 0xbf;
-	}
-	return n;
 }
 
 /* Bytes of @c in a JSON string. */
@@ -114,7 +82,7 @@ static bool oip_put_string(struct oip_writer *writer, const void *text, size_t b
 		size_t n = 1;
 
 		while (at < end && *at >= 0x20 && *at != '"' && *at != '\\' &&
-		       (n = oip_utf8(at, end)) > 0)
+		       (n = utf8_bytes(at, end)) > 0)
 			at += n;
 		oip_put(writer, start, (size_t)(at - start));
 		if (at == end)
