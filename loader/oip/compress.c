@@ -11,7 +11,6 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <zlib.h>
@@ -116,19 +115,13 @@ static int compress_grow(struct oip_buffer *buffer, size_t max_bytes)
 {
 	size_t capacity = buffer->capacity_bytes ? buffer->capacity_bytes * 2
 	                                         : COMPRESS_START_BYTES;
-	unsigned char *data;
 
 	/* One byte over the bound tells a full body from one that is too large. */
 	if (capacity > max_bytes && max_bytes < SIZE_MAX)
 		capacity = max_bytes + 1;
 	if (capacity <= buffer->capacity_bytes)
 		return 413;
-	data = realloc(buffer->data, capacity);
-	if (!data)
-		return 500;
-	buffer->data = data;
-	buffer->capacity_bytes = capacity;
-	return 0;
+	return oip_buffer_grow(buffer, capacity) ? 0 : 500;
 }
 
 static int compress_run(z_stream *stream, struct oip_buffer *buffer, size_t max_bytes)
@@ -148,7 +141,7 @@ static int compress_run(z_stream *stream, struct oip_buffer *buffer, size_t max_
 		stream->next_out = buffer->data + buffer->used_bytes;
 		stream->avail_out = room > UINT_MAX ? UINT_MAX : (uInt)room;
 		r = inflate(stream, Z_NO_FLUSH);
-		buffer->used_bytes = (size_t)(stream->next_out - buffer->data);
+		oip_buffer_use(buffer, (size_t)(stream->next_out - buffer->data));
 		if (r != Z_OK && r != Z_STREAM_END)
 			return r == Z_MEM_ERROR ? 500 : 400;
 		if (buffer->used_bytes > max_bytes)
@@ -166,7 +159,7 @@ int compress_inflate(struct oip_buffer *buffer, const unsigned char *body,
 	size_t most_bytes = body_bytes * COMPRESS_RATIO_MAX;
 	int r;
 
-	buffer->used_bytes = 0;
+	oip_buffer_use(buffer, 0);
 	if (body_bytes > UINT_MAX)
 		return err_set(err, 413, "the compressed body is too large");
 	stream.avail_in = (uInt)body_bytes;
@@ -197,30 +190,15 @@ int compress_inflate(struct oip_buffer *buffer, const unsigned char *body,
 	return 0;
 }
 
-/* Makes room, aligned to 64 bytes: the same buffer also holds tensors. */
-static bool compress_reserve(struct oip_buffer *buffer, size_t bytes)
-{
-	size_t capacity = (bytes + 63) & ~(size_t)63;
-	unsigned char *data;
-
-	if (buffer->capacity_bytes >= bytes)
-		return true;
-	data = aligned_alloc(64, capacity);
-	if (!data)
-		return false;
-	free(buffer->data);
-	*buffer = (struct oip_buffer){ .data = data, .capacity_bytes = capacity };
-	return true;
-}
-
 size_t compress_deflate(struct oip_buffer *buffer, const unsigned char *body,
                         size_t body_bytes, enum oip_encoding encoding)
 {
 	z_stream stream = { .next_in = (z_const Bytef *)(uintptr_t)body };
 	size_t done = 0;
 
+	oip_buffer_use(buffer, 0);
 	if (body_bytes == 0 || body_bytes > UINT_MAX ||
-	    !compress_reserve(buffer, body_bytes))
+	    !oip_buffer_reserve(buffer, body_bytes))
 		return 0;
 	if (deflateInit2(&stream, Z_BEST_SPEED, Z_DEFLATED,
 	                 encoding == OIP_GZIP ? COMPRESS_GZIP_BITS : COMPRESS_ZLIB_BITS,
@@ -232,6 +210,6 @@ size_t compress_deflate(struct oip_buffer *buffer, const unsigned char *body,
 	if (deflate(&stream, Z_FINISH) == Z_STREAM_END)
 		done = (size_t)(stream.next_out - buffer->data);
 	(void)deflateEnd(&stream);
-	buffer->used_bytes = done;
+	oip_buffer_use(buffer, done);
 	return done;
 }

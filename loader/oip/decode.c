@@ -19,7 +19,6 @@
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "loader/oip/compress.h"
@@ -37,9 +36,9 @@ void oip_request_init(struct oip_request *request)
 
 void oip_request_fini(struct oip_request *request)
 {
-	free(request->header.data);
-	free(request->scratch.data);
-	free(request->inflated.data);
+	oip_buffer_fini(&request->header);
+	oip_buffer_fini(&request->scratch);
+	oip_buffer_fini(&request->inflated);
 	memset(request, 0, sizeof(*request));
 }
 
@@ -353,8 +352,8 @@ static int oip_read_raw(struct oip_decoding *decoding)
 
 static void oip_forget(struct oip_request *request)
 {
-	request->header.used_bytes = 0;
-	request->n_sequence = 0;
+	oip_buffer_use(&request->header, 0);
+	oip_tensor_forget(request);
 	request->n_wanted = 0;
 	request->timeout_ns = 0;
 	request->id[0] = '\0';
@@ -431,14 +430,10 @@ static int oip_read_again(struct oip_decoding *decoding)
 static void oip_keep_header(struct oip_request *request, const unsigned char *json,
                             size_t bytes)
 {
-	if (bytes > OIP_HEADER_MAX)
-		return;
-	if (!request->header.data)
-		request->header.data = malloc(OIP_HEADER_MAX);
-	if (!request->header.data)
+	if (bytes > OIP_HEADER_MAX || !oip_buffer_reserve(&request->header, bytes))
 		return;
 	memcpy(request->header.data, json, bytes);
-	request->header.used_bytes = bytes;
+	oip_buffer_use(&request->header, bytes);
 }
 
 static int oip_read_body(struct oip_decoding *decoding, const struct oip_head *head,

@@ -39,12 +39,21 @@ struct oip_model {
 	const char *kind;
 };
 
-/* Memory that grows and is kept for the next request. */
+/* Memory that grows and is kept for the next request. Only the functions below change it. */
 struct oip_buffer {
 	unsigned char *data;
 	size_t used_bytes;
 	size_t capacity_bytes;
 };
+
+/* Makes room for @bytes, aligned to 64, and keeps what is used. False: out of memory. */
+bool oip_buffer_reserve(struct oip_buffer *buffer, size_t bytes);
+/* Makes the room @capacity_bytes, aligned as malloc() does, without a copy where memory can be
+ * moved. False: out of memory. */
+bool oip_buffer_grow(struct oip_buffer *buffer, size_t capacity_bytes);
+/* The first @bytes are used. */
+void oip_buffer_use(struct oip_buffer *buffer, size_t bytes);
+void oip_buffer_fini(struct oip_buffer *buffer);
 
 /* An output that the client wants. */
 struct oip_wanted {

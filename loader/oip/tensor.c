@@ -20,16 +20,20 @@
 #include "loader/oip/list.h"
 #include "loader/oip/scan.h"
 
-#define OIP_TENSOR_ALIGN     ((size_t)64)
-#define OIP_TENSOR_MIN_BYTES ((size_t)4096)
+#define OIP_TENSOR_ALIGN ((size_t)64)
 /* "-9223372036854775808," per dim. */
 #define OIP_TENSOR_SHAPE_MAX (TENSOR_RANK_MAX * 24)
 
 void oip_tensor_init(struct oip_decoding *decoding)
 {
-	decoding->request->scratch.used_bytes = 0;
+	oip_buffer_use(&decoding->request->scratch, 0);
 	for (size_t i = 0; i < decoding->model->n_inputs; i++)
 		decoding->offsets[i] = OIP_TENSOR_IN_BODY;
+}
+
+void oip_tensor_forget(struct oip_request *request)
+{
+	request->n_sequence = 0;
 }
 
 void oip_tensor_settle(struct oip_decoding *decoding)
@@ -64,25 +68,12 @@ static int oip_tensor_scratch(struct oip_decoding *decoding, size_t bytes,
 	struct oip_buffer *scratch = &decoding->request->scratch;
 	size_t offset =
 		(scratch->used_bytes + OIP_TENSOR_ALIGN - 1) & ~(OIP_TENSOR_ALIGN - 1);
-	size_t capacity =
-		scratch->capacity_bytes ? scratch->capacity_bytes : OIP_TENSOR_MIN_BYTES;
-	unsigned char *data;
 
 	if (bytes > SIZE_MAX / 2 - offset)
 		return err_set(decoding->err, 413, "the tensors are too large");
-	while (capacity < offset + bytes)
-		capacity *= 2;
-	if (capacity > scratch->capacity_bytes) {
-		data = aligned_alloc(OIP_TENSOR_ALIGN, capacity);
-		if (!data)
-			return err_set(decoding->err, 500, "out of memory for a tensor");
-		if (scratch->used_bytes > 0)
-			memcpy(data, scratch->data, scratch->used_bytes);
-		free(scratch->data);
-		scratch->data = data;
-		scratch->capacity_bytes = capacity;
-	}
-	scratch->used_bytes = offset + bytes;
+	if (!oip_buffer_reserve(scratch, offset + bytes))
+		return err_set(decoding->err, 500, "out of memory for a tensor");
+	oip_buffer_use(scratch, offset + bytes);
 	*ret_offset = offset;
 	return 0;
 }

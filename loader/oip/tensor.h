@@ -40,6 +40,8 @@ struct oip_decoding {
 #define OIP_TENSOR_E_CUT 1
 
 void oip_tensor_init(struct oip_decoding *decoding);
+/* Forgets which inputs the binary part had. */
+void oip_tensor_forget(struct oip_request *request);
 /* Reads input @i, as @json with these @parameters (NULL: none) describes it. */
 int oip_tensor_read(struct oip_decoding *decoding, size_t i, const json_t *json,
                     const json_t *parameters);

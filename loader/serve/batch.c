@@ -155,29 +155,29 @@ static int batch_grow(struct batch_buffer *buffer, size_t bytes)
 static int batch_gather_input(struct batch *batch, size_t input)
 {
 	struct batch_buffer *buffer = &batch->buffers[input];
-	struct engine_tensor *joined = &batch->inputs[input];
-	size_t bytes = 0;
+	struct engine_tensor joined = batch->members[0][input];
+	size_t at = 0;
 	int r;
 
-	*joined = batch->members[0][input];
+	batch->inputs[input] = joined;
 	if (batch->n_members == 1)
 		return 0;
 	/* Every tensor lies in an arena or on the heap: their sum does not overflow. */
-	for (uint32_t i = 0; i < batch->n_members; i++)
-		bytes += batch->members[i][input].bytes;
-	r = batch_grow(buffer, bytes);
+	for (uint32_t i = 1; i < batch->n_members; i++)
+		joined.bytes += batch->members[i][input].bytes;
+	r = batch_grow(buffer, joined.bytes);
 	if (r < 0)
 		return r;
-	joined->shape.dims[0] = (int64_t)batch->n_rows;
-	joined->data = buffer->data;
-	joined->bytes = 0;
 	for (uint32_t i = 0; i < batch->n_members; i++) {
 		const struct engine_tensor *tensor = &batch->members[i][input];
 
 		if (tensor->bytes > 0)
-			memcpy(buffer->data + joined->bytes, tensor->data, tensor->bytes);
-		joined->bytes += tensor->bytes;
+			memcpy(buffer->data + at, tensor->data, tensor->bytes);
+		at += tensor->bytes;
 	}
+	joined.shape.dims[0] = (int64_t)batch->n_rows;
+	joined.data = buffer->data;
+	batch->inputs[input] = joined;
 	return 0;
 }
 
