@@ -72,11 +72,12 @@ int inputs_read_secrets(struct secrets *ret_secrets, const struct config_model *
 	return r;
 }
 
-static int inputs_take_last_secrets(struct inputs *inputs, const struct inputs *last)
+static int inputs_copy_secrets(struct inputs *inputs, const struct secrets *secrets,
+                               struct err *err)
 {
-	inputs->secrets = last->secrets;
-	inputs->secrets.fd = fcntl(last->secrets.fd, F_DUPFD_CLOEXEC, 3);
-	return inputs->secrets.fd < 0 ? -errno : 0;
+	int r = secrets_copy(&inputs->secrets, secrets);
+
+	return r < 0 ? err_set(err, r, "secrets: %s", strerror(-r)) : 0;
 }
 
 /* Secrets of another directory are no substitute; neither are secrets of which a
@@ -95,8 +96,11 @@ static int inputs_choose_secrets(struct inputs *inputs,
                                  struct err *err)
 {
 	const struct inputs *last = choice->last;
-	int r = inputs_read_secrets(&inputs->secrets, inputs->section, err);
+	int r;
 
+	if (choice->secrets)
+		return inputs_copy_secrets(inputs, choice->secrets, err);
+	r = inputs_read_secrets(&inputs->secrets, inputs->section, err);
 	if (r == SECRETS_E_UNSETTLED && !choice->is_last_try)
 		return INPUTS_E_UNSETTLED;
 	if (r == 0)
@@ -105,8 +109,7 @@ static int inputs_choose_secrets(struct inputs *inputs,
 	if (!inputs_has_last_secrets(inputs, last))
 		return r < 0 ? r : INPUTS_E_REFUSED;
 	err->text[0] = '\0';
-	r = inputs_take_last_secrets(inputs, last);
-	return r < 0 ? err_set(err, r, "secrets: %s", strerror(-r)) : 0;
+	return inputs_copy_secrets(inputs, &last->secrets, err);
 }
 
 int inputs_new(struct inputs **ret_inputs, struct config *config,
@@ -162,10 +165,9 @@ int inputs_of(struct inputs **ret_inputs, struct config *config,
 		.refs = 1,
 		.config = config_ref(config),
 		.section = section,
-		.secrets = *secrets,
+		.secrets = secrets_take(secrets),
 		.weights_fd = weights_fd,
 	};
-	*secrets = (struct secrets)SECRETS_NULL;
 	if (weights_fd >= 0 && fstat(weights_fd, &inputs->file) < 0) {
 		int r = -errno;
 
@@ -185,7 +187,7 @@ struct inputs *inputs_identity(const struct inputs *inputs)
 	*identity = *inputs;
 	identity->refs = 1;
 	(void)config_ref(identity->config);
-	identity->secrets.fd = -1;
+	identity->secrets = secrets_identity(&inputs->secrets);
 	identity->weights_fd = -1;
 	return identity;
 }

@@ -67,6 +67,8 @@ struct inputs_found {
 
 struct inputs_choice {
 	const struct inputs *last; /* may be NULL */
+	/* Those of the section, read a moment ago; NULL: its directory is read. */
+	const struct secrets *secrets;
 	/* True: secrets that change while being read are refused, too. */
 	bool is_last_try;
 };

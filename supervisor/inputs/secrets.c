@@ -484,6 +484,33 @@ int secrets_load(struct secrets *ret_secrets, int fd)
 	return r;
 }
 
+struct secrets secrets_identity(const struct secrets *secrets)
+{
+	struct secrets identity = *secrets;
+
+	identity.fd = -1;
+	return identity;
+}
+
+struct secrets secrets_take(struct secrets *secrets)
+{
+	struct secrets taken = *secrets;
+
+	*secrets = (struct secrets)SECRETS_NULL;
+	return taken;
+}
+
+int secrets_copy(struct secrets *ret_copy, const struct secrets *secrets)
+{
+	int fd = fcntl(secrets->fd, F_DUPFD_CLOEXEC, 3);
+
+	if (fd < 0)
+		return -errno;
+	*ret_copy = *secrets;
+	ret_copy->fd = fd;
+	return 0;
+}
+
 bool secrets_has(const struct secrets *secrets, const char *name)
 {
 	struct proto_secret secret;

@@ -45,6 +45,12 @@ enum {
  * one without a secret, too many of them. Never blocks on a FIFO. @err has a sentence
  * on every failure. */
 int secrets_read(struct secrets *ret_secrets, const char *directory, struct err *err);
+/* The same digest, without the values. */
+struct secrets secrets_identity(const struct secrets *secrets);
+/* Leaves SECRETS_NULL in *@secrets. */
+struct secrets secrets_take(struct secrets *secrets);
+/* Makes *@ret_copy stand for the same values as @secrets. 0 or -errno. */
+int secrets_copy(struct secrets *ret_copy, const struct secrets *secrets);
 /* Writes @secrets to the empty file @fd; reads them back from one. 0 or -errno;
  * -EINVAL: the file holds something else. */
 int secrets_save(const struct secrets *secrets, int fd);

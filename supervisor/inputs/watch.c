@@ -420,6 +420,11 @@ int watch_move(struct watch *watch, const char *path,
 	return r;
 }
 
+bool watch_is_settled(const struct watch_path *path)
+{
+	return path && path->first_ns == 0;
+}
+
 size_t watch_count(const struct watch *watch)
 {
 	return watch_table_count(&watch->table);

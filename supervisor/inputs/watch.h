@@ -17,6 +17,7 @@
  */
 
 #include <ev.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct watch;
@@ -51,6 +52,10 @@ void watch_remove(struct watch_path *path);
 int watch_move(struct watch *watch, const char *path,
                void (*on_change)(void *context, const char *path), void *context,
                struct watch_path **slot);
+
+/* True: every change that was seen has been reported. False for NULL, which sees
+ * nothing. */
+bool watch_is_settled(const struct watch_path *path);
 
 /* Number of watched directories, for status and tests. */
 size_t watch_count(const struct watch *watch);

@@ -88,7 +88,7 @@ enum model_input { MODEL_INPUT_SECRETS, MODEL_INPUT_FILE, MODEL_INPUT_COUNT };
  *	model/poison.c    poison poison_refused
  *	model/replicas.c  replica_deaths
  *	model/watch.c     secrets_watch file_watch seen_secrets seen_file unsettled
- *	                  n_unsettled stale skipped
+ *	                  n_unsettled fresh fresh_end stale skipped
  *	model/arbiter.c   arbiter
  *	reload/again.c    again_causes n_again n_pauses
  *	reload/end.c      is_stopped
@@ -143,6 +143,8 @@ struct model {
 	struct stat seen_file;
 	ev_timer unsettled;                  /* secrets changed while being read */
 	unsigned int n_unsettled;            /* so often in a row */
+	struct secrets fresh;                /* for the reload that they ask for */
+	ev_timer fresh_end;                  /* they are read again from then on */
 	struct err stale[MODEL_INPUT_COUNT]; /* why an input on disk is no use, or "" */
 	struct err skipped;                  /* entries of the secrets, and why; or "" */
 
@@ -212,6 +214,9 @@ void model_watch_fini(struct model *model);
 void model_watch_arm(struct model *model);
 /* Notes what a reload was tried with, or refused for: that is no change any more. */
 void model_watch_note(struct model *model, const struct inputs_found *found);
+/* The secrets that ask for a reload, if they were read a moment ago and no change was
+ * seen since, or NULL. Borrowed. */
+const struct secrets *model_watch_secrets(const struct model *model);
 /* Secrets are changing: looks again soon. @reason is for people if that does not end. */
 void model_watch_retry(struct model *model, const struct err *reason);
 /* True: nobody serves, and the secrets have changed while being read for long enough: the

@@ -5,9 +5,10 @@
  * cannot be used as they are.
  *
  * Watches (inputs/watch.h) are hints: each makes this file read or stat(2) again and
- * compare with seen_secrets or seen_file. A difference asks for a reload, which reads
- * everything itself and notes here what it was tried with. Secrets that change while
- * being read are read again by a timer.
+ * compare with seen_secrets or seen_file. A difference asks for a reload, which notes
+ * here what it was tried with. Secrets that differ are read and hashed once: the reload
+ * takes the reading, unless it comes late or another change was seen meanwhile. Secrets
+ * that change while being read are read again by a timer.
  */
 
 #include <errno.h>
@@ -24,6 +25,9 @@
 /* After so many tries (5 s) people are told, and a model that serves nobody does
  * without. */
 #define MODEL_WATCH_UNSETTLED_MAX 25
+/* A reload that nothing holds up takes secrets within a few rounds of the loop. Where
+ * the watch only polls, this is how far behind the disk a later one may be. */
+#define MODEL_WATCH_FRESH_S 0.2
 
 void model_watch_set_stale(struct model *model, enum model_input input,
                            const char *reason)
@@ -89,13 +93,42 @@ bool model_watch_gives_up(const struct model *model)
 	return !model->fleet.active && model->n_unsettled == MODEL_WATCH_UNSETTLED_MAX;
 }
 
-static void model_watch_on_fresh_secrets(struct model *model, const struct secrets *fresh)
+static void model_watch_drop(struct model *model)
+{
+	ev_timer_stop(model->context.loop, &model->fresh_end);
+	secrets_fini(&model->fresh);
+}
+
+static void model_watch_on_fresh_end(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)loop;
+	(void)revents;
+	model_watch_drop(timer->data);
+}
+
+/* Takes @fresh for the reload. */
+static void model_watch_keep(struct model *model, struct secrets *fresh)
+{
+	model->fresh = secrets_take(fresh);
+	ev_timer_set(&model->fresh_end, MODEL_WATCH_FRESH_S, 0.);
+	ev_timer_start(model->context.loop, &model->fresh_end);
+}
+
+const struct secrets *model_watch_secrets(const struct model *model)
+{
+	return model->fresh.fd >= 0 && watch_is_settled(model->secrets_watch)
+	               ? &model->fresh
+	               : NULL;
+}
+
+static void model_watch_on_fresh_secrets(struct model *model, struct secrets *fresh)
 {
 	model_watch_note_skipped(model, &fresh->skipped);
 	model_watch_set_stale(model, MODEL_INPUT_SECRETS, "");
 	if (strcmp(fresh->digest, model->seen_secrets) == 0)
 		return;
 	if (!model->section->disable_secrets_reload) {
+		model_watch_keep(model, fresh);
 		(void)model_reload(model, MODEL_CAUSE_SECRETS);
 		return;
 	}
@@ -111,6 +144,7 @@ static void model_watch_check_secrets(struct model *model)
 	struct err err = ERR_NULL;
 	int r;
 
+	model_watch_drop(model);
 	if (model->is_stopping)
 		return;
 	r = inputs_read_secrets(&fresh, model->section, &err);
@@ -210,6 +244,8 @@ void model_watch_arm(struct model *model)
 
 	if (!model->context.watch)
 		return;
+	/* The section may name another directory, or require other secrets. */
+	model_watch_drop(model);
 	r = watch_move(model->context.watch, section->secrets, model_watch_on_secrets,
 	               model, &model->secrets_watch);
 	if (r == 0)
@@ -224,12 +260,16 @@ void model_watch_init(struct model *model)
 {
 	ev_timer_init(&model->unsettled, model_watch_on_unsettled, 0., 0.);
 	model->unsettled.data = model;
+	model->fresh = (struct secrets)SECRETS_NULL;
+	ev_timer_init(&model->fresh_end, model_watch_on_fresh_end, 0., 0.);
+	model->fresh_end.data = model;
 	model_watch_arm(model);
 }
 
 void model_watch_fini(struct model *model)
 {
 	ev_timer_stop(model->context.loop, &model->unsettled);
+	model_watch_drop(model);
 	watch_remove(model->secrets_watch);
 	watch_remove(model->file_watch);
 	model->secrets_watch = model->file_watch = NULL;

@@ -43,6 +43,7 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 	const struct inputs_choice choice = {
 		.last = model->fleet.active ? model->fleet.active->inputs
 		                            : model->ledger.good,
+		.secrets = model_watch_secrets(model),
 		.is_last_try = model_watch_gives_up(model),
 	};
 	int r;

@@ -113,11 +113,41 @@ static void test_refused(void **state)
 	end(config);
 }
 
+/* What was read a moment ago is taken as it is; without it the directory is read. */
+static void test_secrets_at_hand(void **state)
+{
+	struct config *config = begin();
+	const struct config_model *section = config_find(config, "with-secrets");
+	struct secrets secrets = SECRETS_NULL;
+	const struct inputs_choice choice = { .secrets = &secrets };
+	struct inputs_found found;
+	struct inputs *inputs;
+	struct err err = ERR_NULL;
+
+	(void)state;
+	assert_int_equal(inputs_read_secrets(&secrets, section, &err), 0);
+	scratch_write("secrets/token", "another secret");
+	assert_int_equal(inputs_new(&inputs, config, section, &choice, &found, &err), 0);
+	assert_string_equal(inputs->secrets.digest, secrets.digest);
+	assert_string_equal(found.secrets_digest, secrets.digest);
+	assert_int_not_equal(inputs->secrets.fd, secrets.fd);
+	assert_true(secrets_has(&inputs->secrets, "token"));
+	inputs_unref(inputs);
+	assert_int_equal(inputs_new(&inputs, config, section,
+	                            &(struct inputs_choice){ 0 }, &found, &err),
+	                 0);
+	assert_string_not_equal(found.secrets_digest, secrets.digest);
+	inputs_unref(inputs);
+	secrets_fini(&secrets);
+	end(config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shortage),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_secrets_at_hand),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,6 +101,24 @@ static void test_neighbours_are_ignored(void **state)
 	assert_true(bench_is_seen(bench, &sight));
 }
 
+/* From the first event to the report there is a change that the owner does not know. */
+static void test_a_change_unsettles(void **state)
+{
+	struct bench *bench = *state;
+	struct bench_sight sight;
+
+	make_file();
+	bench_open(bench, &bench_quick);
+	bench_look(bench, "file", &sight);
+	assert_true(watch_is_settled(sight.watched));
+	replace_file();
+	ev_run(bench->loop, EVRUN_ONCE);
+	assert_false(watch_is_settled(sight.watched));
+	assert_true(bench_is_seen(bench, &sight));
+	assert_true(watch_is_settled(sight.watched));
+	assert_false(watch_is_settled(NULL));
+}
+
 /* Several paths share what they need, and none is taken from the others. */
 static void test_shared(void **state)
 {
@@ -548,6 +566,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WATCH_TEST(test_neighbours_are_ignored),
+		WATCH_TEST(test_a_change_unsettles),
 		WATCH_TEST(test_shared),
 		WATCH_TEST(test_many_writes_are_one_report),
 		WATCH_TEST(test_new_places_are_awaited),
