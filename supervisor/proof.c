@@ -397,7 +397,7 @@ static void proof_look_around(struct proof *proof)
 
 static void proof_free(struct proof *proof)
 {
-	proof->store.on_change = NULL;
+	store_listen(&proof->store, NULL, NULL);
 	for (size_t i = 0; i < proof->n_entries; i++)
 		model_free(proof->entries[i].model);
 	spares_free(proof->spares);
@@ -479,8 +479,7 @@ static struct proof *proof_new(struct config *config)
 	proof->look.data = proof;
 	devices_init(&proof->devices, proof->loop);
 	store_init(&proof->store, &proof->devices.host);
-	proof->store.on_change = proof_on_store;
-	proof->store.context = proof;
+	store_listen(&proof->store, proof_on_store, proof);
 	loads_init(&proof->loads, proof->loop);
 	return proof;
 }

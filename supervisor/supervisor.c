@@ -304,8 +304,7 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 	supervisor->loop = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
 	devices_init(&supervisor->devices, supervisor->loop);
 	store_init(&supervisor->store, &supervisor->devices.host);
-	supervisor->store.on_change = supervisor_on_store;
-	supervisor->store.context = supervisor;
+	store_listen(&supervisor->store, supervisor_on_store, supervisor);
 	if (!supervisor->loop) {
 		supervisor_free(supervisor);
 		return err_set(err, -EIO, "no event loop: %s", strerror(errno));
@@ -352,7 +351,7 @@ void supervisor_free(struct supervisor *supervisor)
 	if (supervisor->http)
 		http_free(supervisor->http);
 	access_log_free(supervisor->access);
-	supervisor->store.on_change = NULL;
+	store_listen(&supervisor->store, NULL, NULL);
 	supervisor_models_fini(supervisor);
 	if (supervisor->control)
 		control_free(supervisor->control);

@@ -4,7 +4,15 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "shared/clock.h"
 #include "shared/saturate.h"
+
+void device_begin(struct device *device, const char *name, const struct device_ops *ops)
+{
+	*device = (struct device){ .ops = ops };
+	(void)snprintf(device->name, sizeof(device->name), "%s", name);
+	LIST_INIT(&device->uses);
+}
 
 void device_set_neighbour(struct device *device, uint64_t others_bytes)
 {
@@ -16,6 +24,21 @@ void device_fini(struct device *device)
 {
 	assert(LIST_EMPTY(&device->uses));
 	(void)device;
+}
+
+void device_add(struct device *device, struct device_use *use, pid_t pid,
+                uint64_t claim_bytes)
+{
+	*use = (struct device_use){
+		.device = device,
+		.pid = pid,
+		.fd = -1,
+		.claim_bytes = claim_bytes,
+		.added_ns = clock_now_ns(),
+	};
+	if (device->ops->begin)
+		device->ops->begin(use);
+	LIST_INSERT_HEAD(&device->uses, use, link);
 }
 
 void device_add_memory(struct device *device, struct device_use *use, int fd,
@@ -33,27 +56,43 @@ void device_remove(struct device_use *use)
 	/* What it held is free, and the next decision may need it. */
 	host_forget(&use->device->memory);
 	use->device = NULL;
-	use->now_bytes = use->resident_bytes = use->claim_bytes = 0;
+	use->now_bytes = use->claim_bytes = 0;
+}
+
+void device_claim(struct device_use *use, uint64_t bytes)
+{
+	use->claim_bytes = bytes;
+	use->unseen_ns = 0;
+}
+
+void device_claim_until_seen(struct device_use *use)
+{
+	use->unseen_ns = clock_now_ns();
+}
+
+void device_serve(struct device_use *use, uint64_t bytes)
+{
+	use->peak_bytes = use->now_bytes = bytes;
+}
+
+void device_resize(struct device_use *use, uint64_t bytes)
+{
+	use->memory_bytes = use->now_bytes = bytes;
 }
 
 static void device_note(struct device *device)
 {
 	struct device_use *use;
 
-	LIST_FOREACH (use, &device->uses, link) {
+	LIST_FOREACH (use, &device->uses, link)
 		(void)device_look(use);
-		/* A report shows the weights now, and the claim no longer stands for
-		 * them. */
-		if (use->unseen_ns && device->nvml->as_of_ns >= use->unseen_ns)
-			use->claim_bytes = use->unseen_ns = 0;
-	}
 }
 
 uint64_t device_look(struct device_use *use)
 {
 	if (!use->device)
 		return 0;
-	use->device->ops->look(use);
+	use->now_bytes = use->device->ops->look(use);
 	if (use->now_bytes > use->peak_bytes)
 		use->peak_bytes = use->now_bytes;
 	return use->now_bytes;

@@ -48,7 +48,7 @@ struct device_use {
 	uint64_t mapped_ns;   /* since when all are there; 0: not yet */
 	uint64_t ahead_bytes; /* of them: made before placing */
 	uint64_t added_ns;
-	uint64_t unseen_ns; /* when it placed them; 0: a report shows them */
+	uint64_t unseen_ns; /* a report of then or later ends the claim; 0: none does */
 	bool has_baseline;
 	bool is_dead;            /* reaped: its memory may or may not be back */
 	uint64_t baseline_bytes; /* held by others than loaders when added */
@@ -65,8 +65,10 @@ struct device_ops {
 	const char *kind;
 	/* Brings in the newest figures; the wait is bounded. False: they are older. */
 	bool (*refresh)(struct device *device);
-	/* Sets now_bytes of @use, as of these figures. */
-	void (*look)(struct device_use *use);
+	/* Notes what the device says of the time before @use, which comes now; or NULL. */
+	void (*begin)(struct device_use *use);
+	/* Bytes that @use holds, as of these figures. */
+	uint64_t (*look)(struct device_use *use);
 	/* Bytes that anybody could still have; UINT64_MAX: not known. */
 	uint64_t (*available)(struct device *device);
 };
@@ -112,6 +114,8 @@ enum device_reclaim {
 	DEVICE_RECLAIM_UNKNOWN, /* no driver to ask, or no baseline */
 };
 
+/* What every kind of device begins with. */
+void device_begin(struct device *device, const char *name, const struct device_ops *ops);
 /* Makes @device main memory; @loop is borrowed, NULL: as in struct host. */
 void device_init(struct device *device, const char *name, struct ev_loop *loop);
 /* Makes @device a GPU; @nvml is borrowed. */
@@ -121,15 +125,26 @@ void device_fini(struct device *device);
 
 void device_add(struct device *device, struct device_use *use, pid_t pid,
                 uint64_t claim_bytes);
-/* Registers memory that no process has to itself: the memfd @fd; -1: its memory_bytes
- * will tell. */
+/* Registers memory that no process has to itself: the memfd @fd; -1: device_resize() will
+ * tell. */
 void device_add_memory(struct device *device, struct device_use *use, int fd,
                        uint64_t claim_bytes);
 /* Takes @use off its device. Does nothing when it was never added. */
 void device_remove(struct device_use *use);
+/* It is expected to need @bytes; 0: it holds all that it will hold. */
+void device_claim(struct device_use *use, uint64_t bytes);
+/* The claim ends with the first report of now or later. */
+void device_claim_until_seen(struct device_use *use);
+/* It holds @bytes now; its peak from here on is that of serving. */
+void device_serve(struct device_use *use, uint64_t bytes);
+/* Memory without a process is of @bytes now. */
+void device_resize(struct device_use *use, uint64_t bytes);
 
 /* The loader made @bytes of its weights before placing, and has a context on the card. */
 void device_note_ahead(struct device_use *use, uint64_t bytes);
+/* The loader is given @bytes of shared weights, which the driver may charge it for from
+ * here on; 0: none any more. */
+void device_note_given(struct device_use *use, uint64_t bytes);
 /* The loader is about to place its weights; the loader has placed them. */
 void device_note_placing(struct device_use *use);
 void device_note_placed(struct device_use *use);

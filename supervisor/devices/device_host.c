@@ -2,7 +2,6 @@
 
 /* Main memory as a device. A process is measured once in a round of the loop. */
 
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "supervisor/devices/device.h"
@@ -13,24 +12,20 @@ static bool device_host_refresh(struct device *device)
 	return true;
 }
 
-static void device_host_look(struct device_use *use)
+static uint64_t device_host_look(struct device_use *use)
 {
 	uint64_t round = host_round(&use->device->memory);
 	struct memory_size size;
 	struct stat memory;
 
-	if (use->pid == 0) {
-		use->now_bytes = fstat(use->fd, &memory) < 0
-		                         ? 0
-		                         : (uint64_t)memory.st_blocks * 512;
-		return;
-	}
+	if (use->pid == 0)
+		return fstat(use->fd, &memory) < 0 ? 0 : (uint64_t)memory.st_blocks * 512;
 	if (use->round == round)
-		return;
+		return use->now_bytes;
 	size = memory_size_of(use->pid);
 	use->round = round;
-	use->now_bytes = size.anon_bytes;
 	use->resident_bytes = size.resident_bytes;
+	return size.anon_bytes;
 }
 
 static uint64_t device_host_available(struct device *device)
@@ -54,7 +49,7 @@ void device_sample_add(struct memory_sample *sample, struct device_use *use,
 	uint64_t anon_bytes = device_look(use);
 
 	sample->loader_anon_bytes += anon_bytes;
-	sample->loader_rss_bytes += use->resident_bytes;
+	sample->loader_rss_bytes += use->device ? use->resident_bytes : 0;
 	sample->loader_pss_bytes += pss_bytes;
 }
 
@@ -67,8 +62,6 @@ void device_init(struct device *device, const char *name, struct ev_loop *loop)
 		.available = device_host_available,
 	};
 
-	*device = (struct device){ .ops = &ops };
-	(void)snprintf(device->name, sizeof(device->name), "%s", name);
-	LIST_INIT(&device->uses);
+	device_begin(device, name, &ops);
 	host_init(&device->memory, loop);
 }

@@ -89,9 +89,14 @@ static uint64_t device_nvml_held(const struct device_use *use)
 	return bytes ? device_nvml_own(use, bytes) : use->placed_bytes;
 }
 
-static void device_nvml_measure(struct device_use *use)
+static uint64_t device_nvml_look(struct device_use *use)
 {
-	use->now_bytes = device_nvml_held(use);
+	uint64_t bytes = device_nvml_held(use);
+
+	/* A report shows the weights now, and the claim no longer stands for them. */
+	if (use->unseen_ns && use->device->nvml->as_of_ns >= use->unseen_ns)
+		device_claim(use, 0);
+	return bytes;
 }
 
 static uint64_t device_nvml_available(struct device *device)
@@ -99,20 +104,6 @@ static uint64_t device_nvml_available(struct device *device)
 	const struct nvml_card *card = device_nvml_card(device);
 
 	return card ? card->free_bytes : UINT64_MAX;
-}
-
-void device_init_nvml(struct device *device, const char *name, struct nvml *nvml)
-{
-	static const struct device_ops ops = {
-		.kind = "nvml",
-		.refresh = device_nvml_refresh,
-		.look = device_nvml_measure,
-		.available = device_nvml_available,
-	};
-
-	*device = (struct device){ .ops = &ops, .nvml = nvml };
-	(void)snprintf(device->name, sizeof(device->name), "%s", name);
-	LIST_INIT(&device->uses);
 }
 
 /* Bytes in use by others than our loaders; @except counts as one of the others. */
@@ -131,7 +122,7 @@ static uint64_t device_nvml_foreign(const struct device *device,
 
 /* The card as it is now, for a figure that later ones are compared with; NULL: not
  * known. */
-static const struct nvml_card *device_nvml_look(struct device *device)
+static const struct nvml_card *device_nvml_now(struct device *device)
 {
 	return device && device->nvml && device_measure(device) ? device_nvml_card(device)
 	                                                        : NULL;
@@ -160,21 +151,31 @@ static void device_nvml_take_baseline(struct device_use *use,
 	use->has_baseline = true;
 }
 
-void device_add(struct device *device, struct device_use *use, pid_t pid,
-                uint64_t claim_bytes)
+static void device_nvml_begin(struct device_use *use)
 {
-	const struct nvml_card *card = device_nvml_look(device);
+	const struct nvml_card *card = device_nvml_now(use->device);
 
-	*use = (struct device_use){
-		.device = device,
-		.pid = pid,
-		.fd = -1,
-		.claim_bytes = claim_bytes,
-		.added_ns = clock_now_ns(),
-	};
 	use->before_bytes = card ? card->used_bytes : 0;
 	device_nvml_take_baseline(use, card, NULL);
-	LIST_INSERT_HEAD(&device->uses, use, link);
+}
+
+void device_init_nvml(struct device *device, const char *name, struct nvml *nvml)
+{
+	static const struct device_ops ops = {
+		.kind = "nvml",
+		.refresh = device_nvml_refresh,
+		.begin = device_nvml_begin,
+		.look = device_nvml_look,
+		.available = device_nvml_available,
+	};
+
+	device_begin(device, name, &ops);
+	device->nvml = nvml;
+}
+
+void device_note_given(struct device_use *use, uint64_t bytes)
+{
+	use->mapped_bytes = bytes;
 }
 
 void device_note_ahead(struct device_use *use, uint64_t bytes)
@@ -185,7 +186,7 @@ void device_note_ahead(struct device_use *use, uint64_t bytes)
 	if (!use->device || !use->device->nvml)
 		return;
 	nvml_note_change(use->device->nvml);
-	card = device_nvml_look(use->device);
+	card = device_nvml_now(use->device);
 	if (card && (!nvml_card_process(card, use->pid, &taken_bytes) ||
 	             taken_bytes == 0 || taken_bytes == NVML_UNKNOWN))
 		taken_bytes =
@@ -201,7 +202,7 @@ void device_note_ahead(struct device_use *use, uint64_t bytes)
 
 void device_note_placing(struct device_use *use)
 {
-	const struct nvml_card *card = device_nvml_look(use->device);
+	const struct nvml_card *card = device_nvml_now(use->device);
 
 	use->before_bytes =
 		card ? saturate_minus(card->used_bytes, use->placed_bytes) : 0;
@@ -234,13 +235,13 @@ void device_note_placed(struct device_use *use)
 
 	if (!use->device)
 		return;
-	card = device_nvml_look(use->device);
+	card = device_nvml_now(use->device);
 	/* The claim stands for the weights until a report has them, if there is to be
 	 * one. */
 	if (!card && use->device->nvml && use->device->nvml->state == NVML_UP)
-		use->unseen_ns = clock_now_ns();
+		device_claim_until_seen(use);
 	else
-		use->claim_bytes = 0;
+		device_claim(use, 0);
 	if (card && use->before_bytes && card->used_bytes > use->before_bytes)
 		use->placed_bytes = saturate_minus(card->used_bytes - use->before_bytes,
 		                                   use->mapped_bytes);
@@ -252,7 +253,7 @@ void device_note_placed(struct device_use *use)
 	    bytes != NVML_UNKNOWN)
 		device_nvml_take_baseline(use, card, NULL);
 	/* The peak from here on is that of serving. */
-	use->peak_bytes = use->now_bytes = device_nvml_held(use);
+	device_serve(use, device_nvml_held(use));
 }
 
 struct device_figures device_figures(const struct device *device)
@@ -309,7 +310,7 @@ enum device_reclaim device_reclaim(struct device_use *use, uint64_t reaped_ns)
 	use->is_dead = true;
 	/* No report will show what a dead loader placed. */
 	if (use->unseen_ns)
-		use->claim_bytes = use->unseen_ns = 0;
+		device_claim(use, 0);
 	nvml_note_change(device->nvml);
 	if (!use->has_baseline || device->nvml->state != NVML_UP)
 		return DEVICE_RECLAIM_UNKNOWN;

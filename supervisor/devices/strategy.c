@@ -52,8 +52,9 @@ void strategy_keep_place(const struct strategy_facts *facts, struct device_use *
 
 	if (candidate)
 		place_bytes = saturate_minus(place_bytes, candidate->claim_bytes);
-	if (old->claim_bytes < place_bytes)
-		old->claim_bytes = place_bytes;
+	/* Whatever a report shows, the place stays. */
+	device_claim(old,
+	             old->claim_bytes > place_bytes ? old->claim_bytes : place_bytes);
 }
 
 static uint64_t strategy_free(const struct strategy_facts *facts, bool is_old_gone)

@@ -31,13 +31,13 @@ struct generation_place generation_claims_end(struct generation *generation)
 
 void generation_claim(struct generation *generation, uint64_t bytes)
 {
-	generation->use.claim_bytes = bytes;
+	device_claim(&generation->use, bytes);
 }
 
 void generation_claim_gpu(struct generation *generation, uint64_t bytes,
                           uint64_t weights_bytes)
 {
-	generation->gpu_use.claim_bytes = bytes;
+	device_claim(&generation->gpu_use, bytes);
 	generation->gpu_weights_bytes = weights_bytes;
 }
 
@@ -47,14 +47,13 @@ void generation_keep_place(struct generation *generation,
                            const struct strategy_facts *gpu_facts)
 {
 	strategy_keep_place(facts, &generation->use, candidate ? &candidate->use : NULL);
-	generation->gpu_use.unseen_ns = 0;
 	strategy_keep_place(gpu_facts, &generation->gpu_use,
 	                    candidate ? &candidate->gpu_use : NULL);
 }
 
 void generation_claims_map(struct generation *generation, uint64_t bytes)
 {
-	generation->gpu_use.mapped_bytes = bytes;
+	device_note_given(&generation->gpu_use, bytes);
 }
 
 void generation_claims_note_mapped(struct generation *generation, uint64_t bytes,
@@ -64,15 +63,13 @@ void generation_claims_note_mapped(struct generation *generation, uint64_t bytes
 
 	device_note_mapped(use, bytes, made_bytes);
 	if (has_brought)
-		use->claim_bytes =
-			saturate_minus(use->claim_bytes, generation->gpu_weights_bytes);
+		device_claim(use, saturate_minus(use->claim_bytes,
+		                                 generation->gpu_weights_bytes));
 }
 
 void generation_claims_note_active(struct generation *generation)
 {
-	/* From here on the peak is that of serving. */
-	generation->use.claim_bytes = 0;
-	generation->use.peak_bytes = generation->use.now_bytes =
-		generation->report.anon_bytes;
+	device_claim(&generation->use, 0);
+	device_serve(&generation->use, generation->report.anon_bytes);
 	device_note_placed(&generation->gpu_use);
 }

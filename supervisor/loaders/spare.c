@@ -300,7 +300,7 @@ static void spare_on_ready(struct spare *spare)
 	ev_timer_stop(spare->spares->loop, &spare->timer);
 	spare->state = SPARE_READY;
 	spare->counts.is_ready = true;
-	spare->use.claim_bytes = 0;
+	device_claim(&spare->use, 0);
 	device_measure(spare->spares->device);
 	log_event(LOG_LEVEL_INFO, "spare_ready", "engine=%s pid=%d anon_bytes=%llu",
 	          spare->engine, (int)spare->child.pid,

@@ -87,13 +87,13 @@ bool generation_weights_commit(struct generation *generation)
 void generation_weights_serve(struct generation *generation)
 {
 	if (generation->copy)
-		generation->copy->n_serving++;
+		store_copy_count(generation->copy, true);
 }
 
 void generation_weights_drop(struct generation *generation)
 {
 	if (generation->copy && generation->entered_ns[GENERATION_ACTIVE])
-		generation->copy->n_serving--;
+		store_copy_count(generation->copy, false);
 	store_copy_unref(generation->copy);
 	generation->copy = NULL;
 }

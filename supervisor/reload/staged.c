@@ -56,7 +56,7 @@ void reload_claim_all(struct model *model)
 	reload_weights_make_room(model, candidate->inputs);
 	generation_claim(candidate, saturate_minus(facts->need_bytes, facts->copy_bytes));
 	if (candidate->copy)
-		candidate->copy->use.claim_bytes = facts->copy_bytes;
+		device_claim(&candidate->copy->use, facts->copy_bytes);
 }
 
 void reload_commit(struct model *model)

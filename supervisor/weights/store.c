@@ -41,6 +41,12 @@ void store_init(struct store *store, struct device *host)
 	LIST_INIT(&store->filling);
 }
 
+void store_listen(struct store *store, void (*on_change)(void *context), void *context)
+{
+	store->on_change = on_change;
+	store->context = context;
+}
+
 void store_fini(struct store *store)
 {
 	assert(LIST_EMPTY(&store->copies) && LIST_EMPTY(&store->filling));
@@ -182,6 +188,14 @@ void store_copy_unref(struct store_copy *copy)
 	free(copy);
 }
 
+void store_copy_count(struct store_copy *copy, bool is_serving)
+{
+	if (is_serving)
+		copy->n_serving++;
+	else
+		copy->n_serving--;
+}
+
 void store_copy_abandon(struct store_copy *copy)
 {
 	if (!copy || copy->is_full || !copy->is_listed)
@@ -213,7 +227,7 @@ static void store_copy_fill(struct store_copy *copy, const char *sha256)
 {
 	(void)snprintf(copy->sha256, sizeof(copy->sha256), "%s", sha256);
 	copy->is_full = true;
-	copy->use.claim_bytes = 0;
+	device_claim(&copy->use, 0);
 	if (copy->is_listed)
 		LIST_REMOVE(copy, link);
 	copy->is_listed = true;
@@ -285,7 +299,7 @@ int store_copy_place(struct store_copy *copy, const struct store_chunks *chunks,
 	copy->scrap = NULL;
 	store_copy_unref(scrap);
 	copy->chunks = *chunks;
-	copy->use.memory_bytes = copy->use.now_bytes = chunks->mapped_bytes;
+	device_resize(&copy->use, chunks->mapped_bytes);
 	store_copy_fill(copy, sha256);
 	return 0;
 }

@@ -58,15 +58,16 @@ struct store_copy {
 struct store {
 	LIST_HEAD(store_copies, store_copy) copies;
 	struct store_copies filling;
-	struct device *host; /* main memory */
-	/* Called when a copy that was being filled is full, or will never be. Set by the
-	 * owner, or NULL. The callee calls nothing of this module. */
-	void (*on_change)(void *context);
+	struct device *host;              /* main memory */
+	void (*on_change)(void *context); /* or NULL */
 	void *context;
 };
 
 /* @host is main memory, borrowed. */
 void store_init(struct store *store, struct device *host);
+/* Calls @on_change (NULL: nobody) from now on when a copy that was being filled is full, or
+ * will never be. The callee calls nothing of this module. */
+void store_listen(struct store *store, void (*on_change)(void *context), void *context);
 /* Ends the store; nobody may refer to a copy any more. */
 void store_fini(struct store *store);
 
@@ -100,6 +101,8 @@ void store_copy_abandon(struct store_copy *copy);           /* accepts NULL */
 struct store_copy *store_copy_ref(struct store_copy *copy); /* accepts NULL */
 void store_copy_unref(struct store_copy *copy);             /* accepts NULL */
 
+/* A loader serves with @copy from now on, or is gone. */
+void store_copy_count(struct store_copy *copy, bool is_serving);
 uint64_t store_copy_bytes(const struct store_copy *copy); /* 0 for NULL */
 bool store_copy_is_placed(const struct store_copy *copy); /* on a GPU; not for NULL */
 /* The loader says that it has filled the copy with what hashes to @sha256: from now on

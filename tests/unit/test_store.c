@@ -41,8 +41,7 @@ static void bench_init(struct bench *bench)
 	device_init(&bench->device, "host", NULL);
 	store_init(&bench->store, &bench->device);
 	bench->n_changes = 0;
-	bench->store.on_change = on_change;
-	bench->store.context = bench;
+	store_listen(&bench->store, on_change, bench);
 }
 
 static void bench_fini(struct bench *bench)
