@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "supervisor/ctl/print.h"
+
 #define CTL_TIMEOUT_MAX_S 86400
 
 enum ctl_option {
@@ -18,45 +20,45 @@ enum ctl_option {
 	CTL_OPTION_VERSION,
 };
 
+/* clang-format would break the lines of the usage elsewhere. */
+/* clang-format off */
 static const struct ctl_command ctl_commands[] = {
-	{ .name = "status", .argument = "model" },
-	{ .name = "reload", .argument = "model", .may_wait = true },
-	{ .name = "rollback",
-	  .argument = "model",
-	  .needs_argument = true,
-	  .may_wait = true },
-	{ .name = "scale",
-	  .argument = "model",
-	  .number = "replicas",
-	  .needs_argument = true },
-	{ .name = "receipts", .argument = "model" },
-	{ .name = "record-golden", .argument = "model", .needs_argument = true },
-	{ .name = "show-config" },
-	{ .name = "log", .argument = "level", .needs_argument = true },
-	{ .name = "dump" },
-	{ .name = "version" },
+	{ .name = "status", .argument = "model",
+	  .print = ctl_print_status, .print_one = ctl_print_details,
+	  .usage = "  status [MODEL]           what serves, and what is wrong\n" },
+	{ .name = "reload", .argument = "model", .takes = CTL_TAKES_WAIT | CTL_TAKES_EXPLAIN,
+	  .usage = "  reload [MODEL] [--wait]  a new generation of one model, or of all\n"
+		   "  reload [MODEL] --explain the way it would take and why; nothing is done\n" },
+	{ .name = "rollback", .argument = "model", .needs_argument = true,
+	  .takes = CTL_TAKES_WAIT,
+	  .usage = "  rollback MODEL [--wait]  back to what served before\n" },
+	{ .name = "scale", .argument = "model", .number = "replicas", .needs_argument = true,
+	  .usage = "  scale MODEL N            so many loaders, until the configuration changes\n" },
+	{ .name = "receipts", .argument = "model", .takes = CTL_TAKES_COUNT,
+	  .usage = "  receipts [MODEL] [-n N]  how the last reloads went\n" },
+	{ .name = "record-golden", .argument = "model", .needs_argument = true,
+	  .is_recording = true, .takes = CTL_TAKES_COUNT | CTL_TAKES_DIRECTORY,
+	  .usage = "  record-golden MODEL [-n N] [--directory D]\n"
+		   "                           the next requests and answers as golden ones\n" },
+	{ .name = "show-config", .print = ctl_print_config,
+	  .usage = "  show-config              the configuration in use\n" },
+	{ .name = "log", .argument = "level", .needs_argument = true,
+	  .usage = "  log LEVEL                err, warning, notice, info or debug\n" },
+	{ .name = "dump", .print = ctl_print_dump,
+	  .usage = "  dump                     everything that moultd believes, as JSON\n" },
+	{ .name = "version", .print = ctl_print_version,
+	  .usage = "  version                  of moultctl and of moultd\n" },
 };
+/* clang-format on */
+
+#define COMMAND_COUNT (sizeof(ctl_commands) / sizeof(ctl_commands[0]))
 
 static void print_usage(FILE *out)
 {
-	(void)fprintf(
-		out,
-		"usage: moultctl [-s SOCKET] [--json] [--timeout SECONDS] COMMAND\n"
-		"  status [MODEL]           what serves, and what is wrong\n"
-		"  reload [MODEL] [--wait]  a new generation of one model, or of all\n"
-		"  reload [MODEL] --explain the way it would take and why; nothing is "
-		"done\n"
-		"  rollback MODEL [--wait]  back to what served before\n"
-		"  scale MODEL N            so many loaders, until the configuration "
-		"changes\n"
-		"  receipts [MODEL] [-n N]  how the last reloads went\n"
-		"  record-golden MODEL [-n N] [--directory D]\n"
-		"                           the next requests and answers as golden "
-		"ones\n"
-		"  show-config              the configuration in use\n"
-		"  log LEVEL                err, warning, notice, info or debug\n"
-		"  dump                     everything that moultd believes, as JSON\n"
-		"  version                  of moultctl and of moultd\n");
+	(void)fputs("usage: moultctl [-s SOCKET] [--json] [--timeout SECONDS] COMMAND\n",
+	            out);
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		(void)fputs(ctl_commands[i].usage, out);
 }
 
 enum ctl_exit ctl_arguments_refuse(const char *what, const char *text)
@@ -82,10 +84,37 @@ static bool read_number(const char *text, long max, long *ret_number)
 
 static const struct ctl_command *find_command(const char *name)
 {
-	for (size_t i = 0; i < sizeof(ctl_commands) / sizeof(ctl_commands[0]); i++)
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		if (strcmp(ctl_commands[i].name, name) == 0)
 			return &ctl_commands[i];
 	return NULL;
+}
+
+/* Refuses options that @command does not take. */
+static enum ctl_exit check_options(const struct ctl_arguments *arguments,
+                                   const struct ctl_command *command)
+{
+	const struct {
+		bool is_given;
+		unsigned int option;
+		const char *rule;
+	} rows[] = {
+		{ arguments->is_waiting, CTL_TAKES_WAIT,
+		  "--wait is for reload and rollback" },
+		{ arguments->is_explaining, CTL_TAKES_EXPLAIN,
+		  "--explain is for reload without --wait" },
+		{ arguments->count > 0, CTL_TAKES_COUNT,
+		  "-n is for receipts and record-golden" },
+		{ arguments->directory != NULL, CTL_TAKES_DIRECTORY,
+		  "--directory is for record-golden" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].is_given &&
+		    (!(command->takes & rows[i].option) ||
+		     (rows[i].option == CTL_TAKES_EXPLAIN && arguments->is_waiting)))
+			return ctl_arguments_refuse(rows[i].rule, NULL);
+	return CTL_EXIT_OK;
 }
 
 /* Reads the command and its argument, which are left behind the options. */
@@ -93,7 +122,6 @@ static enum ctl_exit read_words(struct ctl_arguments *arguments, int n_words,
                                 char **words)
 {
 	const struct ctl_command *command;
-	bool is_recording;
 	int max;
 
 	if (n_words == 0)
@@ -101,7 +129,6 @@ static enum ctl_exit read_words(struct ctl_arguments *arguments, int n_words,
 	command = find_command(words[0]);
 	if (!command)
 		return ctl_arguments_refuse("no such command", words[0]);
-	is_recording = strcmp(words[0], "record-golden") == 0;
 	max = command->number ? 3 : command->argument ? 2 : 1;
 	if (n_words > max)
 		return ctl_arguments_refuse("not expected", words[max]);
@@ -111,21 +138,9 @@ static enum ctl_exit read_words(struct ctl_arguments *arguments, int n_words,
 		return ctl_arguments_refuse("it needs a number of", command->number);
 	if (command->number && !read_number(words[2], INT_MAX, &arguments->number))
 		return ctl_arguments_refuse("no number that makes sense", words[2]);
-	if (arguments->is_waiting && !command->may_wait)
-		return ctl_arguments_refuse("--wait is for reload and rollback", NULL);
-	if (arguments->is_explaining &&
-	    (strcmp(words[0], "reload") != 0 || arguments->is_waiting))
-		return ctl_arguments_refuse("--explain is for reload without --wait",
-		                            NULL);
-	if (arguments->count && strcmp(words[0], "receipts") != 0 && !is_recording)
-		return ctl_arguments_refuse("-n is for receipts and record-golden", NULL);
-	if (arguments->directory && !is_recording)
-		return ctl_arguments_refuse("--directory is for record-golden", NULL);
-	arguments->is_recording = is_recording;
-	arguments->row = command;
-	arguments->command = command->name;
+	arguments->command = command;
 	arguments->argument = n_words > 1 ? words[1] : NULL;
-	return CTL_EXIT_OK;
+	return check_options(arguments, command);
 }
 
 enum ctl_exit ctl_arguments_read(struct ctl_arguments *arguments, int argc, char **argv,

@@ -3,7 +3,9 @@
 
 /* The command line of moultctl, and its exit codes. */
 
+#include <jansson.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 enum ctl_exit {
 	CTL_EXIT_OK = 0,
@@ -12,25 +14,36 @@ enum ctl_exit {
 	CTL_EXIT_UNREACHABLE = 3,
 };
 
+/* Options that not every command takes. */
+enum {
+	CTL_TAKES_WAIT = 1 << 0,
+	CTL_TAKES_EXPLAIN = 1 << 1,
+	CTL_TAKES_COUNT = 1 << 2,
+	CTL_TAKES_DIRECTORY = 1 << 3,
+};
+
 struct ctl_command {
 	const char *name;
 	const char *argument; /* the key that its argument goes by, or NULL: takes none */
 	const char *number; /* the key of the number behind it, or NULL: there is none */
 	bool needs_argument;
-	bool may_wait;
+	bool is_recording;
+	unsigned int takes; /* bits */
+	/* Prints the last line, when it is a good one; NULL: there is nothing in it. */
+	void (*print)(FILE *out, json_t *answer);
+	void (*print_one)(FILE *out, json_t *answer); /* of the argument alone; or NULL */
+	const char *usage;
 };
 
 /* Text is borrowed from argv. */
 struct ctl_arguments {
 	const char *socket;
-	const struct ctl_command *row;
-	const char *command;  /* its name */
+	const struct ctl_command *command;
 	const char *argument; /* a model's name, or a level; or NULL */
 	long number;          /* behind it; 0: there is none */
 	bool is_json;
 	bool is_waiting;
 	bool is_explaining;
-	bool is_recording;
 	const char *directory; /* for golden requests; NULL: the model's */
 	long count;            /* of receipts or requests; 0: the default */
 	long timeout_s;        /* 0: the command's default */

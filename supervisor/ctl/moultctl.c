@@ -95,14 +95,14 @@ static enum ctl_exit open_socket(struct ctl *ctl)
 
 static json_t *make_request(const struct ctl *ctl)
 {
-	json_t *request = json_pack("{s:s}", "command", ctl->arguments.command);
+	json_t *request = json_pack("{s:s}", "command", ctl->arguments.command->name);
 	int failed = 0;
 
 	if (ctl->arguments.argument)
-		failed |= json_object_set_new(request, ctl->arguments.row->argument,
+		failed |= json_object_set_new(request, ctl->arguments.command->argument,
 		                              json_string(ctl->arguments.argument));
 	if (ctl->arguments.number)
-		failed |= json_object_set_new(request, ctl->arguments.row->number,
+		failed |= json_object_set_new(request, ctl->arguments.command->number,
 		                              json_integer(ctl->arguments.number));
 	if (ctl->arguments.count)
 		failed |= json_object_set_new(request, "n",
@@ -174,20 +174,15 @@ static bool take_recording(const struct ctl *ctl, const json_t *recording,
 /* Prints the last line, when it is a good one. */
 static void print_answer(const struct ctl *ctl, json_t *answer)
 {
-	if (strcmp(ctl->arguments.command, "status") == 0 && ctl->arguments.argument)
-		ctl_print_details(stdout, answer);
-	else if (strcmp(ctl->arguments.command, "status") == 0)
-		ctl_print_status(stdout, answer);
-	else if (strcmp(ctl->arguments.command, "show-config") == 0)
-		ctl_print_config(stdout, json_object_get(answer, "config"));
-	else if (strcmp(ctl->arguments.command, "version") == 0)
-		ctl_print_supervisor(stdout, json_object_get(answer, "supervisor"));
-	else if (strcmp(ctl->arguments.command, "dump") == 0 &&
-	         json_dumpf(answer, stdout, JSON_INDENT(2)) == 0)
-		(void)putchar('\n');
-	else if (ctl->record)
+	const struct ctl_command *command = ctl->arguments.command;
+
+	if (ctl->record)
 		ctl_record_print(stdout, ctl->record, answer);
-	else if (ctl->arguments.row->may_wait && !ctl->arguments.is_waiting &&
+	else if (command->print_one && ctl->arguments.argument)
+		command->print_one(stdout, answer);
+	else if (command->print)
+		command->print(stdout, answer);
+	else if ((command->takes & CTL_TAKES_WAIT) && !ctl->arguments.is_waiting &&
 	         !ctl->arguments.is_explaining)
 		(void)printf("reload begun; moultctl receipts will tell how it went\n");
 }
@@ -312,7 +307,7 @@ static enum ctl_exit run(struct ctl *ctl)
 	ctl->deadline_ns = clock_now_ns() + (uint64_t)(arguments->timeout_s +
 	                                               (ctl->record ? CTL_GRACE_S : 0)) *
 	                                            CLOCK_NS_PER_SEC;
-	if (strcmp(arguments->command, "version") == 0 && !arguments->is_json)
+	if (strcmp(arguments->command->name, "version") == 0 && !arguments->is_json)
 		(void)printf("moultctl %s\n", MOULT_VERSION);
 	result = open_socket(ctl);
 	if (result == CTL_EXIT_OK)
@@ -336,9 +331,10 @@ int main(int argc, char **argv)
 	if (!ctl.arguments.socket || !*ctl.arguments.socket)
 		ctl.arguments.socket = CTL_SOCKET;
 	result = ctl_arguments_read(&ctl.arguments, argc, argv, &is_done);
-	ctl.record = ctl.arguments.is_recording ? &record : NULL;
-	if (result == CTL_EXIT_OK && !is_done)
+	if (result == CTL_EXIT_OK && !is_done) {
+		ctl.record = ctl.arguments.command->is_recording ? &record : NULL;
 		result = run(&ctl);
+	}
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		(void)fprintf(stderr, "moultctl: the answer cannot be written\n");
 		if (result == CTL_EXIT_OK)

@@ -13,229 +13,150 @@
 
 #include "supervisor/ctl/print_value.h"
 
-static void print_spares(FILE *out, const json_t *spares)
+/* "cuda:0 (GPU-...): 320.0 MiB of 448.0 MiB in use, 64.0 MiB by loaders" */
+static void print_device(FILE *out, const json_t *device)
 {
+	print_form(out, device, "{name}[ ({uuid})]");
+	if (json_is_true(json_object_get(device, "known")))
+		print_form(out, device,
+		           ": {used_bytes} of {total_bytes} in use, {loaders_bytes} by "
+		           "loaders");
+	else
+		(void)fputs(": the driver does not say what is in use", out);
+	if (print_find_number(device, "xids") > 0)
+		print_form(out, device,
+		           "; {xids} critical errors, the last of them Xid {last_xid}");
+	(void)fputc('\n', out);
+}
+
+static void print_supervisor(FILE *out, const json_t *supervisor)
+{
+	bool is_kept = json_is_true(json_object_get(supervisor, "config_kept"));
 	const json_t *spare;
 	size_t i;
 
-	json_array_foreach(spares, i, spare)
+	print_form(out, supervisor,
+	           "moultd [{version}|of unknown version][, pid {pid}][, up for "
+	           "{uptime_s}]\n");
+	json_array_foreach(json_object_get(supervisor, "spares"), i, spare)
+		print_form(out, spare,
+	                   "spare loader of engine {engine}: {state}, pid {pid}, "
+	                   "{anon_bytes}, taken {taken} times, lost {lost} times"
+	                   "[; last error: {last_error}]\n");
+	print_form(out, supervisor,
+	           "[loaders have no control groups: {no_loader_groups}\n]");
+	print_form(
+		out, supervisor,
+		is_kept ? "[configuration refused, the last good one of an earlier run "
+			  "is in use: {config_error}\n]"
+			: "[configuration refused, the last good one is in use: "
+			  "{config_error}\n]");
+}
+
+void ctl_print_version(FILE *out, json_t *answer)
+{
+	print_supervisor(out, json_object_get(answer, "supervisor"));
+}
+
+/* What needs attention, and what a row of the table has no room for. */
+static void print_notes(FILE *out, const json_t *model)
+{
+	const json_t *stuck;
+	size_t i;
+
+	if (print_find_number(model, "replicas.wanted") > 1 ||
+	    print_find_number(model, "replicas.serving") > 1)
+		print_form(out, model,
+		           "{name}: {replicas.serving} of {replicas.wanted} loaders "
+		           "serve\n");
+	if (print_has(model, "weights.why_private"))
+		print_form(out, model,
+		           "{name}: weights are private to each loader: "
+		           "{weights.why_private}\n");
+	else if (print_find_number(model, "weights.device_bytes") > 0)
+		print_form(
+			out, model,
+			"{name}: {weights.device_bytes} of weights on the GPU, shared by "
+			"its loaders\n");
+	else if (print_find_number(model, "weights.shared_bytes") > 0)
+		print_form(out, model,
+		           "{name}: {weights.shared_bytes} of weights, shared by its "
+		           "loaders\n");
+	print_form(out, model,
+	           "[{name}: candidate generation {candidate.generation} is "
+	           "{candidate.state}\n]"
+	           "[{name}: retiring generation {retiring.generation} is "
+	           "{retiring.state}\n]");
+	json_array_foreach(json_object_get(model, "stuck"), i, stuck)
 	{
-		const char *engine = print_find_text(spare, "engine");
-		const char *state = print_find_text(spare, "state");
-		const char *error = print_find_text(spare, "last_error");
-		char bytes[PRINT_CELL_MAX];
-
-		print_bytes(bytes, sizeof(bytes),
-		            json_number_value(json_object_get(spare, "anon_bytes")));
-		(void)fputs("spare loader of engine ", out);
-		ctl_print_text(out, engine ? engine : "?");
-		(void)fputs(": ", out);
-		ctl_print_text(out, state ? state : "?");
-		(void)fprintf(
-			out, ", pid %lld, %s, taken %lld times, lost %lld times",
-			(long long)json_integer_value(json_object_get(spare, "pid")),
-			bytes,
-			(long long)json_integer_value(json_object_get(spare, "taken")),
-			(long long)json_integer_value(json_object_get(spare, "lost")));
-		if (error) {
-			(void)fputs("; last error: ", out);
-			ctl_print_text(out, error);
-		}
-		(void)fputc('\n', out);
+		print_form(out, model, "{name}");
+		print_form(out, stuck, ": stuck generation {generation} is {state}\n");
 	}
+	if (print_find_number(model, "requests.failures.poison") > 0)
+		print_form(out, model,
+		           "{name}: {requests.failures.poison} requests ended loaders, "
+		           "{poison.remembered} bodies are remembered, {poison.refused} "
+		           "refused\n");
+	print_form(out, model,
+	           print_find_number(model, "generation") > 0
+	                   ? "[{name}: an input is stale, the last good one is in use: "
+	                     "{stale}\n]"
+	                   : "[{name}: an input is of no use, and nothing serves: "
+	                     "{stale}\n]");
+	print_form(out, model,
+	           "[{name}: no rollback: {rollback_off}\n]"
+	           "[{name}: skipped among the secrets: {secrets_skipped}\n]"
+	           "[{name}: last error: {last_error}\n]");
 }
 
-/* "cuda:0 (GPU-...): 320.0 MiB of 448.0 MiB in use, 64.0 MiB by loaders" */
-static void print_device(FILE *out, json_t *device)
+static void print_count(FILE *out, const json_t *object, const char *key, int width)
 {
-	const char *name = print_find_text(device, "name");
-	json_int_t xids = json_integer_value(json_object_get(device, "xids"));
-	char used[PRINT_CELL_MAX];
-	char total[PRINT_CELL_MAX];
-	char loaders[PRINT_CELL_MAX];
+	const json_t *value = json_object_get(object, key);
 
-	ctl_print_text(out, name ? name : "?");
-	if (print_find_text(device, "uuid")) {
-		(void)fputs(" (", out);
-		ctl_print_text(out, print_find_text(device, "uuid"));
-		(void)fputc(')', out);
-	}
-	print_bytes(used, sizeof(used),
-	            json_number_value(json_object_get(device, "used_bytes")));
-	print_bytes(total, sizeof(total),
-	            json_number_value(json_object_get(device, "total_bytes")));
-	print_bytes(loaders, sizeof(loaders),
-	            json_number_value(json_object_get(device, "loaders_bytes")));
-	if (json_is_true(json_object_get(device, "known")))
-		(void)fprintf(out, ": %s of %s in use, %s by loaders", used, total,
-		              loaders);
+	if (json_is_integer(value))
+		(void)fprintf(out, "  %*lld", width,
+		              (long long)json_integer_value(value));
 	else
-		(void)fprintf(out, ": the driver does not say what is in use");
-	if (xids > 0)
-		(void)fprintf(out, "; %lld critical errors, the last of them Xid %lld",
-		              (long long)xids,
-		              (long long)json_integer_value(json_object_get(device,
-		                                                            "last_xid")));
-	(void)fputc('\n', out);
+		(void)fprintf(out, "  %*s", width, "-");
 }
 
-void ctl_print_supervisor(FILE *out, json_t *supervisor)
+static void print_row(FILE *out, const json_t *model, int name_width)
 {
-	const json_t *uptime = json_object_get(supervisor, "uptime_s");
-	const json_t *pid = json_object_get(supervisor, "pid");
-	const char *version = print_find_text(supervisor, "version");
-	const char *config_error = print_find_text(supervisor, "config_error");
-	const char *no_groups = print_find_text(supervisor, "no_loader_groups");
-	char text[PRINT_CELL_MAX];
-
-	(void)fprintf(out, "moultd ");
-	ctl_print_text(out, version ? version : "of unknown version");
-	if (json_is_integer(pid))
-		(void)fprintf(out, ", pid %lld", (long long)json_integer_value(pid));
-	if (json_is_number(uptime)) {
-		print_duration(text, sizeof(text), json_number_value(uptime) * 1e3);
-		(void)fprintf(out, ", up for %s", text);
-	}
-	(void)fputc('\n', out);
-	print_spares(out, json_object_get(supervisor, "spares"));
-	if (no_groups) {
-		(void)fprintf(out, "loaders have no control groups: ");
-		ctl_print_text(out, no_groups);
-		(void)fputc('\n', out);
-	}
-	if (config_error) {
-		(void)fprintf(out,
-		              "configuration refused, the last good one%s is in use: ",
-		              json_is_true(json_object_get(supervisor, "config_kept"))
-		                      ? " of an earlier run"
-		                      : "");
-		ctl_print_text(out, config_error);
-		(void)fputc('\n', out);
-	}
-}
-
-static void print_note(FILE *out, json_t *model, const char *key, const char *label)
-{
-	const char *name = print_find_text(model, "name");
-	const char *text = print_find_text(model, key);
-
-	if (!text)
-		return;
-	ctl_print_text(out, name ? name : "?");
-	(void)fprintf(out, ": %s: ", label);
-	ctl_print_text(out, text);
-	(void)fputc('\n', out);
-}
-
-/* "digits: candidate generation 8 is staging", for a generation beside the active one. */
-static void print_other(FILE *out, json_t *model, const char *key, const json_t *other)
-{
-	const json_t *generation = json_object_get(other, "generation");
-	const char *name = print_find_text(model, "name");
-	const char *state = print_find_text(other, "state");
-
-	if (!json_is_object(other))
-		return;
-	ctl_print_text(out, name ? name : "?");
-	(void)fprintf(out, ": %s generation %lld is ", key,
-	              (long long)json_integer_value(generation));
-	ctl_print_text(out, state ? state : "there");
-	(void)fputc('\n', out);
-}
-
-/* "digits: 2 of 3 loaders serve", where more than one is wanted. */
-static void print_replicas(FILE *out, json_t *model)
-{
-	const json_t *replicas = json_object_get(model, "replicas");
-	json_int_t wanted = json_integer_value(json_object_get(replicas, "wanted"));
-	json_int_t serving = json_integer_value(json_object_get(replicas, "serving"));
-	const char *name = print_find_text(model, "name");
-
-	if (wanted < 2 && serving < 2)
-		return;
-	ctl_print_text(out, name ? name : "?");
-	(void)fprintf(out, ": %lld of %lld loaders serve\n", (long long)serving,
-	              (long long)wanted);
-}
-
-/* "digits: 20.6 MiB of weights, shared by its loaders", or why they are not. */
-static void print_weights(FILE *out, json_t *model)
-{
-	json_t *weights = json_object_get(model, "weights");
-	double bytes = json_number_value(json_object_get(weights, "shared_bytes"));
-	double on_gpu = json_number_value(json_object_get(weights, "device_bytes"));
-	const char *why_private = print_find_text(weights, "why_private");
-	const char *name = print_find_text(model, "name");
-	char text[PRINT_CELL_MAX];
-
-	if (why_private) {
-		ctl_print_text(out, name ? name : "?");
-		(void)fputs(": weights are private to each loader: ", out);
-		ctl_print_text(out, why_private);
-		(void)fputc('\n', out);
-	} else if (bytes > 0 || on_gpu > 0) {
-		print_bytes(text, sizeof(text), on_gpu > 0 ? on_gpu : bytes);
-		ctl_print_text(out, name ? name : "?");
-		(void)fprintf(out, ": %s of weights%s, shared by its loaders\n", text,
-		              on_gpu > 0 ? " on the GPU" : "");
-	}
-}
-
-static void print_poison(FILE *out, json_t *model)
-{
-	json_t *failures =
-		json_object_get(json_object_get(model, "requests"), "failures");
-	json_t *poison = json_object_get(model, "poison");
-	json_int_t poisoned = json_integer_value(json_object_get(failures, "poison"));
-	const char *name = print_find_text(model, "name");
-
-	if (poisoned == 0)
-		return;
-	ctl_print_text(out, name ? name : "?");
-	(void)fprintf(out,
-	              ": %lld requests ended loaders, %lld bodies are remembered, %lld "
-	              "refused\n",
-	              (long long)poisoned,
-	              (long long)json_integer_value(json_object_get(poison,
-	                                                            "remembered")),
-	              (long long)json_integer_value(json_object_get(poison, "refused")));
-}
-
-static void print_row(FILE *out, json_t *model, int name_width)
-{
-	json_t *requests = json_object_get(model, "requests");
-	const json_t *since = json_object_get(model, "since_ms");
-	const char *name = print_find_text(model, "name");
-	const char *state = print_find_text(model, "state");
+	const json_t *requests = json_object_get(model, "requests");
+	const char *name = json_string_value(json_object_get(model, "name"));
+	const char *state = json_string_value(json_object_get(model, "state"));
+	double since_ms = print_find_number(model, "since_ms");
 	char age[PRINT_CELL_MAX] = "-";
 
 	print_cell(out, name ? name : "?", name_width);
 	(void)fputs("  ", out);
 	print_cell(out, state ? state : "?", 10);
-	print_count(out, json_object_get(model, "generation"), 10);
-	print_count(out, json_object_get(model, "pid"), 8);
-	if (json_number_value(since) > 0)
-		print_duration(age, sizeof(age), json_number_value(since));
+	print_count(out, model, "generation", 10);
+	print_count(out, model, "pid", 8);
+	if (since_ms > 0)
+		print_duration(age, sizeof(age), since_ms);
 	(void)fprintf(out, "  %8s", age);
-	print_count(out, json_object_get(requests, "answered"), 10);
-	print_count(out, json_object_get(requests, "failed"), 7);
-	print_count(out, json_object_get(requests, "held"), 6);
-	print_count(out, json_object_get(requests, "leased"), 6);
+	print_count(out, requests, "answered", 10);
+	print_count(out, requests, "failed", 7);
+	print_count(out, requests, "held", 6);
+	print_count(out, requests, "leased", 6);
 	(void)fputc('\n', out);
 }
 
 void ctl_print_status(FILE *out, json_t *answer)
 {
-	json_t *models = json_object_get(answer, "models");
-	json_t *device;
+	const json_t *models = json_object_get(answer, "models");
+	const json_t *supervisor = json_object_get(answer, "supervisor");
+	const json_t *model;
+	const json_t *device;
 	int name_width = 5;
 	size_t i;
 
-	for (i = 0; i < json_array_size(models); i++) {
-		const char *name = print_find_text(json_array_get(models, i), "name");
+	json_array_foreach(models, i, model)
+	{
+		int bytes = (int)json_string_length(json_object_get(model, "name"));
 
-		if (name && (int)strlen(name) > name_width)
-			name_width = (int)strlen(name);
+		name_width = bytes > name_width ? bytes : name_width;
 	}
 	if (json_array_size(models) > 0)
 		(void)fprintf(out, "%-*s  %-10s  %10s  %8s  %8s  %10s  %7s  %6s  %6s\n",
@@ -243,32 +164,11 @@ void ctl_print_status(FILE *out, json_t *answer)
 		              "ANSWERED", "FAILED", "HELD", "LEASED");
 	else
 		(void)fprintf(out, "no models\n");
-	for (i = 0; i < json_array_size(models); i++)
-		print_row(out, json_array_get(models, i), name_width);
-	for (i = 0; i < json_array_size(models); i++) {
-		json_t *model = json_array_get(models, i);
-		json_t *stuck;
-		size_t j;
-
-		print_replicas(out, model);
-		print_weights(out, model);
-		print_other(out, model, "candidate", json_object_get(model, "candidate"));
-		print_other(out, model, "retiring", json_object_get(model, "retiring"));
-		json_array_foreach(json_object_get(model, "stuck"), j, stuck)
-			print_other(out, model, "stuck", stuck);
-		print_poison(out, model);
-		print_note(out, model, "stale",
-		           json_integer_value(json_object_get(model, "generation")) > 0
-		                   ? "an input is stale, the last good one is in use"
-		                   : "an input is of no use, and nothing serves");
-		print_note(out, model, "rollback_off", "no rollback");
-		print_note(out, model, "secrets_skipped", "skipped among the secrets");
-		print_note(out, model, "last_error", "last error");
-	}
-	json_array_foreach(json_object_get(json_object_get(answer, "supervisor"),
-	                                   "devices"),
-	                   i, device) print_device(out, device);
-	ctl_print_supervisor(out, json_object_get(answer, "supervisor"));
+	json_array_foreach(models, i, model) print_row(out, model, name_width);
+	json_array_foreach(models, i, model) print_notes(out, model);
+	json_array_foreach(json_object_get(supervisor, "devices"), i, device)
+		print_device(out, device);
+	print_supervisor(out, supervisor);
 }
 
 /* Prints a line for each scalar; members of members are named "requests.answered". A key
@@ -331,21 +231,27 @@ static void print_keys(FILE *out, json_t *section)
 	}
 }
 
-void ctl_print_config(FILE *out, json_t *config)
+void ctl_print_config(FILE *out, json_t *answer)
 {
+	const json_t *config = json_object_get(answer, "config");
 	const char *name;
 	json_t *model;
 
-	print_field(out, "# ", config, "file");
-	(void)fputs("\n[supervisor]\n", out);
+	print_form(out, config, "[# {file}]\n");
+	(void)fputs("[supervisor]\n", out);
 	print_keys(out, json_object_get(config, "supervisor"));
 	json_object_foreach(json_object_get(config, "models"), name, model)
 	{
-		(void)fputc('\n', out);
-		print_field(out, "# ", model, "file");
-		(void)fputs("\n[model ", out);
+		print_form(out, model, "\n[# {file}]\n");
+		(void)fputs("[model ", out);
 		ctl_print_text(out, name);
 		(void)fputs("]\n", out);
 		print_keys(out, model);
 	}
+}
+
+void ctl_print_dump(FILE *out, json_t *answer)
+{
+	if (json_dumpf(answer, out, JSON_INDENT(2)) == 0)
+		(void)fputc('\n', out);
 }

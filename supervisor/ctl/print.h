@@ -19,9 +19,11 @@ void ctl_print_details(FILE *out, json_t *answer);
 void ctl_print_receipt(FILE *out, json_t *receipt);
 /* The way that a reload would take, with its numbers. */
 void ctl_print_decision(FILE *out, json_t *answer);
-/* Effective configuration, as moult.conf would say it. */
-void ctl_print_config(FILE *out, json_t *config);
-/* A line about {"pid","uptime_s","version"}. */
-void ctl_print_supervisor(FILE *out, json_t *supervisor);
+/* Effective configuration of {"config":{...}}, as moult.conf would say it. */
+void ctl_print_config(FILE *out, json_t *answer);
+/* A line about {"supervisor":{"pid","uptime_s","version"}}, and its troubles. */
+void ctl_print_version(FILE *out, json_t *answer);
+/* @answer as it is, indented. */
+void ctl_print_dump(FILE *out, json_t *answer);
 /* @text without its control characters. */
 void ctl_print_text(FILE *out, const char *text);

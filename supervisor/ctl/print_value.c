@@ -2,6 +2,7 @@
 #include "supervisor/ctl/print_value.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "supervisor/ctl/print.h"
@@ -102,20 +103,74 @@ void print_scalar(FILE *out, const char *key, const json_t *value)
 	(void)fputs(text, out);
 }
 
-const char *print_find_text(const json_t *object, const char *key)
+static const json_t *find_member(const json_t *object, const char *path, size_t bytes)
 {
-	const char *text = json_string_value(json_object_get(object, key));
+	const char *dot = memchr(path, '.', bytes);
+	size_t n = dot ? (size_t)(dot - path) : bytes;
+	const json_t *member = json_object_getn(object, path, n);
 
-	return text && *text ? text : NULL;
+	return dot ? find_member(member, dot + 1, bytes - n - 1) : member;
 }
 
-void print_count(FILE *out, const json_t *value, int width)
+static bool is_there(const json_t *member)
 {
-	if (json_is_integer(value))
-		(void)fprintf(out, "  %*lld", width,
-		              (long long)json_integer_value(value));
-	else
-		(void)fprintf(out, "  %*s", width, "-");
+	return member && !json_is_null(member) &&
+	       !(json_is_string(member) && json_string_length(member) == 0);
+}
+
+bool print_has(const json_t *object, const char *path)
+{
+	return is_there(find_member(object, path, strlen(path)));
+}
+
+double print_find_number(const json_t *object, const char *path)
+{
+	return json_number_value(find_member(object, path, strlen(path)));
+}
+
+/* Prints the member that "{PATH}" at @form names. Returns the end of that. */
+static const char *print_member(FILE *out, const json_t *object, const char *form)
+{
+	size_t bytes = strcspn(form, "}");
+	char path[PRINT_CELL_MAX];
+	char *dot;
+
+	(void)snprintf(path, sizeof(path), "%.*s", (int)bytes - 1, form + 1);
+	object = find_member(object, path, strlen(path));
+	/* A member without a unit has that of the object around it. */
+	while (path[print_bare_bytes(path)] == '\0' && (dot = strrchr(path, '.')))
+		*dot = '\0';
+	print_scalar(out, path, object);
+	return form + bytes;
+}
+
+/* Whether @object has all that is named between @form and @end. */
+static bool has_members(const json_t *object, const char *form, const char *end)
+{
+	while ((form = memchr(form, '{', (size_t)(end - form))) != NULL) {
+		form++;
+		if (!is_there(find_member(object, form, strcspn(form, "}"))))
+			return false;
+	}
+	return true;
+}
+
+void print_form(FILE *out, const json_t *object, const char *form)
+{
+	for (; *form; form++) {
+		const char *end = form + strcspn(form, "]|");
+
+		if (*form == '{') {
+			form = print_member(out, object, form);
+		} else if (*form == '[' && !has_members(object, form, end)) {
+			form = end; /* goes on with what stands behind "|" */
+		} else if (*form == '|') {
+			form += strcspn(form,
+			                "]"); /* what stands before it was printed */
+		} else if (*form != '[' && *form != ']') {
+			(void)fputc(*form, out);
+		}
+	}
 }
 
 void print_cell(FILE *out, const char *text, int width)
@@ -124,14 +179,4 @@ void print_cell(FILE *out, const char *text, int width)
 
 	ctl_print_text(out, text);
 	(void)fprintf(out, "%*s", bytes < width ? width - bytes : 0, "");
-}
-
-void print_field(FILE *out, const char *label, json_t *object, const char *key)
-{
-	const char *text = print_find_text(object, key);
-
-	if (!text)
-		return;
-	(void)fputs(label, out);
-	ctl_print_text(out, text);
 }

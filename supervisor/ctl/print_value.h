@@ -23,11 +23,13 @@ size_t print_bare_bytes(const char *key);
 bool print_has_bare(json_t *object, const char *key);
 /* Prints a scalar in the unit that its key's name tells. */
 void print_scalar(FILE *out, const char *key, const json_t *value);
-/* NULL: @object has no text @key, or an empty one. Borrowed from @object. */
-const char *print_find_text(const json_t *object, const char *key);
-/* Prints a number right-aligned in a column; a dash where there is none. */
-void print_count(FILE *out, const json_t *value, int width);
+/* Whether @object has something at @path, such as "requests.held", that is neither null nor
+ * an empty text. */
+bool print_has(const json_t *object, const char *path);
+/* Number at @path in @object; 0: there is none. */
+double print_find_number(const json_t *object, const char *path);
+/* Prints @form, where "{requests.held}" stands for a scalar at that path of @object. What
+ * stands in "[...]" is left out where print_has() is false for a member that it names; of "[...|...]" the second half is printed then. */
+void print_form(FILE *out, const json_t *object, const char *form);
 /* Prints @text without its control characters, padded to @width. */
 void print_cell(FILE *out, const char *text, int width);
-/* Prints @label and the text @key of @object. */
-void print_field(FILE *out, const char *label, json_t *object, const char *key);
