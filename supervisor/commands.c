@@ -99,7 +99,7 @@ static void commands_finish(struct commands_waiter *waiter)
 	if (failure.text[0])
 		control_fail(call, "%s", failure.text);
 	else
-		control_reply(call, json_pack("{s:b}", "ok", 1), true);
+		control_done(call);
 }
 
 static void commands_add_goal(struct commands_waiter *waiter, struct model *model,
@@ -264,7 +264,7 @@ static void commands_wait(struct control_call *call, const json_t *args,
 	if (!is_waiting) {
 		if (waiter && waiter->n_left == 0)
 			commands_finish(waiter);
-		control_reply(call, json_pack("{s:b}", "ok", 1), true);
+		control_done(call);
 		return;
 	}
 	waiter->call = call;
@@ -281,7 +281,7 @@ static void commands_explain(struct commands *commands, struct control_call *cal
 	for (size_t i = 0; (model = supervisor_at(commands->supervisor, i)); i++)
 		if (!only || model == only)
 			control_reply(call, model_explain(model), false);
-	control_reply(call, json_pack("{s:b}", "ok", 1), true);
+	control_done(call);
 }
 
 static void commands_on_reload(void *context, struct control_call *call,
@@ -350,28 +350,33 @@ static void commands_on_scale(void *context, struct control_call *call,
 	else if (model_scale(model, (unsigned int)replicas, &err) < 0)
 		control_fail(call, "%s", err.text);
 	else
-		control_reply(call, json_pack("{s:b}", "ok", 1), true);
+		control_done(call);
+}
+
+/* @only: NULL for all. */
+static json_t *commands_models(const struct commands *commands, const struct model *only)
+{
+	json_t *models = json_array();
+	struct model *model;
+
+	for (size_t i = 0; (model = supervisor_at(commands->supervisor, i)); i++)
+		if (!only || model == only)
+			(void)json_array_append_new(models, model_to_json(model));
+	return models;
 }
 
 static void commands_on_status(void *context, struct control_call *call,
                                const json_t *args)
 {
 	struct commands *commands = context;
-	json_t *models = json_array();
 	struct model *only;
-	struct model *model;
 
-	if (!commands_get_model(commands, call, args, &only)) {
-		json_decref(models);
-		return;
-	}
-	for (size_t i = 0; (model = supervisor_at(commands->supervisor, i)); i++)
-		if (!only || model == only)
-			(void)json_array_append_new(models, model_to_json(model));
-	control_reply(call,
-	              json_pack("{s:o,s:o,s:b}", "models", models, "supervisor",
-	                        supervisor_to_json(commands->supervisor), "ok", 1),
-	              true);
+	if (commands_get_model(commands, call, args, &only))
+		control_reply(call,
+		              json_pack("{s:o,s:o}", "models",
+		                        commands_models(commands, only), "supervisor",
+		                        supervisor_to_json(commands->supervisor)),
+		              true);
 }
 
 static void commands_on_receipts(void *context, struct control_call *call,
@@ -391,23 +396,17 @@ static void commands_on_receipts(void *context, struct control_call *call,
 	json_array_foreach(receipts, i, receipt)
 		control_reply(call, json_pack("{s:O}", "receipt", receipt), false);
 	json_decref(receipts);
-	control_reply(call, json_pack("{s:b}", "ok", 1), true);
+	control_done(call);
 }
 
 static void commands_on_show_config(void *context, struct control_call *call,
                                     const json_t *args)
 {
 	struct commands *commands = context;
-	char *text = config_to_json(supervisor_config(commands->supervisor));
-	json_t *config = text ? json_loads(text, 0, NULL) : NULL;
+	json_t *config = config_to_json(supervisor_config(commands->supervisor));
 
 	(void)args;
-	free(text);
-	if (!config)
-		control_fail(call, "out of memory");
-	else
-		control_reply(call, json_pack("{s:o,s:b}", "config", config, "ok", 1),
-		              true);
+	control_reply(call, json_pack("{s:o}", "config", config), true);
 }
 
 /* Says where golden requests lie, then shows requests as they are answered. */
@@ -447,19 +446,14 @@ static void commands_on_record(void *context, struct control_call *call,
 static void commands_on_dump(void *context, struct control_call *call, const json_t *args)
 {
 	struct commands *commands = context;
-	char *text = config_to_json(supervisor_config(commands->supervisor));
-	json_t *config = text ? json_loads(text, 0, NULL) : NULL;
-	json_t *models = json_array();
-	struct model *model;
+	json_t *config = config_to_json(supervisor_config(commands->supervisor));
 
 	(void)args;
-	free(text);
-	for (size_t i = 0; (model = supervisor_at(commands->supervisor, i)); i++)
-		(void)json_array_append_new(models, model_to_json(model));
 	control_reply(call,
-	              json_pack("{s:o,s:o,s:o,s:b}", "models", models, "supervisor",
+	              json_pack("{s:o,s:o,s:o?}", "models",
+	                        commands_models(commands, NULL), "supervisor",
 	                        supervisor_to_json(commands->supervisor), "config",
-	                        config ? config : json_null(), "ok", 1),
+	                        config),
 	              true);
 }
 
@@ -474,7 +468,7 @@ static void commands_on_log(void *context, struct control_call *call, const json
 		return;
 	}
 	log_set_level(level);
-	control_reply(call, json_pack("{s:b}", "ok", 1), true);
+	control_done(call);
 }
 
 static void commands_on_version(void *context, struct control_call *call,
@@ -484,8 +478,8 @@ static void commands_on_version(void *context, struct control_call *call,
 
 	(void)args;
 	control_reply(call,
-	              json_pack("{s:o,s:b}", "supervisor",
-	                        supervisor_to_json(commands->supervisor), "ok", 1),
+	              json_pack("{s:o}", "supervisor",
+	                        supervisor_to_json(commands->supervisor)),
 	              true);
 }
 

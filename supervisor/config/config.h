@@ -240,9 +240,8 @@ struct config_manner {
 char *config_model_to_json(const struct config *config, const struct config_model *model,
                            struct config_manner manner);
 
-/* Prints all values in effect as a JSON object, for `moultctl show-config`. The caller
- * frees the text. NULL: out of memory. */
-char *config_to_json(const struct config *config);
+/* All values in effect, for `moultctl show-config`: a new reference. NULL: out of memory. */
+struct json_t *config_to_json(const struct config *config);
 
 /* Prints @model's section as it could stand in a file, every key with its value. The
  * caller frees the text. NULL: out of memory. */

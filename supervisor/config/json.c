@@ -10,14 +10,7 @@
 #include "supervisor/config/value.h"
 
 /* Setters of jansson take NULL for a value and fail then, so that a chain of them needs
- * one check. Takes @json. */
-static char *print_and_drop(json_t *json, int failed)
-{
-	char *text = failed ? NULL : json_dumps(json, JSON_COMPACT);
-
-	json_decref(json);
-	return text;
-}
+ * one check. */
 
 static json_t *tensors(const struct tensor_spec *specs, size_t count)
 {
@@ -84,6 +77,7 @@ char *config_model_to_json(const struct config *config, const struct config_mode
                            struct config_manner manner)
 {
 	json_t *json = json_object();
+	char *text;
 	int failed = 0;
 
 	failed |= set_text(json, "model", model->name);
@@ -130,7 +124,9 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= json_object_set_new(json, "lean", json_boolean(manner.is_lean));
 	failed |= json_object_set_new(json, "urgent", json_boolean(manner.is_urgent));
 	failed |= json_object_set_new(json, "proven", json_boolean(manner.is_proven));
-	return print_and_drop(json, failed);
+	text = failed ? NULL : json_dumps(json, JSON_COMPACT);
+	json_decref(json);
+	return text;
 }
 
 /* Adds every key of @table to @json, as the file would have it, without options. */
@@ -160,7 +156,7 @@ static int set_options(json_t *json, const struct config_model *model)
 	return failed;
 }
 
-char *config_to_json(const struct config *config)
+json_t *config_to_json(const struct config *config)
 {
 	json_t *json = json_object();
 	json_t *supervisor = json_object();
@@ -193,5 +189,8 @@ char *config_to_json(const struct config *config)
 	}
 	failed |= json_object_set_new(json, "devices", devices);
 	failed |= json_object_set_new(json, "models", models);
-	return print_and_drop(json, failed);
+	if (!failed)
+		return json;
+	json_decref(json);
+	return NULL;
 }

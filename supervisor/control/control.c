@@ -187,6 +187,11 @@ void control_reply(struct control_call *call, json_t *object, bool is_last)
 	call_arm(call);
 }
 
+void control_done(struct control_call *call)
+{
+	control_reply(call, json_object(), true);
+}
+
 void control_fail(struct control_call *call, const char *format, ...)
 {
 	char text[ERROR_BYTES_MAX];

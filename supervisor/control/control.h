@@ -39,6 +39,8 @@ void control_free(struct control *control);
  * memory, which the client is told. The last line gets "ok": true unless it has "ok";
  * after it the call is gone. A client that lets too much pile up is dropped. */
 void control_reply(struct control_call *call, json_t *object, bool is_last);
+/* Queues {"ok":true} as the last line. */
+void control_done(struct control_call *call);
 /* Queues {"ok":false,"error":...} as the last line. */
 void control_fail(struct control_call *call, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -7,6 +7,7 @@
  */
 
 #include <assert.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,10 +53,11 @@ static void check_head(const struct config *config)
 
 static void check(const struct config *config)
 {
-	FREE char *all = config_to_json(config);
+	json_t *all = config_to_json(config);
 	char keys[256];
 
 	assert(all);
+	json_decref(all);
 	assert(config_restart_keys(config, config, keys, sizeof(keys)) == 0);
 	check_head(config);
 	for (size_t i = 0; i < config->n_models; i++) {

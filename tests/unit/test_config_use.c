@@ -204,8 +204,7 @@ static void write_section(FILE *out, const char *label, json_t *object)
 
 static char *to_ini(const struct config *config)
 {
-	FREE char *json = config_to_json(config);
-	json_t *root = json_loads(json, 0, NULL);
+	json_t *root = config_to_json(config);
 	char *text = NULL;
 	size_t bytes = 0;
 	FILE *out = open_memstream(&text, &bytes);
