@@ -13,7 +13,7 @@ import sys
 
 # "." is the folder itself, where all the others come together.
 ORDER = {
-    "supervisor": ["figures", "config", "memory", "process", "control", "inputs", "devices",
+    "supervisor": ["loop", "figures", "config", "memory", "process", "control", "inputs", "devices",
                    "weights", "traffic", "keep", "loaders", "model", "reload", "metrics",
                    "wire", "http", "."],
     "loader": ["numbers", "oip", "gpu", "load", "serve", "proof", "."],

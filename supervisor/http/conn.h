@@ -26,7 +26,7 @@
 #include "supervisor/wire/route.h"
 #include "supervisor/wire/wire.h"
 #include "supervisor/metrics/all.h"
-#include "supervisor/traffic/turns.h"
+#include "supervisor/loop/turns.h"
 
 /* Seconds until a client may ask again, where there is nothing to reckon with. */
 #define HTTP_RETRY_S 1

@@ -13,7 +13,7 @@
 #include <netinet/in.h>
 
 #include "shared/clock.h"
-#include "supervisor/traffic/turns.h"
+#include "supervisor/loop/turns.h"
 
 #define S    CLOCK_NS_PER_SEC
 #define MS   CLOCK_NS_PER_MS

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "supervisor/traffic/turns.h"
+#include "supervisor/loop/turns.h"
 
 #include <netinet/in.h>
 #include <string.h>
