@@ -25,6 +25,7 @@
 #include "supervisor/devices/devices.h"
 #include "supervisor/memory/engine_base.h"
 #include "supervisor/loaders/loads.h"
+#include "supervisor/loop/pump.h"
 #include "supervisor/model/model.h"
 #include "supervisor/neighbour.h"
 #include "supervisor/keep/numbers.h"
@@ -64,6 +65,7 @@ struct proof_entry {
 
 struct proof {
 	struct ev_loop *loop;
+	struct pump pump; /* of all lanes */
 	struct config *config;
 	struct orphans *orphans;
 	struct devices devices;
@@ -215,6 +217,7 @@ static void proof_start(struct proof *proof, struct proof_entry *entry)
 {
 	const struct model_context context = {
 		.loop = proof->loop,
+		.pump = &proof->pump,
 		.config = proof->config,
 		.device = &proof->devices.host,
 		.devices = &proof->devices,
@@ -472,6 +475,7 @@ static struct proof *proof_new(struct config *config)
 		free(proof);
 		return NULL;
 	}
+	pump_init(&proof->pump, proof->loop);
 	ev_timer_init(&proof->step, proof_on_step, 0., 0.);
 	proof->step.data = proof;
 	ev_timer_init(&proof->patience, proof_on_patience, PROOF_PATIENCE_S, 0.);

@@ -309,6 +309,7 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		supervisor_free(supervisor);
 		return err_set(err, -EIO, "no event loop: %s", strerror(errno));
 	}
+	pump_init(&supervisor->pump, supervisor->loop);
 	loads_init(&supervisor->loads, supervisor->loop);
 	loads_set_max(&supervisor->loads, config->loads_at_once);
 	r = orphans_new(&supervisor->orphans, supervisor->loop);

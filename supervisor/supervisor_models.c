@@ -40,6 +40,7 @@ int supervisor_add(struct supervisor *supervisor, struct config *config,
 {
 	const struct model_context context = {
 		.loop = supervisor->loop,
+		.pump = &supervisor->pump,
 		.watch = supervisor->watch,
 		.config = config,
 		.device = &supervisor->devices.host,

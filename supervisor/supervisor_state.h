@@ -14,6 +14,7 @@
 #include "supervisor/http/http.h"
 #include "supervisor/keep/keeper.h"
 #include "supervisor/loaders/loads.h"
+#include "supervisor/loop/pump.h"
 #include "supervisor/notify.h"
 #include "supervisor/keep/numbers.h"
 #include "supervisor/signals.h"
@@ -29,6 +30,7 @@ struct watch_path;
 
 struct supervisor {
 	struct ev_loop *loop;
+	struct pump pump; /* of all lanes */
 	struct orphans *orphans;
 	struct config *config;
 	struct devices devices;

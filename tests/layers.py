@@ -13,9 +13,9 @@ import sys
 
 # "." is the folder itself, where all the others come together.
 ORDER = {
-    "supervisor": ["loop", "figures", "config", "memory", "process", "control", "inputs", "devices",
-                   "weights", "traffic", "keep", "loaders", "model", "reload", "metrics",
-                   "wire", "http", "."],
+    "supervisor": ["loop", "figures", "config", "memory", "process", "control", "inputs",
+                   "devices", "weights", "traffic", "keep", "loaders", "model", "reload",
+                   "metrics", "wire", "http", "."],
     "loader": ["numbers", "oip", "gpu", "load", "serve", "proof", "."],
 }
 # They stand alone: nobody includes them, and they include themselves and shared/.

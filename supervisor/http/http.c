@@ -84,8 +84,8 @@ static void http_run(struct http *http)
 		http_conns_want_run(http);
 }
 
-/* Runs before the loaders' prepare watchers, which have the lowest priority: what is
- * submitted here rings their bells in the same round (loaders/generation.c). */
+/* Runs before the pump's prepare watcher, which has the lowest priority: what is submitted
+ * here rings the loaders' bells in the same round. */
 static void http_on_prepare(struct ev_loop *loop, ev_prepare *prepare, int revents)
 {
 	struct http *http = prepare->data;

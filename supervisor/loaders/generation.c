@@ -18,7 +18,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,10 +73,6 @@ static void generation_on_lease_lost(void *context, struct request *request)
 static void generation_close(struct generation *generation)
 {
 	generation_link_close(generation);
-	ev_io_stop(generation->loop, &generation->bell_io);
-	ev_prepare_stop(generation->loop, &generation->prepare);
-	ev_check_stop(generation->loop, &generation->check);
-	ev_idle_stop(generation->loop, &generation->again);
 	generation_patience_end(generation);
 	(void)request_collect(generation->lane, NULL);
 	lane_close(generation->lane, generation_on_lease_lost, generation);
@@ -214,8 +209,9 @@ void generation_set_listener(struct generation *generation,
 	generation->listener = listener;
 }
 
-static void generation_collect(struct generation *generation)
+static void generation_collect(void *context)
 {
+	struct generation *generation = context;
 	uint32_t leased = lane_leased(generation->lane);
 	struct err err = ERR_NULL;
 
@@ -280,55 +276,12 @@ static void generation_on_broken(struct generation *generation, const char *why)
 	generation_fail(generation, GENERATION_EV_VIOLATION, why);
 }
 
-/* The lane */
-
-static void generation_on_bell(struct ev_loop *loop, ev_io *io, int revents)
-{
-	struct generation *generation = io->data;
-	uint64_t count;
-
-	(void)loop;
-	(void)revents;
-	if (read(io->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		log_event(LOG_LEVEL_ERR, "bell_read", "model=%s error=%s",
-		          generation->model, LOG_QUOTED(strerror(errno)));
-}
-
-static void generation_on_prepare(struct ev_loop *loop, ev_prepare *prepare, int revents)
-{
-	struct generation *generation = prepare->data;
-
-	(void)revents;
-	/* An answer that came meanwhile rings no bell: go round without blocking. */
-	if (!lane_flush(generation->lane))
-		ev_idle_start(loop, &generation->again);
-}
-
-static void generation_on_again(struct ev_loop *loop, ev_idle *idle, int revents)
-{
-	(void)revents;
-	ev_idle_stop(loop, idle);
-}
-
-static void generation_on_check(struct ev_loop *loop, ev_check *check, int revents)
-{
-	struct generation *generation = check->data;
-
-	(void)loop;
-	(void)revents;
-	lane_wake(generation->lane);
-	generation_collect(generation);
-}
-
 int generation_submit(struct generation *generation, struct request *request)
 {
-	int r;
-
-	if (generation->state != GENERATION_ACTIVE)
+	/* A violation shows in the next collect. */
+	if (generation->state != GENERATION_ACTIVE ||
+	    lane_submit(generation->lane, request) != 0)
 		return LANE_E_FULL;
-	r = lane_submit(generation->lane, request);
-	if (r)
-		return LANE_E_FULL; /* a violation shows in the next collect */
 	generation_patience_on_lease(generation);
 	return 0;
 }
@@ -456,24 +409,6 @@ static void generation_on_exit(struct generation *generation, int status)
 	generation_apply(generation, GENERATION_EV_EXITED);
 }
 
-static void generation_watch(struct generation *generation)
-{
-	ev_io_init(&generation->bell_io, generation_on_bell,
-	           lane_bell_fd(generation->lane), EV_READ);
-	generation->bell_io.data = generation;
-	ev_io_start(generation->loop, &generation->bell_io);
-	ev_prepare_init(&generation->prepare, generation_on_prepare);
-	generation->prepare.data = generation;
-	/* Runs after the endpoint's own watcher: requests that it dispatched are flushed
-	 * in the same round. */
-	ev_set_priority(&generation->prepare, EV_MINPRI);
-	ev_prepare_start(generation->loop, &generation->prepare);
-	ev_idle_init(&generation->again, generation_on_again);
-	ev_check_init(&generation->check, generation_on_check);
-	generation->check.data = generation;
-	ev_check_start(generation->loop, &generation->check);
-}
-
 int generation_new(struct generation **ret_generation, struct ev_loop *loop,
                    const struct generation_start *start,
                    const struct generation_listener *listener, struct err *err)
@@ -521,7 +456,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	generation->state = GENERATION_SPAWNED;
 	generation->entered_ns[GENERATION_SPAWNED] = clock_now_ns();
 	generation_begin(generation, &place);
-	generation_watch(generation);
+	lane_start(generation->lane, generation_collect, generation);
 	*ret_generation = generation;
 	return 0;
 }

@@ -54,10 +54,6 @@ struct generation {
 	const struct generation_listener *listener;
 	struct generation_link link;
 	struct lane *lane;
-	ev_io bell_io;
-	ev_prepare prepare;
-	ev_check check;
-	ev_idle again; /* makes the loop go round once more */
 	struct generation_patience patience;
 	uint64_t entered_ns[GENERATION_STATE_COUNT]; /* 0: never entered */
 	struct inputs *inputs;                       /* a reference */

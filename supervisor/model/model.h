@@ -75,6 +75,7 @@ struct model_memory {
 
 struct model_context {
 	struct ev_loop *loop;
+	struct pump *pump;     /* of all lanes */
 	struct watch *watch;   /* NULL: changes on disk are not heard of */
 	struct config *config; /* replaced by model_set_config(); a reference is taken */
 	struct device *device; /* main memory, which the model shares with others */

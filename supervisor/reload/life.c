@@ -67,7 +67,7 @@ int model_new(struct model **ret_model, const struct model_context *context,
 		.on_answers = model_on_answers,
 		.context = model,
 	};
-	r = queue_init(&model->queue, context->loop, model->name,
+	r = queue_init(&model->queue, context->pump, model->name,
 	               config->request_arena_bytes, config->max_body_bytes);
 	if (r < 0) {
 		config_unref(context->config);

@@ -6,22 +6,28 @@
  * back on the release ring. A slot stands for each lease; a lease's number names its slot
  * and is never used again, so that a late or forged answer finds nothing.
  *
- * The bells: before the loop blocks, lane_flush() writes to the loader's eventfd if the
+ * The bells: before the loop blocks, lane_on_block() writes to the loader's eventfd if the
  * loader said that it sleeps, and says that moultd sleeps. An answer that slipped in
  * between rings no bell, so the loop must then not block. A violation, wherever it is
  * noticed, ends the lane in the next lane_next().
+ *
+ * A lane has work, and is in the pump's list, while the loader holds leases and when
+ * something was pushed. All other lanes sleep: whatever a loader without leases may write
+ * rings the bell.
  */
 
 #include "supervisor/traffic/lane.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "shared/cleanup.h"
+#include "supervisor/loop/pump.h"
 
 /* A lease's number: the slot in the low bits, and above them a count that makes it
  * unique. */
@@ -42,6 +48,7 @@ struct lane_slot {
 };
 
 struct lane {
+	struct pump_client client;
 	uint32_t refs;
 	uint32_t leases;
 	uint32_t n_leased;
@@ -61,9 +68,46 @@ struct lane {
 	struct ring release;
 	int loader_bell;
 	int supervisor_bell;
+	ev_io bell; /* the loop's watcher of supervisor_bell */
+	void (*on_look)(void *context);
+	void *context;
 	uint32_t *free_slots; /* a stack of (leases - n_leased) entries */
 	struct lane_slot slots[];
 };
+
+static struct lane *lane_of(struct pump_client *client)
+{
+	return (struct lane *)((char *)client - offsetof(struct lane, client));
+}
+
+static enum pump_outcome lane_on_block(struct pump_client *client)
+{
+	struct lane *lane = lane_of(client);
+	const uint64_t one = 1;
+
+	if (lane->has_news) {
+		bool is_asleep = ring_wants_bell(&lane->submit);
+
+		/* Clear the flags of both rings: they share one bell. */
+		is_asleep = ring_wants_bell(&lane->release) || is_asleep;
+		lane->has_news = false;
+		/* EAGAIN: the bell rings already. */
+		if (is_asleep && write(lane->loader_bell, &one, sizeof(one)) < 0 &&
+		    errno != EAGAIN)
+			lane->is_violated = true;
+	}
+	if (!ring_sleep(&lane->answer))
+		return PUMP_AGAIN;
+	return lane->n_leased > 0 || lane->is_violated ? PUMP_STAYS : PUMP_DONE;
+}
+
+static void lane_on_wake(struct pump_client *client)
+{
+	struct lane *lane = lane_of(client);
+
+	ring_wake(&lane->answer);
+	lane->on_look(lane->context);
+}
 
 static void lane_destroy(struct lane *lane)
 {
@@ -113,6 +157,10 @@ int lane_new(struct lane **ret_lane, struct queue *queue, uint64_t generation,
 	lane = calloc(1, sizeof(*lane) + leases * sizeof(lane->slots[0]));
 	if (!lane)
 		return -ENOMEM;
+	lane->client = (struct pump_client){
+		.on_block = lane_on_block,
+		.on_wake = lane_on_wake,
+	};
 	lane->refs = 1;
 	lane->queue = queue;
 	lane->generation = generation;
@@ -153,9 +201,34 @@ void lane_fds(const struct lane *lane, int secrets_fd, int ret_fds[PROTO_LOAD_FD
 	ret_fds[PROTO_LOAD_FD_SECRETS] = secrets_fd;
 }
 
-int lane_bell_fd(const struct lane *lane)
+static void lane_on_bell(struct ev_loop *loop, ev_io *io, int revents)
 {
-	return lane->supervisor_bell;
+	struct lane *lane = io->data;
+	uint64_t count;
+
+	(void)loop;
+	(void)revents;
+	/* EAGAIN: the bell was silenced already. */
+	(void)!read(io->fd, &count, sizeof(count));
+	pump_add(lane->queue->pump, &lane->client);
+}
+
+void lane_start(struct lane *lane, void (*on_look)(void *context), void *context)
+{
+	lane->on_look = on_look;
+	lane->context = context;
+	ev_io_init(&lane->bell, lane_on_bell, lane->supervisor_bell, EV_READ);
+	lane->bell.data = lane;
+	ev_io_start(lane->queue->loop, &lane->bell);
+	/* The first round has it sleep. */
+	pump_add(lane->queue->pump, &lane->client);
+}
+
+/* Something was pushed, or could not be: the next round sees to it. */
+static void lane_note_news(struct lane *lane)
+{
+	lane->has_news = true;
+	pump_add(lane->queue->pump, &lane->client);
 }
 
 int lane_submit(struct lane *lane, struct request *request)
@@ -178,6 +251,7 @@ int lane_submit(struct lane *lane, struct request *request)
 		.deadline_ns = request->deadline_ns,
 		.accepted_ns = request->accepted_ns,
 	};
+	lane_note_news(lane);
 	/* The ring has twice as many entries as leases: only a loader that lies can fill
 	 * it. */
 	if (ring_push(&lane->submit, &submit) != 0) {
@@ -186,7 +260,6 @@ int lane_submit(struct lane *lane, struct request *request)
 	}
 	lane->n_leased++;
 	lane->n_suspects += request->is_suspect;
-	lane->has_news = true;
 	slot = &lane->slots[index];
 	*slot = (struct lane_slot){ .request = request, .lease = submit.lease };
 	request->lease = submit.lease;
@@ -207,7 +280,7 @@ void lane_cancel(struct lane *lane, struct request *request)
 		return;
 	if (ring_push(&lane->submit, &submit) != 0)
 		lane->is_violated = true;
-	lane->has_news = true;
+	lane_note_news(lane);
 }
 
 void lane_release(struct lane *lane, uint64_t token, size_t bytes)
@@ -220,7 +293,7 @@ void lane_release(struct lane *lane, uint64_t token, size_t bytes)
 		return;
 	if (ring_push(&lane->release, &release) != 0)
 		lane->is_violated = true;
-	lane->has_news = true;
+	lane_note_news(lane);
 }
 
 /* Ends the lease of @slot. */
@@ -335,24 +408,6 @@ uint32_t lane_answers_max(const struct lane *lane)
 	return lane->answer.capacity;
 }
 
-bool lane_flush(struct lane *lane)
-{
-	const uint64_t one = 1;
-
-	if (lane->has_news) {
-		bool is_asleep = ring_wants_bell(&lane->submit);
-
-		/* Clear the flags of both rings: they share one bell. */
-		is_asleep = ring_wants_bell(&lane->release) || is_asleep;
-		lane->has_news = false;
-		/* EAGAIN: the bell rings already. */
-		if (is_asleep && write(lane->loader_bell, &one, sizeof(one)) < 0 &&
-		    errno != EAGAIN)
-			lane->is_violated = true;
-	}
-	return ring_sleep(&lane->answer);
-}
-
 void lane_hurry(struct lane *lane)
 {
 	const uint64_t one = 1;
@@ -360,11 +415,6 @@ void lane_hurry(struct lane *lane)
 	/* EAGAIN: the bell rings already. */
 	if (!lane->is_closed)
 		(void)!write(lane->loader_bell, &one, sizeof(one));
-}
-
-void lane_wake(struct lane *lane)
-{
-	ring_wake(&lane->answer);
 }
 
 static int lane_compare(const void *a, const void *b)
@@ -396,6 +446,8 @@ void lane_close(struct lane *lane,
 		lane_take_back(lane, &lane->slots[i]);
 		on_lease(context, request);
 	}
+	ev_io_stop(lane->queue->loop, &lane->bell);
+	pump_remove(lane->queue->pump, &lane->client);
 	close_fd(&lane->loader_bell);
 	close_fd(&lane->supervisor_bell);
 }

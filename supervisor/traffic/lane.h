@@ -44,11 +44,12 @@ void lane_unref(struct lane *lane); /* accepts NULL */
 
 /* Fills in the descriptors of a LOAD, @secrets_fd included; each keeps its owner. */
 void lane_fds(const struct lane *lane, int secrets_fd, int ret_fds[PROTO_LOAD_FD_COUNT]);
-/* The doorbell that the loader rings: readable when an answer came while moultd slept. */
-int lane_bell_fd(const struct lane *lane);
+/* Joins the loop: @on_look is called in each round in which an answer may have come, and
+ * is to take what did, until lane_close(). */
+void lane_start(struct lane *lane, void (*on_look)(void *context), void *context);
 
 /* Leases @request to the loader: RECEIVING or HELD becomes LEASED. 0, LANE_E_FULL or
- * LANE_E_VIOLATION. The doorbell rings in lane_flush(). */
+ * LANE_E_VIOLATION. The doorbell rings before the loop blocks. */
 int lane_submit(struct lane *lane, struct request *request);
 /* The client has left: tells the loader. */
 void lane_cancel(struct lane *lane, struct request *request);
@@ -60,13 +61,8 @@ void lane_release(struct lane *lane, uint64_t token, size_t bytes);
 int lane_next(struct lane *lane, struct lane_answer *ret_answer, struct err *err);
 /* So many parts can wait at once. */
 uint32_t lane_answers_max(const struct lane *lane);
-/* Called before the loop blocks: rings the loader's bell when the loader sleeps and there
- * is news for it. True: no answer waits, so blocking is safe (the loader will ring). */
-bool lane_flush(struct lane *lane);
 /* Called before READY: nobody serves, so the loader is to stand back no more. */
 void lane_hurry(struct lane *lane);
-/* Called after the loop woke up. */
-void lane_wake(struct lane *lane);
 
 /* The loader is dead: takes its leases back, hands each to @on_lease, the youngest first,
  * and stops talking to the loader. */

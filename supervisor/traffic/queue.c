@@ -4,18 +4,20 @@
 #include <assert.h>
 
 #include "shared/clock.h"
+#include "supervisor/loop/pump.h"
 
 /* How long a body stays under suspicion. */
 #define QUEUE_SUSPICION_NS (300 * CLOCK_NS_PER_SEC)
 
-int queue_init(struct queue *queue, struct ev_loop *loop, const char *model,
+int queue_init(struct queue *queue, struct pump *pump, const char *model,
                size_t arena_bytes, uint64_t max_body_bytes)
 {
 	int r;
 
 	*queue = (struct queue){
 		.model = model,
-		.loop = loop,
+		.pump = pump,
+		.loop = pump->loop,
 		.memory = MEMFD_NULL,
 		.max_body_bytes = max_body_bytes,
 	};

@@ -18,6 +18,7 @@
 #include "supervisor/figures/stats.h"
 
 struct evidence;
+struct pump;
 struct recorder;
 
 TAILQ_HEAD(request_list, request);
@@ -29,6 +30,7 @@ TAILQ_HEAD(request_list, request);
 
 struct queue {
 	const char *model; /* name, for messages; borrowed */
+	struct pump *pump; /* of all lanes */
 	struct ev_loop *loop;
 	struct memfd memory; /* the request arena, which loaders can only read */
 	struct arena arena;
@@ -46,8 +48,8 @@ struct queue {
 	struct recorder *recorder; /* gets what is answered; mostly NULL */
 };
 
-/* @model is borrowed. 0 or -errno. */
-int queue_init(struct queue *queue, struct ev_loop *loop, const char *model,
+/* @pump and @model are borrowed. 0 or -errno. */
+int queue_init(struct queue *queue, struct pump *pump, const char *model,
                size_t arena_bytes, uint64_t max_body_bytes);
 /* No request may be left. */
 void queue_fini(struct queue *queue);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "shared/clock.h"
+#include "supervisor/loop/pump.h"
 #include "supervisor/traffic/lane.h"
 #include "supervisor/traffic/queue.h"
 #include "tests/fuzz/bytes.h"
@@ -56,6 +57,7 @@ struct state {
 	size_t n_lost;
 };
 
+static struct pump pump;
 static uint64_t current_generation;
 
 /* Counts the parts of answers that are not sent yet. */
@@ -205,12 +207,18 @@ static void expire(struct state *state, struct client *client)
 
 /* The loader */
 
+static void on_look(void *context)
+{
+	(void)context;
+}
+
 static void open_lane(struct state *state)
 {
 	int fds[PROTO_LOAD_FD_COUNT];
 
 	assert(lane_new(&state->lane, state->queue, state->generation, state->leases,
 	                ANSWERS_BYTES) == 0);
+	lane_start(state->lane, on_look, NULL);
 	lane_fds(state->lane, -1, fds);
 	state->rings =
 		mmap(NULL, proto_rings_bytes(state->leases), PROT_READ | PROT_WRITE,
@@ -468,9 +476,9 @@ static void step(struct state *state)
 		consume(state);
 		break;
 	case 11:
-		(void)lane_flush(state->lane);
+		(void)pump_block(&pump);
 		(void)lane_progress(state->lane);
-		lane_wake(state->lane);
+		pump_wake(&pump);
 		break;
 	case 12:
 		collect(state);
@@ -494,7 +502,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!queue.loop) {
 		struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
 
-		assert(loop && queue_init(&queue, loop, "m", ARENA_BYTES, 4096) == 0);
+		assert(loop);
+		pump_init(&pump, loop);
+		assert(queue_init(&queue, &pump, "m", ARENA_BYTES, 4096) == 0);
 	}
 	state.leases = 1u << (fuzz_u8(&state.bytes) & 3);
 	open_lane(&state);

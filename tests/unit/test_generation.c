@@ -24,6 +24,7 @@
 #include "shared/cleanup.h"
 #include "supervisor/loaders/claims.h"
 #include "supervisor/loaders/generation.h"
+#include "supervisor/loop/pump.h"
 #include "supervisor/loaders/message.h"
 #include "supervisor/traffic/queue.h"
 #include "tests/unit/config_bench.h"
@@ -40,6 +41,7 @@
 
 struct fixture {
 	struct ev_loop *loop;
+	struct pump pump;
 	struct config *config;
 	struct inputs *inputs;
 	struct device device;
@@ -165,9 +167,10 @@ static void begin(struct fixture *fixture)
 
 	memset(fixture, 0, sizeof(*fixture));
 	fixture->loop = ev_loop_new(EVFLAG_AUTO);
+	pump_init(&fixture->pump, fixture->loop);
 	fixture->config = load("");
 	device_init(&fixture->device, "host", NULL);
-	assert_int_equal(queue_init(&fixture->queue, fixture->loop, "m", 1 << 20, 4096),
+	assert_int_equal(queue_init(&fixture->queue, &fixture->pump, "m", 1 << 20, 4096),
 	                 0);
 	start.section = config_find(fixture->config, "m");
 	assert_int_equal(inputs_new(&fixture->inputs, fixture->config, start.section,

@@ -10,12 +10,13 @@
 
 #include <cmocka.h>
 
+#include "supervisor/loop/pump.h"
 #include "supervisor/traffic/queue.h"
 
 #define ARENA_BYTES ((size_t)1 << 20)
 
 struct fixture {
-	struct ev_loop *loop;
+	struct pump pump;
 	struct queue queue;
 	uint64_t now_ns;
 };
@@ -25,8 +26,8 @@ static int setup(void **state)
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 
 	assert_non_null(fixture);
-	fixture->loop = ev_loop_new(EVFLAG_AUTO);
-	assert_int_equal(queue_init(&fixture->queue, fixture->loop, "m", ARENA_BYTES,
+	pump_init(&fixture->pump, ev_loop_new(EVFLAG_AUTO));
+	assert_int_equal(queue_init(&fixture->queue, &fixture->pump, "m", ARENA_BYTES,
 	                            4096),
 	                 0);
 	*state = fixture;
@@ -38,7 +39,7 @@ static int teardown(void **state)
 	struct fixture *fixture = *state;
 
 	queue_fini(&fixture->queue);
-	ev_loop_destroy(fixture->loop);
+	ev_loop_destroy(fixture->pump.loop);
 	free(fixture);
 	return 0;
 }
