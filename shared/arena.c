@@ -41,7 +41,7 @@ int arena_init(struct arena *arena, size_t size_bytes)
 {
 	unsigned int order = 0;
 
-	*arena = (struct arena){ 0 };
+	*arena = (struct arena){ .kept = ARENA_NONE };
 	for (unsigned int i = 0; i < ARENA_ORDERS; i++)
 		arena->free_head[i] = ARENA_NONE;
 	while (order + 1 < ARENA_ORDERS &&
@@ -68,27 +68,77 @@ void arena_fini(struct arena *arena)
 	*arena = (struct arena){ 0 };
 }
 
-int arena_alloc(struct arena *arena, size_t bytes, size_t *ret_offset)
+/* Puts @block, which is in no list, among the free ones, joined with its free buddies. */
+static void arena_join(struct arena *arena, uint32_t block, unsigned int order)
 {
-	unsigned int order = 0;
-	unsigned int found;
+	arena->state[block] = 0;
+	while (((uint32_t)1 << order) < arena->n_blocks) {
+		uint32_t buddy = block ^ ((uint32_t)1 << order);
+
+		if (arena->state[buddy] != (ARENA_STATE_FREE | order))
+			break;
+		arena_unlink(arena, buddy, order);
+		block &= ~((uint32_t)1 << order);
+		order++;
+	}
+	arena_link(arena, block, order);
+}
+
+/* Joins the block that was kept. False: none was. */
+static bool arena_join_kept(struct arena *arena)
+{
+	uint32_t block = arena->kept;
+
+	if (block == ARENA_NONE)
+		return false;
+	arena->kept = ARENA_NONE;
+	arena_join(arena, block, arena->state[block] & ARENA_STATE_ORDER);
+	return true;
+}
+
+static bool arena_is_kept(const struct arena *arena, unsigned int order)
+{
+	return arena->kept != ARENA_NONE && arena->state[arena->kept] == order;
+}
+
+/* Takes a free block of @order, or splits a larger one. ARENA_NONE: there is none. */
+static uint32_t arena_take(struct arena *arena, unsigned int order)
+{
+	unsigned int found = order;
 	uint32_t block;
 
-	if (bytes > arena->size_bytes)
-		return ARENA_E_TOO_LARGE;
-	while ((ARENA_BLOCK_BYTES << order) < bytes)
-		order++;
-	for (found = order; found < ARENA_ORDERS; found++)
-		if (arena->free_head[found] != ARENA_NONE)
-			break;
+	while (found < ARENA_ORDERS && arena->free_head[found] == ARENA_NONE)
+		found++;
 	if (found == ARENA_ORDERS)
-		return ARENA_E_FULL;
+		return ARENA_NONE;
 	block = arena->free_head[found];
 	arena_unlink(arena, block, found);
 	while (found > order) {
 		found--;
 		arena_link(arena, block + ((uint32_t)1 << found), found);
 	}
+	return block;
+}
+
+int arena_alloc(struct arena *arena, size_t bytes, size_t *ret_offset)
+{
+	unsigned int order = 0;
+	uint32_t block;
+
+	if (bytes > arena->size_bytes)
+		return ARENA_E_TOO_LARGE;
+	while ((ARENA_BLOCK_BYTES << order) < bytes)
+		order++;
+	if (arena_is_kept(arena, order)) {
+		block = arena->kept;
+		arena->kept = ARENA_NONE;
+	} else {
+		block = arena_take(arena, order);
+		if (block == ARENA_NONE && arena_join_kept(arena))
+			block = arena_take(arena, order);
+	}
+	if (block == ARENA_NONE)
+		return ARENA_E_FULL;
 	arena->state[block] = (uint8_t)(ARENA_STATE_USED | order);
 	arena->used_bytes += ARENA_BLOCK_BYTES << order;
 	*ret_offset = (size_t)block * ARENA_BLOCK_BYTES;
@@ -117,15 +167,9 @@ void arena_free(struct arena *arena, size_t offset)
 	unsigned int order = arena->state[block] & ARENA_STATE_ORDER;
 
 	arena->used_bytes -= ARENA_BLOCK_BYTES << order;
-	arena->state[block] = 0;
-	while (((uint32_t)1 << order) < arena->n_blocks) {
-		uint32_t buddy = block ^ ((uint32_t)1 << order);
-
-		if (arena->state[buddy] != (ARENA_STATE_FREE | order))
-			break;
-		arena_unlink(arena, buddy, order);
-		block &= ~((uint32_t)1 << order);
-		order++;
-	}
-	arena_link(arena, block, order);
+	/* The block is kept as it is: the next request is mostly as large as the last one,
+	 * and an arena that has emptied would be joined to one block and split again. */
+	(void)arena_join_kept(arena);
+	arena->state[block] = (uint8_t)order;
+	arena->kept = block;
 }

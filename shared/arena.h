@@ -7,7 +7,8 @@
  * The allocator never touches the memory itself and keeps all of its state private, so the
  * process on the other side of the arena cannot damage it. Blocks are powers of two from
  * ARENA_BLOCK_BYTES up; allocation and release are O(log arena). A freed block is the
- * next one handed out, so a busy server keeps to few, warm pages.
+ * next one handed out, so a busy server keeps to few, warm pages, and takes and gives
+ * back a block of one size without splitting and joining any.
  */
 
 #include <stddef.h>
@@ -20,6 +21,8 @@ struct arena {
 	size_t size_bytes; /* a power of two */
 	size_t used_bytes; /* sum of blocks handed out */
 	uint32_t n_blocks;
+	uint32_t
+		kept; /* the block freed last, not yet joined with its buddies; or none */
 	uint32_t free_head[ARENA_ORDERS]; /* per order: first free block, or none */
 	uint32_t *next;
 	uint32_t *prev;
