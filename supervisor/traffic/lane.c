@@ -486,7 +486,6 @@ bool lane_has_suspect(const struct lane *lane)
 bool lane_has_begun(const struct lane *lane, uint64_t lease)
 {
 	const struct proto_rings *head = lane->rings.base;
-	uint64_t begun = atomic_load_explicit(&head->begun, memory_order_relaxed);
 
-	return lease <= begun || begun >> LANE_SLOT_BITS > lane->sequence;
+	return lease <= atomic_load_explicit(&head->begun, memory_order_relaxed);
 }
