@@ -95,12 +95,15 @@ static bool arbiter_ask(struct model *model, const struct evidence_case *one)
 	uint64_t wait_ns = model->section->request_timeout_ns < ARBITER_WAIT_NS
 	                           ? model->section->request_timeout_ns
 	                           : ARBITER_WAIT_NS;
+	const struct request_start start = {
+		.timeout_ns = wait_ns,
+		.on_part = arbiter_on_part,
+		.context = model,
+	};
 	struct request *request;
 
-	if (request_new_case(&request, &model->queue, one, arbiter_on_part, model) < 0)
+	if (request_new_case(&request, &model->queue, one, &start) < 0)
 		return false;
-	request->accepted_ns = clock_now_ns();
-	request->deadline_ns = request->accepted_ns + wait_ns;
 	if (generation_try(model->fleet.candidate, request) != 0) {
 		request_release(request);
 		return false;

@@ -79,7 +79,7 @@ static void model_poison_list(struct model *model, struct request_list *list,
 		if (poison_print_matches(print, queue_body(&model->queue, request),
 		                         request->body_bytes)) {
 			queue_take(&model->queue, request);
-			request->is_suspect = false;
+			queue_set_suspect(request, false);
 			model_poison_request(model, request, print);
 		}
 		request = next;
@@ -99,7 +99,7 @@ static void model_convict(struct model *model, struct request *request)
 		poison_add(&model->poison, &print, clock_now_ns());
 	evidence_note(model->queue.evidence, EVIDENCE_ENDED, request);
 	/* The end of this suspect says nothing new. */
-	request->is_suspect = false;
+	queue_set_suspect(request, false);
 	model_poison_request(model, request, &print);
 	model_poison_list(model, &model->queue.suspects, &print);
 	for (size_t i = 0; i < QUEUE_LEVELS; i++)
@@ -189,7 +189,7 @@ static bool model_judge(const struct generation *dead, struct request *request)
 		return false;
 	if (request->is_suspect)
 		return true;
-	request->is_suspect = true;
+	queue_set_suspect(request, true);
 	return false;
 }
 

@@ -17,7 +17,6 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/model/model_state.h"
-#include "supervisor/traffic/parameters.h"
 
 /* Retry-After of a model that only a new input can help: no time can be named. */
 #define MODEL_HELPLESS_NS    (60 * CLOCK_NS_PER_SEC)
@@ -93,49 +92,28 @@ static unsigned int model_down_retry_s(struct model *model)
 void model_fail_request(struct request *request, enum request_failure failure,
                         unsigned int status, const char *reason)
 {
-	bool is_waited_for = request->has_owner && !request->is_expired;
 	unsigned int retry_after_s = 0;
 
 	if (failure == REQUEST_FAILURE_DOWN)
 		retry_after_s = model_down_retry_s(model_of(request->queue));
-	/* Without an owner this frees the request. */
-	request_fail(request, failure);
-	if (is_waited_for)
-		request_answer_error(request, status, retry_after_s, "%s", reason);
-}
-
-static struct request *model_first(struct model *model)
-{
-	struct request *suspect = queue_first_suspect(&model->queue);
-
-	return suspect ? suspect : queue_first(&model->queue);
+	request_give_up(request, failure, status, retry_after_s, reason);
 }
 
 void model_fail_held(struct model *model, const char *reason)
 {
 	struct request *request;
 
-	while ((request = model_first(model))) {
+	while ((request = queue_next(&model->queue, 0))) {
 		queue_take(&model->queue, request);
 		model_fail_request(request, REQUEST_FAILURE_DOWN, 503, reason);
 	}
-}
-
-/* Answers the owner of a leased @request: nobody waits for the loader any more. The
- * loader still reads the arena, so the lease ends when the loader says so. */
-static void model_expire(struct request *request, unsigned int status,
-                         unsigned int retry_after_s, const char *reason)
-{
-	lane_cancel(request->lane, request);
-	request->is_expired = true;
-	request_answer_error(request, status, retry_after_s, "%s", reason);
 }
 
 static void model_give_up_leased(void *context, struct request *request)
 {
 	(void)context;
 	if (request->has_owner && !request->is_expired)
-		model_expire(request, 503, 1, MODEL_GIVE_UP_REASON);
+		request_expire(request, 503, 1, MODEL_GIVE_UP_REASON);
 }
 
 void model_give_up(struct model *model)
@@ -149,39 +127,7 @@ void model_give_up(struct model *model)
 			lane_visit(list[i]->lane, model_give_up_leased, NULL);
 }
 
-static void model_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
-{
-	struct request *request = timer->data;
-	char reason[ERR_TEXT_MAX];
-
-	(void)loop;
-	(void)revents;
-	if (request->state == REQUEST_HELD) {
-		(void)snprintf(reason, sizeof(reason),
-		               "no loader could take the request before its deadline "
-		               "(%s)",
-		               request->timeout_name);
-		queue_take(request->queue, request);
-		model_fail_request(request, REQUEST_FAILURE_DEADLINE, 504, reason);
-		return;
-	}
-	(void)snprintf(reason, sizeof(reason),
-	               "the model did not answer before the request's deadline (%s)",
-	               request->timeout_name);
-	model_expire(request, 504, 0, reason);
-}
-
 /* Leasing */
-
-/* The request that @loader may be leased now, or NULL. */
-static struct request *model_next(struct model *model, const struct generation *loader)
-{
-	struct request *suspect = queue_first_suspect(&model->queue);
-
-	if (suspect)
-		return lane_leased(loader->lane) == 0 ? suspect : NULL;
-	return queue_first(&model->queue);
-}
 
 void model_dispatch(struct model *model)
 {
@@ -190,7 +136,7 @@ void model_dispatch(struct model *model)
 
 	model_note_active(model);
 	while ((loader = fleet_pick(&model->fleet)) &&
-	       (request = model_next(model, loader))) {
+	       (request = queue_next(&model->queue, lane_leased(loader->lane)))) {
 		if (generation_submit(loader, request) != 0)
 			return;
 		queue_take(&model->queue, request);
@@ -241,8 +187,6 @@ static int model_may_pause(struct model *model, const struct request *request,
 static int model_may_hold(struct model *model, const struct request *request,
                           struct request_refusal *refusal)
 {
-	const struct config_model *section = model->section;
-	const struct request_counts *counts = &model->queue.counts;
 	uint64_t left_ns;
 	int r;
 
@@ -252,26 +196,8 @@ static int model_may_hold(struct model *model, const struct request *request,
 	r = model_may_pause(model, request, &left_ns, refusal);
 	if (r)
 		return r;
-	if (counts->held >= section->max_held)
-		return request_refuse(refusal, 503, model_retry_after_s(left_ns),
-		                      "model '%s' has %llu requests waiting, as many as "
-		                      "max_held allows",
-		                      model->name, (unsigned long long)counts->held);
-	if (counts->held_bytes + request_bytes(request) > section->max_held_bytes)
-		return request_refuse(
-			refusal, 503, model_retry_after_s(left_ns),
-			"model '%s' has %llu bytes of requests waiting, and "
-			"max_held_bytes allows no more",
-			model->name, (unsigned long long)counts->held_bytes);
-	return 0;
-}
-
-static void model_shorten(struct request *request, uint64_t timeout_ns, const char *name)
-{
-	if (timeout_ns >= request->timeout_ns)
-		return;
-	request->timeout_ns = timeout_ns;
-	request->timeout_name = name;
+	return request_check_room(request, model->section, model_retry_after_s(left_ns),
+	                          refusal);
 }
 
 /* Leases @request without going through the queue; false: it cannot be. */
@@ -284,43 +210,24 @@ static bool model_lease(const struct model *model, struct request *request)
 	       generation_submit(loader, request) == 0;
 }
 
-/* The shortest of the timeouts of head, body and configuration makes the deadline. */
-static void model_set_deadline(struct model *model, struct request *request)
-{
-	struct parameters parameters = { 0 };
-
-	model_shorten(request, model->section->request_timeout_ns, "request_timeout");
-	if (!request->is_encoded)
-		parameters_read(&parameters, queue_body(&model->queue, request),
-		                queue_json_bytes(request));
-	if (parameters.timeout_ns > 0)
-		model_shorten(request, parameters.timeout_ns, "parameter timeout");
-	request->level = queue_level(parameters.priority);
-	request->accepted_ns = clock_now_ns();
-	request->deadline_ns = request->accepted_ns + request->timeout_ns;
-	ev_timer_init(&request->deadline, model_on_deadline,
-	              (double)request->timeout_ns / 1e9, 0.);
-	request->deadline.data = request;
-}
-
 int model_submit(struct request *request, struct request_refusal *refusal)
 {
 	struct queue *queue = request->queue;
 	struct model *model = model_of(queue);
 	int r;
 
-	model_set_deadline(model, request);
+	request_complete(request, model->section->request_timeout_ns);
 	r = model_refuse_poison(model, request, refusal);
 	if (r)
 		return r;
-	request->is_suspect = queue_is_suspicious(queue, request);
+	queue_set_suspect(request, queue_is_suspicious(queue, request));
 	if (!model_lease(model, request)) {
 		r = model_may_hold(model, request, refusal);
 		if (r)
 			return r;
 		queue_hold(queue, request);
 	}
-	ev_timer_start(queue->loop, &request->deadline);
+	request_start_deadline(request);
 	return 0;
 }
 

@@ -79,7 +79,7 @@ int model_new(struct model **ret_model, const struct model_context *context,
 		               strerror(-r));
 	}
 	model_log_doubt(model, NULL);
-	model->queue.detail.is_full = config->error_detail == CONFIG_DETAIL_FULL;
+	detail_set_full(&model->queue.detail, config->error_detail == CONFIG_DETAIL_FULL);
 	hold_begin(&model->hold, HOLD_CAUSE_START, clock_now_ns());
 	reload_init(model);
 	*ret_model = model;
@@ -109,7 +109,7 @@ bool model_set_config(struct model *model, struct config *config,
 		model->scale = 0;
 	model->context.config = config_ref(config);
 	model->section = fresh;
-	model->queue.detail.is_full = fresh->error_detail == CONFIG_DETAIL_FULL;
+	detail_set_full(&model->queue.detail, fresh->error_detail == CONFIG_DETAIL_FULL);
 	model_log_doubt(model, before);
 	config_unref(old);
 	reload_set_patience(model);

@@ -14,6 +14,11 @@
 /* Bodies of errors that loaders write are smaller. */
 #define DETAIL_BODY_MAX 4096
 
+void detail_set_full(struct detail *detail, bool is_full)
+{
+	detail->is_full = is_full;
+}
+
 static bool detail_may_log(struct detail *detail, uint64_t now_ns)
 {
 	if (detail->begun_ns == 0 || now_ns - detail->begun_ns >= DETAIL_TIME_NS) {

@@ -21,6 +21,8 @@ struct detail {
 	uint64_t n_left_out; /* not logged since the last line */
 };
 
+/* True: clients are told all from now on. */
+void detail_set_full(struct detail *detail, bool is_full);
 /* Logs the failure of @answer, unless too many were logged lately. @body is an error as
  * loaders write it, of answer->body_bytes. @ret_ref gets the reference in any case. */
 void detail_note(struct detail *detail, const char *model,

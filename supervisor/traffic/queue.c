@@ -77,17 +77,16 @@ void queue_take(struct queue *queue, struct request *request)
 	TAILQ_REMOVE(queue_list_of(queue, request), request, link);
 }
 
-struct request *queue_first(struct queue *queue)
+struct request *queue_next(struct queue *queue, uint32_t leased)
 {
+	struct request *suspect = TAILQ_FIRST(&queue->suspects);
+
+	if (suspect)
+		return leased == 0 ? suspect : NULL;
 	for (size_t i = 0; i < QUEUE_LEVELS; i++)
 		if (!TAILQ_EMPTY(&queue->levels[i]))
 			return TAILQ_FIRST(&queue->levels[i]);
 	return NULL;
-}
-
-struct request *queue_first_suspect(struct queue *queue)
-{
-	return TAILQ_FIRST(&queue->suspects);
 }
 
 bool queue_is_empty(const struct queue *queue)
@@ -104,6 +103,11 @@ size_t queue_json_bytes(const struct request *request)
 const void *queue_body(const struct queue *queue, const struct request *request)
 {
 	return (const unsigned char *)queue->memory.base + request->body_offset;
+}
+
+void queue_set_suspect(struct request *request, bool is_suspect)
+{
+	request->is_suspect = is_suspect;
 }
 
 void queue_note_suspect(struct queue *queue, const struct request *request,

@@ -61,10 +61,9 @@ uint8_t queue_level(uint64_t priority);
 void queue_hold(struct queue *queue, struct request *request);
 /* Takes a held request out of its list; the caller sees to its state. */
 void queue_take(struct queue *queue, struct request *request);
-/* The next held request that is no suspect, or NULL. */
-struct request *queue_first(struct queue *queue);
-/* The oldest suspect, or NULL. */
-struct request *queue_first_suspect(struct queue *queue);
+/* The held request that a loader with @leased leases may have now, or NULL: suspects go
+ * first, the oldest in front, and one at a time with nothing beside it. */
+struct request *queue_next(struct queue *queue, uint32_t leased);
 /* True: no request is held. */
 bool queue_is_empty(const struct queue *queue);
 
@@ -72,6 +71,8 @@ bool queue_is_empty(const struct queue *queue);
 const void *queue_body(const struct queue *queue, const struct request *request);
 size_t queue_json_bytes(const struct request *request);
 
+/* @request, which is in no list, is one of the suspects from now on, or is not. */
+void queue_set_suspect(struct request *request, bool is_suspect);
 /* A suspect has ended. Unless it was answered, its body stays under suspicion for a
  * while: a client that gives up and comes again brings no new request. */
 void queue_note_suspect(struct queue *queue, const struct request *request,

@@ -24,6 +24,8 @@
 #include "shared/err.h"
 #include "shared/proto.h"
 
+struct config_model;
+struct evidence_case;
 struct lane;
 struct queue;
 
@@ -161,38 +163,54 @@ void request_part_free(struct request_part *part);
  * so. */
 void request_release(struct request *request);
 
-/* For the model and its lanes only. */
+/* For the model and its lanes only: request.c, until it is answered */
 
 /* Makes a request with room in @queue's arena for the head and @start's body; @queue is
  * borrowed. 0, or a positive outcome with @refusal filled. */
 int request_new(struct request **ret_request, struct queue *queue,
                 const struct request_start *start, struct request_refusal *refusal);
 
-struct evidence_case;
-
 /* Makes a request of @one's head and body, ready to be leased and without a deadline
- * timer; the caller is its owner. 0, or -ENOMEM: there is no room. */
+ * timer, for the owner that @start names. 0, or -ENOMEM: there is no room. */
 int request_new_case(struct request **ret_request, struct queue *queue,
-                     const struct evidence_case *one,
-                     void (*on_part)(struct request *request, void *context),
-                     void *context);
+                     const struct evidence_case *one, const struct request_start *start);
 
+/* All of the body has come: the request is accepted now, and its deadline is the shortest
+ * of @timeout_ns, its head's and its body's. */
+void request_complete(struct request *request, uint64_t timeout_ns);
+/* 0, or a positive outcome with @refusal filled: as much waits as @section allows. */
+int request_check_room(const struct request *request, const struct config_model *section,
+                       unsigned int retry_after_s, struct request_refusal *refusal);
+
+/* answer.c */
+
+/* No part of the answer has come. */
+void request_open_answer(struct request *request);
+/* From now on the deadline answers 504: for a request that is HELD or LEASED. */
+void request_start_deadline(struct request *request);
 /* The request, which is in no list and in no lane, is not going to be answered: the queue
  * lets go of it, which may free it. */
 void request_fail(struct request *request, enum request_failure failure);
+/* The same, and an owner who still waits is told @reason. */
+void request_give_up(struct request *request, enum request_failure failure,
+                     unsigned int status, unsigned int retry_after_s, const char *reason);
+/* Answers the owner of a leased @request: nobody waits for the loader any more. The
+ * loader still reads the arena, so the lease ends when the loader says so. */
+void request_expire(struct request *request, unsigned int status,
+                    unsigned int retry_after_s, const char *reason);
+/* Frees the request if nobody holds it any more. */
+void request_try_free(struct request *request);
 
 /* Takes in all answers that have come through @lane and delivers them. 0, or
  * LANE_E_VIOLATION with a sentence. */
 int request_collect(struct lane *lane, struct err *err);
 
 /* state.c: the only way to another state, which keeps the counters. The queue and the
- * lanes hold and lease; ANSWERED and FAILED are for request.c. */
+ * lanes hold and lease; ANSWERED and FAILED are for answer.c. */
 void request_set_state(struct request *request, enum request_state state);
 /* Counts why @request fails, or that its answer is the model's own failure. */
 void request_count_failure(const struct request *request, enum request_failure failure);
 void request_count_fault(const struct request *request);
-/* The body has come, or never will: its announced length is no claim any more. */
-void request_forget_announced(struct request *request);
 
 /* Bytes that the request occupies. */
 static inline uint64_t request_bytes(const struct request *request)

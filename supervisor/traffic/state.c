@@ -6,7 +6,7 @@
 
 /*
  * The state of a request, and the counters of its model, which change with it. Queue, lane
- * and request.c all lead to other states; so this file lies below the three, and calls
+ * and answer.c all lead to other states; so this file lies below the three, and calls
  * none of them.
  */
 
@@ -25,18 +25,11 @@ void request_count_fault(const struct request *request)
 	state_counts(request)->faults++;
 }
 
-void request_forget_announced(struct request *request)
-{
-	request->queue->announced_bytes -= request->announced_bytes;
-	request->announced_bytes = 0;
-}
-
 static void state_leave(struct request *request, struct request_counts *counts,
                         enum request_state to)
 {
 	switch (request->state) {
 	case REQUEST_RECEIVING:
-		request_forget_announced(request);
 		counts->accepted++;
 		return;
 	case REQUEST_HELD:

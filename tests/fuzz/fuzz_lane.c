@@ -193,16 +193,13 @@ static void come(struct state *state, struct client *client)
 }
 
 /* Lets the deadline of a leased request pass. */
-static void expire(struct state *state, struct client *client)
+static void expire(struct client *client)
 {
 	struct request *request = client->request;
 
 	if (!request || request->state != REQUEST_LEASED || request->is_expired)
 		return;
-	request->is_expired = true;
-	request_answer_error(request, 504, 0, "too late");
-	if (request->lane)
-		lane_cancel(state->lane, request);
+	request_expire(request, 504, 0, "too late");
 }
 
 /* The loader */
@@ -461,7 +458,7 @@ static void step(struct state *state)
 		leave(client);
 		break;
 	case 6:
-		expire(state, client);
+		expire(client);
 		break;
 	case 7:
 		replace(state);

@@ -142,8 +142,8 @@ inline request_collect(ret_is_violated)
 #define CAN_GO(q) true
 #endif
 
-/* model_next(): what may be leased now, suspects first, or N_REQUESTS. */
-inline model_next(q)
+/* queue_next(): what may be leased now, suspects first, or N_REQUESTS. */
+inline queue_next(q)
 {
 	q = 0;
 	do
@@ -190,7 +190,7 @@ inline model_dispatch()
 	do
 	:: !CAN_LEASE || is_violated -> break
 	:: else ->
-		model_next(r);
+		queue_next(r);
 		if
 		:: r == N_REQUESTS -> break
 		:: else ->
@@ -243,7 +243,7 @@ inline model_fail_held()
 }
 
 /* Its deadline, or its client leaves: for a lease both end when the loader says so. */
-inline model_on_deadline(q)
+inline request_on_deadline(q)
 {
 	if
 	:: requests[q] == REQUEST_HELD -> model_fail_request(q)

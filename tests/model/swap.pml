@@ -303,7 +303,7 @@ inline supervisor_handle()
 	:: handler == ON_DEADLINE -> generation_fail(); todo!g,GENERATION_EV_DEADLINE
 	:: handler == ON_STALL -> generation_fail(); todo!g,GENERATION_EV_STALLED
 	:: handler == ON_SUBMIT -> model_submit(i)
-	:: handler == ON_EXPIRY -> model_on_deadline(i)
+	:: handler == ON_EXPIRY -> request_on_deadline(i)
 	:: handler == ON_TRY_START -> reload_try_start()
 	:: handler == ON_STOP -> model_stop()
 	:: else

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "shared/clock.h"
 #include "supervisor/loop/pump.h"
 #include "supervisor/traffic/lane.h"
 #include "supervisor/traffic/queue.h"
@@ -425,6 +426,35 @@ static void test_cancel(void **state)
 	assert_int_equal(fixture->queue.arena.used_bytes, 0);
 }
 
+/* The deadline of a leased request: its client is told, and what the loader says later is
+ * dropped. */
+static void test_deadline(void **state)
+{
+	struct fixture *fixture = *state;
+	struct request *request = request_of(fixture);
+	struct proto_submit submit;
+	struct request_part *part;
+
+	request_complete(request, CLOCK_NS_PER_SEC);
+	assert_int_equal(lane_submit(fixture->lane, request), 0);
+	request_start_deadline(request);
+	ev_invoke(fixture->pump.loop, &request->deadline, EV_TIMER);
+	assert_int_equal(request->status, 504);
+	assert_int_equal(request->state, REQUEST_LEASED);
+	part = request_take_part(request);
+	assert_non_null(strstr(part->text, "(request_timeout)"));
+	request_part_free(part);
+	assert_int_equal(ring_pop(&fixture->submit, &submit), 0);
+	assert_int_equal(ring_pop(&fixture->submit, &submit), 0);
+	assert_int_equal(submit.kind, PROTO_SUBMIT_CANCEL);
+	answer_all_of(fixture, request);
+	assert_int_equal(request->state, REQUEST_FAILED);
+	assert_null(request_take_part(request));
+	assert_int_equal(fixture->queue.counts.failures[REQUEST_FAILURE_DEADLINE], 1);
+	leave(request);
+	assert_int_equal(ring_pop(&fixture->submit, &submit), RING_E_EMPTY);
+}
+
 /* Parts that were sent */
 
 static void test_release(void **state)
@@ -509,7 +539,7 @@ static void test_close_order(void **state)
 	requests[1] = requests[0];
 	for (size_t i = 0; i < LEASES; i++) {
 		assert_ptr_equal(lost.requests[i], requests[LEASES - i]);
-		assert_ptr_equal(queue_first(&fixture->queue), requests[1 + i]);
+		assert_ptr_equal(queue_next(&fixture->queue, 1), requests[1 + i]);
 		leave(requests[1 + i]);
 	}
 	lane_close(fixture->lane, on_lease, &lost);
@@ -521,7 +551,7 @@ static void test_suspect(void **state)
 	struct fixture *fixture = *state;
 	struct request *request = request_of(fixture);
 
-	request->is_suspect = true;
+	queue_set_suspect(request, true);
 	assert_false(lane_has_suspect(fixture->lane));
 	assert_int_equal(lane_submit(fixture->lane, request), 0);
 	assert_true(lane_has_suspect(fixture->lane));
@@ -647,14 +677,23 @@ int main(void)
 {
 #define WITH_LANE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		WITH_LANE(test_a_lease),        WITH_LANE(test_bound),
-		cmocka_unit_test(test_words),   cmocka_unit_test(test_past_leases),
-		WITH_LANE(test_too_many_parts), WITH_LANE(test_impossible_index),
-		WITH_LANE(test_full_ring),      WITH_LANE(test_cancel),
-		WITH_LANE(test_release),        WITH_LANE(test_part_after_close),
-		WITH_LANE(test_close_order),    WITH_LANE(test_suspect),
-		WITH_LANE(test_begun),          WITH_LANE(test_idle_lane_costs_nothing),
-		WITH_LANE(test_loader_bell),    WITH_LANE(test_supervisor_bell),
+		WITH_LANE(test_a_lease),
+		WITH_LANE(test_bound),
+		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_past_leases),
+		WITH_LANE(test_too_many_parts),
+		WITH_LANE(test_impossible_index),
+		WITH_LANE(test_full_ring),
+		WITH_LANE(test_cancel),
+		WITH_LANE(test_deadline),
+		WITH_LANE(test_release),
+		WITH_LANE(test_part_after_close),
+		WITH_LANE(test_close_order),
+		WITH_LANE(test_suspect),
+		WITH_LANE(test_begun),
+		WITH_LANE(test_idle_lane_costs_nothing),
+		WITH_LANE(test_loader_bell),
+		WITH_LANE(test_supervisor_bell),
 	};
 
 	return cmocka_run_group_tests_name("lane", tests, NULL, NULL);

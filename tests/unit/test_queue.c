@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The order in which held requests leave, and the counts meanwhile. */
+/* Held requests: in what order they leave, when, how many may be, and the counts meanwhile. */
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
+#include "shared/clock.h"
+#include "supervisor/config/config.h"
 #include "supervisor/loop/pump.h"
 #include "supervisor/traffic/queue.h"
 
@@ -50,22 +53,30 @@ static void on_part(struct request *request, void *context)
 	(void)context;
 }
 
-/* Makes one more request; each has another age. */
-static struct request *request_of(struct fixture *fixture, uint64_t priority)
+static struct request *request_with(struct fixture *fixture, uint64_t head_ms,
+                                    const char *body)
 {
 	const struct request_start start = {
 		.method = { "POST", 4 },
 		.target = { "/", 1 },
-		.body_bytes = 3,
+		.body_bytes = strlen(body),
 		.json_bytes = UINT64_MAX,
-		.timeout_ns = UINT64_MAX,
+		.timeout_ns = head_ms ? head_ms * CLOCK_NS_PER_MS : CLOCK_NEVER,
 		.on_part = on_part,
 	};
 	struct request_refusal refusal;
 	struct request *request;
 
 	assert_int_equal(request_new(&request, &fixture->queue, &start, &refusal), 0);
-	assert_int_equal(request_append(request, "abc", 3, &refusal), 0);
+	assert_int_equal(request_append(request, body, strlen(body), &refusal), 0);
+	return request;
+}
+
+/* Makes one more request; each has another age. */
+static struct request *request_of(struct fixture *fixture, uint64_t priority)
+{
+	struct request *request = request_with(fixture, 0, "abc");
+
 	request->level = queue_level(priority);
 	request->accepted_ns = ++fixture->now_ns;
 	return request;
@@ -110,33 +121,140 @@ static void test_order(void **state)
 			queue_hold(queue, requests[i]);
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
 		assert_false(queue_is_empty(queue));
-		assert_ptr_equal(queue_first(queue), requests[order[i]]);
+		assert_ptr_equal(queue_next(queue, 1), requests[order[i]]);
 		leave(requests[order[i]]);
 	}
-	assert_null(queue_first(queue));
+	assert_null(queue_next(queue, 1));
 	assert_true(queue_is_empty(queue));
 }
 
-static void test_suspects_are_apart(void **state)
+/* Suspects go first and alone, the oldest in front: a loader with leases gets none, and no
+ * other request either while one waits. */
+static void test_suspects(void **state)
 {
 	struct fixture *fixture = *state;
 	struct queue *queue = &fixture->queue;
-	struct request *suspect = request_of(fixture, 9);
+	struct request *suspects[] = { request_of(fixture, 9), request_of(fixture, 5) };
 	struct request *other = request_of(fixture, 1);
 
-	suspect->is_suspect = true;
+	for (size_t i = 0; i < 2; i++)
+		queue_set_suspect(suspects[i], true);
 	queue_hold(queue, other);
-	queue_hold(queue, suspect);
-	assert_ptr_equal(queue_first(queue), other);
-	assert_ptr_equal(queue_first_suspect(queue), suspect);
-	leave(suspect);
-	assert_null(queue_first_suspect(queue));
-	/* The request left without a verdict: its body is suspicious until such a request is
+	assert_ptr_equal(queue_next(queue, 1), other);
+	queue_hold(queue, suspects[1]);
+	queue_hold(queue, suspects[0]);
+	for (size_t i = 0; i < 2; i++) {
+		assert_ptr_equal(queue_next(queue, 0), suspects[i]);
+		assert_null(queue_next(queue, 1));
+		leave(suspects[i]);
+	}
+	assert_ptr_equal(queue_next(queue, 0), other);
+	assert_ptr_equal(queue_next(queue, 1), other);
+	/* They left without a verdict: the body is suspicious until such a request is
 	 * answered. */
 	assert_true(queue_is_suspicious(queue, other));
 	queue_note_suspect(queue, other, true);
 	assert_false(queue_is_suspicious(queue, other));
 	leave(other);
+}
+
+/* The shortest timeout makes the deadline: of the head, of the body, of the configuration. */
+static void test_timeouts(void **state)
+{
+	static const struct {
+		uint64_t head_ms; /* 0: none */
+		const char *body;
+		uint64_t configured_ms;
+		uint64_t want_ms;
+		const char *name;
+		uint8_t level;
+	} rows[] = {
+		{ 0, "{}", 30, 30, "request_timeout", QUEUE_LEVEL_DEFAULT },
+		{ 20, "{}", 30, 20, REQUEST_TIMEOUT_HEADER, QUEUE_LEVEL_DEFAULT },
+		{ 40, "{}", 30, 30, "request_timeout", QUEUE_LEVEL_DEFAULT },
+		{ 20, "{\"parameters\":{\"timeout\":10000}}", 30, 10, "parameter timeout",
+		  QUEUE_LEVEL_DEFAULT },
+		{ 20, "{\"parameters\":{\"timeout\":25000}}", 30, 20,
+		  REQUEST_TIMEOUT_HEADER, QUEUE_LEVEL_DEFAULT },
+		{ 0, "{\"parameters\":{\"timeout\":0,\"priority\":2}}", 30, 30,
+		  "request_timeout", 1 },
+	};
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct request *request =
+			request_with(fixture, rows[i].head_ms, rows[i].body);
+
+		request_complete(request, rows[i].configured_ms * CLOCK_NS_PER_MS);
+		assert_int_equal(request->deadline_ns - request->accepted_ns,
+		                 rows[i].want_ms * CLOCK_NS_PER_MS);
+		assert_string_equal(request->timeout_name, rows[i].name);
+		assert_int_equal(request->level, rows[i].level);
+		assert_int_equal(fixture->queue.announced_bytes, 0);
+		leave(request);
+	}
+}
+
+/* The deadline of a held request: it leaves the queue, and its client is told why. */
+static void test_deadline(void **state)
+{
+	struct fixture *fixture = *state;
+	struct queue *queue = &fixture->queue;
+	struct request *request = request_with(fixture, 20, "{}");
+	struct request_part *part;
+
+	request_complete(request, CLOCK_NS_PER_SEC);
+	queue_hold(queue, request);
+	request_start_deadline(request);
+	assert_true(ev_is_active(&request->deadline));
+	ev_invoke(queue->loop, &request->deadline, EV_TIMER);
+	assert_true(queue_is_empty(queue) && !queue_next(queue, 0));
+	assert_false(ev_is_active(&request->deadline));
+	assert_int_equal(request->state, REQUEST_FAILED);
+	assert_int_equal(queue->counts.failures[REQUEST_FAILURE_DEADLINE], 1);
+	assert_int_equal(request->status, 504);
+	part = request_take_part(request);
+	assert_non_null(strstr(part->text, "(" REQUEST_TIMEOUT_HEADER ")"));
+	request_part_free(part);
+	leave(request);
+}
+
+/* Heads and bodies count against max_held_bytes; what is held alone counts. */
+static void test_bounds(void **state)
+{
+	struct fixture *fixture = *state;
+	struct request *held = request_of(fixture, 0);
+	struct request *request = request_of(fixture, 0);
+	uint64_t bytes = request_bytes(request);
+	const struct {
+		uint32_t max_held;
+		uint64_t max_held_bytes;
+		const char *why; /* NULL: there is room */
+	} rows[] = {
+		{ 2, UINT64_MAX, NULL },
+		{ 1, UINT64_MAX, "1 requests waiting, as many as max_held allows" },
+		{ 0, UINT64_MAX, "max_held allows" },
+		{ 2, 2 * bytes, NULL },
+		{ 2, 2 * bytes - 1, "max_held_bytes allows no more" },
+	};
+
+	queue_hold(&fixture->queue, held);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct config_model section = {
+			.max_held = rows[i].max_held,
+			.max_held_bytes = rows[i].max_held_bytes,
+		};
+		struct request_refusal refusal = { .status = 0 };
+		int r = request_check_room(request, &section, 7, &refusal);
+
+		assert_int_equal(r, rows[i].why != NULL);
+		assert_int_equal(refusal.status, rows[i].why ? 503 : 0);
+		assert_int_equal(refusal.retry_after_s, rows[i].why ? 7 : 0);
+		if (rows[i].why)
+			assert_non_null(strstr(refusal.err.text, rows[i].why));
+	}
+	leave(held);
+	leave(request);
 }
 
 static void test_counts(void **state)
@@ -166,7 +284,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_levels),
 		cmocka_unit_test_setup_teardown(test_order, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_suspects_are_apart, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_suspects, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_timeouts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_counts, setup, teardown),
 	};
 
