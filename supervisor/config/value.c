@@ -64,34 +64,23 @@ static size_t *member_count(const struct config_key *key, void *object)
 
 static size_t const_member_count(const struct config_key *key, const void *object)
 {
-	size_t count;
-
-	memcpy(&count, (const char *)object + key->count_offset, sizeof(count));
-	return count;
+	return *(const size_t *)(const void *)((const char *)object + key->count_offset);
 }
 
 /* Members of a number type are 32 or 64 bits wide. */
 static uint64_t load_number(const struct config_key *key, const void *object)
 {
-	uint32_t narrow;
-	uint64_t wide;
-
-	if (key->bytes == sizeof(narrow)) {
-		memcpy(&narrow, const_member(key, object), sizeof(narrow));
-		return narrow;
-	}
-	memcpy(&wide, const_member(key, object), sizeof(wide));
-	return wide;
+	if (key->bytes == sizeof(uint32_t))
+		return *(const uint32_t *)const_member(key, object);
+	return *(const uint64_t *)const_member(key, object);
 }
 
 static void store_number(const struct config_key *key, void *object, uint64_t value)
 {
-	uint32_t narrow = (uint32_t)value;
-
-	if (key->bytes == sizeof(narrow))
-		memcpy(member(key, object), &narrow, sizeof(narrow));
+	if (key->bytes == sizeof(uint32_t))
+		*(uint32_t *)member(key, object) = (uint32_t)value;
 	else
-		memcpy(member(key, object), &value, sizeof(value));
+		*(uint64_t *)member(key, object) = value;
 }
 
 static const struct unit *units_of(const struct config_key *key)
@@ -140,17 +129,19 @@ static void print_quantity(char *text, size_t size, uint64_t value,
 	               value ? best->suffix : "");
 }
 
+/* Appends @join, but for the first time, and @word to @text. */
+static void append(char *text, size_t size, const char *join, const char *word)
+{
+	size_t used = strnlen(text, size);
+
+	(void)snprintf(text + used, size - used, "%s%s", used ? join : "", word);
+}
+
 static void print_words(const struct config_word *words, char *text, size_t size)
 {
-	size_t used = 0;
-
 	text[0] = '\0';
-	for (const struct config_word *word = words; word->text && used < size; word++) {
-		const char *join = word == words ? "" : word[1].text ? ", " : " or ";
-		int n = snprintf(text + used, size - used, "%s%s", join, word->text);
-
-		used += n > 0 ? (size_t)n : 0;
-	}
+	for (; words->text; words++)
+		append(text, size, words[1].text ? ", " : " or ", words->text);
 }
 
 const char *config_value_allowed(const struct config_key *key, char *text, size_t size)
@@ -255,11 +246,9 @@ static int set_bool(const struct config_key *key, void *object, const char *text
 		                             "0",  "1",   "off",   "on" };
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		bool value = i % 2 == 1;
-
 		if (strcmp(words[i], text) != 0)
 			continue;
-		memcpy(member(key, object), &value, sizeof(value));
+		*(bool *)member(key, object) = i % 2 == 1;
 		return 0;
 	}
 	return err_set(err, -EINVAL, "'%.80s' is neither yes nor no", text);
@@ -525,15 +514,10 @@ static json_t *names_to_json(const struct config_key *key, const void *object)
 	const char *const *names = const_member(key, object);
 	size_t count = const_member_count(key, object);
 	char text[CONFIG_NAMES_MAX * (CONFIG_NAME_MAX + 2)];
-	size_t used = 0;
 
 	text[0] = '\0';
-	for (size_t i = 0; i < count && used < sizeof(text); i++) {
-		int n = snprintf(text + used, sizeof(text) - used, "%s%s", i ? ", " : "",
-		                 names[i]);
-
-		used += n > 0 ? (size_t)n : 0;
-	}
+	for (size_t i = 0; i < count; i++)
+		append(text, sizeof(text), ", ", names[i]);
 	return count ? json_string(text) : json_null();
 }
 
@@ -572,7 +556,6 @@ json_t *config_value_to_json(const struct config_key *key, const void *object)
 {
 	const char *text;
 	char quantity[32];
-	bool is_on;
 
 	switch (key->type) {
 	case CONFIG_TYPE_STRING:
@@ -587,8 +570,7 @@ json_t *config_value_to_json(const struct config_key *key, const void *object)
 		               units_of(key));
 		return json_string(quantity);
 	case CONFIG_TYPE_BOOL:
-		memcpy(&is_on, const_member(key, object), sizeof(is_on));
-		return json_boolean(is_on);
+		return json_boolean(*(const bool *)const_member(key, object));
 	case CONFIG_TYPE_ENUM:
 		return enum_to_json(key, object);
 	case CONFIG_TYPE_NAMES:
