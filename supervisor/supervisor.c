@@ -211,35 +211,30 @@ static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *e
 	                fd, err);
 }
 
-static int supervisor_open(struct supervisor *supervisor, struct err *err)
+/* Opens what root is needed for, and becomes the user that everything else is done as. */
+static int supervisor_open_sockets(struct supervisor *supervisor, struct err *err)
 {
-	struct config *config = supervisor->config;
-	const struct watch_config watch_config = {
-		.settle_ns = config->settle_ns,
-		.settle_cap_ns = config->settle_cap_ns,
-		.poll_ns = config->poll_ns,
-	};
+	const struct config *config = supervisor->config;
 	const struct privileges_files files = {
 		.state_dir = config->state_dir,
 		.control = config->control,
 	};
-	int r;
+	int r = config->user ? privileges_check(config->user, err) : 0;
 
-	/* Before anything is opened. */
-	r = config->user ? privileges_check(config->user, err) : 0;
-	if (r < 0)
-		return r;
-	r = control_new(&supervisor->control, supervisor->loop, config->control,
-	                supervisor->listener.commands, supervisor->listener.context, err);
+	if (r == 0)
+		r = control_new(&supervisor->control, supervisor->loop, config->control,
+		                supervisor->listener.commands,
+		                supervisor->listener.context, err);
 	if (r == 0)
 		r = supervisor_open_endpoint(supervisor, err);
-	/* Everything that root was needed for is open. */
-	if (r == 0)
-		r = privileges_drop(config->user, &files, err);
-	if (r < 0)
-		return r;
-	/* As the user that everything is started as, and before anything is. */
-	orphans_begin(supervisor->orphans);
+	return r < 0 ? r : privileges_drop(config->user, &files, err);
+}
+
+static int supervisor_open_state(struct supervisor *supervisor, struct err *err)
+{
+	const struct config *config = supervisor->config;
+	int r;
+
 	if (mkdir(config->state_dir, 0750) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "state_dir %s: %s", config->state_dir,
 		               access_why(&(struct err)ERR_NULL, config->state_dir,
@@ -250,31 +245,37 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	if (r < 0)
 		return r;
 	http_set_access(supervisor->http, supervisor->access);
-	r = numbers_init(&supervisor->numbers, config->state_dir,
-	                 supervisor_last_generation(config->state_dir), err);
+	return numbers_init(&supervisor->numbers, config->state_dir,
+	                    supervisor_last_generation(config->state_dir), err);
+}
+
+static int supervisor_open(struct supervisor *supervisor, struct err *err)
+{
+	struct config *config = supervisor->config;
+	int r = supervisor_open_sockets(supervisor, err);
+
+	if (r < 0)
+		return r;
+	/* As the user that everything is started as, and before anything is. */
+	orphans_begin(supervisor->orphans);
+	r = supervisor_open_state(supervisor, err);
 	if (r < 0)
 		return r;
 	strict_check(config, supervisor_say_open, NULL);
 	keeper_init(&supervisor->keeper, supervisor->loop, config->state_dir);
 	manifest_prune(config->state_dir, config);
-	r = watch_new(&supervisor->watch, supervisor->loop, &watch_config);
+	r = supervisor_config_start(supervisor);
 	if (r == 0)
 		r = spares_new(&supervisor->spares, supervisor->loop,
 		               &supervisor->devices.host, &supervisor->bases);
 	if (r < 0)
 		return err_set(err, r, "cannot start: %s", strerror(-r));
-	supervisor_watch_config(supervisor);
 	devices_set_config(&supervisor->devices, config);
 	devices_wait(&supervisor->devices);
 	spares_set_config(supervisor->spares, config);
-	for (size_t i = 0; i < config->n_models; i++) {
+	for (size_t i = 0; r == 0 && i < config->n_models; i++)
 		r = supervisor_add(supervisor, config, config->models[i], err);
-		if (r < 0)
-			return r;
-	}
-	/* A configuration that changed before it was watched is read again: each new
-	 * watch reports once. */
-	return 0;
+	return r;
 }
 
 int supervisor_new(struct supervisor **ret_supervisor, struct config *config,

@@ -82,10 +82,44 @@ static void supervisor_say_restart_keys(const struct config *old,
 	}
 }
 
+static void supervisor_on_config(void *context, const char *path)
+{
+	struct supervisor *supervisor = context;
+
+	(void)path;
+	ev_timer_start(supervisor->loop, &supervisor->read_config);
+}
+
+static void supervisor_watch_config(struct supervisor *supervisor)
+{
+	const struct config *config = supervisor->config;
+	int r;
+
+	r = watch_move(supervisor->watch, config->file, supervisor_on_config, supervisor,
+	               &supervisor->config_watch);
+	if (r == 0)
+		r = watch_move(supervisor->watch, config->models_dir,
+		               supervisor_on_config, supervisor,
+		               &supervisor->models_watch);
+	if (r < 0)
+		log_event(LOG_LEVEL_ERR, "watch_failed", "path=%s error=%s", config->file,
+		          LOG_QUOTED(strerror(-r)));
+}
+
+static struct watch_config supervisor_watch_times(const struct config *config)
+{
+	return (struct watch_config){
+		.settle_ns = config->settle_ns,
+		.settle_cap_ns = config->settle_cap_ns,
+		.poll_ns = config->poll_ns,
+	};
+}
+
 int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_asker asker,
                              struct err *err)
 {
 	struct config *old = supervisor->config;
+	struct watch_config watch_config;
 	struct config *fresh;
 	int r;
 
@@ -117,11 +151,8 @@ int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_aske
 	if (old->log_level != fresh->log_level)
 		log_set_level(fresh->log_level);
 	http_set_config(supervisor->http, fresh);
-	watch_set_config(supervisor->watch, &(struct watch_config){
-						    .settle_ns = fresh->settle_ns,
-						    .settle_cap_ns = fresh->settle_cap_ns,
-						    .poll_ns = fresh->poll_ns,
-					    });
+	watch_config = supervisor_watch_times(fresh);
+	watch_set_config(supervisor->watch, &watch_config);
 	supervisor_watch_config(supervisor);
 	config_unref(old);
 	strict_check(fresh, supervisor_say_open, NULL);
@@ -141,30 +172,6 @@ static void supervisor_on_read_config(struct ev_loop *loop, ev_timer *timer, int
 	(void)supervisor_reload_config(timer->data, SUPERVISOR_BY_WATCH, &err);
 }
 
-static void supervisor_on_config(void *context, const char *path)
-{
-	struct supervisor *supervisor = context;
-
-	(void)path;
-	ev_timer_start(supervisor->loop, &supervisor->read_config);
-}
-
-void supervisor_watch_config(struct supervisor *supervisor)
-{
-	const struct config *config = supervisor->config;
-	int r;
-
-	r = watch_move(supervisor->watch, config->file, supervisor_on_config, supervisor,
-	               &supervisor->config_watch);
-	if (r == 0)
-		r = watch_move(supervisor->watch, config->models_dir,
-		               supervisor_on_config, supervisor,
-		               &supervisor->models_watch);
-	if (r < 0)
-		log_event(LOG_LEVEL_ERR, "watch_failed", "path=%s error=%s", config->file,
-		          LOG_QUOTED(strerror(-r)));
-}
-
 void supervisor_config_init(struct supervisor *supervisor, struct config *config,
                             const struct err *refused)
 {
@@ -175,6 +182,18 @@ void supervisor_config_init(struct supervisor *supervisor, struct config *config
 	}
 	ev_timer_init(&supervisor->read_config, supervisor_on_read_config, 0., 0.);
 	supervisor->read_config.data = supervisor;
+}
+
+int supervisor_config_start(struct supervisor *supervisor)
+{
+	const struct watch_config config = supervisor_watch_times(supervisor->config);
+	int r = watch_new(&supervisor->watch, supervisor->loop, &config);
+
+	/* A configuration that changed before it was watched is read again: each new
+	 * watch reports once. */
+	if (r == 0)
+		supervisor_watch_config(supervisor);
+	return r;
 }
 
 void supervisor_config_fini(struct supervisor *supervisor)

@@ -97,7 +97,8 @@ void supervisor_config_init(struct supervisor *supervisor, struct config *config
                             const struct err *refused);
 /* Ends the watches; the configuration stays. */
 void supervisor_config_fini(struct supervisor *supervisor);
-void supervisor_watch_config(struct supervisor *supervisor);
+/* Makes the watch, and watches the files of the configuration. 0 or -errno. */
+int supervisor_config_start(struct supervisor *supervisor);
 /* Logs who else could change what moultd goes by; for strict_check(). */
 void supervisor_say_open(void *context, const char *why);
 
