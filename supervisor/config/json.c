@@ -9,8 +9,15 @@
 #include "supervisor/config/keys.h"
 #include "supervisor/config/value.h"
 
-/* Setters of jansson take NULL for a value and fail then, so that a chain of them needs
- * one check. */
+/* Ends the making of @json. Setters of jansson take NULL for a value and fail then, so that a
+ * chain of them needs this one check. Returns @json; NULL: a part is missing. */
+static json_t *whole(json_t *json, int failed)
+{
+	if (!failed)
+		return json;
+	json_decref(json);
+	return NULL;
+}
 
 static json_t *tensors(const struct tensor_spec *specs, size_t count)
 {
@@ -19,21 +26,18 @@ static json_t *tensors(const struct tensor_spec *specs, size_t count)
 
 	for (size_t i = 0; i < count; i++) {
 		json_t *shape = json_array();
-		json_t *spec = json_object();
 
 		for (uint32_t j = 0; j < specs[i].shape.rank; j++)
 			failed |= json_array_append_new(
 				shape, json_integer(specs[i].shape.dims[j]));
-		failed |= json_object_set_new(spec, "name", json_string(specs[i].name));
-		failed |= json_object_set_new(
-			spec, "datatype", json_string(tensor_dtype_name(specs[i].dtype)));
-		failed |= json_object_set_new(spec, "shape", shape);
-		failed |= json_array_append_new(array, spec);
+		failed |=
+			json_array_append_new(array,
+		                              json_pack("{s:s,s:s,s:o}", "name",
+		                                        specs[i].name, "datatype",
+		                                        tensor_dtype_name(specs[i].dtype),
+		                                        "shape", shape));
 	}
-	if (!failed)
-		return array;
-	json_decref(array);
-	return NULL;
+	return whole(array, failed);
 }
 
 static json_t *names(char *const *texts, size_t count)
@@ -43,10 +47,7 @@ static json_t *names(char *const *texts, size_t count)
 
 	for (size_t i = 0; i < count; i++)
 		failed |= json_array_append_new(array, json_string(texts[i]));
-	if (!failed)
-		return array;
-	json_decref(array);
-	return NULL;
+	return whole(array, failed);
 }
 
 static json_t *options(const struct config_option *rows, size_t count)
@@ -57,10 +58,7 @@ static json_t *options(const struct config_option *rows, size_t count)
 	for (size_t i = 0; i < count; i++)
 		failed |= json_object_set_new(object, rows[i].name,
 		                              json_string(rows[i].value));
-	if (!failed)
-		return object;
-	json_decref(object);
-	return NULL;
+	return whole(object, failed);
 }
 
 static int set_text(json_t *object, const char *name, const char *text)
@@ -124,7 +122,8 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= json_object_set_new(json, "lean", json_boolean(manner.is_lean));
 	failed |= json_object_set_new(json, "urgent", json_boolean(manner.is_urgent));
 	failed |= json_object_set_new(json, "proven", json_boolean(manner.is_proven));
-	text = failed ? NULL : json_dumps(json, JSON_COMPACT);
+	json = whole(json, failed);
+	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	json_decref(json);
 	return text;
 }
@@ -189,8 +188,5 @@ json_t *config_to_json(const struct config *config)
 	}
 	failed |= json_object_set_new(json, "devices", devices);
 	failed |= json_object_set_new(json, "models", models);
-	if (!failed)
-		return json;
-	json_decref(json);
-	return NULL;
+	return whole(json, failed);
 }
