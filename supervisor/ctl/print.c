@@ -58,7 +58,7 @@ void ctl_print_version(FILE *out, json_t *answer)
 	print_supervisor(out, json_object_get(answer, "supervisor"));
 }
 
-/* What needs attention, and what a row of the table has no room for. */
+/* Prints the lines for which a row of the table has no room. */
 static void print_notes(FILE *out, const json_t *model)
 {
 	const json_t *stuck;

@@ -163,10 +163,11 @@ void print_form(FILE *out, const json_t *object, const char *form)
 		if (*form == '{') {
 			form = print_member(out, object, form);
 		} else if (*form == '[' && !has_members(object, form, end)) {
-			form = end; /* goes on with what stands behind "|" */
+			/* Goes on behind the bar, if there is one. */
+			form = end;
 		} else if (*form == '|') {
-			form += strcspn(form,
-			                "]"); /* what stands before it was printed */
+			/* What stands before it was printed. */
+			form = strchr(form, ']');
 		} else if (*form != '[' && *form != ']') {
 			(void)fputc(*form, out);
 		}
