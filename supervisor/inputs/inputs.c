@@ -209,6 +209,13 @@ void inputs_unref(struct inputs *inputs)
 	free(inputs);
 }
 
+void inputs_on_file_touched(struct inputs *inputs, const struct stat *before,
+                            const struct stat *after)
+{
+	if (file_is_same(&inputs->file, before))
+		inputs->file = *after;
+}
+
 bool inputs_equal(const struct inputs *a, const struct inputs *b)
 {
 	return a && b && file_is_same(&a->file, &b->file) &&

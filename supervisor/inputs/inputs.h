@@ -95,6 +95,33 @@ struct inputs *inputs_identity(const struct inputs *inputs);
 struct inputs *inputs_ref(struct inputs *inputs); /* accepts NULL */
 void inputs_unref(struct inputs *inputs);         /* likewise */
 
+/* What the loading of a generation taught. */
+struct inputs_load {
+	bool is_private; /* its weights are its own */
+	bool is_lean;    /* loading_bytes were held without its copy of the model */
+	uint64_t anon_bytes;
+	uint64_t loading_bytes;
+	const char *weights_sha256;
+};
+
+/* inputs/learn.c. A generation of @inputs is about to serve. Figures that are not known yet
+ * begin with those of @like, or NULL. */
+void inputs_learn_load(struct inputs *inputs, const struct inputs *like,
+                       const struct inputs_load *load);
+void inputs_learn_hash(struct inputs *inputs, const char *weights_sha256);
+/* A generation that served held as much as that at most. */
+void inputs_learn_peak(struct inputs *inputs, uint64_t bytes);
+/* The same of its GPU: measurements of the other way of having weights are dropped. */
+void inputs_learn_gpu_peak(struct inputs *inputs, uint64_t bytes, bool is_shared);
+/* Its weights could not be shared; NULL: they could. */
+void inputs_learn_private(struct inputs *inputs, const struct err *why, bool is_lasting);
+/* Sharing that can never work is tried once more. */
+void inputs_learn_anew(struct inputs *inputs);
+void inputs_learn_proven(struct inputs *inputs);
+/* The file is the same, although stat(2) says otherwise. */
+void inputs_on_file_touched(struct inputs *inputs, const struct stat *before,
+                            const struct stat *after);
+
 /* True: building from either is the same. No key of class NEW_GENERATION differs, nor a
  * secret, nor the identity of the file. False when either is NULL. */
 bool inputs_equal(const struct inputs *a, const struct inputs *b);

@@ -220,11 +220,10 @@ static int manifest_build(struct inputs **ret_inputs, int dir_fd, const json_t *
 	r = inputs_of(ret_inputs, config, section, &secrets, fd);
 	if (r < 0)
 		return err_set(err, r, "%s", strerror(-r));
-	(*ret_inputs)->is_proven = true; /* only what was proven is kept */
+	inputs_learn_proven(*ret_inputs); /* only what was proven is kept */
 	/* The loader hashes what it reads and refuses another file. */
 	if (sha256)
-		(void)snprintf((*ret_inputs)->weights_sha256, INPUTS_SHA256_HEX, "%s",
-		               sha256);
+		inputs_learn_hash(*ret_inputs, sha256);
 	return 0;
 }
 

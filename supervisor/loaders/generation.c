@@ -267,7 +267,7 @@ static void generation_on_message(struct generation *generation,
 		return;
 	}
 	if (event == GENERATION_EV_READY && generation->state == GENERATION_WARMING)
-		generation->inputs->is_proven = true;
+		inputs_learn_proven(generation->inputs);
 	generation_apply(generation, event);
 }
 

@@ -477,8 +477,9 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 /* The old generation is gone: lets go of its shared weights, unless generations of
  * @inputs map that very copy. */
 void reload_weights_make_room(struct model *model, const struct inputs *inputs);
-/* Notes in the inputs how @fresh, which is about to serve, has its weights. */
-void reload_weights_learn(const struct model *model, const struct generation *fresh);
+/* Notes in the inputs why the weights of @fresh, which is about to serve, are not shared.
+ * True: they are its own. */
+bool reload_weights_learn(const struct model *model, const struct generation *fresh);
 /* Bytes of memory of this model's shared weights now, each copy once. */
 uint64_t reload_weights_bytes(const struct model *model);
 /* For `moultctl status`: a new reference. */

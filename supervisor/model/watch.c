@@ -233,8 +233,8 @@ void model_on_file_touched(struct model *model, const struct stat *before,
 	if (file_is_same(&model->seen_file, before))
 		model->seen_file = *after;
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (all[i] && file_is_same(&all[i]->file, before))
-			all[i]->file = *after;
+		if (all[i])
+			inputs_on_file_touched(all[i], before, after);
 }
 
 void model_watch_arm(struct model *model)

@@ -171,14 +171,11 @@ static void reload_on_retired_dead(struct model *model, struct generation *retir
 
 void reload_on_dead(struct model *model, struct generation *generation)
 {
-	struct inputs_footprint *footprint = &generation->inputs->footprint;
-
 	reload_receipt_note_orphans(model, generation);
-	if (generation->use.peak_bytes > footprint->peak_bytes &&
-	    generation->entered_ns[GENERATION_ACTIVE])
-		footprint->peak_bytes = generation->use.peak_bytes;
-	if (generation->entered_ns[GENERATION_ACTIVE])
+	if (generation->entered_ns[GENERATION_ACTIVE]) {
+		inputs_learn_peak(generation->inputs, generation->use.peak_bytes);
 		reload_gpu_learn(generation);
+	}
 	if (fleet_bury(&model->fleet, generation)) {
 		/* Nothing waited for this one. */
 	} else if (generation == model->fleet.candidate) {

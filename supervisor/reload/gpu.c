@@ -294,15 +294,8 @@ int reload_gpu_begin_replica(const struct model *model, struct generation_start 
 
 void reload_gpu_learn(struct generation *generation)
 {
-	struct inputs_footprint *footprint = &generation->inputs->footprint;
-	bool is_shared = generation->gpu_use.mapped_bytes > 0;
-
-	/* Measurements of the other way of having weights say nothing of this one. */
-	if (footprint->is_gpu_shared != is_shared)
-		footprint->gpu_peak_bytes = 0;
-	footprint->is_gpu_shared = is_shared;
-	if (generation->gpu_use.peak_bytes > footprint->gpu_peak_bytes)
-		footprint->gpu_peak_bytes = generation->gpu_use.peak_bytes;
+	inputs_learn_gpu_peak(generation->inputs, generation->gpu_use.peak_bytes,
+	                      generation->gpu_use.mapped_bytes > 0);
 }
 
 void reload_gpu_note(struct model *model, uint64_t *ret_bytes)

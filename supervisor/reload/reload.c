@@ -339,27 +339,18 @@ bool reload_is_expected(const struct model *model)
 /* Notes what this generation taught of its inputs. */
 static void reload_learn(struct model *model, struct generation *fresh)
 {
-	struct inputs_footprint *footprint = &fresh->inputs->footprint;
 	const struct generation_report *report = &fresh->report;
-	bool was_private;
+	const struct inputs_load load = {
+		.is_private = reload_weights_learn(model, fresh),
+		/* A loader that turned out not to share went on as a lean one. */
+		.is_lean = fresh->is_lean || *report->why_private.text,
+		.anon_bytes = report->anon_bytes,
+		.loading_bytes = report->loading_bytes,
+		.weights_sha256 = report->weights_sha256,
+	};
 
-	if (model->ledger.good && footprint->peak_bytes == 0)
-		*footprint = model->ledger.good->footprint;
-	was_private = footprint->is_private;
-	reload_weights_learn(model, fresh);
-	/* Measurements of the other way of having weights say nothing of this one. */
-	if (footprint->is_private != was_private)
-		footprint->staged_bytes = footprint->loading_bytes = 0;
-	/* A loader that turned out not to share went on as a lean one. */
-	if (fresh->is_lean || *report->why_private.text)
-		footprint->staged_bytes = report->loading_bytes;
-	else
-		footprint->loading_bytes = report->loading_bytes;
-	footprint->peak_bytes = report->anon_bytes;
+	inputs_learn_load(fresh->inputs, model->ledger.good, &load);
 	reload_gpu_learn(fresh);
-	(void)snprintf(fresh->inputs->weights_sha256,
-	               sizeof(fresh->inputs->weights_sha256), "%s",
-	               report->weights_sha256);
 }
 
 /* Accepts the inputs that serve from now on. True: they are not the ones that served

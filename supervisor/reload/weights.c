@@ -50,9 +50,9 @@ static const struct inputs *reload_weights_cannot(const struct model *model,
 void reload_weights_forget(struct model *model)
 {
 	if (model->fleet.active && model->fleet.active->inputs != model->ledger.writer)
-		model->fleet.active->inputs->is_private_lasting = false;
+		inputs_learn_anew(model->fleet.active->inputs);
 	if (model->ledger.good && model->ledger.good != model->ledger.writer)
-		model->ledger.good->is_private_lasting = false;
+		inputs_learn_anew(model->ledger.good);
 }
 
 /* True: the candidate of @inputs has said that its weights are private. */
@@ -287,24 +287,19 @@ int reload_weights_begin(struct model *model, struct generation_start *start,
 	return 0;
 }
 
-void reload_weights_learn(const struct model *model, const struct generation *fresh)
+bool reload_weights_learn(const struct model *model, const struct generation *fresh)
 {
 	struct inputs *inputs = fresh->inputs;
 	const struct inputs *told = reload_weights_cannot(model, inputs);
+	const struct err *why = told ? &told->why_private : NULL;
+	bool is_lasting = told != NULL;
 
-	inputs->footprint.is_private =
-		!fresh->copy && (inputs->section->share != CONFIG_SHARE_FILE || told ||
-	                         *fresh->report.why_private.text);
 	if (*fresh->report.why_private.text) {
-		inputs->why_private = fresh->report.why_private;
-		inputs->is_private_lasting = fresh->report.is_private_lasting;
-	} else if (told) {
-		inputs->why_private = told->why_private;
-		inputs->is_private_lasting = true;
-	} else {
-		inputs->why_private.text[0] = '\0';
-		inputs->is_private_lasting = false;
+		why = &fresh->report.why_private;
+		is_lasting = fresh->report.is_private_lasting;
 	}
+	inputs_learn_private(inputs, why, is_lasting);
+	return !fresh->copy && (inputs->section->share != CONFIG_SHARE_FILE || why);
 }
 
 json_t *reload_weights_to_json(const struct model *model)
@@ -355,6 +350,7 @@ void reload_weights_swap(struct model *model, const struct generation *fresh)
 bool reload_weights_was_written(struct model *model, const struct generation *dead)
 {
 	int status = dead->exit_status;
+	struct err why;
 	bool has_faulted =
 		(WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) ||
 		(WIFEXITED(status) && WEXITSTATUS(status) == PROTO_EXIT_DEVICE);
@@ -363,14 +359,13 @@ bool reload_weights_was_written(struct model *model, const struct generation *de
 	    dead->entered_ns[GENERATION_READY] || !has_faulted)
 		return false;
 	(void)err_set(
-		&dead->inputs->why_private, 0,
+		&why, 0,
 		"a loader died in the warm-up over weights that nobody may write to: "
 		"%.320s",
 		dead->failure.text);
-	dead->inputs->is_private_lasting = true;
+	inputs_learn_private(dead->inputs, &why, true);
 	log_event(LOG_LEVEL_WARNING, "weights_private", "model=%s gen=%llu reason=%s",
-	          model->name, (unsigned long long)dead->number,
-	          LOG_QUOTED(dead->inputs->why_private.text));
+	          model->name, (unsigned long long)dead->number, LOG_QUOTED(why.text));
 	ledger_note_writer(&model->ledger, dead->inputs);
 	return true;
 }
