@@ -15,6 +15,7 @@
 #include "supervisor/traffic/evidence.h"
 #include "supervisor/loaders/generation.h"
 #include "supervisor/figures/hold.h"
+#include "supervisor/figures/pulse.h"
 #include "supervisor/loaders/loads.h"
 #include "supervisor/model/fleet.h"
 #include "supervisor/model/ledger.h"
@@ -59,7 +60,9 @@ struct model_trial {
 	unsigned int n_deaths;
 	bool has_asked;            /* the pending rollback is ours, not a person's */
 	unsigned int n_called_off; /* rollbacks that were called off in this window */
+	struct pulse pulse;        /* pulse of the serving generation */
 	struct pulse before;       /* pulse of the generation before */
+	struct evidence *evidence; /* gets what fails; NULL: nobody asks */
 };
 
 /* The check of a rollback that the watch window asks for. */

@@ -97,7 +97,7 @@ static void model_convict(struct model *model, struct request *request)
 		                      queue_json_bytes(request));
 	if (model->section->poison_memory_ns > 0)
 		poison_add(&model->poison, &print, clock_now_ns());
-	evidence_note(model->queue.evidence, EVIDENCE_ENDED, request);
+	evidence_note(model->trial.evidence, EVIDENCE_ENDED, request);
 	/* The end of this suspect says nothing new. */
 	queue_set_suspect(request, false);
 	model_poison_request(model, request, &print);

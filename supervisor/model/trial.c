@@ -23,8 +23,8 @@
 
 static void trial_forget_evidence(struct model *model)
 {
-	evidence_free(model->queue.evidence);
-	model->queue.evidence = NULL;
+	evidence_free(model->trial.evidence);
+	model->trial.evidence = NULL;
 }
 
 static void trial_end(struct model *model, const char *verdict)
@@ -41,7 +41,7 @@ static void trial_end(struct model *model, const char *verdict)
 static void trial_roll_back(struct model *model, const char *why, enum evidence_kind kind,
                             double share)
 {
-	struct evidence *evidence = isnan(share) ? NULL : model->queue.evidence;
+	struct evidence *evidence = isnan(share) ? NULL : model->trial.evidence;
 	bool is_theirs = (model->pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) &&
 	                 !model->trial.has_asked;
 	struct err err = ERR_NULL;
@@ -56,7 +56,7 @@ static void trial_roll_back(struct model *model, const char *why, enum evidence_
 	}
 	r = reload_ask_rollback(model, &number, &err);
 	if (evidence)
-		model->queue.evidence = NULL;
+		model->trial.evidence = NULL;
 	trial_end(model, why);
 	if (r < 0 || is_theirs)
 		evidence_free(evidence);
@@ -98,7 +98,7 @@ static void trial_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
 	uint64_t now_ns = clock_now_ns();
 	struct pulse_summary before =
 		pulse_sum(&model->trial.before, model->trial.begun_ns);
-	struct pulse_summary now = pulse_sum(&model->queue.pulse, now_ns);
+	struct pulse_summary now = pulse_sum(&model->trial.pulse, now_ns);
 	struct err why;
 
 	(void)loop;
@@ -112,10 +112,32 @@ static void trial_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
 	}
 }
 
+/* Requests that nobody waits for any more count too: the loader answered them. */
+static enum pulse_kind trial_kind(const struct request *request)
+{
+	if (request->is_fault)
+		return PULSE_FAULT;
+	return request->answer_status < 300 ? PULSE_GOOD : PULSE_NOTHING;
+}
+
+static void trial_on_answer(void *context, const struct request *request,
+                            const struct proto_answer *answer, uint64_t now_ns)
+{
+	struct model *model = context;
+	struct model_trial *trial = &model->trial;
+
+	if (request->is_fault && (answer->flags & PROTO_ANSWER_FIRST) &&
+	    answer->generation == trial->pulse.generation)
+		evidence_note(trial->evidence, EVIDENCE_FAILED, request);
+	if (answer->flags & PROTO_ANSWER_LAST)
+		pulse_note(&trial->pulse, answer->generation, trial_kind(request),
+		           answer->compute_ns, now_ns);
+}
+
 static void trial_look_on(struct model *model)
 {
 	/* Without memory for evidence nothing is arbitrated. */
-	model->queue.evidence = evidence_new();
+	model->trial.evidence = evidence_new();
 	ev_timer_set(&model->trial.look, TRIAL_LOOK_S, TRIAL_LOOK_S);
 	ev_timer_start(model->context.loop, &model->trial.look);
 }
@@ -125,14 +147,14 @@ void trial_begin(struct model *model, uint64_t generation, bool has_new_inputs)
 	struct model_trial *trial = &model->trial;
 
 	/* Another loader of the same inputs stands where its predecessor stood. */
-	model->queue.pulse.generation = generation;
+	model->trial.pulse.generation = generation;
 	if (!has_new_inputs)
 		return;
-	trial->before = model->queue.pulse;
+	trial->before = model->trial.pulse;
 	trial->begun_ns = clock_now_ns();
 	trial->n_deaths = 0;
 	trial->n_called_off = 0;
-	pulse_reset(&model->queue.pulse, generation);
+	pulse_reset(&model->trial.pulse, generation);
 	ev_timer_stop(model->context.loop, &trial->look);
 	trial_forget_evidence(model);
 	arbiter_open(model, NULL, EVIDENCE_FAILED, 0);
@@ -158,7 +180,7 @@ void trial_reopen(struct model *model)
 		return;
 	}
 	trial->n_deaths = 0;
-	pulse_reset(&model->queue.pulse, model->queue.pulse.generation);
+	pulse_reset(&model->trial.pulse, model->trial.pulse.generation);
 	trial_look_on(model);
 }
 
@@ -181,6 +203,7 @@ bool trial_is_open(const struct model *model)
 
 void trial_init(struct model *model)
 {
+	queue_listen(&model->queue, trial_on_answer, model);
 	ev_timer_init(&model->trial.look, trial_on_look, 0., 0.);
 	model->trial.look.data = model;
 }

@@ -2,7 +2,7 @@
 
 /*
  * How a request ends. request_collect() takes a loader's answers out of its lane, part by
- * part. A part feeds statistics, recorder and evidence, a failed loader's words are
+ * part. A part feeds statistics, recorder and who listens, a failed loader's words are
  * hidden, and the owner gets the rest. The owner may release the request inside that call:
  * the code behind it relies on the queue's hold alone, and after ANSWERED or FAILED on
  * nothing.
@@ -17,7 +17,6 @@
 #include <string.h>
 
 #include "shared/clock.h"
-#include "supervisor/traffic/evidence.h"
 #include "supervisor/traffic/lane.h"
 #include "supervisor/traffic/queue.h"
 #include "supervisor/traffic/recorder.h"
@@ -200,32 +199,22 @@ static struct request_part *request_hide_detail(struct request *request,
 	return ours;
 }
 
-/* Requests that nobody waits for any more count too: the loader answered them. */
-static enum pulse_kind request_pulse(const struct request *request)
-{
-	if (request->is_fault)
-		return PULSE_FAULT;
-	return request->answer_status < 300 ? PULSE_GOOD : PULSE_NOTHING;
-}
-
 static bool request_is_answered(const struct request *request)
 {
 	return request->answer_status != REQUEST_STATUS_CANCELLED && !request->is_expired;
 }
 
 /* The loader is done with the request. */
-static void request_note_last(struct request *request, const struct proto_answer *answer)
+static void request_note_last(struct request *request, const struct proto_answer *answer,
+                              uint64_t now_ns)
 {
 	struct queue *queue = request->queue;
-	uint64_t now_ns = clock_now_ns();
 	const struct stats_end end = {
 		.status = request->answer_status,
 		.took_ns = request_took_ns(request, now_ns),
 		.now_ms = request_now_ms(request),
 	};
 
-	pulse_note(&queue->pulse, answer->generation, request_pulse(request),
-	           answer->compute_ns, now_ns);
 	if (request->is_case)
 		return;
 	if (request->is_fault)
@@ -241,6 +230,8 @@ static void request_deliver(const struct lane_answer *given)
 	const struct proto_answer *answer = &given->answer;
 	const unsigned char *head = given->head;
 	struct request *request = given->request;
+	struct queue *queue = request->queue;
+	uint64_t now_ns = clock_now_ns();
 	struct request_part *part = given->part;
 	bool is_last = part->is_last;
 	bool is_answered;
@@ -249,12 +240,11 @@ static void request_deliver(const struct lane_answer *given)
 		request->answer_status = answer->status;
 		request->is_fault = answer->flags & PROTO_ANSWER_FAULT;
 	}
-	if (request->is_fault && (answer->flags & PROTO_ANSWER_FIRST) &&
-	    answer->generation == request->queue->pulse.generation)
-		evidence_note(request->queue->evidence, EVIDENCE_FAILED, request);
+	if (queue->on_answer)
+		queue->on_answer(queue->context, request, answer, now_ns);
 	is_answered = request_is_answered(request);
-	if (request->queue->recorder && !request->is_case)
-		recorder_take(request->queue->recorder, request, answer, head, part);
+	if (queue->recorder && !request->is_case)
+		recorder_take(queue->recorder, request, answer, head, part);
 	if (answer->flags & PROTO_ANSWER_FIRST)
 		part = request_hide_detail(request, answer, part);
 	if (!request->has_owner || request->is_expired) {
@@ -276,7 +266,7 @@ static void request_deliver(const struct lane_answer *given)
 	/* request_release() may have run inside; the queue's hold keeps the request
 	 * alive. */
 	if (is_last)
-		request_note_last(request, answer);
+		request_note_last(request, answer, now_ns);
 	if (is_last && is_answered)
 		request_end(request, REQUEST_ANSWERED);
 	else if (is_last)

@@ -41,6 +41,15 @@ void queue_fini(struct queue *queue)
 	arena_fini(&queue->arena);
 }
 
+void queue_listen(struct queue *queue,
+                  void (*on_answer)(void *context, const struct request *request,
+                                    const struct proto_answer *answer, uint64_t now_ns),
+                  void *context)
+{
+	queue->on_answer = on_answer;
+	queue->context = context;
+}
+
 uint8_t queue_level(uint64_t priority)
 {
 	if (priority == 0)

@@ -13,11 +13,9 @@
 #include "shared/memfd.h"
 #include "supervisor/traffic/detail.h"
 #include "supervisor/traffic/poison.h"
-#include "supervisor/figures/pulse.h"
 #include "supervisor/traffic/request.h"
 #include "supervisor/figures/stats.h"
 
-struct evidence;
 struct pump;
 struct recorder;
 
@@ -32,6 +30,10 @@ struct queue {
 	const char *model; /* name, for messages; borrowed */
 	struct pump *pump; /* of all lanes */
 	struct ev_loop *loop;
+	/* Who hears of each part of an answer; NULL: nobody. */
+	void (*on_answer)(void *context, const struct request *request,
+	                  const struct proto_answer *answer, uint64_t now_ns);
+	void *context;
 	struct memfd memory; /* the request arena, which loaders can only read */
 	struct arena arena;
 	uint64_t max_body_bytes;
@@ -39,12 +41,10 @@ struct queue {
 	struct request_counts counts;
 	struct request_counts case_counts; /* of requests with is_case */
 	struct detail detail;
-	struct pulse pulse; /* pulse of the serving generation */
 	struct stats stats;
 	struct request_list levels[QUEUE_LEVELS];
 	struct request_list suspects;
 	struct poison suspicion;   /* bodies of suspects that left untried */
-	struct evidence *evidence; /* gets what fails; NULL: nobody asks */
 	struct recorder *recorder; /* gets what is answered; mostly NULL */
 };
 
@@ -53,6 +53,13 @@ int queue_init(struct queue *queue, struct pump *pump, const char *model,
                size_t arena_bytes, uint64_t max_body_bytes);
 /* No request may be left. */
 void queue_fini(struct queue *queue);
+
+/* @on_answer is called with each part of an answer before the owner gets it: what a
+ * request was answered is known to it by answer_status and is_fault. */
+void queue_listen(struct queue *queue,
+                  void (*on_answer)(void *context, const struct request *request,
+                                    const struct proto_answer *answer, uint64_t now_ns),
+                  void *context);
 
 /* The level of a priority of the protocol. */
 uint8_t queue_level(uint64_t priority);
