@@ -22,23 +22,35 @@
 #include "shared/cleanup.h"
 #include "shared/file.h"
 
+/* What is there stands in *ret_file also where it is refused. */
+static int inputs_open_path(const char *path, int *ret_fd, struct stat *ret_file,
+                            struct err *err)
+{
+	/* O_NONBLOCK: a FIFO must not hold us up before it is refused. */
+	*ret_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (*ret_fd < 0 || fstat(*ret_fd, ret_file) < 0)
+		return err_set(err, err_is_shortage(errno) ? -errno : INPUTS_E_REFUSED,
+		               "cannot open model file '%s': %s", path,
+		               access_why(&(struct err)ERR_NULL, path, R_OK, errno));
+	if (!S_ISREG(ret_file->st_mode) || ret_file->st_size <= 0)
+		return err_set(err, INPUTS_E_REFUSED, "model file '%s' is %s", path,
+		               S_ISREG(ret_file->st_mode) ? "empty"
+		                                          : "not a regular file");
+	return 0;
+}
+
 static int inputs_open_file(struct inputs *inputs, struct err *err)
 {
 	const char *path = inputs->section->path;
 
-	if (!path)
-		return 0;
-	/* O_NONBLOCK: a FIFO must not hold us up before it is refused. */
-	inputs->weights_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (inputs->weights_fd < 0 || fstat(inputs->weights_fd, &inputs->file) < 0)
-		return err_set(err, err_is_shortage(errno) ? -errno : INPUTS_E_REFUSED,
-		               "cannot open model file '%s': %s", path,
-		               access_why(&(struct err)ERR_NULL, path, R_OK, errno));
-	if (!S_ISREG(inputs->file.st_mode) || inputs->file.st_size <= 0)
-		return err_set(err, INPUTS_E_REFUSED, "model file '%s' is %s", path,
-		               S_ISREG(inputs->file.st_mode) ? "empty"
-		                                             : "not a regular file");
-	return 0;
+	return path ? inputs_open_path(path, &inputs->weights_fd, &inputs->file, err) : 0;
+}
+
+int inputs_look_at_file(const char *path, struct stat *ret_file, struct err *err)
+{
+	CLOSE_FD int fd = -1;
+
+	return inputs_open_path(path, &fd, ret_file, err);
 }
 
 /* First secret that @section requires and @secrets does not have; NULL: none. */

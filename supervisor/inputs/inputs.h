@@ -89,6 +89,8 @@ int inputs_new(struct inputs **ret_inputs, struct config *config,
 int inputs_of(struct inputs **ret_inputs, struct config *config,
               const struct config_model *section, struct secrets *secrets,
               int weights_fd);
+/* Looks at a model file, without keeping it, with the outcomes of inputs_new(). */
+int inputs_look_at_file(const char *path, struct stat *ret_file, struct err *err);
 /* Copies what inputs_equal() needs of @inputs, without anything to build from. A new
  * reference; NULL: out of memory. */
 struct inputs *inputs_identity(const struct inputs *inputs);

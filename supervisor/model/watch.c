@@ -11,11 +11,9 @@
  * that change while being read are read again by a timer.
  */
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "shared/access.h"
 #include "shared/file.h"
 #include "shared/log.h"
 #include "supervisor/model/model_state.h"
@@ -197,20 +195,18 @@ static void model_watch_note_overwritten(const struct model *model,
 static void model_watch_on_file(void *context, const char *path)
 {
 	struct model *model = context;
-	struct stat now;
+	struct err refused = ERR_NULL;
+	struct stat now = { 0 };
 
-	if (model->is_stopping || !model->section->watch_model_file)
+	if (model->is_stopping || !model->section->watch_model_file ||
+	    inputs_look_at_file(path, &now, &refused) < 0)
 		return;
-	if (stat(path, &now) < 0) {
-		struct err err;
-
-		(void)err_set(&err, 0, "model file %s: %s", path,
-		              access_why(&(struct err)ERR_NULL, path, R_OK, errno));
-		model_watch_set_stale(model, MODEL_INPUT_FILE, err.text);
-		return;
-	}
-	model_watch_set_stale(model, MODEL_INPUT_FILE, "");
-	if (file_is_same(&now, &model->seen_file))
+	/* What was written over in place may be empty now; each look finds that again. */
+	if (*refused.text &&
+	    strcmp(model->stale[MODEL_INPUT_FILE].text, refused.text) != 0)
+		model_watch_note_overwritten(model, &now);
+	model_watch_set_stale(model, MODEL_INPUT_FILE, refused.text);
+	if (*refused.text || file_is_same(&now, &model->seen_file))
 		return;
 	model_watch_note_overwritten(model, &now);
 	(void)model_reload(model, MODEL_CAUSE_FILE);

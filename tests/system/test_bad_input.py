@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -184,6 +185,52 @@ def test_secrets_under_load(start, tmp_path):
     moult.wait_receipt("echo", lambda r: r["cause"] == "secrets" and r["outcome"] == "ok")
     load.wait_more()
     load.stop_and_check()
+
+
+def put_fifo(path):
+    os.mkfifo(path)
+
+
+def put_socket(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+FILES = [("empty", lambda path: path.touch(), "is empty"),
+         ("a directory", lambda path: path.mkdir(), "not a regular file"),
+         ("a FIFO", put_fifo, "not a regular file"),
+         ("a socket", put_socket, "cannot open"),
+         ("a device", lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+         ("a file of /proc", lambda path: path.symlink_to("/proc/self/maps"), "is empty"),
+         ("a loop", lambda path: path.symlink_to(path.name), "Too many levels"),
+         ("gone", lambda path: None, "No such file")]
+
+
+def test_what_is_no_model_file(start, tmp_path):
+    """Stale for as long as it lies there, also in the metric, and no reload is tried."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+    moult = start(echo_section(path=path))
+    pid = moult.status("echo")["pid"]
+    for what, put, says in FILES:
+        path.rename(tmp_path / "aside")
+        put(path)
+        wait_for(what, lambda: says in (moult.status("echo")["stale"] or ""))
+        lines = moult.log_text().count("event=input_stale")
+        for _ in range(2):
+            time.sleep(1.1)  # the poll looks again, and nothing must come of that
+            assert says in (moult.status("echo")["stale"] or ""), what
+            assert b'moult_stale{model="echo"} 1' in moult.get("/metrics")[1], what
+        # The model file that came back before may be looked into still.
+        assert "failed" not in [r["outcome"] for r in moult.receipts("echo")], what
+        assert moult.log_text().count("event=input_stale") == lines, what
+        if what == "a directory":
+            path.rmdir()
+        elif what != "gone":
+            path.unlink()
+        (tmp_path / "aside").rename(path)
+        wait_for("fresh again", lambda: not moult.status("echo")["stale"])
+    assert moult.status("echo")["pid"] == pid
 
 
 def test_what_is_no_secret_stops_no_other(start, tmp_path):
