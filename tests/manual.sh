@@ -21,6 +21,12 @@ fi
 status=0
 for page in $pages; do
 	mandoc -Tlint -Wwarning "$page" || status=1
+	# A macro that does not begin its line is text.
+	if mandoc -Tutf8 "$page" | sed 's/.\x08//g' | grep -E '(^|[[:space:]])\.[A-Z][a-z]([[:space:]]|$)'
+	then
+		echo "$page has this macro within a line"
+		status=1
+	fi
 	for other in $(sed -n 's/^\.Xr \(moult[a-z.-]*\) \([0-9]\).*/\1.\2/p' "$page" | sort -u)
 	do
 		echo "$pages" | grep -q "/$other\$" && continue

@@ -213,7 +213,12 @@ static const struct config_key model_keys[] = {
 		  "When the new one, before it takes its copy, turns out to need "
 		  "more than was known (weights that cannot be shared after all, "
 		  "say), it is decided again; what does not fit ends with the "
-		  "numbers, and the old one serves on." },
+		  "numbers, and the old one serves on.\n"
+		  "Where the weights are in memory already (see\n"
+		  ".Cm share ) ,\n"
+		  "what is an overlap otherwise needs one copy alone; status, "
+		  "receipts and the log call it\n"
+		  ".Cm handoff ." },
 	{ BOOL("disable_secrets_reload", LIVE, disable_secrets_reload, "no"),
 	  .help = "Whether a changed secret is left alone, for models whose "
 		  "owners reload themselves." },
@@ -361,7 +366,7 @@ static const struct config_key model_keys[] = {
 		  "500 and above).\n"
 		  "With\n"
 		  ".Cm brief\n"
-		  "a sentence, and a reference under which the log has the rest "
+		  "a sentence, and a reference under which the log has the rest\n"
 		  ".Pq Ql event=request_failed ,\n"
 		  "for at most ten requests in ten seconds.\n"
 		  "With\n"
