@@ -91,7 +91,8 @@ static void http_count(struct http_conn *conn, unsigned int status)
 
 	http_answer_note(conn, status);
 	answers->n_by_class[status / 100 < 6 ? status / 100 : 0]++;
-	if (conn->ask.route.kind == HTTP_ROUTE_INFER)
+	/* Another method asks for no inference. */
+	if (conn->ask.route.kind == HTTP_ROUTE_INFER && !conn->ask.allow)
 		http_count_infer(conn, status);
 }
 

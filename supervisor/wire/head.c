@@ -39,8 +39,12 @@ const struct http_head_refusal *http_head_refusal(enum http_head_fault fault)
 		[HTTP_HEAD_BAD_TARGET] = { 400, false,
 		                           "the request's target is neither a path nor "
 		                           "http://HOST/PATH" },
-		[HTTP_HEAD_NOT_FOUND] = { 404, false, "Not Found" },
-		[HTTP_HEAD_NOT_ALLOWED] = { 405, false, "Method Not Allowed" },
+		[HTTP_HEAD_NOT_FOUND] = { 404, false,
+		                          "there is no such path: moult-http(7) lists "
+		                          "them" },
+		[HTTP_HEAD_NOT_ALLOWED] = { 405, false,
+		                            "the path takes another method: the "
+		                            "header Allow names it" },
 		[HTTP_HEAD_BAD_TIMEOUT] = { 400, false,
 		                            REQUEST_TIMEOUT_HEADER
 		                            " must be a number of milliseconds from 1 "

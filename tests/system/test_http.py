@@ -105,7 +105,11 @@ def test_routes(start):
             assert status == want, (path, body)
             assert fields["content-type"] == "application/json"
             assert ("error" in json.loads(body)) == (want != 200)
+            assert want != 405 or "Allow" in json.loads(body)["error"]
             assert fields.get("allow") == ("POST" if want == 405 else None)
+        for path in ("/", "/v2/models", "/V2", "/v2/models/echo/predict"):
+            status, _, body = client.get(path).answer()
+            assert (status, "moult-http(7)" in json.loads(body)["error"]) == (404, True), path
         for method in ("PUT", "DELETE", "OPTIONS", "PATCH"):
             status, fields, _ = client.get("/v2/models/echo", method).answer()
             assert (status, fields["allow"]) == (405, "GET, HEAD")

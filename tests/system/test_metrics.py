@@ -120,6 +120,9 @@ def test_responses_by_code(start):
     assert codes == [200, 500, 500, 200, 400, 413]
     assert moult.post("/v2/models/echo/versions/9/infer", bodies[0])[0] == 404
     assert moult.infer("none", bodies[0])[0] == 404
+    # These ask for no inference.
+    assert moult.get("/v2/models/echo/infer")[0] == 405
+    assert moult.post("/v2/models/echo/infer/x", bodies[0])[0] == 404
     samples = numbers(moult)
     found = {re.search(r'code="(\d+)"', labels)[1]: value
              for (name, labels), value in samples.items() if name == "moult_responses_total"}
