@@ -393,6 +393,13 @@ static void commands_on_receipts(void *context, struct control_call *call,
 		n = n <= 0 ? COMMANDS_RECEIPTS_DEFAULT : COMMANDS_RECEIPTS_MAX;
 	receipts = receipt_read(supervisor_config(commands->supervisor)->state_dir, name,
 	                        (size_t)n);
+	/* Receipts outlive their model. */
+	if (name && json_array_size(receipts) == 0 &&
+	    !supervisor_find(commands->supervisor, name)) {
+		json_decref(receipts);
+		control_fail(call, "there is no model '%s', and no receipt of one", name);
+		return;
+	}
 	json_array_foreach(receipts, i, receipt)
 		control_reply(call, json_pack("{s:O}", "receipt", receipt), false);
 	json_decref(receipts);

@@ -51,6 +51,17 @@ def test_no_digit_that_is_not_known(start):
                               if "e" in real or len(real.split(".")[1]) > 3], arguments
 
 
+def test_receipts_of_nobody(start):
+    """A name that is wrong is an error; a model that is gone has left receipts."""
+    moult = start(echo_section(), echo_section("gone"))
+    (moult.models / "1.conf").unlink()
+    wait_for("one model", lambda: len(moult.status()["models"]) == 1)
+    assert len(moult.receipts("echo")) == 1 and len(moult.receipts("gone")) == 1
+    result = moult.ctl("receipts", "eco")
+    assert result.returncode == 1
+    assert "there is no model 'eco', and no receipt of one" in result.stderr
+
+
 def test_states_are_true(start, tmp_path):
     """Nothing ever served: nothing is started again, and no last good input is in use."""
     path = tmp_path / "model.bin"
