@@ -9,6 +9,8 @@
  */
 #include "loader/serve/fit.h"
 
+#include <stdio.h>
+
 #define FIT_MIB 1048576.0
 
 void fit_init(struct fit *fit, size_t n_inputs)
@@ -158,23 +160,36 @@ const struct engine_use *fit_refuses(const struct fit *fit,
 	return NULL;
 }
 
+/* As "4.9 MiB", or in bytes where that would be "0.0 MiB". */
+static const char *fit_size(char *text, size_t size, uint64_t bytes)
+{
+	if (bytes < FIT_MIB / 10)
+		(void)snprintf(text, size, "%llu bytes", (unsigned long long)bytes);
+	else
+		(void)snprintf(text, size, "%.1f MiB", (double)bytes / FIT_MIB);
+	return text;
+}
+
 int fit_explain(const struct engine_use *use, struct err *err)
 {
-	double wanted_mib = (double)use->wanted_bytes / FIT_MIB;
+	char wanted[32];
+	char available[32];
 
+	(void)fit_size(wanted, sizeof(wanted), use->wanted_bytes);
 	if (use->wanted_bytes == 0)
 		return err_set(err, ENGINE_E_MEMORY,
 		               "a request of this size does not fit into the memory of "
 		               "the device: send less at once");
 	if (use->available_bytes == 0)
 		return err_set(err, ENGINE_E_MEMORY,
-		               "a request of this size needs at least %.1f MiB to be "
+		               "a request of this size needs at least %s to be "
 		               "computed, and the device does not have them free: send "
 		               "less at once",
-		               wanted_mib);
+		               wanted);
 	return err_set(err, ENGINE_E_MEMORY,
-	               "a request of this size needs at least %.1f MiB to be computed, "
-	               "and %.1f MiB are available: send less at once, or raise "
+	               "a request of this size needs at least %s to be computed, "
+	               "and %s are available: send less at once, or raise "
 	               "working_memory",
-	               wanted_mib, (double)use->available_bytes / FIT_MIB);
+	               wanted,
+	               fit_size(available, sizeof(available), use->available_bytes));
 }

@@ -188,12 +188,16 @@ static void test_the_sentence_has_numbers(void **state)
 {
 	const struct engine_use unknown = { 0 };
 	const struct engine_use full = { .wanted_bytes = 7 << 20 };
+	const struct engine_use small = { .wanted_bytes = 4096, .available_bytes = 608 };
 	struct err err = ERR_NULL;
 
 	(void)state;
 	assert_int_equal(fit_explain(&use, &err), ENGINE_E_MEMORY);
 	assert_non_null(strstr(err.text, "300.0 MiB"));
 	assert_non_null(strstr(err.text, "100.0 MiB"));
+	assert_int_equal(fit_explain(&small, &err), ENGINE_E_MEMORY);
+	assert_non_null(strstr(err.text, "at least 4096 bytes"));
+	assert_non_null(strstr(err.text, "and 608 bytes are available"));
 	assert_int_equal(fit_explain(&unknown, &err), ENGINE_E_MEMORY);
 	assert_null(strstr(err.text, "MiB"));
 	assert_int_equal(fit_explain(&full, &err), ENGINE_E_MEMORY);
