@@ -187,6 +187,11 @@ static int main_load(struct config **ret_config, const struct main_arguments *ar
 	return 0;
 }
 
+static void main_warn(void *context, const char *why)
+{
+	(void)fprintf(stderr, "%s: warning: %s\n", (const char *)context, why);
+}
+
 static void main_print_doubts(const struct config *config)
 {
 	struct err why = ERR_NULL;
@@ -194,6 +199,7 @@ static void main_print_doubts(const struct config *config)
 	if (config->user && privileges_check(config->user, &why) < 0)
 		(void)fprintf(stderr, "%s: warning: %s\n", config->file, why.text);
 
+	config_check_places(config, main_warn, (void *)(uintptr_t)config->file);
 	for (size_t i = 0; i < config->n_models; i++)
 		if (config_model_is_doubtful(config->models[i], &why))
 			(void)fprintf(stderr, "%s:%u: warning: [model %s]: %s\n",
@@ -264,8 +270,11 @@ static int main_check(struct config *config, bool loads)
 		is_good = false;
 	if (!is_good)
 		return 1;
-	(void)printf("%s: good, %zu models%s\n", config->file, config->n_models,
-	             loads ? ", all loaded" : "");
+	(void)printf("%s: good, %zu models%s%s\n", config->file, config->n_models,
+	             loads ? ", all loaded" : "",
+	             strcmp(config->listen, "systemd") == 0
+	                     ? "; a socket unit has to hand the listener over"
+	                     : "");
 	return 0;
 }
 

@@ -140,10 +140,11 @@ static int read_models_dir(struct config *config, struct err *err)
 
 	if (n < 0)
 		return err_set(err, -errno,
-		               "%s: models_dir: %s: %s: create it or take the key out",
+		               "%s: models_dir: %s: %s: %s, or take the key out",
 		               config->file, config->models_dir,
 		               access_why(&(struct err)ERR_NULL, config->models_dir,
-		                          R_OK | X_OK, errno));
+		                          R_OK | X_OK, errno),
+		               errno == ENOENT ? "create it" : "name another");
 	config->n_in_dir = (size_t)n;
 	for (int i = 0; i < n; i++) {
 		if (r == 0)

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +93,8 @@ static void exists_look_at_file(struct exists *exists)
 	struct err why = ERR_NULL;
 	struct stat st;
 
+	if (!model->path && strcmp(model->engine, "torch") == 0)
+		exists_say(exists, "path", "engine torch needs a model file: set path");
 	if (!exists_look(exists, "path", model->path, S_IFREG, R_OK))
 		return;
 	fd = open(model->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -203,6 +206,62 @@ static void exists_look_at_secrets(struct exists *exists)
 	secrets_fini(&secrets);
 }
 
+/* Whether the file is JSON, and an object that has each of @members (NULL: no more). */
+static void exists_look_at_json(struct exists *exists, const char *key, const char *path,
+                                const char *const *members)
+{
+	json_error_t why_json;
+	/* Numbers of any size: those that read the file for good take them. */
+	json_t *json = json_load_file(path, JSON_DECODE_INT_AS_REAL, &why_json);
+	struct err why = ERR_NULL;
+
+	if (!json && json_error_code(&why_json) != json_error_out_of_memory)
+		(void)err_set(&why, 0, "%.200s is no JSON: line %d: %s", path,
+		              why_json.line, why_json.text);
+	for (; json && *members && !*why.text; members++)
+		if (!json_object_get(json, *members))
+			(void)err_set(&why, 0, "%.200s has no member '%s'", path,
+			              *members);
+	json_decref(json);
+	if (*why.text)
+		exists_say(exists, key, why.text);
+}
+
+static void exists_look_at_warmup(struct exists *exists)
+{
+	static const char *const members[] = { "inputs", NULL };
+	const char *path = exists->model->warmup_request;
+
+	if (exists_look(exists, "warmup_request", path, S_IFREG, R_OK))
+		exists_look_at_json(exists, "warmup_request", path, members);
+}
+
+static void exists_look_at_golden(struct exists *exists)
+{
+	static const char *const members[] = { "request", "response", NULL };
+	const char *folder = exists->model->golden;
+	const struct dirent *entry;
+	DIR *dir;
+
+	if (!exists_look(exists, "golden", folder, S_IFDIR, R_OK | X_OK))
+		return;
+	dir = opendir(folder);
+	while (dir && (entry = readdir(dir))) {
+		size_t bytes = strlen(entry->d_name);
+		FREE char *path = NULL;
+
+		if (entry->d_name[0] == '.' || bytes < sizeof(".json") ||
+		    strcmp(entry->d_name + bytes - 5, ".json") != 0)
+			continue;
+		if (asprintf(&path, "%s/%s", folder, entry->d_name) < 0)
+			path = NULL;
+		else if (exists_look(exists, "golden", path, S_IFREG, R_OK))
+			exists_look_at_json(exists, "golden", path, members);
+	}
+	if (dir)
+		(void)closedir(dir);
+}
+
 static void exists_look_at_tensors(struct exists *exists, const char *key,
                                    const struct tensor_spec *specs, size_t n_specs)
 {
@@ -229,8 +288,8 @@ static void exists_look_at_model(struct exists *exists, const struct config *con
 	exists_look_at_engine(exists, config);
 	exists_look_at_file(exists);
 	exists_look_at_secrets(exists);
-	(void)exists_look(exists, "warmup_request", model->warmup_request, S_IFREG, R_OK);
-	(void)exists_look(exists, "golden", model->golden, S_IFDIR, R_OK | X_OK);
+	exists_look_at_warmup(exists);
+	exists_look_at_golden(exists);
 	exists_look_at_tensors(exists, "input", model->inputs, model->n_inputs);
 	exists_look_at_tensors(exists, "output", model->outputs, model->n_outputs);
 }
@@ -247,4 +306,49 @@ size_t config_check_exists(const struct config *config,
 		exists_look_at_model(&exists, config);
 	}
 	return exists.n;
+}
+
+/* Places: what moultd makes itself, in folders that somebody else makes. */
+
+/* Whether @path is there or can be made. */
+static void exists_look_at_place(struct exists *exists, const char *key, const char *path)
+{
+	FREE char *folder = strdup(path);
+	char *slash = folder ? strrchr(folder, '/') : NULL;
+	struct err storage;
+	struct err why;
+	struct stat st;
+	int r;
+
+	if (!slash || stat(path, &st) == 0)
+		return;
+	slash[slash == folder] = '\0';
+	r = stat(folder, &st) < 0 || access(folder, W_OK | X_OK) < 0 ? errno : 0;
+	if (r == EACCES && stat(folder, &st) == 0 && !S_ISDIR(st.st_mode))
+		r = ENOTDIR;
+	if (r == 0)
+		return;
+	(void)err_set(&why, 0, "%.200s cannot be made: %.200s: %s%s", path, folder,
+	              access_why(&storage, folder, W_OK | X_OK, r),
+	              r == ENOENT ? ": create it, or name another path" : "");
+	exists_say(exists, key, why.text);
+}
+
+void config_check_places(const struct config *config,
+                         void (*say)(void *context, const char *why), void *context)
+{
+	struct exists exists = { .say = say, .context = context };
+	struct stat st;
+
+	exists_look_at_place(&exists, "control", config->control);
+	exists_look_at_place(&exists, "state_dir", config->state_dir);
+	if (stat(config->state_dir, &st) == 0 && !S_ISDIR(st.st_mode))
+		exists_say(&exists, "state_dir", "is there, and no directory");
+	if (stat(config->control, &st) == 0 && !S_ISSOCK(st.st_mode))
+		exists_say(&exists, "control", "is there, and no socket");
+	if (config->access_log[0] != '/')
+		return;
+	exists_look_at_place(&exists, "access_log", config->access_log);
+	if (stat(config->access_log, &st) == 0 && S_ISDIR(st.st_mode))
+		exists_say(&exists, "access_log", "is a directory");
 }

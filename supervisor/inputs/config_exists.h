@@ -12,3 +12,8 @@
  * their number. */
 size_t config_check_exists(const struct config *config,
                            void (*say)(void *context, const char *why), void *context);
+
+/* Calls @say with a sentence for each file or folder that a start with @config makes and, as
+ * things are, could not. They may be due to another user, or made by a unit. */
+void config_check_places(const struct config *config,
+                         void (*say)(void *context, const char *why), void *context);

@@ -8,6 +8,8 @@ from harness import BUILD, DIGITS, echo_section
 
 
 def check(home, section, head=""):
+    for key in ("control", "state_dir"):
+        head += "" if f"{key} = " in head else f"{key} = {key}\n"
     (home / "moult.conf").write_text(f"[supervisor]\n{head}{section}")
     return subprocess.run([BUILD / "moultd", "-t", "-c", home / "moult.conf"],
                           capture_output=True, text=True, check=False)
@@ -19,8 +21,14 @@ def home(tmp_path):
     (tmp_path / "secrets" / "token").write_text("x")
     (tmp_path / "golden").mkdir()
     (tmp_path / "model.bin").write_text("weights")
-    (tmp_path / "warm.json").write_text("{}")
+    (tmp_path / "warm.json").write_text('{"inputs": []}')
+    (tmp_path / "cut.json").write_text('{"inputs": [')
+    for name, text in (("cut", "{"), ("half", '{"request": {}}'), ("list", "[]")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.json").write_text(text)
+        (tmp_path / name / ".b.json").write_text("no golden request")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.json").touch()
     return tmp_path
 
 
@@ -37,6 +45,13 @@ BAD = [({"path": "nowhere.pt"}, "path: ", "No such file"),
        ({"golden": "gone"}, "golden: ", "No such file"),
        ({"golden": "model.bin"}, "golden: ", "is no directory"),
        ({"warmup_request": "gone"}, "warmup_request: ", "No such file"),
+       ({"warmup_request": "model.bin"}, "warmup_request: ", "model.bin is no JSON: line 1: "),
+       ({"warmup_request": "cut.json"}, "warmup_request: ", "cut.json is no JSON: line 1: "),
+       ({"warmup_request": "empty.json"}, "warmup_request: ", "empty.json is no JSON: line 1: "),
+       ({"warmup_request": "list/a.json"}, "warmup_request: ", "has no member 'inputs'"),
+       ({"golden": "cut"}, "golden: ", "cut/a.json is no JSON: line 1: "),
+       ({"golden": "half"}, "golden: ", "half/a.json has no member 'response'"),
+       ({"golden": "list"}, "golden: ", "list/a.json has no member 'request'"),
        ({"option.foo": 1}, "option.foo: ", "engine identity has no option 'foo'; it has secret,"),
        ({"option.delay_ms": 1}, "option.delay_ms: ", "did you mean delay_us?"),
        ({"option.secret_env": "token"}, "option.secret_env: ", "did you mean secrets_env?"),
@@ -56,7 +71,7 @@ def test_missing(home, keys, key, says):
     result = check(home, echo_section(**{**GOOD, **keys}))
     assert result.returncode == 1 and not result.stdout
     line = result.stderr.splitlines()[0]
-    assert "moult.conf:2: [model echo]: " + key in line and says in line, result.stderr
+    assert "moult.conf:4: [model echo]: " + key in line and says in line, result.stderr
     assert "1 of what it names is missing" in result.stderr
 
 
@@ -65,6 +80,35 @@ def test_missing(home, keys, key, says):
 def test_missing_programs(home, head, says):
     result = check(home, echo_section(**GOOD), head)
     assert result.returncode == 1 and "[supervisor]: " + says in result.stderr
+
+
+def test_torch_without_a_model_file(home):
+    result = check(home, echo_section(engine="torch"))
+    assert result.returncode == 1 and "path: engine torch needs a model file" in result.stderr
+
+
+PLACES = [("control = nowhere/s.sock", "nowhere: No such file or directory: create it"),
+          ("control = empty", "control: is there, and no socket"),
+          ("state_dir = no/where", "no: No such file or directory: create it"),
+          ("state_dir = model.bin", "state_dir: is there, and no directory"),
+          ("state_dir = model.bin/state", "model.bin: Not a directory"),
+          ("access_log = /nowhere/log", "/nowhere: No such file or directory: create it"),
+          ("access_log = /tmp", "access_log: is a directory")]
+
+
+@pytest.mark.parametrize("line, says", PLACES)
+def test_places_that_a_start_would_miss(home, line, says):
+    """Warnings: units make some of them."""
+    result = check(home, echo_section(**GOOD), f"{line}\n")
+    assert result.returncode == 0, result.stderr
+    (warning,) = result.stderr.splitlines()
+    assert "moult.conf: warning: [supervisor]: " in warning and says in warning
+
+
+def test_a_listener_of_somebody_else(home):
+    result = check(home, echo_section(**GOOD), "listen = systemd\n")
+    assert result.returncode == 0 and not result.stderr
+    assert "good, 1 models; a socket unit has to hand the listener over" in result.stdout
 
 
 def test_all_are_named(home):

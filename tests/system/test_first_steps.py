@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, echo_section
+from harness import BUILD, echo_section, free_port, wait_for
 
 CONF = pathlib.Path("/etc/moult/moult.conf")
 
@@ -50,6 +50,32 @@ def test_installed(installed, unconfigured):
                              capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked
     assert "good, 1 models" in checked.stdout
+
+
+def test_the_example_without_systemd(installed, tmp_path):
+    """Its first lines say what a copy of it needs then, and it starts."""
+    lines = (installed / "share" / "moult" / "moult.conf.example").read_text().splitlines()
+    others = dict(line[2:].strip().split(" = ") for line in lines
+                  if line.startswith("#   ") and " = " in line)
+    others["listen"] = f"127.0.0.1:{free_port()}"
+    assert others.keys() == {"listen", "control", "state_dir", "models_dir"}
+    copy = tmp_path / "moult.conf"
+    copy.write_text("\n".join(f"{key} = {others[key]}" if key in others else line
+                              for line in lines for key in [line.split(" = ")[0]]) + "\n")
+    (tmp_path / "models.d").mkdir()
+    (tmp_path / "models.d" / "echo.conf").write_text(echo_section())
+    checked = subprocess.run([installed / "sbin" / "moultd", "-t", "-c", copy],
+                             capture_output=True, text=True, check=False)
+    assert checked.returncode == 0 and not checked.stderr, checked
+    with open(tmp_path / "log", "wb") as log, subprocess.Popen(
+            [installed / "sbin" / "moultd", "-c", copy], stderr=log) as moultd:
+        try:
+            wait_for("the start", lambda: "event=started models=1" in
+                     (tmp_path / "log").read_text() or moultd.poll() is not None)
+            assert moultd.poll() is None, (tmp_path / "log").read_text()
+        finally:
+            moultd.terminate()
+    assert moultd.returncode == 0
 
 
 def test_build_tree(unconfigured):

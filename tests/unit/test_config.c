@@ -203,7 +203,7 @@ static const struct {
 	{ "option without name", MODEL "option. = 1\n", ":5: option.: '' is no name" },
 	{ "option of odd name", MODEL "option.a b = 1\n", "'a b' is no name" },
 	{ "models_dir missing", "[supervisor]\nmodels_dir = nowhere\n",
-	  "nowhere: No such file or directory: create it or take the key out" },
+	  "nowhere: No such file or directory: create it, or take the key out" },
 };
 
 static void test_broken(void **state)
