@@ -69,6 +69,21 @@ static bool supervisor_http_spare_at(void *context, size_t i,
 	return spares_at(supervisor->spares, i, ret_counts);
 }
 
+static void supervisor_say_receipt_lost(const struct supervisor *supervisor,
+                                        const char *model, int r)
+{
+	const char *folder = supervisor->config->state_dir;
+	FREE char *path = NULL;
+	struct err why;
+
+	if (asprintf(&path, "%s/receipts.jsonl", folder) < 0)
+		path = NULL;
+	log_event(LOG_LEVEL_WARNING, "receipt_lost", "model=%s error=%s path=%s", model,
+	          LOG_QUOTED(path ? access_why(&why, path, R_OK | W_OK, -r)
+	                          : strerror(-r)),
+	          LOG_QUOTED(path ? path : folder));
+}
+
 static void supervisor_on_receipt(void *context, struct model *model,
                                   const struct receipt *receipt)
 {
@@ -78,8 +93,7 @@ static void supervisor_on_receipt(void *context, struct model *model,
 
 	r = json ? receipt_append(supervisor->config->state_dir, json) : -ENOMEM;
 	if (r < 0)
-		log_event(LOG_LEVEL_WARNING, "receipt_lost", "model=%s error=%s",
-		          receipt->model, LOG_QUOTED(strerror(-r)));
+		supervisor_say_receipt_lost(supervisor, receipt->model, r);
 	/* A model that leaves may have a namesake already, for which clients wait. */
 	if (supervisor_find(supervisor, receipt->model) == model)
 		supervisor->listener.on_receipt(supervisor->listener.context, receipt,

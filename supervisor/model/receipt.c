@@ -142,7 +142,7 @@ static int receipt_open(const char *state_dir, char *path)
 			(void)rename(path, old);
 	}
 	return open(path,
-	            O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+	            O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
 	            0640);
 }
 
@@ -162,15 +162,24 @@ static int receipt_write(int fd, const char *line, size_t bytes)
 	return -ENOSPC;
 }
 
+/* The file may end in the middle of a line, after a machine that stopped. */
+static bool receipt_is_torn(int fd, off_t bytes)
+{
+	char last = '\n';
+
+	return bytes > 0 && pread(fd, &last, 1, bytes - 1) == 1 && last != '\n';
+}
+
 int receipt_append(const char *state_dir, const json_t *receipt)
 {
-	FREE char *line = json_dumps(receipt, CONTROL_JSON);
+	FREE char *text = json_dumps(receipt, CONTROL_JSON);
+	FREE char *line = NULL;
 	char path[RECEIPT_PATH_MAX];
 	CLOSE_FD int fd = -1;
 	struct stat st;
-	size_t bytes;
+	int bytes;
 
-	if (!line)
+	if (!text)
 		return -ENOMEM;
 	fd = receipt_open(state_dir, path);
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -178,10 +187,14 @@ int receipt_append(const char *state_dir, const json_t *receipt)
 	/* A file of somebody else under this name must not grow by what is ours. */
 	if (!S_ISREG(st.st_mode) || st.st_nlink > 1)
 		return -EMLINK;
-	/* The terminator becomes the newline: one write is one whole line. */
-	bytes = strlen(line);
-	line[bytes] = '\n';
-	return receipt_write(fd, line, bytes + 1);
+	/* One write is one whole line. */
+	bytes = asprintf(&line, "%s%s\n", receipt_is_torn(fd, st.st_size) ? "\n" : "",
+	                 text);
+	if (bytes < 0) {
+		line = NULL;
+		return -ENOMEM;
+	}
+	return receipt_write(fd, line, (size_t)bytes);
 }
 
 /* Reads the whole file and terminates it. The caller frees it. NULL: there is none. */
@@ -199,6 +212,10 @@ static char *receipt_load(const char *path)
 		return NULL;
 	n = read(fd, text, (size_t)st.st_size);
 	text[n > 0 ? n : 0] = '\0';
+	/* Where a machine stopped, file systems may leave zeros for what was to come. */
+	for (ssize_t i = 0; i < n; i++)
+		if (text[i] == '\0')
+			text[i] = '\n';
 	return text;
 }
 

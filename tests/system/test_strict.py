@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who else could change what moultd goes by."""
+import json
 import os
 import subprocess
 
@@ -73,3 +74,25 @@ def test_receipts_that_are_somebody_elses(start, tmp_path):
     (tmp_path / "theirs").unlink()
     assert moult.reload("echo").returncode == 0
     assert "echo" in (tmp_path / "state" / "receipts.jsonl").read_text()
+
+
+def test_receipts_that_a_machine_left_as_it_stopped(start, tmp_path):
+    """Zeros and half a line: what was whole is read, and what comes then, too."""
+    (tmp_path / "state").mkdir()
+    old = json.dumps({"model": "echo", "to": {"generation": 41}})
+    (tmp_path / "state" / "receipts.jsonl").write_text(
+        old + "\n" + "\0" * 5000 + old + "\n" + old[:20])
+    moult = start(echo_section())
+    assert moult.status("echo")["generation"] == 42
+    assert moult.reload("echo").returncode == 0
+    assert [r["to"]["generation"] for r in moult.receipts("echo")] == [41, 41, 42, 43]
+
+
+def test_receipts_that_cannot_be_written_say_where(start):
+    moult = start(echo_section())
+    path = moult.home / "state" / "receipts.jsonl"
+    path.unlink()
+    path.mkdir()
+    assert moult.reload("echo").returncode == 0
+    wait_for("the warning", lambda: f'error="Is a directory" path="{path}"' in moult.log_text()
+             or f'error="Is a directory" path={path}' in moult.log_text())
