@@ -107,7 +107,6 @@ static void test_only_what_is_left_is_killed(void **state)
 	struct leftovers_run elsewhere;
 	struct proc proc;
 	pid_t pid = fork();
-	size_t n;
 
 	(void)state;
 	if (pid == 0)
@@ -141,11 +140,12 @@ static void test_only_what_is_left_is_killed(void **state)
 
 		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 			pids[i] = start(rows[i].run, rows[i].name);
-		n = leftovers_sweep();
+		/* A moultd that starts meanwhile sweeps them as well: the number that it
+		 * leaves to this one says nothing. */
+		(void)leftovers_sweep();
 		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 			assert_int_equal(is_killed(pids[i]), rows[i].is_left);
 	}
-	assert_true(n >= 3);
 }
 
 /* A moultd that was itself started by a process that is left spares that process. */
