@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The command line is read against ctl_commands: one row has all that moultctl knows of a
+ * command, from its arguments and options to the function that prints its answer. Options come
+ * first, in any order; the words behind them are the command, its argument and its number.
+ */
+
 #include "supervisor/ctl/arguments.h"
 
 #include <errno.h>
@@ -166,17 +173,14 @@ enum ctl_exit ctl_arguments_read(struct ctl_arguments *arguments, int argc, char
 			arguments->socket = optarg;
 			break;
 		case 'n':
-			if (!read_number(optarg, 500, &arguments->count))
-				return ctl_arguments_refuse("-n takes 1 to 500, not",
-				                            optarg);
-			break;
+			if (read_number(optarg, 500, &arguments->count))
+				break;
+			return ctl_arguments_refuse("-n takes 1 to 500, not", optarg);
 		case 't':
-			if (!read_number(optarg, CTL_TIMEOUT_MAX_S,
-			                 &arguments->timeout_s))
-				return ctl_arguments_refuse(
-					"--timeout takes 1 to 86400 seconds, not",
-					optarg);
-			break;
+			if (read_number(optarg, CTL_TIMEOUT_MAX_S, &arguments->timeout_s))
+				break;
+			return ctl_arguments_refuse(
+				"--timeout takes 1 to 86400 seconds, not", optarg);
 		case CTL_OPTION_JSON:
 			arguments->is_json = true;
 			break;

@@ -166,7 +166,7 @@ void print_form(FILE *out, const json_t *object, const char *form)
 			/* Goes on behind the bar, if there is one. */
 			form = end;
 		} else if (*form == '|') {
-			/* What stands before it was printed. */
+			/* The half before the bar was printed. */
 			form = strchr(form, ']');
 		} else if (*form != '[' && *form != ']') {
 			(void)fputc(*form, out);
