@@ -2,8 +2,8 @@
 
 /*
  * The command line is read against ctl_commands: one row has all that moultctl knows of a
- * command, from its arguments and options to the function that prints its answer. Options come
- * first, in any order; the words behind them are the command, its argument and its number.
+ * command, from its arguments and options to the function that prints its answer. Options may
+ * stand anywhere; the other words are the command, its argument and its number.
  */
 
 #include "supervisor/ctl/arguments.h"
