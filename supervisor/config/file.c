@@ -35,7 +35,7 @@ struct parser {
 	const char *path;
 	enum config_file_kind kind;
 	FILE *stream;
-	char *dir;
+	const char *dir; /* relative paths start from it */
 	struct err *err;
 	int result; /* of the first error; the rest is skipped */
 
@@ -540,17 +540,33 @@ int config_file_read(struct config *config, const char *path, enum config_file_k
 {
 	FREE char *dir = strdup(path);
 	struct parser parser = {
-		.config = config, .path = path, .kind = kind, .err = err
+		.config = config, .path = path, .dir = dir, .kind = kind, .err = err
 	};
 	int r;
 
 	if (!dir)
 		return -ENOMEM;
 	*strrchr(dir, '/') = '\0';
-	parser.dir = dir;
 	r = config_file_open(path, &parser.stream, err);
 	if (r < 0)
 		return r;
+	r = parse(&parser);
+	(void)fclose(parser.stream); /* only read */
+	return r;
+}
+
+int config_read_text(struct config *config, const char *text, enum config_file_kind kind,
+                     struct err *err)
+{
+	FREE char *copy = strdup(text);
+	struct parser parser = {
+		.config = config, .path = "kept", .dir = "", .kind = kind, .err = err
+	};
+	int r;
+
+	parser.stream = copy ? fmemopen(copy, strlen(copy), "r") : NULL;
+	if (!parser.stream)
+		return -ENOMEM;
 	r = parse(&parser);
 	(void)fclose(parser.stream); /* only read */
 	return r;

@@ -25,7 +25,7 @@ enum config_file_kind {
 int config_file_read(struct config *config, const char *path, enum config_file_kind kind,
                      struct err *err);
 
-/* Adds a @text that is in no file, likewise. */
+/* Adds a @text that was kept, with absolute paths, likewise; sentences begin with kept:LINE. */
 int config_read_text(struct config *config, const char *text, enum config_file_kind kind,
                      struct err *err);
 /* Notes that the model that was read last stood on @line of @file. 0 or -ENOMEM. */

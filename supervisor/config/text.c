@@ -6,12 +6,8 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "shared/cleanup.h"
-#include "shared/memfd.h"
 #include "supervisor/config/file.h"
 #include "supervisor/config/keys.h"
 #include "supervisor/config/value.h"
@@ -95,21 +91,6 @@ char *config_model_to_text(const struct config_model *model)
 		(void)fprintf(out, "option.%s = %s\n", model->options[i].name,
 		              model->options[i].value);
 	return text_end(out, r) ? take_ptr(&text) : NULL;
-}
-
-int config_read_text(struct config *config, const char *text, enum config_file_kind kind,
-                     struct err *err)
-{
-	CLOSE_FD int fd = memfd_create_constant("moult-section", text, strlen(text));
-	char path[64];
-
-	if (fd < 0)
-		return fd;
-	/* memfd_create(2) lets everybody write, and config_file_open() would refuse
-	 * that. */
-	(void)fchmod(fd, 0600);
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return config_file_read(config, path, kind, err);
 }
 
 int config_of_section(struct config **ret_config, const struct config *like,
