@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Requests: request.c, lane.c, supervisor/model/queue.c, supervisor/model/poison.c. */
+/* Requests: traffic/request.c, answer.c, state.c, lane.c, queue.c, model/queue.c, model/poison.c. */
 
-/* request.c */
+/* state.c, answer.c */
 
 inline request_set_state(q, fresh)
 {
