@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "shared/cleanup.h"
@@ -24,7 +23,6 @@
 #include "shared/log.h"
 #include "shared/proto.h"
 #include "supervisor/memory/engine_base.h"
-#include "supervisor/memory/memory.h"
 #include "supervisor/process/programs.h"
 #include "supervisor/process/restart.h"
 
@@ -37,8 +35,7 @@
 /* Delay after a spare made room: what needed the memory has to grow first. */
 #define SPARE_MADE_ROOM_S 60.
 /* Spares that were killed and are not reaped yet. */
-#define SPARE_GRAVES        16
-#define SPARE_MAPS_LINE_MAX 8192
+#define SPARE_GRAVES 16
 
 enum spare_state {
 	SPARE_NONE, /* until the timer rings */
@@ -199,40 +196,6 @@ static void spare_fail(struct spare *spare, const char *why)
 
 /* Age */
 
-/* True: @line of /proc/PID/maps is of code in a file that is gone from disk. Memory that
- * never was a file reads the same, and engines compile into it: so memfd and /dev/zero do
- * not count. */
-static bool spare_is_gone(const char *line)
-{
-	static const char gone[] = " (deleted)\n";
-	const char *access = strchr(line, ' ');
-	const char *path = strchr(line, '/');
-	size_t bytes = strlen(line);
-
-	return access && path && bytes > sizeof(gone) && access[3] == 'x' &&
-	       strncmp(path, "/memfd:", strlen("/memfd:")) != 0 &&
-	       strncmp(path, "/dev/zero ", strlen("/dev/zero ")) != 0 &&
-	       strcmp(line + bytes - (sizeof(gone) - 1), gone) == 0;
-}
-
-/* True: a library that the spare has mapped was replaced. */
-static bool spare_has_old_code(const struct spare *spare)
-{
-	char path[64];
-	char line[SPARE_MAPS_LINE_MAX];
-	bool is_old = false;
-	FILE *maps;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)spare->child.pid);
-	maps = fopen(path, "re");
-	if (!maps)
-		return false;
-	while (!is_old && fgets(line, sizeof(line), maps))
-		is_old = spare_is_gone(line);
-	(void)fclose(maps);
-	return is_old;
-}
-
 /* Ends a spare that was started from other files than would be used now. True: ended. */
 static bool spare_end_if_old(struct spare *spare)
 {
@@ -241,7 +204,7 @@ static bool spare_end_if_old(struct spare *spare)
 
 	programs_look(&programs, spare->spares->config, spare->engine);
 	why = programs_replaced(&spare->programs, &programs);
-	if (!why && spare_has_old_code(spare))
+	if (!why && programs_are_gone(spare->child.pid))
 		why = "a library was replaced";
 	if (why)
 		spare_end(spare, why, SPARE_LEISURE_S);
@@ -344,18 +307,17 @@ static int spare_spawn(struct spare *spare, struct err *err)
 {
 	const struct config *config = spare->spares->config;
 	CLOSE_FD int theirs = -1;
-	FREE char *parent = NULL;
+	char parent[32];
 	FREE char *engine = NULL;
 	FREE char *dir = NULL;
 	int r;
 
-	if (asprintf(&parent, "--parent=%d", (int)getpid()) < 0)
-		parent = NULL;
+	(void)snprintf(parent, sizeof(parent), "--parent=%d", (int)getpid());
 	if (asprintf(&engine, "--spare=%s", spare->engine) < 0)
 		engine = NULL;
 	if (asprintf(&dir, "--engine-dir=%s", config->engine_dir) < 0)
 		dir = NULL;
-	if (!parent || !engine || !dir)
+	if (!engine || !dir)
 		return err_set(err, -ENOMEM, "out of memory");
 	r = chan_pair(&spare->chan, &theirs);
 	if (r < 0)
@@ -409,7 +371,7 @@ static void spare_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 		spare_fail(spare, "it was not ready in time");
 }
 
-/* Which there are */
+/* Rows */
 
 static struct spare *spares_find(const struct spares *spares, const char *engine)
 {

@@ -6,7 +6,9 @@
  * them under loaders that run.
  */
 
+#include <stdbool.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #include "supervisor/config/config.h"
 
@@ -21,3 +23,6 @@ void programs_look(struct programs *ret_programs, const struct config *config,
 /* Names the first file that changed between the two looks, as a clause for the log, or
  * NULL. */
 const char *programs_replaced(const struct programs *then, const struct programs *now);
+/* True: process @pid runs code of a file that is gone from disk, such as a library that
+ * was replaced. */
+bool programs_are_gone(pid_t pid);
