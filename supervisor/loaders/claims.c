@@ -51,11 +51,6 @@ void generation_keep_place(struct generation *generation,
 	                    candidate ? &candidate->gpu_use : NULL);
 }
 
-void generation_claims_map(struct generation *generation, uint64_t bytes)
-{
-	device_note_given(&generation->gpu_use, bytes);
-}
-
 void generation_claims_note_mapped(struct generation *generation, uint64_t bytes,
                                    uint64_t made_bytes, bool has_brought)
 {

@@ -45,8 +45,6 @@ void generation_keep_place(struct generation *generation,
                            const struct strategy_facts *facts,
                            const struct strategy_facts *gpu_facts);
 
-/* The loader has descriptors of @bytes of shared weights on its GPU. */
-void generation_claims_map(struct generation *generation, uint64_t bytes);
 /* The weights are shared: @bytes, of which the loader made @made_bytes. @has_brought:
  * the claim for weights that it was to bring passes to them. */
 void generation_claims_note_mapped(struct generation *generation, uint64_t bytes,

@@ -110,7 +110,7 @@ void generation_free(struct generation *generation);
 void generation_apply(struct generation *generation, enum generation_event event);
 /* Applies RETIRE to a candidate that is to fail, and to say @why. */
 void generation_dismiss(struct generation *generation, const struct err *why);
-/* What the generation has failed of is that it survives SIGKILL. */
+/* Takes for the failure that the loader survives SIGKILL. */
 void generation_note_unkillable(struct generation *generation);
 /* The loader died of a request. */
 void generation_note_culprit(struct generation *generation);

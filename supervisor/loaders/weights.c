@@ -54,7 +54,7 @@ bool generation_weights_load(struct generation *generation)
 		for (size_t i = 0; i < copy->n_fds; i++)
 			fds[n_fds++] = copy->fds[i];
 		/* From here on the driver may charge the process with the chunks. */
-		generation_claims_map(generation, copy->chunks.mapped_bytes);
+		device_note_given(&generation->gpu_use, copy->chunks.mapped_bytes);
 	} else if (copy && copy->is_full) {
 		fds[PROTO_LOAD_FD_WEIGHTS] = copy->fd;
 	} else if (copy) {
@@ -74,7 +74,7 @@ bool generation_weights_commit(struct generation *generation)
 	char payload[96] = "{}";
 
 	if (scrap) {
-		generation_claims_map(generation, scrap->use.memory_bytes);
+		device_note_given(&generation->gpu_use, scrap->use.memory_bytes);
 		(void)snprintf(payload, sizeof(payload),
 		               "{\"chunk_bytes\":%llu,\"mapped_bytes\":%llu}",
 		               (unsigned long long)scrap->chunks.chunk_bytes,
@@ -153,7 +153,7 @@ static void generation_weights_note_private(struct generation *generation,
 	          generation->model, (unsigned long long)generation->number,
 	          LOG_QUOTED(report->why_private.text));
 	generation_weights_drop(generation);
-	generation_claims_map(generation, 0);
+	device_note_given(&generation->gpu_use, 0);
 }
 
 bool generation_weights_settle(struct generation *generation, enum generation_event event,

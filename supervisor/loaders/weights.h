@@ -9,7 +9,7 @@
 
 #include "supervisor/loaders/generation.h"
 
-/* What LOAD says is made now. 0 or -ENOMEM. */
+/* Makes the text of LOAD. 0 or -ENOMEM. */
 int generation_weights_init(struct generation *generation,
                             const struct generation_start *start);
 /* Sends LOAD. False: the loader does not read its channel; the same below. */
