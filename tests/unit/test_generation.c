@@ -26,10 +26,13 @@
 #include "supervisor/loaders/generation.h"
 #include "supervisor/loop/pump.h"
 #include "supervisor/loaders/message.h"
+#include "supervisor/loaders/spare.h"
+#include "supervisor/memory/engine_base.h"
 #include "supervisor/traffic/queue.h"
 #include "tests/unit/config_bench.h"
 
 #define NUMBER 7
+#define CLAIM  (UINT64_C(1) << 20)
 #define WAIT_S 60.
 /* Between the beginning of a state and that of its timer. */
 #define SLACK_S  0.9
@@ -38,6 +41,7 @@
 #define SPAWN_S 10
 #define TERM_S  2
 #define KILL_S  10
+#define SPARE_S 0.5
 
 struct fixture {
 	struct ev_loop *loop;
@@ -52,6 +56,7 @@ struct fixture {
 	struct chan_message message;
 	unsigned int n_news;
 	unsigned int n_lost;
+	ev_timer late;
 	bool is_late;
 };
 
@@ -64,14 +69,17 @@ static void be_loader_exit(int number, siginfo_t *info, void *context)
 	_exit(info->si_value.sival_int);
 }
 
-static _Noreturn void be_loader(void)
+static _Noreturn void be_loader(const char *what)
 {
+	struct chan chan = { .fd = PROTO_CONTROL_FD };
 	const struct sigaction action = { .sa_sigaction = be_loader_exit,
 		                          .sa_flags = SA_SIGINFO };
 
 	(void)sigaction(SIGUSR1, &action, NULL);
 	(void)signal(SIGSEGV, SIG_DFL); /* no report of a sanitizer */
 	(void)!write(STDERR_FILENO, "up\n", 3);
+	if (strncmp(what, "--spare=", strlen("--spare=")) == 0)
+		(void)chan_send(&chan, PROTO_HELLO, 0, "{}", NULL, 0);
 	for (;;)
 		(void)pause();
 }
@@ -118,24 +126,29 @@ static void on_late(struct ev_loop *loop, ev_timer *timer, int revents)
 	fixture->is_late = true;
 }
 
-/* Lets the loop go round until the generation is in @state, or its loader has said
- * something (NONE). */
+static void begin_waiting(struct fixture *fixture)
+{
+	ev_timer_init(&fixture->late, on_late, WAIT_S, 0.);
+	fixture->late.data = fixture;
+	ev_timer_start(fixture->loop, &fixture->late);
+}
+
+static void go_round(struct fixture *fixture, const char *what)
+{
+	ev_run(fixture->loop, EVRUN_ONCE);
+	if (fixture->is_late)
+		fail_msg("too late: %s", what);
+}
+
+/* Waits until the generation is in @state, or its loader has said something (NONE). */
 static void wait_for(struct fixture *fixture, enum generation_state state)
 {
 	const struct generation *generation = fixture->generation;
-	ev_timer late;
 
-	ev_timer_init(&late, on_late, WAIT_S, 0.);
-	late.data = fixture;
-	ev_timer_start(fixture->loop, &late);
-	while (state ? generation->state != state : !generation->link.last_line[0]) {
-		ev_run(fixture->loop, EVRUN_ONCE);
-		if (fixture->is_late)
-			fail_msg("%s, not %s: %s",
-			         generation_state_name(generation->state),
-			         generation_state_name(state), generation->failure.text);
-	}
-	ev_timer_stop(fixture->loop, &late);
+	begin_waiting(fixture);
+	while (state ? generation->state != state : !generation->link.last_line[0])
+		go_round(fixture, generation_state_name(state));
+	ev_timer_stop(fixture->loop, &fixture->late);
 }
 
 static struct config *load(const char *more)
@@ -152,44 +165,66 @@ static struct config *load(const char *more)
 	return config_bench_load_good(text);
 }
 
-static void begin(struct fixture *fixture)
+/* The test is the loader from now on. */
+static void take_channel(struct fixture *fixture)
+{
+	struct chan ours;
+
+	chan_fini(&fixture->loader);
+	assert_int_equal(chan_pair(&ours, &fixture->loader.fd), 0);
+	assert_true(dup3(ours.fd, fixture->generation->link.chan.fd, O_CLOEXEC) >= 0);
+	chan_fini(&ours);
+}
+
+static void begin_with(struct fixture *fixture, struct spares *spares)
 {
 	struct generation_start start = {
 		.number = NUMBER,
 		.model = "m",
+		.inputs = fixture->inputs,
+		.section = config_find(fixture->config, "m"),
 		.device = &fixture->device,
-		.claim_bytes = 1 << 20,
+		.claim_bytes = CLAIM,
+		.spares = spares,
 		.queue = &fixture->queue,
 	};
+	struct err err = ERR_NULL;
+
+	if (generation_new(&fixture->generation, fixture->loop, &start,
+	                   &fixture->listener, &err) < 0)
+		fail_msg("%s", err.text);
+	/* Before the loop has seen the other one. */
+	take_channel(fixture);
+}
+
+static void prepare(struct fixture *fixture)
+{
 	struct inputs_found found;
 	struct err err = ERR_NULL;
-	struct chan ours;
 
-	memset(fixture, 0, sizeof(*fixture));
+	*fixture = (struct fixture){ .loader = { .fd = -1 } };
 	fixture->loop = ev_loop_new(EVFLAG_AUTO);
 	pump_init(&fixture->pump, fixture->loop);
-	fixture->config = load("");
+	fixture->config = load("spare = yes\n");
 	device_init(&fixture->device, "host", NULL);
 	assert_int_equal(queue_init(&fixture->queue, &fixture->pump, "m", 1 << 20, 4096),
 	                 0);
-	start.section = config_find(fixture->config, "m");
-	assert_int_equal(inputs_new(&fixture->inputs, fixture->config, start.section,
+	assert_int_equal(inputs_new(&fixture->inputs, fixture->config,
+	                            config_find(fixture->config, "m"),
 	                            &(struct inputs_choice){ 0 }, &found, &err),
 	                 0);
-	start.inputs = fixture->inputs;
 	fixture->listener = (struct generation_listener){
 		.on_state = on_state,
 		.on_lease_lost = on_lease_lost,
 		.on_answers = on_answers,
 		.context = fixture,
 	};
-	if (generation_new(&fixture->generation, fixture->loop, &start,
-	                   &fixture->listener, &err) < 0)
-		fail_msg("%s", err.text);
-	/* Before the loop has seen the other one. */
-	assert_int_equal(chan_pair(&ours, &fixture->loader.fd), 0);
-	assert_true(dup3(ours.fd, fixture->generation->link.chan.fd, O_CLOEXEC) >= 0);
-	chan_fini(&ours);
+}
+
+static void begin(struct fixture *fixture)
+{
+	prepare(fixture);
+	begin_with(fixture, NULL);
 	/* A busy machine may take long to start the process. */
 	ev_timer_stop(fixture->loop, &fixture->generation->patience.deadline);
 	wait_for(fixture, GENERATION_NONE);
@@ -310,7 +345,7 @@ static void test_a_life(void **state)
 	(void)state;
 	begin(&fixture);
 	generation = fixture.generation;
-	assert_int_equal(generation->use.claim_bytes, 1 << 20);
+	assert_int_equal(generation->use.claim_bytes, CLAIM);
 	assert_false(fixture.inputs->is_proven);
 	rise(&fixture, GENERATION_ACTIVE);
 	assert_true(fixture.inputs->is_proven);
@@ -607,16 +642,95 @@ static void test_patience(void **state)
 	config_unref(other);
 }
 
+static void be_silent(struct fixture *fixture)
+{
+	ev_timer *deadline = &fixture->generation->patience.deadline;
+
+	assert_true(ev_timer_remaining(fixture->loop, deadline) <= SPARE_S);
+	ev_invoke(fixture->loop, deadline, EV_TIMER);
+}
+
+static void be_odd(struct fixture *fixture)
+{
+	say(fixture, PROTO_STAGED, NUMBER, "{}");
+}
+
+static void die(struct fixture *fixture)
+{
+	pid_t pid = fixture->generation->pid;
+
+	(void)kill(pid, SIGKILL);
+	begin_waiting(fixture);
+	while (fixture->generation->pid == pid)
+		go_round(fixture, "the end of a spare");
+	ev_timer_stop(fixture->loop, &fixture->late);
+}
+
+/* Another loader replaces a spare that fails before HELLO, and the listener does not
+ * hear of it. */
+static void test_spares(void **state)
+{
+	static void (*const faults[])(struct fixture *) = { be_silent, be_odd, die };
+	const struct engine_bases bases = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i <= COUNT_OF(faults); i++) {
+		struct fixture fixture;
+		struct generation *generation;
+		struct spare_counts counts;
+		struct spares *spares;
+		pid_t pid;
+
+		prepare(&fixture);
+		assert_int_equal(spares_new(&spares, fixture.loop, &fixture.device,
+		                            &bases),
+		                 0);
+		spares_set_config(spares, fixture.config);
+		begin_waiting(&fixture);
+		while (!spares_at(spares, 0, &counts) || !counts.is_ready)
+			go_round(&fixture, "a spare");
+		ev_timer_stop(fixture.loop, &fixture.late);
+		begin_with(&fixture, spares);
+		generation = fixture.generation;
+		pid = generation->pid;
+		assert_ptr_equal(generation->spares, spares);
+		/* A busy machine must not make a fault a silence. */
+		if (i < COUNT_OF(faults) && faults[i] != be_silent)
+			ev_timer_stop(fixture.loop, &generation->patience.deadline);
+		if (i < COUNT_OF(faults)) {
+			faults[i](&fixture);
+			assert_true(generation->pid != pid);
+			assert_null(generation->spares);
+			assert_int_equal(generation->state, GENERATION_SPAWNED);
+			assert_int_equal(generation->use.pid, generation->pid);
+			assert_int_equal(generation->use.claim_bytes, CLAIM);
+			assert_string_equal(generation->failure.text, "");
+			assert_int_equal(fixture.n_news, 0);
+			take_channel(&fixture);
+			rise(&fixture, GENERATION_STAGING);
+		} else {
+			rise(&fixture, GENERATION_STAGING);
+			say(&fixture, PROTO_READY, NUMBER, "{}");
+			assert_int_equal(generation->pid, pid);
+			assert_int_equal(generation->state, GENERATION_FAILED);
+		}
+		generation_free(generation);
+		fixture.generation = NULL;
+		spares_free(spares);
+		end(&fixture);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_life),           cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_messages),         cmocka_unit_test(test_deaths),
 		cmocka_unit_test(test_words_come_first), cmocka_unit_test(test_channel),
-		cmocka_unit_test(test_patience),
+		cmocka_unit_test(test_patience),         cmocka_unit_test(test_spares),
 	};
 
 	if (argc > 1 && strncmp(argv[1], "--parent=", strlen("--parent=")) == 0)
-		be_loader();
+		be_loader(argc > 2 ? argv[2] : "");
 	return cmocka_run_group_tests(tests, config_bench_enter, config_bench_leave);
 }
