@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import (BUILD, DIGITS, Load, digits_section, echo_body, echo_section,
+from harness import (BUILD, DIGITS, Gate, Load, digits_section, echo_body, echo_section,
                      is_alive, patience, wait_for)
 from hostile import Stream, status, wait_settled
 
@@ -278,8 +278,8 @@ def test_killed_after_it_was_taken(start, tmp_path, phase, state):
     """From there on it is a loader like any other, which somebody killed."""
     when = tmp_path / "when"
     moult = start(echo_section(**{"spare": "yes", "engine": "fault",
-                                  "option.fault": f"slow-on-{phase}", "option.ms": 400,
-                                  "option.when": when}))
+                                  "option.fault": f"slow-on-{phase}", "option.when": when,
+                                  **Gate(tmp_path).keys}))
     pid = ready_spare(moult, "fault")
     load = Load(moult.port)
     load.wait_more()
