@@ -2,8 +2,8 @@
 
 /*
  * The places of a model's loaders, and the moves between them. Most functions look; those
- * under "Changes of place" are the only ones that write a place. The loaders themselves
- * are left alone: who moves one tells it so (generation_apply()).
+ * under "Changes of place" are the only ones that write a place, and leave the loader
+ * alone: who moves one tells it so (generation_apply()).
  */
 
 #include "supervisor/model/fleet.h"
@@ -112,6 +112,16 @@ void fleet_add_memory(const struct fleet *fleet, struct memory_sample *sample)
 		fleet_add_one(fleet->replicas[i], sample);
 }
 
+json_t *fleet_loader_to_json(const struct generation *generation)
+{
+	if (!generation)
+		return json_null();
+	return json_pack("{s:I,s:i,s:s,s:i}", "generation",
+	                 (json_int_t)generation->number, "pid", (int)generation->pid,
+	                 "state", generation_state_name(generation->state), "leases",
+	                 (int)lane_leased(generation->lane));
+}
+
 /* Changes of place */
 
 void fleet_add_candidate(struct fleet *fleet, struct generation *candidate)
@@ -214,6 +224,17 @@ struct generation *fleet_take_over(struct fleet *fleet)
 }
 
 /* Ends */
+
+void fleet_retire_replicas(const struct fleet *fleet, bool all)
+{
+	for (size_t i = 0; i < FLEET_REPLICAS; i++) {
+		struct generation *replica = fleet->replicas[i];
+
+		if (replica && replica->state <= GENERATION_ACTIVE &&
+		    (all || !fleet_is_current(fleet, replica)))
+			generation_apply(replica, GENERATION_EV_RETIRE);
+	}
+}
 
 static void fleet_on_bury(struct ev_loop *loop, ev_timer *timer, int revents)
 {

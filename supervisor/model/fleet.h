@@ -5,13 +5,14 @@
  * All loaders of a model, each in one place. A loader changes its place when its part in
  * the model changes: a candidate is promoted, the active one is retired or lost, a replica
  * takes over, whatever survives SIGKILL is put aside. fleet.c alone moves them; whether
- * and when is decided in reload/ and by replicas.c.
+ * and when is decided in reload/.
  *
  * The fleet owns its loaders: fleet_bury() has a dead one freed when the loop comes
  * round, fleet_fini() frees the rest.
  */
 
 #include <ev.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -69,6 +70,9 @@ uint64_t fleet_replicas_bytes(const struct fleet *fleet);
 /* Adds the memory of the active loader, if there is one, and its replicas to @sample. */
 void fleet_add_memory(const struct fleet *fleet, struct memory_sample *sample);
 
+/* For `moultctl status`: a new reference; JSON null for NULL. */
+json_t *fleet_loader_to_json(const struct generation *loader);
+
 void fleet_add_candidate(struct fleet *fleet, struct generation *candidate);
 void fleet_drop_candidate(struct fleet *fleet);
 /* The candidate is the active one from now on, and that one retires. Milliseconds for
@@ -86,6 +90,9 @@ void fleet_drop_replica(struct fleet *fleet, const struct generation *replica);
 /* The active one is dead: a replica of its generation that serves stands in its place.
  * NULL: there is none, and the dead one is active still. */
 struct generation *fleet_take_over(struct fleet *fleet);
+
+/* Tells the replicas of other generations than the one that serves to end, or @all. */
+void fleet_retire_replicas(const struct fleet *fleet, bool all);
 
 /* Has the dead @loader freed when the loop comes round; it has left its place, or leaves
  * it in this round. True: it was put aside. */

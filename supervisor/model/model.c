@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A model's beginning and end, and what others may know of it. Its work is done
- * elsewhere: requests in queue.c and poison.c, replicas in replicas.c, inputs on disk in
- * watch.c, the watch window in trial.c and arbiter.c, and the passage between generations
- * in reload/. Most functions here only read struct model (model_state.h).
+ * What others may know of a model, and whether it serves: in a sentence that any client
+ * may read. Everything here only reads.
  */
 
 #include "supervisor/model/model.h"
@@ -137,92 +135,97 @@ int model_record(struct model *model, struct control_call *call, unsigned int co
 	return recorder_start(&model->queue, call, count, timeout_ns, err);
 }
 
-static const char *model_state_text(const struct model *model)
+/* Presence */
+
+const char *model_presence_name(enum model_presence presence)
 {
-	if (model->is_stopping)
-		return "stopping";
+	/* Triton's words, which its clients know. */
+	static const char *const names[] = {
+		[MODEL_READY] = "READY",
+		[MODEL_LOADING] = "LOADING",
+		[MODEL_UNAVAILABLE] = "UNAVAILABLE",
+	};
+
+	return names[presence];
+}
+
+/* Says what is under way, and how far it is. */
+static void model_explain_loading(struct model *model, struct err *ret_why)
+{
+	const struct generation *candidate = model->fleet.candidate;
+	int percent = hold_percent(&model->hold, clock_now_ns());
+
+	if (ev_is_active(&model->restart) && !reload_in_flight(model))
+		(void)err_set(ret_why, 0, "another loader is started in %.1f s",
+		              ev_timer_remaining(model->context.loop, &model->restart));
+	else if (!candidate)
+		(void)err_set(ret_why, 0, "waiting for the old loader to end");
+	else if (percent < 0)
+		(void)err_set(ret_why, 0, "%s", generation_state_name(candidate->state));
+	else
+		(void)err_set(ret_why, 0, "%s, at %d %% of the usual time",
+		              generation_state_name(candidate->state), percent);
+}
+
+const char *model_public_error(struct model *model)
+{
+	const struct receipt *last = &model->last;
+
+	if (model->section->error_detail == CONFIG_DETAIL_FULL)
+		return model->last_error.text;
+	if (last->number > 0 && last->outcome == RECEIPT_FAILED)
+		(void)snprintf(model->public_error, sizeof(model->public_error),
+		               "the last attempt failed (receipt %llu says why)",
+		               (unsigned long long)last->number);
+	else
+		(void)snprintf(model->public_error, sizeof(model->public_error),
+		               "the last attempt failed (the log says why)");
+	return model->public_error;
+}
+
+enum model_presence model_presence(struct model *model, struct err *ret_why)
+{
+	struct err last = ERR_NULL;
+
+	ret_why->text[0] = '\0';
+	if (model->is_stopping) {
+		(void)err_set(ret_why, 0, "it is being stopped");
+		return MODEL_UNAVAILABLE;
+	}
 	if (model->fleet.active)
-		return "ready";
-	if (model->deaths.is_failed)
-		return "failed";
-	if (model->fleet.candidate)
-		return "loading";
-	if (!reload_is_expected(model))
-		return "failed";
-	return model->served ? "restarting" : "starting";
+		return MODEL_READY;
+	if (*model->last_error.text)
+		(void)err_set(&last, 0, "%s", model_public_error(model));
+	if (!reload_is_expected(model)) {
+		(void)err_set(ret_why, 0, "%s",
+		              *last.text ? last.text : "no generation serves");
+		return MODEL_UNAVAILABLE;
+	}
+	model_explain_loading(model, ret_why);
+	if (*last.text) {
+		struct err now = *ret_why;
+
+		(void)err_set(ret_why, 0, "%.200s; before that: %.250s", now.text,
+		              last.text);
+	}
+	return MODEL_LOADING;
 }
 
-static json_t *model_text_or_null(const char *text)
+const char *model_public_death(struct model *model, const struct generation *dead)
 {
-	return text && *text ? json_string(text) : json_null();
+	if (model->section->error_detail == CONFIG_DETAIL_FULL)
+		return dead->failure.text;
+	(void)snprintf(model->public_error, sizeof(model->public_error),
+	               "reference: generation %llu", (unsigned long long)dead->number);
+	return model->public_error;
 }
 
-json_t *model_generation_to_json(const struct generation *generation)
+void model_set_last_error(struct model *model, const char *reason)
 {
-	if (!generation)
-		return json_null();
-	return json_pack("{s:I,s:i,s:s,s:i}", "generation",
-	                 (json_int_t)generation->number, "pid", (int)generation->pid,
-	                 "state", generation_state_name(generation->state), "leases",
-	                 (int)lane_leased(generation->lane));
+	(void)err_set(&model->last_error, 0, "%s", reason);
 }
 
-/* Lists the generations that survive SIGKILL. */
-static json_t *model_stuck_to_json(const struct model *model)
+void model_note_death(struct model *model, const char *why)
 {
-	json_t *array = json_array();
-
-	for (size_t i = 0; i < FLEET_STUCK; i++)
-		if (model->fleet.stuck[i])
-			(void)json_array_append_new(
-				array, model_generation_to_json(model->fleet.stuck[i]));
-	return array;
-}
-
-static json_t *model_failures_to_json(const struct request_counts *counts)
-{
-	json_t *failures = json_object();
-
-	for (unsigned int i = 0; i < REQUEST_FAILURE_COUNT; i++)
-		(void)json_object_set_new(failures,
-		                          request_failure_name((enum request_failure)i),
-		                          json_integer((json_int_t)counts->failures[i]));
-	return failures;
-}
-
-json_t *model_to_json(struct model *model)
-{
-	const struct generation *active = model->fleet.active;
-	const struct request_counts *counts = &model->queue.counts;
-	struct err rollback_off;
-	bool can_roll_back = ledger_has_previous(&model->ledger, &rollback_off);
-
-	return json_pack(
-		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
-		"s:b,s:o,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
-		"name", model->name, "state", model_state_text(model), "generation",
-		(json_int_t)(active ? active->number : 0), "pid",
-		active ? (int)active->pid : 0, "since_ms",
-		active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0., "candidate",
-		model_generation_to_json(model->fleet.candidate), "retiring",
-		model_generation_to_json(model->fleet.retiring), "stuck",
-		model_stuck_to_json(model), "replicas", replicas_to_json(model), "stale",
-		model_text_or_null(model_watch_stale(model)), "secrets_skipped",
-		model_text_or_null(model->skipped.text), "last_error",
-		model_text_or_null(model->last_error.text), "secrets_digest",
-		model_text_or_null(active ? active->inputs->secrets.digest : NULL),
-		"weights_sha256",
-		model_text_or_null(active ? active->report.weights_sha256 : NULL),
-		"weights", reload_weights_to_json(model), "receipts",
-		(json_int_t)model->receipts, "request_arena_used_bytes",
-		(json_int_t)model->queue.arena.used_bytes, "can_roll_back", can_roll_back,
-		"rollback_off", model_text_or_null(rollback_off.text), "hold",
-		model_hold_to_json(model), "poison", model_poison_to_json(model),
-		"requests", "accepted", (json_int_t)counts->accepted, "answered",
-		(json_int_t)counts->answered, "faults", (json_int_t)counts->faults,
-		"failed", (json_int_t)counts->failed, "failures",
-		model_failures_to_json(counts), "held", (json_int_t)counts->held,
-		"leased", (json_int_t)counts->leased, "replayed",
-		(json_int_t)counts->replayed, "held_bytes",
-		(json_int_t)counts->held_bytes);
+	(void)err_set(&model->death, 0, "%s", why);
 }

@@ -7,8 +7,7 @@
  * A request comes in through model_begin() and model_submit(): it is leased at once, held
  * if the pause is expected to end within its deadline, or refused. model_dispatch()
  * leases held requests whenever there may be room: after answers, after a change of
- * state, after a death. model_on_state() passes news of generations on to reload/ and
- * keeps the account of pauses (figures/hold.h).
+ * state, after a death. model_note_state() keeps the account of pauses (figures/hold.h).
  */
 
 #include <stddef.h>
@@ -18,21 +17,9 @@
 #include "shared/log.h"
 #include "supervisor/model/model_state.h"
 
-/* Retry-After of a model that only a new input can help: no time can be named. */
-#define MODEL_HELPLESS_NS    (60 * CLOCK_NS_PER_SEC)
 #define MODEL_GIVE_UP_REASON "moultd ends and waits no longer (shutdown_timeout)"
 
-static struct model *model_of(struct queue *queue)
-{
-	return (struct model *)((char *)queue - offsetof(struct model, queue));
-}
-
 /* Pauses */
-
-static uint64_t model_backoff_ns(struct model *model)
-{
-	return (uint64_t)(1e9 * ev_timer_remaining(model->context.loop, &model->restart));
-}
 
 static uint64_t model_left_ns(struct model *model, uint64_t now_ns)
 {
@@ -56,12 +43,8 @@ static void model_note_active(struct model *model)
 	hold_end(&model->hold, clock_now_ns());
 }
 
-void model_on_state(void *context, struct generation *generation,
-                    enum generation_state from)
+void model_note_state(struct model *model, const struct generation *generation)
 {
-	struct model *model = context;
-
-	reload_on_state(context, generation, from);
 	model_note_active(model);
 	if (!model->fleet.active && model->served)
 		hold_begin(&model->hold,
@@ -70,44 +53,7 @@ void model_on_state(void *context, struct generation *generation,
 		           clock_now_ns());
 }
 
-/* Rounds up to seconds, as Retry-After has it. */
-static unsigned int model_retry_after_s(uint64_t left_ns)
-{
-	uint64_t left_s = (left_ns + CLOCK_NS_PER_SEC - 1) / CLOCK_NS_PER_SEC;
-
-	return left_s < 1 ? 1 : left_s > 3600 ? 3600 : (unsigned int)left_s;
-}
-
-/* When a client is to come again, while nothing is expected to serve soon. */
-static unsigned int model_down_retry_s(struct model *model)
-{
-	if (model->is_stopping)
-		return 1;
-	return model_retry_after_s(ev_is_active(&model->restart) ? model_backoff_ns(model)
-	                                                         : MODEL_HELPLESS_NS);
-}
-
-/* The ways to fail */
-
-void model_fail_request(struct request *request, enum request_failure failure,
-                        unsigned int status, const char *reason)
-{
-	unsigned int retry_after_s = 0;
-
-	if (failure == REQUEST_FAILURE_DOWN)
-		retry_after_s = model_down_retry_s(model_of(request->queue));
-	request_give_up(request, failure, status, retry_after_s, reason);
-}
-
-void model_fail_held(struct model *model, const char *reason)
-{
-	struct request *request;
-
-	while ((request = queue_next(&model->queue, 0))) {
-		queue_take(&model->queue, request);
-		model_fail_request(request, REQUEST_FAILURE_DOWN, 503, reason);
-	}
-}
+/* The end of moultd, and of a request's time */
 
 static void model_give_up_leased(void *context, struct request *request)
 {

@@ -43,8 +43,9 @@ static void trial_roll_back(struct model *model, const char *why, enum evidence_
 {
 	struct evidence *evidence = isnan(share) ? NULL : model->trial.evidence;
 	bool is_theirs = (model->pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) &&
-	                 !model->trial.has_asked;
+	                 !model->is_trials;
 	struct err err = ERR_NULL;
+	struct err text;
 	uint64_t number;
 	int r;
 
@@ -54,7 +55,8 @@ static void trial_roll_back(struct model *model, const char *why, enum evidence_
 		trial_end(model, why);
 		return;
 	}
-	r = reload_ask_rollback(model, &number, &err);
+	/* A person who waits for the pending rollback gets it already. */
+	r = reload_ask_rollback(model, !is_theirs, &number, &err);
 	if (evidence)
 		model->trial.evidence = NULL;
 	trial_end(model, why);
@@ -67,9 +69,8 @@ static void trial_roll_back(struct model *model, const char *why, enum evidence_
 		          model->name, LOG_QUOTED(err.text));
 		return;
 	}
-	/* A person who waits for the pending rollback gets it already. */
-	model->trial.has_asked = !is_theirs;
-	(void)err_set(&model->last_error, 0, "rolled back: %.400s", why);
+	(void)err_set(&text, 0, "rolled back: %.400s", why);
+	model_set_last_error(model, text.text);
 	log_event(LOG_LEVEL_ERR, "rollback", "model=%s reason=%s", model->name,
 	          LOG_QUOTED(why));
 }
@@ -108,7 +109,7 @@ static void trial_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
 		                trial_share(&before, &now, &policy));
 	else if (now_ns - model->trial.begun_ns >= section->watch_window_ns) {
 		trial_end(model, "good");
-		reload_plan_keep(model);
+		model_keep_good(model);
 	}
 }
 
@@ -160,7 +161,7 @@ void trial_begin(struct model *model, uint64_t generation, bool has_new_inputs)
 	arbiter_open(model, NULL, EVIDENCE_FAILED, 0);
 	if (model->section->watch_window_ns == 0 || !model->ledger.previous ||
 	    !model->reload.is_newest) {
-		reload_plan_keep(model);
+		model_keep_good(model);
 		return;
 	}
 	trial_look_on(model);
@@ -194,11 +195,6 @@ void trial_on_death(struct model *model, const char *why)
 	(void)snprintf(text, sizeof(text), "%u loaders died; the last: %.380s",
 	               model->trial.n_deaths, why);
 	trial_roll_back(model, text, EVIDENCE_ENDED, 0);
-}
-
-bool trial_is_open(const struct model *model)
-{
-	return ev_is_active(&model->trial.look);
 }
 
 void trial_init(struct model *model)

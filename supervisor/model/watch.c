@@ -165,7 +165,7 @@ static void model_watch_on_unsettled(struct ev_loop *loop, ev_timer *timer, int 
 	(void)loop;
 	(void)revents;
 	model_watch_check_secrets(model);
-	reload_try_start(model);
+	ask_kick(model);
 }
 
 static void model_watch_on_secrets(void *context, const char *path)

@@ -49,6 +49,12 @@ void reload_schedule_restart(struct model *model, enum restart_death death)
 		model_fail_held(model, model_public_error(model));
 }
 
+void reload_restart(struct model *model, enum restart_death death)
+{
+	if (!reload_in_flight(model) && !model->pending)
+		reload_schedule_restart(model, death);
+}
+
 static void reload_on_restart(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct model *model = timer->data;
@@ -66,7 +72,7 @@ static bool reload_cost_a_pause(const struct model *model)
 }
 
 /* Tries changes on disk again without anybody's asking. */
-static void reload_schedule_again(struct model *model)
+void reload_schedule_again(struct model *model)
 {
 	const unsigned int changes =
 		RELOAD_CAUSE(MODEL_CAUSE_START) | RELOAD_CAUSE(MODEL_CAUSE_SECRETS) |
@@ -100,8 +106,8 @@ static void reload_on_again(struct ev_loop *loop, ev_timer *timer, int revents)
 
 	(void)loop;
 	(void)revents;
-	model->pending |= model->again_causes;
-	reload_try_start(model);
+	ask_add(model, model->again_causes);
+	ask_kick(model);
 }
 
 void reload_again_wait(struct model *model, double look_s, const char *reason)
@@ -121,7 +127,7 @@ static void reload_on_wait(struct ev_loop *loop, ev_timer *timer, int revents)
 	(void)revents;
 	if (model->pending == 0 || reload_in_flight(model))
 		ev_timer_stop(loop, timer);
-	reload_try_start(model);
+	ask_kick(model);
 }
 
 void reload_again_forget(struct model *model)
@@ -130,56 +136,18 @@ void reload_again_forget(struct model *model)
 	model->n_pauses = 0;
 }
 
+void reload_again_begin(struct model *model)
+{
+	ev_timer_stop(model->context.loop, &model->wait);
+	ev_timer_stop(model->context.loop, &model->restart);
+	if (model->pending & ~RELOAD_RECOVERY)
+		ev_timer_stop(model->context.loop, &model->again);
+}
+
 void reload_again_stop(struct model *model)
 {
 	reload_again_forget(model);
 	ev_timer_stop(model->context.loop, &model->again);
-}
-
-/* Chooses what comes when nobody serves: the inputs that did, or the same once more. */
-static void reload_recover(struct model *model, bool was_good,
-                           enum reload_failure failure)
-{
-	static const enum restart_death deaths[] = {
-		[RELOAD_MAY_PASS] = RESTART_USELESS,
-		[RELOAD_IS_FINAL] = RESTART_USELESS,
-		/* A kill -9 by somebody says nothing about what was being built. */
-		[RELOAD_WAS_KILLED] = RESTART_INNOCENT,
-		[RELOAD_NO_ROOM] = RESTART_REFUSED,
-	};
-	bool is_final = failure == RELOAD_IS_FINAL;
-
-	if (model->ledger.good && !was_good) {
-		model->pending |= RELOAD_CAUSE(MODEL_CAUSE_REBUILD);
-		/* The old inputs are to serve for a while, not for ever. */
-		if (!is_final)
-			reload_schedule_again(model);
-	} else if (model->ledger.good || !is_final) {
-		reload_schedule_restart(model, deaths[failure]);
-	} else {
-		model_fail_held(model, model_public_error(model));
-	}
-}
-
-void reload_failed(struct model *model, const char *reason, enum reload_failure failure)
-{
-	struct inputs *inputs = model->reload.inputs;
-	bool was_good = inputs && inputs == model->ledger.good;
-	bool is_final = failure == RELOAD_IS_FINAL;
-
-	(void)err_set(&model->last_error, 0, "%s", reason);
-	if (is_final && inputs && !was_good)
-		ledger_refuse(&model->ledger, inputs);
-	if (!model->ledger.good && !model->is_stopping)
-		reload_plan_remember(model);
-	if (!model->is_stopping && !model->fleet.active)
-		reload_recover(model, was_good, failure);
-	else if (!model->is_stopping && !is_final)
-		reload_schedule_again(model);
-	reload_finish(model, RECEIPT_FAILED, reason);
-	if (was_good && !model->fleet.active && failure != RELOAD_WAS_KILLED &&
-	    failure != RELOAD_NO_ROOM)
-		trial_on_death(model, reason);
 }
 
 void reload_again_init(struct model *model)

@@ -87,6 +87,11 @@ bool reload_gpu_wait(struct model *model, const struct inputs *inputs)
 	return true;
 }
 
+void reload_gpu_forget_wait(struct model *model)
+{
+	model->figures_ns = 0;
+}
+
 /* Gives back what a candidate of @inputs that is there already holds, or was promised:
  * that is a part of what it needs. */
 static void reload_gpu_give_back(const struct model *model, const struct inputs *inputs,

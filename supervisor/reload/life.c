@@ -18,6 +18,24 @@
 
 /* The beginning */
 
+static void reload_on_buried(void *context)
+{
+	struct model *model = context;
+
+	if (!model->is_stopping || model->is_stopped || !fleet_is_gone(&model->fleet))
+		return;
+	model->is_stopped = true;
+	model->context.listener->on_stopped(model->context.listener->context, model);
+}
+
+static void reload_on_kick(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)loop;
+	(void)revents;
+	reload_try_start(timer->data);
+	replicas_adjust(timer->data);
+}
+
 static void reload_on_turn(void *context)
 {
 	reload_try_start(context);
@@ -28,8 +46,7 @@ static void reload_init(struct model *model)
 	model->turn = (struct loads_turn){ .on_turn = reload_on_turn, .context = model };
 	reload_again_init(model);
 	fleet_init(&model->fleet, model->context.loop, reload_on_buried, model);
-	ev_timer_init(&model->kick, reload_on_kick, 0., 0.);
-	model->kick.data = model;
+	ask_init(model, reload_on_kick);
 	model_watch_init(model);
 	trial_init(model);
 	arbiter_init(model);
@@ -62,7 +79,7 @@ int model_new(struct model **ret_model, const struct model_context *context,
 	model->section = config;
 	(void)snprintf(model->name, sizeof(model->name), "%s", config->name);
 	model->listener = (struct generation_listener){
-		.on_state = model_on_state,
+		.on_state = reload_on_state,
 		.on_lease_lost = model_on_lease_lost,
 		.on_answers = model_on_answers,
 		.context = model,
@@ -106,7 +123,7 @@ bool model_set_config(struct model *model, struct config *config,
 	bool needs = config_model_needs_generation(before, fresh);
 
 	if (model->section->replicas != fresh->replicas)
-		model->scale = 0;
+		replicas_rescale(model);
 	model->context.config = config_ref(config);
 	model->section = fresh;
 	detail_set_full(&model->queue.detail, fresh->error_detail == CONFIG_DETAIL_FULL);
@@ -120,6 +137,34 @@ bool model_set_config(struct model *model, struct config *config,
 	return needs;
 }
 
+/* A person asks for what served before */
+
+int model_rollback(struct model *model, uint64_t *ret_number, struct err *err)
+{
+	const struct inputs *building = reload_in_flight(model) && !model->fleet.active
+	                                        ? model->reload.inputs
+	                                        : NULL;
+	bool is_asked;
+	int r;
+
+	if (reload_in_flight(model) && model->fleet.candidate)
+		building = model->reload.inputs;
+	r = reload_ask_rollback(model, false, ret_number, err);
+	if (r < 0)
+		return r;
+	is_asked = arbiter_drop(model);
+	if (!building || building != model->ledger.rollback_to || is_asked) {
+		reload_tell(model, RELOAD_EV_OVERTAKEN, NULL, RELOAD_OVERTAKEN);
+		return 0;
+	}
+	/* The very same inputs are on their way, and a person wants them, whatever the
+	 * arbiter would say. */
+	ask_drop(model, RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK));
+	ledger_ask_back(&model->ledger, NULL);
+	*ret_number = model->receipts;
+	return 0;
+}
+
 /* The end */
 
 static void reload_stop(struct model *model)
@@ -127,10 +172,9 @@ static void reload_stop(struct model *model)
 	struct generation *serving[] = { model->fleet.active, model->fleet.retiring };
 
 	model->is_stopping = true;
-	model->pending = 0;
 	if (!reload_in_flight(model))
 		loads_end(&model->turn);
-	ev_timer_stop(model->context.loop, &model->kick);
+	ask_fini(model);
 	reload_again_fini(model);
 	model_watch_fini(model);
 	trial_fini(model);
@@ -143,8 +187,8 @@ static void reload_stop(struct model *model)
 	for (size_t i = 0; i < sizeof(serving) / sizeof(serving[0]); i++)
 		if (serving[i])
 			generation_apply(serving[i], GENERATION_EV_RETIRE);
-	ev_timer_stop(model->context.loop, &model->grow);
-	replicas_retire(model);
+	replicas_fini(model);
+	fleet_retire_replicas(&model->fleet, true);
 	fleet_look(&model->fleet);
 }
 
@@ -153,7 +197,7 @@ static void reload_fini(struct model *model)
 	model->is_stopping = true;
 	loads_end(&model->turn);
 	reload_again_fini(model);
-	ev_timer_stop(model->context.loop, &model->kick);
+	ask_fini(model);
 	model_watch_fini(model);
 	trial_fini(model);
 	arbiter_fini(model);

@@ -8,7 +8,7 @@
  * and what a generation is going to need, from what the last one took; strategy_decide()
  * chooses, and the GPU's decision (gpu.c) is joined to that. The choice is made with and
  * without the memory of spare loaders, and again when a candidate is STAGED with other
- * numbers. Keeping: what served well goes to a writer process (keep/keeper.h).
+ * numbers.
  */
 
 #include <stdio.h>
@@ -17,8 +17,6 @@
 #include "shared/log.h"
 #include "shared/saturate.h"
 #include "supervisor/memory/engine_base.h"
-#include "supervisor/keep/keeper.h"
-#include "supervisor/keep/manifest.h"
 #include "supervisor/model/model_state.h"
 #include "supervisor/loaders/spare.h"
 
@@ -181,6 +179,13 @@ static struct strategy_decision reload_plan_choose(const struct model *model,
 	return *ret_wants_spares_room ? without : with;
 }
 
+/* A spare is for waiting clients; where somebody serves there is time to start a
+ * loader. */
+bool reload_may_take_spare(const struct model *model)
+{
+	return !model->fleet.active && model->section->spare;
+}
+
 struct strategy_decision reload_plan_decide(const struct model *model,
                                             const struct inputs *inputs,
                                             struct strategy_decision *ret_gpu,
@@ -260,74 +265,4 @@ json_t *model_explain(struct model *model)
 	return json_pack("{s:s,s:o,s:o}", "model", model->name, "decision",
 	                 strategy_to_json(&decision), "gpu_decision",
 	                 gpu.facts.device ? strategy_to_json(&gpu) : json_null());
-}
-
-void reload_plan_remember(struct model *model)
-{
-	struct inputs *kept = NULL;
-	struct err err = ERR_NULL;
-	int r;
-
-	if (!model->section->keep_good)
-		return;
-	r = manifest_load(&kept, model->context.config->state_dir, model->name,
-	                  model->context.config, &err);
-	/* The same inputs would fail again, but for golden requests: these are not asked
-	 * of inputs that have served. */
-	if (r == 0 && inputs_equal(kept, model->reload.inputs) &&
-	    !model->section->golden) {
-		inputs_unref(kept);
-		return;
-	}
-	if (r && *err.text)
-		log_event(LOG_LEVEL_WARNING, "last_good_useless", "model=%s reason=%s",
-		          model->name, LOG_QUOTED(err.text));
-	if (r == 0)
-		log_event(LOG_LEVEL_WARNING, "last_good",
-		          "model=%s weights_sha256=%.16s action=\"serving what was kept "
-		          "of an earlier run\"",
-		          model->name, kept->weights_sha256);
-	ledger_remember(&model->ledger, kept);
-}
-
-/* Runs in the writer. */
-static int reload_plan_save(const void *what, uint64_t number, struct err *err)
-{
-	const struct model *model = what;
-
-	return manifest_save(model->context.config->state_dir, model->ledger.good,
-	                     model->section->keep_secrets, number, err);
-}
-
-/* Tells everybody of the new link in the same moment, so that nobody takes it for new
- * content. */
-static void reload_plan_link(struct model *model)
-{
-	const struct model_listener *listener = model->context.listener;
-	struct stat before;
-	struct stat after;
-
-	if (manifest_link(model->context.config->state_dir, model->ledger.good, &before,
-	                  &after) == 0)
-		listener->on_file_touched(listener->context, &before, &after);
-}
-
-void reload_plan_keep(struct model *model)
-{
-	char of[sizeof("model=") + CONFIG_NAME_MAX];
-	const struct keeper_job job = {
-		.of = of,
-		.save = reload_plan_save,
-		.what = model,
-		.fds = { model->section->keep_secrets ? model->ledger.good->secrets.fd
-		                                      : -1,
-		         model->ledger.good->weights_fd },
-	};
-
-	(void)snprintf(of, sizeof(of), "model=%s", model->name);
-	if (model->section->keep_good) {
-		reload_plan_link(model);
-		keeper_start(model->context.keeper, &job);
-	}
-	model->context.listener->on_good(model->context.listener->context, model);
 }

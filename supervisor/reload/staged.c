@@ -49,7 +49,7 @@ void reload_claim_all(struct model *model)
 	const struct strategy_facts *facts = &model->reload.decision.facts;
 
 	if (candidate->is_lean)
-		store_copy_give(candidate->copy, &model->copy);
+		reload_weights_give(model, candidate);
 	reload_gpu_claim_all(model, candidate);
 	if (!candidate->is_lean)
 		return;

@@ -325,6 +325,11 @@ json_t *reload_weights_to_json(const struct model *model)
 	                                                     : NULL);
 }
 
+void reload_weights_give(struct model *model, const struct generation *candidate)
+{
+	store_copy_give(candidate->copy, &model->copy);
+}
+
 void reload_weights_make_room(struct model *model, const struct inputs *inputs)
 {
 	/* The condition is that of reload_weights_note(), by which the reload was

@@ -66,7 +66,7 @@ def test_each_gets_the_receipt_of_its_own(start, tmp_path, order):
     wait_for("a candidate", lambda: moult.status("echo")["candidate"])
     commands = ["reload", "rollback"] if order == "reload first" else ["rollback", "reload"]
     waiting = {command: Waiting(moult, command) for command in commands}
-    assert moult.status("echo")["candidate"]
+    wait_for("this candidate, or the rollback's", lambda: moult.status("echo")["candidate"])
     gate.open()
     receipts = {command: waiting[command].receipt() for command in commands}
     assert receipts["rollback"]["cause"] == "rollback"

@@ -45,23 +45,6 @@ static void replicas_shrink(struct model *model, unsigned int wanted)
 	}
 }
 
-/* Ends the replicas of other generations than the one that serves, or all. */
-static void replicas_end(struct model *model, bool all)
-{
-	for (size_t i = 0; i < FLEET_REPLICAS; i++) {
-		struct generation *replica = model->fleet.replicas[i];
-
-		if (replica && replica->state <= GENERATION_ACTIVE &&
-		    (all || !fleet_is_current(&model->fleet, replica)))
-			generation_apply(replica, GENERATION_EV_RETIRE);
-	}
-}
-
-void replicas_retire(struct model *model)
-{
-	replicas_end(model, true);
-}
-
 /* Coming */
 
 static void replicas_try_later(struct model *model, double delay_s)
@@ -161,7 +144,7 @@ void replicas_adjust(struct model *model)
 
 	if (model->is_stopping || !model->fleet.active)
 		return;
-	replicas_end(model, false);
+	fleet_retire_replicas(&model->fleet, false);
 	if (fleet_replicas(&model->fleet, false) > wanted)
 		replicas_shrink(model, wanted);
 	else if (fleet_replicas(&model->fleet, false) < wanted)
@@ -329,8 +312,7 @@ json_t *replicas_to_json(const struct model *model)
 	for (size_t i = 0; i < FLEET_REPLICAS; i++)
 		if (model->fleet.replicas[i])
 			(void)json_array_append_new(
-				array,
-				model_generation_to_json(model->fleet.replicas[i]));
+				array, fleet_loader_to_json(model->fleet.replicas[i]));
 	return json_pack("{s:i,s:i,s:o}", "wanted", (int)replicas_wanted(model),
 	                 "serving", (int)model_loaders(model), "others", array);
 }
@@ -341,6 +323,11 @@ void replicas_init(struct model *model)
 	model->replica_listener.on_state = replicas_on_state;
 	ev_timer_init(&model->grow, replicas_on_grow, 0., 0.);
 	model->grow.data = model;
+}
+
+void replicas_rescale(struct model *model)
+{
+	model->scale = 0;
 }
 
 void replicas_fini(struct model *model)

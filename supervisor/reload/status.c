@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* All that `moultctl status` shows of a model. */
+
+#include "supervisor/inputs/inputs.h"
+#include "supervisor/model/model_state.h"
+
+static const char *model_state_text(const struct model *model)
+{
+	if (model->is_stopping)
+		return "stopping";
+	if (model->fleet.active)
+		return "ready";
+	if (model->deaths.is_failed)
+		return "failed";
+	if (model->fleet.candidate)
+		return "loading";
+	if (!reload_is_expected(model))
+		return "failed";
+	return model->served ? "restarting" : "starting";
+}
+
+static json_t *model_text_or_null(const char *text)
+{
+	return text && *text ? json_string(text) : json_null();
+}
+
+/* Lists the generations that survive SIGKILL. */
+static json_t *model_stuck_to_json(const struct model *model)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < FLEET_STUCK; i++)
+		if (model->fleet.stuck[i])
+			(void)json_array_append_new(
+				array, fleet_loader_to_json(model->fleet.stuck[i]));
+	return array;
+}
+
+static json_t *model_failures_to_json(const struct request_counts *counts)
+{
+	json_t *failures = json_object();
+
+	for (unsigned int i = 0; i < REQUEST_FAILURE_COUNT; i++)
+		(void)json_object_set_new(failures,
+		                          request_failure_name((enum request_failure)i),
+		                          json_integer((json_int_t)counts->failures[i]));
+	return failures;
+}
+
+json_t *model_to_json(struct model *model)
+{
+	const struct generation *active = model->fleet.active;
+	const struct request_counts *counts = &model->queue.counts;
+	struct err rollback_off;
+	bool can_roll_back = ledger_has_previous(&model->ledger, &rollback_off);
+
+	return json_pack(
+		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
+		"s:b,s:o,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
+		"name", model->name, "state", model_state_text(model), "generation",
+		(json_int_t)(active ? active->number : 0), "pid",
+		active ? (int)active->pid : 0, "since_ms",
+		active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0., "candidate",
+		fleet_loader_to_json(model->fleet.candidate), "retiring",
+		fleet_loader_to_json(model->fleet.retiring), "stuck",
+		model_stuck_to_json(model), "replicas", replicas_to_json(model), "stale",
+		model_text_or_null(model_watch_stale(model)), "secrets_skipped",
+		model_text_or_null(model->skipped.text), "last_error",
+		model_text_or_null(model->last_error.text), "secrets_digest",
+		model_text_or_null(active ? active->inputs->secrets.digest : NULL),
+		"weights_sha256",
+		model_text_or_null(active ? active->report.weights_sha256 : NULL),
+		"weights", reload_weights_to_json(model), "receipts",
+		(json_int_t)model->receipts, "request_arena_used_bytes",
+		(json_int_t)model->queue.arena.used_bytes, "can_roll_back", can_roll_back,
+		"rollback_off", model_text_or_null(rollback_off.text), "hold",
+		model_hold_to_json(model), "poison", model_poison_to_json(model),
+		"requests", "accepted", (json_int_t)counts->accepted, "answered",
+		(json_int_t)counts->answered, "faults", (json_int_t)counts->faults,
+		"failed", (json_int_t)counts->failed, "failures",
+		model_failures_to_json(counts), "held", (json_int_t)counts->held,
+		"leased", (json_int_t)counts->leased, "replayed",
+		(json_int_t)counts->replayed, "held_bytes",
+		(json_int_t)counts->held_bytes);
+}
