@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "loader/engine.h"
 #include "shared/engine_options.h"
+#include "shared/file.h"
 
 #define IDENTITY_DELAY_MAX_US 60000000UL
 
@@ -126,20 +126,14 @@ static int identity_read_options(struct engine *engine,
 static int identity_read_weights(struct engine *engine, struct err *err)
 {
 	const struct engine_config *config = engine->config;
-	size_t done = 0;
+	ssize_t n = file_read_at(config->weights_fd, engine->weights,
+	                         config->weights_bytes, 0);
 
-	while (done < config->weights_bytes) {
-		ssize_t n = pread(config->weights_fd, engine->weights + done,
-		                  config->weights_bytes - done, (off_t)done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return err_set(err, n < 0 ? ENGINE_E_FAILED : ENGINE_E_MODEL,
-			               "cannot be read: %s",
-			               n < 0 ? strerror(errno) : "it became shorter");
-		done += (size_t)n;
-	}
+	if (n < 0)
+		return err_set(err, ENGINE_E_FAILED, "cannot be read: %s",
+		               strerror((int)-n));
+	if ((size_t)n < config->weights_bytes)
+		return err_set(err, ENGINE_E_MODEL, "cannot be read: it became shorter");
 	return 0;
 }
 

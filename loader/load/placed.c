@@ -15,9 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "shared/cleanup.h"
+#include "shared/file.h"
 
 void placed_take(struct placed *placed, enum placed_mode mode,
                  const struct gpu_arena_shape *shape, const char *canary, int *fds,
@@ -96,20 +96,11 @@ struct placed_file {
 static int placed_read_file(void *context, size_t at, void *buffer, size_t bytes)
 {
 	const struct placed_file *file = context;
-	char *to = buffer;
+	ssize_t n = file_read_at(file->fd, buffer, bytes, at);
 
-	while (bytes > 0) {
-		ssize_t n = pread(file->fd, to, bytes, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENODATA;
-		to += n;
-		at += (size_t)n;
-		bytes -= (size_t)n;
-	}
-	return 0;
+	if (n < 0)
+		return (int)n;
+	return (size_t)n < bytes ? -ENODATA : 0;
 }
 
 static bool placed_is_hurried(void *context)

@@ -15,12 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "loader/serve/compute.h"
 #include "loader/proof/rehearsal.h"
 #include "shared/access.h"
 #include "shared/cleanup.h"
+#include "shared/file.h"
 
 struct warmup {
 	struct rehearsal rehearsal;
@@ -65,8 +65,7 @@ static int warmup_read_file(struct warmup *warmup, const struct model_config *co
 		return r;
 	warmup->json_bytes = warmup->rehearsal.body_bytes;
 	warmup->is_file = true;
-	if (read(fd, warmup->rehearsal.body, warmup->json_bytes) !=
-	    (ssize_t)warmup->json_bytes)
+	if (file_read_at(fd, warmup->rehearsal.body, warmup->json_bytes, 0) != st.st_size)
 		return err_set(err, ENGINE_E_CONFIG,
 		               "cannot read warmup_request '%s' whole", path);
 	return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* When a file counts as unchanged. */
+/* When a file counts as unchanged, and how its bytes are read. */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -130,9 +131,43 @@ static void test_rows(void **state)
 	}
 }
 
+static void test_read_at(void **state)
+{
+	static const struct {
+		size_t bytes;
+		uint64_t at;
+		const char *want;
+	} reads[] = {
+		{ 7, 0, "content" }, { 3, 2, "nte" }, { 8, 0, "content" },
+		{ 8, 5, "nt" },      { 4, 7, "" },    { 0, 0, "" },
+	};
+	int fd;
+
+	(void)state;
+	(void)scratch_enter();
+	scratch_write("f", "content");
+	fd = open("f", O_RDONLY);
+	assert_true(fd >= 0);
+	for (size_t i = 0; i < sizeof(reads) / sizeof(reads[0]); i++) {
+		char got[16] = "";
+
+		assert_int_equal(file_read_at(fd, got, reads[i].bytes, reads[i].at),
+		                 strlen(reads[i].want));
+		assert_string_equal(got, reads[i].want);
+	}
+	/* Others have the same descriptor. */
+	assert_int_equal(lseek(fd, 0, SEEK_CUR), 0);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(file_read_at(fd, &(char){ 0 }, 1, 0), -EBADF);
+	scratch_leave();
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_rows) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_read_at),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
