@@ -160,3 +160,34 @@ int tensor_spec_parse(const char *text, struct tensor_spec *ret_spec, struct err
 	*ret_spec = spec;
 	return 0;
 }
+
+size_t tensor_spec_find(const struct tensor_spec *specs, size_t n, const char *name)
+{
+	size_t i = 0;
+
+	if (!name)
+		return n;
+	while (i < n && strcmp(specs[i].name, name) != 0)
+		i++;
+	return i;
+}
+
+bool tensor_measure_texts(const unsigned char *data, size_t bytes, size_t count,
+                          size_t *ret_bytes)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		uint32_t length;
+
+		if (bytes - at < sizeof(length))
+			return false;
+		memcpy(&length, data + at, sizeof(length));
+		at += sizeof(length);
+		if (bytes - at < length)
+			return false;
+		at += length;
+	}
+	*ret_bytes = at;
+	return true;
+}

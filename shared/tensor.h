@@ -64,5 +64,11 @@ bool tensor_shape_matches(const struct tensor_shape *spec,
                           const struct tensor_shape *shape);
 /* "[-1,64]" into @text. Returns @text. */
 const char *tensor_shape_print(const struct tensor_shape *shape, char *text, size_t size);
+/* Returns the index of the spec of @name (NULL: none has it); @n: there is no such spec. */
+size_t tensor_spec_find(const struct tensor_spec *specs, size_t n, const char *name);
+/* Bytes of the first @count BYTES elements in @data, each a uint32 length and that many bytes.
+ * False: they are not there. */
+bool tensor_measure_texts(const unsigned char *data, size_t bytes, size_t count,
+                          size_t *ret_bytes);
 /* Reads "NAME DATATYPE [d,d,...]". 0 or -EINVAL with a sentence. */
 int tensor_spec_parse(const char *text, struct tensor_spec *ret_spec, struct err *err);

@@ -144,18 +144,6 @@ static int oip_read_flag(struct oip_decoding *decoding, const json_t *parameters
 	return 0;
 }
 
-static int oip_find(const struct tensor_spec *specs, size_t n, const char *name,
-                    size_t *ret_index)
-{
-	for (size_t i = 0; name && i < n; i++) {
-		if (strcmp(specs[i].name, name) == 0) {
-			*ret_index = i;
-			return 0;
-		}
-	}
-	return -ENOENT;
-}
-
 /* Refuses an unknown input or output with the names of the known ones. */
 static int oip_unknown(struct oip_decoding *decoding, const char *kind, const char *name,
                        const struct tensor_spec *specs, size_t n)
@@ -176,11 +164,11 @@ static int oip_read_input(struct oip_decoding *decoding, const json_t *json)
 {
 	const struct oip_model *model = decoding->model;
 	const char *name = oip_json_text(oip_json_get(json, "name"));
+	size_t i = tensor_spec_find(model->inputs, model->n_inputs, name);
 	const json_t *parameters;
-	size_t i = 0;
 	int r;
 
-	if (oip_find(model->inputs, model->n_inputs, name, &i) < 0)
+	if (i == model->n_inputs)
 		return oip_unknown(decoding, "input", name, model->inputs,
 		                   model->n_inputs);
 	r = oip_read_parameters(decoding, json, &parameters);
@@ -233,12 +221,12 @@ static int oip_read_output(struct oip_decoding *decoding, const json_t *json)
 {
 	const struct oip_model *model = decoding->model;
 	const char *name = oip_json_text(oip_json_get(json, "name"));
+	size_t i = tensor_spec_find(model->outputs, model->n_outputs, name);
 	bool is_binary = decoding->binary_output;
 	const json_t *parameters;
-	size_t i = 0;
 	int r;
 
-	if (oip_find(model->outputs, model->n_outputs, name, &i) < 0)
+	if (i == model->n_outputs)
 		return oip_unknown(decoding, "output", name, model->outputs,
 		                   model->n_outputs);
 	r = oip_read_parameters(decoding, json, &parameters);

@@ -80,24 +80,6 @@ static int oip_tensor_scratch(struct oip_decoding *decoding, size_t bytes,
 
 /* Binary data */
 
-static int oip_tensor_check_bytes(const unsigned char *data, size_t bytes, size_t count)
-{
-	size_t at = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		uint32_t length;
-
-		if (bytes - at < sizeof(length))
-			return -EINVAL;
-		memcpy(&length, data + at, sizeof(length));
-		at += sizeof(length);
-		if (bytes - at < length)
-			return -EINVAL;
-		at += length;
-	}
-	return at == bytes ? 0 : -EINVAL;
-}
-
 /* Checks that @bytes are the elements of input @i. The size of the shape was checked. */
 static int oip_tensor_check_binary(struct oip_decoding *decoding, size_t i,
                                    const unsigned char *data, size_t bytes)
@@ -110,7 +92,7 @@ static int oip_tensor_check_binary(struct oip_decoding *decoding, size_t i,
 	(void)tensor_count(&tensor->shape, &count);
 	(void)tensor_bytes(tensor->dtype, &tensor->shape, &want);
 	if (tensor->dtype == TENSOR_DTYPE_BYTES)
-		return oip_tensor_check_bytes(data, bytes, count) == 0
+		return tensor_measure_texts(data, bytes, count, &want) && want == bytes
 		               ? 0
 		               : oip_tensor_refuse(
 					 decoding, spec,

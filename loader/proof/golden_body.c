@@ -115,7 +115,7 @@ int golden_body_inflate(struct golden_body *body, size_t max_bytes, struct err *
 	if (!body->encoding)
 		return 0;
 	if (compress_inflate(&buffer, body->data, body->bytes, max_bytes, err)) {
-		free(buffer.data);
+		oip_buffer_fini(&buffer);
 		return ENGINE_E_CONFIG;
 	}
 	free(body->data);

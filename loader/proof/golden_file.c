@@ -20,6 +20,7 @@
 
 #include "loader/proof/golden_body.h"
 #include "shared/cleanup.h"
+#include "shared/file.h"
 
 static int golden_read_text(int dir_fd, const char *name, char **ret_text,
                             size_t *ret_bytes, struct err *err)
@@ -27,7 +28,6 @@ static int golden_read_text(int dir_fd, const char *name, char **ret_text,
 	CLOSE_FD int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	FREE char *text = NULL;
 	struct stat st;
-	size_t done = 0;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(err, ENGINE_E_CONFIG, "it cannot be opened: %s",
@@ -40,17 +40,10 @@ static int golden_read_text(int dir_fd, const char *name, char **ret_text,
 	text = malloc((size_t)st.st_size);
 	if (!text)
 		return err_set(err, ENGINE_E_FAILED, "out of memory");
-	while (done < (size_t)st.st_size) {
-		ssize_t n = read(fd, text + done, (size_t)st.st_size - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return err_set(err, ENGINE_E_CONFIG, "it cannot be read whole");
-		done += (size_t)n;
-	}
+	if (file_read_at(fd, text, (size_t)st.st_size, 0) != st.st_size)
+		return err_set(err, ENGINE_E_CONFIG, "it cannot be read whole");
 	*ret_text = take_ptr(&text);
-	*ret_bytes = done;
+	*ret_bytes = (size_t)st.st_size;
 	return 0;
 }
 
@@ -91,18 +84,6 @@ static int golden_take_request(struct golden_file *file, json_t *json, struct er
 
 /* The expected response */
 
-static int golden_find_output(const struct oip_model *model, const char *name,
-                              uint32_t *ret_index)
-{
-	for (uint32_t i = 0; name && i < model->n_outputs; i++) {
-		if (strcmp(model->outputs[i].name, name) == 0) {
-			*ret_index = i;
-			return 0;
-		}
-	}
-	return -ENOENT;
-}
-
 /* Finds the model's outputs of the names in the response, and gives them default tolerances. */
 static int golden_name_outputs(struct golden_file *file, const struct oip_model *model,
                                const json_t *outputs, struct err *err)
@@ -117,16 +98,16 @@ static int golden_name_outputs(struct golden_file *file, const struct oip_model 
 		const char *name =
 			json_string_value(json_object_get(json_array_get(outputs, i),
 		                                          "name"));
-		uint32_t index = 0;
+		size_t index = tensor_spec_find(model->outputs, model->n_outputs, name);
 
-		if (golden_find_output(model, name, &index) < 0)
+		if (index == model->n_outputs)
 			return err_set(err, ENGINE_E_CONFIG,
 			               "'response' has an output '%.64s', which the "
 			               "model has not",
 			               name ? name : "");
 		file->specs[i] = model->outputs[index];
 		file->outputs[i] = (struct golden_output){
-			.output = index,
+			.output = (uint32_t)index,
 			.tolerance = golden_tolerance_of(file->specs[i].dtype),
 		};
 	}
@@ -240,11 +221,9 @@ static int golden_tolerate(struct golden_file *file, const char *name, json_t *b
 {
 	const char *key;
 	json_t *value;
-	size_t i = 0;
+	size_t i = tensor_spec_find(file->specs, file->n_outputs, name);
 	int r = 0;
 
-	while (i < file->n_outputs && strcmp(file->specs[i].name, name) != 0)
-		i++;
 	if (i == file->n_outputs)
 		return err_set(err, ENGINE_E_CONFIG,
 		               "'tolerance' names '%.64s', which is no output of "

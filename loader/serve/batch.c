@@ -263,27 +263,6 @@ int batch_check(struct batch *batch, struct err *err)
 	return 0;
 }
 
-/* Bytes of the first @count BYTES elements in @data; false when they are not there. */
-static bool batch_measure(const unsigned char *data, size_t bytes, size_t count,
-                          size_t *ret_bytes)
-{
-	size_t at = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		uint32_t length;
-
-		if (bytes - at < sizeof(length))
-			return false;
-		memcpy(&length, data + at, sizeof(length));
-		at += sizeof(length);
-		if (bytes - at < length)
-			return false;
-		at += length;
-	}
-	*ret_bytes = at;
-	return true;
-}
-
 int batch_split(struct batch *batch, uint32_t member, struct engine_tensor *ret_outputs,
                 struct err *err)
 {
@@ -299,7 +278,7 @@ int batch_split(struct batch *batch, uint32_t member, struct engine_tensor *ret_
 		(void)tensor_count(&part.shape, &count);
 		part.bytes = count * tensor_dtype_bytes(part.dtype);
 		if (part.dtype == TENSOR_DTYPE_BYTES &&
-		    !batch_measure(part.data, left, count, &part.bytes))
+		    !tensor_measure_texts(part.data, left, count, &part.bytes))
 			return err_set(err, ENGINE_E_MODEL,
 			               "output '%s' holds malformed BYTES elements",
 			               batch->outputs_spec[i].name);
