@@ -29,7 +29,7 @@ moult_add_engine(torch engines/torch.cpp)
 target_link_libraries(moult-engine-torch PRIVATE moult-torch)
 # The target torch would draw in the CUDA libraries, gigabytes of them: the engine opens that
 # library when a model asks for a device.
-target_link_libraries(moult-torch INTERFACE torch_cpu c10)
+target_link_libraries(moult-torch INTERFACE moult-torch-c torch_cpu c10)
 target_compile_definitions(moult-engine-torch PRIVATE
 	TORCH_DEVICES_LIBRARY="$<TARGET_SONAME_FILE_NAME:torch>")
 target_include_directories(moult-torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})

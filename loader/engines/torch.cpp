@@ -3,11 +3,12 @@
 /*
  * TorchScript through libtorch, behind loader/engine.h. With the headers torch_*.hpp beside it
  * the only C++ of the project: every call is noexcept and runs inside guard(), so nothing is
- * ever thrown across the seam.
+ * ever thrown across the seam. What needs no type of libtorch's is C, in torch_*.c.
  *
  * stage() checks the configuration and, for a device with memory of its own, tries the module
  * on the host (try_load()); load() then builds it in place: over shared or placed weights
- * (torch_import.hpp), or as libtorch does. compute() turns requests into tensors and back.
+ * (torch_import.hpp), or as libtorch does. compute() turns requests into tensors and back
+ * (torch_values.hpp).
  *
  * Builds against libtorch 1.13 and 2.x. Weights are parsed from the bytes that the loader read,
  * never from a path, so that the bytes that were hashed are those that run.
@@ -33,14 +34,16 @@
 #include <vector>
 
 #include "loader/engine.h"
-#include "loader/engines/torch_blame.hpp"
 #include "loader/engines/torch_cuda.hpp"
-#include "loader/engines/torch_driver.hpp"
 #include "loader/engines/torch_import.hpp"
 #include "loader/engines/torch_memory.hpp"
+#include "loader/engines/torch_values.hpp"
 
 extern "C" {
-#include "shared/engine_options.h"
+#include "loader/engines/torch_account.h"
+#include "loader/engines/torch_driver.h"
+#include "loader/engines/torch_options.h"
+#include "loader/engines/torch_text.h"
 #include "shared/model_format.h"
 }
 
@@ -58,55 +61,6 @@ struct engine {
 namespace
 {
 
-/* Picks the cause out of an error's text, for an operator. The interpreter puts the cause into
- * the last line, behind the kind of error; other errors have it in the first line. */
-std::string cause_of(const std::string &text)
-{
-	static const std::string mark = "Error: ";
-	const std::string line = last_word(text);
-	size_t start;
-
-	if (text.find("TorchScript interpreter") == std::string::npos)
-		return line;
-	start = line.find(mark);
-	return start == std::string::npos ? line : line.substr(start + mark.size());
-}
-
-bool is_out_of_memory(const std::string &text)
-{
-	/* cuBLAS and cuDNN say NOT_INITIALIZED when their own first allocation fails. */
-	static const char *const marks[] = { "out of memory",
-		                             "can't allocate memory",
-		                             "Cannot allocate memory",
-		                             "bad_alloc",
-		                             "CUBLAS_STATUS_ALLOC_FAILED",
-		                             "CUBLAS_STATUS_NOT_INITIALIZED",
-		                             "CUDNN_STATUS_ALLOC_FAILED",
-		                             "CUDNN_STATUS_NOT_INITIALIZED" };
-
-	for (const char *mark : marks)
-		if (text.find(mark) != std::string::npos)
-			return true;
-	return false;
-}
-
-/* Makes an outcome of an exception's text. The interpreter turns every exception into a
- * runtime_error: only the text tells a lack of memory from other errors. */
-int fail(struct err *err, int outcome, int memory_outcome, const char *what) noexcept
-{
-	try {
-		const std::string text(what);
-
-		if (is_out_of_memory(text))
-			return err_set(err, memory_outcome,
-			               "libtorch is out of memory: %s",
-			               cause_of(text).c_str());
-		return err_set(err, outcome, "libtorch: %s", cause_of(text).c_str());
-	} catch (...) {
-		return err_set(err, memory_outcome, "out of memory");
-	}
-}
-
 /* Runs @body, which returns 0 or an outcome. An exception becomes @outcome, or @memory_outcome
  * when memory ran out. */
 template <typename Body>
@@ -115,85 +69,15 @@ int guard(struct err *err, int outcome, int memory_outcome, Body &&body) noexcep
 	try {
 		return body();
 	} catch (const c10::Error &error) {
-		return fail(err, outcome, memory_outcome, error.what_without_backtrace());
+		return torch_text_fail(err, outcome, memory_outcome,
+		                       error.what_without_backtrace());
 	} catch (const std::bad_alloc &) {
 		return err_set(err, memory_outcome, "out of memory");
 	} catch (const std::exception &error) {
-		return fail(err, outcome, memory_outcome, error.what());
+		return torch_text_fail(err, outcome, memory_outcome, error.what());
 	} catch (...) {
 		return err_set(err, outcome, "libtorch threw something unknown");
 	}
-}
-
-constexpr struct {
-	enum tensor_dtype ours;
-	at::ScalarType theirs;
-} dtypes[] = {
-	{ TENSOR_DTYPE_BOOL, at::kBool },  { TENSOR_DTYPE_UINT8, at::kByte },
-	{ TENSOR_DTYPE_INT8, at::kChar },  { TENSOR_DTYPE_INT16, at::kShort },
-	{ TENSOR_DTYPE_INT32, at::kInt },  { TENSOR_DTYPE_INT64, at::kLong },
-	{ TENSOR_DTYPE_FP16, at::kHalf },  { TENSOR_DTYPE_BF16, at::kBFloat16 },
-	{ TENSOR_DTYPE_FP32, at::kFloat }, { TENSOR_DTYPE_FP64, at::kDouble },
-};
-
-bool to_torch(enum tensor_dtype ours, at::ScalarType *ret_theirs)
-{
-	for (const auto &row : dtypes) {
-		if (row.ours == ours) {
-			*ret_theirs = row.theirs;
-			return true;
-		}
-	}
-	return false;
-}
-
-bool from_torch(at::ScalarType theirs, enum tensor_dtype *ret_ours)
-{
-	for (const auto &row : dtypes) {
-		if (row.theirs == theirs) {
-			*ret_ours = row.ours;
-			return true;
-		}
-	}
-	return false;
-}
-
-int check_dtypes(const struct tensor_spec *specs, size_t count, struct err *err)
-{
-	at::ScalarType unused;
-
-	for (size_t i = 0; i < count; i++)
-		if (!to_torch(specs[i].dtype, &unused))
-			return err_set(
-				err, ENGINE_E_CONFIG,
-				"'%s' is %s, which engine torch does not know; it "
-				"knows BOOL, UINT8, INT8..INT64, FP16, BF16, FP32, "
-				"FP64",
-				specs[i].name, tensor_dtype_name(specs[i].dtype));
-	return 0;
-}
-
-ENGINE_OPTIONS(torch_options, "executor");
-
-int read_options(const struct engine_config *config, struct err *err)
-{
-	/* Specialising costs the first runs dearly and pays for few models. */
-	bool is_profiling = false;
-
-	for (size_t i = 0; i < config->n_options; i++) {
-		const struct engine_option *option = &config->options[i];
-
-		if (engine_options_check("torch", torch_options, option->name, err))
-			return ENGINE_E_CONFIG;
-		is_profiling = std::strcmp(option->value, "profiling") == 0;
-		if (!is_profiling && std::strcmp(option->value, "simple") != 0)
-			return err_set(err, ENGINE_E_CONFIG,
-			               "option.executor must be simple or profiling, not "
-			               "'%s'",
-			               option->value);
-	}
-	torch::jit::getProfilingMode() = is_profiling;
-	return 0;
 }
 
 /* The part of libtorch with its devices. Opening it registers them, which has to happen before
@@ -216,6 +100,7 @@ int open_devices(const char *name, struct err *err)
 int read_device(const char *name, c10::Device *ret_device, struct err *err)
 {
 	c10::Device device(c10::kCPU);
+	char driver[64];
 	size_t found;
 	int r;
 
@@ -244,7 +129,7 @@ int read_device(const char *name, c10::Device *ret_device, struct err *err)
 		               " finds %zu CUDA devices, with %s; set device = cpu, or "
 		               "install a libtorch with CUDA and a driver that is new "
 		               "enough for it",
-		               name, found, driver_name().c_str());
+		               name, found, torch_driver_name(driver, sizeof(driver)));
 	*ret_device = device;
 	return 0;
 }
@@ -337,7 +222,7 @@ int import_at(struct engine *engine, std::shared_ptr<weights_adapter> adapter, v
 		why = error.what();
 	}
 	/* A bad file fails in torch::jit::load(), too, which explains it better. */
-	return err_set(err, ENGINE_E_PRIVATE, "%s", cause_of(why).c_str());
+	return torch_text_set(err, ENGINE_E_PRIVATE, "", why.c_str());
 }
 
 int load_shared(struct engine *engine, struct err *err)
@@ -495,6 +380,7 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 	r = guard(err, ENGINE_E_CONFIG, ENGINE_E_FAILED, [&] {
 		c10::Device device(c10::kCPU);
 		bool needs_host = false;
+		bool is_profiling;
 		int outcome;
 
 		if (config->weights_bytes == 0)
@@ -504,11 +390,11 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 		if (outcome == 0)
 			outcome = check_dtypes(config->outputs, config->n_outputs, err);
 		if (outcome == 0)
-			outcome = read_options(config, err);
+			outcome = torch_options_read(config, &is_profiling, err);
 		if (outcome == 0)
 			outcome = read_device(config->device, &device, err);
 		if (outcome == ENGINE_E_DEVICE && config->is_placed &&
-		    driver_shows_host(device_number(config->device))) {
+		    torch_driver_shows_host(device_number(config->device))) {
 			needs_host = true;
 			outcome = 0;
 		}
@@ -516,6 +402,7 @@ int stage(const struct engine_config *config, struct engine **ret_engine,
 			*ret_engine = new engine{ config, torch::jit::Module(),
 				                  device, needs_host,
 				                  true,   {} };
+			torch::jit::getProfilingMode() = is_profiling;
 			set_threads(config->threads);
 			if (device.is_cpu())
 				count_main_memory();
@@ -556,111 +443,6 @@ int commit(struct engine *engine, struct err *err) noexcept
 	});
 }
 
-/* Makes a tensor over the request's own memory, or a copy where forward may write to it. */
-at::Tensor make_input(const struct engine *engine, const struct engine_tensor *tensor)
-{
-	at::ScalarType dtype = at::kFloat;
-	at::Tensor input;
-
-	(void)to_torch(tensor->dtype, &dtype);
-	/* Nobody writes through this pointer: see writes_inputs. */
-	input = at::from_blob(const_cast<void *>(tensor->data),
-	                      at::IntArrayRef(tensor->shape.dims, tensor->shape.rank),
-	                      at::TensorOptions().dtype(dtype));
-	if (!engine->device.is_cpu())
-		return input.to(engine->device);
-	return engine->writes_inputs ? input.clone() : input;
-}
-
-int take_value(const c10::IValue &value, const char *name,
-               std::vector<at::Tensor> *outputs, struct err *err)
-{
-	if (!value.isTensor())
-		return err_set(err, ENGINE_E_MODEL,
-		               "output '%s' of the model is no tensor but %s", name,
-		               value.tagKind().c_str());
-	outputs->push_back(value.toTensor());
-	return 0;
-}
-
-int take_values(const struct engine_config *config, c10::ArrayRef<c10::IValue> values,
-                std::vector<at::Tensor> *outputs, struct err *err)
-{
-	int r = 0;
-
-	if (values.size() != config->n_outputs)
-		return err_set(err, ENGINE_E_MODEL,
-		               "the model returns %zu tensors, and the configuration "
-		               "declares %zu outputs",
-		               values.size(), config->n_outputs);
-	for (size_t i = 0; i < values.size() && r == 0; i++)
-		r = take_value(values[i], config->outputs[i].name, outputs, err);
-	return r;
-}
-
-int take_dict(const struct engine_config *config,
-              const c10::Dict<c10::IValue, c10::IValue> &dict,
-              std::vector<at::Tensor> *outputs, struct err *err)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < config->n_outputs && r == 0; i++) {
-		const char *name = config->outputs[i].name;
-		auto found = dict.find(c10::IValue(std::string(name)));
-
-		if (found == dict.end())
-			return err_set(err, ENGINE_E_MODEL,
-			               "the dict that the model returns has no '%s'",
-			               name);
-		r = take_value(found->value(), name, outputs, err);
-	}
-	return r;
-}
-
-/* Takes the outputs from a tensor, a tuple or a list, in the configuration's order, or from a
- * dict by their names; a dict may have others, too. */
-int take_outputs(const struct engine_config *config, const c10::IValue &result,
-                 std::vector<at::Tensor> *outputs, struct err *err)
-{
-	if (result.isTuple())
-		return take_values(config, result.toTupleRef().elements(), outputs, err);
-	if (result.isList())
-		return take_values(config, result.toListRef(), outputs, err);
-	if (result.isGenericDict())
-		return take_dict(config, result.toGenericDict(), outputs, err);
-	return take_values(config, c10::ArrayRef<c10::IValue>(result), outputs, err);
-}
-
-/* Describes an output to the loader. *@tensor becomes contiguous, on the host, and owns the
- * memory that *ret_output borrows. */
-int describe(const struct engine_config *config, size_t index, at::Tensor *tensor,
-             struct engine_tensor *ret_output, struct err *err)
-{
-	const char *name = config->outputs[index].name;
-	struct engine_tensor output = {};
-
-	if (tensor->layout() != at::kStrided || tensor->is_quantized() ||
-	    !from_torch(tensor->scalar_type(), &output.dtype))
-		return err_set(err, ENGINE_E_MODEL,
-		               "output '%s' of the model is of type %s, which cannot be "
-		               "answered with",
-		               name, tensor->toString().c_str());
-	if (tensor->dim() > TENSOR_RANK_MAX)
-		return err_set(err, ENGINE_E_MODEL,
-		               "output '%s' of the model has %d dims; at most %d can be "
-		               "answered with",
-		               name, static_cast<int>(tensor->dim()), TENSOR_RANK_MAX);
-	/* to() waits for the device; neither call copies a tensor that needs no change. */
-	*tensor = tensor->to(at::kCPU).contiguous();
-	output.shape.rank = static_cast<uint32_t>(tensor->dim());
-	for (uint32_t i = 0; i < output.shape.rank; i++)
-		output.shape.dims[i] = tensor->size(i);
-	output.data = tensor->data_ptr();
-	output.bytes = tensor->nbytes();
-	*ret_output = output;
-	return 0;
-}
-
 int compute(struct engine *engine, const struct engine_tensor *inputs,
             struct engine_tensor *outputs, struct err *err)
 {
@@ -670,7 +452,8 @@ int compute(struct engine *engine, const struct engine_tensor *inputs,
 	int r;
 
 	for (size_t i = 0; i < config->n_inputs; i++)
-		arguments.emplace_back(make_input(engine, &inputs[i]));
+		arguments.emplace_back(make_input(&inputs[i], engine->device,
+		                                  engine->writes_inputs));
 	r = take_outputs(config, engine->module.forward(std::move(arguments)),
 	                 &engine->outputs, err);
 	for (size_t i = 0; i < config->n_outputs && r == 0; i++)
@@ -690,15 +473,15 @@ int infer(struct engine *engine, const struct engine_tensor *inputs,
 		try {
 			return compute(engine, inputs, outputs, err);
 		} catch (const std::exception &error) {
-			if (!is_requests_fault(engine->config, error.what()))
+			if (!torch_text_blames_request(engine->config, error.what()))
 				throw;
-			return err_set(err, ENGINE_E_INPUT,
-			               "the model refuses the request: %s",
-			               cause_of(error.what()).c_str());
+			return torch_text_set(err, ENGINE_E_INPUT,
+			                      "the model refuses the request: ",
+			                      error.what());
 		}
 	});
 	/* A model may have caught the lack of memory, and have failed otherwise. */
-	if (r && account.wanted_bytes() > 0)
+	if (r && torch_account_wanted_bytes() > 0)
 		r = ENGINE_E_MEMORY;
 	if (r && engine->device.is_cpu())
 		engine->outputs.clear();
@@ -730,8 +513,8 @@ void close(struct engine *engine) noexcept
 
 void measure(const struct engine *engine, struct engine_use *ret_use) noexcept
 {
-	ret_use->peak_bytes = account.peak_bytes();
-	ret_use->wanted_bytes = account.wanted_bytes();
+	ret_use->peak_bytes = torch_account_peak_bytes();
+	ret_use->wanted_bytes = torch_account_wanted_bytes();
 	ret_use->available_bytes = engine->config->working_bytes;
 }
 

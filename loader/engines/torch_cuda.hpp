@@ -15,6 +15,10 @@
 
 #include "loader/engine.h"
 
+extern "C" {
+#include "loader/engines/torch_driver.h"
+}
+
 #ifdef MOULT_TORCH_CUDA
 
 #include <c10/cuda/CUDACachingAllocator.h>
@@ -27,18 +31,6 @@ namespace
 {
 
 namespace cuda_allocator = c10::cuda::CUDACachingAllocator;
-
-/* The memory of the card that this thread computes on. The driver is loaded by now. */
-size_t cuda_total_bytes() noexcept
-{
-	void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
-	auto *get = reinterpret_cast<int (*)(size_t *, size_t *)>(
-		driver ? dlsym(driver, "cuMemGetInfo_v2") : nullptr);
-	size_t free_bytes = 0;
-	size_t total_bytes = 0;
-
-	return get && get(&free_bytes, &total_bytes) == 0 ? total_bytes : 0;
-}
 
 double cuda_fraction(int64_t reserved_bytes, uint64_t more_bytes, size_t total_bytes)
 {
@@ -92,7 +84,7 @@ bool cuda_set_limit(void *library, c10::DeviceIndex device, uint64_t more_bytes,
 int limit_cuda_memory(void *library, const c10::Device &device, uint64_t more_bytes,
                       struct err *err)
 {
-	size_t total_bytes = cuda_total_bytes();
+	size_t total_bytes = torch_driver_total_bytes();
 
 	if (total_bytes > 0 &&
 	    cuda_set_limit(library, device.index(), more_bytes, total_bytes))

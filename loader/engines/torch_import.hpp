@@ -15,10 +15,8 @@
 #include <torch/script.h>
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -30,6 +28,10 @@
 #include <vector>
 
 #include "loader/engine.h"
+
+extern "C" {
+#include "shared/file.h"
+}
 
 namespace
 {
@@ -63,8 +65,13 @@ class weights_adapter : public caffe2::serialize::ReadAdapterInterface
 		n = std::min(n, bytes_ - static_cast<size_t>(at));
 		if (placed_)
 			return placed_->read(placed_->context, at, buffer, n) < 0 ? 0 : n;
+		/* A short file gives fewer bytes, and a broken one none; libtorch reports
+		 * that. */
 		if (!data_)
-			return read_file(at, static_cast<char *>(buffer), n);
+			return static_cast<size_t>(std::max<ssize_t>(file_read_at(fd_,
+			                                                          buffer,
+			                                                          n, at),
+			                                             0));
 		std::memcpy(buffer, data_ + at, n);
 		return n;
 	}
@@ -76,24 +83,6 @@ class weights_adapter : public caffe2::serialize::ReadAdapterInterface
 	}
 
       private:
-	/* A short file gives fewer bytes; libtorch reports that. */
-	size_t read_file(uint64_t at, char *buffer, size_t n) const
-	{
-		size_t done = 0;
-
-		while (done < n) {
-			ssize_t got = pread(fd_, buffer + done, n - done,
-			                    static_cast<off_t>(at + done));
-
-			if (got < 0 && errno == EINTR)
-				continue;
-			if (got <= 0)
-				break;
-			done += static_cast<size_t>(got);
-		}
-		return done;
-	}
-
 	const char *data_;
 	size_t bytes_;
 	int fd_ = -1;

@@ -171,7 +171,7 @@ void test_watch()
 		fail_test("a profiler that is on");
 	c10::reportMemoryUsageToProfiler(nullptr, 4096, 4096, 4096,
 	                                 c10::Device(c10::kMeta));
-	if (account.peak_bytes() != 4096)
+	if (torch_account_peak_bytes() != 4096)
 		fail_test("memory that nobody counts");
 }
 
