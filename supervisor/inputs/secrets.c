@@ -420,35 +420,13 @@ int secrets_read(struct secrets *ret_secrets, const char *directory, struct err 
 	return r;
 }
 
-static int secrets_write(int fd, const unsigned char *memory, size_t bytes)
+int secrets_map(const struct secrets *secrets, struct memfd *ret_map)
 {
-	while (bytes > 0) {
-		ssize_t n = write(fd, memory, bytes);
+	int copy = fcntl(secrets->fd, F_DUPFD_CLOEXEC, 3);
+	int r = copy < 0 ? -errno : memfd_map(ret_map, copy, false);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		memory += n;
-		bytes -= (size_t)n;
-	}
-	return 0;
-}
-
-int secrets_save(const struct secrets *secrets, int fd)
-{
-	struct memfd map;
-	CLOSE_FD int copy = fcntl(secrets->fd, F_DUPFD_CLOEXEC, 3);
-	int r;
-
-	if (copy < 0)
-		return -errno;
-	r = memfd_map(&map, copy, false);
 	if (r < 0)
-		return r;
-	copy = -1; /* owned by the mapping */
-	r = secrets_write(fd, map.base, map.size_bytes);
-	memfd_fini(&map);
+		close_fd(&copy);
 	return r;
 }
 
@@ -516,10 +494,9 @@ bool secrets_has(const struct secrets *secrets, const char *name)
 	struct proto_secret secret;
 	const unsigned char *cursor;
 	struct memfd map;
-	int copy = fcntl(secrets->fd, F_DUPFD_CLOEXEC, 3);
 	bool has = false;
 
-	if (copy < 0 || memfd_map(&map, copy, false) < 0)
+	if (secrets_map(secrets, &map) < 0)
 		return true; /* the loader looks again */
 	cursor = map.base;
 	while (!has &&

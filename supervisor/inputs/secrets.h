@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "shared/err.h"
+#include "shared/memfd.h"
 
 #define SECRETS_DIGEST_HEX     33
 #define SECRETS_FILES_MAX      64
@@ -51,9 +52,10 @@ struct secrets secrets_identity(const struct secrets *secrets);
 struct secrets secrets_take(struct secrets *secrets);
 /* Makes *@ret_copy stand for the same values as @secrets. 0 or -errno. */
 int secrets_copy(struct secrets *ret_copy, const struct secrets *secrets);
-/* Writes @secrets to the empty file @fd; reads them back from one. 0 or -errno;
- * -EINVAL: the file holds something else. */
-int secrets_save(const struct secrets *secrets, int fd);
+/* Maps the values as one text; memfd_fini() ends that. 0 or -errno. */
+int secrets_map(const struct secrets *secrets, struct memfd *ret_map);
+/* Reads such a text from the file @fd. 0 or -errno; -EINVAL: the file holds something
+ * else. */
 int secrets_load(struct secrets *ret_secrets, int fd);
 /* True: @secrets has @name, or could not be looked at. */
 bool secrets_has(const struct secrets *secrets, const char *name);

@@ -86,16 +86,11 @@ int config_kept_save(const char *state_dir, const char *text, uint64_t number,
 
 /* Taking out */
 
-static const char *config_kept_text(const json_t *json, const char *key)
-{
-	return json_string_value(json_object_get(json, key));
-}
-
 static int config_kept_read_model(struct config *config, const json_t *model,
                                   struct err *err)
 {
-	const char *text = config_kept_text(model, "section");
-	const char *file = config_kept_text(model, "file");
+	const char *text = keep_text(model, "section");
+	const char *file = keep_text(model, "file");
 	json_int_t line = json_integer_value(json_object_get(model, "line"));
 	int r = text && file ? config_read_text(config, text, CONFIG_FILE_MODEL, err)
 	                     : err_set(err, -EBADMSG, "a model is no section");
@@ -105,7 +100,7 @@ static int config_kept_read_model(struct config *config, const json_t *model,
 
 static int config_kept_read(struct config *config, const json_t *json, struct err *err)
 {
-	const char *head = config_kept_text(json, "head");
+	const char *head = keep_text(json, "head");
 	json_t *models = json_object_get(json, "models");
 	const json_t *model;
 	size_t i;
@@ -129,7 +124,7 @@ static int config_kept_read(struct config *config, const json_t *json, struct er
 static int config_kept_build(struct config **ret_config, const json_t *json,
                              const char *file, struct err *err)
 {
-	const char *kept_file = config_kept_text(json, "file");
+	const char *kept_file = keep_text(json, "file");
 	struct config *config = NULL;
 	int r;
 

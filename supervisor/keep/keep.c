@@ -175,8 +175,22 @@ static DIR *keep_open_stream(int dir_fd)
 
 /* Writing */
 
-int keep_write(int dir_fd, const char *name,
-               int (*write_content)(const void *what, int fd), const void *what)
+static int keep_write_all(int fd, const char *data, size_t bytes)
+{
+	while (bytes > 0) {
+		ssize_t n = write(fd, data, bytes);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENOSPC;
+		data += n;
+		bytes -= (size_t)n;
+	}
+	return 0;
+}
+
+int keep_write(int dir_fd, const char *name, const void *data, size_t bytes)
 {
 	CLOSE_FD int fd = -1;
 	int r;
@@ -186,7 +200,7 @@ int keep_write(int dir_fd, const char *name,
 	            0600);
 	if (fd < 0)
 		return -errno;
-	r = write_content(what, fd);
+	r = keep_write_all(fd, data, bytes);
 	if (r == 0 && fsync(fd) < 0)
 		r = -errno;
 	if (r == 0 && renameat(dir_fd, KEEP_NEW, dir_fd, name) < 0)
@@ -235,24 +249,6 @@ int keep_link(int dir_fd, const char *name, int fd)
 	return r;
 }
 
-static int keep_write_text(const void *what, int fd)
-{
-	const char *text = what;
-	size_t bytes = strlen(text);
-
-	while (bytes > 0) {
-		ssize_t n = write(fd, text, bytes);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENOSPC;
-		text += n;
-		bytes -= (size_t)n;
-	}
-	return 0;
-}
-
 int keep_write_manifest(int dir_fd, const char *text, uint64_t number)
 {
 	char sha256[KEEP_SHA256_HEX];
@@ -263,7 +259,7 @@ int keep_write_manifest(int dir_fd, const char *text, uint64_t number)
 		return -EFBIG; /* could not be read back */
 	keep_digest(text, strlen(text), sha256);
 	(void)snprintf(name, sizeof(name), KEEP_MANIFEST_FORMAT, number, sha256);
-	r = keep_write(dir_fd, name, keep_write_text, text);
+	r = keep_write(dir_fd, name, text, strlen(text));
 	if (r == 0 && fsync(dir_fd) < 0)
 		r = -errno;
 	return r;
@@ -354,6 +350,11 @@ json_t *keep_read_manifest(int dir_fd, const struct keep_entry *entry, struct er
 	if (!json)
 		(void)err_set(err, -EBADMSG, "%s is damaged", entry->name);
 	return json;
+}
+
+const char *keep_text(const json_t *json, const char *key)
+{
+	return json_string_value(json_object_get(json, key));
 }
 
 /* Taking away */

@@ -59,10 +59,9 @@ void keep_name(char *name, const char *kind, const char *sha256);
  * becomes part of a name. */
 bool keep_is_digest(const char *sha256);
 
-/* Writes the file @name, 0600, with what @write_content writes. Lasts a power cut only
- * after the next keep_write_manifest(). 0, or -errno: the name still has what it had. */
-int keep_write(int dir_fd, const char *name,
-               int (*write_content)(const void *what, int fd), const void *what);
+/* Writes the file @name, 0600, with @bytes of @data. Lasts a power cut only after the next
+ * keep_write_manifest(). 0, or -errno: the name still has what it had. */
+int keep_write(int dir_fd, const char *name, const void *data, size_t bytes);
 /* Both give the file @fd another name; the file's time of change changes, unless it had
  * the name already. keep_link_soon() is for the loop, and leaves another file of that
  * name alone. 0 or -errno. */
@@ -79,6 +78,8 @@ size_t keep_list(int dir_fd, struct keep_entry *entries, size_t max);
 int keep_open_file(int dir_fd, const char *name, bool is_secret);
 /* A new reference, or NULL with a sentence: the manifest is not whole. */
 json_t *keep_read_manifest(int dir_fd, const struct keep_entry *entry, struct err *err);
+/* The text under @key of a manifest, or of a part of one; NULL: none. */
+const char *keep_text(const json_t *json, const char *key);
 
 /* Removes all but the @n_kept newest manifests that differ, and the files that these
  * name. */

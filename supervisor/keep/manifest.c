@@ -15,7 +15,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,11 +22,6 @@
 #include "supervisor/keep/keep.h"
 
 /* Keeping */
-
-static int manifest_write_secrets(const void *what, int fd)
-{
-	return secrets_save(what, fd);
-}
 
 /* Keeps the weights as a hard link, where the file system and the file's owner allow one;
  * then the content is to outlive a power cut, too. Otherwise the section's path must
@@ -43,35 +37,22 @@ static void manifest_link_weights(int dir_fd, const struct inputs *inputs)
 		(void)fsync(inputs->weights_fd);
 }
 
-/* Names the secrets' file by the digest of its content, read back from memory. */
-static int manifest_secrets_digest(const struct secrets *secrets, char *ret_sha256)
-{
-	struct stat st;
-	void *map;
-
-	if (fstat(secrets->fd, &st) < 0)
-		return -errno;
-	if (st.st_size == 0)
-		return -ENODATA;
-	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, secrets->fd, 0);
-	if (map == MAP_FAILED)
-		return -errno;
-	keep_digest(map, (size_t)st.st_size, ret_sha256);
-	(void)munmap(map, (size_t)st.st_size);
-	return 0;
-}
-
-/* Writes the secrets even when the file is there: it may be damaged. */
+/* Names the file by the digest of its content, read back from memory. Writes even when the
+ * file is there: it may be damaged. */
 static int manifest_save_secrets(int dir_fd, const struct inputs *inputs,
                                  char *ret_sha256)
 {
 	char name[KEEP_NAME_MAX];
-	int r = manifest_secrets_digest(&inputs->secrets, ret_sha256);
+	struct memfd map;
+	int r = secrets_map(&inputs->secrets, &map);
 
 	if (r < 0)
 		return r;
+	keep_digest(map.base, map.size_bytes, ret_sha256);
 	keep_name(name, "secrets", ret_sha256);
-	return keep_write(dir_fd, name, manifest_write_secrets, &inputs->secrets);
+	r = keep_write(dir_fd, name, map.base, map.size_bytes);
+	memfd_fini(&map);
+	return r;
 }
 
 static char *manifest_print(const struct inputs *inputs, const char *secrets_sha256)
@@ -153,16 +134,11 @@ int manifest_save(const char *state_dir, const struct inputs *inputs, bool with_
 
 /* Taking out */
 
-static const char *manifest_text(const json_t *json, const char *key)
-{
-	return json_string_value(json_object_get(json, key));
-}
-
 /* Opens the kept weights, or else the section's path. An fd, -1: the manifest names none,
  * or -errno. */
 static int manifest_open_weights(int dir_fd, const json_t *json, const char *path)
 {
-	const char *sha256 = manifest_text(json, "weights_sha256");
+	const char *sha256 = keep_text(json, "weights_sha256");
 	char name[KEEP_NAME_MAX];
 	int fd;
 
@@ -179,10 +155,11 @@ static int manifest_take_secrets(struct secrets *ret_secrets, int dir_fd,
                                  const json_t *json, const char *directory,
                                  struct err *err)
 {
-	const char *sha256 = manifest_text(json, "secrets_sha256");
+	const char *sha256 = keep_text(json, "secrets_sha256");
 	char found[KEEP_SHA256_HEX];
 	char name[KEEP_NAME_MAX];
 	CLOSE_FD int fd = -1;
+	struct memfd map;
 	int r;
 
 	if (!sha256)
@@ -195,9 +172,12 @@ static int manifest_take_secrets(struct secrets *ret_secrets, int dir_fd,
 		               "read them");
 	r = fd < 0 ? fd : secrets_load(ret_secrets, fd);
 	if (r == 0)
-		r = manifest_secrets_digest(ret_secrets, found);
-	if (r == 0 && strcmp(found, sha256) != 0)
-		r = -EBADMSG;
+		r = secrets_map(ret_secrets, &map);
+	if (r == 0) {
+		keep_digest(map.base, map.size_bytes, found);
+		r = map.size_bytes > 0 && strcmp(found, sha256) == 0 ? 0 : -EBADMSG;
+		memfd_fini(&map);
+	}
 	return r < 0 ? err_set(err, r, "the kept secrets: %s", strerror(-r)) : 0;
 }
 
@@ -205,7 +185,7 @@ static int manifest_build(struct inputs **ret_inputs, int dir_fd, const json_t *
                           struct config *config, struct err *err)
 {
 	const struct config_model *section = config->models[0];
-	const char *sha256 = manifest_text(json, "weights_sha256");
+	const char *sha256 = keep_text(json, "weights_sha256");
 	struct secrets secrets = SECRETS_NULL;
 	int fd;
 	int r = manifest_take_secrets(&secrets, dir_fd, json, section->secrets, err);
@@ -232,7 +212,7 @@ static int manifest_try(struct inputs **ret_inputs, int dir_fd,
                         struct err *err)
 {
 	json_t *json = keep_read_manifest(dir_fd, entry, err);
-	const char *section = manifest_text(json, "section");
+	const char *section = keep_text(json, "section");
 	struct config *config = NULL;
 	int r = -EBADMSG;
 
