@@ -62,7 +62,6 @@ struct device_use {
 struct device;
 
 struct device_ops {
-	const char *kind;
 	/* Brings in the newest figures; the wait is bounded. False: they are older. */
 	bool (*refresh)(struct device *device);
 	/* Notes what the device says of the time before @use, which comes now; or NULL. */

@@ -56,7 +56,6 @@ void device_sample_add(struct memory_sample *sample, struct device_use *use,
 void device_init(struct device *device, const char *name, struct ev_loop *loop)
 {
 	static const struct device_ops ops = {
-		.kind = "host",
 		.refresh = device_host_refresh,
 		.look = device_host_look,
 		.available = device_host_available,

@@ -162,7 +162,6 @@ static void device_nvml_begin(struct device_use *use)
 void device_init_nvml(struct device *device, const char *name, struct nvml *nvml)
 {
 	static const struct device_ops ops = {
-		.kind = "nvml",
 		.refresh = device_nvml_refresh,
 		.begin = device_nvml_begin,
 		.look = device_nvml_look,

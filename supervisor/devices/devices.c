@@ -258,8 +258,7 @@ void devices_wait(struct devices *devices)
 
 static json_t *devices_bytes(bool is_known, uint64_t bytes)
 {
-	return is_known && bytes <= INT64_MAX ? json_integer((json_int_t)bytes)
-	                                      : json_null();
+	return memory_bytes_to_json(is_known ? bytes : UINT64_MAX);
 }
 
 static json_t *devices_loaders_to_json(const struct device *gpu)

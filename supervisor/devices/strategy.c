@@ -239,11 +239,6 @@ void strategy_join(struct strategy_decision *decision, struct strategy_decision 
 		other->prefill_bytes = 0;
 }
 
-static json_t *strategy_size(uint64_t bytes)
-{
-	return bytes > INT64_MAX ? json_null() : json_integer((json_int_t)bytes);
-}
-
 json_t *strategy_to_json(const struct strategy_decision *decision)
 {
 	const struct strategy_facts *facts = &decision->facts;
@@ -253,18 +248,20 @@ json_t *strategy_to_json(const struct strategy_decision *decision)
 	                 "device", facts->device, "strategy",
 	                 strategy_name(decision->strategy), "why", decision->why.text,
 	                 "resident", (int)facts->is_resident, "copy_bytes",
-	                 strategy_size(facts->copy_bytes), "need_bytes",
-	                 strategy_size(facts->need_bytes), "engine_bytes",
-	                 strategy_size(facts->engine_bytes), "loading_bytes",
-	                 strategy_size(facts->loading_bytes), "staged_bytes",
-	                 strategy_size(facts->staged_bytes), "old_bytes",
-	                 strategy_size(facts->old_bytes), "headroom_bytes",
-	                 strategy_size(facts->headroom_bytes), "used_bytes",
-	                 strategy_size(facts->room.used_bytes), "budget_bytes",
-	                 strategy_size(facts->room.budget_bytes), "available_bytes",
-	                 strategy_size(facts->room.available_bytes), "reserve_bytes",
-	                 strategy_size(facts->room.reserve_bytes), "free_bytes",
-	                 strategy_size(decision->free_bytes), "free_alone_bytes",
-	                 strategy_size(decision->free_alone_bytes), "prefill_bytes",
-	                 strategy_size(decision->prefill_bytes));
+	                 memory_bytes_to_json(facts->copy_bytes), "need_bytes",
+	                 memory_bytes_to_json(facts->need_bytes), "engine_bytes",
+	                 memory_bytes_to_json(facts->engine_bytes), "loading_bytes",
+	                 memory_bytes_to_json(facts->loading_bytes), "staged_bytes",
+	                 memory_bytes_to_json(facts->staged_bytes), "old_bytes",
+	                 memory_bytes_to_json(facts->old_bytes), "headroom_bytes",
+	                 memory_bytes_to_json(facts->headroom_bytes), "used_bytes",
+	                 memory_bytes_to_json(facts->room.used_bytes), "budget_bytes",
+	                 memory_bytes_to_json(facts->room.budget_bytes),
+	                 "available_bytes",
+	                 memory_bytes_to_json(facts->room.available_bytes),
+	                 "reserve_bytes", memory_bytes_to_json(facts->room.reserve_bytes),
+	                 "free_bytes", memory_bytes_to_json(decision->free_bytes),
+	                 "free_alone_bytes",
+	                 memory_bytes_to_json(decision->free_alone_bytes),
+	                 "prefill_bytes", memory_bytes_to_json(decision->prefill_bytes));
 }

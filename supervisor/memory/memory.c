@@ -63,6 +63,11 @@ struct memory_size memory_size_of(pid_t pid)
 	return size;
 }
 
+json_t *memory_bytes_to_json(uint64_t bytes)
+{
+	return bytes > INT64_MAX ? json_null() : json_integer((json_int_t)bytes);
+}
+
 json_t *memory_to_json(const struct memory_sample *sample)
 {
 	return json_pack("{s:I,s:I,s:I,s:I,s:I}", "available_bytes",

@@ -36,5 +36,7 @@ bool memory_read_file(const char *path, char *text, size_t size);
 /* What the machine can still give; 0: not known. */
 uint64_t memory_available(void);
 struct memory_size memory_size_of(pid_t pid);
-/* A new reference. */
+/* A new reference, each; @bytes that are not known or without limit (UINT64_MAX) are
+ * null. */
+json_t *memory_bytes_to_json(uint64_t bytes);
 json_t *memory_to_json(const struct memory_sample *sample);

@@ -73,11 +73,6 @@ static json_t *receipt_ms(double ms)
 	return ms < 0 ? json_null() : json_real(ms);
 }
 
-static json_t *receipt_bytes(uint64_t bytes)
-{
-	return bytes > INT64_MAX ? json_null() : json_integer((json_int_t)bytes);
-}
-
 static json_t *receipt_gpu_to_json(const struct receipt *receipt)
 {
 	const struct receipt_gpu *gpu = &receipt->gpu;
@@ -87,15 +82,15 @@ static json_t *receipt_gpu_to_json(const struct receipt *receipt)
 	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:I,s:{s:s,s:f,s:o,s:o,s:o,s:s,s:o}}",
 	                 "device", gpu->device, "uuid", gpu->uuid, "decision",
 	                 strategy_to_json(&receipt->gpu_decision), "before_bytes",
-	                 receipt_bytes(gpu->before_bytes), "peak_bytes",
-	                 receipt_bytes(gpu->peak_bytes), "after_bytes",
-	                 receipt_bytes(gpu->after_bytes), "prefilled_bytes",
+	                 memory_bytes_to_json(gpu->before_bytes), "peak_bytes",
+	                 memory_bytes_to_json(gpu->peak_bytes), "after_bytes",
+	                 memory_bytes_to_json(gpu->after_bytes), "prefilled_bytes",
 	                 (json_int_t)gpu->prefilled_bytes, "reclaim", "verdict",
 	                 reclaim_verdict_name(gpu->verdict), "reaped_ms", gpu->reaped_ms,
 	                 "unlisted_ms", receipt_ms(gpu->unlisted_ms), "freed_ms",
 	                 receipt_ms(gpu->freed_ms), "residual_bytes",
-	                 receipt_bytes(gpu->residual_bytes), "residue", gpu->residue.text,
-	                 "xid",
+	                 memory_bytes_to_json(gpu->residual_bytes), "residue",
+	                 gpu->residue.text, "xid",
 	                 gpu->xid ? json_integer((json_int_t)gpu->xid) : json_null());
 }
 
