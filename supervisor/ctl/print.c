@@ -104,6 +104,7 @@ static void print_notes(FILE *out, const json_t *model)
 	                   : "[{name}: an input is of no use, and nothing serves: "
 	                     "{stale}\n]");
 	print_form(out, model,
+	           "[{name}: does not serve: {not_serving}\n]"
 	           "[{name}: no rollback: {rollback_off}\n]"
 	           "[{name}: skipped among the secrets: {secrets_skipped}\n]"
 	           "[{name}: last error: {last_error}\n]");

@@ -47,7 +47,8 @@ FAMILY(GENERATION, GAUGE, "moult_generation",
 FAMILY(READY, GAUGE, "moult_ready", "1: a generation serves.")
 FAMILY(LOADERS, GAUGE, "moult_loaders", "Loaders that serve.")
 FAMILY(STALE, GAUGE, "moult_stale",
-       "1: an input of the model on disk is of no use, and is not what serves.")
+       "1: what is on disk for the model is not what serves: it is of no use, failed, "
+       "or was rolled back from.")
 FAMILY(MEMORY_BYTES, GAUGE, "moult_memory_bytes",
        "Memory that the model's loaders hold now, with the weights that they share.")
 FAMILY(RELOADS, COUNTER, "moult_reloads",

@@ -54,7 +54,7 @@ uint64_t model_reloads(const struct model *model, enum model_cause cause,
 
 bool model_is_stale(const struct model *model)
 {
-	return *model_watch_stale(model) != '\0';
+	return *model_watch_stale(model) || model->ledger.refused;
 }
 
 const struct receipt *model_receipt(const struct model *model)

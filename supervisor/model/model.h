@@ -148,7 +148,7 @@ const char *model_name(const struct model *model);
 /* Number of reloads of @cause that ended with @outcome. */
 uint64_t model_reloads(const struct model *model, enum model_cause cause,
                        enum receipt_outcome outcome);
-/* True: the inputs on disk are of no use. */
+/* True: the inputs on disk are of no use, were refused, or were rolled back from. */
 bool model_is_stale(const struct model *model);
 /* The receipt of the last reload that is over, or NULL; borrowed until the next one
  * is. */

@@ -5,6 +5,10 @@
 #include "supervisor/inputs/inputs.h"
 #include "supervisor/model/model_state.h"
 
+#define STATUS_NOT_SERVING                                                               \
+	"what is on disk, which failed or was rolled back from; moultctl reload tries "  \
+	"it"
+
 static const char *model_state_text(const struct model *model)
 {
 	if (model->is_stopping)
@@ -56,7 +60,8 @@ json_t *model_to_json(struct model *model)
 	bool can_roll_back = ledger_has_previous(&model->ledger, &rollback_off);
 
 	return json_pack(
-		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,"
+		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:"
+		"I,"
 		"s:b,s:o,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
 		"name", model->name, "state", model_state_text(model), "generation",
 		(json_int_t)(active ? active->number : 0), "pid",
@@ -65,8 +70,9 @@ json_t *model_to_json(struct model *model)
 		fleet_loader_to_json(model->fleet.candidate), "retiring",
 		fleet_loader_to_json(model->fleet.retiring), "stuck",
 		model_stuck_to_json(model), "replicas", replicas_to_json(model), "stale",
-		model_text_or_null(model_watch_stale(model)), "secrets_skipped",
-		model_text_or_null(model->skipped.text), "last_error",
+		model_text_or_null(model_watch_stale(model)), "not_serving",
+		model_text_or_null(model->ledger.refused ? STATUS_NOT_SERVING : NULL),
+		"secrets_skipped", model_text_or_null(model->skipped.text), "last_error",
 		model_text_or_null(model->last_error.text), "secrets_digest",
 		model_text_or_null(active ? active->inputs->secrets.digest : NULL),
 		"weights_sha256",

@@ -175,6 +175,38 @@ def test_stale_inputs(start, tmp_path):
     wait_for("what is stale", lambda: numbers(moult)["moult_stale", 'model="echo"'] == 1)
 
 
+def test_inputs_that_do_not_serve(start):
+    """Those that failed, and those that were rolled back from, for as long as they are there."""
+    moult = start(echo_section(**{"option.delay_us": 1}))
+
+    def put(delay):
+        fresh = moult.home / "fresh"
+        fresh.write_text(echo_section(**{"option.delay_us": delay}))
+        fresh.rename(moult.models / "0.conf")
+
+    def wait_stale(value):
+        wait_for(f"stale {value}",
+                 lambda: numbers(moult)["moult_stale", 'model="echo"'] == value)
+        assert bool(moult.status("echo")["not_serving"]) == bool(value), moult.status("echo")
+
+    wait_stale(0)
+    put("x")
+    wait_stale(1)
+    text = subprocess.run([BUILD / "moultctl", "-s", moult.socket, "status"],
+                          capture_output=True, text=True, check=True).stdout
+    assert "echo: does not serve: what is on disk" in text
+    put(1)
+    wait_stale(0)
+    put(2)
+    wait_for("both", lambda: len([r for r in moult.receipts("echo") if r["cause"] == "config"
+                                  and r["outcome"] == "ok"]) == 2)
+    wait_stale(0)
+    assert moult.ctl("rollback", "echo", "--wait").returncode == 0
+    wait_stale(1)
+    assert moult.reload("echo").returncode == 0
+    wait_stale(0)
+
+
 def reloads(moult):
     found = {}
     for (name, labels), value in numbers(moult).items():
