@@ -20,6 +20,7 @@
 #define COMPRESS_GZIP_BITS    (15 + 16)
 #define COMPRESS_EITHER_BITS  (15 + 32)
 #define COMPRESS_MEMORY_LEVEL 8
+#define COMPRESS_GZIP_ID      0x1f
 #define COMPRESS_START_BYTES  ((size_t)64 * 1024)
 /* Every body may grow to FREE_BYTES; beyond that to a multiple of its size. zlib shrinks text that
  * repeats itself a thousandfold, real tensors seldom more than tenfold. A megabyte of a sender
@@ -124,11 +125,20 @@ static int compress_grow(struct oip_buffer *buffer, size_t max_bytes)
 	return oip_buffer_grow(buffer, capacity) ? 0 : 500;
 }
 
+/* RFC 1952 2.2: gzip is one member or several, one behind the other. True: another one is
+ * read on. */
+static bool compress_begins_again(z_stream *stream, bool is_gzip)
+{
+	return is_gzip && stream->avail_in > 0 &&
+	       stream->next_in[0] == COMPRESS_GZIP_ID && inflateReset(stream) == Z_OK;
+}
+
 static int compress_run(z_stream *stream, struct oip_buffer *buffer, size_t max_bytes)
 {
+	bool is_gzip = stream->avail_in > 0 && stream->next_in[0] == COMPRESS_GZIP_ID;
 	int r = Z_OK;
 
-	while (r != Z_STREAM_END) {
+	while (r != Z_STREAM_END || compress_begins_again(stream, is_gzip)) {
 		size_t room;
 
 		if (buffer->used_bytes == buffer->capacity_bytes) {
@@ -183,8 +193,8 @@ int compress_inflate(struct oip_buffer *buffer, const unsigned char *body,
 	if (r == 400)
 		return err_set(
 			err, r,
-			"the compressed body is broken or not whole: it must be one "
-			"gzip or zlib stream");
+			"the compressed body is broken or not whole: it must be gzip, "
+			"or one zlib stream, and nothing behind it");
 	if (r)
 		return err_set(err, r, "out of memory");
 	return 0;

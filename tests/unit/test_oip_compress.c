@@ -149,6 +149,56 @@ static void test_inflate(void **state)
 	call_fini(&call);
 }
 
+/* RFC 1952: members of one gzip, as bgzip and writers that append make them. */
+static void test_inflate_members(void **state)
+{
+	static const char json[] = "{\"inputs\":[" GOOD_INPUT "]}";
+	static const struct {
+		const char *name;
+		int window_bits[3];
+		size_t cut;
+		const char *tail;
+		int status;
+	} rows[] = {
+		{ "three", { GZIP, GZIP, GZIP }, 0, "", 0 },
+		{ "the last without its sum", { GZIP, GZIP, GZIP }, 4, "", 400 },
+		{ "the last one cut", { GZIP, GZIP, GZIP }, 12, "", 400 },
+		{ "and more", { GZIP, GZIP, GZIP }, 0, "x", 400 },
+		{ "and the beginning of one", { GZIP, GZIP, GZIP }, 0, "\x1f", 400 },
+		{ "zlib behind gzip", { GZIP, ZLIB, GZIP }, 0, "", 400 },
+		{ "gzip behind zlib", { ZLIB, GZIP, GZIP }, 0, "", 400 },
+		{ "zlib knows no members", { ZLIB, ZLIB, ZLIB }, 0, "", 400 },
+	};
+	/* The second member is empty. */
+	const size_t ends[] = { 20, 20, sizeof(json) - 1 };
+	static const float want[] = { 1, 2, 3, 4 };
+	unsigned char packed[1024];
+	struct call call;
+
+	(void)state;
+	call_init(&call);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct message message = { .lines = "content-encoding: gzip\n",
+			                   .json = (const char *)packed };
+		size_t from = 0;
+
+		for (size_t j = 0; j < COUNT(ends); from = ends[j++])
+			message.json_bytes +=
+				pack(json + from, ends[j] - from, rows[i].window_bits[j],
+			             packed + message.json_bytes,
+			             sizeof(packed) - message.json_bytes);
+		message.json_bytes -= rows[i].cut;
+		memcpy(packed + message.json_bytes, rows[i].tail, strlen(rows[i].tail));
+		message.json_bytes += strlen(rows[i].tail);
+		if (call_decode(&call, &image, &message) != rows[i].status)
+			fail_msg("%s: '%s'", rows[i].name, call.err.text);
+		if (rows[i].status == 0)
+			assert_memory_equal(call.request.inputs[0].data, want,
+			                    sizeof(want));
+	}
+	call_fini(&call);
+}
+
 /* The header's length counts bytes before compression. */
 static void test_inflate_binary(void **state)
 {
@@ -306,6 +356,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_inflate_bound),
 		cmocka_unit_test(test_inflate),
+		cmocka_unit_test(test_inflate_members),
 		cmocka_unit_test(test_inflate_ratio),
 		cmocka_unit_test(test_inflate_binary),
 		cmocka_unit_test(test_inflate_spoiled),
