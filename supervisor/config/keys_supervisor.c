@@ -109,7 +109,7 @@ static const struct config_key supervisor_keys[] = {
 		  "section each.\n"
 		  "They are read in the order of their names.\n"
 		  "Names that begin with a dot, and what is no regular file, are "
-		  "passed over." },
+		  "passed over; a link that leads nowhere is an error." },
 	{ ENUM("log_level", LIVE, log_level, log_level_words, "info"),
 	  .help = "The least important messages that are logged." },
 	{ STRING("access_log", RESTART, access_log, "off, stderr or PATH",
