@@ -47,7 +47,7 @@ const struct http_head_refusal *http_head_refusal(enum http_head_fault fault)
 		                            "header Allow names it" },
 		[HTTP_HEAD_BAD_TIMEOUT] = { 400, false,
 		                            REQUEST_TIMEOUT_HEADER
-		                            " must be a number of milliseconds from 1 "
+		                            " must be one number of milliseconds, from 1 "
 		                            "to " TEXT_OF(HTTP_TIMEOUT_MAX_MS) },
 	};
 
@@ -84,7 +84,9 @@ static void head_read_timeout(struct http_head *head, struct proto_text value)
 	size_t digits = strspn(value.data, "0123456789");
 	uint64_t timeout_ms = strtoull(value.data, NULL, 10);
 
-	head->is_bad_timeout = digits == 0 || digits != value.bytes || timeout_ms == 0 ||
+	/* Twice is once too often: who wrote the other one goes by that. */
+	head->is_bad_timeout = head->is_bad_timeout || head->timeout_ns != CLOCK_NEVER ||
+	                       digits == 0 || digits != value.bytes || timeout_ms == 0 ||
 	                       timeout_ms > HTTP_TIMEOUT_MAX_MS;
 	if (!head->is_bad_timeout)
 		head->timeout_ns = timeout_ms * CLOCK_NS_PER_MS;
