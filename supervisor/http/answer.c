@@ -262,34 +262,15 @@ static bool http_field_is_ours(struct proto_text name)
 	return false;
 }
 
-static bool http_is_token_char(unsigned char c)
+/* Copies @from, which is all characters that @is true for, and terminates it. */
+static bool http_copy(char *text, size_t size, struct proto_text from,
+                      bool (*is)(unsigned char c))
 {
-	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-	       (c >= 'A' && c <= 'Z') || (c > 0 && strchr("!#$%&'*+-.^_`|~", c));
-}
-
-static bool http_copy_name(char *text, struct proto_text from)
-{
-	if (from.bytes == 0 || from.bytes >= HTTP_NAME_MAX)
+	if (from.bytes == 0 || from.bytes >= size)
 		return false;
 	for (size_t i = 0; i < from.bytes; i++)
-		if (!http_is_token_char((unsigned char)from.data[i]))
+		if (!is((unsigned char)from.data[i]))
 			return false;
-	memcpy(text, from.data, from.bytes);
-	text[from.bytes] = '\0';
-	return true;
-}
-
-static bool http_copy_value(char *text, struct proto_text from)
-{
-	if (from.bytes == 0 || from.bytes >= HTTP_VALUE_MAX)
-		return false;
-	for (size_t i = 0; i < from.bytes; i++) {
-		unsigned char c = (unsigned char)from.data[i];
-
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return false;
-	}
 	memcpy(text, from.data, from.bytes);
 	text[from.bytes] = '\0';
 	return true;
@@ -307,8 +288,8 @@ static void http_add_head(struct MHD_Response *response, const struct request *r
 	if (request_answer_head(request, &head) == 0)
 		while (proto_head_next(&head, &field) == 1)
 			if (!http_field_is_ours(field.name) &&
-			    http_copy_name(name, field.name) &&
-			    http_copy_value(value, field.value))
+			    http_copy(name, sizeof(name), field.name, wire_is_token) &&
+			    http_copy(value, sizeof(value), field.value, wire_is_value))
 				http_add(response, name, value);
 	if (request->generation > 0)
 		http_add_number(response, "moult-generation", request->generation);

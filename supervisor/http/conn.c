@@ -85,13 +85,6 @@ void http_conns_watch_readers(struct http *http)
 		ev_timer_again(conns->loop, &conns->readers);
 }
 
-void http_conns_note_evicted(struct http *http)
-{
-	struct http_conns *conns = &http->conns;
-
-	conns->n_evicted++;
-}
-
 static void http_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct http *http = timer->data;
@@ -285,7 +278,7 @@ void http_conn_forget(struct http_conn *conn)
 	http_conn_release(conn);
 	conn->has_answer = false;
 	conn->must_close = false;
-	conn->refusal.status = 0;
+	conn->refusal = (struct request_refusal){ .status = 0 };
 }
 
 /* The way out */
@@ -334,6 +327,8 @@ void http_conn_expire(struct http_conn *conn)
 
 void http_conn_evict(struct http_conn *conn)
 {
-	http_conns_note_evicted(conn->http);
+	struct http_conns *conns = &conn->http->conns;
+
+	conns->n_evicted++;
 	http_conn_hang_up(conn);
 }

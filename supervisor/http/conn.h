@@ -149,6 +149,7 @@ struct http_turns {
 	ev_timer timer;       /* active while somebody waits for a turn */
 	unsigned int n_taken; /* answers that had their turn and are on their way */
 	uint64_t refused_ns;  /* when waiting clients were last refused */
+	uint64_t n_refused;   /* to make room */
 	uint64_t n_waited;    /* requests that waited for a turn */
 };
 
@@ -205,8 +206,6 @@ void http_conns_touch(struct http *http);
 /* Has those who read answers watched: while unread answers keep a loader from answering
  * others, the reader that has taken longest is hung up. */
 void http_conns_watch_readers(struct http *http);
-/* Somebody has to go, to make room. */
-void http_conns_note_evicted(struct http *http);
 
 /* conn.c: one connection */
 

@@ -455,8 +455,8 @@ json_t *http_to_json(const struct http *http)
 	                 (int)http->conns.n_connections, "accepted_total",
 	                 (json_int_t)http->conns.n_accepted, "expired_total",
 	                 (json_int_t)http->conns.n_expired, "evicted_total",
-	                 (json_int_t)http->conns.n_evicted, "runs_total",
-	                 (json_int_t)http->conns.n_runs, "status_2xx_total",
+	                 (json_int_t)(http->conns.n_evicted + http->turns.n_refused),
+	                 "runs_total", (json_int_t)http->conns.n_runs, "status_2xx_total",
 	                 (json_int_t)http->answers.n_by_class[2], "status_4xx_total",
 	                 (json_int_t)http->answers.n_by_class[4], "status_5xx_total",
 	                 (json_int_t)http->answers.n_by_class[5]);

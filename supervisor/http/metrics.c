@@ -118,7 +118,8 @@ static void http_metrics_of_http(struct metrics *metrics, const struct http *htt
 	metrics_put_one(metrics, METRICS_HTTP_CONNECTIONS, http->conns.n_connections);
 	metrics_put_one(metrics, METRICS_HTTP_ACCEPTED, http->conns.n_accepted);
 	metrics_put_one(metrics, METRICS_HTTP_EXPIRED, http->conns.n_expired);
-	metrics_put_one(metrics, METRICS_HTTP_EVICTED, http->conns.n_evicted);
+	metrics_put_one(metrics, METRICS_HTTP_EVICTED,
+	                http->conns.n_evicted + http->turns.n_refused);
 	metrics_put_one(metrics, METRICS_HTTP_WAITED, http->turns.n_waited);
 	metrics_put_one(metrics, METRICS_HTTP_RUNS, http->conns.n_runs);
 	if (http->access)

@@ -124,8 +124,7 @@ bool http_turn_wait(struct http_conn *conn)
 	info = MHD_get_connection_info(conn->connection,
 	                               MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	http_conn_enter(conn, HTTP_PHASE_TURN);
-	turn->turn.owner = conn;
-	turns_add(&turns->turns, &turn->turn, info ? info->client_addr : NULL);
+	turns_add(&turns->turns, &turn->turn, conn, info ? info->client_addr : NULL);
 	turns->n_waited++;
 	http_conn_suspend(conn);
 	if (!ev_is_active(&turns->timer))
@@ -186,7 +185,7 @@ unsigned int http_turn_make_room(struct http *http, unsigned int most)
 	       turns->turns.lengths[turn->queue] > HTTP_TURN_FEW) {
 		http_turn_refuse(turn->owner,
 		                 "all connections are taken (max_connections)");
-		http_conns_note_evicted(http);
+		turns->n_refused++;
 		turns->refused_ns = http->conns.now_ns;
 		n++;
 	}

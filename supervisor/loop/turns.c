@@ -70,8 +70,10 @@ static unsigned int turns_queue_of(const struct turns *turns,
 	return turns_hash(turns->seed, in6.sin6_addr.s6_addr, TURNS_IPV6_BYTES);
 }
 
-void turns_add(struct turns *turns, struct turn *turn, const struct sockaddr *address)
+void turns_add(struct turns *turns, struct turn *turn, void *owner,
+               const struct sockaddr *address)
 {
+	turn->owner = owner;
 	turn->queue = turns_queue_of(turns, address);
 	turn->is_waiting = true;
 	TAILQ_INSERT_TAIL(&turns->queues[turn->queue], turn, link);

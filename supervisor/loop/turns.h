@@ -56,9 +56,10 @@ bool turns_is_free(const struct turns *turns, uint64_t now_ns);
 /* An answer has taken @cost_ns. */
 void turns_charge(struct turns *turns, uint64_t cost_ns, uint64_t now_ns);
 
-/* @turn waits from now on, borrowed until it is next or is removed. @address is its
+/* @turn, @owner's, waits from now on, borrowed until it is next or is removed. @address is its
  * client's, or NULL. */
-void turns_add(struct turns *turns, struct turn *turn, const struct sockaddr *address);
+void turns_add(struct turns *turns, struct turn *turn, void *owner,
+               const struct sockaddr *address);
 /* Does nothing for a turn that does not wait. */
 void turns_remove(struct turns *turns, struct turn *turn);
 /* Takes the turn that is next, or NULL: nobody waits, or it is not time. */

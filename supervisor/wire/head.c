@@ -17,40 +17,39 @@
 #define TEXT_OF(macro) TEXT(macro)
 #define TEXT(value)    #value
 
+static const struct http_head_refusal refusals[HTTP_HEAD_FAULT_COUNT] = {
+	[HTTP_HEAD_UNREAD] = { 500, true,
+	                       "the request was not read as it must be; see "
+	                       "moultd's log" },
+	[HTTP_HEAD_TOO_MUCH] = { 431, true,
+	                         "the request has more than " TEXT_OF(
+					 PROTO_FIELDS_MAX) " headers, or "
+	                                                   "longer ones than "
+	                                                   "fit" },
+	[HTTP_HEAD_BAD_EXPECT] = { 417, false,
+	                           "the only expectation that is met is "
+	                           "100-continue" },
+	/* After CONNECT a client takes what follows for a tunnel. */
+	[HTTP_HEAD_CONNECT] = { 501, true, "the request's method is not implemented" },
+	[HTTP_HEAD_BAD_METHOD] = { 501, false,
+	                           "the request's method is not implemented" },
+	[HTTP_HEAD_BAD_TARGET] = { 400, false,
+	                           "the request's target is neither a path nor "
+	                           "http://HOST/PATH" },
+	[HTTP_HEAD_NOT_FOUND] = { 404, false,
+	                          "there is no such path: moult-http(7) lists "
+	                          "them" },
+	[HTTP_HEAD_NOT_ALLOWED] = { 405, false,
+	                            "the path takes another method: the "
+	                            "header Allow names it" },
+	[HTTP_HEAD_BAD_TIMEOUT] = { 400, false,
+	                            REQUEST_TIMEOUT_HEADER
+	                            " must be one number of milliseconds, from 1 "
+	                            "to " TEXT_OF(HTTP_TIMEOUT_MAX_MS) },
+};
+
 const struct http_head_refusal *http_head_refusal(enum http_head_fault fault)
 {
-	static const struct http_head_refusal refusals[HTTP_HEAD_FAULT_COUNT] = {
-		[HTTP_HEAD_UNREAD] = { 500, true,
-		                       "the request was not read as it must be; see "
-		                       "moultd's log" },
-		[HTTP_HEAD_TOO_MUCH] = { 431, true,
-		                         "the request has more than " TEXT_OF(
-						 PROTO_FIELDS_MAX) " headers, or "
-		                                                   "longer ones than "
-		                                                   "fit" },
-		[HTTP_HEAD_BAD_EXPECT] = { 417, false,
-		                           "the only expectation that is met is "
-		                           "100-continue" },
-		/* After CONNECT a client takes what follows for a tunnel. */
-		[HTTP_HEAD_CONNECT] = { 501, true,
-		                        "the request's method is not implemented" },
-		[HTTP_HEAD_BAD_METHOD] = { 501, false,
-		                           "the request's method is not implemented" },
-		[HTTP_HEAD_BAD_TARGET] = { 400, false,
-		                           "the request's target is neither a path nor "
-		                           "http://HOST/PATH" },
-		[HTTP_HEAD_NOT_FOUND] = { 404, false,
-		                          "there is no such path: moult-http(7) lists "
-		                          "them" },
-		[HTTP_HEAD_NOT_ALLOWED] = { 405, false,
-		                            "the path takes another method: the "
-		                            "header Allow names it" },
-		[HTTP_HEAD_BAD_TIMEOUT] = { 400, false,
-		                            REQUEST_TIMEOUT_HEADER
-		                            " must be one number of milliseconds, from 1 "
-		                            "to " TEXT_OF(HTTP_TIMEOUT_MAX_MS) },
-	};
-
 	return &refusals[fault];
 }
 

@@ -4,9 +4,8 @@
 /*
  * The strict reader from the inside, for the files of wire/ only:
  *
- *	wire.c   request lines, headers, and the loop over all states
  *	value.c  the values that say where a request ends, or whether it may
- *	body.c   bodies, chunks, trailers
+ *	wire.c   all else, and the loop over all states
  *
  * One state per place in a request, and one function per state, which takes at least one
  * byte or finds a fault.
@@ -80,23 +79,9 @@ static inline void wire_fail(struct http_wire *wire, enum http_wire_fault fault)
 		wire->fault = fault;
 }
 
-/* Characters. RFC 9110 5.6.2: a token's; 5.5: a value's. */
-
-static inline bool wire_is_token(unsigned char c)
-{
-	static const uint32_t map[4] = { 0, 0x03ff6cfa, 0xc7fffffe, 0x57ffffff };
-
-	return c < 0x80 && (map[c / 32] >> c % 32 & 1);
-}
-
 static inline bool wire_is_space(char c)
 {
 	return c == ' ' || c == '\t';
-}
-
-static inline bool wire_is_value(unsigned char c)
-{
-	return (c >= ' ' && c != 0x7f) || c == '\t';
 }
 
 static inline bool wire_is_target(unsigned char c)
@@ -132,13 +117,6 @@ static inline void wire_forget(struct http_wire *wire)
 	wire->text[0] = '\0';
 }
 
-/* wire.c */
-
-/* Takes the line feed that must come now. */
-void wire_feed(struct http_wire *wire, struct wire_cursor *cursor, unsigned int state);
-/* Ends a request that has come whole. */
-void wire_end_request(struct http_wire *wire);
-
 /* value.c */
 
 /* Returns one of FIELD_...; @name in any case. */
@@ -147,19 +125,3 @@ unsigned int wire_field_of(const char *name);
 void wire_read_value(struct http_wire *wire);
 /* Finds faults that only a whole head shows. */
 void wire_check_head(struct http_wire *wire);
-
-/* body.c */
-
-void wire_body(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_size(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_size_space(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_extension(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_size_lf(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_chunk(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_chunk_cr(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_chunk_lf(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_trailer(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_trailer_name(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_trailer_value(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_trailer_lf(struct http_wire *wire, struct wire_cursor *cursor);
-void wire_body_lf(struct http_wire *wire, struct wire_cursor *cursor);

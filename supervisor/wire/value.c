@@ -31,10 +31,11 @@ static bool wire_is_host(const char *text)
 
 static void wire_read_length(struct http_wire *wire)
 {
+	struct http_wire_values *values = &wire->values;
 	uint64_t length = 0;
 
 	/* 6.3: identical lengths may be refused as well. */
-	if (wire->n_lengths++ > 0)
+	if (values->n_lengths++ > 0)
 		wire_fail(wire, HTTP_WIRE_TWO_LENGTHS);
 	if (wire->text_bytes == 0 || strspn(wire->text, "0123456789") != wire->text_bytes)
 		wire_fail(wire, HTTP_WIRE_BAD_LENGTH);
@@ -45,19 +46,20 @@ static void wire_read_length(struct http_wire *wire)
 		}
 		length = length * 10 + (uint64_t)(wire->text[i] - '0');
 	}
-	wire->length_bytes = length;
+	values->length_bytes = length;
 }
 
 /* 6.1: "chunked", once and last. An unknown coding before it is one fault; a list that
  * does not end with it is another, as nobody knows where such a body ends. */
 static void wire_read_coding(struct http_wire *wire)
 {
+	struct http_wire_values *values = &wire->values;
 	const char *text = wire->text;
 	unsigned int n_before = 0;
 
-	if (wire->is_chunked)
+	if (values->is_chunked)
 		wire_fail(wire, HTTP_WIRE_TWO_CODINGS);
-	wire->is_chunked = true;
+	values->is_chunked = true;
 	while (strcasecmp(text, "chunked") != 0) {
 		size_t bytes = strcspn(text, ", \t");
 
@@ -77,6 +79,7 @@ static void wire_read_coding(struct http_wire *wire)
 
 static void wire_read_connection(struct http_wire *wire)
 {
+	struct http_wire_values *values = &wire->values;
 	const char *text = wire->text;
 
 	while (*text) {
@@ -87,18 +90,20 @@ static void wire_read_connection(struct http_wire *wire)
 		while (bytes > 0 && wire_is_space(text[bytes - 1]))
 			bytes--;
 		if (bytes == 5 && strncasecmp(text, "close", bytes) == 0)
-			wire->has_close = true;
+			values->has_close = true;
 		else if (bytes == 10 && strncasecmp(text, "keep-alive", bytes) == 0)
-			wire->has_keep_alive = true;
+			values->has_keep_alive = true;
 		text += bytes;
 	}
 }
 
 void wire_read_value(struct http_wire *wire)
 {
+	struct http_wire_values *values = &wire->values;
+
 	switch (wire->field) {
 	case FIELD_HOST:
-		if (wire->n_hosts++ > 0)
+		if (values->n_hosts++ > 0)
 			wire_fail(wire, HTTP_WIRE_TWO_HOSTS);
 		if (!wire_is_host(wire->text))
 			wire_fail(wire, HTTP_WIRE_BAD_HOST);
@@ -140,10 +145,12 @@ unsigned int wire_field_of(const char *name)
 /* 3.2, 6.1, 6.3: faults that only the whole head shows. */
 void wire_check_head(struct http_wire *wire)
 {
-	if (wire->is_chunked && wire->n_lengths > 0)
+	const struct http_wire_values *values = &wire->values;
+
+	if (values->is_chunked && values->n_lengths > 0)
 		wire_fail(wire, HTTP_WIRE_BOTH_LENGTHS);
-	if (wire->is_chunked && wire->is_old)
+	if (values->is_chunked && wire->is_old)
 		wire_fail(wire, HTTP_WIRE_OLD_CHUNKS);
-	if (wire->n_hosts == 0 && !wire->is_old)
+	if (values->n_hosts == 0 && !wire->is_old)
 		wire_fail(wire, HTTP_WIRE_NO_HOST);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Request lines, headers, and the loop over all states. Sections are those of RFC 9112
+ * Request lines, headers, bodies, and the loop over all states. Sections are those of RFC 9112
  * where no other is named. Where the RFC leaves a choice between mending and refusing,
  * the reader refuses: what one reader mends another takes for something else. Heads are
  * counted in what libmicrohttpd needs for them (wire_pay()), so that it never runs out of
@@ -9,6 +9,7 @@
  */
 #include <assert.h>
 
+#include "shared/hex.h"
 #include "shared/proto.h"
 #include "supervisor/wire/steps.h"
 
@@ -16,6 +17,9 @@
 #define HTTP_WIRE_METHOD_MAX 32
 /* 2.2: at least one empty line should be ignored. */
 #define HTTP_WIRE_LINES_MAX 4
+/* 7.1.1: the length of extensions should be limited. */
+#define HTTP_WIRE_CHUNK_LINE_MAX 512
+#define HTTP_WIRE_TRAILERS_MAX   8192
 /* Memory of libmicrohttpd for one header, argument or cookie beside its text: 56 bytes in
  * a pool that rounds to 16. */
 #define HTTP_WIRE_ENTRY_BYTES 64
@@ -37,9 +41,8 @@ static void wire_begin(struct http_wire *wire, struct wire_cursor *cursor)
 	wire_forget(wire);
 	wire->state = WIRE_METHOD;
 	wire->cost_bytes = 0;
-	wire->n_fields = wire->n_lines = wire->n_hosts = wire->n_lengths = 0;
-	wire->is_chunked = wire->has_close = wire->has_keep_alive = false;
-	wire->length_bytes = 0;
+	wire->n_fields = wire->n_lines = 0;
+	wire->values = (struct http_wire_values){ 0 };
 	cursor->begin = cursor->out;
 }
 
@@ -56,7 +59,8 @@ static void wire_line(struct http_wire *wire, struct wire_cursor *cursor)
 	wire_begin(wire, cursor);
 }
 
-void wire_feed(struct http_wire *wire, struct wire_cursor *cursor, unsigned int state)
+static void wire_feed(struct http_wire *wire, struct wire_cursor *cursor,
+                      unsigned int state)
 {
 	if (cursor->data[cursor->at] != '\n') {
 		wire_fail(wire, HTTP_WIRE_BARE);
@@ -66,12 +70,13 @@ void wire_feed(struct http_wire *wire, struct wire_cursor *cursor, unsigned int 
 	wire->state = state;
 }
 
-void wire_end_request(struct http_wire *wire)
+static void wire_end_request(struct http_wire *wire)
 {
 	wire->n_ended++;
 	wire->is_head = false;
 	/* 9.6: nothing after a request with "close" may be processed. */
-	wire->is_over = wire->has_close || (wire->is_old && !wire->has_keep_alive);
+	wire->is_over =
+		wire->values.has_close || (wire->is_old && !wire->values.has_keep_alive);
 	wire->state = wire->is_over ? WIRE_END : WIRE_LINE;
 }
 
@@ -307,10 +312,10 @@ static void wire_head_lf(struct http_wire *wire, struct wire_cursor *cursor)
 	if (wire->fault != HTTP_WIRE_GOOD)
 		return;
 	wire->n_heads++;
-	wire->left_bytes = wire->length_bytes;
+	wire->left_bytes = wire->values.length_bytes;
 	wire->line_bytes = 0;
 	wire_forget(wire);
-	if (wire->is_chunked)
+	if (wire->values.is_chunked)
 		wire->state = WIRE_SIZE;
 	else if (wire->left_bytes == 0)
 		wire_end_request(wire);
@@ -320,6 +325,178 @@ static void wire_end(struct http_wire *wire, struct wire_cursor *cursor)
 {
 	(void)wire;
 	cursor->at = cursor->end;
+}
+
+/* Bodies and chunks */
+
+/* Keeps what is left of a body or a chunk. True: that was all. */
+static bool wire_take_left(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	size_t bytes = cursor->end - cursor->at;
+
+	if (bytes > wire->left_bytes)
+		bytes = (size_t)wire->left_bytes;
+	wire_keep(cursor, bytes);
+	wire->left_bytes -= bytes;
+	return wire->left_bytes == 0;
+}
+
+static void wire_body(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	if (wire_take_left(wire, cursor))
+		wire_end_request(wire);
+}
+
+/* 7.1: the line ends, an extension begins, or there is white space before one. */
+static void wire_end_size(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	char c = cursor->data[cursor->at];
+
+	if (c == '\r') {
+		wire_keep(cursor, 1);
+		wire->state = WIRE_SIZE_LF;
+	} else if (c == ';') {
+		cursor->at++;
+		wire->state = WIRE_EXTENSION;
+	} else if (wire_is_space(c)) {
+		cursor->at++;
+		wire->state = WIRE_SIZE_SPACE;
+	} else {
+		wire_fail(wire, c == '\n' ? HTTP_WIRE_BARE : HTTP_WIRE_BAD_CHUNK);
+	}
+}
+
+static void wire_size(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	int digit = hex_value(cursor->data[cursor->at]);
+
+	if (++wire->line_bytes > HTTP_WIRE_CHUNK_LINE_MAX) {
+		wire_fail(wire, HTTP_WIRE_BAD_CHUNK);
+	} else if (digit >= 0) {
+		if (wire->left_bytes > INT64_MAX / 16)
+			wire_fail(wire, HTTP_WIRE_LARGE_CHUNK);
+		wire->left_bytes = wire->left_bytes * 16 + (uint64_t)digit;
+		wire_keep(cursor, 1);
+	} else if (wire->line_bytes == 1) {
+		wire_fail(wire, HTTP_WIRE_BAD_CHUNK);
+	} else {
+		wire_end_size(wire, cursor);
+	}
+}
+
+static void wire_size_space(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	if (++wire->line_bytes > HTTP_WIRE_CHUNK_LINE_MAX ||
+	    cursor->data[cursor->at] == '\r')
+		wire_fail(wire, HTTP_WIRE_BAD_CHUNK);
+	else
+		wire_end_size(wire, cursor);
+}
+
+/* 7.1.1: unknown extensions must be ignored. */
+static void wire_extension(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	size_t bytes = wire_span(cursor, wire_is_value);
+
+	wire->line_bytes += bytes;
+	cursor->at += bytes;
+	if (wire->line_bytes > HTTP_WIRE_CHUNK_LINE_MAX)
+		wire_fail(wire, HTTP_WIRE_BAD_CHUNK);
+	else if (cursor->at < cursor->end && cursor->data[cursor->at] == '\r')
+		wire_end_size(wire, cursor);
+	else if (cursor->at < cursor->end)
+		wire_fail(wire, HTTP_WIRE_BAD_CHUNK);
+}
+
+static void wire_size_lf(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	wire_feed(wire, cursor, wire->left_bytes > 0 ? WIRE_CHUNK : WIRE_TRAILER);
+	wire->line_bytes = 0;
+}
+
+static void wire_chunk(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	if (wire_take_left(wire, cursor))
+		wire->state = WIRE_CHUNK_CR;
+}
+
+static void wire_chunk_cr(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	if (cursor->data[cursor->at] != '\r') {
+		wire_fail(wire, HTTP_WIRE_BAD_CHUNK);
+		return;
+	}
+	wire_keep(cursor, 1);
+	wire->state = WIRE_CHUNK_LF;
+}
+
+static void wire_chunk_lf(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	wire_feed(wire, cursor, WIRE_SIZE);
+}
+
+/* Trailers. 7.1.2: they may be discarded. */
+
+static void wire_trailer(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	char c = cursor->data[cursor->at];
+
+	if (c == '\r') {
+		wire_keep(cursor, 1);
+		wire->state = WIRE_BODY_LF;
+	} else if (wire_is_space(c)) {
+		wire_fail(wire, HTTP_WIRE_FOLDED);
+	} else if (!wire_is_token((unsigned char)c)) {
+		wire_fail(wire, HTTP_WIRE_BAD_NAME);
+	} else {
+		wire->state = WIRE_TRAILER_NAME;
+	}
+}
+
+static void wire_drop_trailer(struct http_wire *wire, struct wire_cursor *cursor,
+                              size_t bytes)
+{
+	cursor->at += bytes;
+	wire->line_bytes += bytes;
+	if (wire->line_bytes > HTTP_WIRE_TRAILERS_MAX)
+		wire_fail(wire, HTTP_WIRE_LONG_TRAILERS);
+}
+
+static void wire_trailer_name(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	wire_drop_trailer(wire, cursor, wire_span(cursor, wire_is_token));
+	if (cursor->at == cursor->end)
+		return;
+	if (cursor->data[cursor->at] != ':')
+		wire_fail(wire, HTTP_WIRE_BAD_NAME);
+	wire_drop_trailer(wire, cursor, 1);
+	wire->state = WIRE_TRAILER_VALUE;
+}
+
+static void wire_trailer_value(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	wire_drop_trailer(wire, cursor, wire_span(cursor, wire_is_value));
+	if (cursor->at == cursor->end)
+		return;
+	if (cursor->data[cursor->at] != '\r')
+		wire_fail(wire, HTTP_WIRE_BAD_VALUE);
+	wire_drop_trailer(wire, cursor, 1);
+	wire->state = WIRE_TRAILER_LF;
+}
+
+static void wire_trailer_lf(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	if (cursor->data[cursor->at] != '\n')
+		wire_fail(wire, HTTP_WIRE_BARE);
+	wire_drop_trailer(wire, cursor, 1);
+	wire->state = WIRE_TRAILER;
+}
+
+static void wire_body_lf(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	wire_feed(wire, cursor, WIRE_BODY_LF);
+	if (wire->fault == HTTP_WIRE_GOOD)
+		wire_end_request(wire);
 }
 
 /* The loop */

@@ -54,6 +54,16 @@ enum http_wire_fault {
 	HTTP_WIRE_FAULT_COUNT
 };
 
+/* What values of headers say: value.c. */
+struct http_wire_values {
+	unsigned int n_hosts;
+	unsigned int n_lengths;
+	uint64_t length_bytes;
+	bool is_chunked;
+	bool has_close;
+	bool has_keep_alive;
+};
+
 struct http_wire {
 	unsigned int state; /* private, as is the rest up to fault */
 	unsigned int field; /* whose value is being read */
@@ -63,16 +73,11 @@ struct http_wire {
 	size_t text_bytes;
 	unsigned int n_fields;
 	unsigned int n_lines; /* empty, before a request */
-	unsigned int n_hosts;
-	unsigned int n_lengths;
-	bool is_head; /* the method is known, and is HEAD */
-	bool is_chunked;
-	bool is_old; /* HTTP/1.0 */
+	bool is_head;         /* the method is known, and is HEAD */
+	bool is_old;          /* HTTP/1.0 */
 	bool has_value;
 	bool has_space; /* after a part of the value */
-	bool has_close;
-	bool has_keep_alive;
-	uint64_t length_bytes;
+	struct http_wire_values values;
 	uint64_t left_bytes; /* of a body, a chunk */
 	char text[HTTP_WIRE_TEXT_MAX];
 
@@ -96,3 +101,17 @@ size_t http_wire_read(struct http_wire *wire, char *data, size_t bytes);
 unsigned int http_wire_status(enum http_wire_fault fault);
 /* For the client: what is wrong, and what to send instead. */
 const char *http_wire_reason(enum http_wire_fault fault);
+
+/* Characters. RFC 9110 5.6.2: a token's; 5.5: a value's. */
+
+static inline bool wire_is_token(unsigned char c)
+{
+	static const uint32_t map[4] = { 0, 0x03ff6cfa, 0xc7fffffe, 0x57ffffff };
+
+	return c < 0x80 && (map[c / 32] >> c % 32 & 1);
+}
+
+static inline bool wire_is_value(unsigned char c)
+{
+	return (c >= ' ' && c != 0x7f) || c == '\t';
+}

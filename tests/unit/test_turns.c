@@ -42,7 +42,7 @@ static void add(struct turns *turns, struct turn *turn, const char *text)
 {
 	union address address = address_of(text);
 
-	turns_add(turns, turn, &address.any);
+	turns_add(turns, turn, NULL, &address.any);
 }
 
 /* Returns the time taken in ten seconds by turns of @cost_ns, with a look each @gap_ns and
@@ -254,8 +254,8 @@ static void test_without_an_address(void **state)
 
 	(void)state;
 	turns_init(&turns, 1);
-	turns_add(&turns, &all[0], NULL);
-	turns_add(&turns, &all[1], &nobody);
+	turns_add(&turns, &all[0], NULL, NULL);
+	turns_add(&turns, &all[1], NULL, &nobody);
 	assert_ptr_equal(turns_next(&turns, S), &all[0]);
 	assert_ptr_equal(turns_next(&turns, S), &all[1]);
 }
