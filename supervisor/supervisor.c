@@ -44,31 +44,6 @@
 
 /* Models */
 
-static struct model *supervisor_http_find(void *context, const char *name)
-{
-	return supervisor_find(context, name);
-}
-
-static struct model *supervisor_http_at(void *context, size_t i)
-{
-	return supervisor_at(context, i);
-}
-
-static bool supervisor_http_is_config_refused(void *context)
-{
-	const struct supervisor *supervisor = context;
-
-	return *supervisor->config_error.text != '\0';
-}
-
-static bool supervisor_http_spare_at(void *context, size_t i,
-                                     struct spare_counts *ret_counts)
-{
-	const struct supervisor *supervisor = context;
-
-	return spares_at(supervisor->spares, i, ret_counts);
-}
-
 static void supervisor_say_receipt_lost(const struct supervisor *supervisor,
                                         const char *model, int r)
 {
@@ -202,12 +177,10 @@ static uint64_t supervisor_last_generation(const char *state_dir)
 static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *err)
 {
 	const struct http_models models = {
-		.find = supervisor_http_find,
-		.at = supervisor_http_at,
-		.is_config_refused = supervisor_http_is_config_refused,
-		.spare_at = supervisor_http_spare_at,
+		.list = supervisor->models,
+		.spares = &supervisor->spares,
 		.devices = &supervisor->devices,
-		.context = supervisor,
+		.config_error = &supervisor->config_error,
 	};
 	int fd = notify_take_listen_fd(err);
 

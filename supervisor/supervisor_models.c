@@ -19,10 +19,7 @@
 
 struct model *supervisor_find(struct supervisor *supervisor, const char *name)
 {
-	for (size_t i = 0; i < supervisor->n_models; i++)
-		if (strcmp(model_name(supervisor->models[i]), name) == 0)
-			return supervisor->models[i];
-	return NULL;
+	return model_find(supervisor->models, name);
 }
 
 struct model *supervisor_at(struct supervisor *supervisor, size_t i)
@@ -136,6 +133,7 @@ void supervisor_remove(struct supervisor *supervisor, size_t i)
 	supervisor->n_models--;
 	memmove(&supervisor->models[i], &supervisor->models[i + 1],
 	        (supervisor->n_models - i) * sizeof(supervisor->models[0]));
+	supervisor->models[supervisor->n_models] = NULL;
 	supervisor->leaving[supervisor->n_leaving++] = model;
 	model_stop(model);
 	ev_timer_again(supervisor->loop, &supervisor->sweep);

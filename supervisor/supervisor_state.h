@@ -46,7 +46,8 @@ struct supervisor {
 	struct supervisor_listener listener;
 	struct notify notify;
 	struct model_listener model_listener;
-	struct model *models[CONFIG_MODELS_MAX]; /* in configuration order */
+	struct model
+		*models[CONFIG_MODELS_MAX + 1]; /* in configuration order; then NULL */
 	size_t n_models;
 	struct model *leaving[CONFIG_MODELS_MAX]; /* removed, stopped or being stopped */
 	size_t n_leaving;

@@ -47,14 +47,13 @@ static void http_add_retry_after(struct MHD_Response *response, unsigned int sec
  * there. */
 static void http_count_infer(const struct http_conn *conn, unsigned int status)
 {
-	const struct http_models *models = &conn->http->models;
 	struct model *model;
 
 	if (conn->request) {
 		stats_note_response(&conn->request->queue->stats, status);
 		return;
 	}
-	model = models->find(models->context, conn->ask.route.model);
+	model = model_find(conn->http->models.list, conn->ask.route.model);
 	if (model)
 		model_note_response(model, status);
 }

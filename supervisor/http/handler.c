@@ -32,9 +32,8 @@
 /* The model that the route names, or NULL with a refusal. */
 static struct model *http_find_model(struct http_conn *conn)
 {
-	const struct http_models *models = &conn->http->models;
 	const struct http_route *route = &conn->ask.route;
-	struct model *model = models->find(models->context, route->model);
+	struct model *model = model_find(conn->http->models.list, route->model);
 
 	if (!model) {
 		(void)request_refuse(&conn->refusal, 404, 0, "there is no model '%s'",
@@ -84,7 +83,7 @@ static enum MHD_Result http_answer_metrics(struct http_conn *conn)
 /* Makes the supervisor's own answers. @model: of a route that names one. */
 static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *model)
 {
-	const struct http_models *models = &conn->http->models;
+	struct model *const *models = conn->http->models.list;
 
 	switch (conn->ask.route.kind) {
 	case HTTP_ROUTE_SERVER:

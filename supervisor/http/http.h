@@ -23,19 +23,14 @@
 
 struct access_log;
 struct http;
-struct spare_counts;
+struct spares;
 
-/* How the endpoint sees the models. */
+/* What the endpoint tells of: the supervisor's, borrowed. */
 struct http_models {
-	struct model *(*find)(void *context, const char *name); /* NULL: none */
-	/* i-th model in configuration order, or NULL at the end. */
-	struct model *(*at)(void *context, size_t i);
-	/* True: the configuration files are refused and not in use. */
-	bool (*is_config_refused)(void *context);
-	/* i-th kind of spare loader, or false at the end. */
-	bool (*spare_at)(void *context, size_t i, struct spare_counts *ret_counts);
-	struct devices *devices; /* that they share */
-	void *context;
+	struct model *const *list; /* in configuration order, and NULL behind the last */
+	struct spares *const *spares;
+	struct devices *devices;        /* that they share */
+	const struct err *config_error; /* "" when the file on disk is in use */
 };
 
 /* Serves on @listen_fd (a listening socket; consumed, on failure too).

@@ -67,14 +67,14 @@ static json_t *http_meta_not_ready(const char *text, json_t *missing)
 
 char *http_meta_ready(const struct http *http, bool *ret_is_ready)
 {
-	const struct http_models *models = &http->models;
+	struct model *const *models = http->models.list;
 	json_t *missing = json_array();
 	size_t n_missing = 0;
 	struct err first = ERR_NULL;
 	struct model *model;
 	size_t n = 0;
 
-	for (size_t i = 0; (model = models->at(models->context, i)); i++) {
+	for (; (model = *models); models++) {
 		struct err why;
 		enum model_presence presence;
 
@@ -209,12 +209,11 @@ char *http_meta_model_config(const struct model *model)
 	                                 is_batched)));
 }
 
-char *http_meta_index(const struct http_models *models)
+char *http_meta_index(struct model *const *models)
 {
 	json_t *index = json_array();
-	struct model *model;
 
-	for (size_t i = 0; (model = models->at(models->context, i)); i++)
-		(void)json_array_append_new(index, http_meta_presence(model));
+	for (; *models; models++)
+		(void)json_array_append_new(index, http_meta_presence(*models));
 	return http_meta_take(index);
 }

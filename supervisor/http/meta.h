@@ -22,6 +22,6 @@ char *http_meta_model_ready(struct model *model);
 /* @model's configuration in Triton's form. */
 char *http_meta_model_config(const struct model *model);
 /* Every model with its state. */
-char *http_meta_index(const struct http_models *models);
+char *http_meta_index(struct model *const *models);
 /* stats.c: of @only, or of all when it is NULL. */
-char *http_meta_stats(const struct http_models *models, const struct model *only);
+char *http_meta_stats(struct model *const *models, const struct model *only);

@@ -78,7 +78,7 @@ static void http_metrics_claims(struct metrics *metrics, struct devices *devices
 	}
 }
 
-static void http_metrics_spares(struct metrics *metrics, const struct http_models *models)
+static void http_metrics_spares(struct metrics *metrics, const struct spares *spares)
 {
 	static const struct {
 		enum metrics_id id;
@@ -90,17 +90,17 @@ static void http_metrics_spares(struct metrics *metrics, const struct http_model
 	};
 	struct spare_counts counts;
 
-	if (!models->spare_at(models->context, 0, &counts))
+	if (!spares_at(spares, 0, &counts))
 		return;
 	metrics_begin(metrics, METRICS_SPARE_READY);
-	for (size_t i = 0; models->spare_at(models->context, i, &counts); i++) {
+	for (size_t i = 0; spares_at(spares, i, &counts); i++) {
 		const struct metrics_label label = { "engine", counts.engine };
 
 		metrics_put(metrics, &label, 1, counts.is_ready);
 	}
 	for (size_t row = 0; row < COUNT(rows); row++) {
 		metrics_begin(metrics, rows[row].id);
-		for (size_t i = 0; models->spare_at(models->context, i, &counts); i++) {
+		for (size_t i = 0; spares_at(spares, i, &counts); i++) {
 			const struct metrics_label label = { "engine", counts.engine };
 			const void *value = (const char *)&counts + rows[row].offset;
 
@@ -133,42 +133,25 @@ static void http_metrics_of_http(struct metrics *metrics, const struct http *htt
 	}
 }
 
-/* All models, and NULL behind the last; or NULL without memory. */
-static const struct model **http_metrics_models(const struct http_models *models)
-{
-	const struct model **list;
-	size_t n = 0;
-
-	while (models->at(models->context, n))
-		n++;
-	list = calloc(n + 1, sizeof(struct model *));
-	for (size_t i = 0; list && i < n; i++)
-		list[i] = models->at(models->context, i);
-	return list;
-}
-
 static char *http_metrics_print(struct http *http, enum metrics_format format,
                                 size_t *ret_bytes)
 {
 	const struct http_models *models = &http->models;
-	const struct model **list = http_metrics_models(models);
+	const struct model *const *list = (const struct model *const *)models->list;
 	struct metrics metrics;
 
-	if (!list)
-		return NULL;
 	metrics_init(&metrics, format);
 	metrics_add_build(&metrics);
 	metrics_add_models(&metrics, list, &http->metrics);
 	metrics_add_reloads(&metrics, list);
-	free(list);
 	if (models->devices->n_gpus > 0) {
 		nvml_glance(&models->devices->nvml);
 		http_metrics_devices(&metrics, models->devices);
 		http_metrics_claims(&metrics, models->devices);
 	}
 	metrics_put_one(&metrics, METRICS_CONFIG_REFUSED,
-	                models->is_config_refused(models->context));
-	http_metrics_spares(&metrics, models);
+	                models->config_error->text[0] != '\0');
+	http_metrics_spares(&metrics, *models->spares);
 	http_metrics_of_http(&metrics, http);
 	metrics_add_process(&metrics, &http->metrics);
 	return metrics_finish(&metrics, ret_bytes);

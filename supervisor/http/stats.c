@@ -113,16 +113,15 @@ static json_t *http_stats_model(const struct model *model)
 	                 http_stats_memory(model));
 }
 
-char *http_meta_stats(const struct http_models *models, const struct model *only)
+char *http_meta_stats(struct model *const *models, const struct model *only)
 {
 	json_t *stats = json_array();
-	const struct model *model;
 	json_t *json;
 	char *text;
 
-	for (size_t i = 0; (model = models->at(models->context, i)); i++)
-		if (!only || model == only)
-			(void)json_array_append_new(stats, http_stats_model(model));
+	for (; *models; models++)
+		if (!only || *models == only)
+			(void)json_array_append_new(stats, http_stats_model(*models));
 	json = json_pack("{s:o}", "model_stats", stats);
 	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	json_decref(json);

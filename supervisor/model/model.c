@@ -67,6 +67,13 @@ const char *model_name(const struct model *model)
 	return model->name;
 }
 
+struct model *model_find(struct model *const *models, const char *name)
+{
+	while (*models && strcmp((*models)->name, name) != 0)
+		models++;
+	return *models;
+}
+
 bool model_is_ready(const struct model *model)
 {
 	return model->fleet.active != NULL && !model->is_stopping;

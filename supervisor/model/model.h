@@ -145,6 +145,8 @@ int model_begin(struct model *model, const struct request_start *start,
 int model_submit(struct request *request, struct request_refusal *refusal);
 
 const char *model_name(const struct model *model);
+/* The one of @models, behind the last of which is NULL, with @name; or NULL. */
+struct model *model_find(struct model *const *models, const char *name);
 /* Number of reloads of @cause that ended with @outcome. */
 uint64_t model_reloads(const struct model *model, enum model_cause cause,
                        enum receipt_outcome outcome);

@@ -294,23 +294,10 @@ static void read_all(struct reader *reader)
 static struct ev_loop *loop;
 static struct http *http;
 
-static struct model *find_none(void *context, const char *name)
-{
-	(void)context;
-	(void)name;
-	return NULL;
-}
-
-static struct model *at_none(void *context, size_t i)
-{
-	(void)context;
-	(void)i;
-	return NULL;
-}
-
 static void start(void)
 {
-	struct http_models models = { .find = find_none, .at = at_none };
+	static struct model *const none[1];
+	struct http_models models = { .list = none };
 	struct config config = {
 		.max_connections = 64,
 		.connection_memory_bytes = 16384,
