@@ -38,6 +38,7 @@
 #include "shared/memfd.h"
 #include "shared/proto.h"
 
+#define SECRETS_REMEDY ": create it, with one file per secret, or remove the key secrets"
 #define SECRETS_BYTES_MAX                                                                \
 	((size_t)SECRETS_FILES_MAX * (SECRETS_FILE_BYTES_MAX + NAME_MAX + 8))
 #define SECRETS_KEY_BYTES 32
@@ -396,11 +397,15 @@ int secrets_read(struct secrets *ret_secrets, const char *directory, struct err 
 	if (!directory)
 		return secrets_seal(ret_secrets, "", 0, 0);
 	dir_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0)
-		return err_set(err, secrets_outcome(errno), "secrets directory %s: %s",
+	if (dir_fd < 0) {
+		int r_open = errno;
+
+		return err_set(err, secrets_outcome(r_open), "secrets directory %s: %s%s",
 		               directory,
 		               access_why(&(struct err)ERR_NULL, directory, R_OK | X_OK,
-		                          errno));
+		                          r_open),
+		               r_open == ENOENT ? SECRETS_REMEDY : "");
+	}
 	memory = secrets_memory();
 	if (!memory)
 		return err_set(err, -ENOMEM, "no memory for secrets");
