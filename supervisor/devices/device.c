@@ -141,6 +141,13 @@ struct device_room device_room_seen(struct device *device)
 	return room;
 }
 
+void device_room_give(struct device_room *room, uint64_t bytes)
+{
+	room->used_bytes = saturate_minus(room->used_bytes, bytes);
+	if (room->available_bytes != UINT64_MAX)
+		room->available_bytes += bytes;
+}
+
 struct device_room device_room(struct device *device)
 {
 	(void)device_measure(device);

@@ -168,6 +168,8 @@ void device_sample_add(struct memory_sample *sample, struct device_use *use,
                        uint64_t pss_bytes);
 /* Measures all and sums up. */
 struct device_room device_room(struct device *device);
+/* Counts @bytes of what is used as free: who asks for room holds them already. */
+void device_room_give(struct device_room *room, uint64_t bytes);
 /* True: @need_bytes more fit once @coming_bytes are given back, and the reserve stays
  * free. */
 bool device_has_room(struct device *device, uint64_t need_bytes, uint64_t coming_bytes);

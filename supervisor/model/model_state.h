@@ -101,16 +101,18 @@ enum model_input { MODEL_INPUT_SECRETS, MODEL_INPUT_FILE, MODEL_INPUT_COUNT };
  *	reload/finish.c   last reloads
  *	reload/gpu.c      figures_ns
  *	reload/life.c     context section turn is_stopping is_stopped
- *	reload/receipt.c  receipts
+ *	reload/receipt.c  receipts orphans
  *	reload/replicas.c replica_deaths scale grow
  *	reload/weights.c  copy
  *
- * Members with several writers:
+ * Of these members each part has one writer:
  *
- *	reload            step: model/ask.c; reload/{start,plan,staged,receipt,swap,finish,gpu}.c
- *	deaths            reload/{again,end,swap}.c
- *	orphans           reload/{receipt,finish}.c
- *	queue             traffic/, model/{queue,poison,trial,arbiter}.c, reload/life.c
+ *	reload.step       model/ask.c
+ *	reload            decisions and inputs: reload/plan.c; causes: reload/start.c;
+ *	                  receipt: reload/receipt.c
+ *	queue             traffic/
+ *
+ * deaths is written through restart.h, by reload/{again,end,swap}.c.
  */
 struct model {
 	struct model_context context;
@@ -356,6 +358,12 @@ void reload_receipt_note_orphans(struct model *model, const struct generation *d
 enum model_cause reload_receipt_cause(const struct model *model);
 /* Begins the receipt of the reload in flight; the others add what they know. */
 void reload_receipt_open(struct model *model);
+void reload_receipt_note_decision(struct model *model);
+void reload_receipt_note_start(struct model *model, const struct generation *candidate);
+void reload_receipt_note_pause(struct model *model, double pause_ms);
+/* The rest, at the end; what was noted since the last receipt is in this one. */
+void reload_receipt_close(struct model *model, enum receipt_outcome outcome,
+                          const char *reason);
 /* Memory now, of all that serves. */
 struct memory_sample reload_receipt_sample(const struct model *model);
 void reload_receipt_note_candidate(struct model *model,
@@ -451,17 +459,14 @@ bool reload_may_take_spare(const struct model *model);
  * an outcome of inputs_new() with a sentence. */
 int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
                             struct err *err);
-/* Decides by main memory and, in *ret_gpu, by the GPU, and joins both.
- * *ret_wants_spares_room: the decision counts on the memory of the spare loaders, too. */
-struct strategy_decision reload_plan_decide(const struct model *model,
-                                            const struct inputs *inputs,
-                                            struct strategy_decision *ret_gpu,
-                                            bool *ret_wants_spares_room);
-/* Decides again for a STAGED candidate that needs something else than was decided by,
- * with the candidate in its place. @gpu holds the GPU's decision before and after. */
-struct strategy_decision reload_plan_decide_again(const struct model *model,
-                                                  struct strategy_decision *gpu,
-                                                  bool *ret_wants_spares_room);
+/* Decides by main memory and by the GPU, and joins both: model->reload has it, and the
+ * receipt. */
+void reload_plan_settle(struct model *model);
+/* The same again for a STAGED candidate that needs something else than was decided by,
+ * with the candidate in its place. */
+void reload_plan_settle_again(struct model *model);
+/* The reload in flight is for @inputs, whose reference is taken; NULL: it is over. */
+void reload_plan_take(struct model *model, struct inputs *inputs);
 
 /* reload/again.c */
 

@@ -11,21 +11,12 @@
 
 void reload_finish(struct model *model, enum receipt_outcome outcome, const char *reason)
 {
-	struct receipt *receipt = &model->reload.receipt;
+	const struct receipt *receipt = &model->reload.receipt;
 
 	/* A reload after which nothing serves has failed. */
 	if (outcome == RECEIPT_OK && !model->fleet.active)
 		outcome = RECEIPT_FAILED;
-	receipt->outcome = outcome;
-	(void)err_set(&receipt->reason, 0, "%s", reason);
-	receipt->total_ms = clock_ns_to_ms(clock_now_ns() - model->reload.started_ns);
-	receipt->after = reload_receipt_sample(model);
-	reload_gpu_note(model, &receipt->gpu.after_bytes);
-	receipt->requests = model->queue.counts;
-	receipt->death = model->death;
-	model_note_death(model, "");
-	receipt->orphans = model->orphans;
-	model->orphans = (struct orphans_left){ 0 };
+	reload_receipt_close(model, outcome, reason);
 	/* Inputs on disk stay refused while the last good inputs serve instead. */
 	if (outcome == RECEIPT_FAILED) {
 		model_set_last_error(model, reason);
@@ -35,8 +26,7 @@ void reload_finish(struct model *model, enum receipt_outcome outcome, const char
 	}
 	reload_enter(model, RELOAD_IDLE);
 	loads_end(&model->turn);
-	inputs_unref(model->reload.inputs);
-	model->reload.inputs = NULL;
+	reload_plan_take(model, NULL);
 	log_event(outcome == RECEIPT_FAILED ? LOG_LEVEL_ERR : LOG_LEVEL_NOTICE, "reload",
 	          "model=%s outcome=%s cause=%s strategy=%s from=%llu to=%llu "
 	          "pause_ms=%.1f total_ms=%.1f serving=%llu reason=%s",

@@ -105,9 +105,7 @@ static void reload_gpu_give_back(const struct model *model, const struct inputs 
 	bytes = candidate->gpu_use.claim_bytes > candidate->gpu_use.now_bytes
 	                ? candidate->gpu_use.claim_bytes
 	                : candidate->gpu_use.now_bytes;
-	room->used_bytes = saturate_minus(room->used_bytes, bytes);
-	if (room->available_bytes != UINT64_MAX)
-		room->available_bytes += bytes;
+	device_room_give(room, bytes);
 }
 
 struct strategy_decision reload_gpu_decide(const struct model *model,

@@ -121,13 +121,6 @@ static void reload_plan_predict(const struct model *model, const struct inputs *
 	                                       is_private ? 2 * file : facts->copy_bytes);
 }
 
-static void reload_plan_give(struct device_room *room, uint64_t bytes)
-{
-	room->used_bytes -= bytes < room->used_bytes ? bytes : room->used_bytes;
-	if (room->available_bytes != UINT64_MAX)
-		room->available_bytes += bytes;
-}
-
 /* True: @without spares is the better strategy. Spare loaders do not make a reload worse
  * than it would be without them. */
 static bool reload_plan_prefers(const struct strategy_decision *without,
@@ -171,9 +164,9 @@ static struct strategy_decision reload_plan_choose(const struct model *model,
 	struct strategy_decision with;
 	struct strategy_decision without;
 
-	reload_plan_give(&facts->room, own_bytes);
+	device_room_give(&facts->room, own_bytes);
 	with = strategy_decide(facts);
-	reload_plan_give(&facts->room, spare_bytes - own_bytes);
+	device_room_give(&facts->room, spare_bytes - own_bytes);
 	without = strategy_decide(facts);
 	*ret_wants_spares_room = spare_bytes > 0 && reload_plan_prefers(&without, &with);
 	return *ret_wants_spares_room ? without : with;
@@ -186,10 +179,10 @@ bool reload_may_take_spare(const struct model *model)
 	return !model->fleet.active && model->section->spare;
 }
 
-struct strategy_decision reload_plan_decide(const struct model *model,
-                                            const struct inputs *inputs,
-                                            struct strategy_decision *ret_gpu,
-                                            bool *ret_wants_spares_room)
+static struct strategy_decision reload_plan_decide(const struct model *model,
+                                                   const struct inputs *inputs,
+                                                   struct strategy_decision *ret_gpu,
+                                                   bool *ret_wants_spares_room)
 {
 	struct strategy_facts facts = reload_plan_facts(model, inputs);
 	struct strategy_decision decision;
@@ -206,9 +199,9 @@ struct strategy_decision reload_plan_decide(const struct model *model,
 	return decision;
 }
 
-struct strategy_decision reload_plan_decide_again(const struct model *model,
-                                                  struct strategy_decision *gpu,
-                                                  bool *ret_wants_spares_room)
+static struct strategy_decision reload_plan_decide_again(const struct model *model,
+                                                         struct strategy_decision *gpu,
+                                                         bool *ret_wants_spares_room)
 {
 	const struct generation *candidate = model->fleet.candidate;
 	const struct inputs *inputs = candidate->inputs;
@@ -221,7 +214,7 @@ struct strategy_decision reload_plan_decide_again(const struct model *model,
 
 	/* Memory that the candidate holds, or was promised, is a part of what it
 	 * needs. */
-	reload_plan_give(&facts.room, use->claim_bytes > use->now_bytes ? use->claim_bytes
+	device_room_give(&facts.room, use->claim_bytes > use->now_bytes ? use->claim_bytes
 	                                                                : use->now_bytes);
 	/* The candidate is staged, and reads the rest from the file itself. */
 	facts.staged_bytes = use->now_bytes;
@@ -237,6 +230,40 @@ struct strategy_decision reload_plan_decide_again(const struct model *model,
 	if (gpu->facts.device)
 		strategy_join(&decision, gpu);
 	return decision;
+}
+
+/* Spare loaders stand back where the decision counts on their memory. */
+static void reload_plan_note(struct model *model, bool wants_spares_room)
+{
+	if (wants_spares_room)
+		spares_make_room(model->context.spares, "a reload needs its memory");
+	reload_receipt_note_decision(model);
+}
+
+void reload_plan_settle(struct model *model)
+{
+	struct model_reload *reload = &model->reload;
+	bool wants_spares_room;
+
+	reload->decision = reload_plan_decide(model, reload->inputs,
+	                                      &reload->gpu_decision, &wants_spares_room);
+	reload_plan_note(model, wants_spares_room);
+}
+
+void reload_plan_settle_again(struct model *model)
+{
+	struct model_reload *reload = &model->reload;
+	bool wants_spares_room;
+
+	reload->decision = reload_plan_decide_again(model, &reload->gpu_decision,
+	                                            &wants_spares_room);
+	reload_plan_note(model, wants_spares_room);
+}
+
+void reload_plan_take(struct model *model, struct inputs *inputs)
+{
+	inputs_unref(model->reload.inputs);
+	model->reload.inputs = inputs;
 }
 
 json_t *model_explain(struct model *model)

@@ -40,6 +40,47 @@ void reload_receipt_open(struct model *model)
 	}
 }
 
+void reload_receipt_note_decision(struct model *model)
+{
+	struct receipt *receipt = &model->reload.receipt;
+
+	receipt->decision = model->reload.decision;
+	receipt->gpu_decision = model->reload.gpu_decision;
+	/* Before anything is started for the first time. */
+	if (!model->fleet.candidate)
+		reload_gpu_note(model, &receipt->gpu.before_bytes);
+}
+
+void reload_receipt_note_start(struct model *model, const struct generation *candidate)
+{
+	struct receipt_side *to = &model->reload.receipt.to;
+
+	to->generation = candidate->number;
+	to->pid = candidate->pid;
+}
+
+void reload_receipt_note_pause(struct model *model, double pause_ms)
+{
+	model->reload.receipt.pause_ms = pause_ms;
+}
+
+void reload_receipt_close(struct model *model, enum receipt_outcome outcome,
+                          const char *reason)
+{
+	struct receipt *receipt = &model->reload.receipt;
+
+	receipt->outcome = outcome;
+	(void)err_set(&receipt->reason, 0, "%s", reason);
+	receipt->total_ms = clock_ns_to_ms(clock_now_ns() - model->reload.started_ns);
+	receipt->after = reload_receipt_sample(model);
+	reload_gpu_note(model, &receipt->gpu.after_bytes);
+	receipt->requests = model->queue.counts;
+	receipt->death = model->death;
+	model_note_death(model, "");
+	receipt->orphans = model->orphans;
+	model->orphans = (struct orphans_left){ 0 };
+}
+
 void reload_receipt_note_candidate(struct model *model,
                                    const struct generation *candidate)
 {

@@ -33,7 +33,7 @@ uint64_t reload_claim(const struct model *model)
 
 void reload_spawn(struct model *model)
 {
-	struct model_reload *reload = &model->reload;
+	const struct model_reload *reload = &model->reload;
 	struct generation_start start = {
 		.number = numbers_next(model->context.numbers),
 		.model = model->name,
@@ -64,8 +64,7 @@ void reload_spawn(struct model *model)
 	}
 	fleet_add_candidate(&model->fleet, candidate);
 	reload_enter(model, RELOAD_STAGING);
-	reload->receipt.to.generation = candidate->number;
-	reload->receipt.to.pid = candidate->pid;
+	reload_receipt_note_start(model, candidate);
 }
 
 void reload_retire_active(struct model *model)

@@ -88,17 +88,11 @@ static const char *reload_news(const struct model *model)
  * ends. */
 static bool reload_decide_again(struct model *model, const char *news)
 {
-	struct model_reload *reload = &model->reload;
+	const struct model_reload *reload = &model->reload;
 	struct generation *candidate = model->fleet.candidate;
 	struct err why = ERR_NULL;
-	bool wants_spares_room;
 
-	reload->decision = reload_plan_decide_again(model, &reload->gpu_decision,
-	                                            &wants_spares_room);
-	if (wants_spares_room)
-		spares_make_room(model->context.spares, "a reload needs its memory");
-	reload->receipt.decision = reload->decision;
-	reload->receipt.gpu_decision = reload->gpu_decision;
+	reload_plan_settle_again(model);
 	log_event(LOG_LEVEL_NOTICE, "reload_decided_again",
 	          "model=%s gen=%llu strategy=%s reason=%s why=%s", model->name,
 	          (unsigned long long)candidate->number,

@@ -30,17 +30,10 @@ static void reload_stop_first(struct model *model)
 
 static void reload_begin(struct model *model)
 {
-	struct model_reload *reload = &model->reload;
-	bool wants_spares_room;
+	const struct model_reload *reload = &model->reload;
 
 	reload_weights_doubt(model);
-	reload->decision = reload_plan_decide(model, reload->inputs,
-	                                      &reload->gpu_decision, &wants_spares_room);
-	if (wants_spares_room)
-		spares_make_room(model->context.spares, "a reload needs its memory");
-	reload->receipt.gpu_decision = reload->gpu_decision;
-	reload_gpu_note(model, &reload->receipt.gpu.before_bytes);
-	reload->receipt.decision = reload->decision;
+	reload_plan_settle(model);
 	log_event(LOG_LEVEL_NOTICE, "reload_begin",
 	          "model=%s cause=%s strategy=%s why=%s", model->name,
 	          reload->receipt.cause, strategy_name(reload->decision.strategy),
@@ -135,7 +128,7 @@ void reload_try_start(struct model *model)
 	reload_again_begin(model);
 	reload->causes = ask_take(model);
 	reload_enter(model, RELOAD_DECIDING);
-	reload->inputs = inputs;
+	reload_plan_take(model, inputs);
 	reload_receipt_open(model);
 	if (r)
 		reload_failed(model, err.text,

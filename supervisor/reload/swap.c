@@ -44,7 +44,7 @@ void reload_swap(struct model *model)
 	reload_receipt_note_candidate(model, fresh);
 	reload_learn(model, fresh);
 	trial_begin(model, fresh->number, reload_accept(model, fresh->inputs));
-	model->reload.receipt.pause_ms = fleet_promote(&model->fleet);
+	reload_receipt_note_pause(model, fleet_promote(&model->fleet));
 	reload_enter(model, RELOAD_RETIRING);
 	loads_end(&model->turn);
 	reload_weights_swap(model, fresh);

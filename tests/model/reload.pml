@@ -60,7 +60,7 @@ inline reload_schedule_restart()
 inline reload_failed()
 {
 	must_fail = false;
-	/* What an earlier run has kept: reload_plan_remember(). */
+	/* What an earlier run has kept: model_remember_good(). */
 	if
 	:: MAY_FAIL && !is_stopping -> good = true
 	:: true
@@ -234,7 +234,7 @@ inline reload_swap()
 #endif
 }
 
-inline reload_on_candidate_dead()
+inline reload_judge_candidate()
 {
 	reload_ask(RELOAD_EV_CANDIDATE_DEAD);
 	assert(action == RELOAD_DO_JUDGE);
@@ -275,7 +275,7 @@ inline reload_on_dead()
 	is_permanent = generations[g].is_permanent;
 	generation_free(g);
 	if
-	:: g == CANDIDATE -> reload_on_candidate_dead()
+	:: g == CANDIDATE -> reload_judge_candidate()
 	:: g == ACTIVE -> reload_on_crash()
 	:: g == RETIRING -> reload_go_on()
 	:: else /* it was put aside */
@@ -332,7 +332,7 @@ inline reload_on_unkillable()
 		:: else
 		fi;
 		if
-		:: g == CANDIDATE -> reload_on_candidate_dead()
+		:: g == CANDIDATE -> reload_judge_candidate()
 		:: g == ACTIVE -> reload_on_crash()
 		:: g == RETIRING -> reload_on_retired_stuck()
 		fi;
