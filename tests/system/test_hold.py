@@ -185,10 +185,13 @@ def test_a_timeout_that_only_the_loader_sees(start, tmp_path):
     gate.open()
     moult = start(echo_section(engine="fault", input="x FP32 [-1,4]", max_batch=4096,
                                warmup_runs=1, leases=2,
-                               **{"option.fault": "slow", **gate.keys}), supervisor=ENGINES)
+                               **{"option.fault": "slow", "option.count": tmp_path / "runs",
+                                  **gate.keys}), supervisor=ENGINES)
     gate.shut()
+    before = (tmp_path / "runs").stat().st_size
     first = Request(moult, echo_body([1, 2, 3, 4]))
-    wait_for("a lease", lambda: requests_of(moult)["leased"] == 1)
+    # With a batch of both nobody would be late.
+    wait_for("its run", lambda: (tmp_path / "runs").stat().st_size > before)
     body = json.dumps({"inputs": [{"name": "x", "shape": [2000, 4], "datatype": "FP32",
                                    "data": [0.5] * 8000}], "parameters": {"timeout": 100_000}})
     assert len(body) > 16384
