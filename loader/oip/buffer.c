@@ -15,7 +15,8 @@ bool oip_buffer_reserve(struct oip_buffer *buffer, size_t bytes)
 	unsigned char *data;
 
 	assert(bytes <= SIZE_MAX / 2);
-	if (bytes <= buffer->capacity_bytes)
+	/* Nothing has an address, too: whoever copies it may not copy to NULL. */
+	if (buffer->data && bytes <= buffer->capacity_bytes)
 		return true;
 	while (capacity < bytes)
 		capacity *= 2;

@@ -46,7 +46,8 @@ struct oip_buffer {
 	size_t capacity_bytes;
 };
 
-/* Makes room for @bytes, aligned to 64, and keeps what is used. False: out of memory. */
+/* Makes room for @bytes, aligned to 64, and keeps what is used; for 0 bytes there is an
+ * address, too. False: out of memory. */
 bool oip_buffer_reserve(struct oip_buffer *buffer, size_t bytes);
 /* Makes the room @capacity_bytes, aligned as malloc() does, without a copy where memory can be
  * moved. False: out of memory. */

@@ -401,9 +401,25 @@ static void test_parse_bound(void **state)
 	call_fini(&call);
 }
 
+/* An empty tensor that lies unaligned is copied like any other. */
+static void test_room_for_nothing(void **state)
+{
+	struct oip_buffer buffer = { 0 };
+	const unsigned char *data;
+
+	(void)state;
+	assert_true(oip_buffer_reserve(&buffer, 0));
+	assert_non_null(buffer.data);
+	data = buffer.data;
+	assert_true(oip_buffer_reserve(&buffer, 0));
+	assert_ptr_equal(buffer.data, data);
+	oip_buffer_fini(&buffer);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_room_for_nothing),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_reuse),
 		cmocka_unit_test(test_depth),
