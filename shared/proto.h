@@ -25,7 +25,8 @@
  *	    <-- REFUSED {"code","reason"}  at any time before READY; the loader then exits
  *
  * A spare is a loader that was started ahead, for an engine and not for a generation. A spare has
- * opened the engine's library before its first HELLO, and knows nothing else.
+ * opened the engine's library before its first HELLO, and knows nothing else. REFUSED with the
+ * code "outdated" says that it is not any more what would be started now.
  *
  * Weights in main memory: LOAD's "weights" says what the loader does with the model file.
  *	private  reads it into memory of its own
@@ -64,7 +65,7 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 8
+#define PROTO_VERSION 9
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
@@ -186,6 +187,9 @@ enum proto_answer_flag {
 	/* Set on the first answer that ends a lease of one execution of the engine, so that
 	 * the supervisor counts executions. */
 	PROTO_ANSWER_EXECUTION = 8,
+	/* With LAST, never with FIRST: the rest of the answer will not come, and the client has
+	 * to see that. */
+	PROTO_ANSWER_BROKEN = 16,
 };
 
 /* Loader to supervisor: one part of an answer. Offsets are into the response arena. */
@@ -240,8 +244,8 @@ void proto_rings_attach(struct proto_rings *base, uint32_t leases, struct ring *
 /*
  * A head: method and target of a request (both empty in an answer) and headers, in an arena:
  * u32 magic, u16 count, u16 method length, u32 target length, then method, target, and per
- * header u16 name length, u32 value length, name, value. Names are lower case. Reading never
- * trusts a length.
+ * header u16 name length, u32 value length, name, value. Names of a request are lower case, those
+ * of an answer as the engine has written them. Reading never trusts a length.
  */
 struct proto_text {
 	const char *data; /* not terminated */
@@ -261,8 +265,13 @@ struct proto_head {
 	uint32_t n_left;
 };
 
-#define PROTO_FIELDS_MAX 64
-#define PROTO_HEAD_MAX   32768
+/* Fields of a head. A client sends one fewer, since one may be moultd's own. */
+#define PROTO_FIELDS_MAX        65
+#define PROTO_CLIENT_FIELDS_MAX 64
+/* Moultd's own, of a hosted request: whose connection it came over, "ADDRESS PORT". No client can
+ * send a field of such a name. */
+#define PROTO_CLIENT_FIELD ":client"
+#define PROTO_HEAD_MAX     32768
 
 /* Bytes that proto_head_write() will need. */
 size_t proto_head_bytes(struct proto_text method, struct proto_text target,
