@@ -142,7 +142,7 @@ static int oip_put_data(struct oip_writer *writer, const struct tensor_spec *spe
 
 	if (tensor->dtype == TENSOR_DTYPE_BYTES)
 		return oip_put_texts(writer, spec, tensor, err);
-	assert((size_t)(writer->end - writer->at) / text_max >= count);
+	assert((size_t)(writer->end - writer->at - OIP_PRINT_SLACK) / text_max >= count);
 	for (size_t i = 0; i < count; i++) {
 		if (i > 0)
 			*writer->at++ = ',';
@@ -172,7 +172,8 @@ size_t oip_answer_bound(const struct oip_request *request, const struct oip_mode
 			bytes += oip_texts_max(tensor->data, tensor->bytes);
 		else
 			bytes += tensor->bytes / tensor_dtype_bytes(tensor->dtype) *
-			         (oip_print_max(tensor->dtype) + 1);
+			                 (oip_print_max(tensor->dtype) + 1) +
+			         OIP_PRINT_SLACK;
 	}
 	return bytes;
 }

@@ -1,49 +1,55 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Numbers into text. A large answer is mostly floats, so oip_print_float() finds the shortest
- * digits with double arithmetic and hands only subnormal numbers to printf, in oip_print_long().
- * FP64 goes through printf, unless it is a whole number. Integers are written digit by digit.
+ * Numbers into text. numbers/shortest.h finds the digits of a real number; where its point goes,
+ * and whether it has an exponent, is decided here. Integers are written digit by digit.
  */
 #include "loader/oip/print.h"
 
 #include <assert.h>
-#include <float.h>
 #include <math.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* Powers of ten that take any normal float to nine digits and back. Powers beyond 1e22 are
- * rounded; the tolerance in oip_print_float() covers that. */
-static const double oip_print_powers[] = {
-	1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22, 1e23,
-	1e24, 1e25, 1e26, 1e27, 1e28, 1e29, 1e30, 1e31, 1e32, 1e33, 1e34, 1e35,
-	1e36, 1e37, 1e38, 1e39, 1e40, 1e41, 1e42, 1e43, 1e44, 1e45, 1e46,
-};
+#include "loader/numbers/shortest.h"
 
 /* Smaller whole numbers, which classifiers and masks are full of, are printed as integers with a
  * ".0" behind them, so that every reader takes them for real numbers. */
 #define OIP_PRINT_WHOLE_MAX 1e9
-/* A float is printed without an exponent when at most so many zeros stand before its digits, or
- * at most so many digits before its point. */
+/* A real number is printed without an exponent when fewer zeros stand before its digits, or at most
+ * so many digits before its point: as Python prints it. */
 #define OIP_PRINT_POINT_MIN (-4)
-#define OIP_PRINT_POINT_MAX 15
-/* Bytes of "%.17g", with room for the longest decimal point. */
-#define OIP_PRINT_LONG_MAX 40
+#define OIP_PRINT_POINT_MAX 16
+
+/* "00" to "99": a division for every two digits. */
+static const char oip_print_pairs[] =
+	"00010203040506070809101112131415161718192021222324"
+	"25262728293031323334353637383940414243444546474849"
+	"50515253545556575859606162636465666768697071727374"
+	"75767778798081828384858687888990919293949596979899";
+
+static unsigned int oip_print_count(uint64_t value)
+{
+	unsigned int n = 1;
+
+	for (; value >= 10000; value /= 10000)
+		n += 4;
+	return n + (value >= 10) + (value >= 100) + (value >= 1000);
+}
 
 size_t oip_print_unsigned(uint64_t value, char *to)
 {
-	char digits[OIP_PRINT_INTEGER_MAX];
-	size_t n = 0;
+	const unsigned int n = oip_print_count(value);
+	char *at = to + n;
 
-	do {
-		digits[sizeof(digits) - ++n] = (char)('0' + value % 10);
-		value /= 10;
-	} while (value > 0);
-	memcpy(to, digits + sizeof(digits) - n, n);
+	for (; value >= 100; value /= 100) {
+		at -= 2;
+		memcpy(at, &oip_print_pairs[2 * (value % 100)], 2);
+	}
+	if (value >= 10)
+		memcpy(to, &oip_print_pairs[2 * value], 2);
+	else
+		*to = (char)('0' + value);
 	return n;
 }
 
@@ -55,109 +61,38 @@ static size_t oip_print_signed(int64_t value, char *to)
 	return 1 + oip_print_unsigned(0 - (uint64_t)value, to + 1);
 }
 
-/* Writes @digits times ten to the power of @exponent. */
-static size_t oip_print_decimal(uint64_t digits, int exponent, char *to)
+/* Writes the number, whose last digit is not 0. */
+static size_t oip_print_shortest(struct shortest number, char *to)
 {
-	char text[OIP_PRINT_INTEGER_MAX];
-	char *at = to;
-	int n;
-	int point;
+	/* Room for a copy of OIP_PRINT_SLACK bytes from behind the point. */
+	char text[OIP_PRINT_POINT_MAX + OIP_PRINT_SLACK] = { 0 };
+	const int n = (int)oip_print_unsigned(number.digits, text);
+	const int point = n + number.exponent;
+	int at = 0;
 
-	while (digits % 10 == 0) {
-		digits /= 10;
-		exponent++;
-	}
-	n = (int)oip_print_unsigned(digits, text);
-	point = n + exponent;
 	if (point <= OIP_PRINT_POINT_MIN || point > OIP_PRINT_POINT_MAX) {
-		*at++ = text[0];
+		to[at++] = text[0];
 		if (n > 1)
-			*at++ = '.';
-		memcpy(at, text + 1, (size_t)(n - 1));
+			to[at++] = '.';
+		memcpy(to + at, text + 1, OIP_PRINT_SLACK);
 		at += n - 1;
-		*at++ = 'e';
-		at += oip_print_signed(point - 1, at);
-	} else if (point <= 0) {
-		memcpy(at, "0.0000", (size_t)(2 - point));
-		at += 2 - point;
-		memcpy(at, text, (size_t)n);
-		at += n;
-	} else {
-		for (int i = 0; i < point; i++)
-			*at++ = i < n ? text[i] : '0';
-		*at++ = '.';
-		if (n > point)
-			memcpy(at, text + point, (size_t)(n - point));
-		else
-			*at = '0';
-		at += n > point ? n - point : 1;
+		to[at++] = 'e';
+		return (size_t)at + oip_print_signed(point - 1, to + at);
 	}
-	return (size_t)(at - to);
-}
-
-static double oip_print_scaled(double value, int power)
-{
-	return power >= 0 ? value * oip_print_powers[power]
-	                  : value / oip_print_powers[-power];
-}
-
-/* Writes any number, at the price of printf: with the fewest of @digits to @digits_max digits that
- * read back. The locale's decimal point may be several bytes. */
-static size_t oip_print_long(double value, int digits, int digits_max, char *to)
-{
-	char text[OIP_PRINT_LONG_MAX];
-	char *at = to;
-
-	do
-		(void)snprintf(text, sizeof(text), "%.*g", digits, value);
-	while (digits++ < digits_max && strtod(text, NULL) != value);
-	for (const char *from = text; *from; from++) {
-		if ((*from >= '0' && *from <= '9') || strchr("+-e", *from))
-			*at++ = *from;
-		else if (at == to || at[-1] != '.')
-			*at++ = '.';
+	if (point <= 0) {
+		memcpy(to, "0.0000", 6);
+		memcpy(to + 2 - point, text, OIP_PRINT_SLACK);
+		return (size_t)(2 - point + n);
 	}
-	if (!memchr(to, '.', (size_t)(at - to)) && !memchr(to, 'e', (size_t)(at - to))) {
-		memcpy(at, ".0", 2);
-		at += 2;
+	memcpy(to, text, OIP_PRINT_POINT_MAX);
+	if (n <= point) {
+		memset(to + n, '0', (size_t)(point - n));
+		memcpy(to + point, ".0", 2);
+		return (size_t)(point + 2);
 	}
-	return (size_t)(at - to);
-}
-
-/*
- * Writes the fewest of 6 to 9 digits that read back: a decimal closer to @value than half
- * the way to the next float does. Below a power of two the next float is half as far.
- * Nine digits are always close enough, and the error of the double arithmetic, some
- * 1e-15, is far below what the tolerance leaves free.
- */
-static size_t oip_print_float(float value, char *to)
-{
-	const double magnitude = fabs((double)value);
-	double tolerance;
-	size_t n = 0;
-	int exponent;
-	int power;
-	double digits;
-	int bits;
-
-	if (magnitude < (double)FLT_MIN)
-		return oip_print_long((double)value, FLT_DECIMAL_DIG, FLT_DECIMAL_DIG,
-		                      to);
-	if (signbit(value))
-		to[n++] = '-';
-	tolerance = frexp(magnitude, &bits) > 0.5 ? 0.49 : 0.24;
-	tolerance = ldexp(tolerance, bits - FLT_MANT_DIG);
-	/* log10(2) * 2^18 = 78913.2: the decimal exponent, or one less. */
-	exponent = ((bits - 1) * 78913) >> 18;
-	if (oip_print_scaled(magnitude, -exponent) >= 10)
-		exponent++;
-	for (power = FLT_DIG - 1 - exponent;; power++) {
-		digits = (double)(uint64_t)(oip_print_scaled(magnitude, power) + 0.5);
-		if (power == FLT_DECIMAL_DIG - 1 - exponent ||
-		    fabs(oip_print_scaled(digits, -power) - magnitude) <= tolerance)
-			break;
-	}
-	return n + oip_print_decimal((uint64_t)digits, -power, to + n);
+	to[point] = '.';
+	memcpy(to + point + 1, text + point, OIP_PRINT_SLACK);
+	return (size_t)(n + 1);
 }
 
 static size_t oip_print_real(double value, bool is_single, char *to)
@@ -183,8 +118,12 @@ static size_t oip_print_real(double value, bool is_single, char *to)
 		memcpy(to, "-0.0", 4);
 		return 4;
 	}
-	return is_single ? oip_print_float((float)value, to)
-	                 : oip_print_long(value, DBL_DIG, DBL_DECIMAL_DIG, to);
+	n = 0;
+	if (signbit(value))
+		to[n++] = '-';
+	return n + oip_print_shortest(is_single ? shortest_float((float)value)
+	                                        : shortest_double(value),
+	                              to + n);
 }
 
 size_t oip_print_max(enum tensor_dtype dtype)
