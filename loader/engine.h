@@ -8,12 +8,19 @@
  * moult_engine(). Neither moultd nor moult-loader links a framework: the loader opens the
  * shared object when it stages a model.
  *
+ * An engine computes, or hosts. One that computes has infer: the loader reads requests of the
+ * Open Inference Protocol, batches them, and writes the answers. One that hosts has host: it gets
+ * the HTTP requests of the model's routes as clients have sent them, from as many threads as it
+ * has, and answers in parts. One engine may have both; the model's section says which is called.
+ *
  * Conventions
  *  1. A process has one engine instance, called from one thread, the first one. Children that
  *     the engine started there and did not wait for are reaped between two calls, the oldest
- *     first, once there are more than 64 of them.
- *  2. Calls come in this order: stage, commit, infer any number of times, close. After
- *     stage or commit has failed, or infer with BROKEN, only close may follow.
+ *     first, once there are more than 64 of them. The functions of struct engine_host may be
+ *     called from any thread.
+ *  2. Calls come in this order: need, stage, commit, then infer any number of times or host once,
+ *     close. After stage, commit or host has failed, or infer with BROKEN, only close may
+ *     follow.
  *  3. A call returns 0 or an outcome of enum engine_outcome, with a sentence for the
  *     operator in @err. stage and commit fail with
  *	CONFIG, MODEL           the same input would fail again
@@ -51,7 +58,7 @@ extern "C" {
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define ENGINE_ABI         6
+#define ENGINE_ABI         8
 #define ENGINE_TENSORS_MAX 32
 
 enum engine_outcome {
@@ -97,8 +104,9 @@ struct engine_config {
 	const void
 		*weights; /* the model file's bytes, page-aligned; NULL: none, or lean */
 	size_t weights_bytes;
-	/* weights is one copy for all processes, and good until close; the engine makes none
-	 * of its own. The engine may write to it: a written page is private from then on. */
+	/* weights is one copy for all processes, and good until the process ends, unless stage
+	 * returned PRIVATE: until close then. The engine makes none of its own. The engine
+	 * may write to it: a written page is private from then on. */
 	bool is_shared;
 	/* Until commit the engine holds no copy of the weights in the memory of @device,
 	 * because another process still fills it. weights is NULL in stage. In commit shared
@@ -120,6 +128,13 @@ struct engine_config {
 	size_t n_options;
 	const struct engine_secret *secrets;
 	size_t n_secrets;
+	/* A folder in memory, where there is such a file system, that nobody else can enter. The
+	 * engine empties it; moultd removes it behind the process. NULL: none was asked for. */
+	const char *folder;
+	unsigned int port; /* that the engine asked for */
+	/* Readable once the loader is to end; never read by the engine. A long wait in commit
+	 * ends then: commit fails, with whatever outcome, and close follows. */
+	int quit_fd;
 };
 
 struct engine_tensor {
@@ -134,6 +149,105 @@ struct engine_use {
 	uint64_t peak_bytes;
 	uint64_t wanted_bytes;    /* after ENGINE_E_MEMORY: the least that it needs */
 	uint64_t available_bytes; /* after ENGINE_E_MEMORY: as much was free */
+};
+
+/* Hosting */
+
+struct engine_text {
+	const char *data; /* not terminated */
+	size_t bytes;
+};
+
+struct engine_field {
+	struct engine_text name; /* in a request: in lower case */
+	struct engine_text value;
+};
+
+/* A request of a route, as the client has sent it. All that it points to is good until the last
+ * part of its answer has been given. */
+struct engine_request {
+	struct engine_text method;
+	struct engine_text target; /* path and query, not decoded */
+	const struct engine_field
+		*fields; /* none of the connection's own: RFC 9110 7.6.1 */
+	size_t n_fields;
+	const void *body; /* whole, not chunked any more; the coding is the client's */
+	size_t body_bytes;
+	/* The other end of the connection that it came over: a client, or a proxy before
+	 * moultd. The address is empty if nobody knows it. */
+	struct engine_text client;
+	unsigned int client_port;
+	uint64_t accepted_ns; /* CLOCK_MONOTONIC */
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC, or UINT64_MAX */
+};
+
+enum engine_part_flag {
+	ENGINE_PART_LAST = 1, /* ends the answer, and the request with it */
+	/* With the first part: the answer is the model's own failure, whatever its status. With
+	 * LAST behind others: the rest cannot be made, and the client is made to see that. */
+	ENGINE_PART_FAULT = 2,
+	ENGINE_PART_NOWAIT = 4, /* AGAIN rather than wait for room */
+};
+
+/* Part of an answer, copied. */
+struct engine_part {
+	unsigned int flags;
+	unsigned int status; /* HTTP, with the first part; else 0 */
+	/* With the first part. Fields of the connection are dropped; Content-Length, if it is
+	 * there, must be what all parts come to. */
+	const struct engine_field *fields;
+	size_t n_fields;
+	const void *body;
+	size_t body_bytes;
+};
+
+enum engine_host_outcome {
+	_ENGINE_HOST_E_SUCCESS,
+	ENGINE_HOST_E_AGAIN, /* nothing now: the bell rings when that has changed */
+	ENGINE_HOST_E_END,   /* no request will come any more */
+	ENGINE_HOST_E_GONE, /* nobody waits for this answer; it has to be ended nevertheless */
+	ENGINE_HOST_E_INVALID, /* such an answer cannot be sent; nothing was */
+};
+
+/* What the loader lends an engine that hosts; good until close has returned. */
+struct engine_host {
+	struct host *host; /* the first argument of the calls */
+	/* An eventfd for a loop with a poll of its own: readable when a request, room for
+	 * an answer or the end has come. The engine reads it, then calls until AGAIN. */
+	int bell;
+	/* A body of so many bytes is sent as one part: NOWAIT never waits for less. */
+	size_t part_bytes;
+	/* Takes the next request; waits until @until_ns (CLOCK_MONOTONIC; 0: not at all,
+	 * UINT64_MAX: for ever). 0, AGAIN or END. Each request that was taken is ended with
+	 * one LAST part. */
+	int (*take)(struct host *host, uint64_t until_ns,
+	            struct engine_request **ret_request);
+	/* Sends a part of an answer. Waits while clients have not read what was sent before,
+	 * unless NOWAIT. A part may be larger than what fits at once: from its second piece
+	 * on it waits, NOWAIT or not. 0, AGAIN (nothing was
+	 * sent), GONE (dropped; with LAST the request has ended) or INVALID with a sentence.
+	 * One thread at a time for one request. */
+	int (*answer)(struct host *host, struct engine_request *request,
+	              const struct engine_part *part, struct err *err);
+	/* True once nobody waits for the answer: the client left, or the deadline passed. The
+	 * bell rings for it, too. */
+	bool (*is_gone)(struct host *host, const struct engine_request *request);
+	/* The process must be replaced: it ends as after BROKEN, with @why for the operator. */
+	void (*fail)(struct host *host, const char *why);
+};
+
+/* Walls: sandbox in moult.conf(5). */
+
+/* What an engine needs of the machine beside its libraries, memory, and what it was handed. */
+struct engine_walls {
+	bool has_processes; /* starts others, which live inside the same walls */
+	bool has_unix;      /* makes unix sockets that have a path */
+	bool has_folder;    /* has files of its own in memory: engine_config.folder */
+	unsigned int
+		port; /* of TCP, on which it listens, and which it connects to; 0: none */
+	/* Lets the process read what is at or below @path, and execute it if it starts
+	 * processes. */
+	void (*read)(struct engine_walls *walls, const char *path);
 };
 
 struct engine;
@@ -153,10 +267,16 @@ struct engine_api {
 	/* Computes one batch. @inputs are in the configuration's order and match its
 	 * datatypes and shapes. @outputs has room for the configured outputs, in their
 	 * order; their data belongs to the engine and is good until the next call. The
-	 * caller checks datatypes, shapes and sizes against the configuration. */
+	 * caller checks datatypes, shapes and sizes against the configuration. NULL: the
+	 * engine does not compute. */
 	int (*infer)(struct engine *engine, const struct engine_tensor *inputs,
 	             struct engine_tensor *outputs, struct err *err);
-	/* Waits for the device and frees everything. Accepts NULL. */
+	/* Begins to serve the model's routes, and returns: what follows happens in threads of
+	 * the engine's own. Fails as commit does. NULL: the engine hosts nothing. */
+	int (*host)(struct engine *engine, const struct engine_host *host,
+	            struct err *err);
+	/* Waits for the device and frees everything. Accepts NULL. The engine that hosts has
+	 * ended its threads when this returns; take says END by then. */
 	void (*close)(struct engine *engine);
 	/* Optional: the memory that the last infer took, whatever its outcome. */
 	void (*measure)(const struct engine *engine, struct engine_use *ret_use);
@@ -164,6 +284,11 @@ struct engine_api {
 	 * first computations would have to wait for: caches, tables, a compiler's start. Must
 	 * not touch a device, nor even look which there are, and leaves no thread behind. */
 	void (*prepare)(void);
+	/* Optional, called before stage: says what the engine needs, into @walls. Nothing that
+	 * it does not say can be reached from stage on. Must not look into the model. 0, or an
+	 * outcome of enum engine_outcome with a sentence. */
+	int (*need)(const struct engine_config *config, struct engine_walls *walls,
+	            struct err *err);
 };
 
 /* The one exported symbol. Never fails; the caller checks abi. */

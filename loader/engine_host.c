@@ -96,6 +96,13 @@ int engine_host_open(const struct engine_api **ret_api, const char *dir, const c
 	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!library) {
 		why = dlerror();
+		if (strstr(why, "undefined symbol: Py"))
+			return err_set(
+				err, ENGINE_E_CONFIG,
+				"engine '%s' lives inside an interpreter of Python, "
+				"and this loader was started without one: use "
+				"engine = python with python = INTERPRETER",
+				name);
 		return err_set(err, engine_host_outcome(why),
 		               "engine '%s' cannot be opened: %s", name, why);
 	}

@@ -556,8 +556,8 @@ void prepare() noexcept
 const struct engine_api *moult_engine(void)
 {
 	static const struct engine_api api = {
-		ENGINE_ABI, "torch", TORCH_VERSION, true,    stage,
-		commit,     infer,   close,         measure, prepare,
+		ENGINE_ABI, "torch", TORCH_VERSION, true,    stage,   commit,
+		infer,      nullptr, close,         measure, prepare, nullptr,
 	};
 
 	return &api;
