@@ -18,18 +18,21 @@
 #include "loader/control.h"
 #include "loader/engine_host.h"
 #include "loader/load/memory.h"
+#include "loader/load/pools.h"
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/proto.h"
 
-void build_init(struct build *build)
+void build_init(struct build *build, int quit_fd)
 {
 	*build = (struct build){
 		.secrets = SECRETS_NULL,
 		.weights = WEIGHTS_NULL,
 		.weights_fd = -1,
 		.store_fd = -1,
+		.quit_fd = quit_fd,
+		.enclosure = ENCLOSURE_NULL,
 	};
 }
 
@@ -43,16 +46,20 @@ void build_close(struct build *build)
 void build_fini(struct build *build)
 {
 	placed_drop(&build->placed);
-	weights_drop(&build->weights);
+	weights_leave(&build->weights);
 	secrets_fini(&build->secrets);
+	enclosure_fini(&build->enclosure);
 	model_config_fini(&build->config);
 }
 
 int build_be_spare(struct build *build, const char *engine_dir, const char *engine,
                    struct err *err)
 {
-	int r = engine_host_open(&build->api, engine_dir, engine, err);
+	int r;
 
+	/* Nobody has said how many there will be. */
+	pools_prepare(1);
+	r = engine_host_open(&build->api, engine_dir, engine, err);
 	build->spare_of = engine;
 	if (r == 0 && build->api->prepare)
 		build->api->prepare();
@@ -172,6 +179,28 @@ static void build_note_engine(struct build *build)
 		use.anon_bytes > file_bytes ? use.anon_bytes - file_bytes : 0;
 }
 
+/* Whether the engine can do what the section asks for. */
+static int build_check_engine(const struct build *build, struct err *err)
+{
+	const struct model_config *config = &build->config;
+
+	if (config->is_hosted && !build->api->host)
+		return err_set(err, ENGINE_E_CONFIG,
+		               "engine '%s' computes, and hosts no routes: leave route "
+		               "out, or choose an engine that hosts",
+		               config->engine);
+	if (!config->is_hosted && !build->api->infer)
+		return err_set(err, ENGINE_E_CONFIG,
+		               "engine '%s' hosts routes, and computes nothing: give the "
+		               "model a route",
+		               config->engine);
+	if (config->working_bytes > 0 && !build->api->measure)
+		return err_set(err, ENGINE_E_CONFIG,
+		               "engine '%s' cannot keep to working_memory: leave it out",
+		               config->engine);
+	return 0;
+}
+
 static int build_open_engine(struct build *build, struct err *err)
 {
 	const struct model_config *config = &build->config;
@@ -180,6 +209,8 @@ static int build_open_engine(struct build *build, struct err *err)
 	/* Set before any library looks: the driver counts its cards once. */
 	if (config->gpu && setenv("CUDA_VISIBLE_DEVICES", config->gpu, 1) < 0)
 		return err_set(err, ENGINE_E_FAILED, "out of memory");
+	if (!build->api && !config->is_hosted)
+		pools_prepare(config->threads);
 	if (!build->api)
 		r = engine_host_open(&build->api, config->engine_dir, config->engine,
 		                     err);
@@ -188,10 +219,15 @@ static int build_open_engine(struct build *build, struct err *err)
 		            build->spare_of, config->engine);
 	if (r)
 		return r;
-	if (config->working_bytes > 0 && !build->api->measure)
+	r = build_check_engine(build, err);
+	if (r)
+		return r;
+	if (!config->is_hosted)
+		pools_set_threads(config->threads);
+	if (config->working_directory && chdir(config->working_directory) < 0)
 		return err_set(err, ENGINE_E_CONFIG,
-		               "engine '%s' cannot keep to working_memory: leave it out",
-		               config->engine);
+		               "working_directory '%s' cannot be entered: %s",
+		               config->working_directory, strerror(errno));
 	build->engine_config = (struct engine_config){
 		.model = config->model,
 		.device = config->device,
@@ -209,8 +245,21 @@ static int build_open_engine(struct build *build, struct err *err)
 		.n_options = config->n_options,
 		.secrets = build->secrets.rows,
 		.n_secrets = build->secrets.n_rows,
+		.quit_fd = build->quit_fd,
 	};
 	return 0;
+}
+
+/* Puts the walls up round the opened engine. No byte of the model was interpreted before. */
+static int build_enclose(struct build *build, struct err *err)
+{
+	struct enclosure *enclosure = &build->enclosure;
+	int r = enclosure_init(enclosure, &build->config, build->api,
+	                       &build->engine_config, err);
+
+	build->engine_config.folder = *enclosure->folder ? enclosure->folder : NULL;
+	build->engine_config.port = enclosure->walls.said.port;
+	return r;
 }
 
 /* Tells the engine which form of the weights there is now. */
@@ -310,6 +359,8 @@ int build_stage(struct build *build, struct err *err)
 	build->weights_ms = build_lap_ms(&since_ns);
 	if (r == 0)
 		r = build_open_engine(build, err);
+	if (r == 0)
+		r = build_enclose(build, err);
 	build->engine_ms = build_lap_ms(&since_ns);
 	if (r)
 		return r;
@@ -347,7 +398,8 @@ json_t *build_staged(const struct build *build)
 	const struct weights *weights = &build->weights;
 	json_int_t prefilled_bytes = (json_int_t)placed_ahead_bytes(&build->placed);
 
-	return json_pack("{s:s, s:I, s:o, s:b, s:I, s:I, s:I, s:s, s:f, s:f, s:f, s:f}",
+	return json_pack("{s:s, s:I, s:o, s:b, s:I, s:I, s:I, s:s, s:f, s:f, s:f, s:f, "
+	                 "s:s, s:s}",
 	                 "weights_sha256", weights->sha256, "weights_bytes",
 	                 (json_int_t)weights->bytes, "private", build_why_private(build),
 	                 "private_lasts", (int)build->private.is_lasting,
@@ -356,7 +408,9 @@ json_t *build_staged(const struct build *build)
 	                 "prefilled_bytes", prefilled_bytes, "engine_version",
 	                 build->api->version, "weights_ms", build->weights_ms,
 	                 "engine_ms", build->engine_ms, "module_ms", build->module_ms,
-	                 "prefill_ms", build->prefill_ms);
+	                 "prefill_ms", build->prefill_ms, "walls",
+	                 build->enclosure.walls.on.text, "walls_missing",
+	                 build->enclosure.walls.missing.text);
 }
 
 /* COMMIT */

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "loader/enclosure.h"
 #include "loader/engine.h"
 #include "loader/load/model_config.h"
 #include "loader/load/placed.h"
@@ -23,24 +24,27 @@ struct build {
 	struct model_config config;
 	struct secrets secrets;
 	struct weights weights;
-	struct placed placed;          /* the weights on the device */
-	bool is_lean;                  /* no copy of the weights before COMMIT */
-	int weights_fd;                /* from LOAD, until weights_init() takes it */
-	int store_fd;                  /* likewise */
+	struct placed placed; /* the weights on the device */
+	bool is_lean;         /* no copy of the weights before COMMIT */
+	int weights_fd;       /* from LOAD, until weights_init() takes it */
+	int store_fd;         /* likewise */
+	int quit_fd;
 	struct placed_private private; /* why weights are private that were to be shared */
 	const char *spare_of; /* the engine that a spare has opened; NULL: no spare */
 	const struct engine_api *api; /* in a spare set before LOAD */
 	struct engine *engine;
+	struct enclosure enclosure;
 	struct engine_config engine_config; /* the engine keeps a pointer to it */
 	uint64_t loading_bytes;             /* the most private memory while loading */
 	uint64_t engine_bytes; /* private memory of an engine without a model */
 	double weights_ms;     /* reading, hashing, mapping the weights */
-	double engine_ms;      /* opening the engine's libraries */
+	double engine_ms;      /* opening the engine's libraries, and the walls */
 	double module_ms;      /* the engine's stage */
 	double prefill_ms;     /* placing a part of the weights ahead */
 };
 
-void build_init(struct build *build);
+/* @quit_fd is readable once the loader is to end. */
+void build_init(struct build *build, int quit_fd);
 
 /* Opens @engine ahead, for a spare. @engine is borrowed until the end. */
 int build_be_spare(struct build *build, const char *engine_dir, const char *engine,
@@ -65,5 +69,5 @@ json_t *build_committed(const struct build *build, double place_ms);
 
 /* Closes the engine. */
 void build_close(struct build *build);
-/* Frees the rest. */
+/* Frees the rest, but for shared weights. */
 void build_fini(struct build *build);

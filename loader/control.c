@@ -99,6 +99,18 @@ int control_wait(struct control *control)
 	         : CONTROL_GO_ON;
 }
 
+bool control_await_news(const struct control *control, int timeout_ms)
+{
+	struct pollfd pollfd = { .fd = control->chan.fd, .events = POLLIN };
+
+	return poll(&pollfd, 1, timeout_ms) > 0;
+}
+
+bool control_has_news(const struct control *control)
+{
+	return control_await_news(control, 0);
+}
+
 int control_receive(struct control *control, enum proto_type wanted, bool *ret_is_quit)
 {
 	int r = control_wait(control);

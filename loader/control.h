@@ -41,5 +41,9 @@ json_t *control_text(const struct err *err);
 /* Waits for any message, without a deadline: the supervisor keeps the states' deadlines, and its
  * end closes the channel. */
 int control_wait(struct control *control);
+/* True: a message has come, or the supervisor's end is closed. */
+bool control_has_news(const struct control *control);
+/* The same, after at most @timeout_ms; -1: no limit. */
+bool control_await_news(const struct control *control, int timeout_ms);
 /* Waits for @wanted or QUIT; at QUIT the caller ends the loader. */
 int control_receive(struct control *control, enum proto_type wanted, bool *ret_is_quit);

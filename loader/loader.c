@@ -3,18 +3,22 @@
 /*
  * The steps of a loader, in the order of its control messages: loader_be_spare() (a spare
  * alone, until TAKE), loader_stage() (LOAD) and loader_commit() (COMMIT), both over build.c,
- * loader_warm_up() (warm-up and golden requests, then READY), loader_serve() (serve/serve.c,
- * until QUIT). loader_live() runs them.
+ * loader_warm_up() (warm-up and golden requests, then READY) or loader_host(), loader_serve()
+ * (serve/serve.c or hosting/host.c, until QUIT). loader_live() runs them.
  */
 #include "loader/loader.h"
 
 #include <jansson.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "loader/build.h"
 #include "loader/control.h"
 #include "loader/proof/golden.h"
+#include "loader/hosting/host.h"
+#include "loader/hosting/visit.h"
 #include "loader/serve/lane.h"
 #include "loader/load/libraries.h"
 #include "loader/load/memory.h"
@@ -27,30 +31,51 @@
 /* The limit of idle scheduling. With idle processors staging is over by then; on a saturated
  * machine an idle process stands still, and a reload must not. */
 #define LOADER_IDLE_NS (CLOCK_NS_PER_SEC / 2)
+/* A loader that is refused closes within that, below the supervisor's patience. */
+#define LOADER_CLOSE_US (900 * 1000)
 /* A spare may take its time: nobody waits for it. */
 #define LOADER_SPARE_IDLE_NS (30 * CLOCK_NS_PER_SEC)
+/* How often a spare looks whether it is out of date. */
+#define LOADER_SPARE_LOOK_MS 10000
 
 struct loader {
 	struct control control;
 	struct build build;
 	struct lane lane;
-	struct serve *serve;
+	struct serve *serve; /* NULL: the engine hosts */
+	struct host *host;   /* NULL: the engine computes */
+	struct visit *visit; /* the warm-up of what is hosted; or NULL */
 };
 
 /* Functions below return CONTROL_GO_ON or the exit code of the process. */
 
-/* Frees everything first, so that BYE's figures show the memory that stays behind. */
+/* Frees everything first, so that BYE's figures show the memory that stays behind. Shared weights
+ * are in these figures: weights_leave(). */
 static int loader_quit(struct loader *loader)
 {
 	int r;
 
+	if (loader->host)
+		host_end(loader->host);
 	build_close(&loader->build);
+	visit_free(loader->visit);
+	host_free(loader->host);
+	loader->visit = NULL;
+	loader->host = NULL;
 	serve_free(loader->serve);
 	loader->serve = NULL;
 	lane_fini(&loader->lane);
 	build_fini(&loader->build);
 	r = control_send_memory(&loader->control, PROTO_BYE, json_object());
 	return r == CONTROL_GO_ON ? PROTO_EXIT_OK : r;
+}
+
+static int loader_await_quit(struct loader *loader)
+{
+	bool is_quit = false;
+	int r = control_receive(&loader->control, PROTO_QUIT, &is_quit);
+
+	return r == CONTROL_GO_ON ? loader_quit(loader) : r;
 }
 
 /* 0 or an outcome of enum engine_outcome with a sentence. */
@@ -98,6 +123,10 @@ static int loader_commit(struct loader *loader)
 	int r;
 
 	r = build_commit(&loader->build, loader->control.message, &err);
+	/* One that is to end anyway does that: the engine may have given up for no other
+	 * reason. */
+	if (r && control_has_news(&loader->control))
+		return loader_await_quit(loader);
 	if (r)
 		return control_refuse(&loader->control, r, &err);
 	payload = build_committed(&loader->build,
@@ -140,21 +169,82 @@ static int loader_warm_up(struct loader *loader)
 	                                     "golden_requests", (int)n_golden));
 }
 
+/* Lets the engine host the model's routes, and asks it what its first client would. */
+static int loader_begin_hosting(struct loader *loader, struct err *err)
+{
+	const struct build *build = &loader->build;
+	const struct engine_host *lent;
+	int r;
+
+	if (host_new(&loader->host, &loader->lane, loader->control.chan.fd, err) < 0)
+		return ENGINE_E_FAILED;
+	lent = host_lend(loader->host);
+	r = visit_new(&loader->visit, lent, &build->config, loader->control.chan.fd, err);
+	if (r == 0)
+		r = build->api->host(build->engine,
+		                     loader->visit ? visit_lend(loader->visit) : lent,
+		                     err);
+	if (r == 0 && loader->visit)
+		r = visit_run(loader->visit, build->config.warmup_runs, err);
+	return r;
+}
+
+static volatile sig_atomic_t loader_refused_exit;
+
+static void loader_on_late_close(int number)
+{
+	(void)number;
+	_exit(loader_refused_exit);
+}
+
+/* Closes what had begun to host, so that nothing of it stays: its processes, and its secrets. The
+ * supervisor kills a refused loader that does not exit soon, and its exit code would be lost. */
+static int loader_close_refused(struct loader *loader, int exit)
+{
+	const struct itimerval limit = { .it_value.tv_usec = LOADER_CLOSE_US };
+
+	loader_refused_exit = exit;
+	(void)signal(SIGALRM, loader_on_late_close);
+	(void)setitimer(ITIMER_REAL, &limit, NULL);
+	if (loader->host)
+		host_end(loader->host);
+	build_close(&loader->build);
+	return exit;
+}
+
+/* Begins to host, and sends READY. */
+static int loader_host(struct loader *loader)
+{
+	uint64_t start_ns = clock_now_ns();
+	uint32_t n_runs = loader->build.config.warmup_runs;
+	struct err err = ERR_NULL;
+	int r = loader_begin_hosting(loader, &err);
+
+	if (r && control_has_news(&loader->control))
+		return loader_await_quit(loader);
+	if (r)
+		return loader_close_refused(loader,
+		                            control_refuse(&loader->control, r, &err));
+	return control_send_memory(&loader->control, PROTO_READY,
+	                           json_pack("{s:f, s:i}", "warmup_ms",
+	                                     clock_ns_to_ms(clock_now_ns() - start_ns),
+	                                     "warmup_runs",
+	                                     loader->visit ? (int)n_runs : 0));
+}
+
 static int loader_serve(struct loader *loader)
 {
 	struct err err = ERR_NULL;
-	bool is_quit = false;
 	int r;
 
-	r = serve_run(loader->serve, &err);
+	r = loader->host ? host_run(loader->host, &err) : serve_run(loader->serve, &err);
 	if (r == SERVE_E_BROKEN) {
 		(void)control_fail("engine", err.text);
 		return PROTO_EXIT_DEVICE;
 	}
 	if (r != SERVE_E_CONTROL)
 		return control_fail("supervisor", err.text);
-	r = control_receive(&loader->control, PROTO_QUIT, &is_quit);
-	return r == CONTROL_GO_ON ? loader_quit(loader) : r;
+	return loader_await_quit(loader);
 }
 
 static int loader_hello(struct loader *loader)
@@ -174,19 +264,48 @@ static int loader_get_ready(struct loader *loader, const struct loader_start *st
 
 	priority_lower(&priority, LOADER_SPARE_IDLE_NS, loader->control.chan.fd);
 	r = build_be_spare(&loader->build, start->engine_dir, start->engine, err);
+	if (r == 0 && start->ahead)
+		r = start->ahead->prepare(err);
 	if (r == 0 && libraries_init(libraries) < 0)
 		r = err_set(err, ENGINE_E_FAILED, "out of memory");
 	priority_restore(&priority);
 	return r;
 }
 
-/* Gets ready and waits for TAKE. A spare whose libraries were replaced meanwhile ends: it has to
- * be the program that would be started now. */
+/* Waits for TAKE or QUIT. One that is out of date says so. */
+static int loader_await_take(struct loader *loader, const struct loader_ahead *ahead)
+{
+	struct err err = ERR_NULL;
+
+	while (ahead && !control_await_news(&loader->control, LOADER_SPARE_LOOK_MS))
+		if (ahead->is_outdated(false, &err)) {
+			(void)control_send(&loader->control, PROTO_REFUSED,
+			                   json_pack("{s:s, s:o}", "code", "outdated",
+			                             "reason", control_text(&err)));
+			return PROTO_EXIT_OK;
+		}
+	return control_wait(&loader->control);
+}
+
+/* 0, or the exit code of a spare that is not the program any more that would be started now. */
+static int loader_check_age(const struct loader_start *start,
+                            const struct libraries *libraries)
+{
+	const char *replaced = libraries_find_replaced(libraries);
+	struct err err = ERR_NULL;
+
+	if (replaced)
+		return control_fail("a library was replaced", replaced);
+	if (start->ahead && start->ahead->is_outdated(true, &err))
+		return control_fail("it is out of date", err.text);
+	return 0;
+}
+
+/* Gets ready and waits for TAKE. One that is out of date by then ends. */
 static int loader_be_spare(struct loader *loader, const struct loader_start *start)
 {
 	struct libraries libraries = { 0 };
 	struct err err = ERR_NULL;
-	const char *replaced;
 	int r;
 
 	r = loader_get_ready(loader, start, &libraries, &err);
@@ -194,7 +313,7 @@ static int loader_be_spare(struct loader *loader, const struct loader_start *sta
 		return control_refuse(&loader->control, r, &err);
 	r = loader_hello(loader);
 	if (r == CONTROL_GO_ON)
-		r = control_wait(&loader->control);
+		r = loader_await_take(loader, start->ahead);
 	if (r != CONTROL_GO_ON)
 		return r;
 	if (loader->control.message->header.type == PROTO_QUIT)
@@ -202,9 +321,9 @@ static int loader_be_spare(struct loader *loader, const struct loader_start *sta
 	if (loader->control.message->header.type != PROTO_TAKE ||
 	    loader->control.message->header.generation == 0)
 		return control_fail("control channel", "a message comes out of turn");
-	replaced = libraries_find_replaced(&libraries);
-	if (replaced)
-		return control_fail("a library was replaced", replaced);
+	r = loader_check_age(start, &libraries);
+	if (r)
+		return r;
 	libraries_fini(&libraries);
 	memory_offer(MEMORY_OFFER_LOADER);
 	loader->control.generation = loader->control.message->header.generation;
@@ -232,7 +351,8 @@ static int loader_live(struct loader *loader)
 			r = is_quit ? loader_quit(loader) : rows[i].step(loader);
 	}
 	if (r == CONTROL_GO_ON)
-		r = loader_warm_up(loader);
+		r = loader->build.config.is_hosted ? loader_host(loader)
+		                                   : loader_warm_up(loader);
 	return r == CONTROL_GO_ON ? loader_serve(loader) : r;
 }
 
@@ -246,12 +366,15 @@ int loader_run(int control_fd, const struct loader_start *start)
 	loader->control.generation = start->generation;
 	loader->control.chan.fd = control_fd;
 	loader->lane = (struct lane)LANE_NULL;
-	build_init(&loader->build);
+	build_init(&loader->build, control_fd);
 	loader->control.message = calloc(1, sizeof(*loader->control.message));
 	if (!loader->control.message)
 		return control_fail("start", "out of memory");
 	if (start->engine)
 		r = loader_be_spare(loader, start);
-	/* Nothing is freed here: the end of the process is the cleanup. */
-	return r == CONTROL_GO_ON ? loader_live(loader) : r;
+	if (r == CONTROL_GO_ON)
+		r = loader_live(loader);
+	/* Nothing is freed here but what outlives the process: its end is the cleanup. */
+	enclosure_fini(&loader->build.enclosure);
+	return r;
 }

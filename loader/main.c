@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "loader/interpreter.h"
 #include "loader/loader.h"
 #include "loader/load/memory.h"
 #include "shared/cleanup.h"
@@ -25,6 +26,7 @@
 
 struct arguments {
 	uint64_t parent;
+	struct interpreter interpreter; /* runs the loader; without a python: none does */
 	struct loader_start start;
 };
 
@@ -45,8 +47,15 @@ static int usage(FILE *stream)
 {
 	(void)fprintf(stream, "usage: moult-loader --parent=PID --generation=NUMBER "
 	                      "[--model=NAME]\n"
+	                      "       moult-loader --parent=PID --generation=NUMBER "
+	                      "[--model=NAME]\n"
+	                      "                    --python=INTERPRETER "
+	                      "--engine-dir=DIRECTORY\n"
 	                      "       moult-loader --parent=PID --spare=ENGINE "
 	                      "--engine-dir=DIRECTORY\n"
+	                      "                    [--python=INTERPRETER "
+	                      "[--directory=DIRECTORY] [--file=FILE]\n"
+	                      "                     [--preload=MODULE,...]]\n"
 	                      "moultd starts it; see moult-loader(8).\n");
 	return stream == stdout ? PROTO_EXIT_OK : PROTO_EXIT_CONFIG;
 }
@@ -60,6 +69,10 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
 		{ "model", required_argument, NULL, 'm' },
 		{ "spare", required_argument, NULL, 's' },
 		{ "engine-dir", required_argument, NULL, 'd' },
+		{ "python", required_argument, NULL, 'i' },
+		{ "directory", required_argument, NULL, 'w' },
+		{ "file", required_argument, NULL, 'f' },
+		{ "preload", required_argument, NULL, 'l' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -84,10 +97,19 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
 			arguments->start.engine = optarg;
 		if (option == 'd')
 			arguments->start.engine_dir = optarg;
+		if (option == 'i')
+			arguments->interpreter.python = optarg;
+		if (option == 'w')
+			arguments->interpreter.directory = optarg;
+		if (option == 'f')
+			arguments->interpreter.file = optarg;
+		if (option == 'l')
+			arguments->interpreter.preload = optarg;
 	}
 	is_spare = arguments->start.engine && arguments->start.engine_dir;
 	if (optind != argc || arguments->parent == 0 ||
-	    (arguments->start.generation == 0) != is_spare)
+	    (arguments->start.generation == 0) != is_spare ||
+	    (arguments->interpreter.python && !arguments->start.engine_dir))
 		return usage(stderr);
 	return -1;
 }
@@ -146,6 +168,8 @@ int main(int argc, char **argv)
 	/* Orphans of the model's processes become children of this process, and at its end
 	 * children of moultd. */
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+	/* Here, because threads that libraries start have it then. */
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	(void)close_range(PROTO_CONTROL_FD + 1, ~0U, 0);
 	reset_signals();
 	memory_offer(arguments.start.engine ? MEMORY_OFFER_SPARE : MEMORY_OFFER_LOADER);
@@ -159,6 +183,11 @@ int main(int argc, char **argv)
 		          "fd=%d hint=\"moult-loader is started by moultd\"",
 		          PROTO_CONTROL_FD);
 		return PROTO_EXIT_INTERNAL;
+	}
+	if (arguments.interpreter.python) {
+		arguments.interpreter.engine_dir = arguments.start.engine_dir;
+		arguments.interpreter.generation = arguments.start.generation;
+		return interpreter_run(PROTO_CONTROL_FD, &arguments.interpreter);
 	}
 	/* _exit() runs no destructors: a framework's may hang or crash, and the end of the
 	 * process is the cleanup. */

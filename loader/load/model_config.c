@@ -9,8 +9,11 @@
 #include "loader/load/model_config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "shared/access.h"
 #include "shared/clock.h"
 #include "shared/engine_options.h"
 #include "shared/proto.h"
@@ -94,6 +97,16 @@ static int model_config_specs(const json_t *object, const char *key,
 	return 0;
 }
 
+static int model_config_tensors(struct model_config *config, struct err *err)
+{
+	int r = model_config_specs(config->json, "inputs", config->inputs,
+	                           &config->n_inputs, err);
+
+	return r ? r
+	         : model_config_specs(config->json, "outputs", config->outputs,
+	                              &config->n_outputs, err);
+}
+
 static int model_config_required(struct model_config *config, struct err *err)
 {
 	const json_t *array = json_object_get(config->json, "required_secrets");
@@ -152,6 +165,10 @@ static int model_config_texts(struct model_config *config, struct err *err)
 		{ "gpu", &config->gpu, false },
 		{ "warmup_request", &config->warmup_request, false },
 		{ "golden", &config->golden, false },
+		{ "working_directory", &config->working_directory, false },
+		{ "sandbox", &config->sandbox, false },
+		{ "sandbox_read", &config->sandbox_read, false },
+		{ "sandbox_write", &config->sandbox_write, false },
 		{ "weights_sha256", &config->weights_sha256, false },
 	};
 
@@ -265,6 +282,7 @@ int model_config_init(struct model_config *config, const char *payload, struct e
 		return err_set(err, -EINVAL, "LOAD: no JSON object: %s",
 		               config->json ? "" : error.text);
 	r = model_config_texts(config, err);
+	config->is_hosted = json_is_true(json_object_get(config->json, "hosted"));
 	config->is_lean = json_is_true(json_object_get(config->json, "lean"));
 	config->is_urgent = json_is_true(json_object_get(config->json, "urgent"));
 	config->is_proven = json_is_true(json_object_get(config->json, "proven"));
@@ -274,12 +292,8 @@ int model_config_init(struct model_config *config, const char *payload, struct e
 		r = model_config_placed(config, err);
 	if (r == 0)
 		r = model_config_numbers(config, err);
-	if (r == 0)
-		r = model_config_specs(config->json, "inputs", config->inputs,
-		                       &config->n_inputs, err);
-	if (r == 0)
-		r = model_config_specs(config->json, "outputs", config->outputs,
-		                       &config->n_outputs, err);
+	if (r == 0 && !config->is_hosted)
+		r = model_config_tensors(config, err);
 	if (r == 0)
 		r = model_config_required(config, err);
 	if (r == 0)
@@ -291,4 +305,27 @@ void model_config_fini(struct model_config *config)
 {
 	json_decref(config->json);
 	config->json = NULL;
+}
+
+int model_config_open_warmup(const struct model_config *config, int *ret_fd,
+                             size_t *ret_bytes, struct err *err)
+{
+	const char *path = config->warmup_request;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+
+	*ret_fd = fd;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(err,
+		               err_is_shortage(errno) ? ENGINE_E_FAILED : ENGINE_E_CONFIG,
+		               "cannot open warmup_request '%s': %s", path,
+		               access_why(&(struct err)ERR_NULL, path, R_OK, errno));
+	if (!S_ISREG(st.st_mode) || st.st_size <= 0 ||
+	    (uint64_t)st.st_size > config->max_body_bytes)
+		return err_set(err, ENGINE_E_CONFIG,
+		               "warmup_request '%s' must be a file of 1 to %llu bytes "
+		               "(max_body)",
+		               path, (unsigned long long)config->max_body_bytes);
+	*ret_bytes = (size_t)st.st_size;
+	return 0;
 }

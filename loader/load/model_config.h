@@ -26,10 +26,15 @@ struct model_config {
 	const char *engine_dir;
 	const char *path; /* NULL: no model file */
 	const char *device;
-	const char *gpu;            /* UUID of the only card to see, or NULL */
-	const char *warmup_request; /* NULL: zeros */
-	const char *golden;         /* directory; NULL: none */
-	const char *secrets_env;    /* taken out of the options; NULL: none */
+	const char *gpu;               /* UUID of the only card to see, or NULL */
+	const char *warmup_request;    /* NULL: zeros */
+	const char *golden;            /* directory; NULL: none */
+	const char *secrets_env;       /* taken out of the options; NULL: none */
+	const char *working_directory; /* NULL: that of moultd */
+	const char *sandbox;      /* "strict", "net", "open" or "off"; NULL: strict */
+	const char *sandbox_read; /* "/a, /b"; NULL: none */
+	const char *sandbox_write;
+	bool is_hosted; /* the engine hosts the model's routes, and computes nothing */
 	uint32_t threads;
 	uint64_t working_bytes; /* 0: no limit */
 	uint32_t max_batch;
@@ -60,3 +65,8 @@ struct model_config {
  * sentence. model_config_fini() in any case. */
 int model_config_init(struct model_config *config, const char *payload, struct err *err);
 void model_config_fini(struct model_config *config);
+
+/* Opens warmup_request, which the caller closes; *ret_bytes is at most max_body_bytes. 0 or an outcome
+ * of enum engine_outcome with a sentence. */
+int model_config_open_warmup(const struct model_config *config, int *ret_fd,
+                             size_t *ret_bytes, struct err *err);

@@ -2,6 +2,7 @@
 #include "loader/load/priority.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -57,7 +58,10 @@ static void *priority_watch(void *context)
 	/* The end may have been told already: poll() returns at once then. */
 	if (priority_set(0, SCHED_IDLE) == 0 && priority_set(0, SCHED_OTHER) == 0 &&
 	    priority_set(warden->thread, SCHED_IDLE) == 0) {
-		(void)poll(pollfds, 2, (int)(warden->limit_ns / CLOCK_NS_PER_MS));
+		/* The walls interrupt each thread once: loader/walls/landlock.c. */
+		while (poll(pollfds, 2, (int)(warden->limit_ns / CLOCK_NS_PER_MS)) < 0 &&
+		       errno == EINTR)
+			;
 		priority_restore_all();
 	}
 	close_fd(&warden->end_fd);

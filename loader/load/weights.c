@@ -262,6 +262,13 @@ int weights_check(const struct weights *weights, const char *path, struct err *e
 	return 0;
 }
 
+void weights_leave(struct weights *weights)
+{
+	if (weights->share != WEIGHTS_PRIVATE)
+		weights->data = NULL;
+	weights_drop(weights);
+}
+
 void weights_drop(struct weights *weights)
 {
 	if (weights->data)

@@ -68,5 +68,8 @@ int weights_seal(struct weights *weights, const char *path, struct err *err);
 void weights_unshare(struct weights *weights);
 /* 0, or WEIGHTS_E_REFUSED with a sentence: the file changed since it was hashed. */
 int weights_check(const struct weights *weights, const char *path, struct err *err);
+/* What weights_drop() does, at the end of the process, but leaves shared weights mapped: threads
+ * that no engine can end, an application's own, may read them until the process is gone. */
+void weights_leave(struct weights *weights);
 /* Gives the memory and the descriptors back and keeps size and hash. */
 void weights_drop(struct weights *weights);

@@ -9,16 +9,13 @@
 #include "loader/proof/warmup.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "loader/serve/compute.h"
 #include "loader/proof/rehearsal.h"
-#include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/file.h"
 
@@ -44,30 +41,21 @@ static void warmup_seal(struct warmup *warmup)
 static int warmup_read_file(struct warmup *warmup, const struct model_config *config,
                             struct err *err)
 {
-	const char *path = config->warmup_request;
-	CLOSE_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct stat st;
-	int r;
+	CLOSE_FD int fd = -1;
+	size_t bytes;
+	int r = model_config_open_warmup(config, &fd, &bytes, err);
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(err,
-		               err_is_shortage(errno) ? ENGINE_E_FAILED : ENGINE_E_CONFIG,
-		               "cannot open warmup_request '%s': %s", path,
-		               access_why(&(struct err)ERR_NULL, path, R_OK, errno));
-	if (!S_ISREG(st.st_mode) || st.st_size <= 0 ||
-	    (uint64_t)st.st_size > config->max_body_bytes)
-		return err_set(err, ENGINE_E_CONFIG,
-		               "warmup_request '%s' must be a file of 1 to %llu bytes "
-		               "(max_body)",
-		               path, (unsigned long long)config->max_body_bytes);
-	r = rehearsal_alloc(&warmup->rehearsal, (size_t)st.st_size, err);
+	if (r)
+		return r;
+	r = rehearsal_alloc(&warmup->rehearsal, bytes, err);
 	if (r)
 		return r;
 	warmup->json_bytes = warmup->rehearsal.body_bytes;
 	warmup->is_file = true;
-	if (file_read_at(fd, warmup->rehearsal.body, warmup->json_bytes, 0) != st.st_size)
+	if (file_read_at(fd, warmup->rehearsal.body, bytes, 0) != (ssize_t)bytes)
 		return err_set(err, ENGINE_E_CONFIG,
-		               "cannot read warmup_request '%s' whole", path);
+		               "cannot read warmup_request '%s' whole",
+		               config->warmup_request);
 	return 0;
 }
 

@@ -70,6 +70,7 @@ static int answers_publish(const struct answers *answers, struct answers_draft *
 	proto_head_write(answer->memory, nothing, nothing, draft->fields,
 	                 draft->n_fields);
 	answer->body_offset = ANSWERS_HEAD_BYTES;
+	answer->flags |= PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST;
 	if (draft->encode_began_ns > 0)
 		answer->times.encode_ns = clock_now_ns() - draft->encode_began_ns;
 	return lane_publish(answers->lane, answer, err) ? SERVE_E_VIOLATION : 0;
@@ -107,7 +108,7 @@ static int answers_fault_of(const struct answers *answers, struct answers_draft 
                             const char *text, struct err *err)
 {
 	draft->answer.status = 500;
-	draft->answer.is_fault = true;
+	draft->answer.flags |= PROTO_ANSWER_FAULT;
 	return answers_sentence(answers, draft, text, err);
 }
 
@@ -216,7 +217,8 @@ int answers_outputs(const struct answers *answers, struct compute *compute,
 		lane_unreserve(answers->lane, draft.answer.memory);
 		return answers_fault_of(answers, &draft, why.text, err);
 	}
-	draft.answer.is_fault = !answers_are_finite(compute, outputs);
+	if (!answers_are_finite(compute, outputs))
+		draft.answer.flags |= PROTO_ANSWER_FAULT;
 	draft.answer.peak_bytes = compute->use.peak_bytes;
 	return answers_publish_outputs(answers, &draft, &member->request, &encoded, err);
 }

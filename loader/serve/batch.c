@@ -238,7 +238,7 @@ int batch_check(struct batch *batch, struct err *err)
 			return err_set(
 				err, ENGINE_E_MODEL,
 				"output '%s' is %s %s, and the configuration declares %s "
-				"%s",
+				"%s: return that, or declare what is returned",
 				spec->name, tensor_dtype_name(output->dtype),
 				tensor_shape_print(&output->shape, got, sizeof(got)),
 				tensor_dtype_name(spec->dtype),

@@ -33,6 +33,7 @@ _Static_assert(PROTO_LEASES_MAX * 4 <= 1 << LANE_PART_BITS, "a part fits its bit
 struct lane_part {
 	uint64_t token; /* 0: free */
 	size_t offset;
+	struct lane_count *count; /* NULL: nobody counts */
 };
 
 static int lane_map(struct memfd *memfd, int *fd, bool is_writable, const char *what,
@@ -209,6 +210,8 @@ int lane_collect(struct lane *lane, struct err *err)
 				"a release names part %llx, which is not under way",
 				(unsigned long long)release.token);
 		arena_free(&lane->arena, lane->parts[index].offset);
+		if (lane->parts[index].count)
+			lane->parts[index].count->n_parts--;
 		lane->parts[index].token = 0;
 		lane->free_parts[lane->parts_max - lane->n_parts] = index;
 		lane->n_parts--;
@@ -264,8 +267,7 @@ int lane_publish(struct lane *lane, const struct lane_answer *answer, struct err
 		.generation = lane->generation,
 		.token = ++lane->sequence << LANE_PART_BITS | index,
 		.status = answer->status,
-		.flags = (uint16_t)(PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST |
-		                    (answer->is_fault ? PROTO_ANSWER_FAULT : 0) |
+		.flags = (uint16_t)(answer->flags |
 		                    (times->is_execution ? PROTO_ANSWER_EXECUTION : 0)),
 		.head_bytes = (uint32_t)answer->head_bytes,
 		.head_offset = offset,
@@ -287,9 +289,16 @@ int lane_publish(struct lane *lane, const struct lane_answer *answer, struct err
 	if (ring_push(&lane->answer, &part) != 0)
 		return err_set(err, LANE_E_VIOLATION,
 		               "the answer ring's index cannot be");
-	lane->parts[index] = (struct lane_part){ .token = part.token, .offset = offset };
+	lane->parts[index] = (struct lane_part){
+		.token = part.token,
+		.offset = offset,
+		.count = answer->count,
+	};
+	if (answer->count)
+		answer->count->n_parts++;
 	lane->n_parts++;
-	lane->n_leased--;
+	if (answer->flags & PROTO_ANSWER_LAST)
+		lane->n_leased--;
 	lane->has_news = true;
 	lane_progress(lane);
 	return 0;
@@ -305,8 +314,26 @@ void lane_flush(struct lane *lane)
 	lane->has_news = false;
 }
 
+bool lane_doze(struct lane *lane, enum lane_wake wake)
+{
+	bool may_block = true;
+
+	if (wake != LANE_WAKE_REQUEST)
+		may_block = ring_sleep(&lane->release);
+	if (wake != LANE_WAKE_RELEASE)
+		may_block = ring_sleep(&lane->submit) && may_block;
+	lane_flush(lane);
+	return may_block;
+}
+
+void lane_awake(struct lane *lane)
+{
+	ring_wake(&lane->release);
+	ring_wake(&lane->submit);
+}
+
 /* Blocks until the bell, which it silences, or the control channel has news. */
-static int lane_poll(struct lane *lane, int control_fd, uint64_t deadline_ns)
+int lane_block(const struct lane *lane, int control_fd, uint64_t deadline_ns)
 {
 	struct pollfd pollfds[] = {
 		{ .fd = lane->loader_bell, .events = POLLIN },
@@ -332,15 +359,10 @@ static int lane_poll(struct lane *lane, int control_fd, uint64_t deadline_ns)
 int lane_wait(struct lane *lane, enum lane_wake wake, int control_fd,
               uint64_t deadline_ns)
 {
-	bool may_block = ring_sleep(&lane->release);
 	int r = 0;
 
-	if (wake == LANE_WAKE_ANY)
-		may_block = ring_sleep(&lane->submit) && may_block;
-	lane_flush(lane);
-	if (may_block)
-		r = lane_poll(lane, control_fd, deadline_ns);
-	ring_wake(&lane->release);
-	ring_wake(&lane->submit);
+	if (lane_doze(lane, wake))
+		r = lane_block(lane, control_fd, deadline_ns);
+	lane_awake(lane);
 	return r;
 }

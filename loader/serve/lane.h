@@ -55,6 +55,7 @@ enum {
 enum lane_wake {
 	LANE_WAKE_ANY,     /* requests and releases */
 	LANE_WAKE_RELEASE, /* releases only */
+	LANE_WAKE_REQUEST, /* requests only */
 };
 
 #define LANE_NULL                                                                        \
@@ -116,17 +117,33 @@ struct lane_answer {
 	size_t body_offset; /* from @memory */
 	size_t body_bytes;
 	uint16_t status;
-	bool is_fault; /* the model is to blame: PROTO_ANSWER_FAULT */
+	uint16_t flags; /* of enum proto_answer_flag; EXECUTION is taken from the times */
 	uint64_t peak_bytes;
 	struct lane_times times;
+	/* Counts the parts of one answer that are under way; NULL: nobody does. Good until all
+	 * are back. */
+	struct lane_count *count;
 };
 
-/* Publishes a whole answer, which ends its lease. @answer->memory is the supervisor's until it is
- * released. The bell rings only in lane_flush(). 0 or LANE_E_VIOLATION with a sentence. */
+/* Parts that the supervisor has not released yet. */
+struct lane_count {
+	uint32_t n_parts;
+};
+
+/* Publishes a whole answer, or a part of one; the last part ends the lease. @answer->memory is
+ * the supervisor's until it is released. The bell rings only in lane_flush(). 0 or
+ * LANE_E_VIOLATION with a sentence. */
 int lane_publish(struct lane *lane, const struct lane_answer *answer, struct err *err);
 
 /* Rings the supervisor's bell when it sleeps and there is news. */
 void lane_flush(struct lane *lane);
+
+/* The three steps of lane_wait(), for those who hold a lock beside the second. True: nothing has
+ * come, and blocking is safe. */
+bool lane_doze(struct lane *lane, enum lane_wake wake);
+/* Blocks; touches nothing of @lane but its bell. */
+int lane_block(const struct lane *lane, int control_fd, uint64_t deadline_ns);
+void lane_awake(struct lane *lane);
 
 /* Flushes, then blocks until something comes, at most until @deadline_ns (CLOCK_MONOTONIC;
  * CLOCK_NEVER is allowed, because the supervisor's end wakes it through @control_fd). 0,
