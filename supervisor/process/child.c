@@ -59,11 +59,13 @@ static bool child_may_see(const char *variable)
 }
 
 /* @mark and @group are "NAME=VALUE" or NULL. */
-static void child_filter_environment(char **ret_environment, const char *mark,
-                                     const char *group)
+static void child_filter_environment(char **ret_environment, char *const *extra,
+                                     const char *mark, const char *group)
 {
 	size_t n = 0;
 
+	for (; extra && *extra && n + 4 < CHILD_ENVIRONMENT_MAX; extra++)
+		ret_environment[n++] = *extra;
 	/* posix_spawn() only reads. */
 	if (mark)
 		ret_environment[n++] = (char *)(uintptr_t)mark;
@@ -122,8 +124,8 @@ static int child_set_actions(posix_spawn_file_actions_t *actions, int control_fd
 	return r;
 }
 
-static int child_do_spawn(struct child *child, char *const argv[], int control_fd,
-                          int log_fd)
+static int child_do_spawn(struct child *child, char *const argv[], char *const *extra,
+                          int control_fd, int log_fd)
 {
 	static const char variable[] = PROTO_CGROUP_VARIABLE "=";
 	char *environment[CHILD_ENVIRONMENT_MAX];
@@ -137,7 +139,7 @@ static int child_do_spawn(struct child *child, char *const argv[], int control_f
 
 	(void)sigemptyset(&none);
 	(void)sigfillset(&all);
-	child_filter_environment(environment, orphans_mark(child->loop),
+	child_filter_environment(environment, extra, orphans_mark(child->loop),
 	                         orphans_prepare(child->loop, &child->kin, path, PATH_MAX)
 	                                 ? group
 	                                 : NULL);
@@ -177,7 +179,8 @@ void child_init(struct child *child)
 }
 
 int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
-                int control_fd, const struct child_listener *listener, struct err *err)
+                char *const *extra, int control_fd, const struct child_listener *listener,
+                struct err *err)
 {
 	CLOSE_FD int log_read = -1;
 	CLOSE_FD int log_write = -1;
@@ -193,7 +196,7 @@ int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
 	log_write = fds[1];
 	/* The child's end blocks: a full pipe must not make its writes fail. */
 	(void)fcntl(log_write, F_SETFL, 0);
-	r = child_do_spawn(child, argv, control_fd, log_write);
+	r = child_do_spawn(child, argv, extra, control_fd, log_write);
 	if (r) {
 		child->pid = 0;
 		orphans_cancel(loop, &child->kin);

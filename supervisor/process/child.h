@@ -42,11 +42,13 @@ void child_init(struct child *child);
  * Starts @argv[0] with @control_fd as descriptor 3 (the caller still owns its copy),
  * stdin from /dev/null, stdout and stderr into the log, and no other descriptor.
  * Signals are reset, the session is its own, and of the environment it gets only what a
- * framework may need. posix_spawn(): the cost does not grow with the supervisor. 0, or
- * -errno with a sentence (ENOMEM and EAGAIN are normal outcomes).
+ * framework may need, and before that @extra, "NAME=VALUE" texts up to a NULL, or NULL.
+ * posix_spawn(): the cost does not grow with the supervisor. 0, or -errno with a
+ * sentence (ENOMEM and EAGAIN are normal outcomes).
  */
 int child_spawn(struct child *child, struct ev_loop *loop, char *const argv[],
-                int control_fd, const struct child_listener *listener, struct err *err);
+                char *const *extra, int control_fd, const struct child_listener *listener,
+                struct err *err);
 
 /* Moves everything from @from to @to; @listener gets the news from now on. */
 void child_move(struct child *to, struct child *from,

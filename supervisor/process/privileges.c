@@ -5,6 +5,8 @@
 #include <grp.h>
 #include <pwd.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -110,4 +112,16 @@ int privileges_drop(const char *user, const struct privileges_files *files,
 		log_event(LOG_LEVEL_NOTICE, "user", "user=%s uid=%u gid=%u", user,
 		          (unsigned int)entry->pw_uid, (unsigned int)entry->pw_gid);
 	return r;
+}
+
+void privileges_close(void)
+{
+	static const struct rlimit none = { 0, 0 };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    setrlimit(RLIMIT_CORE, &none) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
+		log_event(LOG_LEVEL_WARNING, "not_closed",
+		          "reason=%s hint=\"a loader of the same user may look into "
+		          "moultd\"",
+		          LOG_QUOTED(strerror(errno)));
 }

@@ -21,3 +21,7 @@ int privileges_check(const char *user, struct err *err);
  * then. */
 int privileges_drop(const char *user, const struct privileges_files *files,
                     struct err *err);
+
+/* Closes moultd, and all that it starts, to others: nobody but root looks into its memory, no core
+ * is written, and no program that is executed gets more rights than moultd has. */
+void privileges_close(void);

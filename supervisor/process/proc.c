@@ -30,6 +30,8 @@
 /* Start of an environment that is read; the mark that is looked for comes first. */
 #define PROC_ENVIRONMENT_MAX 16384
 #define PROC_PATH_MAX        64
+/* Parents that are gone through. */
+#define PROC_DEPTH_MAX 256
 
 bool proc_read(pid_t pid, struct proc *ret_proc)
 {
@@ -66,6 +68,19 @@ bool proc_read(pid_t pid, struct proc *ret_proc)
 bool proc_is_dead(const struct proc *proc)
 {
 	return proc->state == 'Z' && proc->threads <= 1;
+}
+
+bool proc_is_below(pid_t pid)
+{
+	struct proc proc = { .parent = pid };
+
+	/* A chain that changes meanwhile may be gone through once more; none is so long. */
+	for (int i = 0; i < PROC_DEPTH_MAX && proc.parent > 1; i++)
+		if (!proc_read(proc.parent, &proc))
+			return false;
+		else if (proc.parent == getpid())
+			return true;
+	return false;
 }
 
 /* Every whole number ends with a blank; one that was cut off does not. */

@@ -34,6 +34,8 @@ bool proc_read(pid_t pid, struct proc *ret_proc);
 bool proc_is_dead(const struct proc *proc);
 /* Children of all threads of @pid. Returns how many, at most @max; more may exist. */
 size_t proc_children(pid_t pid, pid_t *ret_pids, size_t max);
+/* True: @pid descends from this process. False also when it is gone, or cannot be seen. */
+bool proc_is_below(pid_t pid);
 /* True: @pid was started with "NAME=VALUE" in its environment. */
 bool proc_has_variable(pid_t pid, const char *variable);
 /* Value of @name in that environment. False: not there, or longer than @size allows. */

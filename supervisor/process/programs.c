@@ -11,12 +11,14 @@
 #define PROGRAMS_LINE_MAX 8192 /* of /proc/PID/maps */
 
 void programs_look(struct programs *ret_programs, const struct config *config,
-                   const char *engine)
+                   const char *engine, const char *python)
 {
 	FREE char *path = NULL;
 
 	*ret_programs = (struct programs){ 0 };
 	(void)stat(config->loader, &ret_programs->loader);
+	if (python)
+		(void)stat(python, &ret_programs->python);
 	if (asprintf(&path, "%s/" PROTO_ENGINE_PREFIX "%s" PROTO_ENGINE_SUFFIX,
 	             config->engine_dir, engine) < 0) {
 		path = NULL;
@@ -31,6 +33,8 @@ const char *programs_replaced(const struct programs *then, const struct programs
 		return "moult-loader was replaced";
 	if (!file_is_same(&then->engine, &now->engine))
 		return "the engine was replaced";
+	if (!file_is_same(&then->python, &now->python))
+		return "the interpreter was replaced";
 	return NULL;
 }
 

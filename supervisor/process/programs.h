@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The files that a loader is started from: moult-loader and its engine. An upgrade replaces
+ * The files that a loader is started from: moult-loader, its engine, an interpreter. An upgrade replaces
  * them under loaders that run.
  */
 
@@ -15,11 +15,13 @@
 struct programs {
 	struct stat loader; /* all zero: missing */
 	struct stat engine;
+	struct stat python;
 };
 
-/* Looks at the files that a loader with @engine would be started from now. */
+/* Looks at the files that a loader with @engine would be started from now. @python: its
+ * interpreter, or NULL. */
 void programs_look(struct programs *ret_programs, const struct config *config,
-                   const char *engine);
+                   const char *engine, const char *python);
 /* Names the first file that changed between the two looks, as a clause for the log, or
  * NULL. */
 const char *programs_replaced(const struct programs *then, const struct programs *now);
