@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "shared/err.h"
 #include "shared/log.h"
@@ -29,6 +30,12 @@
 #define CONFIG_REPLICAS_MAX 16
 #define CONFIG_DEATHS_MAX   64
 
+/* In lists of tokens: every token, and no token at all. */
+#define CONFIG_TOKENS_ALL     "all"
+#define CONFIG_TOKENS_ANYBODY "anybody"
+/* In a list of hosts. */
+#define CONFIG_HOSTS_ANY "any"
+
 /* Steps that a changed key needs before it counts. */
 enum config_class {
 	CONFIG_LIVE,           /* at once */
@@ -42,7 +49,17 @@ enum config_detail {
 	CONFIG_DETAIL_FULL,
 };
 
+enum config_access_format { CONFIG_ACCESS_PLAIN, CONFIG_ACCESS_JSON };
+
 enum config_share { CONFIG_SHARE_MEMORY, CONFIG_SHARE_FILE, CONFIG_SHARE_OFF };
+
+enum config_sandbox {
+	CONFIG_SANDBOX_AUTO, /* OPEN for applications and servers, STRICT for others */
+	CONFIG_SANDBOX_STRICT,
+	CONFIG_SANDBOX_NET,
+	CONFIG_SANDBOX_OPEN,
+	CONFIG_SANDBOX_OFF
+};
 
 enum config_strategy {
 	CONFIG_STRATEGY_AUTO,
@@ -97,7 +114,24 @@ struct config_model {
 	uint32_t warmup_runs;
 	char *warmup_request; /* file with a request body, or NULL */
 	char *golden;         /* directory of golden requests, or NULL */
-	uint32_t leases;      /* requests that a loader may hold: a power of two */
+	char *route;  /* "/a/, /b/": the paths that an engine hosts; NULL: it computes */
+	char *python; /* the interpreter of engine python */
+	/* What engine python serves, one of them: "module:name", a class's "file.py" too. */
+	char *wsgi;
+	char *asgi;
+	char *python_class;
+	char *command; /* what engine server hosts: a command line */
+	char *ready;   /* "GET /health 200": what shows that it is ready; or NULL */
+	uint64_t
+		ready_interval_ns; /* it is asked so often while it serves; 0: it is not */
+	unsigned int ready_failures; /* wrong answers in a row until it is replaced */
+	char *working_directory;
+	struct config_option environment[CONFIG_OPTIONS_MAX];
+	size_t n_environment;
+	enum config_sandbox sandbox;
+	char *sandbox_read;  /* "/a, /b": what the loader may read; or NULL */
+	char *sandbox_write; /* likewise write */
+	uint32_t leases;     /* requests that a loader may hold: a power of two */
 	uint64_t response_arena_bytes;
 
 	/* LIVE */
@@ -106,9 +140,13 @@ struct config_model {
 	uint32_t replicas;
 	bool disable_secrets_reload;
 	bool watch_model_file;
+	bool watch_code;
 	bool keep_good;
 	bool keep_secrets;
 	bool spare;
+	char *preload
+		[CONFIG_NAMES_MAX]; /* modules that a spare of engine python imports */
+	size_t n_preload;
 	uint32_t max_held; /* requests that may wait */
 	uint64_t max_held_bytes;
 	uint64_t poison_memory_ns; /* 0: bodies that end loaders are not remembered */
@@ -125,8 +163,20 @@ struct config_model {
 	uint64_t retry_delay_ns;  /* 0: never */
 	uint64_t watch_window_ns; /* 0: none */
 	uint32_t watch_errors;    /* percentage points */
+	uint32_t unready_errors;  /* percent; 0: readiness asks for no answers */
 	uint32_t watch_latency;   /* per cent of what it was */
 	enum config_detail error_detail;
+	/* What a loader may have answered, lived or grown until it is replaced; 0: no
+	 * limit. */
+	uint32_t max_requests;
+	uint64_t max_age_ns;
+	uint64_t max_growth_bytes;
+	/* Names of tokens that may use the model, and ask about it; "all", "anybody". */
+	char *infer_tokens[CONFIG_NAMES_MAX];
+	size_t n_infer_tokens;
+	char *metadata_tokens[CONFIG_NAMES_MAX];
+	size_t n_metadata_tokens;
+	char *replay; /* "POST, PATCH": methods that may be asked again; or NULL */
 
 	/* RESTART: the arena outlives every generation of the model. */
 	uint64_t request_arena_bytes;
@@ -137,11 +187,17 @@ struct config {
 	char *file; /* absolute path of moult.conf */
 
 	/* RESTART */
-	char *listen;  /* ADDRESS:PORT, [ADDRESS]:PORT, or "systemd" */
-	char *control; /* path of the control socket */
+	char *listen;       /* ADDRESS:PORT, [ADDRESS]:PORT, or "systemd" */
+	char *admin_listen; /* ADDRESS:PORT or [ADDRESS]:PORT; NULL: no listener of its own */
+	char *tls_certificate; /* NULL: plain HTTP; then the next two are NULL, too */
+	char *tls_key;
+	char *tls_client_ca; /* NULL: clients show no certificate */
+	char *tokens;        /* directory of them, or NULL */
+	char *control;       /* path of the control socket */
 	char *state_dir;
 	char *user;       /* NULL: the user who started it */
 	char *access_log; /* "off", "stderr" or the path of a file */
+	enum config_access_format access_log_format;
 	char *loader;     /* path of moult-loader */
 	char *engine_dir; /* where moult-engine-*.so are */
 	uint32_t max_connections;
@@ -150,7 +206,11 @@ struct config {
 	uint32_t connection_memory_bytes;
 
 	/* LIVE */
-	char *models_dir; /* directory of *.conf, or NULL */
+	char *models_dir;      /* directory of *.conf, or NULL */
+	char *allowed_hosts;   /* "a.example, *.b.example" or "any"; NULL: not said */
+	char *trusted_proxies; /* "10.0.0.0/8, ::1", or NULL */
+	uint32_t requests_per_address; /* a second; 0: any number */
+	uint64_t bytes_per_address;    /* of bodies, a second; 0: any number */
 	enum log_level log_level;
 	uint64_t idle_timeout_ns;
 	uint64_t header_timeout_ns;
@@ -164,6 +224,8 @@ struct config {
 	/* Models that make the whole ready: names, or "all" or "any". */
 	char *ready[CONFIG_NAMES_MAX];
 	size_t n_ready;
+	char *metrics_tokens[CONFIG_NAMES_MAX]; /* as a model's lists are */
+	size_t n_metrics_tokens;
 
 	struct config_device host;
 	struct config_device gpu_fallback; /* of GPUs without a section */
@@ -196,6 +258,42 @@ const struct config_model *config_find(const struct config *config, const char *
 /* True: the key ready says all; any. Neither: it has names. */
 bool config_ready_is_all(const struct config *config);
 bool config_ready_is_any(const struct config *config);
+
+/* Returns the word of the file. */
+const char *config_sandbox_word(enum config_sandbox sandbox);
+
+/* True: an interpreter is executed for the model's engine. */
+static inline bool config_is_python(const struct config_model *model)
+{
+	return strcmp(model->engine, "python") == 0;
+}
+
+/* The interpreter of a section of engine python. */
+static inline const char *config_python(const struct config_model *model)
+{
+	return model->python ? model->python : "/usr/bin/python3";
+}
+
+/* True: the model's engine starts a server and passes requests on to it. */
+static inline bool config_is_server(const struct config_model *model)
+{
+	return strcmp(model->engine, "server") == 0;
+}
+
+/* What the section's `sandbox` comes to: never AUTO. */
+static inline enum config_sandbox config_sandbox(const struct config_model *model)
+{
+	if (model->sandbox != CONFIG_SANDBOX_AUTO)
+		return model->sandbox;
+	return config_is_python(model) || config_is_server(model) ? CONFIG_SANDBOX_OPEN
+	                                                          : CONFIG_SANDBOX_STRICT;
+}
+
+/* Goes through a list of texts, separated by commas: *cursor begins at the list. False: the end.
+ * The text, without blanks around it, is borrowed and not terminated. */
+bool config_list_next(const char **cursor, const char **ret_text, size_t *ret_bytes);
+/* Bytes of the longest of @routes (key route) that @path begins with; "/a" is below "/a/". */
+size_t config_route_match(const char *routes, const char *path, size_t path_bytes);
 
 /* Prints the differing keys of [supervisor] of class RESTART, as "listen, control",
  * into @text. Returns how many. */

@@ -6,7 +6,7 @@
  * read_lines() hands each line to take_line(), which gives headers to open_section() and
  * the rest to take_key(), from where set_key() finds the row. open_section() chooses the
  * table and the object that keys belong to, close_section() checks what must hold between
- * the keys of a section, with the line of the key that is at fault (line_of()). The first
+ * the keys of a section (rules.c), with the line of the key that is at fault (line_of()). The first
  * error ends the reading: refuse() keeps it, and each step after it returns it. Text is
  * checked before it is split, because it goes into JSON and logs later.
  */
@@ -98,79 +98,17 @@ static int check_supervisor(struct parser *parser)
 	return 0;
 }
 
-static const struct tensor_spec *find_fixed(const struct tensor_spec *specs, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (specs[i].shape.rank == 0 || specs[i].shape.dims[0] != TENSOR_DIM_ANY)
-			return &specs[i];
-	return NULL;
-}
-
-static int check_tensors(struct parser *parser)
-{
-	const struct config_model *model = parser->model;
-	const struct tensor_spec *fixed;
-
-	if (model->n_inputs == 0)
-		return refuse(
-			parser, parser->section_line,
-			"input: %s has none: add at least one, for instance input = "
-			"image FP32 [-1,64]",
-			parser->label);
-	if (model->n_outputs == 0)
-		return refuse(
-			parser, parser->section_line,
-			"output: %s has none: add at least one, for instance output = "
-			"scores FP32 [-1,10]",
-			parser->label);
-	if (model->max_batch == 1)
-		return 0;
-	fixed = find_fixed(model->inputs, model->n_inputs);
-	if (!fixed)
-		fixed = find_fixed(model->outputs, model->n_outputs);
-	if (fixed)
-		return refuse(
-			parser, line_of(parser, "max_batch"),
-			"max_batch: above 1 every input and output must have -1 as its "
-			"first dim, and '%s' has not",
-			fixed->name);
-	return 0;
-}
-
-/* The arena uses the largest power of two that fits, and the largest body must leave room
- * for another one. */
-static uint64_t largest_body(uint64_t arena_bytes)
-{
-	return (UINT64_C(1) << (63 - __builtin_clzll(arena_bytes))) / 2;
-}
-
 static int check_model(struct parser *parser)
 {
 	struct config_model *model = parser->model;
+	struct err why = ERR_NULL;
+	const char *key = NULL;
 
-	if (!model->engine)
-		return refuse(parser, parser->section_line,
-		              "engine: %s names none: add a line such as engine = torch",
-		              parser->label);
-	if (check_tensors(parser) < 0)
-		return parser->result;
-	if (model->leases & (model->leases - 1))
-		return refuse(
-			parser, line_of(parser, "leases"),
-			"leases: %u is no power of two: allowed are 1, 2, 4, ... 4096",
-			model->leases);
-	if (model->max_body_bytes > largest_body(model->request_arena_bytes))
-		return refuse(
-			parser, line_of(parser, "max_body"),
-			"max_body: %llu bytes are more than half of request_arena, which "
-			"allows %llu: make it smaller, or request_arena larger",
-			(unsigned long long)model->max_body_bytes,
-			(unsigned long long)largest_body(model->request_arena_bytes));
-	if (model->n_required_secrets > 0 && !model->secrets)
-		return refuse(
-			parser, line_of(parser, "required_secrets"),
-			"required_secrets: need a directory to come from: add secrets = "
-			"DIRECTORY");
+	if (config_rules_check(model, parser->label, &key, &why) < 0)
+		return refuse(parser, key ? line_of(parser, key) : parser->section_line,
+		              "%s", why.text);
+	config_complete_hosting(model,
+	                        line_of(parser, "threads") != parser->section_line);
 	if (!model->platform) {
 		model->platform = strdup(model->engine);
 		if (!model->platform)

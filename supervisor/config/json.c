@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A configuration as JSON: config_model_to_json() for the loader, whose keys are those of
+ * loader/load/model_config.c, and config_to_json() for people, whose keys are those of the file.
+ */
 #include "supervisor/config/config.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,6 +77,38 @@ static int set_number(json_t *object, const char *name, uint64_t value)
 	return json_object_set_new(object, name, json_integer((json_int_t)value));
 }
 
+static int set_ms(json_t *object, const char *name, uint64_t ns)
+{
+	return json_object_set_new(object, name,
+	                           json_sprintf("%" PRIu64, ns / CLOCK_NS_PER_MS));
+}
+
+/* The options, and the keys that are the engine's to understand. */
+static json_t *all_options(const struct config_model *model)
+{
+	json_t *object = options(model->options, model->n_options);
+	int failed = 0;
+
+	if (!object)
+		return NULL;
+	failed |= set_text(object, "wsgi", model->wsgi);
+	failed |= set_text(object, "asgi", model->asgi);
+	failed |= set_text(object, "model", model->python_class);
+	if (config_is_server(model)) {
+		failed |= set_text(object, "command", model->command);
+		failed |= set_text(object, "ready", model->ready);
+		failed |= set_ms(object, "ready_interval_ms",
+		                 model->ready ? model->ready_interval_ns : 0);
+		failed |= json_object_set_new(object, "ready_failures",
+		                              json_sprintf("%u", model->ready_failures));
+		failed |= set_text(object, "replay", model->replay);
+		/* So that the engine can say why before moultd's patience ends. */
+		failed |= set_ms(object, "start_ms", model->commit_timeout_ns);
+		failed |= set_ms(object, "stop_ms", model->stop_timeout_ns);
+	}
+	return whole(object, failed);
+}
+
 char *config_model_to_json(const struct config *config, const struct config_model *model,
                            struct config_manner manner)
 {
@@ -102,8 +140,12 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	                              tensors(model->inputs, model->n_inputs));
 	failed |= json_object_set_new(json, "outputs",
 	                              tensors(model->outputs, model->n_outputs));
-	failed |= json_object_set_new(json, "options",
-	                              options(model->options, model->n_options));
+	failed |= set_text(json, "working_directory", model->working_directory);
+	failed |= set_text(json, "sandbox", config_sandbox_word(config_sandbox(model)));
+	failed |= set_text(json, "sandbox_read", model->sandbox_read);
+	failed |= set_text(json, "sandbox_write", model->sandbox_write);
+	failed |= json_object_set_new(json, "hosted", json_boolean(model->route != NULL));
+	failed |= json_object_set_new(json, "options", all_options(model));
 	failed |= set_number(json, "leases", model->leases);
 	failed |= set_number(json, "max_body_bytes", model->max_body_bytes);
 	failed |= set_number(json, "request_timeout_ms",
@@ -143,14 +185,15 @@ static int set_keys(json_t *json, const struct config_table *table, const void *
 	return failed;
 }
 
-static int set_options(json_t *json, const struct config_model *model)
+static int set_options(json_t *json, const char *prefix, const struct config_option *rows,
+                       size_t count)
 {
-	char name[sizeof("option.") + CONFIG_NAME_MAX];
+	char name[sizeof("environment.") + CONFIG_NAME_MAX];
 	int failed = 0;
 
-	for (size_t i = 0; i < model->n_options; i++) {
-		(void)snprintf(name, sizeof(name), "option.%s", model->options[i].name);
-		failed |= set_text(json, name, model->options[i].value);
+	for (size_t i = 0; i < count; i++) {
+		(void)snprintf(name, sizeof(name), "%s%s", prefix, rows[i].name);
+		failed |= set_text(json, name, rows[i].value);
 	}
 	return failed;
 }
@@ -175,7 +218,10 @@ json_t *config_to_json(const struct config *config)
 		                              json_sprintf("%s:%u", model->file,
 		                                           model->line));
 		failed |= set_keys(object, &config_model_table, model);
-		failed |= set_options(object, model);
+		failed |=
+			set_options(object, "option.", model->options, model->n_options);
+		failed |= set_options(object, "environment.", model->environment,
+		                      model->n_environment);
 		failed |= json_object_set_new(models, model->name, object);
 	}
 	failed |= json_object_set_new(json, "supervisor", supervisor);

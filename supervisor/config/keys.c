@@ -27,6 +27,17 @@ static const struct config_word share_words[] = {
 	{ NULL, 0 },
 };
 
+static const struct config_word sandbox_words[] = {
+	{ "auto", CONFIG_SANDBOX_AUTO }, { "strict", CONFIG_SANDBOX_STRICT },
+	{ "net", CONFIG_SANDBOX_NET },   { "open", CONFIG_SANDBOX_OPEN },
+	{ "off", CONFIG_SANDBOX_OFF },   { NULL, 0 },
+};
+
+const char *config_sandbox_word(enum config_sandbox sandbox)
+{
+	return sandbox_words[sandbox].text;
+}
+
 static const struct config_word strategy_words[] = {
 	{ "auto", CONFIG_STRATEGY_AUTO },
 	{ "overlap", CONFIG_STRATEGY_OVERLAP },
@@ -70,15 +81,115 @@ static const struct config_key model_keys[] = {
 		  "The memory of a GPU counts like that of the host: the stricter "
 		  "of the two decides how a reload goes." },
 	{ LIST(TENSOR, "input", NEW_GENERATION, inputs, n_inputs, CONFIG_TENSORS_MAX),
-	  .is_required = true,
 	  .help = "A tensor that a request must bring, in the order in which the "
 		  "model takes them.\n"
-		  "A dim of -1 takes any size." },
+		  "A dim of -1 takes any size.\n"
+		  "Required, but with\n"
+		  ".Cm route ,\n"
+		  "where it is not allowed." },
 	{ LIST(TENSOR, "output", NEW_GENERATION, outputs, n_outputs, CONFIG_TENSORS_MAX),
-	  .is_required = true,
-	  .help = "A tensor that the model answers with, in its order." },
+	  .help = "A tensor that the model answers with, in its order.\n"
+		  "Required, and not allowed, as\n"
+		  ".Cm input\n"
+		  "is." },
+	{ STRING("route", NEW_GENERATION, route, "prefixes of paths, separated by commas",
+		 config_check_route),
+	  .help = "The paths that the model's engine hosts, such as\n"
+		  ".Cm /app/ :\n"
+		  "requests for them reach it as clients have sent them, see\n"
+		  ".Sx ROUTES\n"
+		  "in\n"
+		  ".Xr moult-http 7 ." },
+	{ STRING("replay", LIVE, replay, "methods, separated by commas",
+		 config_check_methods),
+	  .help = "Methods of requests for\n"
+		  ".Cm route\n"
+		  "that are asked again when the loader that had them died, beside "
+		  "GET, HEAD, OPTIONS, PUT, DELETE and TRACE, which are safe to "
+		  "repeat.\n"
+		  "Others are answered with status 502 then: only the application "
+		  "knows what it did." },
+	{ PATH("python", NEW_GENERATION, python),
+	  .fallback_help = "/usr/bin/python3, for engine python.",
+	  .help = "The interpreter that engine python is executed by, such as the one "
+		  "of a virtual environment." },
+	{ STRING("wsgi", NEW_GENERATION, wsgi, "MODULE:NAME", config_check_object),
+	  .help = "The WSGI application that engine python hosts:\n"
+		  ".Xr moult-python 7 ." },
+	{ STRING("asgi", NEW_GENERATION, asgi, "MODULE:NAME", config_check_object),
+	  .help = "The ASGI application that engine python hosts, in place of\n"
+		  ".Cm wsgi :\n"
+		  ".Xr moult-python 7 ." },
+	{ STRING("model", NEW_GENERATION, python_class, "MODULE:CLASS",
+		 config_check_class),
+	  .help = "The class, or the archive of TorchServe's, that engine python serves in "
+		  "the place of\n"
+		  ".Cm wsgi ,\n"
+		  "with tensors or below\n"
+		  ".Cm route :\n"
+		  ".Xr moult-python 7 ." },
+	{ STRING("command", NEW_GENERATION, command, "a command line", config_check_command),
+	  .help = "The program that engine server hosts, with its arguments: it "
+		  "speaks HTTP on the port of 127.0.0.1 that takes the place of\n"
+		  ".Cm {port} ,\n"
+		  "or on the unix socket whose path takes that of\n"
+		  ".Cm {socket} .\n"
+		  "No shell reads it; words are quoted as for one:\n"
+		  ".Xr moult-server 7 ." },
+	{ STRING("ready", NEW_GENERATION, ready, "METHOD PATH STATUS", config_check_ready),
+	  .fallback_help = "GET / with any status below 500, for engine server.",
+	  .help = "The request that the server of\n"
+		  ".Cm command\n"
+		  "must have answered before it gets others, such as\n"
+		  ".Ql GET /health 200 .\n"
+		  "Without a method it is GET, without a status any from 200 to "
+		  "299 will do." },
+	{ DURATION("ready_interval", NEW_GENERATION, ready_interval_ns, 0, 24 * HOUR, "10s"),
+	  .help = "How often a server that serves is asked the request of\n"
+		  ".Cm ready ,\n"
+		  "where that is set; 0: not at all." },
+	{ UINT("ready_failures", NEW_GENERATION, ready_failures, 1, 1000, "3", "answers"),
+	  .help = "So many answers in a row that are not what\n"
+		  ".Cm ready\n"
+		  "wants, and the server is replaced:\n"
+		  ".Xr moult-server 7 ." },
+	{ PATH("working_directory", NEW_GENERATION, working_directory),
+	  .help = "The directory that the loader works in." },
+	{ LIST(OPTION, "environment.", NEW_GENERATION, environment, n_environment,
+	       CONFIG_OPTIONS_MAX),
+	  .help = "A variable of the loader's environment." },
+	{ ENUM("sandbox", NEW_GENERATION, sandbox, sandbox_words, "auto"),
+	  .help = "What the loader may reach once the model is looked into.\n"
+		  ".Cm auto\nis\n.Cm open\nwith engine python and server,\n.Cm strict\nwith any other.\n"
+		  "With\n.Cm strict\nthat is libraries, what the engine needs, and what this section names: "
+		  "no network, and no file of moultd's or of another model's.\n"
+		  "With\n.Cm net\nit may use the network as well.\n"
+		  "With\n.Cm open\nit has files and the network like any program of its user, and reaches "
+		  "into no other process, nor to moultd's control socket.\n"
+		  "With\n.Cm off\nthe model may do whatever moultd may:\n"
+		  ".Xr moult-loader 8 ,\nsection WALLS." },
+	{ STRING("sandbox_read", NEW_GENERATION, sandbox_read, "PATH, PATH, ...",
+		 config_check_paths),
+	  .help = "Files and folders that the loader may read beside those." },
+	{ STRING("sandbox_write", NEW_GENERATION, sandbox_write, "PATH, PATH, ...",
+		 config_check_paths),
+	  .help = "Files that the loader may change, and folders below which it may "
+		  "make, change and remove files." },
 	{ UINT("threads", NEW_GENERATION, threads, 1, 1024, "1", "threads"),
-	  .help = "Threads that one inference may use." },
+	  .help = "Threads that one inference may use, of the engine's and of the\n"
+		  "libraries that it computes with (OpenBLAS, BLIS, MKL), whatever\n"
+		  "the environment says;\n"
+		  ".Cm replicas\n"
+		  "times\n"
+		  ".Cm threads\n"
+		  "should not be more than there are cores.\n"
+		  "With\n"
+		  ".Cm route ,\n"
+		  "those that serve requests; an application of\n"
+		  ".Cm asgi\n"
+		  "has its event loop.\n"
+		  "For engine server it is the number of requests that the server "
+		  "gets at once, and 64 where no line says it." },
 	{ SIZE("working_memory", NEW_GENERATION, working_memory_bytes, 0, 1024 * GIB,
 	       "0"),
 	  .help = "Memory that computing one batch may take beside the weights, so "
@@ -120,7 +231,21 @@ static const struct config_key model_keys[] = {
 		  "the engine was replaced meanwhile." },
 	{ PATH("warmup_request", NEW_GENERATION, warmup_request),
 	  .help = "A file with the JSON body of a request to warm up with.\n"
-		  "Without it, zeros of the declared shapes are used." },
+		  "Without it, zeros of the declared shapes are used.\n"
+		  "With\n"
+		  ".Cm route\n"
+		  "the file has a request as HTTP has it: a line such as\n"
+		  ".Ql POST /embed ,\n"
+		  "lines such as\n"
+		  ".Ql Content-Type: application/json ,\n"
+		  "an empty line, and the body.\n"
+		  "It must be answered with a status below 400; so what the application "
+		  "does at its first request is done before clients ask.\n"
+		  "Without it, none is made.\n"
+		  ".Ql moultd -t\n"
+		  "reads the file, and says if it is no request, or one for a path that\n"
+		  ".Cm route\n"
+		  "does not cover." },
 	{ PATH("golden", NEW_GENERATION, golden),
 	  .help = "A directory of\n"
 		  ".Sx GOLDEN REQUESTS ,\n"
@@ -224,6 +349,39 @@ static const struct config_key model_keys[] = {
 		  "owners reload themselves." },
 	{ BOOL("watch_model_file", LIVE, watch_model_file, "yes"),
 	  .help = "Whether a changed model file makes a new generation." },
+	{ BOOL("watch_code", LIVE, watch_code, "no"),
+	  .help = "Whether changed source of Python below\n"
+		  ".Cm working_directory\n"
+		  "makes a new generation, for those who write it: where the new one "
+		  "does not start, the log has why, and the old one serves on.\n"
+		  "Files count whose names end in\n"
+		  ".Ql .py\n"
+		  "or\n"
+		  ".Ql .mar ,\n"
+		  "but for those in hidden folders and in virtual environments: at most "
+		  "8192 files in 512 folders.\n"
+		  "They are not kept in compiled form\n"
+		  ".Pq Ev PYTHONDONTWRITEBYTECODE .\n"
+		  "Changes that follow one another within seconds, as those of an "
+		  "application that writes a source file when it starts, are waited "
+		  "with for longer and longer.\n"
+		  "moult keeps no copy of code: a rollback, or a loader in the place of "
+		  "one that died, runs what lies there then." },
+	{ LIST(NAMES, "infer_tokens", LIVE, infer_tokens, n_infer_tokens,
+	       CONFIG_NAMES_MAX),
+	  .fallback = CONFIG_TOKENS_ALL,
+	  .help = "Names of\n"
+		  ".Ic tokens\n"
+		  "that may use the model, its routes among that;\n"
+		  ".Cm all :\n"
+		  "every token;\n"
+		  ".Cm anybody :\n"
+		  "none is needed." },
+	{ LIST(NAMES, "metadata_tokens", LIVE, metadata_tokens, n_metadata_tokens,
+	       CONFIG_NAMES_MAX),
+	  .fallback = CONFIG_TOKENS_ALL,
+	  .help = "The same of those that may read the model's metadata and whether it is "
+		  "ready." },
 	{ UINT("max_held", LIVE, max_held, 0, 1048576, "1024", "requests"),
 	  .help = "Requests that may wait for a loader; more are answered with "
 		  "status 503." },
@@ -291,21 +449,55 @@ static const struct config_key model_keys[] = {
 	{ DURATION("death_window", LIVE, death_window_ns, 1 * SEC, 24 * HOUR, "60s"),
 	  .help = "See\n"
 		  ".Cm death_limit ." },
+	{ UINT("max_requests", LIVE, max_requests, 0, UINT32_MAX, "0", "requests"),
+	  .help = "Requests that one loader may answer.\n"
+		  "After them, and up to a tenth more so that not all machines do so at "
+		  "once, a new generation of the same takes over, as in any reload: "
+		  "nothing is lost, and where memory holds one copy requests wait "
+		  "meanwhile.\n"
+		  "For applications that grow.\n"
+		  "A new generation that does not come is tried again after\n"
+		  ".Cm retry_delay ,\n"
+		  "then after twice as long, up to sixteen times as long; with 0 it is "
+		  "tried once.\n"
+		  "With 0 there is no such limit." },
+	{ DURATION("max_age", LIVE, max_age_ns, 0, 366 * 24 * HOUR, "0"),
+	  .help = "How long a loader may serve, and up to a tenth longer: as with\n"
+		  ".Cm max_requests ." },
+	{ SIZE("max_growth", LIVE, max_growth_bytes, 0, 1024 * GIB, "0"),
+	  .help = "By how much a loader's own memory may grow beyond what it held when "
+		  "it began to serve: as with\n"
+		  ".Cm max_requests .\n"
+		  "Its memory is looked at once a second; weights that loaders share "
+		  "are no part of it." },
 	{ BOOL("spare", LIVE, spare, "no"),
 	  .help = "Keep a loader ready that has opened the engine's libraries, and "
-		  "use it when nobody serves this model: a loader that died is "
-		  "replaced sooner by the time that opening them takes.\n"
-		  "There is one for each engine, shared by all models that ask for "
-		  "it; another one is started a second after it was used, at idle "
-		  "priority.\n"
+		  "make it this model's next one: of any reload, and in the place of "
+		  "a loader that died and left nobody serving.\n"
+		  "These are sooner there by the time that opening libraries takes.\n"
+		  "There is one for each engine and each set of\n"
+		  ".Cm environment.\n"
+		  "variables, shared by all models that ask for it; another one is "
+		  "started a second after it was used, at idle priority.\n"
 		  "It holds no model, no secret and no device.\n"
 		  "Its memory counts as that of a loader on\n"
 		  ".Cm [device host] ,\n"
-		  "and it makes room for a reload that needs it.\n"
+		  "and it makes room for a reload that needs it, and when the reserve "
+		  "there is not free.\n"
 		  "Libraries that read the environment when they are opened do not "
 		  "see what\n"
 		  ".Cm option.secrets_env\n"
 		  "puts there." },
+	{ LIST(NAMES, "preload", LIVE, preload, n_preload, CONFIG_NAMES_MAX),
+	  .help = "Modules of Python that a spare loader of engine python imports ahead, "
+		  "before it knows the model, its secrets and its routes: those that "
+		  "take long to import, such as\n"
+		  ".Cm torch, flask .\n"
+		  "Modules of the application's own are not imported ahead.\n"
+		  "See\n"
+		  ".Sx Spare interpreters\n"
+		  "in\n"
+		  ".Xr moult-python 7 ." },
 	{ BOOL("keep_good", LIVE, keep_good, "yes"),
 	  .help = "Keep the inputs that serve well in\n"
 		  ".Cm state_dir :\n"
@@ -361,6 +553,15 @@ static const struct config_key model_keys[] = {
 		  "What the request is to blame for (400, 413), and what came too "
 		  "late (504), counts for nothing.\n"
 		  "With 0 errors are not compared." },
+	{ UINT("unready_errors", LIVE, unready_errors, 0, 100, "0", "per cent"),
+	  .help = "A model is not ready while at least so many of its answers are errors "
+		  "as\n"
+		  ".Cm watch_errors\n"
+		  "has it, in the last half minute and of at least ten: an application "
+		  "that is alive and fails at all that matters is taken out of service.\n"
+		  "Requests that come are still asked; it is ready again when answers are "
+		  "good again, or when there were none for that long.\n"
+		  "With 0 a model is ready when a generation serves, whatever it answers." },
 	{ ENUM("error_detail", LIVE, error_detail, detail_words, "brief"),
 	  .help = "What clients are told when the model or its loader fails (status "
 		  "500 and above).\n"

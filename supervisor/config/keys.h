@@ -15,7 +15,7 @@
 #include "supervisor/config/config.h"
 
 /* Rows per table, at most. */
-#define CONFIG_KEYS_MAX 64
+#define CONFIG_KEYS_MAX 96
 
 enum config_type {
 	CONFIG_TYPE_STRING,   /* char *; .check says what is allowed */

@@ -18,6 +18,12 @@ static const struct config_word log_level_words[] = {
 	{ "debug", LOG_LEVEL_DEBUG },   { NULL, 0 },
 };
 
+static const struct config_word access_format_words[] = {
+	{ "plain", CONFIG_ACCESS_PLAIN },
+	{ "json", CONFIG_ACCESS_JSON },
+	{ NULL, 0 },
+};
+
 /* clang-format would break the sentences elsewhere. */
 /* clang-format off */
 
@@ -31,7 +37,71 @@ static const struct config_key supervisor_keys[] = {
 		  "Port 0 lets the kernel choose one, which the log then names.\n"
 		  "With\n"
 		  ".Cm systemd ,\n"
-		  "or whenever a socket unit passes a listener, that one is used." },
+		  "or whenever a socket unit passes a listener, that one is used.\n"
+		  "At another address than a loopback one, without\n"
+		  ".Ic tokens\n"
+		  "and\n"
+		  ".Ic tls_certificate ,\n"
+		  ".Xr moultd 8\n"
+		  "warns that whoever reaches it may use every model." },
+	{ STRING("admin_listen", RESTART, admin_listen,
+		 "ADDRESS:PORT or [ADDRESS]:PORT", config_check_admin_listen),
+	  .fallback_help = "none: all is served at listen.",
+	  .help = "Where metrics, statistics and the index are served in the place of\n"
+		  ".Ic listen ,\n"
+		  "and health and metadata as well as there, over plain HTTP and "
+		  "connections of their own; see\n"
+		  ".Xr moultd 8 ,\n"
+		  "A listener for administration." },
+	{ PATH("tls_certificate", RESTART, tls_certificate),
+	  .fallback_help = "none: plain HTTP is served.",
+	  .help = "A PEM file with the certificate of the endpoint and behind it those "
+		  "that lead to its authority: HTTPS is served, TLS 1.2 and 1.3.\n"
+		  "It is read again when it changes, with\n"
+		  ".Ic tls_key ,\n"
+		  "and what is of no use changes nothing; see\n"
+		  ".Xr moultd 8 ,\n"
+		  "TLS." },
+	{ PATH("tls_key", RESTART, tls_key),
+	  .help = "A PEM file with the private key of\n"
+		  ".Ic tls_certificate ,\n"
+		  "without a password." },
+	{ PATH("tls_client_ca", RESTART, tls_client_ca),
+	  .fallback_help = "none: clients show no certificate.",
+	  .help = "A PEM file with certificates of authorities.\n"
+		  "Only clients that show a certificate of one of them are served." },
+	{ PATH("tokens", RESTART, tokens),
+	  .fallback_help = "none: nobody is asked for a token.",
+	  .help = "A directory of bearer tokens, a file each, which is watched; the "
+		  "file's name is the token's.\n"
+		  "Clients send one as\n"
+		  ".Ql Authorization: Bearer Ar TOKEN ;\n"
+		  "see\n"
+		  ".Xr moultd 8 ,\n"
+		  "Tokens." },
+	{ LIST(NAMES, "metrics_tokens", LIVE, metrics_tokens, n_metrics_tokens,
+	       CONFIG_NAMES_MAX),
+	  .fallback = CONFIG_TOKENS_ALL,
+	  .help = "Names of\n"
+		  ".Ic tokens\n"
+		  "that may read metrics and statistics;\n"
+		  ".Cm all :\n"
+		  "every token;\n"
+		  ".Cm anybody :\n"
+		  "none is needed." },
+	{ STRING("allowed_hosts", LIVE, allowed_hosts, "NAMES, *.NAME or any",
+		 config_check_hosts),
+	  .fallback_help = "on loopback, for paths of moult's own, names without a "
+			   "dot; elsewhere any.",
+	  .help = "Names by which clients may call the endpoint (the header\n"
+		  ".Ql Host ) ,\n"
+		  "without a port; others are answered with status 421.\n"
+		  ".Ql localhost\n"
+		  "and addresses in numbers may always be.\n"
+		  "A browser's pages from other origins than these names and the "
+		  "endpoint's own may not change anything; see\n"
+		  ".Xr moultd 8 ,\n"
+		  "Browsers." },
 	{ PATH("control", RESTART, control),
 	  .fallback = "/run/moult/moultd.sock", .check = config_check_socket,
 	  .help = "The unix socket that\n"
@@ -90,6 +160,26 @@ static const struct config_key supervisor_keys[] = {
 		  "as soon as they are accepted, health probes included.\n"
 		  "0: no limit, as it must be where all clients come through one "
 		  "proxy." },
+	{ UINT("requests_per_address", LIVE, requests_per_address, 0, 1000000, "0",
+	       "requests per second"),
+	  .help = "What one client's address may ask for; more are answered with status "
+		  "429.\n"
+		  "As many may come at once.\n"
+		  "Of an IPv6 address the first 64 bits count.\n"
+		  "Health is answered in any case.\n"
+		  "0: any number." },
+	{ SIZE("bytes_per_address", LIVE, bytes_per_address, 0, 1024 * GIB, "0"),
+	  .help = "Bytes per second that the bodies of one client's address may have; "
+		  "after a body that is larger, requests are answered with status 429 until "
+		  "that much time is over.\n"
+		  "0: any number." },
+	{ STRING("trusted_proxies", LIVE, trusted_proxies, "ADDRESSES, ADDRESS/BITS",
+		 config_check_proxies),
+	  .fallback_help = "none: the client is who has connected.",
+	  .help = "Proxies whose\n"
+		  ".Ql X-Forwarded-For\n"
+		  "says whom the two limits above are about: the last address there that is "
+		  "not one of these." },
 	{ UINT("loads_at_once", LIVE, loads_at_once, 0, 1024, "0", "models"),
 	  .help = "Models whose loaders are built at the same time; 0: as many as "
 		  "there are processors for\n"
@@ -118,7 +208,8 @@ static const struct config_key supervisor_keys[] = {
 	  .help = "Where each HTTP request that is over leaves a line: client, "
 		  "method, target, status\n"
 		  ".Pq Cm - : No the client left ,\n"
-		  "size of its body, time up to the answer, model and generation.\n"
+		  "size of its body, time up to the answer, model and generation, and the "
+		  "name of the token where one was taken.\n"
 		  "With\n"
 		  ".Cm stderr\n"
 		  "they are log lines of the level notice.\n"
@@ -127,6 +218,15 @@ static const struct config_key supervisor_keys[] = {
 		  "Where it cannot keep up lines are dropped, counted\n"
 		  ".Pq Ql moult_access_log_dropped_total\n"
 		  "and logged; no request waits." },
+	{ ENUM("access_log_format", RESTART, access_log_format, access_format_words,
+	       "plain"),
+	  .help = "The form of a file's lines:\n"
+		  ".Cm plain ,\n"
+		  "the time and KEY=VALUE, or\n"
+		  ".Cm json ,\n"
+		  "an object with the same members and\n"
+		  ".Ql time ;\n"
+		  "what is not known is null there." },
 	{ DURATION("idle_timeout", LIVE, idle_timeout_ns, 100 * MS, 24 * HOUR, "75s"),
 	  .help = "How long a connection may stay open between requests." },
 	{ DURATION("header_timeout", LIVE, header_timeout_ns, 100 * MS, 1 * HOUR, "10s"),

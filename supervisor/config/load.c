@@ -189,6 +189,118 @@ static int check_ready(const struct config *config, struct err *err)
 	return 0;
 }
 
+/* One without the other would be plain HTTP where somebody wanted TLS. */
+static int check_tls(const struct config *config, struct err *err)
+{
+	const char *key = config->tls_key ? "tls_key" : "tls_client_ca";
+
+	if (config->tls_certificate && !config->tls_key)
+		return err_set(err, -EINVAL,
+		               "%s: tls_certificate: its private key is missing: name "
+		               "the file with tls_key",
+		               config->file);
+	if (!config->tls_certificate && (config->tls_key || config->tls_client_ca))
+		return err_set(err, -EINVAL,
+		               "%s: %s: there is no TLS without a certificate: name the "
+		               "file with tls_certificate",
+		               config->file, key);
+	return 0;
+}
+
+/* Lines among moultd's own have the form of these. */
+static int check_access_log(const struct config *config, struct err *err)
+{
+	if (config->access_log_format == CONFIG_ACCESS_JSON &&
+	    config->access_log[0] != '/')
+		return err_set(err, -EINVAL,
+		               "%s: access_log_format: json is for a file: name one with "
+		               "access_log, or leave the format out",
+		               config->file);
+	return 0;
+}
+
+static int check_listeners(const struct config *config, struct err *err)
+{
+	const char *colon =
+		config->admin_listen ? strrchr(config->admin_listen, ':') : NULL;
+
+	if (colon && strcmp(config->admin_listen, config->listen) == 0 &&
+	    strcmp(colon, ":0") != 0)
+		return err_set(err, -EINVAL,
+		               "%s: admin_listen: %s is where listen is: choose another "
+		               "port",
+		               config->file, config->admin_listen);
+	return 0;
+}
+
+static bool is_list_of_tokens(char *const *names, size_t n)
+{
+	return n != 1 || (strcmp(names[0], CONFIG_TOKENS_ALL) != 0 &&
+	                  strcmp(names[0], CONFIG_TOKENS_ANYBODY) != 0);
+}
+
+/* Names of tokens where nobody is asked for one would let everybody in. */
+static int check_tokens(const struct config *config, struct err *err)
+{
+	if (config->tokens)
+		return 0;
+	if (is_list_of_tokens(config->metrics_tokens, config->n_metrics_tokens))
+		return err_set(err, -EINVAL,
+		               "%s: metrics_tokens: there are no tokens: name their "
+		               "directory with tokens in [supervisor]",
+		               config->file);
+	for (size_t i = 0; i < config->n_models; i++) {
+		const struct config_model *model = config->models[i];
+		bool is_infer =
+			is_list_of_tokens(model->infer_tokens, model->n_infer_tokens);
+
+		if (is_infer ||
+		    is_list_of_tokens(model->metadata_tokens, model->n_metadata_tokens))
+			return err_set(err, -EINVAL,
+			               "%s:%u: [model %s]: %s: there are no tokens: name "
+			               "their directory with tokens in [supervisor]",
+			               model->file, model->line, model->name,
+			               is_infer ? "infer_tokens" : "metadata_tokens");
+	}
+	return 0;
+}
+
+/* True: @model has @bytes of @prefix among its routes. */
+static bool has_route(const struct config_model *model, const char *prefix, size_t bytes)
+{
+	const char *cursor = model->route ? model->route : "";
+	const char *one;
+	size_t n;
+
+	while (config_list_next(&cursor, &one, &n))
+		if (n == bytes && memcmp(one, prefix, n) == 0)
+			return true;
+	return false;
+}
+
+/* Of two models with one prefix, one would never be asked. */
+static int check_routes(const struct config *config, struct err *err)
+{
+	for (size_t i = 0; i < config->n_models; i++) {
+		const struct config_model *model = config->models[i];
+		const char *cursor = model->route ? model->route : "";
+		const char *one;
+		size_t bytes;
+
+		while (config_list_next(&cursor, &one, &bytes))
+			for (size_t j = 0; j < i; j++)
+				if (has_route(config->models[j], one, bytes))
+					return err_set(
+						err, -EINVAL,
+						"%s:%u: [model %s]: route: %.*s is "
+						"[model %s]'s already: give each its "
+						"own prefix",
+						model->file, model->line, model->name,
+						(int)bytes, one, config->models[j]->name);
+	}
+	return 0;
+}
+
 static bool is_secrets_reload_disabled(void)
 {
 	const char *text = getenv("MOULT_DISABLE_SECRETS_RELOAD");
@@ -219,6 +331,16 @@ static int load(struct config *config, struct err *err)
 		r = read_models_dir(config, err);
 	if (r == 0)
 		r = check_ready(config, err);
+	if (r == 0)
+		r = check_routes(config, err);
+	if (r == 0)
+		r = check_listeners(config, err);
+	if (r == 0)
+		r = check_access_log(config, err);
+	if (r == 0)
+		r = check_tls(config, err);
+	if (r == 0)
+		r = check_tokens(config, err);
 	return r < 0 ? r : config_complete(config, err);
 }
 

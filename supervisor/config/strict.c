@@ -104,6 +104,10 @@ void strict_check(const struct config *config,
 	strict_look(&strict, "state_dir", config->state_dir);
 	strict_look(&strict, "engine_dir", config->engine_dir);
 	strict_look(&strict, "loader", config->loader);
+	strict_look(&strict, "tls_certificate", config->tls_certificate);
+	strict_look(&strict, "tls_key", config->tls_key);
+	strict_look(&strict, "tls_client_ca", config->tls_client_ca);
+	strict_look_at_secrets(&strict, config->tokens);
 	for (size_t i = 0; i < config->n_models; i++) {
 		const struct config_model *model = config->models[i];
 		bool is_known = false;

@@ -90,6 +90,9 @@ char *config_model_to_text(const struct config_model *model)
 	for (size_t i = 0; i < model->n_options; i++)
 		(void)fprintf(out, "option.%s = %s\n", model->options[i].name,
 		              model->options[i].value);
+	for (size_t i = 0; i < model->n_environment; i++)
+		(void)fprintf(out, "environment.%s = %s\n", model->environment[i].name,
+		              model->environment[i].value);
 	return text_end(out, r) ? take_ptr(&text) : NULL;
 }
 
