@@ -22,9 +22,11 @@
 
 #include "shared/access.h"
 #include "shared/cleanup.h"
+#include "shared/command.h"
 #include "shared/engine_options.h"
 #include "shared/model_format.h"
 #include "shared/proto.h"
+#include "supervisor/inputs/config_visit.h"
 #include "supervisor/inputs/inputs.h"
 
 struct exists {
@@ -230,10 +232,16 @@ static void exists_look_at_json(struct exists *exists, const char *key, const ch
 static void exists_look_at_warmup(struct exists *exists)
 {
 	static const char *const members[] = { "inputs", NULL };
-	const char *path = exists->model->warmup_request;
+	const struct config_model *model = exists->model;
+	const char *path = model->warmup_request;
+	struct err why = ERR_NULL;
 
-	if (exists_look(exists, "warmup_request", path, S_IFREG, R_OK))
+	if (!exists_look(exists, "warmup_request", path, S_IFREG, R_OK))
+		return;
+	if (!model->route)
 		exists_look_at_json(exists, "warmup_request", path, members);
+	else if (!config_visit_check(model, &why))
+		exists_say(exists, "warmup_request", why.text);
 }
 
 static void exists_look_at_golden(struct exists *exists)
@@ -260,6 +268,94 @@ static void exists_look_at_golden(struct exists *exists)
 	}
 	if (dir)
 		(void)closedir(dir);
+}
+
+/* Returns where the loader looks for programs. */
+static const char *exists_path_of(const struct config_model *model)
+{
+	for (size_t i = 0; i < model->n_environment; i++)
+		if (strcmp(model->environment[i].name, "PATH") == 0)
+			return model->environment[i].value;
+	return getenv("PATH");
+}
+
+static void exists_look_at_command(struct exists *exists)
+{
+	const struct config_model *model = exists->model;
+	struct command command = COMMAND_NULL;
+	struct err why = ERR_NULL;
+	FREE char *path = NULL;
+
+	if (!config_is_server(model)) {
+		if (model->command)
+			exists_say(exists, "command",
+			           "is for engine server alone: leave it out");
+		if (model->ready)
+			exists_say(exists, "ready",
+			           "is for engine server alone: leave it out");
+		return;
+	}
+	if (command_init(&command, model->command, &why) < 0 ||
+	    command_find(&command, exists_path_of(model), model->working_directory, &path,
+	                 &why) < 0)
+		exists_say(exists, "command", why.text);
+	command_fini(&command);
+}
+
+/* Returns the end of the file's name in @text; NULL: that names a module. */
+static const char *exists_file_end(const char *text)
+{
+	const char *end = text ? strstr(text, ".py") : NULL;
+	size_t bytes = text ? strlen(text) : 0;
+
+	if (end && (end[3] == '\0' || end[3] == ':'))
+		return end + 3;
+	if (bytes > 4 && strcmp(text + bytes - 4, ".mar") == 0)
+		return text + bytes;
+	return NULL;
+}
+
+/* The file that @text names: "FILE.py:NAME", "FILE.py" or "FILE.mar"; a module may lie anywhere. */
+static void exists_look_at_source(struct exists *exists, const char *key,
+                                  const char *text)
+{
+	const char *directory = exists->model->working_directory;
+	const char *end = exists_file_end(text);
+	FREE char *path = NULL;
+	int n;
+
+	if (!end || (*text != '/' && !directory))
+		return;
+	n = *text == '/' ? asprintf(&path, "%.*s", (int)(end - text), text)
+	                 : asprintf(&path, "%s/%.*s", directory, (int)(end - text), text);
+	if (n < 0)
+		path = NULL;
+	(void)exists_look(exists, key, path, S_IFREG, R_OK);
+}
+
+/* What is executed for the model, and where. */
+static void exists_look_at_host(struct exists *exists)
+{
+	const struct config_model *model = exists->model;
+
+	(void)exists_look(exists, "working_directory", model->working_directory, S_IFDIR,
+	                  X_OK);
+	(void)exists_look(exists, "python", model->python, S_IFREG, X_OK);
+	exists_look_at_command(exists);
+	if (config_is_python(model)) {
+		exists_look_at_source(exists, "wsgi", model->wsgi);
+		exists_look_at_source(exists, "asgi", model->asgi);
+		exists_look_at_source(exists, "model", model->python_class);
+		return;
+	}
+	if (model->python)
+		exists_say(exists, "python", "is for engine python alone: leave it out");
+	if (model->wsgi)
+		exists_say(exists, "wsgi", "is for engine python alone: leave it out");
+	if (model->asgi)
+		exists_say(exists, "asgi", "is for engine python alone: leave it out");
+	if (model->python_class)
+		exists_say(exists, "model", "is for engine python alone: leave it out");
 }
 
 static void exists_look_at_tensors(struct exists *exists, const char *key,
@@ -290,6 +386,7 @@ static void exists_look_at_model(struct exists *exists, const struct config *con
 	exists_look_at_secrets(exists);
 	exists_look_at_warmup(exists);
 	exists_look_at_golden(exists);
+	exists_look_at_host(exists);
 	exists_look_at_tensors(exists, "input", model->inputs, model->n_inputs);
 	exists_look_at_tensors(exists, "output", model->outputs, model->n_outputs);
 }
