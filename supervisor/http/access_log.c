@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@
 
 #define ACCESS_LOG_WRITER       "moult-log"
 #define ACCESS_LOG_LINE_MAX     2048
+#define ACCESS_LOG_TIME_MAX     32
 #define ACCESS_LOG_BUFFER_BYTES (256 * 1024)
 #define ACCESS_LOG_PIPE_BYTES   (1024 * 1024) /* the default bound of fs.pipe-max-size */
 #define ACCESS_LOG_AGAIN_S      1.0           /* until another writer is started */
@@ -39,6 +41,7 @@ struct access_log {
 	struct ev_loop *loop;
 	char *program; /* NULL: the lines go to stderr */
 	char *path;
+	bool is_json;
 	struct child writer;
 	struct child_listener listener;
 	int pipe_fd;
@@ -72,8 +75,8 @@ static int access_log_start(struct access_log *access, struct err *err)
 	(void)fcntl(access->pipe_fd, F_SETPIPE_SZ, ACCESS_LOG_PIPE_BYTES);
 	ev_io_stop(access->loop, &access->writable);
 	ev_io_set(&access->writable, access->pipe_fd, EV_WRITE);
-	r = child_spawn(&access->writer, access->loop, argv, read_fd, &access->listener,
-	                err);
+	r = child_spawn(&access->writer, access->loop, argv, NULL, read_fd,
+	                &access->listener, err);
 	if (r < 0)
 		close_fd(&access->pipe_fd);
 	return r;
@@ -154,20 +157,24 @@ static void access_log_on_flush(struct ev_loop *loop, ev_prepare *prepare, int r
 
 /* The lines */
 
-static void access_log_print_client(int fd, char *text, size_t size)
+/* Who asks; empty texts where that has no address. */
+struct access_log_client {
+	char host[64];
+	char port[16];
+};
+
+static void access_log_find_client(int fd, struct access_log_client *client)
 {
 	struct sockaddr_storage address;
 	socklen_t bytes = sizeof(address);
-	char host[64];
-	char port[16];
 
-	(void)snprintf(text, size, "-");
-	if (getpeername(fd, (struct sockaddr *)&address, &bytes) < 0 ||
-	    (address.ss_family != AF_INET && address.ss_family != AF_INET6))
-		return;
-	if (getnameinfo((struct sockaddr *)&address, bytes, host, sizeof(host), port,
-	                sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-		(void)snprintf(text, size, "%s port=%s", host, port);
+	*client = (struct access_log_client){ .host = "" };
+	if (getpeername(fd, (struct sockaddr *)&address, &bytes) == 0 &&
+	    (address.ss_family == AF_INET || address.ss_family == AF_INET6) &&
+	    getnameinfo((struct sockaddr *)&address, bytes, client->host,
+	                sizeof(client->host), client->port, sizeof(client->port),
+	                NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		client->host[0] = client->port[0] = '\0';
 }
 
 static void access_log_drop(struct access_log *access)
@@ -184,56 +191,128 @@ static void access_log_drop(struct access_log *access)
 	access->n_unsaid = 0;
 }
 
-static void access_log_append(struct access_log *access, const char *line)
+/* Adds a line with its end. */
+static void access_log_put(struct access_log *access, const char *line, size_t bytes)
 {
-	struct timespec now;
-	struct tm utc;
-	char text[ACCESS_LOG_LINE_MAX];
-	size_t used;
-	int n;
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	(void)gmtime_r(&now.tv_sec, &utc);
-	used = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
-	n = snprintf(text + used, sizeof(text) - used, ".%03ldZ %s\n",
-	             now.tv_nsec / 1000000, line);
-	used += (size_t)n;
-	if (access->sent > 0 && access->used + used > sizeof(access->buffer)) {
+	if (access->sent > 0 && access->used + bytes > sizeof(access->buffer)) {
 		access->used -= access->sent;
 		memmove(access->buffer, access->buffer + access->sent, access->used);
 		access->sent = 0;
 	}
-	if (used >= sizeof(text) || access->used + used > sizeof(access->buffer)) {
+	if (access->used + bytes > sizeof(access->buffer)) {
 		access_log_drop(access);
 		return;
 	}
-	memcpy(access->buffer + access->used, text, used);
-	access->used += used;
+	memcpy(access->buffer + access->used, line, bytes);
+	access->used += bytes;
 }
 
-void access_log_note(struct access_log *access, const struct access_log_entry *entry)
+/* Prints the time into @text, of ACCESS_LOG_TIME_MAX bytes. */
+static void access_log_print_time(char *text)
+{
+	struct timespec now;
+	struct tm utc;
+	size_t used;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	(void)gmtime_r(&now.tv_sec, &utc);
+	used = strftime(text, ACCESS_LOG_TIME_MAX, "%Y-%m-%dT%H:%M:%S", &utc);
+	(void)snprintf(text + used, ACCESS_LOG_TIME_MAX - used, ".%03ldZ",
+	               now.tv_nsec / 1000000);
+}
+
+static void access_log_append(struct access_log *access, const char *line)
+{
+	char text[ACCESS_LOG_LINE_MAX];
+	char time[ACCESS_LOG_TIME_MAX];
+	int n;
+
+	access_log_print_time(time);
+	n = snprintf(text, sizeof(text), "%s %s\n", time, line);
+	if (n < 0 || (size_t)n >= sizeof(text))
+		access_log_drop(access);
+	else
+		access_log_put(access, text, (size_t)n);
+}
+
+static void access_log_note_plain(struct access_log *access,
+                                  const struct access_log_entry *entry)
 {
 	char line[ACCESS_LOG_LINE_MAX - 64];
-	char client[96];
+	struct access_log_client client;
+	char port[24] = "";
 	char status[16] = "-";
 
-	if (!access)
-		return;
-	access_log_print_client(entry->fd, client, sizeof(client));
+	access_log_find_client(entry->fd, &client);
+	if (client.port[0])
+		(void)snprintf(port, sizeof(port), " port=%s", client.port);
 	if (entry->status > 0)
 		(void)snprintf(status, sizeof(status), "%u", entry->status);
 	(void)snprintf(line, sizeof(line),
-	               "client=%s method=%s target=%s status=%s received_bytes=%llu "
-	               "took_ms=%.3f model=%s generation=%llu",
-	               client, entry->method[0] ? entry->method : "-",
+	               "client=%s%s method=%s target=%s status=%s received_bytes=%llu "
+	               "took_ms=%.3f model=%s generation=%llu%s%s",
+	               client.host[0] ? client.host : "-", port,
+	               entry->method[0] ? entry->method : "-",
 	               entry->target ? LOG_QUOTED(entry->target) : "-", status,
 	               (unsigned long long)entry->received_bytes,
 	               (double)entry->took_ns / 1e6, entry->model[0] ? entry->model : "-",
-	               (unsigned long long)entry->generation);
+	               (unsigned long long)entry->generation,
+	               entry->token[0] ? " token=" : "", entry->token);
 	if (access->program)
 		access_log_append(access, line);
 	else
 		log_event(LOG_LEVEL_NOTICE, "access", "%s", line);
+}
+
+/* The text, or NULL where there is none. */
+static const char *access_log_or_null(const char *text)
+{
+	return text && *text ? text : NULL;
+}
+
+static void access_log_note_json(struct access_log *access,
+                                 const struct access_log_entry *entry)
+{
+	struct access_log_client client;
+	char time[ACCESS_LOG_TIME_MAX];
+	json_t *json;
+	char *text;
+
+	access_log_find_client(entry->fd, &client);
+	access_log_print_time(time);
+	json = json_pack("{s:s,s:s?,s:o,s:s?,s:s?,s:o,s:I,s:f,s:s?,s:I,s:s?}", "time",
+	                 time, "client", access_log_or_null(client.host), "port",
+	                 client.port[0] ? json_integer(atoi(client.port)) : json_null(),
+	                 "method", access_log_or_null(entry->method), "target",
+	                 entry->target, "status",
+	                 entry->status ? json_integer(entry->status) : json_null(),
+	                 "received_bytes", (json_int_t)entry->received_bytes, "took_ms",
+	                 (double)(entry->took_ns / 1000) / 1e3, "model",
+	                 access_log_or_null(entry->model), "generation",
+	                 (json_int_t)entry->generation, "token",
+	                 access_log_or_null(entry->token));
+	text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+	json_decref(json);
+	/* A line has its end in the place of the terminator. */
+	if (text) {
+		size_t bytes = strlen(text);
+
+		text[bytes] = '\n';
+		access_log_put(access, text, bytes + 1);
+	} else {
+		access_log_drop(access);
+	}
+	free(text);
+}
+
+void access_log_note(struct access_log *access, const struct access_log_entry *entry)
+{
+	if (!access)
+		return;
+	if (access->is_json)
+		access_log_note_json(access, entry);
+	else
+		access_log_note_plain(access, entry);
 }
 
 uint64_t access_log_dropped(const struct access_log *access)
@@ -242,8 +321,9 @@ uint64_t access_log_dropped(const struct access_log *access)
 }
 
 int access_log_new(struct access_log **ret_access, struct ev_loop *loop,
-                   const char *where, struct err *err)
+                   const struct config *config, struct err *err)
 {
+	const char *where = config->access_log;
 	struct access_log *access;
 	int r;
 
@@ -255,6 +335,7 @@ int access_log_new(struct access_log **ret_access, struct ev_loop *loop,
 		return -ENOMEM;
 	access->loop = loop;
 	access->pipe_fd = -1;
+	access->is_json = config->access_log_format == CONFIG_ACCESS_JSON;
 	access->listener = (struct child_listener){ .on_exit = access_log_on_exit,
 		                                    .on_line = access_log_on_line,
 		                                    .context = access };

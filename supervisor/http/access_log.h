@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "shared/err.h"
+#include "supervisor/config/config.h"
 
 #define ACCESS_LOG_OFF    "off"
 #define ACCESS_LOG_STDERR "stderr"
@@ -23,16 +24,16 @@ struct access_log_entry {
 	const char *method;
 	const char *target;      /* NULL: none could be read */
 	const char *model;       /* that the target names; "": none */
+	const char *token;       /* the name of the client's; "": none */
 	unsigned int status;     /* 0: the client left before there was an answer */
 	uint64_t received_bytes; /* of the body */
 	uint64_t took_ns;    /* from the request line on to the beginning of the answer */
 	uint64_t generation; /* that answered; 0: none */
 };
 
-/* Opens the log at @where: ACCESS_LOG_OFF, which gives NULL; ACCESS_LOG_STDERR; or the
- * path of a file. 0 or -errno. */
+/* Opens the log that @config names; NULL in *ret_access: none. 0 or -errno. */
 int access_log_new(struct access_log **ret_access, struct ev_loop *loop,
-                   const char *where, struct err *err);
+                   const struct config *config, struct err *err);
 /* Gives the writer a second to take what is left. Accepts NULL. */
 void access_log_free(struct access_log *access);
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "shared/cleanup.h"
@@ -18,9 +19,14 @@
 
 /* Bytes of a streamed answer that are handed to libmicrohttpd at once. */
 #define HTTP_STREAM_BLOCK 32768
-/* Longer headers of an answer are dropped. */
-#define HTTP_NAME_MAX  128
-#define HTTP_VALUE_MAX 4096
+/* Longer headers of an answer are dropped: a loader gives none of them. */
+#define HTTP_NAME_MAX  1024
+#define HTTP_VALUE_MAX (PROTO_HEAD_MAX + 1)
+/* Part of a connection's memory that the headers of an answer may take: the request's lie there,
+ * too. */
+#define HTTP_HEAD_PART 2
+/* Of an answer past libmicrohttpd. */
+#define HTTP_RAW_FIELDS_MAX 160
 
 static void http_add(struct MHD_Response *response, const char *name, const char *value)
 {
@@ -76,6 +82,7 @@ void http_answer_note(struct http_conn *conn, unsigned int status)
 	                                         ? ""
 	                                         : ask->route.model,
 				.status = status,
+				.token = conn->permission.name,
 				.received_bytes = ask->received_bytes,
 				.took_ns = ask->begun_ns ? clock_now_ns() - ask->begun_ns
 	                                                 : 0,
@@ -91,7 +98,8 @@ static void http_count(struct http_conn *conn, unsigned int status)
 	http_answer_note(conn, status);
 	answers->n_by_class[status / 100 < 6 ? status / 100 : 0]++;
 	/* Another method asks for no inference. */
-	if (conn->ask.route.kind == HTTP_ROUTE_INFER && !conn->ask.allow)
+	if ((conn->ask.route.kind == HTTP_ROUTE_INFER && !conn->ask.allow) ||
+	    conn->ask.route.kind == HTTP_ROUTE_HOSTED)
 		http_count_infer(conn, status);
 }
 
@@ -143,6 +151,9 @@ enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, ch
 		http_add_retry_after(response, conn->refusal.retry_after_s);
 	if (conn->ask.allow)
 		http_add(response, MHD_HTTP_HEADER_ALLOW, conn->ask.allow);
+	if (conn->permission.challenge)
+		http_add(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
+		         conn->permission.challenge);
 	http_count(conn, status);
 	return http_queue(conn, status, response);
 }
@@ -191,6 +202,33 @@ enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_typ
 	return http_queue(conn, 200, response);
 }
 
+/* Sends what is the last of @conn. A client whose socket has no room, or whose handshake is not
+ * over, gets nothing. */
+static void http_send_last(struct http_conn *conn, const char *answer, size_t bytes)
+{
+	if (!conn->session) {
+		(void)send(conn->fd, answer, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+		return;
+	}
+	if (gnutls_record_send(conn->session, answer, bytes) == (ssize_t)bytes)
+		(void)gnutls_bye(conn->session, GNUTLS_SHUT_WR);
+}
+
+/* Prints the header fields of some refusals. Returns @text, of HTTP_RAW_FIELDS_MAX bytes. */
+static const char *http_print_fields(const struct http_conn *conn, char *text)
+{
+	const char *challenge = conn->permission.challenge;
+	unsigned int seconds = conn->refusal.retry_after_s;
+
+	*text = '\0';
+	if (seconds > 0)
+		(void)snprintf(text, HTTP_RAW_FIELDS_MAX, "Retry-After: %u\r\n", seconds);
+	else if (challenge)
+		(void)snprintf(text, HTTP_RAW_FIELDS_MAX, "WWW-Authenticate: %s\r\n",
+		               challenge);
+	return text;
+}
+
 void http_answer_raw(struct http_conn *conn)
 {
 	unsigned int status = conn->refusal.status;
@@ -200,27 +238,23 @@ void http_answer_raw(struct http_conn *conn)
 	bool is_head = *conn->ask.method
 	                       ? strcmp(conn->ask.method, MHD_HTTP_METHOD_HEAD) == 0
 	                       : conn->wire.is_head;
-	char retry_after[40] = "";
+	char fields[HTTP_RAW_FIELDS_MAX];
 	int bytes;
 
 	http_count(conn, status);
 	if (!body)
 		return;
-	if (conn->refusal.retry_after_s > 0)
-		(void)snprintf(retry_after, sizeof(retry_after), "Retry-After: %u\r\n",
-		               conn->refusal.retry_after_s);
 	bytes = asprintf(
 		&answer,
 		"HTTP/1.1 %u %s\r\nConnection: close\r\n%s"
 		"Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-		status, MHD_get_reason_phrase_for(status), retry_after, strlen(body),
-		is_head ? "" : body);
+		status, MHD_get_reason_phrase_for(status),
+		http_print_fields(conn, fields), strlen(body), is_head ? "" : body);
 	if (bytes < 0) {
 		answer = NULL;
 		return;
 	}
-	/* A client whose socket has no room gets no answer. */
-	(void)send(conn->fd, answer, (size_t)bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+	http_send_last(conn, answer, (size_t)bytes);
 }
 
 /* Closing at once would make the client's kernel throw the answer away. */
@@ -246,17 +280,43 @@ void http_answer_fault(struct http_conn *conn)
 
 /* The answer of a loader */
 
+static bool http_is_name(struct proto_text name, const char *other)
+{
+	return name.bytes == strlen(other) &&
+	       strncasecmp(name.data, other, name.bytes) == 0;
+}
+
+/* The length that the loader's head gives the body; UINT64_MAX: none. */
+static uint64_t http_length_of(const struct request *request)
+{
+	struct proto_field field;
+	struct proto_head head;
+	char text[24];
+
+	if (request_answer_head(request, &head) == 0)
+		while (proto_head_next(&head, &field) == 1)
+			if (http_is_name(field.name, MHD_HTTP_HEADER_CONTENT_LENGTH) &&
+			    field.value.bytes > 0 && field.value.bytes < 19) {
+				memcpy(text, field.value.data, field.value.bytes);
+				text[field.value.bytes] = '\0';
+				return text[strspn(text, "0123456789")] == '\0'
+				               ? strtoull(text, NULL, 10)
+				               : UINT64_MAX;
+			}
+	return UINT64_MAX;
+}
+
 /* Header fields that an engine may not set: the connection is ours. */
 static bool http_field_is_ours(struct proto_text name)
 {
 	static const char *const ours[] = {
 		"connection", "content-length",    "date",
-		"keep-alive", "moult-generation",  "retry-after",
+		"keep-alive", "moult-generation",  "proxy-connection",
 		"trailer",    "transfer-encoding", "upgrade",
 	};
 
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-		if (proto_text_equals(name, ours[i]))
+		if (http_is_name(name, ours[i]))
 			return true;
 	return false;
 }
@@ -287,8 +347,8 @@ static void http_add_head(struct MHD_Response *response, const struct request *r
 	if (request_answer_head(request, &head) == 0)
 		while (proto_head_next(&head, &field) == 1)
 			if (!http_field_is_ours(field.name) &&
-			    http_copy(name, sizeof(name), field.name, wire_is_token) &&
-			    http_copy(value, sizeof(value), field.value, wire_is_value))
+			    http_copy(name, sizeof(name), field.name, field_is_token) &&
+			    http_copy(value, sizeof(value), field.value, field_is_value))
 				http_add(response, name, value);
 	if (request->generation > 0)
 		http_add_number(response, "moult-generation", request->generation);
@@ -341,7 +401,7 @@ static ssize_t http_on_read(void *context, uint64_t position, char *buffer, size
 		if (!part && conn->request->is_broken)
 			break;
 		if (!part) {
-			http_conn_enter(conn, HTTP_PHASE_WAIT);
+			http_conn_wait(conn);
 			http_conn_suspend(conn);
 			return 0;
 		}
@@ -366,9 +426,11 @@ static enum MHD_Result http_answer_stream(struct http_conn *conn,
                                           struct request_part *part)
 {
 	struct http_sending *sending = &conn->sending;
+	/* Of a body that is shorter the end is cut off, visibly; more is not sent. */
 	struct MHD_Response *response =
-		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, HTTP_STREAM_BLOCK,
-	                                          http_on_read, conn, NULL);
+		MHD_create_response_from_callback(http_length_of(conn->request),
+	                                          HTTP_STREAM_BLOCK, http_on_read, conn,
+	                                          NULL);
 
 	sending->part = part;
 	sending->part_sent = 0;
@@ -378,6 +440,84 @@ static enum MHD_Result http_answer_stream(struct http_conn *conn,
 	http_add_head(response, conn->request);
 	http_count(conn, conn->request->status);
 	return http_queue(conn, conn->request->status, response);
+}
+
+/* libmicrohttpd asks for no body of an answer to HEAD. */
+static ssize_t http_on_no_body(void *context, uint64_t position, char *buffer,
+                               size_t size)
+{
+	(void)context;
+	(void)position;
+	(void)buffer;
+	(void)size;
+	return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+/* RFC 9110 9.3.2, 15.4.5: an answer of which no client takes a body. */
+static bool http_is_bare(const struct http_conn *conn)
+{
+	return conn->request->is_hosted &&
+	       (strcmp(conn->ask.method, MHD_HTTP_METHOD_HEAD) == 0 ||
+	        conn->request->status == MHD_HTTP_NO_CONTENT ||
+	        conn->request->status == MHD_HTTP_NOT_MODIFIED);
+}
+
+/* Answers without a body, and with the length that the application gives for what GET would
+ * bring. Where the length is not known, the connection ends: libmicrohttpd would send the end of a
+ * chunked body, which the client takes for the beginning of the next answer. */
+static enum MHD_Result http_answer_bare(struct http_conn *conn, struct request_part *part)
+{
+	struct request *request = conn->request;
+	bool is_head = strcmp(conn->ask.method, MHD_HTTP_METHOD_HEAD) == 0;
+	uint64_t length = http_length_of(request);
+	unsigned int status = request->status;
+	struct MHD_Response *response;
+
+	/* An application that answers HEAD without a body says nothing about its length. */
+	if (length == UINT64_MAX && !is_head)
+		length = 0;
+	else if (length == UINT64_MAX && part->is_last && part->body_bytes > 0)
+		length = part->body_bytes;
+	response =
+		MHD_create_response_from_callback(length == UINT64_MAX ? MHD_SIZE_UNKNOWN
+	                                                               : length,
+	                                          HTTP_STREAM_BLOCK, http_on_no_body,
+	                                          NULL, NULL);
+	request_part_free(part);
+	if (!response)
+		return MHD_NO;
+	if (length == UINT64_MAX)
+		(void)MHD_set_response_options(response,
+		                               MHD_RF_HTTP_1_0_COMPATIBLE_STRICT,
+		                               MHD_RO_END);
+	http_add_head(response, request);
+	http_count(conn, status);
+	http_conn_release(conn);
+	return http_queue(conn, status, response);
+}
+
+/* Answers 502: libmicrohttpd would close the connection without a word. */
+static enum MHD_Result http_answer_large_head(struct http_conn *conn,
+                                              struct request_part *part)
+{
+	size_t bytes = conn->request->answer_head_bytes;
+
+	request_part_free(part);
+	http_conn_release(conn);
+	(void)request_refuse(
+		&conn->refusal, 502, 0,
+		"the application's answer has %zu bytes of header fields, "
+		"and %zu fit: shorten them, or make connection_memory larger",
+		bytes, conn->http->connection_memory_bytes / HTTP_HEAD_PART);
+	return http_answer_refusal(conn);
+}
+
+/* Whether the one part that the answer has is not as long as the application says. */
+static bool http_is_odd(const struct request *request, const struct request_part *part)
+{
+	uint64_t length = request->is_hosted ? http_length_of(request) : UINT64_MAX;
+
+	return length != UINT64_MAX && length != part->body_bytes;
 }
 
 enum MHD_Result http_answer_request(struct http_conn *conn)
@@ -390,7 +530,13 @@ enum MHD_Result http_answer_request(struct http_conn *conn)
 
 	if (!part)
 		return MHD_NO; /* broken before it began */
-	if (!part->is_last)
+	if (request->is_hosted &&
+	    request->answer_head_bytes >
+	            conn->http->connection_memory_bytes / HTTP_HEAD_PART)
+		return http_answer_large_head(conn, part);
+	if (http_is_bare(conn))
+		return http_answer_bare(conn, part);
+	if (!part->is_last || http_is_odd(request, part))
 		return http_answer_stream(conn, part);
 	response = MHD_create_response_from_buffer_with_free_callback_cls(
 		part->body_bytes, http_plain(part->body), http_on_part_sent, part);

@@ -9,10 +9,13 @@
  * late is for deadline.c to say.
  */
 #include <linux/tcp.h>
+#include <netdb.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "supervisor/gate/tls.h"
 #include "supervisor/http/conn.h"
 
 /* Deadlines that are near one another are looked at together. */
@@ -198,6 +201,21 @@ bool http_conn_has_begun(struct http_conn *conn)
 
 /* Birth and death */
 
+/* Under TLS: gives the connection its certificate. False: it cannot be served. */
+static bool http_conn_secure(struct http_conn *conn)
+{
+	struct tls *tls = conn->http->models.gate->tls;
+	const union MHD_ConnectionInfo *info;
+
+	if (!tls)
+		return true;
+	info = MHD_get_connection_info(conn->connection,
+	                               MHD_CONNECTION_INFO_GNUTLS_SESSION);
+	conn->session = info ? info->tls_session : NULL;
+	conn->pair = conn->session ? tls_begin(tls, conn->session) : NULL;
+	return conn->pair;
+}
+
 struct http_conn *http_conn_new(struct http *http, struct MHD_Connection *connection)
 {
 	struct http_conn *conn = calloc(1, sizeof(*conn));
@@ -207,6 +225,10 @@ struct http_conn *http_conn_new(struct http *http, struct MHD_Connection *connec
 		return NULL;
 	conn->http = http;
 	conn->connection = connection;
+	if (!http_conn_secure(conn)) {
+		free(conn);
+		return NULL;
+	}
 	http_wire_init(&conn->wire, http->connection_memory_bytes);
 	conn->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)
 	                   ->connect_fd;
@@ -224,6 +246,8 @@ void http_conn_free(struct http_conn *conn)
 	TAILQ_REMOVE(&conns->phases[conn->phase], conn, link);
 	conns->n_busy -= http_phase_is_busy(conn->phase);
 	conns->n_connections--;
+	if (conn->pair)
+		tls_end(conn->http->models.gate->tls, conn->pair, conn->ready.has_read);
 	free(conn);
 }
 
@@ -242,6 +266,21 @@ void http_conn_suspend(struct http_conn *conn)
 {
 	conn->is_suspended = true;
 	MHD_suspend_connection(conn->connection);
+}
+
+const char *http_conn_client(struct http_conn *conn)
+{
+	struct sockaddr_storage address;
+	socklen_t bytes = sizeof(address);
+	char host[HTTP_CLIENT_MAX - 8];
+	char port[8];
+
+	if (conn->client[0] == '\0' &&
+	    getpeername(conn->fd, (struct sockaddr *)&address, &bytes) == 0 &&
+	    getnameinfo((struct sockaddr *)&address, bytes, host, sizeof(host), port,
+	                sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+		(void)snprintf(conn->client, sizeof(conn->client), "%s %s", host, port);
+	return conn->client;
 }
 
 void http_conn_take(struct http_conn *conn, struct request *request)
@@ -297,6 +336,11 @@ void http_conn_next(struct http_conn *conn)
 	http_conn_enter(conn, HTTP_PHASE_IDLE);
 	if (conn->is_half_closed)
 		http_conn_show_end(conn);
+}
+
+void http_conn_wait(struct http_conn *conn)
+{
+	http_conn_enter(conn, conn->is_half_closed ? HTTP_PHASE_HALF : HTTP_PHASE_WAIT);
 }
 
 void http_conn_half_close(struct http_conn *conn)

@@ -10,6 +10,8 @@
  *	recv.c      {http_ready} puts the strict reader (wire/) in front of libmicrohttpd
  *	turn.c      {http_turn, http_turns} how much of the loop's time metrics and
  *	            statistics get
+ *	permit.c    {http_permission} who may have what
+ *	measure.c   {http_measure} how much each address may have
  *	deadline.c  who is late, or makes room, and what becomes of them
  *	handler.c   {http_ask} what a request asks for, its body, its end
  *	http.c      {http} the daemon on the loop; birth, drain and death
@@ -18,11 +20,16 @@
  * So nothing here is entered twice, and a connection is freed nowhere else.
  */
 
+#include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <sys/queue.h>
 
 #include "shared/clock.h"
+#include "supervisor/gate/clients.h"
+#include "supervisor/gate/gate.h"
+#include "supervisor/gate/tokens.h"
 #include "supervisor/http/http.h"
+#include "supervisor/wire/head.h"
 #include "supervisor/wire/route.h"
 #include "supervisor/wire/wire.h"
 #include "supervisor/metrics/all.h"
@@ -57,6 +64,8 @@ struct http_page;
 struct http_ready {
 	bool is_there;
 	char byte;
+	bool has_read; /* under TLS: the handshake is over */
+	int code;      /* under TLS: what GnuTLS said when errno is EIO */
 };
 
 /* What the current request asks for. */
@@ -93,11 +102,31 @@ struct http_turn {
 	bool is_taken; /* an answer that had its turn is on its way */
 };
 
+/* Who asks, and what was said to somebody who may not. */
+struct http_permission {
+	enum tokens_asker asker;
+	char name[CONFIG_NAME_MAX]; /* of the token; "": none */
+	const char *challenge;      /* for WWW-Authenticate; NULL: none */
+};
+
+/* Whose request it is, for the limits of each address. */
+struct http_measure {
+	bool is_counted;
+	struct client_address address;
+};
+
+/* "ADDRESS PORT" of IPv6, with the zone. */
+#define HTTP_CLIENT_MAX 72
+
 struct http_conn {
 	TAILQ_ENTRY(http_conn) link; /* in the list of its phase, oldest first */
 	struct http *http;
 	struct MHD_Connection *connection;
-	int fd; /* borrowed from libmicrohttpd */
+	int fd;                   /* borrowed from libmicrohttpd */
+	gnutls_session_t session; /* likewise; NULL: plain HTTP */
+	struct tls_pair *pair;    /* of the session; a reference */
+	/* PROTO_CLIENT_FIELD; empty: nobody has asked. */
+	char client[HTTP_CLIENT_MAX];
 	enum http_phase phase;
 	uint64_t since_ns; /* in this phase */
 	bool is_suspended;
@@ -113,6 +142,8 @@ struct http_conn {
 	bool must_close;         /* after the answer */
 	struct request_refusal refusal; /* status 0: none */
 	struct http_ask ask;
+	struct http_permission permission;
+	struct http_measure measure;
 	struct http_sending sending;
 	struct http_turn turn;
 };
@@ -175,6 +206,8 @@ struct http {
 	int gone_fd;   /* epoll set of all sockets, for clients that leave */
 	ev_io gone_io;
 	bool is_full;
+	bool is_open; /* others than this machine reach it, and nobody is asked who they are */
+	bool is_guarded; /* a browser on this machine reaches it, and nothing else keeps it out */
 	bool is_draining;
 	bool is_leaving; /* serves on, and says that it is not ready */
 	void (*on_idle)(void *context);
@@ -221,6 +254,8 @@ bool http_conn_has_begun(struct http_conn *conn);
 void http_conn_suspend(struct http_conn *conn);
 /* Has the handler called again, also where @conn is not suspended. */
 void http_conn_resume(struct http_conn *conn);
+/* Who is at the other end, as PROTO_CLIENT_FIELD has it. */
+const char *http_conn_client(struct http_conn *conn);
 /* Takes @request, whose body is due now. */
 void http_conn_take(struct http_conn *conn, struct request *request);
 /* Gives the request back, if there is one. */
@@ -233,6 +268,8 @@ void http_conn_must_close(struct http_conn *conn);
 void http_conn_forget(struct http_conn *conn);
 /* Due after that: the next request may come. */
 void http_conn_next(struct http_conn *conn);
+/* Waits for an answer, or its next part. */
+void http_conn_wait(struct http_conn *conn);
 /* The client has closed its sending side. */
 void http_conn_half_close(struct http_conn *conn);
 /* Parts with a client: gives its request back and makes libmicrohttpd close. */
@@ -273,7 +310,7 @@ void http_answer_forget(struct http_conn *conn);
 int http_recv_add(struct http_conn *conn);
 /* Ends that; due before conn->fd is closed. */
 void http_recv_remove(struct http_conn *conn);
-/* Frees the table of connections, which must be empty. */
+/* Frees the table of connections, when it is empty. */
 void http_recv_fini(void);
 
 /* turn.c */
@@ -294,6 +331,23 @@ void http_turn_refuse(struct http_conn *conn, const char *why);
  * with many of them. Returns how many; 0 when some were refused a moment ago, as they may
  * come back. */
 unsigned int http_turn_make_room(struct http *http, unsigned int most);
+
+/* permit.c */
+
+/* Whether the client may have what conn->ask.route names; @head loses the token then. False, with
+ * a refusal and a challenge. */
+bool http_permit(struct http_conn *conn, struct http_head *head);
+/* Whether @model is to be listed for the client. */
+bool http_permit_shows(const struct http_conn *conn, const struct model *model);
+/* The current request is over, answered or not. */
+void http_permit_forget(struct http_conn *conn);
+
+/* measure.c */
+
+/* Counts a request for the client's address. False, with a refusal: it has had its share. */
+bool http_measure(struct http_conn *conn, const struct http_head *head);
+/* Counts the @bytes of its body that have come. */
+void http_measure_body(struct http_conn *conn, size_t bytes);
 
 /* deadline.c */
 

@@ -80,6 +80,11 @@ static enum MHD_Result http_answer_metrics(struct http_conn *conn)
 	                        http_metrics_page(conn->http, format));
 }
 
+static bool http_handler_shows(const void *context, const struct model *model)
+{
+	return http_permit_shows(context, model);
+}
+
 /* Makes the supervisor's own answers. @model: of a route that names one. */
 static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *model)
 {
@@ -97,7 +102,9 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *mo
 	case HTTP_ROUTE_STATS:
 		return http_answer_json(conn, 200, http_meta_stats(models, model));
 	case HTTP_ROUTE_INDEX:
-		return http_answer_json(conn, 200, http_meta_index(models));
+		return http_answer_json(conn, 200,
+		                        http_meta_index(models, http_handler_shows,
+		                                        conn));
 	case HTTP_ROUTE_MODEL:
 		return http_answer_json(conn, 200, http_meta_model(model));
 	case HTTP_ROUTE_MODEL_READY:
@@ -112,6 +119,7 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *mo
 		return http_answer_refusal(conn);
 	case HTTP_ROUTE_NONE:
 	case HTTP_ROUTE_INFER:
+	case HTTP_ROUTE_HOSTED:
 	case HTTP_ROUTE_COUNT:
 		break;
 	}
@@ -171,6 +179,7 @@ static enum MHD_Result http_handler_upload(struct http_conn *conn, const char *d
 
 	*bytes = 0;
 	ask->received_bytes += n;
+	http_measure_body(conn, n);
 	if (conn->phase == HTTP_PHASE_BODY) {
 		if (request_append(conn->request, data, n, &conn->refusal) != 0)
 			return http_handler_refuse(conn);
@@ -201,16 +210,18 @@ static enum MHD_Result http_handler_refuse_head(struct http_conn *conn,
 }
 
 static enum MHD_Result http_handler_infer(struct http_conn *conn, const char *method,
-                                          const struct http_head *head)
+                                          struct http_head *head)
 {
+	bool is_hosted = conn->ask.route.kind == HTTP_ROUTE_HOSTED;
 	struct request_start start = {
+		.is_hosted = is_hosted,
 		.method = proto_text_of(method),
 		.target = proto_text_of(conn->ask.path),
 		.fields = head->fields,
 		.n_fields = head->n_fields,
 		.body_bytes = conn->ask.body_bytes,
-		.json_bytes = head->json_bytes,
-		.is_encoded = head->is_encoded,
+		.json_bytes = is_hosted ? UINT64_MAX : head->json_bytes,
+		.is_encoded = !is_hosted && head->is_encoded,
 		.timeout_ns = head->timeout_ns,
 		.on_part = http_conn_on_part,
 		.context = conn,
@@ -218,6 +229,17 @@ static enum MHD_Result http_handler_infer(struct http_conn *conn, const char *me
 	struct model *model = http_find_model(conn);
 	struct request *request;
 
+	if (is_hosted) {
+		http_head_add_client(head, http_conn_client(conn));
+		start.n_fields = head->n_fields;
+	}
+	if (model && !is_hosted && model_config(model)->route) {
+		(void)request_refuse(&conn->refusal, 400, 0,
+		                     "model '%s' has routes (%.200s), and takes no "
+		                     "inference",
+		                     conn->ask.route.model, model_config(model)->route);
+		return http_handler_refuse(conn);
+	}
 	if (model && head->is_bad_timeout)
 		return http_handler_refuse_head(conn, HTTP_HEAD_BAD_TIMEOUT);
 	if (!model || model_begin(model, &start, &request, &conn->refusal) != 0)
@@ -235,6 +257,17 @@ static enum MHD_Result http_handler_on_field(void *context, enum MHD_ValueKind k
 	                                                                    : MHD_NO;
 }
 
+/* A model hosts the paths of the section that serves, until another one does. */
+static const char *http_handler_hosted(const void *context, size_t index,
+                                       const char **ret_prefixes)
+{
+	const struct model *model = ((struct model *const *)context)[index];
+	const struct config_model *section = model ? model_config(model) : NULL;
+
+	*ret_prefixes = section && section->route ? section->route : "";
+	return model ? model_name(model) : NULL;
+}
+
 /* Reads what the request asks for. */
 static enum http_head_fault http_handler_read(struct http_conn *conn,
                                               struct http_head *head, const char *method,
@@ -243,6 +276,8 @@ static enum http_head_fault http_handler_read(struct http_conn *conn,
 	struct http_ask *ask = &conn->ask;
 	bool is_old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
 	enum http_head_fault fault;
+	const struct http_hosting hosting = { http_handler_hosted,
+		                              conn->http->models.list };
 
 	(void)snprintf(ask->method, sizeof(ask->method), "%s", method);
 	http_head_init(head, conn->http->names, sizeof(conn->http->names));
@@ -258,7 +293,7 @@ static enum http_head_fault http_handler_read(struct http_conn *conn,
 		          "see all that it reads\"");
 		return HTTP_HEAD_UNREAD;
 	}
-	fault = http_head_read(head, method, ask->target);
+	fault = http_head_read(head, &hosting, method, ask->target);
 	ask->path = head->path;
 	ask->allow = head->allow;
 	ask->route = head->route;
@@ -272,8 +307,13 @@ static enum MHD_Result http_handler_begin(struct http_conn *conn, const char *me
 	const struct http_ask *ask = &conn->ask;
 	struct http_head head;
 	enum http_head_fault fault = http_handler_read(conn, &head, method, version);
-	bool is_infer = ask->route.kind == HTTP_ROUTE_INFER;
+	bool is_infer = ask->route.kind == HTTP_ROUTE_INFER ||
+	                ask->route.kind == HTTP_ROUTE_HOSTED;
 
+	/* Who may not ask is not told what there is. */
+	if (http_head_has_route(fault) &&
+	    (!http_measure(conn, &head) || !http_permit(conn, &head)))
+		return http_handler_refuse(conn);
 	if (fault != HTTP_HEAD_GOOD)
 		return http_handler_refuse_head(conn, fault);
 	/* Only inference and bodies take a place; the rest is answered at once. */
@@ -310,7 +350,7 @@ static enum MHD_Result http_handler_late(struct http_conn *conn)
 
 static enum MHD_Result http_handler_submit(struct http_conn *conn)
 {
-	http_conn_enter(conn, conn->is_half_closed ? HTTP_PHASE_HALF : HTTP_PHASE_WAIT);
+	http_conn_wait(conn);
 	if (model_submit(conn->request, &conn->refusal) == 0)
 		return MHD_YES;
 	http_conn_release(conn);
@@ -372,6 +412,7 @@ static void http_handler_forget(struct http_conn *conn)
 	struct http_ask *ask = &conn->ask;
 
 	http_answer_forget(conn);
+	http_permit_forget(conn);
 	http_conn_forget(conn);
 	http_turn_forget(conn);
 	*ask = (struct http_ask){ .target = ask->target,

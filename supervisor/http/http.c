@@ -12,6 +12,7 @@
 #include "supervisor/http/http.h"
 
 #include <errno.h>
+#include <gnutls/abstract.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 
 #include "shared/cleanup.h"
 #include "shared/log.h"
+#include "supervisor/gate/tls.h"
 #include "supervisor/http/conn.h"
 #include "supervisor/http/listen.h"
 
@@ -46,12 +48,20 @@
 
 /* Descriptors that are kept for loaders, moultctl and files, as a part of all. */
 #define HTTP_FDS_KEPT_PART 4
+/* Connections of a listener for administration: scrapers and probes are few. */
+#define HTTP_ADMIN_CONNECTIONS 64
 /* Connections beyond max_connections, as a part of them. */
 #define HTTP_RESERVE_PART 8
 #define HTTP_RESERVE_MIN  8
 #define HTTP_RESERVE_MAX  256
 /* Seconds until a listener that found no descriptor is looked after. */
 #define HTTP_DEAF_S 0.5
+
+#define HTTP_OPEN       "whoever reaches this address may use every model"
+#define HTTP_ADMIN_OPEN "whoever reaches this address may read metrics and metadata"
+#define HTTP_OPEN_REMEDY                                                                 \
+	"set tokens and tls_certificate, or listen on 127.0.0.1 behind a proxy that "    \
+	"asks who comes"
 
 /* The daemon on the loop */
 
@@ -249,6 +259,31 @@ static void http_on_log(void *context, const char *format, va_list args)
 
 /* Birth and death */
 
+/* Says once when anybody may ask, or see what others ask with. */
+static void http_look_open(struct http *http, int listen_fd)
+{
+	const struct http_models *models = &http->models;
+	char address[128];
+
+	http->is_guarded = listen_is_local(listen_fd) && !listen_is_unix(listen_fd) &&
+	                   !models->gate->tls && !models->gate->tokens;
+	if (listen_is_local(listen_fd) || models->gate->tls)
+		return;
+	(void)listen_describe(listen_fd, address, sizeof(address));
+	http->is_open = !models->gate->tokens;
+	if (http->is_open)
+		log_event(LOG_LEVEL_WARNING, "endpoint_open",
+		          "address=%s reason=\"%s\" action=\"" HTTP_OPEN_REMEDY "\"",
+		          address, models->endpoint ? HTTP_ADMIN_OPEN : HTTP_OPEN);
+	else
+		log_event(
+			LOG_LEVEL_WARNING, "tokens_in_the_clear",
+			"address=%s reason=\"whoever sees the network sees the tokens\" "
+			"action=\"set tls_certificate, or listen on 127.0.0.1 behind a "
+			"proxy with TLS\"",
+			address);
+}
+
 /* Gives connections over which nothing comes little time. */
 static void http_hurry(struct http *http)
 {
@@ -289,7 +324,8 @@ static unsigned int http_reserve_of(unsigned int max_connections)
 /* Limits connections so that descriptors are left for what serves them. */
 static void http_limit_connections(struct http *http, const struct config *config)
 {
-	unsigned int max = config->max_connections;
+	unsigned int max =
+		http->models.endpoint ? HTTP_ADMIN_CONNECTIONS : config->max_connections;
 	struct rlimit limit;
 	rlim_t most;
 
@@ -311,30 +347,67 @@ static void http_limit_connections(struct http *http, const struct config *confi
 	          max, http->max_connections, (unsigned long long)limit.rlim_cur);
 }
 
+/* libmicrohttpd wants to know a certificate, or who knows one. Nobody is asked: tls_begin() has
+ * given the session its own. */
+static int http_on_certificate(gnutls_session_t session, const gnutls_datum_t *names,
+                               int n_names, const gnutls_pk_algorithm_t *algorithms,
+                               int n_algorithms, gnutls_pcert_st **certificates,
+                               unsigned int *n_certificates, gnutls_privkey_t *key)
+{
+	(void)session;
+	(void)names;
+	(void)n_names;
+	(void)algorithms;
+	(void)n_algorithms;
+	(void)certificates;
+	(void)n_certificates;
+	(void)key;
+	return -1;
+}
+
+/* @options: of a daemon without TLS. */
+static struct MHD_Daemon *http_start_with(struct http *http, unsigned int flags,
+                                          struct MHD_OptionItem *options)
+{
+	char priorities[] = TLS_PRIORITIES;
+	const struct MHD_OptionItem secure[] = {
+		{ MHD_OPTION_HTTPS_PRIORITIES, 0, priorities },
+		{ MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
+		  (void *)(intptr_t)http_on_certificate },
+		{ MHD_OPTION_ARRAY, 0, options },
+		{ MHD_OPTION_END, 0, NULL },
+	};
+
+	return MHD_start_daemon(flags, 0, NULL, NULL, http_handler_run, http,
+	                        MHD_OPTION_EXTERNAL_LOGGER, http_on_log, http,
+	                        MHD_OPTION_ARRAY, flags & MHD_USE_TLS ? secure : options,
+	                        MHD_OPTION_END);
+}
+
 static int http_start_daemon(struct http *http, const struct config *config,
                              int listen_fd)
 {
-	const struct MHD_OptionItem options[] = {
+	struct MHD_OptionItem options[] = {
 		{ MHD_OPTION_LISTEN_SOCKET, listen_fd, NULL },
 		{ MHD_OPTION_CONNECTION_LIMIT,
 		  (intptr_t)(http->max_connections + http->reserve), NULL },
 		{ MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-		  (intptr_t)config->max_connections_per_address, NULL },
+		  http->models.endpoint ? 0
+		                        : (intptr_t)config->max_connections_per_address,
+		  NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		  (intptr_t)config->connection_memory_bytes, NULL },
+		{ MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)http_on_connection, http },
+		{ MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)http_handler_on_completed,
+		  http },
+		{ MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)http_handler_on_line, http },
 		{ MHD_OPTION_END, 0, NULL },
 	};
+	unsigned int flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
 
-	http->daemon =
-		MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
-	                                 MHD_USE_ERROR_LOG,
-	                         0, NULL, NULL, http_handler_run, http,
-	                         MHD_OPTION_EXTERNAL_LOGGER, http_on_log, http,
-	                         MHD_OPTION_ARRAY, options, MHD_OPTION_NOTIFY_CONNECTION,
-	                         http_on_connection, http, MHD_OPTION_NOTIFY_COMPLETED,
-	                         http_handler_on_completed, http,
-	                         MHD_OPTION_URI_LOG_CALLBACK, http_handler_on_line, http,
-	                         MHD_OPTION_END);
+	if (http->models.gate->tls)
+		flags |= MHD_USE_TLS;
+	http->daemon = http_start_with(http, flags, options);
 	return http->daemon ? 0 : -EIO;
 }
 
@@ -389,8 +462,10 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 		               strerror(-r));
 	}
 	http_start_watchers(http);
-	log_event(LOG_LEVEL_NOTICE, "listening", "address=%s",
+	log_event(LOG_LEVEL_NOTICE,
+	          http->models.endpoint ? "admin_listening" : "listening", "address=%s",
 	          listen_describe(listen_fd, address, sizeof(address)));
+	http_look_open(http, listen_fd);
 	*ret_http = http;
 	return 0;
 }
@@ -451,7 +526,7 @@ void http_free(struct http *http)
 
 json_t *http_to_json(const struct http *http)
 {
-	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "connections",
+	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s?}", "connections",
 	                 (int)http->conns.n_connections, "accepted_total",
 	                 (json_int_t)http->conns.n_accepted, "expired_total",
 	                 (json_int_t)http->conns.n_expired, "evicted_total",
@@ -459,5 +534,6 @@ json_t *http_to_json(const struct http *http)
 	                 "runs_total", (json_int_t)http->conns.n_runs, "status_2xx_total",
 	                 (json_int_t)http->answers.n_by_class[2], "status_4xx_total",
 	                 (json_int_t)http->answers.n_by_class[4], "status_5xx_total",
-	                 (json_int_t)http->answers.n_by_class[5]);
+	                 (json_int_t)http->answers.n_by_class[5], "open",
+	                 http->is_open ? HTTP_OPEN "; " HTTP_OPEN_REMEDY : NULL);
 }

@@ -22,6 +22,7 @@
 #include "supervisor/model/model.h"
 
 struct access_log;
+struct gate;
 struct http;
 struct spares;
 
@@ -31,6 +32,11 @@ struct http_models {
 	struct spares *const *spares;
 	struct devices *devices;        /* that they share */
 	const struct err *config_error; /* "" when the file on disk is in use */
+	const struct gate *gate;        /* what clients have to pass */
+	/* The endpoint itself, of whose connections a listener for administration tells; NULL:
+	 * this is it. */
+	const struct http *endpoint;
+	bool has_admin; /* this is the endpoint, and such a listener serves metrics */
 };
 
 /* Serves on @listen_fd (a listening socket; consumed, on failure too).

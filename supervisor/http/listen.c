@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -98,4 +99,45 @@ const char *listen_describe(int fd, char *text, size_t size)
 		               port);
 	}
 	return text;
+}
+
+static bool listen_is_loopback4(in_addr_t address)
+{
+	return ntohl(address) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+}
+
+bool listen_is_local(int fd)
+{
+	struct sockaddr_storage address = { 0 };
+	socklen_t bytes = sizeof(address);
+	struct sockaddr_in6 six;
+	struct sockaddr_in four;
+	in_addr_t mapped;
+
+	if (getsockname(fd, (struct sockaddr *)&address, &bytes) < 0)
+		return false;
+	memcpy(&four, &address, sizeof(four));
+	memcpy(&six, &address, sizeof(six));
+	memcpy(&mapped, six.sin6_addr.s6_addr + 12, sizeof(mapped));
+	switch (address.ss_family) {
+	case AF_UNIX:
+		return true;
+	case AF_INET:
+		return listen_is_loopback4(four.sin_addr.s_addr);
+	case AF_INET6:
+		return IN6_IS_ADDR_LOOPBACK(&six.sin6_addr) ||
+		       (IN6_IS_ADDR_V4MAPPED(&six.sin6_addr) &&
+		        listen_is_loopback4(mapped));
+	default:
+		return false;
+	}
+}
+
+bool listen_is_unix(int fd)
+{
+	struct sockaddr_storage address = { 0 };
+	socklen_t bytes = sizeof(address);
+
+	return getsockname(fd, (struct sockaddr *)&address, &bytes) == 0 &&
+	       address.ss_family == AF_UNIX;
 }

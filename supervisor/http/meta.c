@@ -209,11 +209,14 @@ char *http_meta_model_config(const struct model *model)
 	                                 is_batched)));
 }
 
-char *http_meta_index(struct model *const *models)
+char *http_meta_index(struct model *const *models,
+                      bool (*shows)(const void *context, const struct model *model),
+                      const void *context)
 {
 	json_t *index = json_array();
 
 	for (; *models; models++)
-		(void)json_array_append_new(index, http_meta_presence(*models));
+		if (shows(context, *models))
+			(void)json_array_append_new(index, http_meta_presence(*models));
 	return http_meta_take(index);
 }

@@ -21,7 +21,9 @@ char *http_meta_model(const struct model *model);
 char *http_meta_model_ready(struct model *model);
 /* @model's configuration in Triton's form. */
 char *http_meta_model_config(const struct model *model);
-/* Every model with its state. */
-char *http_meta_index(struct model *const *models);
+/* Every model that @shows, with its state. */
+char *http_meta_index(struct model *const *models,
+                      bool (*shows)(const void *context, const struct model *model),
+                      const void *context);
 /* stats.c: of @only, or of all when it is NULL. */
 char *http_meta_stats(struct model *const *models, const struct model *only);

@@ -11,11 +11,12 @@
 #include <stdlib.h>
 
 #include "shared/clock.h"
+#include "supervisor/gate/tls.h"
 #include "supervisor/http/access_log.h"
 #include "supervisor/http/conn.h"
 #include "supervisor/http/meta.h"
 #include "supervisor/metrics/all.h"
-#include "supervisor/loaders/spare.h"
+#include "supervisor/spares/spares.h"
 
 /* Making the text may take one part in so many of the loop's time. */
 #define HTTP_METRICS_PART 20
@@ -84,29 +85,35 @@ static void http_metrics_spares(struct metrics *metrics, const struct spares *sp
 		enum metrics_id id;
 		size_t offset; /* of the uint64_t in struct spare_counts */
 	} rows[] = {
+		{ METRICS_SPARE_READY, offsetof(struct spare_counts, ready) },
 		{ METRICS_SPARES_STARTED, offsetof(struct spare_counts, started) },
 		{ METRICS_SPARES_TAKEN, offsetof(struct spare_counts, taken) },
 		{ METRICS_SPARES_LOST, offsetof(struct spare_counts, lost) },
 	};
 	struct spare_counts counts;
+	size_t at = 0;
 
-	if (!spares_at(spares, 0, &counts))
+	if (!spares_sum(spares, &at, &counts))
 		return;
-	metrics_begin(metrics, METRICS_SPARE_READY);
-	for (size_t i = 0; spares_at(spares, i, &counts); i++) {
-		const struct metrics_label label = { "engine", counts.engine };
-
-		metrics_put(metrics, &label, 1, counts.is_ready);
-	}
 	for (size_t row = 0; row < COUNT(rows); row++) {
 		metrics_begin(metrics, rows[row].id);
-		for (size_t i = 0; spares_at(spares, i, &counts); i++) {
+		for (at = 0; spares_sum(spares, &at, &counts);) {
 			const struct metrics_label label = { "engine", counts.engine };
 			const void *value = (const char *)&counts + rows[row].offset;
 
 			metrics_put(metrics, &label, 1, *(const uint64_t *)value);
 		}
 	}
+}
+
+static void http_metrics_of_tls(struct metrics *metrics, const struct tls *tls)
+{
+	const struct tls_figures figures = tls_figures(tls);
+
+	metrics_put_one(metrics, METRICS_TLS_NOT_AFTER, figures.not_after_s);
+	metrics_put_one(metrics, METRICS_TLS_STALE, figures.is_stale);
+	metrics_put_one(metrics, METRICS_TLS_ROTATIONS, figures.rotations);
+	metrics_put_one(metrics, METRICS_TLS_UNFINISHED, figures.unfinished);
 }
 
 static void http_metrics_of_http(struct metrics *metrics, const struct http *http)
@@ -120,8 +127,18 @@ static void http_metrics_of_http(struct metrics *metrics, const struct http *htt
 	metrics_put_one(metrics, METRICS_HTTP_EXPIRED, http->conns.n_expired);
 	metrics_put_one(metrics, METRICS_HTTP_EVICTED,
 	                http->conns.n_evicted + http->turns.n_refused);
+	metrics_put_one(metrics, METRICS_HTTP_LIMITED,
+	                clients_limited(http->models.gate->clients));
 	metrics_put_one(metrics, METRICS_HTTP_WAITED, http->turns.n_waited);
 	metrics_put_one(metrics, METRICS_HTTP_RUNS, http->conns.n_runs);
+	if (http->models.gate->tls)
+		http_metrics_of_tls(metrics, http->models.gate->tls);
+	if (http->models.gate->tokens) {
+		metrics_put_one(metrics, METRICS_TOKENS,
+		                tokens_count(http->models.gate->tokens));
+		metrics_put_one(metrics, METRICS_TOKENS_STALE,
+		                tokens_is_stale(http->models.gate->tokens));
+	}
 	if (http->access)
 		metrics_put_one(metrics, METRICS_ACCESS_LOG_DROPPED,
 		                access_log_dropped(http->access));
@@ -152,7 +169,7 @@ static char *http_metrics_print(struct http *http, enum metrics_format format,
 	metrics_put_one(&metrics, METRICS_CONFIG_REFUSED,
 	                models->config_error->text[0] != '\0');
 	http_metrics_spares(&metrics, *models->spares);
-	http_metrics_of_http(&metrics, http);
+	http_metrics_of_http(&metrics, models->endpoint ? models->endpoint : http);
 	metrics_add_process(&metrics, &http->metrics);
 	return metrics_finish(&metrics, ret_bytes);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * How libmicrohttpd gets its bytes. The library reads with recv(2), and a program's own
- * symbols come before those of its libraries: the recv() that it finds is the one below.
+ * How libmicrohttpd gets its bytes. The library reads with recv(2), under TLS with
+ * gnutls_record_recv(3), and a program's own symbols come before those of its libraries: what
+ * it finds are the two functions below.
  * So the strict reader sees every byte before the library does and takes out what is at
  * fault, and a request costs no system call more (docs/adr/0015). http_handler_begin() answers
  * nothing whose head has not come this way: a library that read in another manner would
@@ -22,6 +23,7 @@
 /* Connections by descriptor. recv() has no argument by which to find them otherwise. */
 static struct http_conn **by_fd;
 static size_t n_by_fd;
+static size_t n_conns;
 
 int http_recv_add(struct http_conn *conn)
 {
@@ -38,6 +40,7 @@ int http_recv_add(struct http_conn *conn)
 		n_by_fd = n;
 	}
 	by_fd[fd] = conn;
+	n_conns++;
 	return 0;
 }
 
@@ -45,34 +48,66 @@ void http_recv_remove(struct http_conn *conn)
 {
 	size_t fd = (size_t)conn->fd;
 
-	if (fd < n_by_fd && by_fd[fd] == conn)
-		by_fd[fd] = NULL;
+	if (fd >= n_by_fd || by_fd[fd] != conn)
+		return;
+	by_fd[fd] = NULL;
+	n_conns--;
 }
 
 void http_recv_fini(void)
 {
+	if (n_conns > 0)
+		return; /* of another endpoint */
 	free(by_fd);
 	by_fd = NULL;
 	n_by_fd = 0;
 }
 
-static ssize_t http_recv_plain(int fd, void *data, size_t size)
+/* Reads what the client has sent, as recv(2) does. Of a TLS session: what it has sent
+ * encrypted. */
+static ssize_t http_recv_plain(struct http_conn *conn, void *data, size_t size)
 {
-	return recvfrom(fd, data, size, 0, NULL, NULL);
+	struct http_ready *ready = &conn->ready;
+	unsigned char number[8];
+	ssize_t n;
+
+	if (!conn->session)
+		return recvfrom(conn->fd, data, size, 0, NULL, NULL);
+	ready->has_read = true;
+	/* gnutls_record_recv() by its other name, which is not the one below. */
+	n = gnutls_record_recv_seq(conn->session, data, size, number);
+	if (n >= 0)
+		return n;
+	/* HTTP says itself where a message ends: a client may leave without a word. */
+	if (n == GNUTLS_E_PREMATURE_TERMINATION)
+		return 0;
+	ready->code = (int)n;
+	errno = n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED ? EAGAIN : EIO;
+	return -1;
 }
 
 /* libmicrohttpd is to see nothing more but the end. */
-static ssize_t http_recv_nothing(int fd, void *data, size_t size)
+static ssize_t http_recv_nothing(struct http_conn *conn, void *data, size_t size)
 {
 	ssize_t n = 1;
 
 	for (int i = 0; n > 0 && i < HTTP_RECV_ROUNDS; i++)
-		n = http_recv_plain(fd, data, size);
+		n = http_recv_plain(conn, data, size);
 	if (n > 0) {
 		errno = EAGAIN;
 		n = -1;
 	}
 	return n;
+}
+
+/* Whether to read on. Under TLS less than there was room for says nothing, because records have
+ * ends of their own; and one read too many meets the end of a client that waits for its
+ * answer, after which GnuTLS sends nothing. */
+static bool http_recv_has_more(const struct http_conn *conn, bool was_full, size_t done)
+{
+	if (!conn->session)
+		return was_full;
+	return done == 0 || gnutls_record_check_pending(conn->session) > 0;
 }
 
 /* Reads once; *ret_n is what recv(2) says. Adds to *done the bytes of @data, of @size, that are
@@ -92,7 +127,7 @@ static bool http_recv_once(struct http_conn *conn, char *data, size_t size, size
 		room = sizeof(two);
 	if (held)
 		to[0] = ' ';
-	*ret_n = http_recv_plain(conn->fd, to + held, room - held);
+	*ret_n = http_recv_plain(conn, to + held, room - held);
 	if (*ret_n <= 0)
 		return false;
 	kept = http_wire_read(wire, to, held + (size_t)*ret_n);
@@ -103,8 +138,8 @@ static bool http_recv_once(struct http_conn *conn, char *data, size_t size, size
 		kept = 1;
 	}
 	*done += kept;
-	return held + (size_t)*ret_n == room && wire->fault == HTTP_WIRE_GOOD &&
-	       !wire->is_over;
+	return http_recv_has_more(conn, held + (size_t)*ret_n == room, *done) &&
+	       wire->fault == HTTP_WIRE_GOOD && !wire->is_over;
 }
 
 /* Fills @data as far as the kernel has bytes: libmicrohttpd takes less than it asked for to
@@ -117,7 +152,7 @@ static ssize_t http_recv_strictly(struct http_conn *conn, char *data, size_t siz
 	ssize_t n = 1;
 
 	if (wire->fault != HTTP_WIRE_GOOD || conn->phase == HTTP_PHASE_LINGER)
-		return http_recv_nothing(conn->fd, data, size);
+		return http_recv_nothing(conn, data, size);
 	if (ready->is_there)
 		data[done++] = ready->byte;
 	ready->is_there = false;
@@ -133,14 +168,34 @@ static ssize_t http_recv_strictly(struct http_conn *conn, char *data, size_t siz
 	return -1;
 }
 
-/* Takes the place of the C library's recv(), for the whole program. */
+static struct http_conn *http_recv_find(int fd)
+{
+	return fd >= 0 && (size_t)fd < n_by_fd ? by_fd[fd] : NULL;
+}
+
+/* Takes the place of the C library's recv(), for the whole program. GnuTLS reads with it what
+ * is encrypted. */
 ssize_t recv(int fd, void *data, size_t size, int flags)
 {
-	struct http_conn *conn = NULL;
+	struct http_conn *conn = http_recv_find(fd);
 
-	if (fd >= 0 && (size_t)fd < n_by_fd)
-		conn = by_fd[fd];
-	if (!conn || size == 0)
+	if (!conn || conn->session || size == 0)
 		return recvfrom(fd, data, size, flags, NULL, NULL);
 	return http_recv_strictly(conn, data, size);
+}
+
+/* Takes the place of GnuTLS' function of that name, for the whole program: libmicrohttpd reads
+ * with it what was encrypted. */
+ssize_t gnutls_record_recv(gnutls_session_t session, void *data, size_t size)
+{
+	struct http_conn *conn = http_recv_find(gnutls_transport_get_int(session));
+	unsigned char number[8];
+	ssize_t n;
+
+	if (!conn || conn->session != session || size == 0)
+		return gnutls_record_recv_seq(session, data, size, number);
+	n = http_recv_strictly(conn, data, size);
+	if (n >= 0)
+		return n;
+	return errno == EAGAIN ? GNUTLS_E_AGAIN : conn->ready.code;
 }

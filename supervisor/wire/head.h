@@ -15,6 +15,8 @@
 
 /* Milliseconds that a client may say it waits: a day. */
 #define HTTP_TIMEOUT_MAX_MS 86400000
+/* Fields named Connection, at most. */
+#define HTTP_CONNECTION_MAX 8
 
 enum http_head_fault {
 	HTTP_HEAD_GOOD,
@@ -23,6 +25,7 @@ enum http_head_fault {
 	HTTP_HEAD_BAD_EXPECT,
 	HTTP_HEAD_CONNECT,
 	HTTP_HEAD_BAD_METHOD,
+	HTTP_HEAD_WEBSOCKET, /* to what is hosted */
 	HTTP_HEAD_BAD_TARGET,
 	HTTP_HEAD_NOT_FOUND,
 	HTTP_HEAD_NOT_ALLOWED,
@@ -44,7 +47,12 @@ struct http_head {
 	bool is_too_much;
 	bool is_chunked;
 	bool has_continue;
+	struct proto_text connection[HTTP_CONNECTION_MAX]; /* fields of that name */
+	size_t n_connection;
+	struct proto_text authorization; /* the last of them */
+	size_t n_authorizations;
 	bool is_bad_expect;
+	bool is_websocket;
 	bool is_bad_timeout;
 	bool is_encoded;
 	uint64_t length_bytes;
@@ -62,9 +70,16 @@ void http_head_init(struct http_head *head, char *names, size_t size);
 /* Adds a header, borrowed; @value is terminated, or NULL. False: there is no room. */
 bool http_head_add(struct http_head *head, const char *name, size_t name_bytes,
                    const char *value, size_t value_bytes);
+/* Takes the fields @name, in lower case, from what an engine gets. */
+void http_head_drop(struct http_head *head, const char *name);
+/* Adds PROTO_CLIENT_FIELD, borrowed; once, and for an engine that hosts. */
+void http_head_add_client(struct http_head *head, const char *client);
 /* Reads the request line, all headers having been added. Returns the first fault. */
-enum http_head_fault http_head_read(struct http_head *head, const char *method,
-                                    const char *target);
+enum http_head_fault http_head_read(struct http_head *head,
+                                    const struct http_hosting *hosting,
+                                    const char *method, const char *target);
 
+/* True: the request line was read so far that the route says what is asked for. */
+bool http_head_has_route(enum http_head_fault fault);
 /* What to answer. */
 const struct http_head_refusal *http_head_refusal(enum http_head_fault fault);

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Paths to routes: segments are split and decoded for the protocol's own paths; prefixes of hosted
+ * models are compared as bytes, because their engines get the target as it was sent.
+ */
 #include "supervisor/wire/route.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "shared/hex.h"
@@ -157,5 +163,29 @@ struct http_route http_route_parse(const char *target)
 	route.is_post = route.kind == HTTP_ROUTE_INFER ||
 	                route.kind == HTTP_ROUTE_INDEX ||
 	                route.kind == HTTP_ROUTE_REPOSITORY;
+	return route;
+}
+
+struct http_route http_route_find(const struct http_hosting *hosting, const char *target)
+{
+	struct http_route route = http_route_parse(target);
+	size_t path_bytes = strcspn(target, "?");
+	size_t longest = route.kind == HTTP_ROUTE_LIVE ? 1 : 0;
+	const char *prefixes;
+	const char *model;
+
+	if ((route.kind != HTTP_ROUTE_NONE && route.kind != HTTP_ROUTE_LIVE) ||
+	    (strncmp(target, "/v2", 3) == 0 && (target[3] == '/' || path_bytes == 3)))
+		return route;
+	for (size_t i = 0; (model = hosting->model(hosting->context, i, &prefixes));
+	     i++) {
+		size_t bytes = config_route_match(prefixes, target, path_bytes);
+
+		if (bytes <= longest)
+			continue;
+		longest = bytes;
+		route = (struct http_route){ .kind = HTTP_ROUTE_HOSTED };
+		(void)snprintf(route.model, sizeof(route.model), "%s", model);
+	}
 	return route;
 }

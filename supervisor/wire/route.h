@@ -7,6 +7,7 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "supervisor/config/config.h"
 
@@ -23,6 +24,7 @@ enum http_route_kind {
 	HTTP_ROUTE_MODEL_READY,  /* GET /v2/models/M/ready */
 	HTTP_ROUTE_MODEL_CONFIG, /* GET /v2/models/M/config */
 	HTTP_ROUTE_INFER,        /* POST /v2/models/M/infer */
+	HTTP_ROUTE_HOSTED,       /* any method, below a prefix of key route */
 	HTTP_ROUTE_COUNT
 };
 
@@ -35,3 +37,16 @@ struct http_route {
 
 /* @target: path and query, as sent. Never fails: HTTP_ROUTE_NONE is an answer. */
 struct http_route http_route_parse(const char *target);
+
+/* Who hosts which paths at the moment. */
+struct http_hosting {
+	/* Returns the name of model number @index, with its prefixes as the key route has them,
+	 * or "" where it computes; NULL behind the last one. Both are borrowed. */
+	const char *(*model)(const void *context, size_t index,
+	                     const char **ret_prefixes);
+	const void *context;
+};
+
+/* The same, and else HTTP_ROUTE_HOSTED with the model whose prefix of @target is the longest. All
+ * of /v2 is nobody's, and /healthz nobody's whose prefix is just a slash. */
+struct http_route http_route_find(const struct http_hosting *hosting, const char *target);

@@ -82,7 +82,7 @@ static void wire_end_request(struct http_wire *wire)
 
 static void wire_method(struct http_wire *wire, struct wire_cursor *cursor)
 {
-	size_t bytes = wire_span(cursor, wire_is_token);
+	size_t bytes = wire_span(cursor, field_is_token);
 
 	if (!wire_note(wire, cursor->data + cursor->at, bytes, HTTP_WIRE_METHOD_MAX)) {
 		wire_fail(wire, HTTP_WIRE_LONG_METHOD);
@@ -190,7 +190,7 @@ static void wire_field(struct http_wire *wire, struct wire_cursor *cursor)
 		wire->state = WIRE_HEAD_LF;
 	} else if (wire_is_space(c)) {
 		wire_fail(wire, HTTP_WIRE_FOLDED);
-	} else if (wire->n_fields++ == PROTO_FIELDS_MAX) {
+	} else if (wire->n_fields++ == PROTO_CLIENT_FIELDS_MAX) {
 		wire_fail(wire, HTTP_WIRE_MANY_FIELDS);
 	} else {
 		wire_forget(wire);
@@ -202,7 +202,7 @@ static void wire_field(struct http_wire *wire, struct wire_cursor *cursor)
 
 static void wire_name(struct http_wire *wire, struct wire_cursor *cursor)
 {
-	size_t bytes = wire_span(cursor, wire_is_token);
+	size_t bytes = wire_span(cursor, field_is_token);
 
 	/* A name too long to be noted is none that is read here. */
 	if (!wire_note(wire, cursor->data + cursor->at, bytes, HTTP_WIRE_METHOD_MAX)) {
@@ -272,7 +272,7 @@ static void wire_keep_packed(struct http_wire *wire, struct wire_cursor *cursor,
 
 static void wire_value(struct http_wire *wire, struct wire_cursor *cursor)
 {
-	size_t bytes = wire_span(cursor, wire_is_value);
+	size_t bytes = wire_span(cursor, field_is_value);
 
 	if (wire->field == FIELD_OTHER || wire->field == FIELD_COOKIE)
 		wire_keep_text(wire, cursor, bytes);
@@ -396,7 +396,7 @@ static void wire_size_space(struct http_wire *wire, struct wire_cursor *cursor)
 /* 7.1.1: unknown extensions must be ignored. */
 static void wire_extension(struct http_wire *wire, struct wire_cursor *cursor)
 {
-	size_t bytes = wire_span(cursor, wire_is_value);
+	size_t bytes = wire_span(cursor, field_is_value);
 
 	wire->line_bytes += bytes;
 	cursor->at += bytes;
@@ -446,7 +446,7 @@ static void wire_trailer(struct http_wire *wire, struct wire_cursor *cursor)
 		wire->state = WIRE_BODY_LF;
 	} else if (wire_is_space(c)) {
 		wire_fail(wire, HTTP_WIRE_FOLDED);
-	} else if (!wire_is_token((unsigned char)c)) {
+	} else if (!field_is_token((unsigned char)c)) {
 		wire_fail(wire, HTTP_WIRE_BAD_NAME);
 	} else {
 		wire->state = WIRE_TRAILER_NAME;
@@ -464,7 +464,7 @@ static void wire_drop_trailer(struct http_wire *wire, struct wire_cursor *cursor
 
 static void wire_trailer_name(struct http_wire *wire, struct wire_cursor *cursor)
 {
-	wire_drop_trailer(wire, cursor, wire_span(cursor, wire_is_token));
+	wire_drop_trailer(wire, cursor, wire_span(cursor, field_is_token));
 	if (cursor->at == cursor->end)
 		return;
 	if (cursor->data[cursor->at] != ':')
@@ -475,7 +475,7 @@ static void wire_trailer_name(struct http_wire *wire, struct wire_cursor *cursor
 
 static void wire_trailer_value(struct http_wire *wire, struct wire_cursor *cursor)
 {
-	wire_drop_trailer(wire, cursor, wire_span(cursor, wire_is_value));
+	wire_drop_trailer(wire, cursor, wire_span(cursor, field_is_value));
 	if (cursor->at == cursor->end)
 		return;
 	if (cursor->data[cursor->at] != '\r')

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shared/field.h"
+
 /* Bytes of a method, a version, a name, or the value of a field that is read here. */
 #define HTTP_WIRE_TEXT_MAX 320
 
@@ -101,17 +103,3 @@ size_t http_wire_read(struct http_wire *wire, char *data, size_t bytes);
 unsigned int http_wire_status(enum http_wire_fault fault);
 /* For the client: what is wrong, and what to send instead. */
 const char *http_wire_reason(enum http_wire_fault fault);
-
-/* Characters. RFC 9110 5.6.2: a token's; 5.5: a value's. */
-
-static inline bool wire_is_token(unsigned char c)
-{
-	static const uint32_t map[4] = { 0, 0x03ff6cfa, 0xc7fffffe, 0x57ffffff };
-
-	return c < 0x80 && (map[c / 32] >> c % 32 & 1);
-}
-
-static inline bool wire_is_value(unsigned char c)
-{
-	return (c >= ' ' && c != 0x7f) || c == '\t';
-}
