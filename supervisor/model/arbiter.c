@@ -22,7 +22,8 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/members.h"
+#include "supervisor/model/requests.h"
 
 /* The longest wait for one request: a rollback waits for it. */
 #define ARBITER_WAIT_NS (10 * CLOCK_NS_PER_SEC)

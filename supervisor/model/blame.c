@@ -2,7 +2,8 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/members.h"
+#include "supervisor/model/requests.h"
 
 /* One SIGKILL by somebody else says nothing about a request; so many of them do. */
 #define MODEL_KILLS_MAX 4

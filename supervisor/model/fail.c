@@ -7,14 +7,16 @@
 #include <stddef.h>
 
 #include "shared/clock.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/members.h"
+#include "supervisor/model/requests.h"
 
 /* Retry-After of a model that only a new input can help: no time can be named. */
 #define MODEL_HELPLESS_NS (60 * CLOCK_NS_PER_SEC)
 
 uint64_t model_backoff_ns(struct model *model)
 {
-	return (uint64_t)(1e9 * ev_timer_remaining(model->context.loop, &model->restart));
+	return (uint64_t)(1e9 *
+	                  ev_timer_remaining(model->context.loop, &model->retry.restart));
 }
 
 /* Rounds up to seconds, as Retry-After has it. */
@@ -30,8 +32,9 @@ unsigned int model_down_retry_s(struct model *model)
 {
 	if (model->is_stopping)
 		return 1;
-	return model_retry_after_s(ev_is_active(&model->restart) ? model_backoff_ns(model)
-	                                                         : MODEL_HELPLESS_NS);
+	return model_retry_after_s(ev_is_active(&model->retry.restart)
+	                                   ? model_backoff_ns(model)
+	                                   : MODEL_HELPLESS_NS);
 }
 
 void model_fail_request(struct request *request, enum request_failure failure,

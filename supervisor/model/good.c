@@ -2,15 +2,17 @@
 
 /*
  * What served well is kept by a writer process (keep/keeper.h), and remembered by the next
- * run when the inputs on disk are of no use.
+ * run when the inputs on disk are of no use. Another such process clears away what a hosted loader
+ * has left.
  */
 
 #include <stdio.h>
 
 #include "shared/log.h"
+#include "shared/server_folder.h"
 #include "supervisor/keep/keeper.h"
 #include "supervisor/keep/manifest.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/members.h"
 
 void model_remember_good(struct model *model)
 {
@@ -60,6 +62,32 @@ static void model_link_good(struct model *model)
 	if (manifest_link(model->context.config->state_dir, model->ledger.good, &before,
 	                  &after) == 0)
 		listener->on_file_touched(listener->context, &before, &after);
+}
+
+/* In a process of its own. */
+static int model_sweep(const void *what, uint64_t number, struct err *err)
+{
+	(void)what;
+	(void)number;
+	(void)err;
+	server_folder_sweep(SIZE_MAX);
+	return 0;
+}
+
+void model_clear_away(struct model *model, const struct generation *dead)
+{
+	char of[sizeof("model=") + CONFIG_NAME_MAX];
+	const struct keeper_job job = { .of = of,
+		                        .save = model_sweep,
+		                        .fds = { -1, -1 } };
+
+	if (!generation_may_leave_folder(dead))
+		return;
+	(void)snprintf(of, sizeof(of), "model=%s", model->name);
+	if (model->context.keeper)
+		keeper_start(model->context.keeper, &job);
+	else
+		(void)model_sweep(NULL, 0, NULL);
 }
 
 void model_keep_good(struct model *model)

@@ -16,23 +16,12 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/config/check.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/members.h"
 #include "supervisor/traffic/recorder.h"
 
-const char *model_cause_name(enum model_cause cause)
-{
-	static const char *const names[] = {
-		[MODEL_CAUSE_START] = "start",       [MODEL_CAUSE_SECRETS] = "secrets",
-		[MODEL_CAUSE_CONFIG] = "config",     [MODEL_CAUSE_FILE] = "model-file",
-		[MODEL_CAUSE_SIGNAL] = "signal",     [MODEL_CAUSE_MANUAL] = "manual",
-		[MODEL_CAUSE_ROLLBACK] = "rollback", [MODEL_CAUSE_REBUILD] = "rebuild",
-		[MODEL_CAUSE_CRASH] = "crash",
-	};
-
-	_Static_assert(sizeof(names) / sizeof(names[0]) == MODEL_CAUSE_COUNT,
-	               "one name per cause");
-	return names[cause];
-}
+/* What is recent where readiness asks for answers, and how many say something. */
+#define MODEL_RECENT_NS  (30 * CLOCK_NS_PER_SEC)
+#define MODEL_RECENT_MIN 10
 
 bool model_is_stopped(const struct model *model)
 {
@@ -52,9 +41,14 @@ uint64_t model_reloads(const struct model *model, enum model_cause cause,
 	return model->reloads[cause][outcome];
 }
 
+const char *model_walls(const struct model *model)
+{
+	return model->fleet.active ? model->fleet.active->report.walls.text : "";
+}
+
 bool model_is_stale(const struct model *model)
 {
-	return *model_watch_stale(model) || model->ledger.refused;
+	return *sources_stale(model) || model->ledger.refused;
 }
 
 const struct receipt *model_receipt(const struct model *model)
@@ -74,9 +68,31 @@ struct model *model_find(struct model *const *models, const char *name)
 	return *models;
 }
 
+/* True: too many of the last answers are errors that the model is to blame for. */
+static bool model_is_failing(const struct model *model, struct err *ret_why)
+{
+	struct pulse_summary recent =
+		pulse_recent(&model->trial.pulse, MODEL_RECENT_NS, clock_now_ns());
+	double percent = pulse_error_percent(&recent);
+
+	if (model->section->unready_errors == 0 || recent.answers < MODEL_RECENT_MIN ||
+	    percent < model->section->unready_errors)
+		return false;
+	(void)err_set(
+		ret_why, 0,
+		"%.0f %% of its last %llu answers are errors (unready_errors = %u); "
+		"requests are asked all the same",
+		percent, (unsigned long long)recent.answers,
+		(unsigned int)model->section->unready_errors);
+	return true;
+}
+
 bool model_is_ready(const struct model *model)
 {
-	return model->fleet.active != NULL && !model->is_stopping;
+	struct err why;
+
+	return model->fleet.active != NULL && !model->is_stopping &&
+	       !model_is_failing(model, &why);
 }
 
 bool model_is_tried(const struct model *model)
@@ -162,9 +178,10 @@ static void model_explain_loading(struct model *model, struct err *ret_why)
 	const struct generation *candidate = model->fleet.candidate;
 	int percent = hold_percent(&model->hold, clock_now_ns());
 
-	if (ev_is_active(&model->restart) && !reload_in_flight(model))
+	if (ev_is_active(&model->retry.restart) && !reload_in_flight(model))
 		(void)err_set(ret_why, 0, "another loader is started in %.1f s",
-		              ev_timer_remaining(model->context.loop, &model->restart));
+		              ev_timer_remaining(model->context.loop,
+		                                 &model->retry.restart));
 	else if (!candidate)
 		(void)err_set(ret_why, 0, "waiting for the old loader to end");
 	else if (percent < 0)
@@ -200,7 +217,7 @@ enum model_presence model_presence(struct model *model, struct err *ret_why)
 		return MODEL_UNAVAILABLE;
 	}
 	if (model->fleet.active)
-		return MODEL_READY;
+		return model_is_failing(model, ret_why) ? MODEL_UNAVAILABLE : MODEL_READY;
 	if (*model->last_error.text)
 		(void)err_set(&last, 0, "%s", model_public_error(model));
 	if (!reload_is_expected(model)) {

@@ -18,7 +18,7 @@
 
 #include "shared/err.h"
 #include "supervisor/config/config.h"
-#include "supervisor/model/receipt.h"
+#include "supervisor/parts/receipt.h"
 #include "supervisor/traffic/request.h"
 
 struct control_call;
@@ -38,11 +38,13 @@ enum model_cause {
 	MODEL_CAUSE_SECRETS,
 	MODEL_CAUSE_CONFIG,
 	MODEL_CAUSE_FILE,
+	MODEL_CAUSE_CODE, /* of an application */
 	MODEL_CAUSE_SIGNAL,
 	MODEL_CAUSE_MANUAL,
 	MODEL_CAUSE_ROLLBACK,
 	MODEL_CAUSE_REBUILD, /* a candidate failed when the old one was gone */
 	MODEL_CAUSE_CRASH,
+	MODEL_CAUSE_RECYCLE, /* a loader has served, lived or grown as much as it may */
 	MODEL_CAUSE_COUNT
 };
 
@@ -152,10 +154,14 @@ uint64_t model_reloads(const struct model *model, enum model_cause cause,
                        enum receipt_outcome outcome);
 /* True: the inputs on disk are of no use, were refused, or were rolled back from. */
 bool model_is_stale(const struct model *model);
+/* The layers of walls round the loader that serves, as it told them: "no_core, seccomp"; "": none
+ * serves. Borrowed until the next reload. */
+const char *model_walls(const struct model *model);
 /* The receipt of the last reload that is over, or NULL; borrowed until the next one
  * is. */
 const struct receipt *model_receipt(const struct model *model);
-/* True: the active generation has answered its warm-up; a live process is not enough. */
+/* True: the active generation has answered its warm-up, and does not fail at what it is
+ * asked (unready_errors); a live process is not enough. */
 bool model_is_ready(const struct model *model);
 enum model_presence {
 	MODEL_READY,

@@ -18,7 +18,8 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/traffic/evidence.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/members.h"
+#include "supervisor/model/requests.h"
 #include "supervisor/traffic/parameters.h"
 
 /* Telling */
@@ -79,6 +80,23 @@ static void model_poison_list(struct model *model, struct request_list *list,
 	}
 }
 
+/* A hosted request is not known again by its body, and nothing of it is remembered. */
+static void model_convict_hosted(struct model *model, struct request *request)
+{
+	const char *death = model->death.text;
+	struct err why;
+
+	(void)err_set(&why, 0,
+	              "the request was in flight at two crashes of the loader of model "
+	              "'%s', the second time alone%s%s, and is given to no other: send "
+	              "another one, or repair the application",
+	              model->name, *death ? ": " : "", death);
+	log_event(LOG_LEVEL_ERR, "request_poison", "model=%s reason=%s", model->name,
+	          LOG_QUOTED(why.text));
+	queue_set_suspect(request, false);
+	model_fail_request(request, REQUEST_FAILURE_POISON, 500, why.text);
+}
+
 static void model_convict(struct model *model, struct request *request)
 {
 	struct poison_print print;
@@ -106,6 +124,9 @@ int model_refuse_poison(struct model *model, const struct request *request,
 	const struct poison_entry *entry;
 	char reason[ERR_TEXT_MAX];
 
+	/* The body alone does not tell one hosted request from another. */
+	if (request->is_hosted)
+		return 0;
 	entry = poison_find(&model->poison, queue_body(&model->queue, request),
 	                    request->body_bytes, request->accepted_ns, memory_ns);
 	if (!entry)
@@ -133,6 +154,26 @@ json_t *model_poison_to_json(struct model *model)
 
 /* A loader is dead */
 
+/* Whether the section names the method of @request, which begins its head, in replay. */
+static bool model_may_replay(const struct model *model, const struct request *request)
+{
+	const unsigned char *memory = model->queue.memory.base;
+	const char *cursor = model->section->replay ? model->section->replay : "";
+	struct proto_head head;
+	const char *one;
+	size_t bytes;
+
+	if (request->may_replay)
+		return true;
+	if (proto_head_read(&head, memory + request->offset, request->head_bytes) < 0)
+		return false;
+	while (config_list_next(&cursor, &one, &bytes))
+		if (bytes == head.method.bytes &&
+		    memcmp(one, head.method.data, bytes) == 0)
+			return true;
+	return false;
+}
+
 void model_on_lease_lost(void *context, struct generation *generation,
                          struct request *request)
 {
@@ -150,7 +191,10 @@ void model_on_lease_lost(void *context, struct generation *generation,
 	if (is_guilty) {
 		generation_note_culprit(generation);
 		model_note_death(model, generation->failure.text);
-		model_convict(model, request);
+		if (request->is_hosted)
+			model_convict_hosted(model, request);
+		else
+			model_convict(model, request);
 	} else if (is_lost) {
 		(void)snprintf(reason, sizeof(reason),
 		               "the loader died with the request (%.400s)",
@@ -160,6 +204,14 @@ void model_on_lease_lost(void *context, struct generation *generation,
 		else if (!request->has_owner)
 			failure = REQUEST_FAILURE_LEFT;
 		model_fail_request(request, failure, 500, reason);
+	} else if (!model_may_replay(model, request)) {
+		(void)snprintf(
+			reason, sizeof(reason),
+			"the loader died with the request, which may have had its "
+			"effect (%.300s): it is asked again only where replay names "
+			"its method",
+			model_public_death(model, generation));
+		model_fail_request(request, failure, 502, reason);
 	} else {
 		queue_hold(&model->queue, request);
 	}

@@ -15,7 +15,8 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/members.h"
+#include "supervisor/model/requests.h"
 
 #define MODEL_GIVE_UP_REASON "moultd ends and waits no longer (shutdown_timeout)"
 
@@ -23,7 +24,7 @@
 
 static uint64_t model_left_ns(struct model *model, uint64_t now_ns)
 {
-	hold_attempt(&model->hold, ev_is_active(&model->restart)
+	hold_attempt(&model->hold, ev_is_active(&model->retry.restart)
 	                                   ? now_ns + model_backoff_ns(model)
 	                                   : model->reload.started_ns);
 	return hold_left_ns(&model->hold, now_ns);
@@ -31,8 +32,7 @@ static uint64_t model_left_ns(struct model *model, uint64_t now_ns)
 
 static void model_note_active(struct model *model)
 {
-	unsigned int recovery = 1u << MODEL_CAUSE_CRASH | 1u << MODEL_CAUSE_REBUILD |
-	                        1u << MODEL_CAUSE_START;
+	unsigned int recovery = RELOAD_RECOVERY | RELOAD_CAUSE(MODEL_CAUSE_START);
 
 	if (!model->fleet.active || model->served == model->fleet.active->number)
 		return;

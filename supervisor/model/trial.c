@@ -12,7 +12,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/traffic/evidence.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/members.h"
 
 #define TRIAL_LOOK_S 0.5
 /* So many deaths of loaders within the window are no coincidence. */
@@ -42,8 +42,8 @@ static void trial_roll_back(struct model *model, const char *why, enum evidence_
                             double share)
 {
 	struct evidence *evidence = isnan(share) ? NULL : model->trial.evidence;
-	bool is_theirs = (model->pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) &&
-	                 !model->is_trials;
+	bool is_theirs = (model->ask.pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK)) &&
+	                 !model->ask.is_trials;
 	struct err err = ERR_NULL;
 	struct err text;
 	uint64_t number;
@@ -127,7 +127,8 @@ static void trial_on_answer(void *context, const struct request *request,
 	struct model *model = context;
 	struct model_trial *trial = &model->trial;
 
-	if (request->is_fault && (answer->flags & PROTO_ANSWER_FIRST) &&
+	if (request->is_fault && !request->is_hosted &&
+	    (answer->flags & PROTO_ANSWER_FIRST) &&
 	    answer->generation == trial->pulse.generation)
 		evidence_note(trial->evidence, EVIDENCE_FAILED, request);
 	if (answer->flags & PROTO_ANSWER_LAST)

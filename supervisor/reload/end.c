@@ -14,7 +14,9 @@
 
 #include "shared/clock.h"
 #include "supervisor/loaders/claims.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/requests.h"
+#include "supervisor/process/recipe.h"
+#include "supervisor/reload/reload.h"
 
 /* True: somebody ended the loader, and the next one runs the same programs. */
 static bool reload_is_beyond_doubt(const struct generation *dead)
@@ -22,7 +24,8 @@ static bool reload_is_beyond_doubt(const struct generation *dead)
 	const struct inputs *inputs = dead->inputs;
 	struct programs programs;
 
-	programs_look(&programs, inputs->config, inputs->section->engine);
+	programs_look(&programs, inputs->config, inputs->section->engine,
+	              recipe_python(inputs->section));
 	return model_was_killed(dead) && !programs_replaced(&dead->programs, &programs);
 }
 
@@ -54,7 +57,7 @@ static void reload_on_retired_dead(struct model *model, struct generation *retir
 	fleet_drop_retiring(&model->fleet);
 	reload_receipt_note_retired(model, retired);
 	if (reload_was_of_use(retired))
-		restart_on_use(&model->deaths);
+		restart_on_use(&model->retry.deaths);
 	if (!model->is_stopping && reload_gpu_is_refused(model, retired, &why))
 		reload_tell(model, RELOAD_EV_NO_ROOM, NULL, why.text);
 	else
@@ -128,6 +131,9 @@ void reload_on_state(void *context, struct generation *generation,
 	case GENERATION_UNKILLABLE:
 		reload_on_unkillable(model, generation);
 		break;
+	case GENERATION_RECLAIMING:
+		model_clear_away(model, generation);
+		break;
 	case GENERATION_DEAD:
 		reload_on_dead(model, generation);
 		break;
@@ -141,7 +147,6 @@ void reload_on_state(void *context, struct generation *generation,
 	case GENERATION_TERMINATING:
 	case GENERATION_KILLING:
 	case GENERATION_FAILED:
-	case GENERATION_RECLAIMING:
 	case GENERATION_STATE_COUNT:
 		break;
 	}

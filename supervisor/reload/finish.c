@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The ends of a reload: over, failed, overtaken by a rollback, called off. Each writes the
+ * The ends of a reload: over, failed, overtaken, called off. Each writes the
  * receipt, and what is pending comes in the next round of the loop.
  */
 
 #include "shared/clock.h"
 #include "shared/log.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/requests.h"
+#include "supervisor/reload/reload.h"
 
 void reload_finish(struct model *model, enum receipt_outcome outcome, const char *reason)
 {
@@ -105,7 +106,7 @@ bool reload_is_overtaken(struct model *model)
 {
 	const unsigned int rollback = RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK);
 
-	if (!(model->pending & rollback) || model->is_trials ||
+	if (!(model->ask.pending & rollback) || model->ask.is_trials ||
 	    (model->reload.causes & rollback))
 		return false;
 	if (model->reload.is_newest && model->reload.inputs)

@@ -16,7 +16,7 @@
 #include "shared/clock.h"
 #include "shared/saturate.h"
 #include "supervisor/loaders/claims.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/reload/reload.h"
 
 /* A busy machine may make the process that asks the driver wait; the old generation
  * serves on. */

@@ -7,7 +7,8 @@
 
 #include "shared/clock.h"
 #include "supervisor/weights/store.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/requests.h"
+#include "supervisor/reload/reload.h"
 
 /* A loader that served this long was of use, with or without requests. */
 #define RELOAD_SERVED_NS CLOCK_NS_PER_SEC

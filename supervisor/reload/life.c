@@ -13,7 +13,8 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/config/check.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/requests.h"
+#include "supervisor/reload/reload.h"
 #include "supervisor/traffic/recorder.h"
 
 /* The beginning */
@@ -46,10 +47,11 @@ static void reload_init(struct model *model)
 	model->turn = (struct loads_turn){ .on_turn = reload_on_turn, .context = model };
 	reload_again_init(model);
 	fleet_init(&model->fleet, model->context.loop, reload_on_buried, model);
-	ask_init(model, reload_on_kick);
-	model_watch_init(model);
+	ask_init(model, reload_on_kick, reload_on_newer);
+	sources_init(model);
 	trial_init(model);
 	arbiter_init(model);
+	recycle_init(model);
 	replicas_init(model);
 }
 
@@ -81,7 +83,7 @@ int model_new(struct model **ret_model, const struct model_context *context,
 	model->listener = (struct generation_listener){
 		.on_state = reload_on_state,
 		.on_lease_lost = model_on_lease_lost,
-		.on_answers = model_on_answers,
+		.on_answers = recycle_on_answers,
 		.context = model,
 	};
 	r = queue_init(&model->queue, context->pump, model->name,
@@ -130,7 +132,8 @@ bool model_set_config(struct model *model, struct config *config,
 	model_log_doubt(model, before);
 	config_unref(old);
 	reload_set_patience(model);
-	model_watch_arm(model);
+	sources_arm(model);
+	recycle_arm(model);
 	replicas_adjust(model);
 	if (needs)
 		(void)model_reload(model, MODEL_CAUSE_CONFIG);
@@ -176,9 +179,10 @@ static void reload_stop(struct model *model)
 		loads_end(&model->turn);
 	ask_fini(model);
 	reload_again_fini(model);
-	model_watch_fini(model);
+	sources_fini(model);
 	trial_fini(model);
 	arbiter_fini(model);
+	recycle_fini(model);
 	/* With a candidate the reload ends when the candidate does. */
 	reload_tell(model, RELOAD_EV_STOP, NULL, RELOAD_STOPPING);
 	/* The active generation becomes the retiring one, whose death is no crash. */
@@ -198,9 +202,10 @@ static void reload_fini(struct model *model)
 	loads_end(&model->turn);
 	reload_again_fini(model);
 	ask_fini(model);
-	model_watch_fini(model);
+	sources_fini(model);
 	trial_fini(model);
 	arbiter_fini(model);
+	recycle_fini(model);
 	replicas_fini(model);
 	fleet_fini(&model->fleet);
 	reload_weights_swap(model, NULL);

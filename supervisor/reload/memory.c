@@ -3,7 +3,7 @@
 /* The memory that a model holds now, all of its processes together. */
 
 #include "shared/clock.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/reload/reload.h"
 
 /* Room for every generation that may have a process. */
 #define MODEL_MEMORY_MAX (FLEET_MAX + FLEET_STUCK)

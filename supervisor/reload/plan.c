@@ -17,32 +17,32 @@
 #include "shared/log.h"
 #include "shared/saturate.h"
 #include "supervisor/memory/engine_base.h"
-#include "supervisor/model/model_state.h"
-#include "supervisor/loaders/spare.h"
+#include "supervisor/reload/reload.h"
+#include "supervisor/spares/spares.h"
 
 /* Known inputs, when the causes ask for them instead of what is on disk. */
 static struct inputs *reload_plan_known(const struct model *model)
 {
-	if (model->pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK))
+	if (model->ask.pending & RELOAD_CAUSE(MODEL_CAUSE_ROLLBACK))
 		return model->ledger.rollback_to;
-	if (model->pending & ~RELOAD_RECOVERY)
+	if (model->ask.pending & ~RELOAD_RECOVERY)
 		return NULL;
-	return model->pending & RELOAD_CAUSE(MODEL_CAUSE_REBUILD) ? model->ledger.good
-	                                                          : NULL;
+	return model->ask.pending & RELOAD_CAUSE(MODEL_CAUSE_REBUILD) ? model->ledger.good
+	                                                              : NULL;
 }
 
 int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
                             struct err *err)
 {
-	bool is_recovery = (model->pending & ~RELOAD_RECOVERY) == 0;
+	bool is_recovery = (model->ask.pending & ~RELOAD_RECOVERY) == 0;
 	struct inputs *known = reload_plan_known(model);
 	struct inputs *fresh = NULL;
 	struct inputs_found found;
 	const struct inputs_choice choice = {
 		.last = model->fleet.active ? model->fleet.active->inputs
 		                            : model->ledger.good,
-		.secrets = model_watch_secrets(model),
-		.is_last_try = model_watch_gives_up(model),
+		.secrets = sources_secrets(model),
+		.is_last_try = sources_gives_up(model),
 	};
 	int r;
 
@@ -54,7 +54,7 @@ int reload_plan_read_inputs(struct model *model, struct inputs **ret_inputs,
 	               err);
 	if (r == INPUTS_E_UNSETTLED)
 		return r;
-	model_watch_note(model, &found);
+	sources_note(model, &found);
 	model->reload.is_newest = !is_recovery || !model->ledger.good ||
 	                          (r == 0 && !inputs_equal(fresh, model->ledger.refused));
 	if (!model->reload.is_newest ||
@@ -152,8 +152,13 @@ static struct strategy_facts reload_plan_facts(const struct model *model,
 	return facts;
 }
 
-/* Decides by main memory. @own_bytes of the spares' memory are a part of what the
- * candidate needs. */
+static uint64_t reload_plan_least(uint64_t bytes, uint64_t least_bytes)
+{
+	return bytes > least_bytes ? bytes : least_bytes;
+}
+
+/* Decides by main memory. The candidate is a spare that holds @own_bytes, which are a part of
+ * what the candidate needs, and of what a lean one holds beside the old generation. */
 static struct strategy_decision reload_plan_choose(const struct model *model,
                                                    struct strategy_facts *facts,
                                                    uint64_t own_bytes,
@@ -161,22 +166,41 @@ static struct strategy_decision reload_plan_choose(const struct model *model,
 {
 	/* The spares as they were just measured. */
 	uint64_t spare_bytes = spares_bytes(model->context.spares);
+	struct strategy_facts taken;
 	struct strategy_decision with;
 	struct strategy_decision without;
 
 	device_room_give(&facts->room, own_bytes);
-	with = strategy_decide(facts);
+	taken = *facts;
+	taken.staged_bytes = reload_plan_least(taken.staged_bytes, own_bytes);
+	taken.need_bytes = reload_plan_least(taken.need_bytes, own_bytes);
+	taken.loading_bytes = reload_plan_least(taken.loading_bytes, own_bytes);
+	with = strategy_decide(&taken);
 	device_room_give(&facts->room, spare_bytes - own_bytes);
 	without = strategy_decide(facts);
 	*ret_wants_spares_room = spare_bytes > 0 && reload_plan_prefers(&without, &with);
 	return *ret_wants_spares_room ? without : with;
 }
 
-/* A spare is for waiting clients; where somebody serves there is time to start a
- * loader. */
 bool reload_may_take_spare(const struct model *model)
 {
-	return !model->fleet.active && model->section->spare;
+	return model->section->spare;
+}
+
+/* Bytes of the spare that becomes the candidate; they are a part of what that needs. */
+static uint64_t reload_plan_spare(const struct model *model, const struct inputs *inputs)
+{
+	struct recipe recipe;
+	struct err err = ERR_NULL;
+	uint64_t bytes = 0;
+
+	if (!reload_may_take_spare(model))
+		return 0;
+	if (recipe_init_spare(&recipe, inputs->config, inputs->section, model->section,
+	                      &err) == 0)
+		bytes = spares_bytes_to_take(model->context.spares, &recipe);
+	recipe_fini(&recipe);
+	return bytes;
 }
 
 static struct strategy_decision reload_plan_decide(const struct model *model,
@@ -186,12 +210,8 @@ static struct strategy_decision reload_plan_decide(const struct model *model,
 {
 	struct strategy_facts facts = reload_plan_facts(model, inputs);
 	struct strategy_decision decision;
-	uint64_t own_bytes = 0;
+	uint64_t own_bytes = reload_plan_spare(model, inputs);
 
-	/* The spare that becomes the candidate is a part of what that needs. */
-	if (reload_may_take_spare(model))
-		own_bytes = spares_bytes_to_take(model->context.spares,
-		                                 inputs->section->engine);
 	decision = reload_plan_choose(model, &facts, own_bytes, ret_wants_spares_room);
 	*ret_gpu = reload_gpu_decide(model, inputs);
 	if (ret_gpu->facts.device)

@@ -3,7 +3,7 @@
 /* Writes down what a reload does as it goes. */
 
 #include "shared/clock.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/reload/reload.h"
 
 enum model_cause reload_receipt_cause(const struct model *model)
 {
@@ -31,6 +31,7 @@ void reload_receipt_open(struct model *model)
 		.time_ms = clock_unix_ms(),
 		.model = model->name,
 		.cause = model_cause_name(reload_receipt_cause(model)),
+		.recycle = recycle_take_why(model),
 		.before = reload_receipt_sample(model),
 	};
 	model->reload.started_ns = clock_now_ns();
@@ -100,6 +101,8 @@ void reload_receipt_note_candidate(struct model *model,
 	receipt->warmup_ms = generation_phase_ms(candidate, GENERATION_WARMING);
 	receipt->swap_ms = generation_phase_ms(candidate, GENERATION_READY);
 	receipt->golden = candidate->report.golden;
+	receipt->walls = candidate->report.walls;
+	receipt->walls_missing = candidate->report.walls_missing;
 }
 
 void reload_receipt_note_retired(struct model *model, const struct generation *retired)

@@ -16,11 +16,11 @@
  * is reaped and the new one serves, or when the reload failed.
  *
  * start.c begins a reload. end.c says what happens to its loaders, and this file does what
- * the table (model/reload_table.c) has for that.
+ * the table (parts/reload_table.c) has for that.
  */
 
 #include "shared/log.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/reload/reload.h"
 
 static void reload_give_up_lean(struct model *model, const char *why)
 {

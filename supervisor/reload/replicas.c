@@ -13,8 +13,9 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/loaders/claims.h"
-#include "supervisor/model/model_state.h"
-#include "supervisor/loaders/spare.h"
+#include "supervisor/model/requests.h"
+#include "supervisor/reload/reload.h"
+#include "supervisor/spares/spares.h"
 
 static bool replicas_is_rising(const struct generation *replica)
 {
@@ -23,7 +24,7 @@ static bool replicas_is_rising(const struct generation *replica)
 
 static unsigned int replicas_wanted(const struct model *model)
 {
-	return model->scale ? model->scale : model->section->replicas;
+	return model->replicas.scale ? model->replicas.scale : model->section->replicas;
 }
 
 /* Going */
@@ -49,9 +50,9 @@ static void replicas_shrink(struct model *model, unsigned int wanted)
 
 static void replicas_try_later(struct model *model, double delay_s)
 {
-	ev_timer_stop(model->context.loop, &model->grow);
-	ev_timer_set(&model->grow, delay_s, 0.);
-	ev_timer_start(model->context.loop, &model->grow);
+	ev_timer_stop(model->context.loop, &model->replicas.grow);
+	ev_timer_set(&model->replicas.grow, delay_s, 0.);
+	ev_timer_start(model->context.loop, &model->replicas.grow);
 }
 
 /* Finds room for a replica, which needs what the active loader holds for itself and has
@@ -96,7 +97,7 @@ static int replicas_spawn(struct model *model, uint64_t need_bytes, struct err *
 	r = reload_weights_begin(model, &start, err);
 	if (r == 0)
 		r = generation_new(&replica, model->context.loop, &start,
-		                   &model->replica_listener, err);
+		                   &model->replicas.listener, err);
 	store_copy_unref(start.copy);
 	if (r == 0)
 		fleet_add_replica(&model->fleet, replica);
@@ -124,7 +125,7 @@ static void replicas_grow(struct model *model)
 	struct err err = ERR_NULL;
 	uint64_t need_bytes;
 
-	if (reload_in_flight(model) || ev_is_active(&model->grow) ||
+	if (reload_in_flight(model) || ev_is_active(&model->replicas.grow) ||
 	    !fleet_has_place(&model->fleet) ||
 	    fleet_replicas(&model->fleet, false) > fleet_replicas(&model->fleet, true))
 		return;
@@ -170,8 +171,8 @@ int model_scale(struct model *model, unsigned int replicas, struct err *err)
 		               FLEET_REPLICAS + 1, replicas);
 	log_event(LOG_LEVEL_NOTICE, "scale", "model=%s from=%u to=%u", model->name,
 	          replicas_wanted(model), replicas);
-	model->scale = replicas;
-	ev_timer_stop(model->context.loop, &model->grow);
+	model->replicas.scale = replicas;
+	ev_timer_stop(model->context.loop, &model->replicas.grow);
 	replicas_adjust(model);
 	return 0;
 }
@@ -196,7 +197,7 @@ void replicas_on_death(struct model *model, const struct generation *dead)
 		.limit = model->section->death_limit,
 		.window_ns = model->section->death_window_ns,
 	};
-	uint64_t delay_ns = restart_on_death(&model->replica_deaths, &policy,
+	uint64_t delay_ns = restart_on_death(&model->replicas.deaths, &policy,
 	                                     reload_judge(dead), clock_now_ns());
 
 	if (dead->entered_ns[GENERATION_ACTIVE] && !dead->has_culprit &&
@@ -276,12 +277,15 @@ static void replicas_on_state(void *context, struct generation *replica,
 		                                  : GENERATION_EV_RETIRE);
 		break;
 	case GENERATION_ACTIVE:
-		restart_on_ready(&model->replica_deaths);
+		restart_on_ready(&model->replicas.deaths);
 		replicas_adjust(model);
 		break;
 	case GENERATION_UNKILLABLE:
 		if (reload_put_aside(model, replica))
 			replicas_on_gone(model, replica);
+		break;
+	case GENERATION_RECLAIMING:
+		model_clear_away(model, replica);
 		break;
 	case GENERATION_DEAD:
 		reload_receipt_note_orphans(model, replica);
@@ -298,7 +302,6 @@ static void replicas_on_state(void *context, struct generation *replica,
 	case GENERATION_TERMINATING:
 	case GENERATION_KILLING:
 	case GENERATION_FAILED:
-	case GENERATION_RECLAIMING:
 	case GENERATION_STATE_COUNT:
 		break;
 	}
@@ -319,18 +322,18 @@ json_t *replicas_to_json(const struct model *model)
 
 void replicas_init(struct model *model)
 {
-	model->replica_listener = model->listener;
-	model->replica_listener.on_state = replicas_on_state;
-	ev_timer_init(&model->grow, replicas_on_grow, 0., 0.);
-	model->grow.data = model;
+	model->replicas.listener = model->listener;
+	model->replicas.listener.on_state = replicas_on_state;
+	ev_timer_init(&model->replicas.grow, replicas_on_grow, 0., 0.);
+	model->replicas.grow.data = model;
 }
 
 void replicas_rescale(struct model *model)
 {
-	model->scale = 0;
+	model->replicas.scale = 0;
 }
 
 void replicas_fini(struct model *model)
 {
-	ev_timer_stop(model->context.loop, &model->grow);
+	ev_timer_stop(model->context.loop, &model->replicas.grow);
 }

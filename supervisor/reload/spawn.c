@@ -5,7 +5,7 @@
 #include "shared/saturate.h"
 #include "supervisor/keep/numbers.h"
 #include "supervisor/loaders/claims.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/reload/reload.h"
 
 static uint64_t reload_max(uint64_t a, uint64_t b)
 {

@@ -16,8 +16,7 @@
 #include "shared/saturate.h"
 #include "supervisor/memory/engine_base.h"
 #include "supervisor/loaders/claims.h"
-#include "supervisor/model/model_state.h"
-#include "supervisor/loaders/spare.h"
+#include "supervisor/reload/reload.h"
 
 /* True: weights that hash the same need no new process when nothing else is new. */
 static bool reload_is_needless(const struct model *model,
@@ -117,8 +116,11 @@ void reload_on_staged(struct model *model)
 	struct err why = ERR_NULL;
 	const char *news;
 
-	engine_base_learn(model->context.bases, candidate->inputs->section->engine,
-	                  candidate->report.engine_bytes);
+	/* A spare may have more in memory than its engine takes. */
+	if (!candidate->spares)
+		engine_base_learn(model->context.bases,
+		                  candidate->inputs->section->engine,
+		                  candidate->report.engine_bytes);
 	if (reload_is_overwritten(candidate)) {
 		(void)err_set(
 			&why, 0,

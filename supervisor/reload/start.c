@@ -10,8 +10,7 @@
 
 #include "shared/log.h"
 #include "supervisor/inputs/inputs.h"
-#include "supervisor/loaders/spare.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/reload/reload.h"
 
 /* How often another loader's copy, and the driver's answer, are looked for. */
 #define RELOAD_COPY_LOOK_S    2.
@@ -98,20 +97,20 @@ void reload_try_start(struct model *model)
 
 	if (reload_in_flight(model))
 		return;
-	if (model->pending == 0 || model->is_stopping) {
+	if (model->ask.pending == 0 || model->is_stopping) {
 		reload_gpu_forget_wait(model);
 		loads_end(&model->turn);
 		return;
 	}
-	if (model->pending &
+	if (model->ask.pending &
 	    (RELOAD_CAUSE(MODEL_CAUSE_MANUAL) | RELOAD_CAUSE(MODEL_CAUSE_SIGNAL)))
 		reload_weights_forget(model);
-	if (model->was_asked)
+	if (model->ask.was_asked)
 		reload_again_forget(model);
 	r = reload_plan_read_inputs(model, &inputs, &err);
 	if (r == INPUTS_E_UNSETTLED) {
 		loads_end(&model->turn);
-		model_watch_retry(model, &err);
+		sources_retry(model, &err);
 		return;
 	}
 	/* model_on_store() tells when a copy is full. */

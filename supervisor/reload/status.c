@@ -3,7 +3,9 @@
 /* All that `moultctl status` shows of a model. */
 
 #include "supervisor/inputs/inputs.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/requests.h"
+#include "supervisor/process/proc.h"
+#include "supervisor/reload/reload.h"
 
 #define STATUS_NOT_SERVING                                                               \
 	"what is on disk, which failed or was rolled back from; moultctl reload tries "  \
@@ -15,7 +17,7 @@ static const char *model_state_text(const struct model *model)
 		return "stopping";
 	if (model->fleet.active)
 		return "ready";
-	if (model->deaths.is_failed)
+	if (model->retry.deaths.is_failed)
 		return "failed";
 	if (model->fleet.candidate)
 		return "loading";
@@ -52,6 +54,25 @@ static json_t *model_failures_to_json(const struct request_counts *counts)
 	return failures;
 }
 
+/* Threads of the process that leads, as the kernel counts them; 0: none does. */
+static unsigned int model_count_threads(const struct generation *active)
+{
+	struct proc proc;
+
+	return active && proc_read(active->pid, &proc) ? proc.threads : 0;
+}
+
+/* Of the loader that serves; null: none does. */
+static json_t *model_walls_to_json(const struct generation *active)
+{
+	if (!active)
+		return json_null();
+	return json_pack("{s:s,s:s,s:s}", "sandbox",
+	                 config_sandbox_word(config_sandbox(active->inputs->section)),
+	                 "layers", active->report.walls.text, "missing",
+	                 active->report.walls_missing.text);
+}
+
 json_t *model_to_json(struct model *model)
 {
 	const struct generation *active = model->fleet.active;
@@ -60,20 +81,22 @@ json_t *model_to_json(struct model *model)
 	bool can_roll_back = ledger_has_previous(&model->ledger, &rollback_off);
 
 	return json_pack(
-		"{s:s,s:s,s:I,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:"
-		"I,"
-		"s:b,s:o,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
+		"{s:s,s:s,s:I,s:i,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,"
+		"s:o,s:o,s:I,s:I,"
+		"s:b,s:o,s:o,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
 		"name", model->name, "state", model_state_text(model), "generation",
 		(json_int_t)(active ? active->number : 0), "pid",
-		active ? (int)active->pid : 0, "since_ms",
+		active ? (int)active->pid : 0, "threads",
+		(int)model_count_threads(active), "since_ms",
 		active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0., "candidate",
 		fleet_loader_to_json(model->fleet.candidate), "retiring",
 		fleet_loader_to_json(model->fleet.retiring), "stuck",
 		model_stuck_to_json(model), "replicas", replicas_to_json(model), "stale",
-		model_text_or_null(model_watch_stale(model)), "not_serving",
+		model_text_or_null(sources_stale(model)), "not_serving",
 		model_text_or_null(model->ledger.refused ? STATUS_NOT_SERVING : NULL),
-		"secrets_skipped", model_text_or_null(model->skipped.text), "last_error",
-		model_text_or_null(model->last_error.text), "secrets_digest",
+		"secrets_skipped", model_text_or_null(model->sources.skipped.text),
+		"last_error", model_text_or_null(model->last_error.text),
+		"secrets_digest",
 		model_text_or_null(active ? active->inputs->secrets.digest : NULL),
 		"weights_sha256",
 		model_text_or_null(active ? active->report.weights_sha256 : NULL),
@@ -81,12 +104,12 @@ json_t *model_to_json(struct model *model)
 		(json_int_t)model->receipts, "request_arena_used_bytes",
 		(json_int_t)model->queue.arena.used_bytes, "can_roll_back", can_roll_back,
 		"rollback_off", model_text_or_null(rollback_off.text), "hold",
-		model_hold_to_json(model), "poison", model_poison_to_json(model),
-		"requests", "accepted", (json_int_t)counts->accepted, "answered",
-		(json_int_t)counts->answered, "faults", (json_int_t)counts->faults,
-		"failed", (json_int_t)counts->failed, "failures",
-		model_failures_to_json(counts), "held", (json_int_t)counts->held,
-		"leased", (json_int_t)counts->leased, "replayed",
-		(json_int_t)counts->replayed, "held_bytes",
+		model_hold_to_json(model), "walls", model_walls_to_json(active), "poison",
+		model_poison_to_json(model), "requests", "accepted",
+		(json_int_t)counts->accepted, "answered", (json_int_t)counts->answered,
+		"faults", (json_int_t)counts->faults, "failed",
+		(json_int_t)counts->failed, "failures", model_failures_to_json(counts),
+		"held", (json_int_t)counts->held, "leased", (json_int_t)counts->leased,
+		"replayed", (json_int_t)counts->replayed, "held_bytes",
 		(json_int_t)counts->held_bytes);
 }

@@ -2,7 +2,8 @@
 
 /* The candidate serves from now on: what it taught is noted, and the traffic is its own. */
 
-#include "supervisor/model/model_state.h"
+#include "supervisor/model/requests.h"
+#include "supervisor/reload/reload.h"
 
 /* Notes what this generation taught of its inputs. */
 static void reload_learn(struct model *model, struct generation *fresh)
@@ -43,12 +44,13 @@ void reload_swap(struct model *model)
 
 	reload_receipt_note_candidate(model, fresh);
 	reload_learn(model, fresh);
+	ask_note_load(model, fresh);
 	trial_begin(model, fresh->number, reload_accept(model, fresh->inputs));
 	reload_receipt_note_pause(model, fleet_promote(&model->fleet));
 	reload_enter(model, RELOAD_RETIRING);
 	loads_end(&model->turn);
 	reload_weights_swap(model, fresh);
-	restart_on_ready(&model->deaths);
+	restart_on_ready(&model->retry.deaths);
 	model_dispatch(model);
 	model->context.listener->on_ready(model->context.listener->context, model);
 	reload_receipt_note_peak(model);

@@ -18,7 +18,7 @@
 #include "shared/file.h"
 #include "shared/log.h"
 #include "shared/proto.h"
-#include "supervisor/model/model_state.h"
+#include "supervisor/reload/reload.h"
 
 #define RELOAD_WEIGHTS_MAX (1 + FLEET_MAX)
 /* After so many useless loaders in a row over one copy, the copy may be at fault. */
@@ -162,7 +162,8 @@ uint64_t reload_weights_gpu_bytes(const struct model *model, const struct device
 void reload_weights_doubt(struct model *model)
 {
 	if (!model->copy || fleet_old(&model->fleet) ||
-	    model->deaths.n_deaths < RELOAD_WEIGHTS_DOUBT || model->copy->n_serving > 0)
+	    model->retry.deaths.n_deaths < RELOAD_WEIGHTS_DOUBT ||
+	    model->copy->n_serving > 0)
 		return;
 	log_event(LOG_LEVEL_WARNING, "weights_doubted",
 	          "model=%s weights_sha256=%.16s action=\"reading the model file again\"",

@@ -7,7 +7,7 @@
  * read.
  */
 
-#include "supervisor/model/receipt.h"
+#include "supervisor/parts/receipt.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -103,25 +103,25 @@ static json_t *receipt_orphans_to_json(const struct orphans_left *left)
 
 json_t *receipt_to_json(const struct receipt *receipt)
 {
-	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:o,s:s,s:s,s:b,s:I,s:o,s:o,s:o,s:{s:o,s:"
-	                 "o,s:o},s:o,s:s,s:o,s:o}",
-	                 "number", (json_int_t)receipt->number, "time_ms",
-	                 (json_int_t)receipt->time_ms, "model", receipt->model, "cause",
-	                 receipt->cause, "strategy",
-	                 strategy_name(receipt->decision.strategy), "decision",
-	                 strategy_to_json(&receipt->decision), "outcome",
-	                 receipt_outcome_name(receipt->outcome), "reason",
-	                 receipt->reason.text, "spare", (int)receipt->took_spare,
-	                 "golden", (json_int_t)receipt->golden, "from",
-	                 receipt_side_to_json(&receipt->from), "to",
-	                 receipt_side_to_json(&receipt->to), "phases_ms",
-	                 receipt_phases_to_json(receipt), "memory", "before",
-	                 memory_to_json(&receipt->before), "peak",
-	                 memory_to_json(&receipt->peak), "after",
-	                 memory_to_json(&receipt->after), "gpu",
-	                 receipt_gpu_to_json(receipt), "death", receipt->death.text,
-	                 "orphans", receipt_orphans_to_json(&receipt->orphans),
-	                 "requests", receipt_requests_to_json(&receipt->requests));
+	return json_pack(
+		"{s:I,s:I,s:s,s:s,s:s,s:s,s:o,s:s,s:s,s:b,s:I,s:o,s:o,s:o,s:{s:o,s:"
+		"o,s:o},s:o,s:s,s:o,s:o,s:{s:s,s:s}}",
+		"number", (json_int_t)receipt->number, "time_ms",
+		(json_int_t)receipt->time_ms, "model", receipt->model, "cause",
+		receipt->cause, "recycle", receipt->recycle.text, "strategy",
+		strategy_name(receipt->decision.strategy), "decision",
+		strategy_to_json(&receipt->decision), "outcome",
+		receipt_outcome_name(receipt->outcome), "reason", receipt->reason.text,
+		"spare", (int)receipt->took_spare, "golden", (json_int_t)receipt->golden,
+		"from", receipt_side_to_json(&receipt->from), "to",
+		receipt_side_to_json(&receipt->to), "phases_ms",
+		receipt_phases_to_json(receipt), "memory", "before",
+		memory_to_json(&receipt->before), "peak", memory_to_json(&receipt->peak),
+		"after", memory_to_json(&receipt->after), "gpu",
+		receipt_gpu_to_json(receipt), "death", receipt->death.text, "orphans",
+		receipt_orphans_to_json(&receipt->orphans), "requests",
+		receipt_requests_to_json(&receipt->requests), "walls", "layers",
+		receipt->walls.text, "missing", receipt->walls_missing.text);
 }
 
 static int receipt_open(const char *state_dir, char *path)

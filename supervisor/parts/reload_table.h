@@ -3,8 +3,8 @@
 
 /*
  * The life of a reload as data: its steps, what may happen in each, and what is done then.
- * Pure: reload/reload.c does it, tests/unit/test_reload_table.c walks every cell, and
- * tests/model/ runs on the same rows, printed as Promela.
+ * Pure: reload/reload.c does it, its unit test walks every cell, and tests/model/ runs on the
+ * same rows, printed as Promela.
  */
 
 #include <stdbool.h>
@@ -32,7 +32,8 @@ enum reload_event {
 	RELOAD_EV_OLD_STUCK, /* the retiring one survives SIGKILL: nobody waits for it */
 	RELOAD_EV_MEMORY_STUCK, /* a loader that survives SIGKILL keeps its memory */
 	RELOAD_EV_NO_ROOM,      /* the old one is gone, and its memory is not back */
-	RELOAD_EV_OVERTAKEN,    /* a person wants what served before */
+	RELOAD_EV_OVERTAKEN,    /* a person wants what served before, or newer
+	                            inputs wait for what hangs */
 	RELOAD_EV_STOP,         /* the model is being stopped */
 	RELOAD_EVENT_COUNT
 };

@@ -6,7 +6,7 @@
  * alone: who moves one tells it so (generation_apply()).
  */
 
-#include "supervisor/model/fleet.h"
+#include "supervisor/parts/fleet.h"
 
 #include <assert.h>
 

@@ -52,6 +52,7 @@ struct receipt {
 	uint64_t time_ms; /* start, since the epoch */
 	const char *model;
 	const char *cause;
+	struct err recycle; /* the limit that a loader has reached; "" */
 	struct strategy_decision decision;
 	struct strategy_decision gpu_decision;
 	struct receipt_gpu gpu;
@@ -63,6 +64,8 @@ struct receipt {
 	uint64_t golden;   /* golden requests that the candidate answered as expected */
 	struct receipt_side from;
 	struct receipt_side to;
+	struct err walls;         /* layers that stand round the candidate */
+	struct err walls_missing; /* those that do not, and why */
 	/* Phases in milliseconds; 0: not reached. */
 	double spawn_ms;
 	double stage_ms;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "supervisor/model/ledger.h"
+#include "supervisor/parts/ledger.h"
 
 #include <errno.h>
 #include <stddef.h>

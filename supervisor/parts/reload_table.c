@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "supervisor/model/reload_table.h"
+#include "supervisor/parts/reload_table.h"
 
 #include <stdint.h>
 
