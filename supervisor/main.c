@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * moultd(8). Arguments and configuration are read first. With -t the configuration is
+ * moultd(8). Arguments and configuration are read first; the arguments of one application become
+ * its configuration (start/quick.c). With -t the configuration is
  * then checked (config_exists.c) and, with --load, tried (proof.c). Otherwise the limits
  * of the process are raised, and a supervisor runs until a signal ends it. The exit code
  * says how that went.
@@ -24,11 +25,14 @@
 #include "supervisor/commands.h"
 #include "supervisor/config/config.h"
 #include "supervisor/config/check.h"
+#include "supervisor/gate/gate.h"
 #include "supervisor/inputs/config_exists.h"
 #include "supervisor/keep/config_kept.h"
 #include "supervisor/process/privileges.h"
 #include "supervisor/proof.h"
 #include "supervisor/signals.h"
+#include "supervisor/start/quick.h"
+#include "supervisor/start/quick_check.h"
 #include "supervisor/supervisor.h"
 
 #define MAIN_EXIT_USAGE 2
@@ -37,11 +41,14 @@
 enum main_option {
 	MAIN_OPTION_VERSION = 256,
 	MAIN_OPTION_PRINT_OPTIONS,
-	MAIN_OPTION_LOAD
+	MAIN_OPTION_LOAD,
+	MAIN_OPTION_WATCH_CODE,
+	MAIN_OPTION_QUICK /* and those after it: quick_options */
 };
 
 struct main_arguments {
-	const char *file;
+	const char *file; /* NULL: none was named */
+	struct quick quick;
 	bool only_checks;
 	bool loads; /* the checks load every model, too */
 };
@@ -50,10 +57,51 @@ static void main_print_usage(FILE *stream)
 {
 	(void)fprintf(stream,
 	              "usage: moultd [-t [--load]] [-c FILE]\n"
+	              "       moultd --wsgi MODULE:APP [--python PYTHON] [OPTIONS]\n"
+	              "       moultd --asgi MODULE:APP [--python PYTHON] [OPTIONS]\n"
+	              "       moultd --model MODULE:CLASS [--python PYTHON] [OPTIONS]\n"
+	              "       moultd --command 'PROGRAM ... {port}' [--ready 'GET /PATH "
+	              "200'] [OPTIONS]\n"
 	              "       moultd --version | --help\n"
 	              "  -c FILE  configuration (default " MAIN_CONFIG ")\n"
 	              "  -t       check the configuration and what it names, and exit\n"
-	              "  --load   with -t: load each model, too, up to its warm-up\n");
+	              "  --load   with -t: load each model, too, up to its warm-up\n"
+	              "an application without a configuration file:\n"
+	              "  --listen ADDRESS:PORT (127.0.0.1:8080), --route /PREFIX/ (/),\n"
+	              "  --secrets DIRECTORY, --threads N, --replicas N,\n"
+	              "  --sandbox strict|net|open|off (open), --sandbox-read PATH,\n"
+	              "  --watch-code (a changed source file makes a reload)\n");
+}
+
+/* The value that one of quick's options sets; NULL: @c is none of them. */
+static const char **main_quick_value(struct quick *quick, int c)
+{
+	const char **const values[] = {
+		&quick->wsgi,         &quick->asgi,    &quick->model,    &quick->command,
+		&quick->python,       &quick->ready,   &quick->listen,   &quick->secrets,
+		&quick->route,        &quick->threads, &quick->replicas, &quick->sandbox,
+		&quick->sandbox_read,
+	};
+	int i = c - MAIN_OPTION_QUICK;
+
+	return i >= 0 && i < (int)(sizeof(values) / sizeof(values[0])) ? values[i] : NULL;
+}
+
+/* Whether the arguments go together. Returns the exit code, or -1 to go on. */
+static int main_check_arguments(const struct main_arguments *arguments)
+{
+	if (arguments->file && quick_is_asked(&arguments->quick)) {
+		(void)fprintf(stderr, "moultd: -c FILE says what to serve: leave the "
+		                      "options of an application out\n");
+		return MAIN_EXIT_USAGE;
+	}
+	if (arguments->loads && !arguments->only_checks) {
+		(void)fprintf(stderr,
+		              "moultd: --load is a part of the checks: -t --load\n");
+		main_print_usage(stderr);
+		return MAIN_EXIT_USAGE;
+	}
+	return -1;
 }
 
 /* Returns the exit code, or -1 to go on. */
@@ -66,8 +114,24 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, MAIN_OPTION_VERSION },
 		{ "print-options", no_argument, NULL, MAIN_OPTION_PRINT_OPTIONS },
+		/* In the order of main_quick_value(). */
+		{ "wsgi", required_argument, NULL, MAIN_OPTION_QUICK },
+		{ "asgi", required_argument, NULL, MAIN_OPTION_QUICK + 1 },
+		{ "model", required_argument, NULL, MAIN_OPTION_QUICK + 2 },
+		{ "command", required_argument, NULL, MAIN_OPTION_QUICK + 3 },
+		{ "python", required_argument, NULL, MAIN_OPTION_QUICK + 4 },
+		{ "ready", required_argument, NULL, MAIN_OPTION_QUICK + 5 },
+		{ "listen", required_argument, NULL, MAIN_OPTION_QUICK + 6 },
+		{ "secrets", required_argument, NULL, MAIN_OPTION_QUICK + 7 },
+		{ "route", required_argument, NULL, MAIN_OPTION_QUICK + 8 },
+		{ "threads", required_argument, NULL, MAIN_OPTION_QUICK + 9 },
+		{ "replicas", required_argument, NULL, MAIN_OPTION_QUICK + 10 },
+		{ "sandbox", required_argument, NULL, MAIN_OPTION_QUICK + 11 },
+		{ "sandbox-read", required_argument, NULL, MAIN_OPTION_QUICK + 12 },
+		{ "watch-code", no_argument, NULL, MAIN_OPTION_WATCH_CODE },
 		{ NULL, 0, NULL, 0 },
 	};
+	const char **value;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "c:th", options, NULL)) != -1) {
@@ -81,6 +145,9 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 		case MAIN_OPTION_LOAD:
 			arguments->loads = true;
 			break;
+		case MAIN_OPTION_WATCH_CODE:
+			arguments->quick.watch_code = true;
+			break;
 		case 'h':
 			main_print_usage(stdout);
 			return 0;
@@ -91,8 +158,12 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 		case MAIN_OPTION_PRINT_OPTIONS:
 			return config_print_mdoc(STDOUT_FILENO) < 0 ? 1 : 0;
 		default:
-			main_print_usage(stderr);
-			return MAIN_EXIT_USAGE;
+			value = main_quick_value(&arguments->quick, c);
+			if (!value) {
+				main_print_usage(stderr);
+				return MAIN_EXIT_USAGE;
+			}
+			*value = optarg;
 		}
 	}
 	if (optind < argc) {
@@ -100,13 +171,7 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 		main_print_usage(stderr);
 		return MAIN_EXIT_USAGE;
 	}
-	if (arguments->loads && !arguments->only_checks) {
-		(void)fprintf(stderr,
-		              "moultd: --load is a part of the checks: -t --load\n");
-		main_print_usage(stderr);
-		return MAIN_EXIT_USAGE;
-	}
-	return -1;
+	return main_check_arguments(arguments);
 }
 
 /* Tells the way on to somebody who has installed moult and configured nothing. */
@@ -220,6 +285,7 @@ static bool main_check_exists(const struct config *config)
 
 	main_print_doubts(config);
 	n_missing = config_check_exists(config, main_say, NULL);
+	n_missing += gate_check(config, main_say, NULL);
 	if (n_missing > 0)
 		(void)fprintf(stderr,
 		              "moultd: %s: can be read, but %zu of what it names "
@@ -246,6 +312,7 @@ static bool main_prove(struct config *config)
 	log_set_level(config->log_level == LOG_LEVEL_DEBUG ? LOG_LEVEL_DEBUG
 	                                                   : LOG_LEVEL_NONE);
 	main_raise_limits();
+	privileges_close();
 	r = proof_run(&result, config, main_say_outcome, NULL, &err);
 	if (r < 0) {
 		(void)fprintf(stderr, "moultd: %s\n", err.text);
@@ -305,13 +372,46 @@ static int main_serve(struct config *config, const struct err *refused,
 	return r;
 }
 
-int main(int argc, char **argv)
+/* Checks or serves what the configuration says. Returns the exit code. */
+static int main_run(const struct main_arguments *arguments)
 {
-	struct main_arguments arguments = { .file = MAIN_CONFIG };
 	struct config *config;
 	struct err refused = ERR_NULL;
 	struct err err = ERR_NULL;
 	bool is_started = false;
+	int r = main_load(&config, arguments, &refused);
+
+	if (r < 0) {
+		(void)fprintf(stderr, "moultd: %s\n", refused.text);
+		if (strcmp(arguments->file, MAIN_CONFIG) == 0 &&
+		    access(MAIN_CONFIG, F_OK) < 0 && errno == ENOENT)
+			main_print_first_steps();
+		return 1;
+	}
+	if (arguments->only_checks) {
+		r = main_check(config, arguments->loads);
+		config_unref(config);
+		return r;
+	}
+	log_set_level(config->log_level);
+	main_raise_limits();
+	/* Before the next line: files of a closed process in /proc are root's. */
+	main_stay();
+	privileges_close();
+	r = main_serve(config, &refused, &is_started, &err);
+	if (is_started)
+		log_event(LOG_LEVEL_NOTICE, "stopped", "result=%d", r);
+	else
+		log_event(LOG_LEVEL_ERR, "start_failed", "reason=%s",
+		          LOG_QUOTED(err.text));
+	return r < 0 ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct main_arguments arguments = { .file = NULL };
+	char *quick_file = NULL;
+	struct err err = ERR_NULL;
 	int r;
 
 	standard_fds_take();
@@ -320,27 +420,20 @@ int main(int argc, char **argv)
 		return r;
 	signals_ignore();
 	log_init(LOG_LEVEL_INFO);
-	r = main_load(&config, &arguments, &refused);
-	if (r < 0) {
-		(void)fprintf(stderr, "moultd: %s\n", refused.text);
-		if (strcmp(arguments.file, MAIN_CONFIG) == 0 &&
-		    access(MAIN_CONFIG, F_OK) < 0 && errno == ENOENT)
-			main_print_first_steps();
-		return 1;
+	r = 0;
+	if (quick_is_asked(&arguments.quick)) {
+		r = quick_begin(&arguments.quick, &quick_file, &err);
+		if (r == 0)
+			r = quick_check(quick_file, &err);
+		if (r < 0)
+			(void)fprintf(stderr, "moultd: %s\n", err.text);
+		else
+			quick_show(&arguments.quick, quick_file);
+		arguments.file = quick_file;
 	}
-	if (arguments.only_checks) {
-		r = main_check(config, arguments.loads);
-		config_unref(config);
-		return r;
-	}
-	log_set_level(config->log_level);
-	main_raise_limits();
-	main_stay();
-	r = main_serve(config, &refused, &is_started, &err);
-	if (is_started)
-		log_event(LOG_LEVEL_NOTICE, "stopped", "result=%d", r);
-	else
-		log_event(LOG_LEVEL_ERR, "start_failed", "reason=%s",
-		          LOG_QUOTED(err.text));
-	return r < 0 ? 1 : 0;
+	if (!arguments.file)
+		arguments.file = MAIN_CONFIG;
+	r = r < 0 ? MAIN_EXIT_USAGE : main_run(&arguments);
+	quick_end(quick_file);
+	return r;
 }
