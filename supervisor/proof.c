@@ -32,7 +32,7 @@
 #include "supervisor/process/orphans.h"
 #include "supervisor/process/privileges.h"
 #include "supervisor/signals.h"
-#include "supervisor/loaders/spare.h"
+#include "supervisor/spares/spares.h"
 #include "supervisor/weights/store.h"
 
 #define PROOF_MIB 1048576.0

@@ -23,6 +23,7 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "shared/server_folder.h"
 #include "supervisor/http/access_log.h"
 #include "supervisor/keep/config_keeper.h"
 #include "supervisor/control/control.h"
@@ -36,9 +37,9 @@
 #include "supervisor/keep/numbers.h"
 #include "supervisor/process/orphans.h"
 #include "supervisor/process/privileges.h"
-#include "supervisor/model/receipt.h"
+#include "supervisor/parts/receipt.h"
 #include "supervisor/signals.h"
-#include "supervisor/loaders/spare.h"
+#include "supervisor/spares/spares.h"
 #include "supervisor/config/strict.h"
 #include "supervisor/inputs/watch.h"
 
@@ -174,16 +175,28 @@ static uint64_t supervisor_last_generation(const char *state_dir)
 	return last;
 }
 
-static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *err)
+/* What the endpoint and a listener for administration tell of. */
+static struct http_models supervisor_models(struct supervisor *supervisor)
 {
-	const struct http_models models = {
+	return (struct http_models){
 		.list = supervisor->models,
 		.spares = &supervisor->spares,
 		.devices = &supervisor->devices,
 		.config_error = &supervisor->config_error,
+		.gate = &supervisor->gate,
+		.has_admin = supervisor->config->admin_listen,
 	};
-	int fd = notify_take_listen_fd(err);
+}
 
+static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *err)
+{
+	const struct http_models models = supervisor_models(supervisor);
+	int r = gate_open(&supervisor->gate, supervisor->loop, supervisor->config, err);
+	int fd;
+
+	if (r < 0)
+		return r;
+	fd = notify_take_listen_fd(err);
 	if (fd < 0 && fd != -ENOENT)
 		return fd;
 	if (fd < 0 && strcmp(supervisor->config->listen, "systemd") == 0)
@@ -195,6 +208,24 @@ static int supervisor_open_endpoint(struct supervisor *supervisor, struct err *e
 	if (fd < 0)
 		return fd;
 	return http_new(&supervisor->http, supervisor->loop, supervisor->config, &models,
+	                fd, err);
+}
+
+static int supervisor_open_admin(struct supervisor *supervisor, struct err *err)
+{
+	struct http_models models = supervisor_models(supervisor);
+	int fd;
+
+	if (!supervisor->config->admin_listen)
+		return 0;
+	fd = listen_open(supervisor->config->admin_listen, err);
+	if (fd < 0)
+		return err_prefix(err, fd, "admin_listen");
+	supervisor->admin_gate = gate_in_the_clear(&supervisor->gate);
+	models.gate = &supervisor->admin_gate;
+	models.endpoint = supervisor->http;
+	models.has_admin = false;
+	return http_new(&supervisor->admin, supervisor->loop, supervisor->config, &models,
 	                fd, err);
 }
 
@@ -214,6 +245,8 @@ static int supervisor_open_sockets(struct supervisor *supervisor, struct err *er
 		                supervisor->listener.context, err);
 	if (r == 0)
 		r = supervisor_open_endpoint(supervisor, err);
+	if (r == 0)
+		r = supervisor_open_admin(supervisor, err);
 	return r < 0 ? r : privileges_drop(config->user, &files, err);
 }
 
@@ -227,11 +260,12 @@ static int supervisor_open_state(struct supervisor *supervisor, struct err *err)
 		               access_why(&(struct err)ERR_NULL, config->state_dir,
 		                          W_OK | X_OK, errno));
 	/* After the change of user: the log's writer must not keep root's rights. */
-	r = access_log_new(&supervisor->access, supervisor->loop, config->access_log,
-	                   err);
+	r = access_log_new(&supervisor->access, supervisor->loop, config, err);
 	if (r < 0)
 		return r;
 	http_set_access(supervisor->http, supervisor->access);
+	if (supervisor->admin)
+		http_set_access(supervisor->admin, supervisor->access);
 	return numbers_init(&supervisor->numbers, config->state_dir,
 	                    supervisor_last_generation(config->state_dir), err);
 }
@@ -252,6 +286,8 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	keeper_init(&supervisor->keeper, supervisor->loop, config->state_dir);
 	manifest_prune(config->state_dir, config);
 	r = supervisor_config_start(supervisor);
+	if (r == 0)
+		r = gate_watch(&supervisor->gate, supervisor->watch);
 	if (r == 0)
 		r = spares_new(&supervisor->spares, supervisor->loop,
 		               &supervisor->devices.host, &supervisor->bases);
@@ -337,8 +373,9 @@ void supervisor_free(struct supervisor *supervisor)
 {
 	if (!supervisor)
 		return;
-	if (supervisor->http)
-		http_free(supervisor->http);
+	http_free(supervisor->admin);
+	http_free(supervisor->http);
+	gate_close(&supervisor->gate);
 	access_log_free(supervisor->access);
 	store_listen(&supervisor->store, NULL, NULL);
 	supervisor_models_fini(supervisor);
@@ -352,6 +389,8 @@ void supervisor_free(struct supervisor *supervisor)
 		orphans_free(supervisor->orphans);
 		loads_fini(&supervisor->loads);
 		keeper_fini(&supervisor->keeper);
+		/* Nobody waits any more, and nothing is to stay. */
+		server_folder_sweep(SIZE_MAX);
 		config_keeper_fini(&supervisor->config_keeper);
 		supervisor_stop_fini(supervisor);
 		signals_stop(&supervisor->signals);

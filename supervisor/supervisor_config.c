@@ -16,7 +16,7 @@
 #include "supervisor/http/http.h"
 #include "supervisor/inputs/watch.h"
 #include "supervisor/keep/manifest.h"
-#include "supervisor/loaders/spare.h"
+#include "supervisor/spares/spares.h"
 
 void supervisor_say_open(void *context, const char *why)
 {
@@ -151,6 +151,8 @@ int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_aske
 	if (old->log_level != fresh->log_level)
 		log_set_level(fresh->log_level);
 	http_set_config(supervisor->http, fresh);
+	if (supervisor->admin)
+		http_set_config(supervisor->admin, fresh);
 	watch_config = supervisor_watch_times(fresh);
 	watch_set_config(supervisor->watch, &watch_config);
 	supervisor_watch_config(supervisor);

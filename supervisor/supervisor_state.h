@@ -11,6 +11,7 @@
 #include "supervisor/keep/config_keeper.h"
 #include "supervisor/devices/devices.h"
 #include "supervisor/memory/engine_base.h"
+#include "supervisor/gate/gate.h"
 #include "supervisor/http/http.h"
 #include "supervisor/keep/keeper.h"
 #include "supervisor/loaders/loads.h"
@@ -41,7 +42,10 @@ struct supervisor {
 	struct watch_path *config_watch;
 	struct watch_path *models_watch;
 	struct access_log *access; /* NULL: off */
+	struct gate gate;
 	struct http *http;
+	struct gate admin_gate;
+	struct http *admin; /* NULL: no listener of its own */
 	struct control *control;
 	struct supervisor_listener listener;
 	struct notify notify;

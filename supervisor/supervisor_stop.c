@@ -8,7 +8,7 @@
  */
 
 #include "shared/log.h"
-#include "supervisor/loaders/spare.h"
+#include "supervisor/spares/spares.h"
 #include "supervisor/supervisor_state.h"
 
 /* Seconds for the last answers to be read, when shutdown_timeout is over. */
@@ -104,6 +104,9 @@ void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int revents)
 	config_keeper_flush(&supervisor->config_keeper);
 	log_event(LOG_LEVEL_NOTICE, "stopping", "signal=%d", signal->signum);
 	notify_stopping(&supervisor->notify);
+	/* It serves until the end. */
+	if (supervisor->admin)
+		http_leave(supervisor->admin);
 	if (supervisor->config->drain_delay_ns == 0) {
 		supervisor_drain(supervisor);
 		return;

@@ -29,10 +29,13 @@
 #include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/log.h"
+#include "supervisor/process/proc.h"
 
 /* Out of descriptors or memory: clients wait in the backlog for this long. */
 #define ACCEPT_PAUSE_S  1.0
 #define ERROR_BYTES_MAX 2048
+/* A live supervisor that lets a caller in keeps it for longer, or says why not. */
+#define CONTROL_PROBE_MS 500
 
 enum call_state {
 	CALL_READING, /* the command's line is not whole yet */
@@ -376,15 +379,26 @@ static int call_new(struct control *control, int fd)
 }
 
 /* Refuses with a line and closes: waiting unseen would be worse. */
-static void turn_away(int fd)
+static void turn_away(int fd, const char *line)
 {
-	static const char line[] =
-		"{\"ok\":false,\"error\":\"too many moultctl at once: try "
-		"again in a moment\"}\n";
-
 	/* The buffer of a fresh socket has room for a line. */
-	(void)send(fd, line, sizeof(line) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)close(fd);
+}
+
+/* True: a loader calls, or what it has started. Models are commanded, and command nobody. One that
+ * cannot be looked at any more is no moultctl that waits for an answer. */
+static bool is_loaders(int fd)
+{
+	struct ucred peer = { .pid = 0 };
+	socklen_t bytes = sizeof(peer);
+	struct proc proc;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) < 0 || peer.pid <= 0)
+		return false;
+	if (!proc_read(peer.pid, &proc))
+		return peer.uid == geteuid();
+	return proc_is_below(peer.pid);
 }
 
 static void on_client(struct ev_loop *loop, ev_io *io, int events)
@@ -402,8 +416,14 @@ static void on_client(struct ev_loop *loop, ev_io *io, int events)
 		ev_timer_start(loop, &control->pause);
 		return;
 	}
-	if (control->n_calls == CONTROL_CALLS_MAX)
-		turn_away(fd);
+	if (is_loaders(fd)) {
+		log_event(LOG_LEVEL_WARNING, "control_refused",
+		          "reason=\"a model's process called\"");
+		turn_away(fd, "{\"ok\":false,\"error\":\"a model's process may not "
+		              "command moultd\"}\n");
+	} else if (control->n_calls == CONTROL_CALLS_MAX)
+		turn_away(fd, "{\"ok\":false,\"error\":\"too many moultctl at once: try "
+		              "again in a moment\"}\n");
 	else
 		(void)call_new(control, fd); /* out of memory: the client sees the end */
 }
@@ -416,6 +436,17 @@ static void on_pause_end(struct ev_loop *loop, ev_timer *timer, int events)
 	ev_io_start(loop, &control->io);
 }
 
+/* Whether a supervisor listens where @probe has been let in. A process that a dead one had just
+ * forked may hold the socket for a moment still: its end hangs up, without a word. */
+static bool is_answered(int probe)
+{
+	struct pollfd pollfd = { .fd = probe, .events = POLLIN };
+	char byte;
+
+	return poll(&pollfd, 1, CONTROL_PROBE_MS) <= 0 ||
+	       recv(probe, &byte, 1, MSG_DONTWAIT | MSG_PEEK) > 0;
+}
+
 /* Removes the socket of a dead supervisor. 0, also when there is none, or -errno. */
 static int remove_stale(const struct sockaddr_un *address, struct err *err)
 {
@@ -423,6 +454,7 @@ static int remove_stale(const struct sockaddr_un *address, struct err *err)
 		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	const char *path = address->sun_path;
 	struct stat status;
+	int r;
 
 	if (lstat(path, &status) < 0)
 		return errno == ENOENT ? 0
@@ -436,14 +468,14 @@ static int remove_stale(const struct sockaddr_un *address, struct err *err)
 		               path);
 	if (probe < 0)
 		return err_set(err, -errno, "%s: no socket: %s", path, strerror(errno));
-	if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
-	    errno == EAGAIN)
+	r = connect(probe, (const struct sockaddr *)address, sizeof(*address));
+	if (r == 0 ? is_answered(probe) : errno == EAGAIN)
 		return err_set(
 			err, -EADDRINUSE,
 			"%s: another moultd answers there: stop it, or set another "
 			"path with the key control",
 			path);
-	if (errno != ECONNREFUSED && errno != ENOENT)
+	if (r < 0 && errno != ECONNREFUSED && errno != ENOENT)
 		return err_set(err, -errno, "%s: %s", path,
 		               access_why(&(struct err)ERR_NULL, path, R_OK | W_OK,
 		                          errno));

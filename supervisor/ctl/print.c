@@ -38,13 +38,21 @@ static void print_supervisor(FILE *out, const json_t *supervisor)
 	print_form(out, supervisor,
 	           "moultd [{version}|of unknown version][, pid {pid}][, up for "
 	           "{uptime_s}]\n");
-	json_array_foreach(json_object_get(supervisor, "spares"), i, spare)
-		print_form(out, spare,
-	                   "spare loader of engine {engine}: {state}, pid {pid}, "
-	                   "{anon_bytes}, taken {taken} times, lost {lost} times"
-	                   "[; last error: {last_error}]\n");
+	json_array_foreach(json_object_get(supervisor, "spares"), i, spare) print_form(
+		out, spare,
+		"spare loader of engine {engine}[, {python}][ with {preload}]: "
+		"{state}, pid {pid}, "
+		"{anon_bytes}, taken {taken} times, lost {lost} times"
+		"[; last error: {last_error}]\n");
 	print_form(out, supervisor,
-	           "[loaders have no control groups: {no_loader_groups}\n]");
+	           "[loaders have no control groups: {no_loader_groups}\n]"
+	           "[open to everybody: {http.open}\n]"
+	           "[open to everybody: {admin.open}\n]"
+	           "[TLS certificate of {tls.subject}, good until {tls.not_after}\n]"
+	           "[TLS certificate: {tls.late}\n]"
+	           "[TLS certificate refused, the last good one is in use: {tls.error}\n]"
+	           "[{tokens.count} tokens of {tokens.path}\n]"
+	           "[tokens refused, the last good ones are in use: {tokens.error}\n]");
 	print_form(
 		out, supervisor,
 		is_kept ? "[configuration refused, the last good one of an earlier run "
@@ -58,6 +66,20 @@ void ctl_print_version(FILE *out, json_t *answer)
 	print_supervisor(out, json_object_get(answer, "supervisor"));
 }
 
+/* Walls that stand need no line. */
+static void print_walls(FILE *out, const json_t *walls, const json_t *model)
+{
+	const char *sandbox = json_string_value(json_object_get(walls, "sandbox"));
+	const char *missing = json_string_value(json_object_get(walls, "missing"));
+
+	if (sandbox && strcmp(sandbox, "off") == 0)
+		print_form(out, model,
+		           "{name}: SANDBOX IS OFF: the model may do whatever moultd "
+		           "may\n");
+	else if (missing && strstr(missing, "kernel"))
+		print_form(out, model, "{name}: walls are missing: {walls.missing}\n");
+}
+
 /* Prints the lines for which a row of the table has no room. */
 static void print_notes(FILE *out, const json_t *model)
 {
@@ -69,6 +91,7 @@ static void print_notes(FILE *out, const json_t *model)
 		print_form(out, model,
 		           "{name}: {replicas.serving} of {replicas.wanted} loaders "
 		           "serve\n");
+	print_walls(out, json_object_get(model, "walls"), model);
 	if (print_has(model, "weights.why_private"))
 		print_form(out, model,
 		           "{name}: weights are private to each loader: "

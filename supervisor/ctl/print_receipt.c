@@ -157,6 +157,7 @@ void ctl_print_receipt(FILE *out, json_t *receipt)
 		print_form(out, receipt, " after {phases_ms.total}");
 	print_form(out, receipt,
 	           "\n[  cause     {cause}][, strategy {strategy}][: {decision.why}]\n"
+	           "[  limit     {recycle}\n]"
 	           "[  reason    {reason}\n]");
 	if (json_is_true(json_object_get(receipt, "spare")))
 		(void)fputs("  spare     the loader had been started ahead\n", out);

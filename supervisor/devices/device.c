@@ -48,6 +48,11 @@ void device_add_memory(struct device *device, struct device_use *use, int fd,
 	use->fd = fd;
 }
 
+void device_add_tree(struct device_use *use)
+{
+	use->is_tree = true;
+}
+
 void device_remove(struct device_use *use)
 {
 	if (!use->device)
@@ -73,6 +78,8 @@ void device_claim_until_seen(struct device_use *use)
 void device_serve(struct device_use *use, uint64_t bytes)
 {
 	use->peak_bytes = use->now_bytes = bytes;
+	use->base_bytes = 0;
+	use->is_serving = true;
 }
 
 void device_resize(struct device_use *use, uint64_t bytes)
@@ -95,6 +102,8 @@ uint64_t device_look(struct device_use *use)
 	use->now_bytes = use->device->ops->look(use);
 	if (use->now_bytes > use->peak_bytes)
 		use->peak_bytes = use->now_bytes;
+	if (use->is_serving && use->base_bytes == 0)
+		use->base_bytes = use->now_bytes;
 	return use->now_bytes;
 }
 

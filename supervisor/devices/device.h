@@ -27,26 +27,40 @@
 /* Most bytes that may be missing from memory that counts as back. */
 #define DEVICE_TOLERANCE_BYTES (UINT64_C(16) << 20)
 
+/* What of shared weights a driver charges a process for. */
+enum device_charge {
+	DEVICE_CHARGE_UNKNOWN,
+	DEVICE_CHARGE_NONE,
+	DEVICE_CHARGE_MADE, /* those that it has made itself */
+	DEVICE_CHARGE_ALL,  /* all that it has mapped */
+};
+
 struct device_use {
 	LIST_ENTRY(device_use) link;
 	struct device *device;   /* NULL: not registered */
 	pid_t pid;               /* 0: memory without a process */
 	int fd;                  /* of that memory, borrowed; -1: none */
+	bool is_tree;            /* all processes below it count as well */
 	bool is_leaving;         /* killed: counts as free already */
 	uint64_t claim_bytes;    /* 0: it holds all that it will hold */
 	uint64_t now_bytes;      /* as of the last device_measure() */
 	uint64_t round;          /* host_round() of the measuring, on main memory */
 	uint64_t resident_bytes; /* as of that round */
-	uint64_t peak_bytes;     /* the most that was ever measured */
+	struct memory_size tree; /* of the processes below it, as of tree_ns */
+	uint64_t tree_ns;
+	uint64_t peak_bytes; /* the most that was ever measured */
+	bool is_serving;
+	uint64_t base_bytes; /* at the first look while serving; 0: there was none */
 	/* nvml */
 	uint64_t memory_bytes; /* size of memory without a process */
 	/* Shared weights that the process has mapped, or has the descriptors of. None
 	 * of them counts as held, whether the driver charges the process for them or
 	 * not. */
 	uint64_t mapped_bytes;
-	uint64_t made_bytes;  /* of them: in chunks made by itself */
-	uint64_t mapped_ns;   /* since when all are there; 0: not yet */
-	uint64_t ahead_bytes; /* of them: made before placing */
+	uint64_t made_bytes;       /* of them: in chunks made by itself */
+	uint64_t mapped_ns;        /* since when all are there; 0: not yet */
+	uint64_t ahead_bytes;      /* of them: made before placing */
+	enum device_charge charge; /* known from its first report while it serves on */
 	uint64_t added_ns;
 	uint64_t unseen_ns; /* a report of then or later ends the claim; 0: none does */
 	bool has_baseline;
@@ -128,6 +142,8 @@ void device_add(struct device *device, struct device_use *use, pid_t pid,
  * tell. */
 void device_add_memory(struct device *device, struct device_use *use, int fd,
                        uint64_t claim_bytes);
+/* From now on the processes that @use's has started count as well. */
+void device_add_tree(struct device_use *use);
 /* Takes @use off its device. Does nothing when it was never added. */
 void device_remove(struct device_use *use);
 /* It is expected to need @bytes; 0: it holds all that it will hold. */

@@ -4,12 +4,56 @@
 
 #include <sys/stat.h>
 
+#include "shared/clock.h"
 #include "supervisor/devices/device.h"
+#include "supervisor/process/proc.h"
+
+/* Processes of one tree that are measured; each costs microseconds, and so does each thread. */
+#define DEVICE_TREE_MAX 128
+/* The time between two measurings of a tree. */
+#define DEVICE_TREE_NS (100 * CLOCK_NS_PER_MS)
 
 static bool device_host_refresh(struct device *device)
 {
 	(void)device; /* each round reads the kernel's figures when they are asked for */
 	return true;
+}
+
+static void device_host_add(struct memory_size *size, pid_t pid)
+{
+	struct memory_size one = memory_size_of(pid);
+
+	size->resident_bytes += one.resident_bytes;
+	size->anon_bytes += one.anon_bytes;
+}
+
+/* Measures all processes below that of @use, each behind its parent in the list. */
+static struct memory_size device_host_tree(const struct device_use *use)
+{
+	pid_t pids[DEVICE_TREE_MAX];
+	struct memory_size size = { 0 };
+	size_t n = proc_children(use->pid, pids, DEVICE_TREE_MAX);
+
+	for (size_t i = 0; i < n; i++) {
+		device_host_add(&size, pids[i]);
+		n += proc_children(pids[i], pids + n, DEVICE_TREE_MAX - n);
+	}
+	return size;
+}
+
+/* Measures a process, and with it those below it, which change more seldom and cost more. */
+static struct memory_size device_host_size(struct device_use *use)
+{
+	uint64_t now_ns = clock_now_ns();
+	struct memory_size size = memory_size_of(use->pid);
+
+	if (use->is_tree && now_ns - use->tree_ns > DEVICE_TREE_NS) {
+		use->tree = device_host_tree(use);
+		use->tree_ns = now_ns;
+	}
+	size.resident_bytes += use->tree.resident_bytes;
+	size.anon_bytes += use->tree.anon_bytes;
+	return size;
 }
 
 static uint64_t device_host_look(struct device_use *use)
@@ -22,7 +66,7 @@ static uint64_t device_host_look(struct device_use *use)
 		return fstat(use->fd, &memory) < 0 ? 0 : (uint64_t)memory.st_blocks * 512;
 	if (use->round == round)
 		return use->now_bytes;
-	size = memory_size_of(use->pid);
+	size = device_host_size(use);
 	use->round = round;
 	use->resident_bytes = size.resident_bytes;
 	return size.anon_bytes;

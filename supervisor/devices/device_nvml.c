@@ -18,9 +18,12 @@
 #include "shared/clock.h"
 #include "shared/saturate.h"
 #include "supervisor/devices/device.h"
+#include "supervisor/process/proc.h"
 
 /* Most processes that a sentence names. */
 #define DEVICE_NVML_NAMED_MAX 4
+/* Generations of processes below a loader that are looked through. */
+#define DEVICE_NVML_DEPTH_MAX 32
 /* Older figures count as unknown; a driver that answers is asked every second. */
 #define DEVICE_NVML_STALE_NS (3 * CLOCK_NS_PER_SEC)
 
@@ -45,29 +48,80 @@ bool device_is_asked(const struct device *device, uint64_t since_ns)
 	       (since_ns == 0 || nvml->as_of_ns < since_ns);
 }
 
+/* True: @pid is the process of @use, or one below it that counts as well. */
+static bool device_nvml_belongs(const struct device_use *use, pid_t pid)
+{
+	struct proc proc = { .parent = pid };
+
+	if (!use->is_tree)
+		return pid == use->pid;
+	for (int i = 0; i < DEVICE_NVML_DEPTH_MAX && proc.parent > 1; i++) {
+		if (proc.parent == use->pid)
+			return true;
+		if (!proc_read(proc.parent, &proc))
+			break;
+	}
+	return false;
+}
+
+/* Sums up what the driver charges @use for, as nvml_card_process() does for one process. False:
+ * it lists none of its processes. */
+static bool device_nvml_sum(const struct device_use *use, const struct nvml_card *card,
+                            uint64_t *ret_bytes)
+{
+	bool is_listed = false;
+
+	if (!use->is_tree)
+		return nvml_card_process(card, use->pid, ret_bytes);
+	*ret_bytes = 0;
+	for (unsigned int i = 0; i < card->n_processes; i++) {
+		if (!device_nvml_belongs(use, card->processes[i].pid))
+			continue;
+		is_listed = true;
+		if (card->processes[i].bytes != NVML_UNKNOWN)
+			*ret_bytes += card->processes[i].bytes;
+	}
+	return is_listed;
+}
+
 static uint64_t device_nvml_gap(uint64_t a, uint64_t b)
 {
 	return a > b ? a - b : b - a;
 }
 
-/* The process's own part of the @bytes that the driver charges it for. No document says
- * whether a charge includes mapped memory of others; the growth of the card's use when
- * the loader came tells. */
-static uint64_t device_nvml_own(const struct device_use *use, uint64_t bytes)
+/* What of the shared weights is in the @bytes that the driver charges @use for, all of
+ * which are there. No document says it; the growth of the card's use when the loader came
+ * tells. */
+static enum device_charge device_nvml_charge(const struct device_use *use, uint64_t bytes)
 {
 	uint64_t if_all = saturate_minus(bytes, use->mapped_bytes);
 	uint64_t if_made = saturate_minus(bytes, use->made_bytes);
 
 	if (bytes < use->made_bytes)
-		return bytes; /* no shared memory is charged */
+		return DEVICE_CHARGE_NONE;
 	if (bytes < use->mapped_bytes)
-		return if_made;
+		return DEVICE_CHARGE_MADE;
 	if (use->mapped_bytes == 0 || !use->placed_bytes)
-		return if_all;
+		return DEVICE_CHARGE_ALL;
 	return device_nvml_gap(if_made, use->placed_bytes) <
 	                       device_nvml_gap(if_all, use->placed_bytes)
-	               ? if_made
-	               : if_all;
+	               ? DEVICE_CHARGE_MADE
+	               : DEVICE_CHARGE_ALL;
+}
+
+/* The process's own part of the @bytes that the driver charges it for. */
+static uint64_t device_nvml_own(const struct device_use *use, uint64_t bytes)
+{
+	switch (use->charge ? use->charge : device_nvml_charge(use, bytes)) {
+	case DEVICE_CHARGE_ALL:
+		return saturate_minus(bytes, use->mapped_bytes);
+	case DEVICE_CHARGE_MADE:
+		return saturate_minus(bytes, use->made_bytes);
+	case DEVICE_CHARGE_NONE:
+	case DEVICE_CHARGE_UNKNOWN:
+		break;
+	}
+	return bytes;
 }
 
 /* Some containers hide the charge of a process: the driver says 0, or lists no such
@@ -84,14 +138,30 @@ static uint64_t device_nvml_held(const struct device_use *use)
 	/* An older report has an unknown part of the mapped weights. */
 	if (use->device->nvml->as_of_ns < use->mapped_ns)
 		return use->placed_bytes;
-	if (!nvml_card_process(card, use->pid, &bytes) || bytes == NVML_UNKNOWN)
+	if (!device_nvml_sum(use, card, &bytes) || bytes == NVML_UNKNOWN)
 		bytes = 0;
 	return bytes ? device_nvml_own(use, bytes) : use->placed_bytes;
 }
 
+/* Learns how the driver charges @use from the first report while it serves: a loader that
+ * ends has a part of the weights, which would pass for memory of its own. */
+static void device_nvml_learn_charge(struct device_use *use)
+{
+	const struct nvml_card *card = device_nvml_card(use->device);
+	uint64_t bytes = 0;
+
+	if (use->is_serving && !use->charge && card &&
+	    use->device->nvml->as_of_ns >= use->mapped_ns &&
+	    device_nvml_sum(use, card, &bytes) && bytes && bytes != NVML_UNKNOWN)
+		use->charge = device_nvml_charge(use, bytes);
+}
+
 static uint64_t device_nvml_look(struct device_use *use)
 {
-	uint64_t bytes = device_nvml_held(use);
+	uint64_t bytes;
+
+	device_nvml_learn_charge(use);
+	bytes = device_nvml_held(use);
 
 	/* A report shows the weights now, and the claim no longer stands for them. */
 	if (use->unseen_ns && use->device->nvml->as_of_ns >= use->unseen_ns)
@@ -248,7 +318,7 @@ void device_note_placed(struct device_use *use)
 		use->placed_bytes = least_bytes;
 	/* Where the driver tells what the loader holds, the baseline can leave that
 	 * out. */
-	if (card && nvml_card_process(card, use->pid, &bytes) && bytes > 0 &&
+	if (card && device_nvml_sum(use, card, &bytes) && bytes > 0 &&
 	    bytes != NVML_UNKNOWN)
 		device_nvml_take_baseline(use, card, NULL);
 	/* The peak from here on is that of serving. */
@@ -330,7 +400,7 @@ static bool device_nvml_is_ours(const struct device *device, pid_t pid)
 	const struct device_use *use;
 
 	LIST_FOREACH (use, &device->uses, link)
-		if (use->pid == pid)
+		if (device_nvml_belongs(use, pid))
 			return true;
 	return false;
 }

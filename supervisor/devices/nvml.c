@@ -238,7 +238,8 @@ static int nvml_spawn(struct nvml *nvml, struct err *err)
 	ours = fds[0];
 	theirs = fds[1];
 	argv[0] = program;
-	r = child_spawn(&nvml->child, nvml->loop, argv, theirs, &nvml->listener, err);
+	r = child_spawn(&nvml->child, nvml->loop, argv, NULL, theirs, &nvml->listener,
+	                err);
 	if (r < 0)
 		return r;
 	nvml->fd = take_fd(&ours);

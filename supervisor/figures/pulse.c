@@ -87,6 +87,22 @@ struct pulse_summary pulse_sum(const struct pulse *pulse, uint64_t now_ns)
 	return summary;
 }
 
+struct pulse_summary pulse_recent(const struct pulse *pulse, uint64_t within_ns,
+                                  uint64_t now_ns)
+{
+	struct pulse_summary summary = { 0 };
+
+	for (unsigned int i = 0; i < PULSE_BUCKETS; i++) {
+		const struct pulse_bucket *bucket = &pulse->buckets[i];
+
+		if (bucket->start_ns == 0 || now_ns - bucket->start_ns > within_ns)
+			continue;
+		summary.answers += bucket->answers;
+		summary.errors += bucket->errors;
+	}
+	return summary;
+}
+
 double pulse_error_percent(const struct pulse_summary *summary)
 {
 	return summary->answers

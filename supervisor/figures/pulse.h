@@ -55,6 +55,9 @@ void pulse_note(struct pulse *pulse, uint64_t generation, enum pulse_kind kind,
 /* Errors in per cent of the answers; 0 without answers. */
 double pulse_error_percent(const struct pulse_summary *summary);
 struct pulse_summary pulse_sum(const struct pulse *pulse, uint64_t now_ns);
+/* Answers and errors of the last @within_ns, to one bucket; slow_ns is 0. */
+struct pulse_summary pulse_recent(const struct pulse *pulse, uint64_t within_ns,
+                                  uint64_t now_ns);
 
 /* True, with a sentence: @now is worse than @before by more than @policy allows. False
  * while @now has too few answers to tell; times are compared only when @before has

@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * Writes to STATE_DIR/good without making the loop wait for the disk. Each job runs in a
+ * Writes to STATE_DIR/good, and removes what hosted loaders leave, without making the loop wait for
+ * the disk. Each job runs in a
  * writer: a forked copy of this process with nothing open but what the job needs. The
  * writer syncs, says in a sentence what went wrong, and ends. It outlives a supervisor
  * that is killed (docs/adr/0006).

@@ -12,6 +12,11 @@ void generation_claims_begin(struct generation *generation,
 	if (place->gpu)
 		device_add(place->gpu, &generation->gpu_use, generation->pid,
 		           place->gpu_claim_bytes);
+	/* What is hosted may be a server, or have workers. */
+	if (generation->inputs->section->route) {
+		device_add_tree(&generation->use);
+		device_add_tree(&generation->gpu_use);
+	}
 }
 
 struct generation_place generation_claims_end(struct generation *generation)

@@ -27,6 +27,7 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "shared/server_folder.h"
 #include "supervisor/loaders/claims.h"
 #include "supervisor/loaders/weights.h"
 
@@ -76,6 +77,19 @@ static void generation_close(struct generation *generation)
 	generation_patience_end(generation);
 	(void)request_collect(generation->lane, NULL);
 	lane_close(generation->lane, generation_on_lease_lost, generation);
+}
+
+/* Entries of a place that are looked at. What lies behind them is left to the next one. */
+#define GENERATION_SWEEP_MAX 16384
+
+/* Programs have a folder for temporary files, and so has a driver; nobody else has one. */
+bool generation_may_leave_folder(const struct generation *generation)
+{
+	const struct config_model *section = generation->inputs->section;
+
+	return strcmp(section->device, "cpu") != 0 ||
+	       (strcmp(section->engine, "torch") != 0 &&
+	        strcmp(section->engine, "identity") != 0);
 }
 
 /* The process is gone, and its main memory with it. */
@@ -236,6 +250,22 @@ static void generation_collect(void *context)
 
 /* The channel */
 
+/* A loader without walls is loud at every load. */
+static void generation_tell_walls(const struct generation *generation)
+{
+	const struct config_model *section = generation->inputs->section;
+	enum config_sandbox sandbox = config_sandbox(section);
+	bool is_off = sandbox == CONFIG_SANDBOX_OFF;
+
+	log_event(is_off ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
+	          is_off ? "sandbox_off" : "walls",
+	          "model=%s gen=%llu sandbox=%s layers=%s missing=%s%s",
+	          generation->model, (unsigned long long)generation->number,
+	          config_sandbox_word(sandbox), LOG_QUOTED(generation->report.walls.text),
+	          LOG_QUOTED(generation->report.walls_missing.text),
+	          is_off ? " reason=\"the model may do whatever moultd may\"" : "");
+}
+
 static void generation_on_message(struct generation *generation,
                                   struct chan_message *message)
 {
@@ -254,6 +284,8 @@ static void generation_on_message(struct generation *generation,
 		generation_fail(generation, event, err.text);
 		return;
 	}
+	if (event == GENERATION_EV_STAGED)
+		generation_tell_walls(generation);
 	if (event == GENERATION_EV_STAGED)
 		log_event(LOG_LEVEL_INFO, "loader_staged",
 		          "model=%s gen=%llu weights_ms=%.1f engine_ms=%.1f "
@@ -296,11 +328,30 @@ int generation_try(struct generation *generation, struct request *request)
 
 /* Timers */
 
+/* What helps one that has not come up in time. */
+static const char *generation_late_remedy(const struct generation *generation)
+{
+	bool is_python = config_is_python(generation->inputs->section);
+
+	if (generation->state == GENERATION_STAGING && !generation->patience.hurry_ns)
+		return is_python
+		               ? ": raise stage_timeout, or see that no module waits, or "
+		                 "starts a server of its own, when it is imported"
+		               : ": raise stage_timeout if it needs longer";
+	if (generation->state == GENERATION_COMMITTING)
+		return ": raise commit_timeout if it needs longer";
+	if (generation->state == GENERATION_WARMING)
+		return is_python ? ": raise warmup_timeout, or see what its start or its "
+		                   "first request waits for"
+		                 : ": raise warmup_timeout if it needs longer";
+	return "";
+}
+
 static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct generation *generation = timer->data;
 	enum generation_state state = generation->state;
-	char text[128];
+	char text[192];
 
 	(void)loop;
 	(void)revents;
@@ -312,9 +363,10 @@ static void generation_on_deadline(struct ev_loop *loop, ev_timer *timer, int re
 	if (generation_link_is_untried(generation))
 		(void)snprintf(text, sizeof(text), "it does not answer");
 	else
-		(void)snprintf(text, sizeof(text), "still %s after %.1f s",
+		(void)snprintf(text, sizeof(text), "still %s after %.1f s%s",
 		               generation_state_name(state),
-		               (double)generation->patience.deadlines_ns[state] / 1e9);
+		               (double)generation->patience.deadlines_ns[state] / 1e9,
+		               generation_late_remedy(generation));
 	if (state == GENERATION_DRAINING)
 		log_event(LOG_LEVEL_WARNING, "drain_deadline",
 		          "model=%s gen=%llu leases=%u action=replay", generation->model,
@@ -359,6 +411,30 @@ static bool generation_is_oom_victim(const struct generation *generation, int st
 	       host_oom_kills(&generation->use.device->memory) > generation->oom_kills;
 }
 
+/* Of an interpreter that ended before it had imported what it hosts. False: it is none. */
+static bool generation_explain_python(struct generation *generation, const char *how)
+{
+	const struct config_model *section = generation->inputs->section;
+	const char *last_line = generation->link.last_line;
+
+	if (!config_is_python(section))
+		return false;
+	if (generation->state == GENERATION_SPAWNED)
+		(void)err_set(
+			&generation->failure, 0,
+			"python = %s ended before it was a loader (%s): give the path "
+			"of a Python from 3.9 on%s%s",
+			config_python(section), how,
+			last_line[0] ? "; its last words: " : "", last_line);
+	else if (generation->state == GENERATION_STAGING)
+		(void)err_set(
+			&generation->failure, 0,
+			"the process ended while it imported what it serves (%s): no "
+			"module may end it; event=loader_log has what it said%s%s",
+			how, last_line[0] ? ", at last: " : "", last_line);
+	return generation->failure.text[0] != '\0';
+}
+
 static void generation_explain_exit(struct generation *generation, const char *how)
 {
 	const char *state = generation_state_name(generation->state);
@@ -372,7 +448,7 @@ static void generation_explain_exit(struct generation *generation, const char *h
 			"(it held %.1f MiB when last looked at): give it more, or set "
 			"budget in [device host]",
 			state, (double)now_bytes / 1048576.0);
-	else
+	else if (!generation_explain_python(generation, how))
 		(void)err_set(&generation->failure, 0, "the loader died while %s: %s%s%s",
 		              state, how, last_line[0] ? "; its last words: " : "",
 		              last_line);
@@ -447,7 +523,7 @@ int generation_new(struct generation **ret_generation, struct ev_loop *loop,
 	if (r < 0)
 		(void)err_set(err, r, "no resources for a generation: %s", strerror(-r));
 	else
-		r = generation_link_open(generation, start->spares, err);
+		r = generation_link_open(generation, start->spares, start->section, err);
 	if (r < 0) {
 		generation_free(generation);
 		return r;
@@ -470,6 +546,11 @@ void generation_free(struct generation *generation)
 	generation_patience_fini(generation);
 	generation_reclaim_fini(generation);
 	generation_link_fini(generation);
+	/* Killed here: nobody is told, and moultd is about to end. */
+	if (generation->state != GENERATION_NONE &&
+	    generation->state != GENERATION_DEAD &&
+	    generation_may_leave_folder(generation))
+		server_folder_sweep(GENERATION_SWEEP_MAX);
 	lane_unref(generation->lane);
 	generation_weights_fini(generation);
 	inputs_unref(generation->inputs);
@@ -497,4 +578,19 @@ double generation_phase_ms(const struct generation *generation,
 			end = entered;
 	}
 	return clock_ns_to_ms((end ? end : clock_now_ns()) - start);
+}
+
+uint64_t generation_load_ns(const struct generation *generation)
+{
+	static const enum generation_state states[] = {
+		GENERATION_SPAWNED,
+		GENERATION_STAGING,
+		GENERATION_COMMITTING,
+		GENERATION_WARMING,
+	};
+	double ms = 0;
+
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+		ms += generation_phase_ms(generation, states[i]);
+	return (uint64_t)(ms * 1e6);
 }

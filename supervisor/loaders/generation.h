@@ -85,7 +85,7 @@ struct generation_start {
 	uint64_t number;
 	const char *model;
 	struct inputs *inputs; /* another reference is taken */
-	/* The newest section, for timeouts; read by generation_new() only. */
+	/* The newest section, for timeouts and spares; read by generation_new() only. */
 	const struct config_model *section;
 	struct config_manner manner;
 	struct device *device;
@@ -140,3 +140,7 @@ bool generation_is_over(const struct generation *generation);
 /* Time spent in @state, in ms; 0 when it was never entered. */
 double generation_phase_ms(const struct generation *generation,
                            enum generation_state state);
+/* True: a loader that is killed leaves a folder behind (shared/server_folder.h). */
+bool generation_may_leave_folder(const struct generation *generation);
+/* What it took until it was READY, or has taken up to now, without its wait for the old one. */
+uint64_t generation_load_ns(const struct generation *generation);

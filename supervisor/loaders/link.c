@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The way to a loader: its process and its channel, from link_spawn() or from a spare to the end.
+ * Messages go on to the listener as they come; the last line that the process wrote is kept for the
+ * reason of its death.
+ */
 #include "supervisor/loaders/link.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "shared/cleanup.h"
 #include "shared/log.h"
 #include "supervisor/loaders/generation.h"
-#include "supervisor/loaders/spare.h"
+#include "supervisor/spares/spares.h"
 
 /* News */
 
@@ -59,6 +64,43 @@ static void link_on_exit(void *context, int status)
 	generation->link.listener->on_exit(generation, status);
 }
 
+/* True: @line is what a program says whose call was refused. */
+static bool link_is_refusal(const char *line)
+{
+	static const char *const words[] = { "Operation not permitted",
+		                             "Permission denied",
+		                             "EPERM",
+		                             "EACCES",
+		                             "readonly database",
+		                             "unable to open database file" };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strstr(line, words[i]))
+			return true;
+	return false;
+}
+
+/* An application that its walls are in the way of says what it could not do, and not which key
+ * would let it: once for each loader the log does. */
+static void link_hint(struct generation *generation, const char *line)
+{
+	enum config_sandbox sandbox = config_sandbox(generation->inputs->section);
+
+	if (generation->link.has_hint || sandbox == CONFIG_SANDBOX_OFF ||
+	    sandbox == CONFIG_SANDBOX_OPEN || !link_is_refusal(line))
+		return;
+	generation->link.has_hint = true;
+	log_event(LOG_LEVEL_NOTICE, "walls_hint",
+	          "model=%s gen=%llu sandbox=%s hint=\"the line before may come of its "
+	          "walls: %ssandbox_read = PATH and sandbox_write = PATH let it reach "
+	          "files\"",
+	          generation->model, (unsigned long long)generation->number,
+	          config_sandbox_word(sandbox),
+	          sandbox == CONFIG_SANDBOX_STRICT
+	                  ? "sandbox = net lets it reach the network, "
+	                  : "");
+}
+
 static void link_on_line(void *context, const char *line)
 {
 	struct generation *generation = context;
@@ -68,6 +110,7 @@ static void link_on_line(void *context, const char *line)
 	log_event(LOG_LEVEL_INFO, "loader_log", "model=%s gen=%llu line=%s",
 	          generation->model, (unsigned long long)generation->number,
 	          LOG_QUOTED(line));
+	link_hint(generation, line);
 }
 
 /* Birth and death */
@@ -88,38 +131,48 @@ void generation_link_init(struct generation *generation,
 	ev_init(&link->chan_io, link_on_chan);
 	link->chan_io.data = generation;
 	programs_look(&generation->programs, generation->inputs->config,
-	              generation->inputs->section->engine);
+	              generation->inputs->section->engine,
+	              recipe_python(generation->inputs->section));
 }
 
 static int link_spawn(struct generation *generation, struct err *err)
 {
-	const struct config *config = generation->inputs->config;
 	struct generation_link *link = &generation->link;
+	const struct inputs *inputs = generation->inputs;
+	struct recipe recipe;
 	CLOSE_FD int theirs = -1;
-	char parent[32];
-	char model[CONFIG_NAME_MAX + 16];
-	char number[48];
-	char *argv[] = { config->loader, parent, model, number, NULL };
 	int r;
 
-	(void)snprintf(parent, sizeof(parent), "--parent=%d", (int)getpid());
-	(void)snprintf(model, sizeof(model), "--model=%s", generation->model);
-	(void)snprintf(number, sizeof(number), "--generation=%llu",
-	               (unsigned long long)generation->number);
-	r = chan_pair(&link->chan, &theirs);
-	if (r < 0)
-		return err_set(err, r, "no control channel: %s", strerror(-r));
-	return child_spawn(&link->child, generation->loop, argv, theirs,
-	                   &link->child_listener, err);
+	r = recipe_init(&recipe, inputs->config, inputs->section, generation->number,
+	                err);
+	if (r == 0) {
+		r = chan_pair(&link->chan, &theirs);
+		if (r < 0)
+			(void)err_set(err, r, "no control channel: %s", strerror(-r));
+	}
+	if (r == 0)
+		r = child_spawn(&link->child, generation->loop, recipe.argv,
+		                recipe.environment, theirs, &link->child_listener, err);
+	recipe_fini(&recipe);
+	return r;
 }
 
-static bool link_take_spare(struct generation *generation, struct spares *spares)
+/* @newest is the newest section of the model, whose wishes for spares count. */
+static bool link_take_spare(struct generation *generation, struct spares *spares,
+                            const struct config_model *newest)
 {
 	struct generation_link *link = &generation->link;
+	const struct inputs *inputs = generation->inputs;
+	struct err err = ERR_NULL;
 
-	if (!spares || !spares_take(spares, generation->inputs, generation->number,
-	                            &link->child, &link->child_listener, &link->chan))
+	if (!spares ||
+	    recipe_init_spare(&link->spare, inputs->config, inputs->section, newest,
+	                      &err) < 0 ||
+	    !spares_take(spares, &link->spare, generation->number, &link->child,
+	                 &link->child_listener, &link->chan)) {
+		recipe_fini(&link->spare);
 		return false;
+	}
 	generation->spares = spares;
 	log_event(LOG_LEVEL_INFO, "spare_taken", "model=%s gen=%llu pid=%d",
 	          generation->model, (unsigned long long)generation->number,
@@ -128,10 +181,11 @@ static bool link_take_spare(struct generation *generation, struct spares *spares
 }
 
 int generation_link_open(struct generation *generation, struct spares *spares,
-                         struct err *err)
+                         const struct config_model *newest, struct err *err)
 {
 	struct generation_link *link = &generation->link;
-	int r = link_take_spare(generation, spares) ? 0 : link_spawn(generation, err);
+	int r = link_take_spare(generation, spares, newest) ? 0
+	                                                    : link_spawn(generation, err);
 
 	if (r < 0)
 		return r;
@@ -157,9 +211,8 @@ int generation_link_replace(struct generation *generation, const char *why,
 	          (int)generation->pid, LOG_QUOTED(why));
 	generation_link_close(generation);
 	generation->spares = NULL;
-	spares_return(spares, generation->inputs->section->engine,
-	              &generation->link.child);
-	return generation_link_open(generation, NULL, err);
+	spares_return(spares, &generation->link.spare, &generation->link.child);
+	return generation_link_open(generation, NULL, NULL, err);
 }
 
 bool generation_link_send(struct generation *generation, enum proto_type type,
@@ -182,4 +235,5 @@ void generation_link_fini(struct generation *generation)
 {
 	generation_link_close(generation);
 	child_fini(&generation->link.child);
+	recipe_fini(&generation->link.spare);
 }

@@ -15,6 +15,7 @@
 #include "shared/err.h"
 #include "shared/proto.h"
 #include "supervisor/process/child.h"
+#include "supervisor/process/recipe.h"
 
 struct generation;
 struct spares;
@@ -34,15 +35,18 @@ struct generation_link {
 	struct child_listener child_listener;
 	struct chan chan;
 	ev_io chan_io;
+	struct recipe spare; /* by which it was started, if it was a spare */
 	char last_line[256]; /* last line of its stderr: often the best reason there is */
+	bool has_hint;       /* the log has said what its walls may have refused */
 };
 
 void generation_link_init(struct generation *generation,
                           const struct generation_link_listener *listener);
-/* Takes a spare of @spares (or NULL), or starts a loader. 0, or -errno with a
+/* Takes a spare of @spares (or NULL), or starts a loader. @newest is the newest section of the
+ * model, which says what its spares are; not used without @spares. 0, or -errno with a
  * sentence. */
 int generation_link_open(struct generation *generation, struct spares *spares,
-                         struct err *err);
+                         const struct config_model *newest, struct err *err);
 /* True: the loader was a spare and has not said yet that it is this generation's. */
 bool generation_link_is_untried(const struct generation *generation);
 /* A fault of an untried spare costs the spare its life, and the generation only the time

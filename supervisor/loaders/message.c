@@ -52,6 +52,9 @@ static void message_read_report(struct generation_report *report, const json_t *
 	                 sizeof(report->weights_sha256));
 	message_get_text(object, "engine_version", report->engine_version,
 	                 sizeof(report->engine_version));
+	message_get_text(object, "walls", report->walls.text, sizeof(report->walls.text));
+	message_get_text(object, "walls_missing", report->walls_missing.text,
+	                 sizeof(report->walls_missing.text));
 	message_get_text(object, "private", report->why_private.text,
 	                 sizeof(report->why_private.text));
 	if (json_object_get(object, "private_lasts"))

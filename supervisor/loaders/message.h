@@ -23,6 +23,8 @@ struct generation_report {
 	struct store_chunks chunks; /* chunks that it placed; chunk_bytes 0: none yet */
 	double place_ms;            /* until the weights were placed or mapped */
 	char engine_version[64];
+	struct err walls;         /* that stand round it: "no_new_privs, landlock" */
+	struct err walls_missing; /* that do not, and why */
 	uint64_t rss_bytes;
 	uint64_t anon_bytes;
 	uint64_t pss_bytes;

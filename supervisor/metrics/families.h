@@ -49,6 +49,7 @@ FAMILY(LOADERS, GAUGE, "moult_loaders", "Loaders that serve.")
 FAMILY(STALE, GAUGE, "moult_stale",
        "1: what is on disk for the model is not what serves: it is of no use, failed, "
        "or was rolled back from.")
+FAMILY(WALLS, GAUGE, "moult_walls", "1: this layer stands round the loader that serves.")
 FAMILY(MEMORY_BYTES, GAUGE, "moult_memory_bytes",
        "Memory that the model's loaders hold now, with the weights that they share.")
 FAMILY(RELOADS, COUNTER, "moult_reloads",
@@ -71,7 +72,7 @@ FAMILY(DEVICE_XIDS, COUNTER, "moult_device_xids",
        "Critical errors of a GPU (Xid) that its driver reported.")
 FAMILY(CONFIG_REFUSED, GAUGE, "moult_config_refused",
        "1: the configuration files are refused, the last good one is in use.")
-FAMILY(SPARE_READY, GAUGE, "moult_spare_ready", "1: a loader waits to be taken.")
+FAMILY(SPARE_READY, GAUGE, "moult_spare_ready", "Loaders that wait to be taken.")
 FAMILY(SPARES_STARTED, COUNTER, "moult_spares_started",
        "Loaders that were started ahead.")
 FAMILY(SPARES_TAKEN, COUNTER, "moult_spares_taken",
@@ -83,10 +84,23 @@ FAMILY(HTTP_ACCEPTED, COUNTER, "moult_http_accepted", "Connections accepted.")
 FAMILY(HTTP_EXPIRED, COUNTER, "moult_http_expired", "Connections closed at a deadline.")
 FAMILY(HTTP_EVICTED, COUNTER, "moult_http_evicted",
        "Connections closed so that others have room.")
+FAMILY(HTTP_LIMITED, COUNTER, "moult_http_limited",
+       "Requests answered 429, because their address had had its share.")
 FAMILY(HTTP_WAITED, COUNTER, "moult_http_waited",
        "Requests for metrics, statistics or the index that waited for their turn.")
 FAMILY(HTTP_RUNS, COUNTER, "moult_http_runs",
        "Rounds of the HTTP daemon: hardly any on an idle server.")
+FAMILY(TLS_NOT_AFTER, GAUGE, "moult_tls_not_after_seconds",
+       "End of the certificate in use, or of one in its chain, since the Unix epoch.")
+FAMILY(TLS_STALE, GAUGE, "moult_tls_stale",
+       "1: the certificate on disk is of no use, the last good one is in use.")
+FAMILY(TLS_ROTATIONS, COUNTER, "moult_tls_rotations",
+       "Certificates that took the place of another one.")
+FAMILY(TLS_UNFINISHED, COUNTER, "moult_tls_unfinished",
+       "Connections that ended before their TLS handshake did.")
+FAMILY(TOKENS, GAUGE, "moult_tokens", "Tokens in use.")
+FAMILY(TOKENS_STALE, GAUGE, "moult_tokens_stale",
+       "1: the tokens on disk are of no use, the last good ones are in use.")
 FAMILY(ACCESS_LOG_DROPPED, COUNTER, "moult_access_log_dropped",
        "Lines of the access log (access_log) that were dropped, where there is one.")
 FAMILY(HTTP_RESPONSES, COUNTER, "moult_http_responses",

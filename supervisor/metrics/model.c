@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "shared/clock.h"
 #include "supervisor/metrics/all.h"
@@ -149,6 +150,26 @@ static void metrics_histograms(struct metrics *metrics, const struct model *cons
 	}
 }
 
+/* One series for each layer that there may be, so that an alert sees one that is missing. */
+static void metrics_walls(struct metrics *metrics, const struct model *const *models)
+{
+	static const char *const layers[] = { "no_new_privs", "no_core",
+		                              "not_dumpable", "no_capabilities",
+		                              "landlock",     "seccomp" };
+
+	metrics_begin(metrics, METRICS_WALLS);
+	for (size_t i = 0; models[i]; i++)
+		for (size_t j = 0; j < COUNT(layers); j++) {
+			const struct metrics_label labels[] = {
+				{ "model", model_name(models[i]) },
+				{ "layer", layers[j] },
+			};
+
+			metrics_put(metrics, labels, COUNT(labels),
+			            strstr(model_walls(models[i]), layers[j]) != NULL);
+		}
+}
+
 static void metrics_states(struct metrics *metrics, const struct model *const *models)
 {
 	metrics_begin(metrics, METRICS_GENERATION);
@@ -163,6 +184,7 @@ static void metrics_states(struct metrics *metrics, const struct model *const *m
 	metrics_begin(metrics, METRICS_STALE);
 	for (size_t i = 0; models[i]; i++)
 		metrics_put_model(metrics, models[i], model_is_stale(models[i]));
+	metrics_walls(metrics, models);
 }
 
 /* Looks at as many models as there is time for, in turn. */

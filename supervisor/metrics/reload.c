@@ -6,7 +6,7 @@
 
 #include "supervisor/metrics/all.h"
 #include "supervisor/model/model.h"
-#include "supervisor/model/receipt.h"
+#include "supervisor/parts/receipt.h"
 
 struct metric_part {
 	const char *label;

@@ -185,7 +185,7 @@ static struct request_part *request_hide_detail(struct request *request,
 	char ref[DETAIL_REF_MAX];
 
 	if (!request->is_fault || answer->status < 500 || !part->is_last ||
-	    request->is_case || detail->is_full)
+	    request->is_case || request->is_hosted || detail->is_full)
 		return part;
 	detail_note(detail, request->queue->model, answer, part->body, clock_now_ns(),
 	            ref);
@@ -240,10 +240,17 @@ static void request_deliver(const struct lane_answer *given)
 		request->answer_status = answer->status;
 		request->is_fault = answer->flags & PROTO_ANSWER_FAULT;
 	}
+	if (answer->flags & PROTO_ANSWER_BROKEN) {
+		/* The owner is not to take this part for the end. */
+		part->is_last = false;
+		request->is_broken = true;
+		/* For want of a client it is nobody's fault. */
+		request->is_fault |= request->has_owner && !request->is_expired;
+	}
 	if (queue->on_answer)
 		queue->on_answer(queue->context, request, answer, now_ns);
 	is_answered = request_is_answered(request);
-	if (queue->recorder && !request->is_case)
+	if (queue->recorder && !request->is_case && !request->is_hosted)
 		recorder_take(queue->recorder, request, answer, head, part);
 	if (answer->flags & PROTO_ANSWER_FIRST)
 		part = request_hide_detail(request, answer, part);

@@ -39,7 +39,7 @@
 
 #define LANE_FLAGS                                                                       \
 	(PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST | PROTO_ANSWER_FAULT |                   \
-	 PROTO_ANSWER_EXECUTION)
+	 PROTO_ANSWER_EXECUTION | PROTO_ANSWER_BROKEN)
 
 struct lane_slot {
 	struct request *request; /* NULL: free */
@@ -326,6 +326,8 @@ static int lane_check(const struct lane *lane, const struct proto_answer *answer
 		               (unsigned long long)answer->lease);
 	if (is_first == lane->slots[index].is_started || (answer->flags & ~LANE_FLAGS) ||
 	    (!is_first && (answer->flags & PROTO_ANSWER_FAULT)) ||
+	    ((answer->flags & PROTO_ANSWER_BROKEN) &&
+	     (is_first || !(answer->flags & PROTO_ANSWER_LAST))) ||
 	    ((answer->flags & PROTO_ANSWER_EXECUTION) &&
 	     !(answer->flags & PROTO_ANSWER_LAST)))
 		return err_set(err, LANE_E_VIOLATION,

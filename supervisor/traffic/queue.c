@@ -125,6 +125,9 @@ void queue_note_suspect(struct queue *queue, const struct request *request,
 	const void *body = queue_body(queue, request);
 	struct poison_print print;
 
+	/* The body alone does not tell one hosted request from another. */
+	if (request->is_hosted)
+		return;
 	if (is_answered) {
 		poison_forget(&queue->suspicion, body, request->body_bytes);
 		return;
@@ -135,6 +138,7 @@ void queue_note_suspect(struct queue *queue, const struct request *request,
 
 bool queue_is_suspicious(struct queue *queue, const struct request *request)
 {
-	return poison_find(&queue->suspicion, queue_body(queue, request),
+	return !request->is_hosted &&
+	       poison_find(&queue->suspicion, queue_body(queue, request),
 	                   request->body_bytes, clock_now_ns(), QUEUE_SUSPICION_NS);
 }

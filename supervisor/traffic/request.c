@@ -91,6 +91,18 @@ static size_t request_first_bytes(const struct queue *queue, size_t announced_by
 	return REQUEST_UNKNOWN_BYTES;
 }
 
+/* RFC 9110 9.2.2: asked twice, such a request has the effect of one. */
+static bool request_is_safe(struct proto_text method)
+{
+	static const char *const safe[] = { "GET", "HEAD",   "OPTIONS",
+		                            "PUT", "DELETE", "TRACE" };
+
+	for (size_t i = 0; i < sizeof(safe) / sizeof(safe[0]); i++)
+		if (proto_text_equals(method, safe[i]))
+			return true;
+	return false;
+}
+
 /* Makes a request that has no place yet; NULL: out of memory. */
 static struct request *request_make(struct queue *queue,
                                     const struct request_start *start)
@@ -130,6 +142,8 @@ int request_new(struct request **ret_request, struct queue *queue,
 		start->json_bytes < SIZE_MAX ? (size_t)start->json_bytes : SIZE_MAX;
 	request->length_bytes = length_bytes;
 	request->is_encoded = start->is_encoded;
+	request->is_hosted = start->is_hosted;
+	request->may_replay = !start->is_hosted || request_is_safe(start->method);
 	request->timeout_name = REQUEST_TIMEOUT_HEADER;
 	request->head_bytes = proto_head_bytes(start->method, start->target,
 	                                       start->fields, start->n_fields);
@@ -256,7 +270,8 @@ void request_complete(struct request *request, uint64_t timeout_ns)
 
 	request_forget_announced(request);
 	request_shorten(request, timeout_ns, "request_timeout");
-	if (!request->is_encoded)
+	/* What a hosted body means is the application's to say. */
+	if (!request->is_encoded && !request->is_hosted)
 		parameters_read(&parameters, queue_body(request->queue, request),
 		                queue_json_bytes(request));
 	if (parameters.timeout_ns > 0)

@@ -87,6 +87,8 @@ struct request {
 	bool is_expired;   /* answered 504 while LEASED: the loader's answer is dropped */
 	bool is_fault;     /* the answer is the model's own failure */
 	bool is_broken;    /* the rest never comes: the owner closes the connection */
+	bool is_hosted;    /* of a route: the engine's own to read and to answer */
+	bool may_replay;   /* another loader may be asked after the death of the first */
 	bool is_case;    /* asked by model/arbiter.c for no client: counts for nothing */
 	bool is_suspect; /* may have ended a loader: leased with nothing beside it */
 	uint8_t crashes; /* crashes of loaders that had the request */
@@ -121,6 +123,7 @@ struct request {
 };
 
 struct request_start {
+	bool is_hosted; /* of a route */
 	struct proto_text method;
 	struct proto_text target;
 	const struct proto_field *fields; /* names in lower case */
