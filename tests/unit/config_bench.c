@@ -81,3 +81,19 @@ struct config *config_bench_load_good(const char *text)
 		fail_msg("refused: %s\n%s", err.text, text);
 	return config;
 }
+
+void config_bench_refuses(const char *name, const char *text, const char *want)
+{
+	struct config *config = NULL;
+	struct err err = ERR_NULL;
+	FREE char *path = config_bench_path("");
+	int r = config_bench_load(text, &config, &err);
+
+	if (r == 0)
+		fail_msg("%s: was accepted", name);
+	assert_null(config);
+	if (strncmp(err.text, path, strlen(path)) != 0)
+		fail_msg("%s: does not begin with the file: %s", name, err.text);
+	if (!strstr(err.text, want))
+		fail_msg("%s: wanted \"%s\", got \"%s\"", name, want, err.text);
+}

@@ -27,3 +27,5 @@ void config_bench_remove(const char *name);
 /* Calls config_load() with @text as moult.conf. */
 int config_bench_load(const char *text, struct config **ret_config, struct err *err);
 struct config *config_bench_load_good(const char *text);
+/* @text is refused with a sentence that begins with the file and has @want; @name is the case's. */
+void config_bench_refuses(const char *name, const char *text, const char *want);
