@@ -34,13 +34,19 @@ struct drive {
 	int supervisor_bell;
 	struct chan_message message;
 	int store_fd; /* shared weights; -1: none */
+	/* The engine hosts: answers come in parts, and with any status. */
+	bool is_hosted;
 };
 
 /* The folder with moult-loader and the engines. */
 extern const char *drive_build_dir;
+/* The interpreter that runs the loader; NULL: none. */
+extern const char *drive_python;
 
 /* Starts a loader and takes its HELLO. @arena_bytes: of the response arena. */
 void drive_start(struct drive *drive, size_t arena_bytes);
+/* Starts a loader which sends no HELLO, perhaps. */
+void drive_launch(struct drive *drive, size_t arena_bytes);
 /* A configuration with @engine, one FP32 input and output x of shape [-1,@width], and
  * nothing special. The caller changes and owns it. */
 json_t *drive_config(const char *engine, int width);
@@ -64,6 +70,10 @@ void drive_send(struct drive *drive, enum proto_type type);
 /* Puts a request into the slot of @lease. @json_bytes < 0: all of @body is JSON. */
 void drive_submit(struct drive *drive, uint64_t lease, const void *body,
                   size_t body_bytes, int json_bytes);
+/* Puts any request into the slot of @lease. @fields: "NAME: VALUE" texts up to a NULL. */
+void drive_ask(struct drive *drive, uint64_t lease, const char *method,
+               const char *target, const char *const *fields, const void *body,
+               size_t body_bytes, uint64_t deadline_ns);
 void drive_submit_raw(struct drive *drive, const struct proto_submit *submit);
 void drive_cancel(struct drive *drive, uint64_t lease);
 void drive_flush(struct drive *drive);
