@@ -14,6 +14,8 @@
  *	once = PATH                at most once over all processes; PATH is created then
  *	when = PATH                only when PATH exists
  *	secret = NAME, secret_is = TEXT   only when that secret has that value
+ *
+ * For a model with routes it does what each request says: engine_fault_host.c.
  */
 
 #include <fcntl.h>
@@ -115,6 +117,7 @@ struct engine {
 	unsigned long ms;
 	unsigned long bytes;
 	unsigned long n_infers;
+	struct fault_host *host;
 	const char *count;
 	const char *once;
 	const char *when;
@@ -467,10 +470,20 @@ static int fault_infer(struct engine *engine, const struct engine_tensor *inputs
 	return r;
 }
 
+static int fault_begin_host(struct engine *engine, const struct engine_host *host,
+                            struct err *err)
+{
+	int r = fault_at(engine, FAULT_WARMUP, NULL, err);
+
+	return r ? r : fault_host(&engine->host, engine->config, host, err);
+}
+
 static void fault_close(struct engine *engine)
 {
-	if (engine)
+	if (engine) {
 		(void)fault_at(engine, FAULT_CLOSE, NULL, NULL);
+		fault_host_end(engine->host);
+	}
 	free(engine);
 }
 
@@ -483,6 +496,7 @@ const struct engine_api *moult_engine(void)
 		.stage = fault_stage,
 		.commit = fault_commit,
 		.infer = fault_infer,
+		.host = fault_begin_host,
 		.close = fault_close,
 	};
 

@@ -15,7 +15,18 @@
  *	crowd    LEAVE_CROWD that have ended, two forks away
  */
 
+#include "loader/engine.h"
+
 #define LEAVE_CROWD 300
 
 /* 0; -1: @kind is unknown. */
 int fault_leave(const char *kind, unsigned long bytes);
+
+/* Hosts routes: engine_fault_host.c. */
+struct fault_host;
+
+/* 0 or an outcome of enum engine_outcome; fault_host_end() in any case. */
+int fault_host(struct fault_host **ret_host, const struct engine_config *config,
+               const struct engine_host *lent, struct err *err);
+/* Due when take says END. Accepts NULL. */
+void fault_host_end(struct fault_host *host);
