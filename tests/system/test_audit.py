@@ -132,6 +132,45 @@ def test_each_request_is_a_line(start, tmp_path):
     assert got == wanted
 
 
+def test_each_request_is_an_object(start, tmp_path):
+    path = tmp_path / "access.log"
+    moult = start(echo_section(), supervisor=f"access_log = {path}\naccess_log_format = json\n")
+    body = echo_body([1, 2, 3, 4])
+    assert moult.infer("echo", body)[0] == 200
+    moult.get("/v2/none?a=%22b")
+    long = "/v2/" + "n" * 5000
+    moult.get(long)
+    assert b" 400 " in raw(moult, b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    def lines():
+        found = [json.loads(line) for line in whole_lines(path)] if path.exists() else []
+        return [line for line in found if "/health/" not in (line["target"] or "")]
+
+    wait_for("the last line", lambda: any(line["status"] == 400 for line in lines()))
+    for line in lines():
+        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d\d\dZ", line.pop("time"))
+        assert line.pop("client") == "127.0.0.1" and line.pop("port") > 0
+        assert line["took_ms"] >= 0
+    got = [tuple(line[key] for key in ("method", "target", "status", "received_bytes", "model",
+                                       "generation", "token")) for line in lines()]
+    assert got == [("POST", INFER, 200, len(body), "echo", 1, None),
+                   ("GET", "/v2/none?a=%22b", 404, 0, None, 0, None),
+                   ("GET", long, 404, 0, None, 0, None), (None, None, 400, 0, None, 0, None)]
+
+
+@pytest.mark.parametrize("lines, says", [
+    ("access_log_format = json\n", "json is for a file: name one with access_log"),
+    ("access_log = stderr\naccess_log_format = json\n", "json is for a file"),
+    ("access_log = /tmp/a\naccess_log_format = xml\n", "allowed are plain or json")])
+def test_formats_that_are_none(tmp_path, lines, says):
+    config = tmp_path / "moult.conf"
+    config.write_text(f"[supervisor]\ncontrol = c.sock\nstate_dir = s\n{lines}" + echo_section())
+    result = subprocess.run([BUILD / "moultd", "-t", "-c", config], capture_output=True, text=True,
+                            timeout=120)
+    assert result.returncode == 1 and "access_log_format: " in result.stderr, result.stderr
+    assert says in result.stderr, result.stderr
+
+
 def test_the_file_may_be_renamed(start, tmp_path):
     moult, path = begin(start, tmp_path)
     path.rename(tmp_path / "access.log.1")

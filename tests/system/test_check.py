@@ -7,6 +7,20 @@ import pytest
 from harness import BUILD, DIGITS, echo_section
 
 
+REQUESTS = {
+    "first": "POST /app/x?y HTTP/1.1\r\nContent-Type: text/plain\r\n\r\nbody",
+    "itself": "GET /app\n\n",
+    "elsewhere": "GET /application/x\n\n",
+    "meta": "GET /v2/health/ready\n\n",
+    "trace": "TRACE /app/ HTTP/1.1\n\n",
+    "low": "get /app/\n\n",
+    "words": "GET the page\n\n",
+    "field": "GET /app/\nContent-Type: a\nno field\n\n",
+    "headless": "GET /app/\nContent-Type: a",
+    "large": "POST /app/\n\n" + 2048 * "x",
+}
+
+
 def check(home, section, head=""):
     for key in ("control", "state_dir"):
         head += "" if f"{key} = " in head else f"{key} = {key}\n"
@@ -29,6 +43,8 @@ def home(tmp_path):
         (tmp_path / name / ".b.json").write_text("no golden request")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.json").touch()
+    for name, text in REQUESTS.items():
+        (tmp_path / name).write_text(text)
     return tmp_path
 
 
@@ -64,6 +80,30 @@ def test_good(home):
     result = check(home, echo_section(**GOOD, **keys) +
                    echo_section("faulty", engine="fault", **{"option.ms": 1}))
     assert result.returncode == 0 and "good, 2 models" in result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("name, says", [
+    ("first", None), ("itself", None),
+    ("elsewhere", "asks for /application/x, and route = /app/ does not cover that"),
+    ("meta", "asks for /v2/health/ready, and route = /app/ does not cover that"),
+    ("trace", "asks with TRACE, which moultd never passes on"),
+    ("low", "low, line 1: a request begins with"),
+    ("words", "words, line 1: a request begins with"),
+    ("field", "field, line 3: a request begins with"),
+    ("headless", "headless, line 2: a request begins with"),
+    ("empty.json", "empty.json must have 1 to 1024 bytes (max_body)"),
+    ("large", "large must have 1 to 1024 bytes (max_body)"),
+    ("gone", "gone: No such file"),
+])
+def test_the_first_request_of_what_hosts(home, name, says):
+    section = f"[model app]\nengine = fault\nroute = /app/\nwarmup_request = {name}\n" \
+        "max_body = 1024\n"
+    result = check(home, section)
+    if says is None:
+        assert result.returncode == 0, result.stderr
+    else:
+        assert result.returncode == 1 and "warmup_request: " in result.stderr, result.stderr
+        assert says in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize("keys, key, says", BAD)
@@ -121,8 +161,14 @@ def test_all_are_named(home):
     path.name[len("moult-engine-"):-len(".so")] for path in BUILD.glob("moult-engine-*.so")))
 def test_each_engine_declares_its_options(home, engine):
     """Its loader refuses the same one, with the same words."""
-    section = echo_section(engine=engine, path=DIGITS / "digits.pt",
-                           **{"option.no_such_one": 1})
+    keys = {"path": DIGITS / "digits.pt", "option.no_such_one": 1}
+    section = echo_section(engine=engine, **keys)
+    if engine == "python":  # it hosts alone
+        section = "[model echo]\nengine = python\nroute = /\nwsgi = app:app\n" + "".join(
+            f"{key} = {value}\n" for key, value in keys.items())
+    if engine == "server":
+        section = "[model echo]\nengine = server\nroute = /\ncommand = /bin/cat {port}\n" \
+                  "option.no_such_one = 1\n"
     says = f"engine {engine} has no option 'no_such_one'"
     result = check(home, section)
     assert result.returncode == 1 and f"option.no_such_one: {says}" in result.stderr

@@ -187,7 +187,7 @@ def test_heads_under_way_make_room(start):
 
 def test_who_makes_room_first(start):
     """Idle ones, though their headers are not late, before one whose header is on its way."""
-    moult = start(echo_section(), supervisor="max_connections = 16\n")
+    moult = start(echo_section(), supervisor="max_connections = 16\nheader_timeout = 600s\n")
     moult.note_fds()
     head = connect(moult)
     head.sendall(POST[:20])

@@ -220,7 +220,8 @@ def test_another_file_is_another_copy(start, tmp_path, wide, mib, strategy):
         # But for the last chunk: for that there was room.
         assert len(bench.chunks().keys() & chunks.keys()) == (strategy == "staged") * 2
         bench.settles_at(COPY + CONTEXT)
-        assert bench.rotate(f"next-{i}")["strategy"] == "handoff"
+        receipt = bench.rotate(f"next-{i}")
+        assert receipt["strategy"] == "handoff", receipt
     load.stop_and_check()
 
 

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from certificates import Authority, Pair
 from harness import BUILD, ROOT, echo_body, echo_section
 from test_gpu import begin, section
 
@@ -107,8 +108,15 @@ def test_each_path_that_is_there_is_on_the_page(client):
 def test_metrics(start, tmp_path):
     documented = documented_families()
     (tmp_path / "gpu").mkdir()
+    authority = Authority(tmp_path)
+    pair = Pair(tmp_path, *authority.issue())
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens" / "one").write_text("0" * 32)
     moult, _ = begin(start, tmp_path, 256, section(), echo_section("plain", spare="yes"),
-                     head=f"engine_dir = {BUILD}\naccess_log = stderr\n[device cuda:0]\nreserve = 0M\n")
+                     context=authority.context(),
+                     head=f"engine_dir = {BUILD}\naccess_log = stderr\n{pair.keys()}"
+                          f"tokens = {tmp_path}/tokens\nmetrics_tokens = anybody\n"
+                          "[device cuda:0]\nreserve = 0M\n")
     printed = metric_families(moult.get("/metrics")[1])
     assert printed == documented, HINT
 

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from harness import BUILD, Moult, echo_body, echo_section, wait_for
+from harness import BUILD, Moult, children, echo_body, echo_section, wait_for
 
 ENGINES = f"engine_dir = {BUILD}\n"
 SECRET = "moult-test-value"
@@ -213,6 +213,8 @@ def test_pipes_in_the_state_directory_hold_nothing_up(home):
     os.unlink(home / "state" / "receipts.jsonl")
     os.mkfifo(home / "state" / "receipts.jsonl")
     assert moult.reload("echo").returncode == 0 and moult.receipts() == []
+    wait_for("the writers' end",
+             lambda: children(moult.pid) == [moult.status("echo")["pid"]])
     for kept in (home / "state" / "good" / "echo").iterdir():
         kept.unlink()
         os.mkfifo(kept)

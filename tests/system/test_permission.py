@@ -85,8 +85,10 @@ def test_later(home, name):
     os.chown(home / name, 0, 0)
     (home / name).chmod(0o700)
     process = launch(home)
+    # A loader that looks for its golden requests has walls, and cannot read who user 0 is.
+    wanted = says(home / name).replace(" (root)", "" if name == "golden" else " (root)")
     try:
-        wait_for("the sentence", lambda: says(home / name).replace('"', '\\"') in
+        wait_for("the sentence", lambda: wanted.replace('"', '\\"') in
                  (home / "log").read_text())
         assert "as whom moult" in (home / "log").read_text()
         if name == "secrets/token":  # the other one serves

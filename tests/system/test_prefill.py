@@ -71,7 +71,8 @@ def test_what_fits_comes_first(start, tmp_path, wide, room, most, ahead):  # noq
         check_contents(bench)
         bench.settles_at(ONE)
         # The next loader of the same finds them whole.
-        assert bench.rotate(f"next-{i}")["strategy"] == "handoff"
+        receipt = bench.rotate(f"next-{i}")
+        assert receipt["strategy"] == "handoff", receipt
     assert sampler.stop()[1] <= room_for(room)
     load.stop_and_check()
     pauses = [line for line in bench.moult.log_lines()
@@ -199,8 +200,10 @@ def test_killed_meanwhile(start, tmp_path, wide):  # noqa: F811
     pid = bench.moult.status("echo")["candidate"]
     assert pid, bench.moult.status("echo")
     os.kill(pid["pid"], signal.SIGKILL)
-    load.wait_more(50)
+    # The candidate may have been further by then than it was seen to be, with nobody serving:
+    # what comes next is not to wait for a slow driver.
     bench.card.faults()
+    load.wait_more(50)
     wait_for("the new file", lambda: bench.moult.status("echo")["state"] == "ready" and
              bench.moult.receipts("echo")[-1]["outcome"] == "ok" and
              bench.says("weights_placed") >= 2)

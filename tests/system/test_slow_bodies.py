@@ -19,11 +19,13 @@ def http(moult):
 
 @contextlib.contextmanager
 def crowd(moult, n, data):
-    """@n connections over which @data has come, each where it must be."""
+    """@n connections over which @data has come, each where it must be. Each sends as it comes: at
+    the limit those go that have said nothing for a while."""
     accepted = http(moult)["accepted_total"]
-    clients = [socket.create_connection(("127.0.0.1", moult.port), 60) for _ in range(n)]
-    for client in clients:
-        client.sendall(data)
+    clients = []
+    for _ in range(n):
+        clients.append(socket.create_connection(("127.0.0.1", moult.port), 60))
+        clients[-1].sendall(data)
     wait_for("all of them", lambda: http(moult)["accepted_total"] >= accepted + n)
     yield clients
     for client in clients:
@@ -37,7 +39,8 @@ def finish(client):
 
 def test_health_has_connections_of_its_own(start):
     """All that may have a request have one, which is never through; none of them is closed."""
-    moult = start(echo_section(), supervisor="max_connections = 64\nbody_rate_min = 0\n")
+    moult = start(echo_section(), supervisor="max_connections = 64\nbody_rate_min = 0\n"
+                                             "body_timeout = 1h\n")
     moult.note_fds()
     with crowd(moult, 64, HEAD + BODY[:5]) as posters:
         wait_for("their bodies", lambda: moult.status("echo")["requests"]["held"] == 0 and
@@ -79,7 +82,7 @@ def test_nobody_keeps_the_reserve(start):
 
 def test_the_slowest_body_makes_room(start):
     moult = start(echo_section(max_body="64M"),
-                  supervisor="max_connections = 4\nbody_rate_min = 64K\n")
+                  supervisor="max_connections = 4\nbody_rate_min = 64K\nbody_timeout = 1h\n")
     moult.note_fds()
     many = b"x" * 6_000_000
     head = HEAD.replace(b"%d" % len(BODY), b"%d" % (len(many) + 2))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loader that was started ahead takes the place of one that died."""
+"""A loader that was started ahead takes the place of one that died or that a reload replaces."""
 import contextlib
 import json
 import os
@@ -132,17 +132,67 @@ def test_takes_the_place_of_a_dead_one(start):
     assert text.count("spare     the loader had been started ahead") == 3, text
 
 
-def test_reloads_leave_it_alone(start, tmp_path):
+@pytest.mark.parametrize("strategy", ("overlap", "staged", "stop-first"))
+def test_reloads_take_it(start, tmp_path, strategy):
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "token").write_text("0")
-    moult = start(echo_section(spare="yes", secrets=tmp_path / "secrets"))
+    moult = start(echo_section(spare="yes", strategy=strategy, secrets=tmp_path / "secrets"))
+    pid = ready_spare(moult)
+    moult.note_fds()
+    load = Load(moult.port)
+    for i in range(3):
+        load.wait_more()
+        moult.write_secret(tmp_path / "secrets", "token", f"other {i}")
+        receipt = moult.wait_receipt("echo", lambda r: r["to"]["pid"] == pid)
+        assert receipt["spare"] is True and receipt["strategy"] == strategy, receipt
+        assert receipt["cause"] == "secrets" and receipt["outcome"] == "ok", receipt
+        assert moult.status("echo")["pid"] == pid
+        pid = ready_spare(moult, other_than=pid)
+    load.wait_more()
+    load.stop_and_check()
+    assert spare(moult)["taken"] == 3 and spare(moult)["lost"] == 0
+
+
+def test_reloads_faster_than_spares_come(start):
+    """What is not there is started as ever, and nobody waits for it."""
+    moult = start(echo_section(spare="yes"))
     pid = ready_spare(moult)
     load = Load(moult.port)
-    for i in range(20):
-        moult.write_secret(tmp_path / "secrets", "token", str(i))
+    for _ in range(10):
         assert moult.reload("echo").returncode == 0
+    load.wait_more()
     load.stop_and_check()
-    assert spare(moult)["pid"] == pid and spare(moult)["taken"] == 0
+    took = [r["to"]["pid"] for r in moult.receipts("echo") if r["spare"]]
+    assert took[0] == pid and len(took) < 10, took
+
+
+def test_memory_is_counted_once(start):
+    """Room for two loaders, and not for three: the spare is one of the two."""
+    moult = start(echo_section(spare="yes", strategy="overlap"))
+    pid = ready_spare(moult)
+    held = spare(moult)["anon_bytes"]
+    decision = moult.explain("echo")
+    need = max(decision["need_bytes"], decision["loading_bytes"])
+    # Measured a little later: what is in use may have grown by pages.
+    budget = decision["used_bytes"] + need + decision["headroom_bytes"] + held // 4
+    assert 0 < held
+    moult.config.write_text(moult.head + f"[device host]\nbudget = {budget}\nreserve = 0\n")
+    wait_for("the budget", lambda: moult.explain("echo")["budget_bytes"] == budget)
+    assert moult.reload("echo").returncode == 0
+    receipt = moult.receipts("echo")[-1]
+    assert receipt["spare"] is True and receipt["to"]["pid"] == pid, receipt
+
+
+def test_goes_when_memory_is_short(start):
+    """Without any reload: what serves needs what the spare holds."""
+    moult = start(echo_section(spare="yes"))
+    pid = ready_spare(moult)
+    used = moult.explain("echo")["used_bytes"] + spare(moult)["anon_bytes"]
+    moult.config.write_text(moult.head +
+                            f"[device host]\nbudget = {used}\nreserve = {used // 2}\n")
+    wait_for("its end", lambda: not is_alive(pid))
+    assert 'reason="memory is short"' in moult.log_text()
+    assert answers(moult)
 
 
 def test_holds_no_secret_and_no_device(start, tmp_path):
@@ -341,7 +391,8 @@ def test_makes_room_for_a_replica(start):
     pid = ready_spare(moult)
     decision = moult.explain("echo")
     need = max(decision["need_bytes"], decision["loading_bytes"])
-    budget = decision["used_bytes"] + need // 2 + spare(moult)["anon_bytes"] // 2
+    held = spare(moult)["anon_bytes"]  # of which a reload of its own does not count it
+    budget = decision["used_bytes"] + held + need // 2 + held // 2
     moult.config.write_text(moult.head + f"[device host]\nbudget = {budget}\nreserve = 0\n")
     wait_for("the budget", lambda: moult.explain("echo")["budget_bytes"] == budget)
     assert moult.ctl("scale", "echo", "2").returncode == 0
@@ -372,6 +423,24 @@ def test_goes_when_no_model_asks(start):
     assert kill_loader(moult, "b") == pid
 
 
+def test_one_for_each_environment(start):
+    """An interpreter, or a library, reads its environment when it starts."""
+    moult = start(echo_section("a", spare="yes", **{"environment.WHOSE": "a"}),
+                  echo_section("b", spare="yes", **{"environment.WHOSE": "b"}),
+                  echo_section("c", spare="yes", **{"environment.WHOSE": "a"}))
+
+    def both():
+        found = moult.status()["supervisor"]["spares"]
+        return len(found) == 2 and all(one["state"] == "ready" for one in found) and found
+    whose = {re.search(r"WHOSE=(\w)", pathlib.Path(f"/proc/{one['pid']}/environ").read_text())
+             .group(1): one["pid"] for one in wait_for("two spares", both)}
+    assert sorted(whose) == ["a", "b"]
+    assert 'moult_spare_ready{engine="identity"} 2' in moult.get("/metrics")[1].decode()
+    assert kill_loader(moult, "b") == whose["b"]
+    assert kill_loader(moult, "c") == whose["a"]
+    assert answers(moult, "a") and answers(moult, "b") and answers(moult, "c")
+
+
 def test_an_engine_directory_needs_a_restart(start, tmp_path):
     folder = kept_engines(tmp_path)
     moult = start(echo_section(spare="yes"))
@@ -383,8 +452,9 @@ def test_an_engine_directory_needs_a_restart(start, tmp_path):
 
 
 def test_makes_room_for_a_reload(start, tmp_path):
-    """Two that do not fit beside each other: the reload goes first."""
-    moult = start(echo_section(spare="yes"))
+    """Two that do not fit beside each other: the reload goes first, before another's spare."""
+    moult = start(echo_section(),
+                  echo_section("other", spare="yes", **{"environment.WHOSE": "other"}))
     pid = ready_spare(moult)
     held = spare(moult)["anon_bytes"]
     decision = moult.explain("echo")
@@ -453,6 +523,12 @@ def test_a_storm_of_kills(start):
     os.kill(ready_spare(moult), signal.SIGCONT)
 
 
+def own_digits(tmp_path):
+    """A file that no other moultd keeps a link to: a new link is a change to look into, and the
+    reload that looks takes the spare."""
+    return shutil.copy(DIGITS / "digits.pt", tmp_path)
+
+
 def first_answer_ms(moult, model, body):
     pid = moult.status(model)["pid"]
     os.kill(pid, signal.SIGKILL)
@@ -466,7 +542,8 @@ def test_with_torch(start, tmp_path):
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "token").write_text(TOKEN)
     body = (DIGITS / "heldout.jsonl").read_text().splitlines()[0]
-    moult = start(digits_section(spare="yes", secrets=tmp_path / "secrets"))
+    moult = start(digits_section(own_digits(tmp_path), spare="yes",
+                                 secrets=tmp_path / "secrets"))
     expected = json.loads(moult.infer("digits", body)[2])["outputs"]
     times = {True: [], False: []}
     for with_spare in (True, False, True):
@@ -484,10 +561,10 @@ def test_with_torch(start, tmp_path):
           {"with" if k else "without": [round(t) for t in v] for k, v in times.items()})
 
 
-def test_stopped_while_it_starts(start):
+def test_stopped_while_it_starts(start, tmp_path):
     """Nobody waits for one that is not ready; half a second is long for libtorch."""
     body = (DIGITS / "heldout.jsonl").read_text().splitlines()[0]
-    moult = start(digits_section(spare="yes"))
+    moult = start(digits_section(own_digits(tmp_path), spare="yes"))
     def starting():
         found = spare(moult, "torch")
         return found["state"] == "starting" and found["pid"]

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -99,3 +100,32 @@ def test_an_ordinary_user_cannot_become_another(place):
         capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert "cannot become 'daemon'" in result.stderr, result.stderr
+
+
+def test_it_is_closed(start):
+    """Whoever it is: nobody gets more rights by a program, and no core is written."""
+    moult = start(echo_section())
+    for pid in (moult.pid, moult.status("echo")["pid"]):
+        _, _, status = ids(pid)
+        assert status["NoNewPrivs"] == "1"
+        limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.M), limits
+
+
+@NEEDS_ROOT
+def test_its_own_user_cannot_look_into_it(place):
+    """Another program of moultd's user has neither its environment nor its memory."""
+    entry = pwd.getpwnam(USER)
+    moult = harness.Moult(place, [echo_section()],
+                          supervisor=supervisor(place) + f"user = {USER}\n")
+    try:
+        moult.wait_ready()
+        for file in ("environ", "maps", "fd/0"):
+            reader = subprocess.run(
+                ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}",
+                 "--clear-groups", "cat", f"/proc/{moult.pid}/{file}"],
+                capture_output=True, check=False)
+            assert reader.returncode != 0, file
+        moult.check_conservation()
+    finally:
+        moult.stop()

@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CLIENTS = 8
 CONF = "/etc/moult/moult.conf"
 TOKEN = "/etc/moult/secrets/echo/token"
+TOKEN_NEW = "/etc/moult/secrets/echo/.token.new"
 IMAGES = 10
 RELOADS = 5
 RESTARTS = 12
@@ -80,9 +81,10 @@ class Moult:
         self.secret("tok-1")
 
     def secret(self, value):
-        """Put a secret into place, the way a careful operator does."""
-        self.box.run(f"umask 027 && printf %s '{value}' >{TOKEN}.new"
-                     f" && chgrp moult {TOKEN}.new && mv {TOKEN}.new {TOKEN}")
+        """Put a secret into place, the way a careful operator does: a file whose name begins
+        with a dot is no secret meanwhile."""
+        self.box.run(f"umask 027 && printf %s '{value}' >{TOKEN_NEW}"
+                     f" && chgrp moult {TOKEN_NEW} && mv {TOKEN_NEW} {TOKEN}")
 
     def show(self, *names, unit="moultd.service"):
         """Properties of a unit, in the order asked for."""

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An engine outside the tree, built and installed with the commands of its README against what
+`cmake --install` has installed."""
+import os
+import re
+import subprocess
+
+import pytest
+
+from harness import BUILD, ROOT, wait_for  # noqa: F401
+
+EXAMPLE = ROOT / "examples" / "engine"
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    """Where moult is installed, and a pkg-config that knows."""
+    prefix = tmp_path / "prefix"
+    subprocess.run(["cmake", "--install", BUILD, "--prefix", prefix], check=True,
+                   env={**os.environ, "DESTDIR": ""}, stdout=subprocess.DEVNULL)
+    folder = next(prefix.rglob("moult-engine.pc")).parent
+    wrapper = tmp_path / "bin" / "pkg-config"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f"#!/bin/sh\nPKG_CONFIG_PATH={folder} exec /usr/bin/pkg-config "
+                       f"--define-variable=prefix={prefix} \"$@\"\n")
+    wrapper.chmod(0o755)
+    return prefix
+
+
+def commands():
+    text = (EXAMPLE / "README.md").read_text()
+    return [line.strip() for line in re.findall(r"^    (?:cc|install) .*$", text, re.M)]
+
+
+def build(tmp_path, source):
+    """The engine, with the README's commands."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "scale.c").write_text(source)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    for command in commands():
+        subprocess.run(command, shell=True, check=True, cwd=folder,
+                       env={**os.environ, "PATH": path, "CFLAGS": ""})
+
+
+def section(by="3", **keys):
+    lines = {"engine": "scale", "input": "x FP32 [-1]", "output": "x FP32 [-1]",
+             "option.by": by, **keys}
+    return "[model triple]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
+
+
+def engines(prefix):
+    return next(prefix.rglob("moult-engine-scale.so")).parent
+
+
+BODY = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[3],"data":[1,2,3.5]}]}'
+
+
+def test_it_serves(start, tmp_path, prefix):
+    build(tmp_path, (EXAMPLE / "scale.c").read_text())
+    moult = start(section(), supervisor=f"engine_dir = {engines(prefix)}\n")
+    status, _, body = moult.infer("triple", BODY)
+    assert status == 200 and b'"data":[3.0,6.0,10.5]' in body, body
+
+
+def test_its_options_are_checked_ahead(tmp_path, prefix):
+    """moultd -t reads them out of its file, as it does with moult's own engines."""
+    build(tmp_path, (EXAMPLE / "scale.c").read_text())
+    config = tmp_path / "moult.conf"
+    config.write_text(f"[supervisor]\nengine_dir = {engines(prefix)}\n" +
+                      section().replace("option.by", "option.bye"))
+    said = subprocess.run([BUILD / "moultd", "-t", "-c", config], capture_output=True, text=True,
+                          check=False)
+    assert said.returncode != 0 and "no option 'bye': did you mean by?" in said.stderr, said
+
+
+def test_another_interface_is_refused(start, tmp_path, prefix):
+    source = (EXAMPLE / "scale.c").read_text()
+    build(tmp_path, source.replace(".abi = ENGINE_ABI", ".abi = ENGINE_ABI + 1"))
+    moult = start(section(), supervisor=f"engine_dir = {engines(prefix)}\n", ready=False)
+    receipt = wait_for("a refusal", lambda: moult.receipts("triple"))[0]
+    assert "was built for interface" in receipt["reason"], receipt
