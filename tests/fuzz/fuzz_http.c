@@ -63,10 +63,16 @@ static bool line_of(struct reader *reader, const char **line, size_t *bytes)
 	return false;
 }
 
+/* strchr(3) finds the NUL behind @set, too. */
+static bool is_of(char c, const char *set)
+{
+	return c && strchr(set, c);
+}
+
 static bool all_of(const char *text, size_t bytes, const char *allowed)
 {
 	for (size_t i = 0; i < bytes; i++)
-		if (!text[i] || !strchr(allowed, text[i]))
+		if (!is_of(text[i], allowed))
 			return false;
 	return true;
 }
@@ -98,7 +104,7 @@ static bool is_host(const char *text, size_t bytes)
 {
 	size_t name = bytes;
 
-	while (name > 0 && strchr(DIGITS, text[name - 1]))
+	while (name > 0 && is_of(text[name - 1], DIGITS))
 		name--;
 	if (name > 0 && text[name - 1] == ':')
 		name--;
@@ -118,9 +124,9 @@ static void read_tokens(struct facts *facts, const char *text, size_t bytes)
 		const char *comma = memchr(text, ',', (size_t)(end - text));
 		const char *stop = comma ? comma : end;
 
-		while (text < stop && strchr(" \t", *text))
+		while (text < stop && is_of(*text, " \t"))
 			text++;
-		while (stop > text && strchr(" \t", stop[-1]))
+		while (stop > text && is_of(stop[-1], " \t"))
 			stop--;
 		facts->has_close |=
 			stop - text == 5 && strncasecmp(text, "close", 5) == 0;
@@ -143,11 +149,11 @@ static void read_field(struct facts *facts, const char *line, size_t bytes)
 		return;
 	}
 	n = bytes - name - 1;
-	while (n > 0 && strchr(" \t", value[0])) {
+	while (n > 0 && is_of(value[0], " \t")) {
 		value++;
 		n--;
 	}
-	while (n > 0 && strchr(" \t", value[n - 1]))
+	while (n > 0 && is_of(value[n - 1], " \t"))
 		n--;
 	if (name == 4 && strncasecmp(line, "host", 4) == 0) {
 		facts->n_hosts++;
@@ -177,7 +183,7 @@ static bool is_request_line(struct facts *facts, const char *line, size_t bytes)
 		target ? memchr(target + 1, ' ', (size_t)(end - target - 1)) : NULL;
 
 	if (!version || end - version != 9 || memcmp(version + 1, "HTTP/1.", 7) != 0 ||
-	    !strchr(DIGITS, version[8]) || target == line || version == target + 1)
+	    !is_of(version[8], DIGITS) || target == line || version == target + 1)
 		return false;
 	facts->is_old = version[8] == '0';
 	facts->is_strange = target - line > 32 || strncmp(line, "CONNECT ", 8) == 0;
@@ -202,7 +208,7 @@ static enum verdict read_chunks(struct reader *reader)
 		       all_of(line + digits, 1, "0123456789abcdefABCDEF"))
 			digits++;
 		behind = digits;
-		while (behind < bytes && strchr(" \t", line[behind]))
+		while (behind < bytes && is_of(line[behind], " \t"))
 			behind++;
 		if (digits == 0 || !is_text(line, bytes, false) ||
 		    (digits < bytes && (behind == bytes || line[behind] != ';')))
@@ -297,8 +303,9 @@ static struct http *http;
 static void start(void)
 {
 	static struct model *const none[1];
-	struct http_models models = { .list = none };
-	struct config config = {
+	static struct gate gate;
+	struct http_models models = { .list = none, .gate = &gate };
+	static struct config config = {
 		.max_connections = 64,
 		.connection_memory_bytes = 16384,
 		.idle_timeout_ns = 3600 * CLOCK_NS_PER_SEC,
@@ -314,7 +321,8 @@ static void start(void)
 	assert(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
 	assert(listen(fd, 1) == 0);
 	loop = ev_loop_new(EVFLAG_NOENV);
-	assert(loop && http_new(&http, loop, &config, &models, fd, &err) == 0);
+	assert(loop && gate_open(&gate, loop, &config, &err) == 0);
+	assert(http_new(&http, loop, &config, &models, fd, &err) == 0);
 }
 
 static void take(int fd, char *output, size_t *n)

@@ -228,6 +228,7 @@ static void reserve(struct state *state)
 static bool publish(struct state *state)
 {
 	struct lane_answer answer = { .status = 200,
+		                      .flags = PROTO_ANSWER_FIRST | PROTO_ANSWER_LAST,
 		                      .head_bytes = 16,
 		                      .body_offset = 64 };
 	struct err err = ERR_NULL;
