@@ -13,6 +13,8 @@ its definition, from the line with its type to its "}". The share of comments is
 not blank, without the licence's. A head is a comment before the first #include, or one that
 stands alone behind the last.
 
+Of tests/ only the lengths of its .c files are measured.
+
 Depth: how many headers of ours the longest chain of includes of a .c file has. How calls and
 writers are counted say house_calls.py and house_writers.py.
 """
@@ -109,6 +111,11 @@ def rank(values, percent):
     return values[max(0, -(-len(values) * percent // 100) - 1)] if values else 0
 
 
+def find_long(lengths):
+    """[(-lines, path)] of the files that are too long, the longest first."""
+    return sorted((-n_lines, path) for path, n_lines in lengths.items() if n_lines > LINES_MOST)
+
+
 def measure_depth(sources):
     """The longest chain of includes below each file, as the list of its headers."""
     chains = {}
@@ -135,8 +142,8 @@ class House:
         self.modules = {path: source for path, source in self.sources.items()
                         if source.suffix == ".c"}
         self.folders = collections.Counter(source.folder for source in self.sources.values())
-        self.long_files = sorted((-source.n_lines, path) for path, source in self.modules.items()
-                                 if source.n_lines > LINES_MOST)
+        self.long_files = find_long({path: source.n_lines
+                                     for path, source in self.modules.items()})
         self.headless = [path for path, source in self.modules.items()
                          if source.n_lines > LINES_WITHOUT_HEAD and not source.has_head()]
         self.functions = sorted((function.first - function.last - 1, function.name, path)
@@ -210,6 +217,31 @@ class House:
         return rows
 
 
+class Tests:
+    """What is held of tests/: each program can be read in one sitting."""
+
+    top = "tests"
+
+    def __init__(self):
+        lengths = {str(path): path.read_text().count("\n") for path in layers.sources(self.top)
+                   if path.suffix == ".c"}
+        self.n_files = len(lengths)
+        self.long_files = find_long(lengths)
+
+    def figures(self):
+        return [("long_files", f".c files over {LINES_MOST} lines", len(self.long_files))]
+
+
+def print_long(measured):
+    for n, path in measured.long_files:
+        print(f"    {-n:4} {path}")
+
+
+def print_tests(tests):
+    print(f"\ntests/: {len(tests.long_files)} of {tests.n_files} .c files over {LINES_MOST} lines")
+    print_long(tests)
+
+
 def print_table(houses):
     print("| | " + " | ".join(f"{house.top}/" for house in houses) + " |")
     print("|---|" + "---|" * len(houses))
@@ -224,8 +256,7 @@ def print_details(house):
     for folder, n in sorted(house.folders.items()):
         print(f"    {n:4} {folder}")
     title(f".c files over {LINES_MOST} lines")
-    for n, path in house.long_files:
-        print(f"    {-n:4} {path}")
+    print_long(house)
     title("longest functions")
     for n, name, path in house.functions[:10]:
         print(f"    {-n:4} {name} {path}")
@@ -337,12 +368,14 @@ def main():
                for path in layers.sources(top)}
     calls = house_calls.read_calls(build, source, sources) if build else None
     houses = [House(top, sources, calls) for top in TOPS]
+    tests = Tests()
     if arguments.check:
-        return check(houses, limits)
+        return check([*houses, tests], limits)
     if arguments.write:
-        write(houses, limits)
+        write([*houses, tests], limits)
         return 0
     print_table(houses)
+    print_tests(tests)
     if arguments.details:
         for house in houses:
             print_details(house)

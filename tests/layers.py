@@ -14,12 +14,13 @@ import sys
 # "." is the folder itself, where all the others come together.
 ORDER = {
     "supervisor": ["loop", "figures", "config", "memory", "process", "control", "inputs",
-                   "devices", "weights", "traffic", "keep", "loaders", "model", "reload",
-                   "metrics", "wire", "http", "."],
-    "loader": ["numbers", "oip", "gpu", "load", "serve", "proof", "."],
+                   "devices", "spares", "weights", "traffic", "keep", "loaders", "parts",
+                   "model", "reload", "metrics", "wire", "gate", "http", "start", "."],
+    "loader": ["numbers", "oip", "gpu", "load", "walls", "serve", "hosting", "proof",
+               "."],
 }
 # They stand alone: nobody includes them, and they include themselves and shared/.
-ALONE = {"supervisor": {"ctl"}, "loader": {"engines"}}
+ALONE = {"supervisor": {"ctl"}, "loader": {"engines", "server"}}
 # The engines' contract is loader/'s, and everybody's in it.
 FOR_ALL = "loader/engine.h"
 MOST_FILES = 20

@@ -11,7 +11,7 @@
 
 set -euo pipefail
 
-system=${MOULT_SANITIZE_SYSTEM:-last_good|protocol|replicas|stop}
+system=${MOULT_SANITIZE_SYSTEM:-last_good|protocol|replicas|server|stop}
 cd "$(dirname "$0")/.."
 case "${1:-}" in
 build)

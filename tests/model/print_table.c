@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 #include "supervisor/loaders/generation.h"
-#include "supervisor/model/reload_table.h"
+#include "supervisor/parts/reload_table.h"
 
 /* One of the enumerations: how many names, their prefix, the name of each. */
 struct names {

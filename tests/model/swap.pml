@@ -17,7 +17,7 @@
  * What is left out: README.md.
  */
 
-/* Printed from supervisor/loaders/table.c and supervisor/model/reload_table.c. */
+/* Printed from supervisor/loaders/table.c and supervisor/parts/reload_table.c. */
 #include "table.pml"
 
 #define STRATEGY_OVERLAP  0
