@@ -69,7 +69,9 @@ class Moult:
         self.installed = ""  # what cmake said while installing
 
     def install(self, build):
-        """Install the build; then what a package's post-install step does."""
+        """Install the build; then what a package's post-install step does. The container's
+        root shows what a moultd of this machine has left: a new machine has nothing of it."""
+        self.box.run("rm -rf /etc/moult /var/lib/moult")
         env = dict(os.environ, DESTDIR=self.box.root)
         done = subprocess.run(["cmake", "--install", build], env=env, check=True,
                               stdout=subprocess.PIPE, text=True)
