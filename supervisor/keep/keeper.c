@@ -175,7 +175,7 @@ static int keeper_start_in(struct keeper_writer *writer, const struct keeper_job
 		(void)waitpid(pid, NULL, 0);
 		return r;
 	}
-	orphans_add(keeper->loop, &writer->kin, pid);
+	orphans_add_own(keeper->loop, &writer->kin, pid);
 	writer->pid = pid;
 	writer->sentence_fd = take_fd(&read_fd);
 	(void)snprintf(writer->of, sizeof(writer->of), "%s", job->of);

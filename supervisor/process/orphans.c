@@ -97,6 +97,29 @@ static struct orphan *orphans_find(struct orphans *orphans, pid_t pid)
 
 /* Attribution */
 
+static bool orphans_has_ended(const struct orphans_kin *kin)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return waitid(P_PID, (id_t)kin->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid != 0;
+}
+
+/* The child that has just left something. A look may come before the owner of a child
+ * has heard of its end: a timer's, or one for the end of another. */
+static pid_t orphans_who_ended(const struct orphans *orphans)
+{
+	const struct orphans_kin *last = orphans_find_kin(orphans, orphans->last);
+	const struct orphans_kin *kin;
+
+	if (last && last->is_running)
+		return last->pid;
+	LIST_FOREACH (kin, &orphans->kins, link)
+		if (kin->is_running && !kin->leaves_none && orphans_has_ended(kin))
+			return kin->pid;
+	return orphans->last;
+}
+
 /* Finds the child that left @proc. @parent: the orphan above it; NULL: moultd. */
 static void orphans_attribute(const struct orphans *orphans, const struct proc *proc,
                               const struct orphan *parent, struct orphan *orphan)
@@ -113,7 +136,7 @@ static void orphans_attribute(const struct orphans *orphans, const struct proc *
 		orphan->is_certain = parent->is_certain;
 	} else if (orphans->is_sole || proc_has_variable(proc->pid, orphans->mark)) {
 		orphan->is_ours = true;
-		orphan->kin = orphans->last;
+		orphan->kin = orphans_who_ended(orphans);
 	}
 }
 
@@ -337,6 +360,12 @@ void orphans_add(struct ev_loop *loop, struct orphans_kin *kin, pid_t pid)
 	kin->pid = pid;
 	kin->is_running = true;
 	LIST_INSERT_HEAD(&orphans->kins, kin, link);
+}
+
+void orphans_add_own(struct ev_loop *loop, struct orphans_kin *kin, pid_t pid)
+{
+	orphans_add(loop, kin, pid);
+	kin->leaves_none = true;
 }
 
 void orphans_on_end(struct ev_loop *loop, struct orphans_kin *kin)

@@ -40,6 +40,7 @@ struct orphans_kin {
 	LIST_ENTRY(orphans_kin) link;
 	pid_t pid;          /* 0: not in the list */
 	bool is_running;    /* not reaped */
+	bool leaves_none;   /* runs moultd's own code alone */
 	unsigned int group; /* its control group's number; 0: none */
 	struct orphans_left left;
 };
@@ -70,6 +71,8 @@ bool orphans_prepare(struct ev_loop *loop, struct orphans_kin *kin, char *path,
 void orphans_cancel(struct ev_loop *loop, struct orphans_kin *kin);
 /* Registers @pid, which moultd itself has just started. */
 void orphans_add(struct ev_loop *loop, struct orphans_kin *kin, pid_t pid);
+/* The same for one that runs moultd's own code alone, and so leaves none behind. */
+void orphans_add_own(struct ev_loop *loop, struct orphans_kin *kin, pid_t pid);
 /* The child has ended and is about to be reaped: finds the processes that it left, and
  * kills them with all that is in its control group. */
 void orphans_on_end(struct ev_loop *loop, struct orphans_kin *kin);

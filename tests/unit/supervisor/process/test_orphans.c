@@ -159,6 +159,41 @@ static void test_one_ends_and_the_other_goes_on(void **state)
 	close_desk(&desk);
 }
 
+/* What is looked at for the end of one child may be what another has left already. */
+static void test_the_end_that_nobody_noted_yet(void **state)
+{
+	struct orphans_kin first = { 0 };
+	struct orphans_kin writer = { 0 };
+	struct orphans_kin second = { 0 };
+	pid_t of_second[2];
+	siginfo_t info;
+	struct desk desk;
+
+	(void)state;
+	open_desk(&desk);
+	orphans_add(desk.loop, &first, start(0, NULL));
+	orphans_add(desk.loop, &second, start(2, of_second));
+	orphans_add_own(desk.loop, &writer, start(0, NULL));
+	end(&desk, &first);
+	assert_return_code(kill(writer.pid, SIGKILL), 0);
+	assert_return_code(waitid(P_PID, (id_t)writer.pid, &info, WEXITED | WNOWAIT), 0);
+	assert_return_code(kill(second.pid, SIGKILL), 0);
+	assert_return_code(waitid(P_PID, (id_t)second.pid, &info, WEXITED | WNOWAIT), 0);
+	/* The timer of the end of the first one. */
+	while (second.left.n == 0)
+		(void)ev_run(desk.loop, EVRUN_ONCE);
+	orphans_on_end(desk.loop, &second);
+	assert_return_code(waitid(P_PID, (id_t)second.pid, &info, WEXITED), 0);
+	wait_gone(&desk, &second);
+	assert_int_equal(first.left.n + writer.left.n, 0);
+	assert_int_equal(second.left.n, 2);
+	assert_return_code(waitid(P_PID, (id_t)writer.pid, &info, WEXITED), 0);
+	orphans_remove(&first);
+	orphans_remove(&writer);
+	orphans_remove(&second);
+	close_desk(&desk);
+}
+
 /* Children that were inherited before belong to others, and are left alone. */
 static void test_what_was_inherited_is_left_alone(void **state)
 {
@@ -237,6 +272,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_is_left_is_counted_named_and_ended),
 		cmocka_unit_test(test_one_ends_and_the_other_goes_on),
+		cmocka_unit_test(test_the_end_that_nobody_noted_yet),
 		cmocka_unit_test(test_what_was_inherited_is_left_alone),
 		cmocka_unit_test(test_sums),
 		cmocka_unit_test(test_a_loop_without),
