@@ -3,11 +3,18 @@ import pytest
 
 import harness
 
+# Of each log, where a test failed: its folder is gone when somebody reads of it.
+LINES_SHOWN = 100
+
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    outcome = yield
-    item.has_failed = getattr(item, "has_failed", False) or outcome.get_result().failed
+    report = (yield).get_result()
+    item.has_failed = getattr(item, "has_failed", False) or report.failed
+    home = item.funcargs.get("tmp_path") if report.failed else None
+    for log in sorted(home.rglob("moultd.log")) if home else ():
+        lines = log.read_text(errors="replace").splitlines()[-LINES_SHOWN:]
+        report.sections.append((str(log.relative_to(home)), "\n".join(lines)))
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def test_every_trigger_many_times(start, tmp_path):
         triggers[done % len(triggers)](done + 1)
         receipt = wait_for("the reload", lambda: next(
             (r for r in moult.receipts("echo", 5) if r["number"] > before), None))
-        assert receipt["outcome"] == "ok", receipt
+        assert receipt["outcome"] == "ok", (receipt["reason"], receipt)
         causes[receipt["cause"]] = causes.get(receipt["cause"], 0) + 1
         done += 1
     result = flood.stop_and_check()
