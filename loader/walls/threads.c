@@ -45,13 +45,16 @@ static void threads_on_signal(int number)
 	errno = saved;
 }
 
-/* True: @thread blocks the signal, and so would never call. */
+/* True: @thread sleeps and blocks the signal, and so may never call. One that wants to run may be
+ * about to begin or to end, when the C library blocks signals: on a busy machine, a thread of idle
+ * priority gets to that after seconds. */
 static bool threads_is_deaf(pid_t thread)
 {
 	char path[64];
 	char text[4096];
 	CLOSE_FD int fd = -1;
 	const char *blocked = NULL;
+	const char *state = NULL;
 	ssize_t n;
 
 	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)thread);
@@ -60,8 +63,9 @@ static bool threads_is_deaf(pid_t thread)
 	if (n > 0) {
 		text[n] = '\0';
 		blocked = strstr(text, "SigBlk:\t");
+		state = strstr(text, "State:\t");
 	}
-	if (!blocked)
+	if (!blocked || !state || state[strlen("State:\t")] == 'R')
 		return false;
 	return strtoull(blocked + strlen("SigBlk:\t"), NULL, 16) >> (THREADS_SIGNAL - 1) &
 	       1;
@@ -72,14 +76,15 @@ static bool threads_is_deaf(pid_t thread)
 static int threads_wait(pid_t thread, int answer)
 {
 	struct pollfd pollfd = { .fd = answer, .events = POLLIN };
+	int n_deaf = 0;
 
 	for (int i = 0; i < THREADS_LOOKS; i++) {
 		if (poll(&pollfd, 1, THREADS_LOOK_MS) > 0)
 			return 0;
 		if (syscall(SYS_tgkill, getpid(), thread, 0) < 0)
 			return poll(&pollfd, 1, 0) > 0 ? 0 : -ESRCH;
-		/* The C library blocks signals while a thread begins and ends. */
-		if (i >= THREADS_DEAF_LOOKS && threads_is_deaf(thread))
+		n_deaf = threads_is_deaf(thread) ? n_deaf + 1 : 0;
+		if (n_deaf >= THREADS_DEAF_LOOKS)
 			return -EBUSY;
 	}
 	return -ETIMEDOUT;

@@ -29,6 +29,7 @@
 #include "loader/walls/threads.h"
 #include "loader/walls/walls.h"
 #include "shared/cleanup.h"
+#include "shared/clock.h"
 
 /* In the child: ends it with the line that fails. */
 #define MUST(condition)                                                                  \
@@ -240,24 +241,60 @@ static void *run_deaf(void *go)
 	return NULL;
 }
 
-/* A thread that blocks all signals is told of, and not waited for. */
-static void test_a_deaf_thread(void **state)
+/* Starts a thread that blocks all signals. */
+static pthread_t start_deaf(void *(*body)(void *), void *argument)
 {
 	sigset_t all;
 	sigset_t before;
+	pthread_t thread;
+
+	assert_int_equal(sigfillset(&all), 0);
+	assert_int_equal(pthread_sigmask(SIG_SETMASK, &all, &before), 0);
+	assert_int_equal(pthread_create(&thread, NULL, body, argument), 0);
+	assert_int_equal(pthread_sigmask(SIG_SETMASK, &before, NULL), 0);
+	return thread;
+}
+
+/* A thread that sleeps and blocks all signals is told of, and not waited for. */
+static void test_a_deaf_thread(void **state)
+{
 	pthread_t thread;
 	sem_t go;
 
 	(void)state;
 	assert_int_equal(sem_init(&go, 0, 0), 0);
-	assert_int_equal(sigfillset(&all), 0);
-	assert_int_equal(pthread_sigmask(SIG_SETMASK, &all, &before), 0);
-	assert_int_equal(pthread_create(&thread, NULL, run_deaf, &go), 0);
-	assert_int_equal(pthread_sigmask(SIG_SETMASK, &before, NULL), 0);
+	thread = start_deaf(run_deaf, &go);
 	assert_int_equal(threads_run(call_nothing, NULL), -EBUSY);
 	assert_int_equal(sem_post(&go), 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(threads_run(call_nothing, NULL), 0);
+}
+
+static void *run_late(void *go)
+{
+	uint64_t end_ns = clock_now_ns() + CLOCK_NS_PER_SEC;
+	sigset_t none;
+
+	while (clock_now_ns() < end_ns)
+		continue;
+	(void)sigemptyset(&none);
+	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
+	return run_deaf(go);
+}
+
+/* One that blocks signals and is not asleep is waited for: it may be about to begin, or to end, where
+ * others have the processor. */
+static void test_a_late_thread(void **state)
+{
+	pthread_t thread;
+	sem_t go;
+
+	(void)state;
+	assert_int_equal(sem_init(&go, 0, 0), 0);
+	thread = start_deaf(run_late, &go);
+	assert_int_equal(threads_run(call_nothing, NULL), 0);
+	assert_int_equal(sem_post(&go), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
 int main(void)
@@ -265,6 +302,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_threads_that_end),
 		cmocka_unit_test(test_a_deaf_thread),
+		cmocka_unit_test(test_a_late_thread),
 		cmocka_unit_test(test_computing),
 		cmocka_unit_test(test_hosting),
 		cmocka_unit_test(test_net),
