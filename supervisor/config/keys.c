@@ -574,9 +574,9 @@ static const struct config_key model_keys[] = {
 		  ".Cm full\n"
 		  "all of it: paths and what the engine\'s library says." },
 	{ UINT("watch_latency", LIVE, watch_latency, 0, 100000, "300", "per cent"),
-	  .help = "How long a generation may compute, in per cent of the time "
-		  "before: the time within which nine in ten answers are "
-		  "computed, when it is above 2 ms.\n"
+	  .help = "How long a generation may compute, in per cent of the time before: the "
+		  "time within which nine in ten answers are computed, above 2 ms and above "
+		  "ten times what a computation waits for a processor.\n"
 		  "With 0 times are not compared." },
 	{ SIZE("request_arena", RESTART, request_arena_bytes, 64 * KIB, 64 * GIB, "256M"),
 	  .help = "Memory for requests that wait or are being answered, rounded "

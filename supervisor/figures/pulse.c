@@ -8,6 +8,8 @@
 #define PULSE_ANSWERS_MIN 50
 /* Times below this one are noise, whatever their ratio. */
 #define PULSE_FLOOR_NS (2 * CLOCK_NS_PER_MS)
+/* Whatever the distribution, no more than one in ten waits so many times the average. */
+#define PULSE_WAITS 10
 
 static unsigned int pulse_slot(uint64_t ns)
 {
@@ -127,6 +129,7 @@ bool pulse_is_worse(const struct pulse_summary *before, const struct pulse_summa
 	}
 	if (!policy->latency_percent || before->answers < PULSE_ANSWERS_MIN ||
 	    now->slow_ns < PULSE_FLOOR_NS ||
+	    now->slow_ns < before->slow_ns + PULSE_WAITS * policy->waited_ns ||
 	    (double)now->slow_ns * 100.0 <=
 	            (double)before->slow_ns * policy->latency_percent)
 		return false;

@@ -40,6 +40,7 @@ struct pulse_summary {
 struct pulse_policy {
 	uint32_t errors_percent;  /* percentage points; 0: not compared */
 	uint32_t latency_percent; /* of the time before; 0: not compared */
+	uint64_t waited_ns;       /* for a processor, by an execution now, on average */
 };
 
 void pulse_reset(struct pulse *pulse, uint64_t generation);

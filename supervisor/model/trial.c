@@ -11,6 +11,7 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "shared/saturate.h"
 #include "supervisor/traffic/evidence.h"
 #include "supervisor/model/members.h"
 
@@ -88,11 +89,31 @@ static double trial_share(const struct pulse_summary *before,
 	                                                  : (double)NAN;
 }
 
+/* What the machine owes: how long an execution had to wait for a processor. */
+static uint64_t trial_waited_ns(const struct model *model)
+{
+	const struct model_trial *trial = &model->trial;
+	uint64_t waited_ns =
+		saturate_minus(fleet_waited_ns(&model->fleet), trial->waited_ns);
+
+	return trial->n_executions ? waited_ns / trial->n_executions : 0;
+}
+
+static bool trial_is_worse(const struct model *model, const struct pulse_summary *before,
+                           const struct pulse_summary *now, struct pulse_policy *policy,
+                           struct err *why)
+{
+	if (!pulse_is_worse(before, now, policy, why))
+		return false;
+	policy->waited_ns = trial_waited_ns(model);
+	return pulse_is_worse(before, now, policy, why);
+}
+
 static void trial_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct model *model = timer->data;
 	const struct config_model *section = model->section;
-	const struct pulse_policy policy = {
+	struct pulse_policy policy = {
 		.errors_percent = section->watch_errors,
 		.latency_percent = section->watch_latency,
 	};
@@ -104,7 +125,7 @@ static void trial_on_look(struct ev_loop *loop, ev_timer *timer, int revents)
 
 	(void)loop;
 	(void)revents;
-	if (pulse_is_worse(&before, &now, &policy, &why))
+	if (trial_is_worse(model, &before, &now, &policy, &why))
 		trial_roll_back(model, why.text, EVIDENCE_FAILED,
 		                trial_share(&before, &now, &policy));
 	else if (now_ns - model->trial.begun_ns >= section->watch_window_ns) {
@@ -131,6 +152,8 @@ static void trial_on_answer(void *context, const struct request *request,
 	    (answer->flags & PROTO_ANSWER_FIRST) &&
 	    answer->generation == trial->pulse.generation)
 		evidence_note(trial->evidence, EVIDENCE_FAILED, request);
+	trial->n_executions += answer->generation == trial->pulse.generation &&
+	                       (answer->flags & PROTO_ANSWER_EXECUTION) != 0;
 	if (answer->flags & PROTO_ANSWER_LAST)
 		pulse_note(&trial->pulse, answer->generation, trial_kind(request),
 		           answer->compute_ns, now_ns);
@@ -156,6 +179,8 @@ void trial_begin(struct model *model, uint64_t generation, bool has_new_inputs)
 	trial->begun_ns = clock_now_ns();
 	trial->n_deaths = 0;
 	trial->n_called_off = 0;
+	trial->n_executions = 0;
+	trial->waited_ns = fleet_waited_ns(&model->fleet);
 	pulse_reset(&model->trial.pulse, generation);
 	ev_timer_stop(model->context.loop, &trial->look);
 	trial_forget_evidence(model);

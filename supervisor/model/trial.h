@@ -27,6 +27,8 @@ struct model_trial {
 	struct pulse pulse;        /* pulse of the serving generation */
 	struct pulse before;       /* pulse of the generation before */
 	struct evidence *evidence; /* gets what fails; NULL: nobody asks */
+	uint64_t n_executions;     /* since the window was opened */
+	uint64_t waited_ns;        /* fleet_waited_ns() when the window was opened */
 };
 
 /* The check of a rollback that the watch window asks for. */

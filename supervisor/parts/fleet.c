@@ -13,6 +13,7 @@
 #include "shared/clock.h"
 #include "supervisor/loaders/generation.h"
 #include "supervisor/memory/memory.h"
+#include "supervisor/process/proc.h"
 
 size_t fleet_list(const struct fleet *fleet, struct generation *ret_list[FLEET_MAX])
 {
@@ -110,6 +111,16 @@ void fleet_add_memory(const struct fleet *fleet, struct memory_sample *sample)
 	fleet_add_one(fleet->active, sample);
 	for (size_t i = 0; i < FLEET_REPLICAS; i++)
 		fleet_add_one(fleet->replicas[i], sample);
+}
+
+uint64_t fleet_waited_ns(const struct fleet *fleet)
+{
+	uint64_t waited_ns = fleet->active ? proc_waited_ns(fleet->active->pid) : 0;
+
+	for (size_t i = 0; i < FLEET_REPLICAS; i++)
+		if (fleet->replicas[i])
+			waited_ns += proc_waited_ns(fleet->replicas[i]->pid);
+	return waited_ns;
 }
 
 json_t *fleet_loader_to_json(const struct generation *generation)

@@ -70,6 +70,10 @@ uint64_t fleet_replicas_bytes(const struct fleet *fleet);
 /* Adds the memory of the active loader, if there is one, and its replicas to @sample. */
 void fleet_add_memory(const struct fleet *fleet, struct memory_sample *sample);
 
+/* Time that the active loader and its replicas, with what they started, have waited for a
+ * processor (proc_waited_ns()). */
+uint64_t fleet_waited_ns(const struct fleet *fleet);
+
 /* For `moultctl status`: a new reference; JSON null for NULL. */
 json_t *fleet_loader_to_json(const struct generation *loader);
 

@@ -32,6 +32,9 @@
 #define PROC_PATH_MAX        64
 /* Parents that are gone through. */
 #define PROC_DEPTH_MAX 256
+/* A loader's server and its workers; further ones are not asked how long they waited. */
+#define PROC_BELOW_MAX   64
+#define PROC_BELOW_DEPTH 3
 
 bool proc_read(pid_t pid, struct proc *ret_proc)
 {
@@ -141,6 +144,47 @@ size_t proc_children(pid_t pid, pid_t *ret_pids, size_t max)
 	if (dir)
 		(void)closedir(dir);
 	return n;
+}
+
+/* "RUN WAITED SLICES" of one thread. */
+static uint64_t proc_thread_waited_ns(const char *tasks, const char *thread)
+{
+	unsigned long long waited = 0;
+	char path[PROC_PATH_MAX + 32];
+	char text[96];
+
+	(void)snprintf(path, sizeof(path), "%s/%.10s/schedstat", tasks, thread);
+	if (!memory_read_file(path, text, sizeof(text)) ||
+	    sscanf(text, "%*u %llu", &waited) != 1)
+		return 0;
+	return waited;
+}
+
+static uint64_t proc_waited_below(pid_t pid, unsigned int depth)
+{
+	pid_t below[PROC_BELOW_MAX];
+	char path[PROC_PATH_MAX];
+	const struct dirent *entry;
+	uint64_t waited_ns = 0;
+	size_t n;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir)) != NULL)
+		if (entry->d_name[0] != '.')
+			waited_ns += proc_thread_waited_ns(path, entry->d_name);
+	if (dir)
+		(void)closedir(dir);
+	n = depth ? proc_children(pid, below, PROC_BELOW_MAX) : 0;
+	for (size_t i = 0; i < n; i++)
+		waited_ns += proc_waited_below(below[i], depth - 1);
+	return waited_ns;
+}
+
+uint64_t proc_waited_ns(pid_t pid)
+{
+	return proc_waited_below(pid, PROC_BELOW_DEPTH);
 }
 
 /* Path of a living thread of @pid: an ended first thread has no environment any more. */

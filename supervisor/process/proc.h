@@ -34,6 +34,9 @@ bool proc_read(pid_t pid, struct proc *ret_proc);
 bool proc_is_dead(const struct proc *proc);
 /* Children of all threads of @pid. Returns how many, at most @max; more may exist. */
 size_t proc_children(pid_t pid, pid_t *ret_pids, size_t max);
+/* Nanoseconds that the living threads of @pid, and of the processes below it, have waited for a
+ * processor while they could have run. 0 also where the kernel does not count that. */
+uint64_t proc_waited_ns(pid_t pid);
 /* True: @pid descends from this process. False also when it is gone, or cannot be seen. */
 bool proc_is_below(pid_t pid);
 /* True: @pid was started with "NAME=VALUE" in its environment. */

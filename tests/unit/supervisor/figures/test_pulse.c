@@ -149,10 +149,15 @@ static void test_what_is_worse(void **state)
 		{ { 100, 0, MS / 10 }, { 100, 0, 2 * MS - 1 }, false }, /* noise */
 		{ { 100, 0, MS / 10 }, { 100, 0, 2 * MS }, true },
 		{ { 100, 0, 30 * MS }, { 100, 0, 10 * MS }, false },
+		{ { 100, 0, 10 * MS }, { 100, 0, 40 * MS + 1 }, true },
 	};
 	const struct pulse_policy policy = { .errors_percent = 5,
 		                             .latency_percent = 300 };
 	const struct pulse_policy none = { 0 };
+	/* Machine to blame: 29 ms more, which one in ten may have waited. */
+	const struct pulse_policy busy = { .errors_percent = 5,
+		                           .latency_percent = 300,
+		                           .waited_ns = 3 * MS };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -164,6 +169,12 @@ static void test_what_is_worse(void **state)
 		assert_int_equal(why.text[0] != '\0', table[i].is_worse);
 		assert_false(pulse_is_worse(&table[i].before, &table[i].now, &none,
 		                            &why));
+		assert_int_equal(pulse_is_worse(&table[i].before, &table[i].now, &busy,
+		                                &why),
+		                 table[i].is_worse &&
+		                         (table[i].now.errors > 0 ||
+		                          table[i].now.slow_ns >=
+		                                  table[i].before.slow_ns + 30 * MS));
 	}
 }
 
