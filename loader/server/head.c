@@ -7,16 +7,19 @@
  */
 #include "loader/server/head.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define SERVER_QUOTED_MAX 40
+#define SERVER_QUOTED_MAX     40
+#define SERVER_HEAD_SWITCHING 101
 
 void server_head_reset(struct server_head *head)
 {
 	head->status = 0;
+	head->is_begun = false;
 	head->is_whole = false;
 	head->n_fields = 0;
 	head->bytes = 0;
@@ -78,6 +81,14 @@ static struct engine_text server_head_trim(const char *data, size_t bytes)
 	return (struct engine_text){ data, bytes };
 }
 
+static int server_head_quote(struct err *err, const char *line, size_t bytes,
+                             const char *what)
+{
+	return err_set(err, -EBADMSG, "'%.*s' in the head of its answer is no %s",
+	               (int)(bytes < SERVER_QUOTED_MAX ? bytes : SERVER_QUOTED_MAX), line,
+	               what);
+}
+
 static int server_head_add(struct server_head *head, const char *line, size_t bytes,
                            struct err *err)
 {
@@ -87,12 +98,7 @@ static int server_head_add(struct server_head *head, const char *line, size_t by
 	size_t name_bytes;
 
 	if (!colon)
-		return err_set(err, -EBADMSG,
-		               "'%.*s' in the head of its answer is no "
-		               "header field",
-		               (int)(bytes < SERVER_QUOTED_MAX ? bytes
-		                                               : SERVER_QUOTED_MAX),
-		               line);
+		return server_head_quote(err, line, bytes, "header field");
 	kept = server_head_keep(head, line, bytes);
 	if (!kept || head->n_fields == SERVER_HEAD_FIELDS_MAX)
 		return server_head_too_large(err);
@@ -123,15 +129,30 @@ static int server_head_fold(struct server_head *head, const char *line, size_t b
 	return 0;
 }
 
-/* "HTTP/1.1 200 OK": libcurl has checked the form. */
-static unsigned int server_head_status(const char *line, size_t bytes)
+/* "HTTP/1.1 200 OK". libcurl takes a line of another form for status 200, and would read a body
+ * where the client is told that there is none. */
+static int server_head_begin(struct server_head *head, const char *line, size_t bytes,
+                             struct err *err)
 {
-	const char *blank = memchr(line, ' ', bytes);
-	unsigned int status = 0;
+	static const char form[] = "HTTP/1.d ddd";
+	size_t i = 0;
 
-	for (const char *c = blank; c && ++c < line + bytes && *c >= '0' && *c <= '9';)
-		status = status * 10 + (unsigned int)(*c - '0');
-	return status;
+	while (i < sizeof(form) - 1 && i < bytes &&
+	       (form[i] == 'd' ? isdigit((unsigned char)line[i]) : line[i] == form[i]))
+		i++;
+	if (i < sizeof(form) - 1 || (i < bytes && !memchr(" \r\n", line[i], 3)))
+		return server_head_quote(err, line, bytes, "status line of HTTP/1");
+	server_head_reset(head);
+	head->is_begun = true;
+	for (i -= 3; i < sizeof(form) - 1; i++)
+		head->status = head->status * 10 + (unsigned int)(line[i] - '0');
+	/* libcurl takes it for a final answer, without an end. */
+	if (head->status == SERVER_HEAD_SWITCHING)
+		return err_set(err, -EBADMSG,
+		               "it goes over to another protocol (status %u), which "
+		               "nobody asked for",
+		               head->status);
+	return 0;
 }
 
 int server_head_take(struct server_head *head, const char *line, size_t bytes,
@@ -139,13 +160,12 @@ int server_head_take(struct server_head *head, const char *line, size_t bytes,
 {
 	if (head->is_whole) /* a trailer */
 		return 0;
-	if (bytes >= 5 && memcmp(line, "HTTP/", 5) == 0) {
-		server_head_reset(head);
-		head->status = server_head_status(line, bytes);
-		return 0;
-	}
+	/* Within a head it is a field, whatever its name. */
+	if (!head->is_begun)
+		return server_head_begin(head, line, bytes, err);
 	if (server_head_trim(line, bytes).bytes == 0) {
 		head->is_whole = head->status >= 200;
+		head->is_begun = false;
 		return 0;
 	}
 	if (*line == ' ' || *line == '\t')

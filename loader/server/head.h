@@ -15,6 +15,7 @@
 
 struct server_head {
 	unsigned int status; /* 0: no line has come */
+	bool is_begun;       /* its empty line has not come */
 	bool is_whole;       /* the empty line of a final answer has come */
 	struct engine_field fields[SERVER_HEAD_FIELDS_MAX]; /* texts lie in @text */
 	size_t n_fields;

@@ -193,7 +193,7 @@ static void server_perform(struct server_proxy *proxy)
 		}
 		transfer = (struct server_transfer *)(void *)private;
 		server_detach(proxy, transfer, result);
-		if (result != CURLE_OK)
+		if (transfer->result != CURLE_OK)
 			server_judge(proxy, transfer);
 	}
 }

@@ -399,7 +399,10 @@ void server_transfer_finish(struct server_transfer *transfer, CURLcode result)
 {
 	transfer->is_over = true;
 	transfer->is_paused = false;
-	transfer->result = result;
+	/* Of a HEAD request libcurl takes a head that was cut for an answer. */
+	transfer->result = result == CURLE_OK && !transfer->head.is_whole
+	                           ? CURLE_GOT_NOTHING
+	                           : result;
 }
 
 bool server_transfer_is_unsent(const struct server_transfer *transfer)

@@ -152,6 +152,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhalf")
         await_file(wish["gate"])
 
+    def do_cut_head(self, wish, body):
+        self.raw(b"HTTP/1.1 200 OK\r\nX-Half: a\r\n")
+
     def do_cut_chunks(self, wish, body):
         self.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
         await_file(wish["gate"])
@@ -167,6 +170,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_nofield(self, wish, body):
         self.raw(b"HTTP/1.1 200 OK\r\nnonsense\r\nContent-Length: 0\r\n\r\n")
+
+    def do_odd_line(self, wish, body):
+        self.raw(b"HTTP/x.1 304 Not Modified\r\nContent-Length: 0\r\n\r\n")
+
+    def do_second_line(self, wish, body):
+        self.raw(b"HTTP/1.1 200 OK\r\nHTTP/2: x\r\nContent-Length: 0\r\n\r\n")
+
+    def do_switch(self, wish, body):
+        self.raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
+        self.rfile.read()
 
     def do_huge(self, wish, body):
         self.raw(b"HTTP/1.1 200 OK\r\nX-Huge: " + b"h" * 40000 + b"\r\nContent-Length: 0\r\n\r\n")

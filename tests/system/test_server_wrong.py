@@ -151,6 +151,9 @@ def test_a_failure_that_passes_is_tried_again(start, tmp_path):
     ("/garbage", "the server's answer is no HTTP"),
     ("/break", "the value of the header field 'X-Odd' has a line break"),
     ("/nofield", "the server's answer is no HTTP: Header without colon"),
+    ("/odd-line", "is no status line of HTTP/1"),
+    ("/second-line", "'HTTP/2'"),
+    ("/switch", "it goes over to another protocol"),
     ("/huge", "header fields have more than 32768 bytes"),
     ("/many", "header fields"),
     ("/odd-status", "status must be from 200 to 599"),
@@ -165,6 +168,13 @@ def test_answers_that_are_wrong(start, path, said):
         ("content-type", "application/json") in fields, (status, fields, body)
     wait_for("the line", lambda: "event=server_answer_failed" in moult.log_text())
     assert ask(moult, "GET", "/x")[2] == b"hello" and moult.status("app")["pid"] == loader
+
+
+def test_a_head_that_is_cut_is_none(start):
+    """Nobody waits for the rest of it, whatever was asked."""
+    moult = start(section())
+    for method in "GET", "HEAD", "POST":
+        assert ask(moult, method, "/cut-head")[0] == 502, method
 
 
 @pytest.mark.parametrize("path", ["/cut", "/cut-chunks"])
