@@ -68,9 +68,11 @@ int memfd_create_constant(const char *name, const void *data, size_t size_bytes)
 
 int memfd_map(struct memfd *ret_memfd, int fd, bool is_writable)
 {
+	/* An empty one has a place, too: readers count on from it to its end. */
+	static unsigned char nothing;
 	const int needed = F_SEAL_SHRINK | F_SEAL_GROW;
 	struct stat st;
-	void *base = NULL;
+	void *base = &nothing;
 	int seals;
 
 	seals = fcntl(fd, F_GET_SEALS);
@@ -98,7 +100,7 @@ int memfd_map(struct memfd *ret_memfd, int fd, bool is_writable)
 
 void memfd_fini(struct memfd *memfd)
 {
-	if (memfd->base)
+	if (memfd->size_bytes > 0)
 		(void)munmap(memfd->base, memfd->size_bytes);
 	memfd->base = NULL;
 	memfd->size_bytes = 0;

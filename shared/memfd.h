@@ -39,8 +39,8 @@ int memfd_create_sealed(struct memfd *ret_memfd, const char *name, size_t size_b
 int memfd_create_constant(const char *name, const void *data, size_t size_bytes);
 
 /* Maps a received memfd after checking that its size is sealed: a sender that could shrink it
- * could make a read fault (SIGBUS). Consumes @fd on success only. 0 or -errno; -EPERM: the
- * size is not sealed. */
+ * could make a read fault (SIGBUS). The base is no null pointer, also of an empty one. Consumes
+ * @fd on success only. 0 or -errno; -EPERM: the size is not sealed. */
 int memfd_map(struct memfd *ret_memfd, int fd, bool is_writable);
 
 void memfd_fini(struct memfd *memfd);
