@@ -18,7 +18,8 @@
 struct server_probe {
 	struct server_watch watch;
 	CURLM *multi;
-	CURL *easy;
+	const struct server_place *place;
+	CURL *easy; /* of the question under way, or of the last one */
 	bool is_asking;
 	uint64_t due_ns;
 	unsigned int n_failed; /* in a row */
@@ -54,12 +55,6 @@ int server_probe_new(struct server_probe **ret_probe, const struct server_watch 
                      const struct server_place *place, CURLM *multi)
 {
 	struct server_probe *probe;
-	struct server_question question = {
-		.place = place,
-		.ready = watch->ready,
-		.timeout_ms = probe_answer_ms(watch->interval_ns),
-		.on_body = probe_on_body,
-	};
 
 	*ret_probe = NULL;
 	if (watch->interval_ns == 0)
@@ -67,14 +62,12 @@ int server_probe_new(struct server_probe **ret_probe, const struct server_watch 
 	probe = calloc(1, sizeof(*probe));
 	if (!probe)
 		return -ENOMEM;
-	question.context = probe;
-	question.curl_why = probe->curl_why;
 	probe->watch = *watch;
+	probe->place = place;
 	probe->multi = multi;
-	probe->easy = server_ready_question(&question);
 	probe->due_ns = clock_now_ns() + watch->interval_ns;
 	*ret_probe = probe;
-	return probe->easy ? 0 : -ENOMEM;
+	return 0;
 }
 
 void server_probe_free(struct server_probe *probe)
@@ -87,12 +80,30 @@ void server_probe_free(struct server_probe *probe)
 	free(probe);
 }
 
-void server_probe_look(struct server_probe *probe)
+/* Prepares a question. Each has a handle of its own: see server_reset() in transfer.c. */
+static bool probe_prepare(struct server_probe *probe)
 {
-	if (!probe || probe->is_asking || clock_now_ns() < probe->due_ns)
-		return;
+	const struct server_question question = {
+		.place = probe->place,
+		.ready = probe->watch.ready,
+		.timeout_ms = probe_answer_ms(probe->watch.interval_ns),
+		.on_body = probe_on_body,
+		.context = probe,
+		.curl_why = probe->curl_why,
+	};
+
 	probe->n_words = 0;
 	*probe->words = *probe->curl_why = '\0';
+	curl_easy_cleanup(probe->easy);
+	probe->easy = server_ready_question(&question);
+	return probe->easy != NULL;
+}
+
+void server_probe_look(struct server_probe *probe)
+{
+	if (!probe || probe->is_asking || clock_now_ns() < probe->due_ns ||
+	    !probe_prepare(probe))
+		return;
 	probe->is_asking = curl_multi_add_handle(probe->multi, probe->easy) == CURLM_OK;
 }
 

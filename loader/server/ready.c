@@ -87,7 +87,8 @@ bool server_ready_is_right(const struct ready *ready, long status)
 	return status >= (long)ready->status_min && status <= (long)ready->status_max;
 }
 
-static int ready_init(struct server_ready *state)
+/* Prepares a question. Each has a handle of its own: see server_reset() in transfer.c. */
+static bool ready_prepare(struct server_ready *state)
 {
 	const struct server_question question = {
 		.place = state->place,
@@ -98,9 +99,9 @@ static int ready_init(struct server_ready *state)
 		.curl_why = state->curl_why,
 	};
 
+	curl_easy_cleanup(state->easy);
 	state->easy = server_ready_question(&question);
-	state->multi = curl_multi_init();
-	return state->easy && state->multi ? 0 : -ENOMEM;
+	return state->easy != NULL;
 }
 
 /* Waits for libcurl or the server, @most_ns at most, and not for long. */
@@ -146,6 +147,8 @@ static bool ready_ask(struct server_ready *state, uint64_t until_ns)
 
 	state->n_fresh = 0;
 	*state->fresh = '\0';
+	if (!ready_prepare(state))
+		return false; /* the next one may find memory */
 	(void)curl_multi_add_handle(state->multi, state->easy);
 	while (!state->is_quit && !server_process_look(state->process) &&
 	       (now_ns = clock_now_ns()) < until_ns) {
@@ -277,7 +280,8 @@ int server_ready_await(struct server_process *process, const struct server_place
 	};
 	int r;
 
-	if (ready_init(&state) < 0)
+	state.multi = curl_multi_init();
+	if (!state.multi)
 		r = err_set(err, ENGINE_E_FAILED, "out of memory");
 	else
 		r = ready_run(&state, until_ns, err);

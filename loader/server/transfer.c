@@ -87,9 +87,9 @@ static int server_on_send(void *context, char *remote, char *local, int remote_p
 /* A handle */
 
 /* What every request has. */
-static bool server_set_up(struct server_transfer *transfer,
-                          const struct server_place *place)
+static bool server_set_up(struct server_transfer *transfer)
 {
+	const struct server_place *place = transfer->place;
 	CURL *easy = transfer->easy;
 	char url[64];
 
@@ -127,13 +127,10 @@ struct server_transfer *server_transfer_new(const struct server_place *place,
 		return NULL;
 	memset(transfer, 0, offsetof(struct server_transfer, head));
 	server_head_reset(&transfer->head);
+	transfer->place = place;
 	transfer->host = host;
 	transfer->replay = replay;
-	transfer->easy = curl_easy_init();
-	if (transfer->easy && server_set_up(transfer, place))
-		return transfer;
-	server_transfer_free(transfer);
-	return NULL;
+	return transfer;
 }
 
 void server_transfer_free(struct server_transfer *transfer)
@@ -241,7 +238,10 @@ static int server_set_request(struct server_transfer *transfer)
 	return 0;
 }
 
-static void server_reset(struct server_transfer *transfer)
+/* Gets a new handle, also for another try: libcurl before 8.1.1 (its #11103) appends to the last
+ * header field that a handle has ever seen, freed or not, where an answer begins with a blank. The
+ * connections are the multi handle's and stay. 0 or -ENOMEM. */
+static int server_reset(struct server_transfer *transfer)
 {
 	server_head_reset(&transfer->head);
 	transfer->body_bytes = 0;
@@ -249,10 +249,15 @@ static void server_reset(struct server_transfer *transfer)
 	transfer->retry_ns = transfer->hold_ns = 0;
 	transfer->is_over = transfer->is_paused = false;
 	*transfer->curl_why = *transfer->why.text = '\0';
+	curl_easy_cleanup(transfer->easy);
+	transfer->easy = curl_easy_init();
+	if (!transfer->easy || !server_set_up(transfer))
+		return -ENOMEM;
 	(void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT,
 	                       transfer->n_tries > 0 || !transfer->may_repeat ? 1L : 0L);
 	(void)curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE,
 	                       transfer->may_repeat ? 0L : 1L);
+	return server_set_request(transfer);
 }
 
 int server_transfer_begin(struct server_transfer *transfer,
@@ -265,9 +270,8 @@ int server_transfer_begin(struct server_transfer *transfer,
 	transfer->has_begun = transfer->has_ended = false;
 	transfer->may_repeat = server_lists(SERVER_REPEATABLE, request->method) ||
 	                       server_lists(transfer->replay, request->method);
-	server_reset(transfer);
 	return server_add_fields(transfer, request) < 0 ? -ENOMEM
-	                                                : server_set_request(transfer);
+	                                                : server_reset(transfer);
 }
 
 void server_transfer_end(struct server_transfer *transfer)
@@ -470,6 +474,8 @@ bool server_transfer_again(struct server_transfer *transfer)
 		server_transfer_refuse(transfer, why.text);
 		return false;
 	}
-	server_reset(transfer);
-	return true;
+	if (server_reset(transfer) == 0)
+		return true;
+	server_transfer_refuse(transfer, "out of memory");
+	return false;
 }

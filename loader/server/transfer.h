@@ -22,9 +22,10 @@
 
 struct server_transfer {
 	LIST_ENTRY(server_transfer) link;
-	CURL *easy;
+	CURL *easy; /* of the last request */
 	struct curl_slist *fields;
 	struct engine_request *request; /* NULL: idle */
+	const struct server_place *place;
 	const struct engine_host *host;
 	const char *replay; /* further methods that may be repeated */
 	struct err why;     /* of an answer that is refused */
@@ -47,14 +48,14 @@ struct server_transfer {
 	char body[SERVER_BODY_BYTES];
 };
 
-/* Makes a handle for servers at @place; requests of methods in @replay may be repeated, as those
+/* Makes one for servers at @place; requests of methods in @replay may be repeated, as those
  * may that always are. The texts are borrowed. NULL: out of memory. */
 struct server_transfer *server_transfer_new(const struct server_place *place,
                                             const struct engine_host *host,
                                             const char *replay);
 void server_transfer_free(struct server_transfer *transfer); /* accepts NULL */
 
-/* Prepares the handle for @request, which it keeps until has_ended. 0 or -ENOMEM. */
+/* Prepares a handle for @request, which it keeps until has_ended. 0 or -ENOMEM. */
 int server_transfer_begin(struct server_transfer *transfer,
                           struct engine_request *request);
 /* Gives to the host what has come. False: there was no room, the bell tells. */
