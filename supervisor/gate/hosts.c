@@ -34,18 +34,23 @@ static struct proto_text hosts_name(struct proto_text host)
 	return host;
 }
 
+/* "192.0.2.1" or "[2001:db8::1]". A bracket alone makes no address. */
 static bool hosts_is_address(struct proto_text name)
 {
-	char text[INET_ADDRSTRLEN];
-	struct in_addr address;
+	bool is_six =
+		name.bytes > 2 && *name.data == '[' && name.data[name.bytes - 1] == ']';
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr address;
 
-	if (name.bytes > 0 && *name.data == '[')
-		return true;
+	if (is_six) {
+		name.data++;
+		name.bytes -= 2;
+	}
 	if (name.bytes >= sizeof(text))
 		return false;
 	memcpy(text, name.data, name.bytes);
 	text[name.bytes] = '\0';
-	return inet_pton(AF_INET, text, &address) == 1;
+	return inet_pton(is_six ? AF_INET6 : AF_INET, text, &address) == 1;
 }
 
 static bool hosts_is_loopback(struct proto_text name)

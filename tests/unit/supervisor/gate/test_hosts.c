@@ -26,6 +26,8 @@ static const struct {
 	{ NULL, "[2001:db8::1]", true },
 	{ NULL, "moult", true },
 	{ NULL, "moult:80", true },
+	{ NULL, "[evil.example", false },
+	{ NULL, "[evil.example]:8080", false },
 	{ NULL, "evil.example", false },
 	{ NULL, "evil.example.", false },
 	{ NULL, "evil.example:8080", false },
