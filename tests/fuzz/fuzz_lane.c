@@ -18,6 +18,7 @@
 #include "supervisor/traffic/lane.h"
 #include "supervisor/traffic/queue.h"
 #include "tests/fuzz/bytes.h"
+#include "tests/fuzz/race.h"
 
 #define REQUESTS_MAX     12u
 #define ARENA_BYTES      ((size_t)64 * 1024)
@@ -233,6 +234,7 @@ static void open_lane(struct state *state)
 
 static void close_maps(struct state *state)
 {
+	race_end();
 	(void)munmap(state->rings, proto_rings_bytes(state->leases));
 	(void)munmap(state->loader_answers, ANSWERS_BYTES);
 }
@@ -294,7 +296,10 @@ static void answer(struct state *state)
 		break;
 	}
 	part.token = part.lease;
-	(void)ring_push(&state->answer, &part);
+	if (ring_push(&state->answer, &part) == 0 && FUZZ_RACES) {
+		state->is_wild = true;
+		race_add_entry(&state->bytes, &state->answer);
+	}
 }
 
 /* Writes a valid head, so that a reader gets beyond it. */
@@ -305,8 +310,14 @@ static void write_head(struct state *state)
 		                           proto_text_of("application/json") };
 	size_t offset = (size_t)fuzz_u8(&state->bytes) * 64;
 
-	if (offset + proto_head_bytes(none, none, &field, 1) <= ANSWERS_BYTES)
-		proto_head_write(state->loader_answers + offset, none, none, &field, 1);
+	size_t bytes = proto_head_bytes(none, none, &field, 1);
+
+	if (offset + bytes > ANSWERS_BYTES)
+		return;
+	proto_head_write(state->loader_answers + offset, none, none, &field, 1);
+	if (FUZZ_RACES)
+		race_add(&state->bytes,
+		         state->loader_answers + offset + fuzz_u8(&state->bytes) % bytes);
 }
 
 static void scribble(struct state *state)

@@ -15,6 +15,7 @@
 #include "loader/serve/lane.h"
 #include "shared/cleanup.h"
 #include "tests/fuzz/bytes.h"
+#include "tests/fuzz/race.h"
 
 #define GENERATION     5u
 #define LEASES         4u
@@ -90,7 +91,8 @@ static void send_request(struct state *state)
 	default:
 		break;
 	}
-	(void)ring_push(&state->submit, &submit);
+	if (ring_push(&state->submit, &submit) == 0 && FUZZ_RACES)
+		race_add_entry(&state->bytes, &state->submit);
 }
 
 /* Reads a published answer and gives a part back, or one that never was. */
@@ -125,8 +127,13 @@ static void write_head(struct state *state)
 	size_t offset = fuzz_u8(&state->bytes) * 32u;
 	unsigned char *memory = state->requests.base;
 
-	if (offset + proto_head_bytes(method, target, fields, 2) <= REQUESTS_BYTES)
-		proto_head_write(memory + offset, method, target, fields, 2);
+	size_t bytes = proto_head_bytes(method, target, fields, 2);
+
+	if (offset + bytes > REQUESTS_BYTES)
+		return;
+	proto_head_write(memory + offset, method, target, fields, 2);
+	if (FUZZ_RACES)
+		race_add(&state->bytes, memory + offset + fuzz_u8(&state->bytes) % bytes);
 }
 
 static void scribble(struct state *state)
@@ -362,6 +369,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (r == 0 && state.bytes.left > 0)
 		if (!step(&state))
 			break;
+	race_end();
 	lane_fini(&state.lane);
 	for (size_t i = 0; i < FUZZ_COUNT(fds); i++)
 		close_fd(&fds[i]);

@@ -11,6 +11,7 @@
 
 #include "shared/ring.h"
 #include "tests/fuzz/bytes.h"
+#include "tests/fuzz/race.h"
 
 #define ENTRY_MAX 64u
 
@@ -90,6 +91,10 @@ static void lie(struct state *state, struct fuzz_bytes *bytes)
 	                            own + (what & 2 ? state->producer.capacity : 0));
 
 	state->is_hostile = true;
+	if (FUZZ_RACES && what & 0x80) {
+		race_add_entry(bytes, &state->producer);
+		return;
+	}
 	switch (what >> 2 & 3) {
 	case 0:
 		atomic_store(&shared->produced, value);
@@ -161,6 +166,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	atomic_store(&state.producer.shared->consumed, start);
 	while (bytes.left > 0)
 		step(&state, &bytes);
+	race_end();
 	free(state.entry);
 	free(memory);
 	return 0;
