@@ -41,6 +41,7 @@
 #include "supervisor/signals.h"
 #include "supervisor/spares/spares.h"
 #include "supervisor/config/strict.h"
+#include "supervisor/start/lacking.h"
 #include "supervisor/inputs/watch.h"
 
 /* Models */
@@ -283,6 +284,7 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	if (r < 0)
 		return r;
 	strict_check(config, supervisor_say_open, NULL);
+	lacking_warn(config);
 	keeper_init(&supervisor->keeper, supervisor->loop, config->state_dir);
 	manifest_prune(config->state_dir, config);
 	r = supervisor_config_start(supervisor);

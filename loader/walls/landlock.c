@@ -43,7 +43,6 @@
 
 #define RULE_PATH_BENEATH 1
 #define RULE_NET_PORT     2
-#define VERSION_FLAG      1U
 
 /* The kernel's; an older one knows a shorter struct. */
 struct landlock_attr {
@@ -63,13 +62,6 @@ struct landlock_port_rule {
 };
 
 /* Rules */
-
-int landlock_version(void)
-{
-	long r = syscall(SYS_landlock_create_ruleset, NULL, 0, VERSION_FLAG);
-
-	return r > 0 ? (int)r : 0;
-}
 
 static uint64_t landlock_known(int version)
 {

@@ -17,9 +17,6 @@ enum landlock_right {
 	LANDLOCK_RMDIR = 32, /* folders that are empty */
 };
 
-/* Returns the version of the kernel's interface; 0: it has none, or it is switched off. */
-int landlock_version(void);
-
 /* Begins a set of rules of interface @version, and TCP is in it where @has_tcp says so. Returns
  * its descriptor, which the caller closes, or -errno. */
 int landlock_begin(int version, bool has_tcp);

@@ -27,6 +27,7 @@
 #include "loader/walls/rights.h"
 #include "loader/walls/threads.h"
 #include "shared/cleanup.h"
+#include "shared/kernel.h"
 
 enum walls_for {
 	FOR_ALL,
@@ -154,7 +155,7 @@ void walls_begin(struct walls *walls, enum walls_mode mode, int highest_version)
 	walls->said.read = walls_read_for_engine;
 	if (mode == WALLS_OFF || mode == WALLS_OPEN)
 		return;
-	walls->version = landlock_version();
+	walls->version = kernel_landlock();
 	if (highest_version > 0 && walls->version > highest_version)
 		walls->version = highest_version;
 	if (walls->version == 0)
@@ -321,7 +322,7 @@ static int walls_up_filter(struct walls *walls, struct err *err)
 		.has_signal_scope = walls->version >= 6,
 	};
 
-	if (prctl(PR_GET_SECCOMP) < 0) {
+	if (!kernel_has_seccomp()) {
 		walls_note(walls, "seccomp", false, "the kernel has none");
 		return 0;
 	}

@@ -158,8 +158,9 @@ def echo_body(values):
 
 class Moult:
     def __init__(self, home, sections, supervisor="", environment=None, listen="127.0.0.1",
-                 context=None):
+                 context=None, under=()):
         self.home = pathlib.Path(home)
+        self.under = under  # the program that runs moultd, and its arguments
         self.port = free_port()
         self.context = context  # of TLS, where it serves that
         self.socket = self.home / "moultd.sock"
@@ -179,7 +180,7 @@ class Moult:
         """A run, or another one on what lies there now, with a log of its own."""
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [BUILD / "moultd", "-c", self.config], stderr=log, stdin=subprocess.DEVNULL,
+                [*self.under, BUILD / "moultd", "-c", self.config], stderr=log, stdin=subprocess.DEVNULL,
                 env={**os.environ, **(environment or {})})
         self.pid = self.process.pid
         self.baseline_fds = None

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, ROOT, wait_for
+from harness import BUILD, ROOT, echo_section, wait_for
 
 VERSION = ctypes.CDLL(None).syscall(444, None, 0, 1)
 LACKING = ROOT / "tests" / "system" / "lacking.py"
@@ -108,6 +108,25 @@ def test_a_kernel_that_has_nothing(start, tmp_path):
     said = subprocess.run([BUILD / "moultctl", "-s", moult.socket, "status"],
                           capture_output=True, text=True, check=True).stdout
     assert "walls are missing: landlock" in said, said
+
+
+@pytest.mark.parametrize("lacks, reason, standing", [
+    ("landlock", "there is no landlock", "no_capabilities, seccomp"),
+    ("both", "there is no seccomp", "no_capabilities"),
+])
+def test_one_warning_at_start(start, tmp_path, lacks, reason, standing):
+    """Who starts moultd is told before the first model is, and once, whatever is lacking."""
+    moult = start(breakout(tmp_path), echo_section(sandbox="strict"), under=[LACKING, lacks])
+    lines = [line for line in moult.log_lines() if "event=walls_lacking" in line]
+    assert len(lines) == 1 and "landlock=0" in lines[0], lines
+    assert reason in lines[0] and f'{standing}"' in lines[0], lines
+    assert "(model 'breakout')" in lines[0], lines
+
+
+def test_no_warning_without_need(start):
+    """Who asks for no walls, or has all that he asks for, is not warned."""
+    off = start(echo_section(sandbox="off"), under=[LACKING, "both"])
+    assert "event=walls_lacking" not in off.log_text()
 
 
 def test_a_path_that_is_not_there(start, tmp_path):

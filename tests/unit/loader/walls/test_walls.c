@@ -30,6 +30,7 @@
 #include "loader/walls/walls.h"
 #include "shared/cleanup.h"
 #include "shared/clock.h"
+#include "shared/kernel.h"
 
 /* In the child: ends it with the line that fails. */
 #define MUST(condition)                                                                  \
@@ -118,7 +119,7 @@ static bool may_connect(unsigned int port)
 static void check_hosting(int version)
 {
 	struct walls walls;
-	bool has_ports = version == 0 ? landlock_version() >= 4 : version >= 4;
+	bool has_ports = version == 0 ? kernel_landlock() >= 4 : version >= 4;
 	pid_t pid;
 
 	put_up(&walls, WALLS_STRICT, version, true, 2);
@@ -163,13 +164,13 @@ static void run(void (*check)(int version))
 {
 	static const int versions[] = { 0, 1, 2, 3, 4, 5, 6 };
 
-	if (landlock_version() == 0)
+	if (kernel_landlock() == 0)
 		skip();
 	for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
 		int status = -1;
 		pid_t pid;
 
-		if (versions[i] > landlock_version())
+		if (versions[i] > kernel_landlock())
 			break;
 		pid = fork();
 		if (pid == 0) {
