@@ -26,6 +26,7 @@ static int rights_call(const void *unused)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	uint32_t dropped = 0;
 
 	(void)unused;
 	if (syscall(SYS_capget, &head, data) < 0)
@@ -33,11 +34,14 @@ static int rights_call(const void *unused)
 	for (unsigned int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
 		uint32_t kept = (uint32_t)(rights_kept >> (32 * i));
 
+		dropped |= (data[i].effective | data[i].permitted | data[i].inheritable) &
+		           ~kept;
 		data[i].effective &= kept;
 		data[i].permitted &= kept;
 		data[i].inheritable &= kept;
 	}
-	return syscall(SYS_capset, &head, data) < 0 ? errno : 0;
+	/* Who has none is not asked for the call, which a unit may refuse (@privileged). */
+	return dropped && syscall(SYS_capset, &head, data) < 0 ? errno : 0;
 }
 
 int rights_drop(void)

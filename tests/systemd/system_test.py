@@ -7,6 +7,7 @@ a package would do it.  Exit 77, with the reason, where the container cannot be 
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ IMAGES = 10
 RELOADS = 5
 RESTARTS = 12
 WATCHDOG_S = 4
+HAS_LANDLOCK = ctypes.CDLL(None).syscall(444, None, 0, 1) > 0
 INFER = "/v2/models/echo/infer"
 
 ECHO_MODEL = """\
@@ -81,6 +83,11 @@ class Moult:
         self.box.write("/etc/moult/models.d/echo.conf", ECHO_MODEL)
         self.box.run("install -d -m 0750 -g moult /etc/moult/secrets/echo")
         self.secret("tok-1")
+
+    def example(self):
+        """Where the example of a configuration was put."""
+        return next(line.split()[-1].removeprefix(self.box.root)
+                    for line in self.installed.splitlines() if "moult.conf.example" in line)
 
     def secret(self, value):
         """Put a secret into place, the way a careful operator does: a file whose name begins
@@ -276,6 +283,36 @@ def reloads_leak_nothing(moult):
     assert not zombies, zombies
 
 
+def exposure(moult, most):
+    """What systemd makes of the unit as it runs; the walls stand inside it, all of them."""
+    said = moult.box.run("systemd-analyze security --no-pager moultd.service").stdout
+    score = float(said.rsplit("moultd.service: ", 1)[1].split()[0])
+    walls = json.loads(moult.box.run("moultctl --json status").stdout)["models"][0]["walls"]
+    layers = ["no_new_privs", "no_core", "not_dumpable", "no_capabilities", "seccomp"]
+    if HAS_LANDLOCK:
+        layers.append("landlock")
+    assert walls["sandbox"] == "strict" and bool(walls["missing"]) != HAS_LANDLOCK, walls
+    assert set(layers) == set(walls["layers"].split(", ")), walls
+    assert score <= most, said
+    return f"exposure {score}"
+
+
+def walls_stand_inside_the_unit(moult):
+    """A loader puts its own up under those of the unit."""
+    return exposure(moult, 1.8)
+
+
+def a_unit_for_this_machine_alone(moult):
+    """The drop-in for machines without a GPU whose clients are on it."""
+    folder = "/etc/systemd/system/moultd.service.d"
+    moult.box.run(f"mkdir -p {folder} && cp $(dirname {moult.example()})/local.conf {folder}"
+                  " && systemctl daemon-reload && systemctl restart moultd")
+    moult.predict()
+    note = exposure(moult, 1.5)
+    moult.box.run(f"rm -r {folder} && systemctl daemon-reload && systemctl restart moultd")
+    return note
+
+
 def libtorch_runs_in_the_sandbox(moult):
     """A real model, added and removed by a reload, answers what it answers outside."""
     if "moult-engine-torch.so" not in moult.installed:
@@ -379,6 +416,8 @@ STEPS = (
     concurrent_reloads_both_answer,
     sighup_reloads,
     reloads_leak_nothing,
+    walls_stand_inside_the_unit,
+    a_unit_for_this_machine_alone,
     libtorch_runs_in_the_sandbox,
     restart_refuses_no_connection,
     daemon_reload_disturbs_nothing,
