@@ -278,6 +278,17 @@ static void main_say(void *context, const char *why)
 	(void)fprintf(stderr, "moultd: %s\n", why);
 }
 
+/* Whether who asks could start moultd, too: root has to have said as whom. */
+static bool main_check_user(const struct config *config)
+{
+	struct err why = ERR_NULL;
+
+	if (config->user || privileges_check(NULL, &why) == 0)
+		return true;
+	(void)fprintf(stderr, "moultd: %s: %s\n", config->file, why.text);
+	return false;
+}
+
 /* Whether everything that @config names is there. */
 static bool main_check_exists(const struct config *config)
 {
@@ -331,9 +342,10 @@ static bool main_prove(struct config *config)
 /* Returns the exit code. */
 static int main_check(struct config *config, bool loads)
 {
-	bool is_good = main_check_exists(config);
+	bool may_start = main_check_user(config);
+	bool is_good = main_check_exists(config) && may_start;
 
-	if (loads && !main_prove(config))
+	if (loads && may_start && !main_prove(config))
 		is_good = false;
 	if (!is_good)
 		return 1;
@@ -422,6 +434,7 @@ int main(int argc, char **argv)
 	log_init(LOG_LEVEL_INFO);
 	r = 0;
 	if (quick_is_asked(&arguments.quick)) {
+		arguments.quick.is_root = geteuid() == 0;
 		r = quick_begin(&arguments.quick, &quick_file, &err);
 		if (r == 0)
 			r = quick_check(quick_file, &err);

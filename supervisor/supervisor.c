@@ -238,7 +238,7 @@ static int supervisor_open_sockets(struct supervisor *supervisor, struct err *er
 		.state_dir = config->state_dir,
 		.control = config->control,
 	};
-	int r = config->user ? privileges_check(config->user, err) : 0;
+	int r = privileges_check(config->user, err);
 
 	if (r == 0)
 		r = control_new(&supervisor->control, supervisor->loop, config->control,

@@ -56,7 +56,7 @@ class Server:
         self.secret.write_text("first-token")
         (self.home / "moult.conf").write_text(
             f"[supervisor]\nlisten = 127.0.0.1:{self.port}\ncontrol = moultd.sock\n"
-            "state_dir = state\n\n"
+            "state_dir = state\nuser = root\n\n"
             "[model digits]\nengine = torch\n"
             f"path = {HERE / 'digits.pt'}\nsecrets = secrets\n"
             "input = image FP32 [-1,64]\noutput = scores FP32 [-1,10]\nmax_batch = 64\n")

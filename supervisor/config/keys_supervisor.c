@@ -112,7 +112,8 @@ static const struct config_key supervisor_keys[] = {
 	  .help = "Where receipts, generation numbers and the inputs that served "
 		  "well outlive a restart." },
 	{ STRING("user", RESTART, user, "NAME", NULL),
-	  .fallback_help = "none: moultd stays who started it.",
+	  .fallback_help = "none: moultd stays who started it, and is refused where that is "
+			   "root.",
 	  .help = "The user that\n"
 		  ".Xr moultd 8\n"
 		  "and its loaders run as when root starts it, with that user's groups.\n"
@@ -122,7 +123,11 @@ static const struct config_key supervisor_keys[] = {
 		  "models and secrets must be readable for it.\n"
 		  "What an earlier run as root left in\n"
 		  ".Ic state_dir\n"
-		  "is to be given to it by hand (chown -R)." },
+		  "is to be given to it by hand (chown -R).\n"
+		  "With\n"
+		  ".Cm root\n"
+		  "moultd stays who started it, root too, and so do the loaders: the log "
+		  "warns of that at each start." },
 	{ PATH("loader", RESTART, loader),
 	  .fallback_help = "the one beside\n"
 			   ".Xr moultd 8 ,\n"

@@ -25,16 +25,32 @@ static int privileges_find(const char *user, const struct passwd **ret_entry,
 		               user);
 	if (entry->pw_uid == 0)
 		return err_set(err, -EINVAL,
-		               "user: '%.64s' is root: name an ordinary user", user);
+		               "user: '%.64s' is root by another name: name an ordinary "
+		               "user, or root itself",
+		               user);
 	*ret_entry = entry;
 	return 0;
+}
+
+/* Whether nothing is to be given up. */
+static bool privileges_are_kept(const char *user)
+{
+	return !user || strcmp(user, "root") == 0;
 }
 
 int privileges_check(const char *user, struct err *err)
 {
 	const struct passwd *entry = NULL;
-	int r = privileges_find(user, &entry, err);
+	int r;
 
+	if (!user && geteuid() == 0)
+		return err_set(err, -EINVAL,
+		               "user: root started moultd, and models would have all of "
+		               "root's rights: say in [supervisor] user = NAME, an "
+		               "ordinary user, or user = root if that is meant");
+	if (privileges_are_kept(user))
+		return 0;
+	r = privileges_find(user, &entry, err);
 	if (r == 0 && geteuid() != 0 && geteuid() != entry->pw_uid)
 		return err_set(
 			err, -EINVAL,
@@ -87,19 +103,19 @@ int privileges_drop(const char *user, const struct privileges_files *files,
                     struct err *err)
 {
 	const struct passwd *entry = NULL;
-	int r;
+	int r = privileges_check(user, err);
 
-	if (!user) {
+	if (r < 0)
+		return r;
+	if (privileges_are_kept(user)) {
 		if (geteuid() == 0)
 			log_event(LOG_LEVEL_WARNING, "runs_as_root",
-			          "reason=\"models and their loaders have all rights on "
-			          "this machine\" action=\"set user in [supervisor], or "
-			          "start moultd as an ordinary user\"");
+			          "reason=\"user = root: models and their loaders have "
+			          "root's rights on this machine\" action=\"name an "
+			          "ordinary user there\"");
 		return 0;
 	}
-	r = privileges_check(user, err);
-	if (r == 0)
-		r = privileges_find(user, &entry, err);
+	r = privileges_find(user, &entry, err);
 	if (r < 0 || geteuid() != 0)
 		return r;
 	if (files)

@@ -191,6 +191,10 @@ int quick_write(const struct quick *quick, const char *directory, const char *fo
 		return r;
 	(void)fprintf(stream, "[supervisor]\nlisten = %s\n",
 	              quick->listen ? quick->listen : QUICK_LISTEN);
+	/* Whoever types this as root, as in a container, means it. */
+	if (quick->is_root)
+		(void)fprintf(stream, "# An ordinary user here takes root's rights from "
+		                      "the application.\nuser = root\n");
 	if (folder)
 		(void)fprintf(stream, "control = %s/moultd.sock\nstate_dir = %s/state\n",
 		              folder, folder);

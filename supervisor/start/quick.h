@@ -28,6 +28,7 @@ struct quick {
 	const char *sandbox;
 	const char *sandbox_read; /* a path */
 	bool watch_code;
+	bool is_root; /* who starts it */
 };
 
 /* True: some argument asks for an application. */

@@ -90,7 +90,8 @@ class Moult:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.write(self.home / "moult.conf",
-                   f"[supervisor]\nlisten = 127.0.0.1:{self.port}\ncontrol = moultd.sock\n"
+                   "[supervisor]\nuser = root\n"
+                   f"listen = 127.0.0.1:{self.port}\ncontrol = moultd.sock\n"
                    "state_dir = state\nmodels_dir = models.d\nsettle = 20ms\n"
                    "[device cuda:0]\nreserve = 0\n")
         self.configure("auto")

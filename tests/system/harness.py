@@ -158,7 +158,7 @@ def echo_body(values):
 
 class Moult:
     def __init__(self, home, sections, supervisor="", environment=None, listen="127.0.0.1",
-                 context=None, under=()):
+                 context=None, under=(), user="root"):
         self.home = pathlib.Path(home)
         self.under = under  # the program that runs moultd, and its arguments
         self.port = free_port()
@@ -168,7 +168,7 @@ class Moult:
         self.config = self.home / "moult.conf"
         self.models = self.home / "models.d"
         self.models.mkdir()
-        self.head = (f"[supervisor]\nlisten = {listen}:{self.port}\n"
+        self.head = (f"[supervisor]\nlisten = {listen}:{self.port}\nuser = {user}\n"
                      "control = moultd.sock\nstate_dir = state\nmodels_dir = models.d\n"
                      "settle = 20ms\npoll = 1s\n")
         self.config.write_text(self.head + supervisor)

@@ -133,7 +133,8 @@ def test_open_to_others(start, admin):
     ("127.0.0.1:70000", "is no address"), ("127.0.0.1:8080", "is where listen is")])
 def test_what_check_says(tmp_path, value, says):
     config = tmp_path / "moult.conf"
-    config.write_text(f"[supervisor]\ncontrol = c.sock\nstate_dir = s\nadmin_listen = {value}\n"
+    config.write_text("[supervisor]\nuser = root\n"
+                      f"control = c.sock\nstate_dir = s\nadmin_listen = {value}\n"
                       + echo_section())
     result = subprocess.run([BUILD / "moultd", "-t", "-c", config], capture_output=True, text=True,
                             timeout=120)
@@ -146,7 +147,8 @@ def test_a_port_that_is_taken(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         config = tmp_path / "moult.conf"
-        config.write_text("[supervisor]\nlisten = 127.0.0.1:0\ncontrol = c.sock\nstate_dir = s\n"
+        config.write_text("[supervisor]\nuser = root\n"
+                          "listen = 127.0.0.1:0\ncontrol = c.sock\nstate_dir = s\n"
                           f"admin_listen = 127.0.0.1:{taken.getsockname()[1]}\n" + echo_section())
         result = subprocess.run([BUILD / "moultd", "-c", config], capture_output=True, text=True,
                                 timeout=120)

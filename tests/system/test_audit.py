@@ -164,7 +164,8 @@ def test_each_request_is_an_object(start, tmp_path):
     ("access_log = /tmp/a\naccess_log_format = xml\n", "allowed are plain or json")])
 def test_formats_that_are_none(tmp_path, lines, says):
     config = tmp_path / "moult.conf"
-    config.write_text(f"[supervisor]\ncontrol = c.sock\nstate_dir = s\n{lines}" + echo_section())
+    config.write_text("[supervisor]\nuser = root\n"
+                      f"control = c.sock\nstate_dir = s\n{lines}" + echo_section())
     result = subprocess.run([BUILD / "moultd", "-t", "-c", config], capture_output=True, text=True,
                             timeout=120)
     assert result.returncode == 1 and "access_log_format: " in result.stderr, result.stderr

@@ -49,7 +49,7 @@ def test_configuration_checker(tmp_path, text, says):
     """moultd -t names file and key and what is allowed."""
     (tmp_path / "models.d").mkdir()
     (tmp_path / "models.d" / "bad.conf").write_text(text)
-    (tmp_path / "moult.conf").write_text("[supervisor]\nmodels_dir = models.d\n")
+    (tmp_path / "moult.conf").write_text("[supervisor]\nuser = root\nmodels_dir = models.d\n")
     result = subprocess.run([BUILD / "moultd", "-t", "-c", tmp_path / "moult.conf"],
                             capture_output=True, text=True, timeout=patience())
     assert result.returncode == 1

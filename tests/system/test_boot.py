@@ -389,7 +389,8 @@ def test_state_that_cannot_be_written(tmp_path):
 def test_closed_standard_descriptors(tmp_path):
     """What is opened first must not take their place: the log would be written into it."""
     (tmp_path / "moult.conf").write_text(
-        "[supervisor]\nlisten = 127.0.0.1:0\ncontrol = moultd.sock\nstate_dir = state\n\n" +
+        "[supervisor]\nuser = root\nlisten = 127.0.0.1:0\ncontrol = moultd.sock\n"
+        "state_dir = state\n\n" +
         echo_section())
 
     def run(program, *arguments):

@@ -24,7 +24,7 @@ REQUESTS = {
 def check(home, section, head=""):
     for key in ("control", "state_dir"):
         head += "" if f"{key} = " in head else f"{key} = {key}\n"
-    (home / "moult.conf").write_text(f"[supervisor]\n{head}{section}")
+    (home / "moult.conf").write_text(f"[supervisor]\nuser = root\n{head}{section}")
     return subprocess.run([BUILD / "moultd", "-t", "-c", home / "moult.conf"],
                           capture_output=True, text=True, check=False)
 
@@ -111,7 +111,7 @@ def test_missing(home, keys, key, says):
     result = check(home, echo_section(**{**GOOD, **keys}))
     assert result.returncode == 1 and not result.stdout
     line = result.stderr.splitlines()[0]
-    assert "moult.conf:4: [model echo]: " + key in line and says in line, result.stderr
+    assert "moult.conf:5: [model echo]: " + key in line and says in line, result.stderr
     assert "1 of what it names is missing" in result.stderr
 
 

@@ -16,7 +16,8 @@ from harness import (BUILD, DIGITS, Gate, Load, children, digits_section, echo_b
                      echo_section, is_alive, patience, stretch, wait_for)
 from test_gpu import Card
 
-HEAD = ("[supervisor]\nlisten = 127.0.0.1:1\ncontrol = moultd.sock\nstate_dir = state\n"
+HEAD = ("[supervisor]\nuser = root\n"
+        "listen = 127.0.0.1:1\ncontrol = moultd.sock\nstate_dir = state\n"
         f"engine_dir = {BUILD}\n")
 
 
@@ -292,7 +293,7 @@ def test_as_the_user_who_serves(tmp_path):
         section = echo_section(secrets=home / "secrets", required_secrets="token")
         for mode, code in (0o600, 1), (0o644, 0):
             (home / "secrets" / "token").chmod(mode)
-            result = check(home, section, head=HEAD + "user = nobody\n")
+            result = check(home, section, head=HEAD.replace("user = root", "user = nobody"))
             assert result.returncode == code, (result.stdout, result.stderr)
             assert outcomes(result)["echo"].startswith("failed: " if code else "ok, ")
         assert {p.name for p in home.iterdir()} == {"secrets", "moult.conf"}

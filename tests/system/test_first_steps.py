@@ -58,7 +58,8 @@ def test_the_example_without_systemd(installed, tmp_path):
     others = dict(line[2:].strip().split(" = ") for line in lines
                   if line.startswith("#   ") and " = " in line)
     others["listen"] = f"127.0.0.1:{free_port()}"
-    assert others.keys() == {"listen", "control", "state_dir", "models_dir"}
+    others["user"] = "root"
+    assert others.keys() == {"listen", "control", "state_dir", "models_dir", "user"}
     copy = tmp_path / "moult.conf"
     copy.write_text("\n".join(f"{key} = {others[key]}" if key in others else line
                               for line in lines for key in [line.split(" = ")[0]]) + "\n")

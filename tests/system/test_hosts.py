@@ -116,7 +116,8 @@ def test_an_application_has_rules_of_its_own(start, tmp_path):
     ("x" * 300, "is no name of a host")])
 def test_what_check_says(tmp_path, value, says):
     config = tmp_path / "moult.conf"
-    config.write_text(f"[supervisor]\ncontrol = c.sock\nstate_dir = s\nallowed_hosts = {value}\n"
+    config.write_text("[supervisor]\nuser = root\n"
+                      f"control = c.sock\nstate_dir = s\nallowed_hosts = {value}\n"
                       + echo_section())
     result = subprocess.run([BUILD / "moultd", "-t", "-c", config], capture_output=True, text=True,
                             timeout=120)

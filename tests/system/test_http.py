@@ -124,7 +124,7 @@ def test_routes(start):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_the_log_names_the_port_that_the_kernel_chose(tmp_path, host):
-    (tmp_path / "moult.conf").write_text(f"[supervisor]\nlisten = {host}:0\n"
+    (tmp_path / "moult.conf").write_text(f"[supervisor]\nuser = root\nlisten = {host}:0\n"
                                          "control = c.sock\nstate_dir = state\n")
     with subprocess.Popen([BUILD / "moultd", "-c", tmp_path / "moult.conf"],
                           stderr=subprocess.PIPE, text=True) as process:

@@ -108,7 +108,8 @@ def test_proxies_are_believed_if_they_are_trusted(start):
     ("trusted_proxies = 10.0.0.1:80", "is no address")])
 def test_what_check_says(tmp_path, line, says):
     config = tmp_path / "moult.conf"
-    config.write_text(f"[supervisor]\ncontrol = c.sock\nstate_dir = s\n{line}\n" + echo_section())
+    config.write_text("[supervisor]\nuser = root\n"
+                      f"control = c.sock\nstate_dir = s\n{line}\n" + echo_section())
     result = subprocess.run([BUILD / "moultd", "-t", "-c", config], capture_output=True, text=True,
                             timeout=120)
     assert result.returncode == 1 and says in result.stderr, result.stderr

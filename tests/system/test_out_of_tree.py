@@ -67,7 +67,7 @@ def test_its_options_are_checked_ahead(tmp_path, prefix):
     """moultd -t reads them out of its file, as it does with moult's own engines."""
     build(tmp_path, (EXAMPLE / "scale.c").read_text())
     config = tmp_path / "moult.conf"
-    config.write_text(f"[supervisor]\nengine_dir = {engines(prefix)}\n" +
+    config.write_text(f"[supervisor]\nuser = root\nengine_dir = {engines(prefix)}\n" +
                       section().replace("option.by", "option.bye"))
     said = subprocess.run([BUILD / "moultd", "-t", "-c", config], capture_output=True, text=True,
                           check=False)

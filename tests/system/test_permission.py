@@ -32,7 +32,7 @@ def home():
     write(path / "secrets" / "token", "x")
     write(path / "secrets" / "other", "x")
     write(path / "model.bin", "x")
-    write(path / "moult.conf", f"[supervisor]\nlisten = 127.0.0.1:{free_port()}\n"
+    write(path / "moult.conf", f"[supervisor]\nuser = root\nlisten = 127.0.0.1:{free_port()}\n"
           "control = run/moultd.sock\nstate_dir = state\nmodels_dir = models.d\n")
     write(path / "models.d" / "echo.conf", echo_section(
         path=path / "model.bin", secrets=path / "secrets", golden=path / "golden"))

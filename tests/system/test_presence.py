@@ -77,7 +77,7 @@ def test_what_makes_the_whole_ready(start):
 
 def test_a_name_that_is_none_is_refused(tmp_path):
     file = tmp_path / "moult.conf"
-    file.write_text(f"[supervisor]\nready = echo, eco\nstate_dir = {tmp_path}\n"
+    file.write_text(f"[supervisor]\nuser = root\nready = echo, eco\nstate_dir = {tmp_path}\n"
                     + echo_section())
     done = subprocess.run([BUILD / "moultd", "-t", "-c", file], capture_output=True, text=True)
     assert done.returncode != 0 and "'eco'" in done.stderr, done.stderr

@@ -299,7 +299,7 @@ def test_under_load(start, tmp_path):
 ])
 def test_wrong_routes_are_named(tmp_path, text, said):
     config = tmp_path / "moult.conf"
-    config.write_text("[supervisor]\n" + ENGINES + text)
+    config.write_text("[supervisor]\nuser = root\n" + ENGINES + text)
     result = subprocess.run([BUILD / "moultd", "-t", "-c", config], capture_output=True, text=True,
                             check=False)
     assert result.returncode == 1 and said in result.stderr, result

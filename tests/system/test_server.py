@@ -402,7 +402,7 @@ def test_checked_by_loading(tmp_path):
     config = tmp_path / "moult.conf"
     for way, status, said in (("", 0, "model app: ok"),
                               ("exits", 1, "exited with status 3; it said last: is not there")):
-        config.write_text("[supervisor]\n" + section(way))
+        config.write_text("[supervisor]\nuser = root\n" + section(way))
         result = subprocess.run([BUILD / "moultd", "-t", "--load", "-c", config],
                                 capture_output=True, text=True, check=False)
         assert result.returncode == status and said in result.stdout, result

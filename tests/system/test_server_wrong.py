@@ -44,7 +44,7 @@ pytestmark = pytest.mark.skipif(not (BUILD / "moult-engine-server.so").exists(),
 ])
 def test_checks(tmp_path, text, said):
     config = tmp_path / "moult.conf"
-    config.write_text("[supervisor]\n" + text)
+    config.write_text("[supervisor]\nuser = root\n" + text)
     result = subprocess.run([BUILD / "moultd", "-t", "-c", config], capture_output=True, text=True,
                             check=False)
     assert result.returncode == 1 and said in result.stderr, result

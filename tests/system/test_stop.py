@@ -246,7 +246,8 @@ def test_before_anything_has_begun(start, tmp_path):
         home = tmp_path / str(i)
         home.mkdir()
         (home / "moult.conf").write_text(
-            "[supervisor]\nlisten = 127.0.0.1:0\ncontrol = moultd.sock\nstate_dir = state\n\n"
+            "[supervisor]\nuser = root\n"
+            "listen = 127.0.0.1:0\ncontrol = moultd.sock\nstate_dir = state\n\n"
             + echo_section())
         with open(home / "log", "wb") as log:
             process = subprocess.Popen([BUILD / "moultd", "-c", home / "moult.conf"],

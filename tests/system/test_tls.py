@@ -334,7 +334,8 @@ def test_clients_show_a_certificate(served, authority, tmp_path):
 
 def check_config(home, lines):
     config = home / "checked.conf"
-    config.write_text(f"[supervisor]\nlisten = 127.0.0.1:0\ncontrol = c.sock\nstate_dir = s\n"
+    config.write_text("[supervisor]\nuser = root\n"
+                      f"listen = 127.0.0.1:0\ncontrol = c.sock\nstate_dir = s\n"
                       f"{lines}" + echo_section())
     return subprocess.run([BUILD / "moultd", "-t", "-c", config], capture_output=True, text=True,
                           timeout=120)

@@ -44,7 +44,7 @@ def ids(pid):
 def test_root_becomes_the_user(place):
     entry = pwd.getpwnam(USER)
     moult = harness.Moult(place, [echo_section()],
-                          supervisor=supervisor(place) + f"user = {USER}\n")
+                          supervisor=supervisor(place), user=USER)
     try:
         moult.wait_ready()
         for pid in (moult.pid, moult.status("echo")["pid"]):
@@ -69,18 +69,53 @@ def test_root_becomes_the_user(place):
         moult.kill()
 
 
-@NEEDS_ROOT
-def test_root_without_a_user_is_told(start):
+def test_root_that_is_meant(start):
+    """Whoever is not root stays who they are."""
     moult = start(echo_section())
-    assert moult.log_text().count("event=runs_as_root") == 1
+    assert moult.log_text().count("event=runs_as_root") == (os.geteuid() == 0)
+    check = subprocess.run([BUILD / "moultd", "-t", "-c", moult.config],
+                           capture_output=True, text=True)
+    assert check.returncode == 0 and "user" not in check.stderr, check.stderr
 
 
-@pytest.mark.parametrize("user, said", [("no-such-user", "there is no user"),
-                                        ("root", "is root: name an ordinary user")])
+@NEEDS_ROOT
+def test_root_without_a_user(start):
+    moult = start(echo_section())
+    moult.stop()
+    moult.config.write_text(moult.head.replace("user = root\n", ""))
+    moult.launch()
+    assert moult.process.wait(60) == 1
+    assert "event=start_failed" in moult.log_text()
+    for how in ([], ["-t"], ["-t", "--load"]):
+        refused = subprocess.run([BUILD / "moultd", *how, "-c", moult.config],
+                                 capture_output=True, text=True)
+        assert refused.returncode == 1
+        assert refused.stderr.count("say in [supervisor] user = NAME") == 1, refused.stderr
+        assert "or user = root if that is meant" in refused.stderr
+        assert "event=loader" not in refused.stderr and refused.stdout == ""
+
+
+@NEEDS_ROOT
+def test_root_by_another_name(start, tmp_path):
+    """As toor of the BSDs."""
+    names = tmp_path / "passwd"
+    names.write_text(pathlib.Path("/etc/passwd").read_text() + "toor:x:0:0::/root:/bin/sh\n")
+    moult = start(echo_section())
+    moult.stop()
+    moult.config.write_text(moult.head.replace("user = root", "user = toor"))
+    refused = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" /etc/passwd && exec "$2" -c "$3"',
+         "sh", names, BUILD / "moultd", moult.config], capture_output=True, text=True)
+    if "unshare" in refused.stderr or "mount:" in refused.stderr:
+        pytest.skip("no mount namespace here: " + refused.stderr)
+    assert refused.returncode == 1 and "root by another name" in refused.stderr
+
+
+@pytest.mark.parametrize("user, said", [("no-such-user", "there is no user")])
 def test_a_user_that_cannot_be(start, user, said):
     moult = start(echo_section())
     moult.stop()
-    moult.config.write_text(moult.head + f"user = {user}\n")
+    moult.config.write_text(moult.head.replace("user = root", f"user = {user}"))
     moult.launch()
     assert moult.process.wait(60) == 1
     assert "event=start_failed" in moult.log_text() and said in moult.log_text()
@@ -92,7 +127,7 @@ def test_a_user_that_cannot_be(start, user, said):
 @NEEDS_ROOT
 def test_an_ordinary_user_cannot_become_another(place):
     moult = harness.Moult(place, [echo_section()],
-                          supervisor=supervisor(place) + "user = daemon\n")
+                          supervisor=supervisor(place), user="daemon")
     moult.kill()
     shutil.copy(BUILD / "moultd", place)
     result = subprocess.run(
@@ -117,7 +152,7 @@ def test_its_own_user_cannot_look_into_it(place):
     """Another program of moultd's user has neither its environment nor its memory."""
     entry = pwd.getpwnam(USER)
     moult = harness.Moult(place, [echo_section()],
-                          supervisor=supervisor(place) + f"user = {USER}\n")
+                          supervisor=supervisor(place), user=USER)
     try:
         moult.wait_ready()
         for file in ("environ", "maps", "fd/0"):

@@ -91,7 +91,8 @@ def test_what_is_no_source_of_its_own_makes_no_reload(written, home):  # noqa: F
 
 def test_it_needs_a_directory(tmp_path):
     config = tmp_path / "moult.conf"
-    config.write_text("[supervisor]\nlisten = 127.0.0.1:1\n[model app]\nengine = python\n"
+    config.write_text("[supervisor]\nuser = root\n"
+                      "listen = 127.0.0.1:1\n[model app]\nengine = python\n"
                       "wsgi = app:app\nroute = /\nwatch_code = yes\n")
     result = subprocess.run([BUILD / "moultd", "-t", "-c", config], capture_output=True, text=True,
                             check=False)

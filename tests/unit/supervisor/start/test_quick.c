@@ -50,6 +50,11 @@ static const struct {
 	{ { .model = "a:B", .python = "/p" },
 	  "[supervisor]\nlisten = 127.0.0.1:8080\n\n[model app]\nengine = python\n"
 	  "python = /p\nmodel = a:B\nworking_directory = /d\nroute = /\n" },
+	{ { .model = "a:B", .python = "/p", .is_root = true },
+	  "[supervisor]\nlisten = 127.0.0.1:8080\n"
+	  "# An ordinary user here takes root's rights from the application.\n"
+	  "user = root\n\n[model app]\nengine = python\n"
+	  "python = /p\nmodel = a:B\nworking_directory = /d\nroute = /\n" },
 	{ { .wsgi = "a:b", .python = "bin/p", .listen = "[::]:1", .route = "/x/" },
 	  "[supervisor]\nlisten = [::]:1\n\n[model app]\nengine = python\n"
 	  "python = /d/bin/p\nwsgi = a:b\nworking_directory = /d\nroute = /x/\n" },
