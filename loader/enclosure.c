@@ -115,6 +115,7 @@ int enclosure_init(struct enclosure *enclosure, const struct model_config *confi
 	int r = 0;
 
 	walls_begin(walls, enclosure_mode(config), 0);
+	walls_expect_user(walls, (uid_t)config->user);
 	if (api->need)
 		r = api->need(engine_config, &walls->said, err);
 	if (r == 0)

@@ -23,9 +23,11 @@
 #include "shared/cleanup.h"
 #include "shared/log.h"
 #include "shared/proto.h"
+#include "shared/user.h"
 
 struct arguments {
 	uint64_t parent;
+	uint64_t user;                  /* that it becomes; 0: it stays who it is */
 	struct interpreter interpreter; /* runs the loader; without a python: none does */
 	struct loader_start start;
 };
@@ -56,6 +58,7 @@ static int usage(FILE *stream)
 	                      "                    [--python=INTERPRETER "
 	                      "[--directory=DIRECTORY] [--file=FILE]\n"
 	                      "                     [--preload=MODULE,...]]\n"
+	                      "each with [--user=NUMBER]\n"
 	                      "moultd starts it; see moult-loader(8).\n");
 	return stream == stdout ? PROTO_EXIT_OK : PROTO_EXIT_CONFIG;
 }
@@ -73,6 +76,7 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
 		{ "directory", required_argument, NULL, 'w' },
 		{ "file", required_argument, NULL, 'f' },
 		{ "preload", required_argument, NULL, 'l' },
+		{ "user", required_argument, NULL, 'u' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -90,6 +94,8 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
 		}
 		if (option == '?' ||
 		    (option == 'p' && read_number(optarg, &arguments->parent) < 0) ||
+		    (option == 'u' && (read_number(optarg, &arguments->user) < 0 ||
+		                       arguments->user >= UINT32_MAX)) ||
 		    (option == 'g' &&
 		     read_number(optarg, &arguments->start.generation) < 0))
 			return usage(stderr);
@@ -154,6 +160,26 @@ static void enter_group(void)
 	(void)unsetenv(PROTO_CGROUP_VARIABLE);
 }
 
+/* Dies with the supervisor, if that lives. */
+static bool stay_with_parent(const struct arguments *arguments)
+{
+	return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+	       (uint64_t)getppid() == arguments->parent;
+}
+
+/* Becomes the model's user, which takes the death signal away, and the own files in /proc. */
+static bool become_user(const struct arguments *arguments)
+{
+	int r = user_become((uid_t)arguments->user);
+
+	if (r == 0 && prctl(PR_SET_DUMPABLE, 1) < 0)
+		r = -errno;
+	if (r < 0)
+		log_event(LOG_LEVEL_ERR, "no_loader_user", "uid=%llu error=%s",
+		          (unsigned long long)arguments->user, LOG_QUOTED(strerror(-r)));
+	return r == 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments arguments = { 0 };
@@ -162,8 +188,7 @@ int main(int argc, char **argv)
 	r = read_arguments(argc, argv, &arguments);
 	if (r >= 0)
 		return r;
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
-	    (uint64_t)getppid() != arguments.parent)
+	if (!stay_with_parent(&arguments))
 		return PROTO_EXIT_ORPHAN;
 	/* Orphans of the model's processes become children of this process, and at its end
 	 * children of moultd. */
@@ -178,6 +203,10 @@ int main(int argc, char **argv)
 	 * crash. */
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	enter_group();
+	if (arguments.user && !become_user(&arguments))
+		return PROTO_EXIT_INTERNAL;
+	if (!stay_with_parent(&arguments))
+		return PROTO_EXIT_ORPHAN;
 	if (!is_control_channel(PROTO_CONTROL_FD)) {
 		log_event(LOG_LEVEL_ERR, "no_control_channel",
 		          "fd=%d hint=\"moult-loader is started by moultd\"",

@@ -431,7 +431,7 @@ static int proof_open(struct proof *proof, struct err *err)
 
 	/* Before the rights of root go: the loaders' user may not be allowed to ask. */
 	proof_look_around(proof);
-	r = geteuid() == 0 ? privileges_drop(config->user, NULL, err) : 0;
+	r = geteuid() == 0 ? privileges_drop(config, NULL, err) : 0;
 	if (r < 0)
 		return r;
 	r = orphans_new(&proof->orphans, proof->loop);

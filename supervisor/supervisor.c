@@ -31,6 +31,7 @@
 #include "supervisor/weights/store.h"
 #include "supervisor/http/http.h"
 #include "supervisor/http/listen.h"
+#include "supervisor/loaders/reclaim.h"
 #include "supervisor/loaders/loads.h"
 #include "supervisor/keep/manifest.h"
 #include "supervisor/notify.h"
@@ -248,7 +249,7 @@ static int supervisor_open_sockets(struct supervisor *supervisor, struct err *er
 		r = supervisor_open_endpoint(supervisor, err);
 	if (r == 0)
 		r = supervisor_open_admin(supervisor, err);
-	return r < 0 ? r : privileges_drop(config->user, &files, err);
+	return r < 0 ? r : privileges_drop(config, &files, err);
 }
 
 static int supervisor_open_state(struct supervisor *supervisor, struct err *err)
@@ -279,7 +280,7 @@ static int supervisor_open(struct supervisor *supervisor, struct err *err)
 	if (r < 0)
 		return r;
 	/* As the user that everything is started as, and before anything is. */
-	orphans_begin(supervisor->orphans);
+	orphans_begin(supervisor->orphans, supervisor->config);
 	r = supervisor_open_state(supervisor, err);
 	if (r < 0)
 		return r;
@@ -371,6 +372,13 @@ int supervisor_run(struct supervisor *supervisor)
 	return 0;
 }
 
+static void supervisor_clear_away(const struct config *config)
+{
+	server_folder_sweep(SIZE_MAX);
+	for (size_t i = 0; config->loader_users && i < config->n_models; i++)
+		reclaim_sweep(config, config->models[i]->name, 0);
+}
+
 void supervisor_free(struct supervisor *supervisor)
 {
 	if (!supervisor)
@@ -392,7 +400,7 @@ void supervisor_free(struct supervisor *supervisor)
 		loads_fini(&supervisor->loads);
 		keeper_fini(&supervisor->keeper);
 		/* Nobody waits any more, and nothing is to stay. */
-		server_folder_sweep(SIZE_MAX);
+		supervisor_clear_away(supervisor->config);
 		config_keeper_fini(&supervisor->config_keeper);
 		supervisor_stop_fini(supervisor);
 		signals_stop(&supervisor->signals);

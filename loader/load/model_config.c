@@ -203,6 +203,7 @@ static int model_config_numbers(struct model_config *config, struct err *err)
 		{ "max_body_bytes", 1, INT64_MAX, &config->max_body_bytes },
 		{ "working_bytes", 0, INT64_MAX, &config->working_bytes },
 		{ "prefill_bytes", 0, INT64_MAX, &config->prefill_bytes },
+		{ "user", 0, UINT32_MAX, &config->user },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

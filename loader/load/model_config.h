@@ -34,6 +34,7 @@ struct model_config {
 	const char *sandbox;      /* "strict", "net", "open" or "off"; NULL: strict */
 	const char *sandbox_read; /* "/a, /b"; NULL: none */
 	const char *sandbox_write;
+	uint64_t user;  /* whom the loader is to be; 0: nobody of its own */
 	bool is_hosted; /* the engine hosts the model's routes, and computes nothing */
 	uint32_t threads;
 	uint64_t working_bytes; /* 0: no limit */

@@ -6,42 +6,35 @@
  */
 #include "loader/walls/rights.h"
 
-#include <errno.h>
 #include <linux/capability.h>
-#include <stdint.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <stddef.h>
 
 #include "loader/walls/threads.h"
-
-#define RIGHT(number) (UINT64_C(1) << (number))
+#include "shared/user.h"
 
 static const uint64_t rights_kept =
-	RIGHT(CAP_CHOWN) | RIGHT(CAP_DAC_OVERRIDE) | RIGHT(CAP_DAC_READ_SEARCH) |
-	RIGHT(CAP_FOWNER) | RIGHT(CAP_FSETID) | RIGHT(CAP_KILL) | RIGHT(CAP_SETGID) |
-	RIGHT(CAP_SETUID) | RIGHT(CAP_NET_BIND_SERVICE) | RIGHT(CAP_IPC_LOCK) |
-	RIGHT(CAP_SYS_NICE) | RIGHT(CAP_SETFCAP);
+	USER_RIGHT(CAP_CHOWN) | USER_RIGHT(CAP_DAC_OVERRIDE) |
+	USER_RIGHT(CAP_DAC_READ_SEARCH) | USER_RIGHT(CAP_FOWNER) |
+	USER_RIGHT(CAP_FSETID) | USER_RIGHT(CAP_KILL) | USER_RIGHT(CAP_SETGID) |
+	USER_RIGHT(CAP_SETUID) | USER_RIGHT(CAP_NET_BIND_SERVICE) |
+	USER_RIGHT(CAP_IPC_LOCK) | USER_RIGHT(CAP_SYS_NICE) | USER_RIGHT(CAP_SETFCAP);
 
 static int rights_call(const void *unused)
 {
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-	uint32_t dropped = 0;
+	struct user_rights rights;
+	uint64_t dropped;
+	int r = user_rights_get(&rights);
 
 	(void)unused;
-	if (syscall(SYS_capget, &head, data) < 0)
-		return errno;
-	for (unsigned int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
-		uint32_t kept = (uint32_t)(rights_kept >> (32 * i));
-
-		dropped |= (data[i].effective | data[i].permitted | data[i].inheritable) &
-		           ~kept;
-		data[i].effective &= kept;
-		data[i].permitted &= kept;
-		data[i].inheritable &= kept;
-	}
+	if (r)
+		return r;
+	dropped =
+		(rights.effective | rights.permitted | rights.inheritable) & ~rights_kept;
+	rights.effective &= rights_kept;
+	rights.permitted &= rights_kept;
+	rights.inheritable &= rights_kept;
 	/* Who has none is not asked for the call, which a unit may refuse (@privileged). */
-	return dropped && syscall(SYS_capset, &head, data) < 0 ? errno : 0;
+	return dropped ? user_rights_set(&rights) : 0;
 }
 
 int rights_drop(void)

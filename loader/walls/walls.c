@@ -166,6 +166,11 @@ void walls_begin(struct walls *walls, enum walls_mode mode, int highest_version)
 		walls->version = 0;
 }
 
+void walls_expect_user(struct walls *walls, uid_t user)
+{
+	walls->user = user;
+}
+
 /* What is not there needs no rule. */
 static void walls_allow(struct walls *walls, const char *path, unsigned int rights)
 {
@@ -349,6 +354,10 @@ static int walls_up_base(struct walls *walls, struct err *err)
 		r = -errno;
 	if (r < 0)
 		return err_set(err, r, "no_new_privs: %s", strerror(-r));
+	if (walls->user)
+		walls_note(walls, "own_user", geteuid() == walls->user,
+		           "moultd lacks the right to change users (CAP_SETUID and "
+		           "CAP_KILL)");
 	walls_note(walls, "no_new_privs", true, NULL);
 	walls_note(walls, "no_core", true, NULL);
 	/* Processes that were started and not executed would have files in /proc that moultd

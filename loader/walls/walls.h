@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "loader/engine.h"
 #include "shared/err.h"
@@ -22,6 +23,7 @@ enum walls_mode {
 struct walls {
 	struct engine_walls said; /* by the engine */
 	enum walls_mode mode;
+	uid_t user;         /* whom the process is to be; 0: nobody of its own */
 	bool has_driver;    /* of a GPU */
 	int version;        /* of the kernel's landlock; 0: none */
 	int rules;          /* -1: none */
@@ -35,6 +37,8 @@ struct walls {
 /* Looks at what the kernel has. @highest_version: of landlock's interface, as an older kernel has
  * it; 0: the kernel's own. */
 void walls_begin(struct walls *walls, enum walls_mode mode, int highest_version);
+/* The process should have become @user, which the walls note; 0: nobody of its own. */
+void walls_expect_user(struct walls *walls, uid_t user);
 /* Lets the loader read what is at or below @path, and execute it if the engine starts processes.
  * What is not there is left out. */
 void walls_read(struct walls *walls, const char *path);

@@ -9,6 +9,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
@@ -48,6 +50,53 @@ static bool is_number_up_to(const char *text, unsigned long max)
 
 	return digits > 0 && digits <= 5 && text[digits] == '\0' &&
 	       strtoul(text, NULL, 10) <= max;
+}
+
+/* "FIRST-LAST" */
+static bool parse_users(const char *text, struct config_users *ret_users)
+{
+	char again[2 * sizeof("4294967295")];
+	struct config_users users;
+
+	if (sscanf(text, "%" SCNu32 "-%" SCNu32, &users.first, &users.last) != 2)
+		return false;
+	/* sscanf() takes blanks, signs and a tail: only an exact print counts. */
+	(void)snprintf(again, sizeof(again), "%" PRIu32 "-%" PRIu32, users.first,
+	               users.last);
+	*ret_users = users;
+	return strcmp(again, text) == 0;
+}
+
+int config_check_users(const char *text, struct err *err)
+{
+	struct config_users users;
+
+	/* (uid_t)-1 means nobody, and -2 is what some programs take for it. */
+	if (parse_users(text, &users) && users.first > 0 && users.first <= users.last &&
+	    users.last < UINT32_MAX - 1 &&
+	    users.last - users.first >= CONFIG_MODELS_MAX - 1)
+		return 0;
+	return err_set(err, -EINVAL,
+	               "'%.80s' is no range of users: for instance 700000-799999; of at "
+	               "least %d, none of which is anybody else's",
+	               text, CONFIG_MODELS_MAX);
+}
+
+bool config_users(const struct config *config, struct config_users *ret_users)
+{
+	return config->loader_users && parse_users(config->loader_users, ret_users);
+}
+
+uint32_t config_user_of(const struct config *config, const char *model)
+{
+	uint32_t hash = UINT32_C(2166136261); /* FNV-1a */
+	struct config_users users;
+
+	if (!config_users(config, &users))
+		return 0;
+	for (const char *c = model; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * UINT32_C(16777619);
+	return users.first + hash % (users.last - users.first + 1);
 }
 
 /* "cuda:GPU-" and 8-4-4-4-12 hexadecimal digits. */

@@ -28,6 +28,7 @@ int config_check_access_log(const char *text, struct err *err);
 int config_check_hosts(const char *text, struct err *err);
 /* Addresses and ADDRESS/BITS, separated by commas. */
 int config_check_proxies(const char *text, struct err *err);
+int config_check_users(const char *text, struct err *err);
 int config_check_device(const char *text, struct err *err);
 int config_check_socket(const char *text, struct err *err);
 /* Prefixes of paths, separated by commas. */

@@ -183,6 +183,12 @@ struct config_model {
 	uint64_t max_body_bytes;
 };
 
+/* Uids that moultd may give to loaders. */
+struct config_users {
+	uint32_t first;
+	uint32_t last;
+};
+
 struct config {
 	char *file; /* absolute path of moult.conf */
 
@@ -195,7 +201,8 @@ struct config {
 	char *tokens;        /* directory of them, or NULL */
 	char *control;       /* path of the control socket */
 	char *state_dir;
-	char *user;       /* NULL: the user who started it */
+	char *user; /* NULL: the user who started it */
+	char *loader_users; /* "FIRST-LAST", a range of uids, or NULL: loaders are moultd's user */
 	char *access_log; /* "off", "stderr" or the path of a file */
 	enum config_access_format access_log_format;
 	char *loader;     /* path of moult-loader */
@@ -337,6 +344,12 @@ struct config_manner {
  * what the loader needs of the others. The caller frees the text. NULL: out of memory. */
 char *config_model_to_json(const struct config *config, const struct config_model *model,
                            struct config_manner manner);
+
+/* The range of loader_users. False: there is none. */
+bool config_users(const struct config *config, struct config_users *ret_users);
+/* The user of loader_users that @model's loaders are to be, whatever other models there are; 0:
+ * there is no such range. */
+uint32_t config_user_of(const struct config *config, const char *model);
 
 /* All values in effect, for `moultctl show-config`: a new reference. NULL: out of memory. */
 struct json_t *config_to_json(const struct config *config);

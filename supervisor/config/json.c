@@ -144,6 +144,7 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_text(json, "sandbox", config_sandbox_word(config_sandbox(model)));
 	failed |= set_text(json, "sandbox_read", model->sandbox_read);
 	failed |= set_text(json, "sandbox_write", model->sandbox_write);
+	failed |= set_number(json, "user", config_user_of(config, model->name));
 	failed |= json_object_set_new(json, "hosted", json_boolean(model->route != NULL));
 	failed |= json_object_set_new(json, "options", all_options(model));
 	failed |= set_number(json, "leases", model->leases);

@@ -128,6 +128,15 @@ static const struct config_key supervisor_keys[] = {
 		  ".Cm root\n"
 		  "moultd stays who started it, root too, and so do the loaders: the log "
 		  "warns of that at each start." },
+	{ STRING("loader_users", RESTART, loader_users, "FIRST-LAST",
+		 config_check_users),
+	  .fallback_help = "none: loaders are moultd's own user.",
+	  .help = "Users, by number, that are nobody else's.\n"
+		  "Loaders of a model are one of them then, which comes from the model's "
+		  "name, so that no model signals, traces or reads another.\n"
+		  "That takes rights that root has; see\n"
+		  ".Xr moultd 8 ,\n"
+		  "As whom it runs." },
 	{ PATH("loader", RESTART, loader),
 	  .fallback_help = "the one beside\n"
 			   ".Xr moultd 8 ,\n"

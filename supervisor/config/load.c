@@ -301,6 +301,26 @@ static int check_routes(const struct config *config, struct err *err)
 	return 0;
 }
 
+/* A model's user comes from its name alone, so that files that it wrote stay its own. */
+static int check_users(const struct config *config, struct err *err)
+{
+	for (size_t i = 0; config->loader_users && i < config->n_models; i++) {
+		const struct config_model *model = config->models[i];
+		uint32_t user = config_user_of(config, model->name);
+
+		for (size_t j = 0; j < i; j++)
+			if (config_user_of(config, config->models[j]->name) == user)
+				return err_set(
+					err, -EINVAL,
+					"%s:%u: [model %s]: of loader_users it would "
+					"have the same user (%u) as [model %s]: name a "
+					"larger range, or the model otherwise",
+					model->file, model->line, model->name, user,
+					config->models[j]->name);
+	}
+	return 0;
+}
+
 static bool is_secrets_reload_disabled(void)
 {
 	const char *text = getenv("MOULT_DISABLE_SECRETS_RELOAD");
@@ -333,6 +353,8 @@ static int load(struct config *config, struct err *err)
 		r = check_ready(config, err);
 	if (r == 0)
 		r = check_routes(config, err);
+	if (r == 0)
+		r = check_users(config, err);
 	if (r == 0)
 		r = check_listeners(config, err);
 	if (r == 0)

@@ -104,6 +104,10 @@ int config_of_section(struct config **ret_config, const struct config *like,
 
 	if (r == 0)
 		r = config_set_places(config, like->loader, like->engine_dir);
+	if (r == 0 && like->loader_users) {
+		config->loader_users = strdup(like->loader_users);
+		r = config->loader_users ? 0 : -ENOMEM;
+	}
 	if (r == 0)
 		r = config_read_text(config, text, CONFIG_FILE_MODEL, err);
 	if (r < 0) {

@@ -550,7 +550,8 @@ void generation_free(struct generation *generation)
 	if (generation->state != GENERATION_NONE &&
 	    generation->state != GENERATION_DEAD &&
 	    generation_may_leave_folder(generation))
-		server_folder_sweep(GENERATION_SWEEP_MAX);
+		reclaim_sweep(generation->inputs->config, generation->model,
+		              GENERATION_SWEEP_MAX);
 	lane_unref(generation->lane);
 	generation_weights_fini(generation);
 	inputs_unref(generation->inputs);

@@ -151,8 +151,8 @@ static int link_spawn(struct generation *generation, struct err *err)
 			(void)err_set(err, r, "no control channel: %s", strerror(-r));
 	}
 	if (r == 0)
-		r = child_spawn(&link->child, generation->loop, recipe.argv,
-		                recipe.environment, theirs, &link->child_listener, err);
+		r = recipe_spawn(&recipe, &link->child, generation->loop, theirs,
+		                 &link->child_listener, err);
 	recipe_fini(&recipe);
 	return r;
 }

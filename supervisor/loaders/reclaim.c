@@ -3,7 +3,10 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "shared/server_folder.h"
+#include "shared/user.h"
 #include "supervisor/loaders/generation.h"
+#include "supervisor/process/privileges.h"
 
 /* Memory comes back within milliseconds, or takes its time: the next poll comes after an
  * eighth of the time waited so far, within these bounds. */
@@ -135,4 +138,18 @@ void generation_reclaim_fini(struct generation *generation)
 {
 	ev_timer_stop(generation->loop, &generation->reclaim.poll);
 	device_remove(&generation->gpu_use);
+}
+
+static void reclaim_sweep_all(void)
+{
+	server_folder_sweep(SIZE_MAX);
+}
+
+void reclaim_sweep(const struct config *config, const char *model, size_t most)
+{
+	uid_t user = config_user_of(config, model);
+
+	server_folder_sweep(most);
+	if (user && user_may_change())
+		privileges_call_as(user, reclaim_sweep_all);
 }

@@ -48,3 +48,7 @@ bool generation_reclaim_begin(struct generation *generation);
 /* True: all is back, or will not come back. False: on_poll() follows. */
 bool generation_reclaim_look(struct generation *generation);
 void generation_reclaim_fini(struct generation *generation);
+
+/* Removes folders that ended loaders of @model have left, @most of each place: those of moultd's
+ * user, and all of the model's own. */
+void reclaim_sweep(const struct config *config, const char *model, size_t most);

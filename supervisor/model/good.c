@@ -67,19 +67,20 @@ static void model_link_good(struct model *model)
 /* In a process of its own. */
 static int model_sweep(const void *what, uint64_t number, struct err *err)
 {
-	(void)what;
+	const struct model *model = what;
+
 	(void)number;
 	(void)err;
-	server_folder_sweep(SIZE_MAX);
+	reclaim_sweep(model->context.config, model->name, SIZE_MAX);
 	return 0;
 }
 
 void model_clear_away(struct model *model, const struct generation *dead)
 {
 	char of[sizeof("model=") + CONFIG_NAME_MAX];
-	const struct keeper_job job = { .of = of,
-		                        .save = model_sweep,
-		                        .fds = { -1, -1 } };
+	const struct keeper_job job = {
+		.of = of, .save = model_sweep, .what = model, .fds = { -1, -1 }
+	};
 
 	if (!generation_may_leave_folder(dead))
 		return;
@@ -87,7 +88,7 @@ void model_clear_away(struct model *model, const struct generation *dead)
 	if (model->context.keeper)
 		keeper_start(model->context.keeper, &job);
 	else
-		(void)model_sweep(NULL, 0, NULL);
+		(void)model_sweep(model, 0, NULL);
 }
 
 void model_keep_good(struct model *model)

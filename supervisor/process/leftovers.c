@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Every process that moultd starts has a mark in its environment, which its descendants inherit: who
+ * the moultd was. A process whose moultd is over is a leftover. Only its own user may read an
+ * environment: for loaders with users of their own, a copy of moultd becomes each of these in turn.
+ */
 #include "supervisor/process/leftovers.h"
 
 #include <dirent.h>
@@ -15,6 +21,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "supervisor/memory/memory.h"
+#include "supervisor/process/privileges.h"
 #include "supervisor/process/proc.h"
 
 /* Killed processes die within milliseconds, or stay for a reason. */
@@ -148,6 +155,36 @@ static size_t leftovers_look(struct leftovers_sweep *sweep)
 	if (dir)
 		(void)closedir(dir);
 	return n;
+}
+
+static void leftovers_sweep_as(void)
+{
+	(void)leftovers_sweep();
+}
+
+void leftovers_sweep_users(const struct config_users *users)
+{
+	uid_t swept[CONFIG_MODELS_MAX];
+	size_t n = 0;
+	DIR *dir = opendir("/proc");
+	const struct dirent *entry;
+
+	while (dir && n < CONFIG_MODELS_MAX && (entry = readdir(dir)) != NULL) {
+		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+		uid_t user = pid > 0 ? proc_user(pid) : 0;
+		size_t i = 0;
+
+		if (user < users->first || user > users->last)
+			continue;
+		while (i < n && swept[i] != user)
+			i++;
+		if (i < n)
+			continue;
+		swept[n++] = user;
+		privileges_call_as(user, leftovers_sweep_as);
+	}
+	if (dir)
+		(void)closedir(dir);
 }
 
 size_t leftovers_sweep(void)

@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "supervisor/config/config.h"
+
 struct proc;
 
 #define LEFTOVERS_MARK     "MOULT_RUN"
@@ -47,3 +49,5 @@ void leftovers_say(const struct proc *proc);
  * Returns how many there were.
  */
 size_t leftovers_sweep(void);
+/* Likewise those of loaders that had users of their own, who alone may look at them. */
+void leftovers_sweep_users(const struct config_users *users);

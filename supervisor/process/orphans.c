@@ -28,6 +28,7 @@
 #include "shared/clock.h"
 #include "shared/err.h"
 #include "shared/log.h"
+#include "shared/user.h"
 #include "supervisor/process/leftovers.h"
 #include "supervisor/process/loader_groups.h"
 #include "supervisor/memory/memory.h"
@@ -63,9 +64,10 @@ struct orphans {
 	ev_signal child;
 	LIST_HEAD(orphans_kins, orphans_kin) kins;
 	struct orphan rows[ORPHANS_MAX];
-	pid_t last;    /* child that ended */
-	bool is_sole;  /* nobody left other children to moultd */
-	bool has_more; /* the last look did not reach the end */
+	pid_t last;                /* child that ended */
+	bool is_sole;              /* nobody left other children to moultd */
+	struct config_users users; /* that loaders may be; 0: none */
+	bool has_more;             /* the last look did not reach the end */
 	double poll_s;
 	struct loader_groups *groups; /* NULL: there are none */
 	struct err no_groups;
@@ -120,6 +122,14 @@ static pid_t orphans_who_ended(const struct orphans *orphans)
 	return orphans->last;
 }
 
+/* Whether @pid is a user that only loaders are: its environment is its own to read. */
+static bool orphans_has_user(const struct orphans *orphans, pid_t pid)
+{
+	uid_t user = orphans->users.first ? proc_user(pid) : 0;
+
+	return user && user >= orphans->users.first && user <= orphans->users.last;
+}
+
 /* Finds the child that left @proc. @parent: the orphan above it; NULL: moultd. */
 static void orphans_attribute(const struct orphans *orphans, const struct proc *proc,
                               const struct orphan *parent, struct orphan *orphan)
@@ -134,7 +144,8 @@ static void orphans_attribute(const struct orphans *orphans, const struct proc *
 		orphan->is_ours = parent->is_ours;
 		orphan->kin = parent->kin;
 		orphan->is_certain = parent->is_certain;
-	} else if (orphans->is_sole || proc_has_variable(proc->pid, orphans->mark)) {
+	} else if (orphans->is_sole || orphans_has_user(orphans, proc->pid) ||
+	           proc_has_variable(proc->pid, orphans->mark)) {
 		orphan->is_ours = true;
 		orphan->kin = orphans_who_ended(orphans);
 	}
@@ -455,7 +466,7 @@ int orphans_new(struct orphans **ret_orphans, struct ev_loop *loop)
 	return 0;
 }
 
-void orphans_begin(struct orphans *orphans)
+void orphans_begin(struct orphans *orphans, const struct config *config)
 {
 	if (loader_groups_new(&orphans->groups, orphans->loop, &orphans->no_groups) < 0)
 		log_event(LOG_LEVEL_NOTICE, "no_loader_groups", "reason=%s",
@@ -464,6 +475,8 @@ void orphans_begin(struct orphans *orphans)
 		log_event(LOG_LEVEL_INFO, "loader_groups", "cgroup=%s",
 		          LOG_QUOTED(loader_groups_path(orphans->groups)));
 	(void)leftovers_sweep();
+	if (config_users(config, &orphans->users) && user_may_change())
+		leftovers_sweep_users(&orphans->users);
 }
 
 const char *orphans_groups(const struct orphans *orphans, const char **ret_why)

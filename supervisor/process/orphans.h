@@ -25,6 +25,8 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "supervisor/config/config.h"
+
 #define ORPHANS_WHO_MAX 240
 
 /* Processes that one child of moultd left behind. */
@@ -45,6 +47,7 @@ struct orphans_kin {
 	struct orphans_left left;
 };
 
+struct config;
 struct orphans;
 
 /* Looks after the orphans of @loop from now on. 0 or -ENOMEM. */
@@ -54,9 +57,9 @@ int orphans_new(struct orphans **ret_orphans, struct ev_loop *loop);
 void orphans_free(struct orphans *orphans);
 
 /* Ends the processes that an earlier moultd left, and makes control groups from now on
- * if it may (loader_groups.h). For the start, when moultd already is the user that
- * loaders will be. */
-void orphans_begin(struct orphans *orphans);
+ * if it may (loader_groups.h). For the start, when moultd already is the user that it
+ * will be. */
+void orphans_begin(struct orphans *orphans, const struct config *config);
 /* Folder of these groups; NULL: there are none, and *@ret_why says why. */
 const char *orphans_groups(const struct orphans *orphans, const char **ret_why);
 

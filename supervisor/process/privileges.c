@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The order counts: what root is needed for is given to the user first, then groups and user change,
+ * then the rights that loader_users takes are put into reserve, where no call of moultd's uses them
+ * by mistake. privileges_lend() hands one of them to the next child that is started, and
+ * privileges_call_as() uses it in a copy of moultd.
+ */
 #include "supervisor/process/privileges.h"
 
 #include <errno.h>
@@ -8,9 +15,13 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/capability.h>
+
 #include "shared/log.h"
+#include "shared/user.h"
 
 static int privileges_find(const char *user, const struct passwd **ret_entry,
                            struct err *err)
@@ -81,14 +92,58 @@ static int privileges_give_state(const char *path, const struct passwd *entry,
 	return privileges_give(path, entry, err);
 }
 
-static int privileges_become(const struct passwd *entry, struct err *err)
+/* The right to give a loader another user, in reserve, and that to signal it then. */
+static int privileges_reserve(struct err *err)
 {
+	struct user_rights rights;
+	int r = user_rights_get(&rights);
+
+	rights.permitted &= USER_RIGHT(CAP_SETUID) | USER_RIGHT(CAP_KILL);
+	rights.effective = rights.permitted & USER_RIGHT(CAP_KILL);
+	rights.inheritable = rights.permitted;
+	if (r == 0)
+		r = user_rights_set(&rights);
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	(void)prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
+	return r ? err_set(err, -r, "loader_users: %s", strerror(r)) : 0;
+}
+
+void privileges_lend(bool is_lent)
+{
+	/* Whom root starts has its rights anyhow. */
+	if (geteuid() != 0)
+		(void)prctl(PR_CAP_AMBIENT,
+		            is_lent ? PR_CAP_AMBIENT_RAISE : PR_CAP_AMBIENT_LOWER,
+		            CAP_SETUID, 0, 0);
+}
+
+void privileges_call_as(uid_t uid, void (*call)(void))
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		/* A copy of moultd: nobody of that user is to look into it. */
+		if (user_become(uid) == 0 && prctl(PR_SET_DUMPABLE, 0) == 0)
+			call();
+		_exit(0);
+	}
+	if (pid > 0)
+		(void)waitpid(pid, NULL, 0);
+}
+
+static int privileges_become(const struct passwd *entry, bool has_users, struct err *err)
+{
+	/* The user of the files of a process changes, and rights go unless they are kept. */
+	if (has_users)
+		(void)prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
 	/* The user's groups, too: those that may open GPUs, for instance. */
 	if (initgroups(entry->pw_name, entry->pw_gid) < 0 ||
 	    setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) < 0 ||
 	    setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid) < 0)
 		return err_set(err, -errno, "user: cannot become '%.64s': %s",
 		               entry->pw_name, strerror(errno));
+	if (has_users && privileges_reserve(err) < 0)
+		return -EPERM;
 	if (setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0 ||
 	    geteuid() != entry->pw_uid || getegid() != entry->pw_gid)
 		return err_set(
@@ -99,9 +154,23 @@ static int privileges_become(const struct passwd *entry, struct err *err)
 	return 0;
 }
 
-int privileges_drop(const char *user, const struct privileges_files *files,
+/* Whoever is started with the rights has them in reserve alone, and who has none is told. */
+static int privileges_look_at_users(const struct config *config, struct err *err)
+{
+	if (!config->loader_users)
+		return 0;
+	if (!user_may_change())
+		log_event(LOG_LEVEL_WARNING, "no_loader_users",
+		          "reason=\"moultd lacks the right to change users\" "
+		          "action=\"start it as root, or give it CAP_SETUID and CAP_KILL "
+		          "(systemd: AmbientCapabilities=)\"");
+	return geteuid() == 0 ? 0 : privileges_reserve(err);
+}
+
+int privileges_drop(const struct config *config, const struct privileges_files *files,
                     struct err *err)
 {
+	const char *user = config->user;
 	const struct passwd *entry = NULL;
 	int r = privileges_check(user, err);
 
@@ -113,17 +182,19 @@ int privileges_drop(const char *user, const struct privileges_files *files,
 			          "reason=\"user = root: models and their loaders have "
 			          "root's rights on this machine\" action=\"name an "
 			          "ordinary user there\"");
-		return 0;
+		return privileges_look_at_users(config, err);
 	}
 	r = privileges_find(user, &entry, err);
 	if (r < 0 || geteuid() != 0)
-		return r;
+		return r < 0 ? r : privileges_look_at_users(config, err);
 	if (files)
 		r = privileges_give_state(files->state_dir, entry, err);
 	if (r == 0 && files)
 		r = privileges_give(files->control, entry, err);
 	if (r == 0)
-		r = privileges_become(entry, err);
+		r = privileges_become(entry, config->loader_users != NULL, err);
+	if (r == 0)
+		r = privileges_look_at_users(config, err);
 	if (r == 0)
 		log_event(LOG_LEVEL_NOTICE, "user", "user=%s uid=%u gid=%u", user,
 		          (unsigned int)entry->pw_uid, (unsigned int)entry->pw_gid);

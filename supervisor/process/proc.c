@@ -73,6 +73,18 @@ bool proc_is_dead(const struct proc *proc)
 	return proc->state == 'Z' && proc->threads <= 1;
 }
 
+uid_t proc_user(pid_t pid)
+{
+	static const char label[] = "\nUid:\t";
+	char path[PROC_PATH_MAX];
+	char text[1024];
+	const char *line;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	line = memory_read_file(path, text, sizeof(text)) ? strstr(text, label) : NULL;
+	return line ? (uid_t)strtoul(line + sizeof(label) - 1, NULL, 10) : 0;
+}
+
 bool proc_is_below(pid_t pid)
 {
 	struct proc proc = { .parent = pid };

@@ -39,6 +39,8 @@ size_t proc_children(pid_t pid, pid_t *ret_pids, size_t max);
 uint64_t proc_waited_ns(pid_t pid);
 /* True: @pid descends from this process. False also when it is gone, or cannot be seen. */
 bool proc_is_below(pid_t pid);
+/* The user whom @pid is, whoever has its files in /proc; 0: root, or not to be seen. */
+uid_t proc_user(pid_t pid);
 /* True: @pid was started with "NAME=VALUE" in its environment. */
 bool proc_has_variable(pid_t pid, const char *variable);
 /* Value of @name in that environment. False: not there, or longer than @size allows. */

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Words are added in a fixed order, so that equal recipes are equal lists. What differs between two
+ * loaders of one model, its generation, is in the recipe of a loader and not in that of a spare; the
+ * user of loader_users is in both, since no process changes it later.
+ */
 #include "supervisor/process/recipe.h"
 
 #include <errno.h>
@@ -8,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "shared/user.h"
+#include "supervisor/process/privileges.h"
 
 /* Appends a word to the first free place of @list. */
 static void recipe_add(struct recipe *recipe, char **list, const char *format, ...)
@@ -39,6 +48,15 @@ static void recipe_begin(struct recipe *recipe, const struct config *config)
 	*recipe = (struct recipe){ 0 };
 	recipe_add(recipe, recipe->argv, "%s", config->loader);
 	recipe_add(recipe, recipe->argv, "--parent=%d", (int)getpid());
+}
+
+static void recipe_add_user(struct recipe *recipe, const struct config *config,
+                            const char *model)
+{
+	uint32_t user = config_user_of(config, model);
+
+	if (user && user_may_change())
+		recipe_add(recipe, recipe->argv, "--user=%u", user);
 }
 
 static bool recipe_has_variable(const struct config_model *section, const char *name)
@@ -75,6 +93,7 @@ int recipe_init(struct recipe *recipe, const struct config *config,
 	recipe_begin(recipe, config);
 	recipe_add(recipe, recipe->argv, "--model=%s", section->name);
 	recipe_add(recipe, recipe->argv, "--generation=%llu", (unsigned long long)number);
+	recipe_add_user(recipe, config, section->name);
 	/* With an interpreter the loader executes that, and runs inside it. */
 	if (python) {
 		recipe_add(recipe, recipe->argv, "--python=%s", python);
@@ -129,9 +148,25 @@ int recipe_init_spare(struct recipe *recipe, const struct config *config,
 	recipe_begin(recipe, config);
 	recipe_add(recipe, recipe->argv, "--spare=%s", section->engine);
 	recipe_add(recipe, recipe->argv, "--engine-dir=%s", config->engine_dir);
+	recipe_add_user(recipe, config, section->name);
 	if (config_is_python(section))
 		recipe_add_python(recipe, section, newest);
 	return recipe_end(recipe, section, err);
+}
+
+int recipe_spawn(const struct recipe *recipe, struct child *child, struct ev_loop *loop,
+                 int control_fd, const struct child_listener *listener, struct err *err)
+{
+	bool has_user = recipe_find(recipe, "--user=") != NULL;
+	int r;
+
+	if (has_user)
+		privileges_lend(true);
+	r = child_spawn(child, loop, recipe->argv, recipe->environment, control_fd,
+	                listener, err);
+	if (has_user)
+		privileges_lend(false);
+	return r;
 }
 
 void recipe_move(struct recipe *to, struct recipe *from)

@@ -12,8 +12,9 @@
 
 #include "shared/err.h"
 #include "supervisor/config/config.h"
+#include "supervisor/process/child.h"
 
-#define RECIPE_WORDS_MAX     8
+#define RECIPE_WORDS_MAX     9
 #define RECIPE_VARIABLES_MAX (CONFIG_OPTIONS_MAX + 3)
 
 struct recipe {
@@ -34,6 +35,10 @@ int recipe_init(struct recipe *recipe, const struct config *config,
 int recipe_init_spare(struct recipe *recipe, const struct config *config,
                       const struct config_model *section,
                       const struct config_model *newest, struct err *err);
+/* Starts a loader by it: as child_spawn() does, with the right to become the user that it names.
+ * Nothing else that moultd starts gets that. */
+int recipe_spawn(const struct recipe *recipe, struct child *child, struct ev_loop *loop,
+                 int control_fd, const struct child_listener *listener, struct err *err);
 /* What the word "--NAME=..." says, borrowed; @name is "--NAME=". NULL: there is none. */
 const char *recipe_find(const struct recipe *recipe, const char *name);
 /* @from is a zeroed recipe afterwards. */

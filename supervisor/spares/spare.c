@@ -252,8 +252,8 @@ static int spare_spawn(struct spare *spare, struct err *err)
 
 	if (r < 0)
 		return err_set(err, r, "no control channel: %s", strerror(-r));
-	r = child_spawn(&spare->child, spare->ground->loop, spare->recipe.argv,
-	                spare->recipe.environment, theirs, &spare->listener, err);
+	r = recipe_spawn(&spare->recipe, &spare->child, spare->ground->loop, theirs,
+	                 &spare->listener, err);
 	if (r < 0)
 		chan_fini(&spare->chan);
 	return r;

@@ -20,7 +20,7 @@ static const char payload[] =
 	"\"/d\","
 	" \"device\": \"cpu\", \"threads\": 3, \"max_batch\": 4, \"max_delay_us\": 5,"
 	" \"warmup_runs\": 6, \"leases\": 8, \"max_body_bytes\": 9, \"working_bytes\": 0,"
-	" \"prefill_bytes\": 0, \"new\": {\"key\": 1},"
+	" \"prefill_bytes\": 0, \"user\": 7, \"new\": {\"key\": 1},"
 	" \"inputs\": [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": [-1, 4]}],"
 	" \"outputs\": [{\"name\": \"y\", \"datatype\": \"BYTES\", \"shape\": []}]}";
 
@@ -67,6 +67,7 @@ static void test_all_there_is(void **state)
 	assert_int_equal(config.max_delay_ns, 5000);
 	assert_int_equal(config.warmup_runs, 6);
 	assert_int_equal(config.leases, 8);
+	assert_int_equal(config.user, 7);
 	assert_int_equal(config.max_body_bytes, 9);
 	assert_int_equal(config.share, WEIGHTS_PRIVATE);
 	assert_int_equal(config.placed, PLACED_NOT);
@@ -196,6 +197,7 @@ static void test_refusals(void **state)
 		{ "max_body_bytes", "0", "'max_body_bytes'" },
 		{ "working_bytes", "-1", "'working_bytes'" },
 		{ "prefill_bytes", NULL, "'prefill_bytes'" },
+		{ "user", NULL, "'user'" },
 		{ "weights", "\"half\"", "'half'" },
 		{ "weights", "1", "'weights'" },
 		{ "placed", "\"there\"", "'there'" },
