@@ -4,7 +4,8 @@
  * Folders and files that outlive a run and a power cut. The order of writing makes that
  * true: content under another name, fsync, rename, then the manifest and an fsync of the
  * folder; only then keep_sweep() removes what no new manifest names. The digest in a
- * file's name shows when its content is damaged. Owner, rights and links are checked on
+ * file's name shows when its content is damaged, and a manifest's code (seal.h) that moultd
+ * wrote it: a program of moultd's user could write here, too. Owner, rights and links are checked on
  * opening, since whoever can write here chooses what the next start serves.
  */
 
@@ -25,6 +26,7 @@
 #include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/hex.h"
+#include "supervisor/keep/seal.h"
 
 #define KEEP_BYTES_MAX (8L << 20)
 /* Name of a file that is being written. */
@@ -34,6 +36,9 @@
 #define KEEP_MANIFEST_FORMAT KEEP_MANIFEST "%020" PRIu64 "-%s"
 #define KEEP_NUMBER_DIGITS   20
 #define KEEP_SHA256_MEMBER   "_sha256"
+/* The last line of a manifest, before its code. */
+#define KEEP_SEAL       "\nhmac-sha256 "
+#define KEEP_SEAL_BYTES (sizeof(KEEP_SEAL) - 1 + SEAL_HEX) /* with the line's end */
 
 /* Digests and names */
 
@@ -249,17 +254,80 @@ int keep_link(int dir_fd, const char *name, int fd)
 	return r;
 }
 
+/* Codes */
+
+/* Opens the folder that all folders of models lie in: its own files are none of a model's. */
+static int keep_open_all(int dir_fd)
+{
+	return openat(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int keep_open_file(int dir_fd, const char *name, bool is_secret)
+{
+	CLOSE_FD int fd =
+		openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if (st.st_uid != geteuid() || (st.st_mode & (is_secret ? 077 : 022)))
+		return -EPERM;
+	return take_fd(&fd);
+}
+
+/* Prints the code of a manifest. Of writers that need the first key at once, one makes it. */
+static int keep_print_code(int dir_fd, uint64_t number, const char *text, char *ret_code)
+{
+	CLOSE_FD int all_fd = keep_open_all(dir_fd);
+	CLOSE_FD int key_fd = -1;
+	CLOSE_FD int made_fd = -1;
+	int r = all_fd < 0 ? -errno : keep_lock(all_fd);
+
+	if (r < 0)
+		return r;
+	key_fd = keep_open_file(all_fd, SEAL_KEY, true);
+	if (key_fd >= 0 && seal_print(key_fd, number, text, strlen(text), ret_code) == 0)
+		return 0;
+	r = seal_make_key(all_fd);
+	made_fd = r < 0 ? r : keep_open_file(all_fd, SEAL_KEY, true);
+	return made_fd < 0 ? made_fd
+	                   : seal_print(made_fd, number, text, strlen(text), ret_code);
+}
+
+static int keep_check_code(int dir_fd, uint64_t number, const char *text, size_t bytes,
+                           const char *code)
+{
+	CLOSE_FD int all_fd = keep_open_all(dir_fd);
+	CLOSE_FD int key_fd =
+		all_fd < 0 ? -errno : keep_open_file(all_fd, SEAL_KEY, true);
+
+	return key_fd < 0 ? key_fd : seal_check(key_fd, number, text, bytes, code);
+}
+
+/* Manifests */
+
 int keep_write_manifest(int dir_fd, const char *text, uint64_t number)
 {
 	char sha256[KEEP_SHA256_HEX];
 	char name[KEEP_NAME_MAX];
+	char code[SEAL_HEX];
+	FREE char *sealed = NULL;
 	int r;
 
-	if (strlen(text) > KEEP_BYTES_MAX)
+	if (strlen(text) + KEEP_SEAL_BYTES > KEEP_BYTES_MAX)
 		return -EFBIG; /* could not be read back */
 	keep_digest(text, strlen(text), sha256);
 	(void)snprintf(name, sizeof(name), KEEP_MANIFEST_FORMAT, number, sha256);
-	r = keep_write(dir_fd, name, text, strlen(text));
+	r = keep_print_code(dir_fd, number, text, code);
+	if (r < 0)
+		return r;
+	if (asprintf(&sealed, "%s" KEEP_SEAL "%s\n", text, code) < 0) {
+		sealed = NULL;
+		return -ENOMEM;
+	}
+	r = keep_write(dir_fd, name, sealed, strlen(sealed));
 	if (r == 0 && fsync(dir_fd) < 0)
 		r = -errno;
 	return r;
@@ -290,21 +358,6 @@ size_t keep_list(int dir_fd, struct keep_entry *entries, size_t max)
 	return n;
 }
 
-int keep_open_file(int dir_fd, const char *name, bool is_secret)
-{
-	CLOSE_FD int fd =
-		openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	if (st.st_uid != geteuid() || (st.st_mode & (is_secret ? 077 : 022)))
-		return -EPERM;
-	return take_fd(&fd);
-}
-
 /* Reads the whole file; the caller frees it. NULL: out of memory, or the file is too
  * large. */
 static char *keep_read_all(int fd, size_t *ret_bytes)
@@ -327,11 +380,51 @@ static char *keep_read_all(int fd, size_t *ret_bytes)
 	return take_ptr(&text);
 }
 
+/* The length of what is before the code, which is *@ret_code then; NULL: there is none. */
+static size_t keep_find_code(const char *text, size_t bytes, const char **ret_code)
+{
+	size_t body = bytes - KEEP_SEAL_BYTES;
+
+	*ret_code = NULL;
+	if (bytes < KEEP_SEAL_BYTES || text[bytes - 1] != '\n' ||
+	    memcmp(text + body, KEEP_SEAL, sizeof(KEEP_SEAL) - 1) != 0)
+		return bytes;
+	*ret_code = text + body + sizeof(KEEP_SEAL) - 1;
+	return body;
+}
+
+/* Whether the manifest @text is one that moultd wrote, by its name and its code. */
+static int keep_check_manifest(int dir_fd, const struct keep_entry *entry,
+                               const char *text, size_t bytes, const char *code,
+                               struct err *err)
+{
+	char sha256[KEEP_SHA256_HEX];
+	int r;
+
+	keep_digest(text, bytes, sha256);
+	if (strcmp(keep_sha256_of(entry->name), sha256) != 0)
+		return err_set(err, -EBADMSG, "%s is damaged", entry->name);
+	if (!code)
+		return err_set(err, -EBADMSG,
+		               "%s has no code: an older moultd wrote it, or somebody "
+		               "else",
+		               entry->name);
+	r = keep_check_code(dir_fd, entry->number, text, bytes, code);
+	if (r == -EBADMSG)
+		return err_set(err, r,
+		               "%s has a wrong code: moultd did not write it, or not "
+		               "with this key and under this name",
+		               entry->name);
+	return r < 0 ? err_set(err, r, "the key of %s cannot be used: %s", entry->name,
+	                       strerror(-r))
+	             : 0;
+}
+
 json_t *keep_read_manifest(int dir_fd, const struct keep_entry *entry, struct err *err)
 {
 	CLOSE_FD int fd = keep_open_file(dir_fd, entry->name, false);
 	FREE char *text = NULL;
-	char sha256[KEEP_SHA256_HEX] = "";
+	const char *code;
 	size_t bytes = 0;
 	json_t *json = NULL;
 
@@ -343,10 +436,14 @@ json_t *keep_read_manifest(int dir_fd, const struct keep_entry *entry, struct er
 		return NULL;
 	}
 	text = keep_read_all(fd, &bytes);
-	if (text)
-		keep_digest(text, bytes, sha256);
-	if (text && strcmp(keep_sha256_of(entry->name), sha256) == 0)
-		json = json_loadb(text, bytes, 0, NULL);
+	if (!text) {
+		(void)err_set(err, -EBADMSG, "%s is damaged", entry->name);
+		return NULL;
+	}
+	bytes = keep_find_code(text, bytes, &code);
+	if (keep_check_manifest(dir_fd, entry, text, bytes, code, err) < 0)
+		return NULL;
+	json = json_loadb(text, bytes, 0, NULL);
 	if (!json)
 		(void)err_set(err, -EBADMSG, "%s is damaged", entry->name);
 	return json;

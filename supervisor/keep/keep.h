@@ -4,10 +4,10 @@
 /*
  * STATE_DIR/good/NAME/: small files that outlive the run, and a power cut.
  *
- *	manifest-NUMBER-SHA256  JSON; the highest number is the newest
+ *	manifest-NUMBER-SHA256  JSON, and a line with its code; the highest number is the newest
  *	KIND-SHA256             what a manifest names with its member "KIND_sha256"
  *
- * Each is named by the SHA-256 of its content, so that a damaged one is known for what it
+ * Each is named by the SHA-256 of its content (a manifest by that of its JSON), so that a damaged one is known for what it
  * is and the one before is taken. Each is written under another name, synced, renamed, and
  * its folder synced, before anything older goes. That blocks for as long as the disk likes:
  * saving is for a writer process (keeper.h), reading for the start and for failures.
@@ -76,7 +76,7 @@ size_t keep_list(int dir_fd, struct keep_entry *entries, size_t max);
 /* Opens a file of ours that others cannot write to, nor read when @is_secret. An fd or
  * -errno. */
 int keep_open_file(int dir_fd, const char *name, bool is_secret);
-/* A new reference, or NULL with a sentence: the manifest is not whole. */
+/* A new reference, or NULL with a sentence: the manifest is not whole, or not moultd's. */
 json_t *keep_read_manifest(int dir_fd, const struct keep_entry *entry, struct err *err);
 /* The text under @key of a manifest, or of a part of one; NULL: none. */
 const char *keep_text(const json_t *json, const char *key);

@@ -208,8 +208,8 @@ static int manifest_build(struct inputs **ret_inputs, int dir_fd, const json_t *
 }
 
 static int manifest_try(struct inputs **ret_inputs, int dir_fd,
-                        const struct keep_entry *entry, const struct config *like,
-                        struct err *err)
+                        const struct keep_entry *entry, const char *model,
+                        const struct config *like, struct err *err)
 {
 	json_t *json = keep_read_manifest(dir_fd, entry, err);
 	const char *section = keep_text(json, "section");
@@ -220,6 +220,9 @@ static int manifest_try(struct inputs **ret_inputs, int dir_fd,
 		r = config_of_section(&config, like, section, err);
 	else if (json)
 		(void)err_set(err, r, "%s holds no section", entry->name);
+	/* The code says that moultd wrote it, and not in which folder. */
+	if (r == 0 && strcmp(config->models[0]->name, model) != 0)
+		r = err_set(err, -EBADMSG, "%s is another model's", entry->name);
 	if (r == 0)
 		r = manifest_build(ret_inputs, dir_fd, json, config, err);
 	config_unref(config);
@@ -241,7 +244,7 @@ int manifest_load(struct inputs **ret_inputs, const char *state_dir, const char 
 	err->text[0] = '\0';
 	n = keep_list(dir_fd, entries, KEEP_LIST_MAX);
 	for (size_t i = 0; i < n; i++)
-		if (manifest_try(ret_inputs, dir_fd, &entries[i], like, err) == 0)
+		if (manifest_try(ret_inputs, dir_fd, &entries[i], model, like, err) == 0)
 			return 0;
 	return MANIFEST_E_NONE;
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What served well is kept: a start with bad inputs serves with that."""
+import hashlib
 import json
 import os
 import stat
@@ -7,6 +8,7 @@ import stat
 import pytest
 
 from harness import BUILD, Moult, children, echo_body, echo_section, wait_for
+from test_walls import needs_landlock, outcomes
 
 ENGINES = f"engine_dir = {BUILD}\n"
 SECRET = "moult-test-value"
@@ -90,7 +92,51 @@ def test_bad_section(home):
     moult = run(home, "third", section(home, max_batch=4)).wait_ready()
     moult.stop()
     newest = max((home / "state" / "good" / "echo").glob("manifest-*"))
-    assert "max_batch = 4\n" in json.loads(newest.read_text())["section"]
+    text, code = newest.read_text().rstrip("\n").rsplit("\n", 1)
+    assert "max_batch = 4\n" in json.loads(text)["section"] and code.startswith("hmac-sha256 ")
+
+
+def forge(place, change):
+    """As a program of moultd's user could: whole, and under the name that it is to have."""
+    newest = max(place.glob("manifest-*"))
+    text, code = newest.read_text().rstrip("\n").rsplit("\n", 1)
+    text = change(text)
+    number = int(newest.name.split("-")[1]) + 1
+    (place / f"manifest-{number:020}-{hashlib.sha256(text.encode()).hexdigest()}").write_text(
+        f"{text}\n{code}\n")
+
+
+def test_what_somebody_else_wrote(home):
+    """A manifest that is not moultd's is passed over for the one before."""
+    serve_once(home)
+    state = home / "state" / "good"
+    assert stat.S_IMODE((state / ".key").stat().st_mode) == 0o600
+    forge(state / "echo", lambda text: text.replace("max_batch = 16", "max_batch = 3"))
+    os.unlink(home / "weights.bin")
+    moult = check_kept_serves(home, "second", section(home), "cannot open model file")
+    assert json.loads(moult.ctl("show-config").stdout.splitlines()[0])
+    moult.stop()
+    kept = state / "echo"
+    whole = next(path for path in kept.glob("manifest-*") if "max_batch = 3" not in
+                 path.read_text())
+    whole.unlink()
+    moult = run(home, "third", section(home)).wait_control()
+    wait_for("the sentence", lambda: "has a wrong code" in moult.log_text())
+    moult.stop()
+
+
+@needs_landlock
+def test_the_key_is_hidden_from_loaders(home):
+    """A loader inside its walls cannot read it, nor write beside it."""
+    serve_once(home)
+    key = home / "state" / "good" / ".key"
+    lines = {"engine": "breakout", "input": "x FP32 [-1]", "output": "x FP32 [-1]",
+             "option.secret": key, "option.folder": key.parent / "echo"}
+    moult = run(home, "second", "[model breakout]\n" +
+                "".join(f"{name} = {value}\n" for name, value in lines.items())).wait_ready()
+    found = outcomes(moult)
+    moult.stop()
+    assert found["secret"] == found["early_thread"] == found["configuration"] == "refused"
 
 
 def test_crashing_candidate(home):

@@ -231,6 +231,113 @@ static void test_damage(void **state)
 	inputs_unref(last);
 }
 
+/* The path of the newest manifest of "m". */
+static void find_newest(char path[512])
+{
+	char pattern[512];
+	glob_t found;
+
+	in_folder(pattern, sizeof(pattern), "good/m/manifest-*");
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	(void)snprintf(path, 512, "%s", found.gl_pathv[found.gl_pathc - 1]);
+	globfree(&found);
+}
+
+static void check_reason(const struct inputs *like, const char *reason)
+{
+	struct inputs *kept;
+	struct err err = ERR_NULL;
+
+	assert_int_equal(load(&kept, like, &err), MANIFEST_E_NONE);
+	if (!strstr(err.text, reason))
+		fail_msg("'%s' instead of '%s'", err.text, reason);
+}
+
+static void check_serves(const struct inputs *like)
+{
+	struct inputs *kept;
+	struct err err = ERR_NULL;
+
+	assert_int_equal(load(&kept, like, &err), 0);
+	inputs_unref(kept);
+}
+
+/* What is whole and has a wrong code is not moultd's, or not under this name. */
+static void test_codes(void **state)
+{
+	struct inputs *inputs = inputs_with("threads = 3\n");
+	char path[512];
+	char other[512];
+	char *digits;
+	struct stat st;
+
+	(void)state;
+	/* None of before is left to be taken instead. */
+	(void)snprintf(path, sizeof(path), "rm -r %s/good/m", folder);
+	assert_int_equal(system(path), 0);
+	save(inputs, false);
+	check_serves(inputs);
+	in_folder(path, sizeof(path), "good/.key");
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & ALLPERMS, 0600);
+	assert_int_equal(st.st_size, 32);
+
+	/* an older one in the place of a newer one */
+	find_newest(path);
+	(void)strcpy(other, path);
+	digits = strrchr(other, '/') + strlen("/manifest-");
+	digits[1] = '1';
+	assert_int_equal(rename(path, other), 0);
+	check_reason(inputs, "has a wrong code");
+	assert_int_equal(rename(other, path), 0);
+	check_serves(inputs);
+
+	/* as an older moultd wrote them */
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(truncate(path,
+	                          st.st_size - (off_t)strlen("\nhmac-sha256 \n") - 64),
+	                 0);
+	check_reason(inputs, "has no code");
+
+	/* another key, and none */
+	save(inputs, false);
+	check_serves(inputs);
+	write_text("good/.key", "0123456789abcdef0123456789abcdef");
+	check_reason(inputs, "has a wrong code");
+	in_folder(path, sizeof(path), "good/.key");
+	assert_int_equal(chmod(path, 0644), 0);
+	check_reason(inputs, "the key of");
+	assert_int_equal(unlink(path), 0);
+	check_reason(inputs, "the key of");
+	write_text("good/.key", "short");
+	save(inputs, false);
+	check_serves(inputs);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 32);
+	inputs_unref(inputs);
+}
+
+/* A manifest is of one model, whose folder it lies in. */
+static void test_folders(void **state)
+{
+	struct inputs *inputs = inputs_with("");
+	struct inputs *kept;
+	struct err err = ERR_NULL;
+	char from[512];
+	char to[512];
+
+	(void)state;
+	save(inputs, false);
+	in_folder(from, sizeof(from), "good/m");
+	in_folder(to, sizeof(to), "good/n");
+	assert_int_equal(rename(from, to), 0);
+	assert_int_equal(manifest_load(&kept, folder, "n", inputs->config, &err),
+	                 MANIFEST_E_NONE);
+	assert_non_null(strstr(err.text, "is another model's"));
+	assert_int_equal(rename(to, from), 0);
+	inputs_unref(inputs);
+}
+
 static void test_refusals(void **state)
 {
 	static const char *const names[] = { "", "../../x", "0123",
@@ -273,6 +380,8 @@ int main(void)
 		cmocka_unit_test(test_what_goes_in_comes_out),
 		cmocka_unit_test(test_little_is_kept),
 		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_codes),
+		cmocka_unit_test(test_folders),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_prune),
 	};
