@@ -106,6 +106,16 @@ static int enclosure_make_folders(struct enclosure *enclosure, bool has_device,
 	return r;
 }
 
+static void enclosure_limit(struct walls *walls, const struct model_config *config)
+{
+	if (config->max_processes)
+		walls_limit(walls, WALLS_LIMIT_PROCESSES, config->max_processes_together,
+		            config->group_limits & WALLS_LIMIT_PROCESSES);
+	if (config->max_memory_bytes)
+		walls_limit(walls, WALLS_LIMIT_MEMORY, 0,
+		            config->group_limits & WALLS_LIMIT_MEMORY);
+}
+
 int enclosure_init(struct enclosure *enclosure, const struct model_config *config,
                    const struct engine_api *api,
                    const struct engine_config *engine_config, struct err *err)
@@ -116,6 +126,7 @@ int enclosure_init(struct enclosure *enclosure, const struct model_config *confi
 
 	walls_begin(walls, enclosure_mode(config), 0);
 	walls_expect_user(walls, (uid_t)config->user);
+	enclosure_limit(walls, config);
 	if (api->need)
 		r = api->need(engine_config, &walls->said, err);
 	if (r == 0)

@@ -204,6 +204,11 @@ static int model_config_numbers(struct model_config *config, struct err *err)
 		{ "working_bytes", 0, INT64_MAX, &config->working_bytes },
 		{ "prefill_bytes", 0, INT64_MAX, &config->prefill_bytes },
 		{ "user", 0, UINT32_MAX, &config->user },
+		{ "max_processes", 0, INT64_MAX, &config->max_processes },
+		{ "max_processes_together", 0, INT64_MAX,
+		  &config->max_processes_together },
+		{ "max_memory", 0, INT64_MAX, &config->max_memory_bytes },
+		{ "group_limits", 0, UINT32_MAX, &config->group_limits },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -34,7 +34,12 @@ struct model_config {
 	const char *sandbox;      /* "strict", "net", "open" or "off"; NULL: strict */
 	const char *sandbox_read; /* "/a, /b"; NULL: none */
 	const char *sandbox_write;
-	uint64_t user;  /* whom the loader is to be; 0: nobody of its own */
+	uint64_t user; /* whom the loader is to be; 0: nobody of its own */
+	/* 0: no limit */
+	uint64_t max_processes;
+	uint64_t max_processes_together; /* of all loaders of that user */
+	uint64_t max_memory_bytes;
+	uint64_t group_limits; /* enum walls_limit: those that a control group keeps */
 	bool is_hosted; /* the engine hosts the model's routes, and computes nothing */
 	uint32_t threads;
 	uint64_t working_bytes; /* 0: no limit */

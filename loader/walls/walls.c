@@ -171,6 +171,15 @@ void walls_expect_user(struct walls *walls, uid_t user)
 	walls->user = user;
 }
 
+void walls_limit(struct walls *walls, enum walls_limit limit, uint64_t user_most,
+                 bool is_kept)
+{
+	walls->limits |= limit;
+	walls->kept |= is_kept ? limit : 0;
+	if (limit == WALLS_LIMIT_PROCESSES)
+		walls->user_processes = user_most;
+}
+
 /* What is not there needs no rule. */
 static void walls_allow(struct walls *walls, const char *path, unsigned int rights)
 {
@@ -341,6 +350,26 @@ static int walls_keep_rights(const void *unused)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? errno : 0;
 }
 
+/* Without a control group that keeps them. The kernel counts the processes of a user, which says
+ * something of a loader where the user is nobody else. */
+static void walls_up_limits(struct walls *walls)
+{
+	const struct rlimit most = { walls->user_processes, walls->user_processes };
+	unsigned int missing = walls->limits & ~walls->kept;
+	bool is_limited = (missing & WALLS_LIMIT_PROCESSES) && walls->user &&
+	                  geteuid() == walls->user && setrlimit(RLIMIT_NPROC, &most) == 0;
+
+	if (walls->limits & WALLS_LIMIT_PROCESSES)
+		walls_note(walls, "max_processes",
+		           is_limited || !(missing & WALLS_LIMIT_PROCESSES),
+		           "no control group with the controller pids (systemd: "
+		           "Delegate=pids memory), and no user of its own");
+	if (walls->limits & WALLS_LIMIT_MEMORY)
+		walls_note(walls, "max_memory", !(missing & WALLS_LIMIT_MEMORY),
+		           "no control group with the controller memory (systemd: "
+		           "Delegate=pids memory)");
+}
+
 /* What needs nothing of the kernel's configuration, and stands with sandbox = off, too. */
 static int walls_up_base(struct walls *walls, struct err *err)
 {
@@ -358,6 +387,7 @@ static int walls_up_base(struct walls *walls, struct err *err)
 		walls_note(walls, "own_user", geteuid() == walls->user,
 		           "moultd lacks the right to change users (CAP_SETUID and "
 		           "CAP_KILL)");
+	walls_up_limits(walls);
 	walls_note(walls, "no_new_privs", true, NULL);
 	walls_note(walls, "no_core", true, NULL);
 	/* Processes that were started and not executed would have files in /proc that moultd

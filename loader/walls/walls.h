@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "loader/engine.h"
@@ -20,16 +21,24 @@ enum walls_mode {
 	WALLS_OFF,
 };
 
+enum walls_limit {
+	WALLS_LIMIT_PROCESSES = 1,
+	WALLS_LIMIT_MEMORY = 2,
+};
+
 struct walls {
 	struct engine_walls said; /* by the engine */
 	enum walls_mode mode;
-	uid_t user;         /* whom the process is to be; 0: nobody of its own */
-	bool has_driver;    /* of a GPU */
-	int version;        /* of the kernel's landlock; 0: none */
-	int rules;          /* -1: none */
-	int self_fd;        /* of /proc/self; open until the end */
-	struct err on;      /* the layers that stand: "no_new_privs, landlock" */
-	struct err missing; /* those that do not, and why; "" */
+	unsigned int limits;     /* asked for, of enum walls_limit */
+	unsigned int kept;       /* those that its control group keeps */
+	uint64_t user_processes; /* what its own user may have */
+	uid_t user;              /* whom the process is to be; 0: nobody of its own */
+	bool has_driver;         /* of a GPU */
+	int version;             /* of the kernel's landlock; 0: none */
+	int rules;               /* -1: none */
+	int self_fd;             /* of /proc/self; open until the end */
+	struct err on;           /* the layers that stand: "no_new_privs, landlock" */
+	struct err missing;      /* those that do not, and why; "" */
 };
 
 #define WALLS_NULL ((struct walls){ .rules = -1, .self_fd = -1 })
@@ -39,6 +48,10 @@ struct walls {
 void walls_begin(struct walls *walls, enum walls_mode mode, int highest_version);
 /* The process should have become @user, which the walls note; 0: nobody of its own. */
 void walls_expect_user(struct walls *walls, uid_t user);
+/* The process is to be kept within a limit: @is_kept where its control group does so; where not,
+ * @user_most is how many processes its own user may have. */
+void walls_limit(struct walls *walls, enum walls_limit limit, uint64_t user_most,
+                 bool is_kept);
 /* Lets the loader read what is at or below @path, and execute it if the engine starts processes.
  * What is not there is left out. */
 void walls_read(struct walls *walls, const char *path);

@@ -108,7 +108,9 @@ struct config_model {
 	struct config_option options[CONFIG_OPTIONS_MAX];
 	size_t n_options;
 	uint32_t threads;
-	uint64_t working_memory_bytes; /* 0: no limit */
+	uint64_t working_memory_bytes; /* 0: no limit; the next two, too */
+	uint32_t max_processes; /* of a loader, with all that it starts; threads count */
+	uint64_t max_memory_bytes;
 	uint32_t max_batch;
 	uint64_t max_delay_ns;
 	uint32_t warmup_runs;
@@ -324,11 +326,18 @@ bool config_model_needs_generation(const struct config_model *running,
                                    const struct config_model *fresh);
 
 /* Manner in which a loader shall build the model; texts are borrowed. */
+/* Limits that a loader's control group can keep. */
+enum config_limit {
+	CONFIG_LIMIT_PROCESSES = 1,
+	CONFIG_LIMIT_MEMORY = 2,
+};
+
 struct config_manner {
-	bool is_lean;    /* no copy of the model before COMMIT */
-	bool is_urgent;  /* nobody serves: do not stand back */
-	bool is_proven;  /* the same has served: no golden requests */
-	bool was_killed; /* and a signal from outside ended it: no warm-up */
+	unsigned int group_limits; /* of enum config_limit: those that its group keeps */
+	bool is_lean;              /* no copy of the model before COMMIT */
+	bool is_urgent;            /* nobody serves: do not stand back */
+	bool is_proven;            /* the same has served: no golden requests */
+	bool was_killed;           /* and a signal from outside ended it: no warm-up */
 	/* Source of its weights, in the words of shared/proto.h. */
 	const char *weights;        /* NULL: private */
 	const char *weights_sha256; /* NULL: not known */

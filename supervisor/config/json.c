@@ -144,6 +144,12 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	failed |= set_text(json, "sandbox", config_sandbox_word(config_sandbox(model)));
 	failed |= set_text(json, "sandbox_read", model->sandbox_read);
 	failed |= set_text(json, "sandbox_write", model->sandbox_write);
+	failed |= set_number(json, "max_processes", model->max_processes);
+	/* Of a user, whose loaders of two generations, and a spare, may be there at once. */
+	failed |= set_number(json, "max_processes_together",
+	                     model->max_processes * (2 * (uint64_t)model->replicas + 1));
+	failed |= set_number(json, "max_memory", model->max_memory_bytes);
+	failed |= set_number(json, "group_limits", manner.group_limits);
 	failed |= set_number(json, "user", config_user_of(config, model->name));
 	failed |= json_object_set_new(json, "hosted", json_boolean(model->route != NULL));
 	failed |= json_object_set_new(json, "options", all_options(model));

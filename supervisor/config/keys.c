@@ -175,19 +175,18 @@ static const struct config_key model_keys[] = {
 		 config_check_paths),
 	  .help = "Files that the loader may change, and folders below which it may "
 		  "make, change and remove files." },
+	{ UINT("max_processes", NEW_GENERATION, max_processes, 0, 1 << 22, "0", "processes"),
+	  .help = "How many processes and threads a loader and all that it starts may "
+		  "have; 0 sets no limit:\n.Xr moult-loader 8 ,\nsection WALLS." },
+	{ SIZE("max_memory", NEW_GENERATION, max_memory_bytes, 0, 1024 * GIB, "0"),
+	  .help = "How much memory they may have together, as the kernel counts it: likewise." },
 	{ UINT("threads", NEW_GENERATION, threads, 1, 1024, "1", "threads"),
 	  .help = "Threads that one inference may use, of the engine's and of the\n"
 		  "libraries that it computes with (OpenBLAS, BLIS, MKL), whatever\n"
-		  "the environment says;\n"
-		  ".Cm replicas\n"
-		  "times\n"
-		  ".Cm threads\n"
+		  "the environment says;\n.Cm replicas\ntimes\n.Cm threads\n"
 		  "should not be more than there are cores.\n"
-		  "With\n"
-		  ".Cm route ,\n"
-		  "those that serve requests; an application of\n"
-		  ".Cm asgi\n"
-		  "has its event loop.\n"
+		  "With\n.Cm route ,\nthose that serve requests; an application of\n"
+		  ".Cm asgi\nhas its event loop.\n"
 		  "For engine server it is the number of requests that the server "
 		  "gets at once, and 64 where no line says it." },
 	{ SIZE("working_memory", NEW_GENERATION, working_memory_bytes, 0, 1024 * GIB,

@@ -190,6 +190,7 @@ int generation_link_open(struct generation *generation, struct spares *spares,
 	if (r < 0)
 		return r;
 	generation->pid = link->child.pid;
+	orphans_limit(generation->loop, &link->child.kin, generation->inputs->section);
 	ev_io_set(&link->chan_io, link->chan.fd, EV_READ);
 	ev_io_start(generation->loop, &link->chan_io);
 	return 0;

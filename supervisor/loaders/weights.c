@@ -18,6 +18,7 @@ int generation_weights_init(struct generation *generation,
 	struct config_manner manner = start->manner;
 
 	manner.is_proven = inputs->is_proven;
+	manner.group_limits = orphans_limits(generation->loop);
 	if (start->gpu && start->gpu->uuid[0])
 		manner.gpu = start->gpu->uuid;
 	generation->copy = store_copy_ref(start->copy);

@@ -153,7 +153,8 @@ static void metrics_histograms(struct metrics *metrics, const struct model *cons
 /* One series for each layer that there may be, so that an alert sees one that is missing. */
 static void metrics_walls(struct metrics *metrics, const struct model *const *models)
 {
-	static const char *const layers[] = { "own_user",        "no_new_privs",
+	static const char *const layers[] = { "own_user",        "max_processes",
+		                              "max_memory",      "no_new_privs",
 		                              "no_core",         "not_dumpable",
 		                              "no_capabilities", "landlock",
 		                              "seccomp" };

@@ -9,7 +9,8 @@
  * groups_sweep() takes every folder whose lock is free for a dead moultd's. A group
  * with processes cannot be removed, so a loader's end is two steps: loader_groups_end()
  * writes cgroup.kill, and a timer removes the folder once the kernel has emptied it.
- * Nothing waits but start and end.
+ * Limits take controllers, which groups_enable() hands down; at the end everything is as
+ * it was. Nothing waits but start and end.
  */
 
 #include "supervisor/process/loader_groups.h"
@@ -17,6 +18,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,11 +30,14 @@
 #include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "supervisor/config/config.h"
 #include "supervisor/process/leftovers.h"
 #include "supervisor/memory/memory.h"
 #include "supervisor/process/proc.h"
 
 #define GROUPS_PREFIX "moultd."
+/* Of the group of a moultd that has stepped aside. */
+#define GROUPS_ASIDE "moultd-"
 /* Most groups of ended loaders that wait to be empty; further ones go at the end. */
 #define GROUPS_ENDED_MAX 64
 #define GROUPS_POLL_S    0.05
@@ -45,7 +50,12 @@
 struct loader_groups {
 	struct ev_loop *loop;
 	ev_timer timer;
-	int fd; /* of the folder, locked */
+	int fd;             /* of the folder, locked */
+	int base;           /* the folder that it is in */
+	unsigned int given; /* controllers that this moultd gave to groups in @base */
+	unsigned int
+		limits; /* that groups can keep, of enum config_limit, as the one above */
+	char aside[sizeof(GROUPS_ASIDE) + LEFTOVERS_MARK_MAX]; /* moultd's; "": none */
 	char path[LOADER_GROUPS_PATH_MAX];
 	unsigned int last;
 	unsigned int ended[GROUPS_ENDED_MAX];
@@ -220,6 +230,10 @@ static void groups_sweep(int base)
 		struct leftovers_run run;
 		CLOSE_FD int fd = -1;
 
+		/* That of a living moultd is not empty. */
+		if (groups_is_group(entry) &&
+		    strncmp(entry->d_name, GROUPS_ASIDE, strlen(GROUPS_ASIDE)) == 0)
+			(void)unlinkat(base, entry->d_name, AT_REMOVEDIR);
 		if (!groups_is_group(entry) ||
 		    strncmp(entry->d_name, GROUPS_PREFIX, strlen(GROUPS_PREFIX)) != 0 ||
 		    !leftovers_run_parse(entry->d_name + strlen(GROUPS_PREFIX), &run))
@@ -237,6 +251,133 @@ static void groups_sweep(int base)
 	}
 	if (dir)
 		(void)closedir(dir);
+}
+
+/* Limits */
+
+static const struct {
+	enum config_limit limit;
+	const char *controller;
+} groups_controllers[] = {
+	{ CONFIG_LIMIT_PROCESSES, "pids" },
+	{ CONFIG_LIMIT_MEMORY, "memory" },
+};
+
+/* 0 or -errno. */
+static int groups_write(int fd, const char *name, const char *text)
+{
+	CLOSE_FD int file = openat(fd, name, O_WRONLY | O_CLOEXEC);
+
+	return file < 0 || write(file, text, strlen(text)) < 0 ? -errno : 0;
+}
+
+/* Which controllers the file @name has a word for, as their limits. */
+static unsigned int groups_read(int fd, const char *name)
+{
+	CLOSE_FD int file = openat(fd, name, O_RDONLY | O_CLOEXEC);
+	char list[256] = "";
+	unsigned int found = 0;
+
+	if (file < 0 || read(file, list, sizeof(list) - 1) <= 0)
+		return 0;
+	for (size_t i = 0; i < 2; i++)
+		if (strstr(list, groups_controllers[i].controller))
+			found |= groups_controllers[i].limit;
+	return found;
+}
+
+/* Gives groups below @fd the controllers of @limits, or takes them away (@sign '-'). Returns
+ * those that went well. */
+static unsigned int groups_give(int fd, char sign, unsigned int limits)
+{
+	unsigned int given = 0;
+
+	for (size_t i = 0; i < 2; i++) {
+		char text[16];
+
+		(void)snprintf(text, sizeof(text), "%c%s", sign,
+		               groups_controllers[i].controller);
+		if ((limits & groups_controllers[i].limit) &&
+		    groups_write(fd, "cgroup.subtree_control", text) == 0)
+			given |= groups_controllers[i].limit;
+	}
+	return given;
+}
+
+/* Moves moultd into a group of its own. */
+static bool groups_step_aside(struct loader_groups *groups, const char *mark)
+{
+	CLOSE_FD int fd = -1;
+
+	(void)snprintf(groups->aside, sizeof(groups->aside), GROUPS_ASIDE "%s", mark);
+	if (mkdirat(groups->base, groups->aside, 0755) == 0)
+		fd = groups_open(groups->base, groups->aside);
+	if (fd >= 0 && groups_write(fd, "cgroup.procs", "0") == 0)
+		return true;
+	(void)unlinkat(groups->base, groups->aside, AT_REMOVEDIR);
+	groups->aside[0] = '\0';
+	return false;
+}
+
+static void groups_step_back(struct loader_groups *groups)
+{
+	(void)groups_give(groups->base, '-', groups->given);
+	groups->given = 0;
+	if (!groups->aside[0])
+		return;
+	(void)groups_write(groups->base, "cgroup.procs", "0");
+	(void)unlinkat(groups->base, groups->aside, AT_REMOVEDIR);
+	groups->aside[0] = '\0';
+}
+
+static void groups_enable(struct loader_groups *groups, const char *mark)
+{
+	unsigned int all = groups_read(groups->base, "cgroup.controllers");
+	unsigned int before = groups_read(groups->base, "cgroup.subtree_control");
+
+	/* Nobody steps aside for nothing. */
+	groups->given = groups_give(groups->base, '+', all & ~before);
+	if (groups->given == 0 && (all & ~before) && groups_step_aside(groups, mark))
+		groups->given = groups_give(groups->base, '+', all & ~before);
+	groups->limits = groups_give(groups->fd, '+', before | groups->given);
+	if (groups->limits == 0)
+		groups_step_back(groups);
+}
+
+unsigned int loader_groups_limits(const struct loader_groups *groups)
+{
+	return groups->limits;
+}
+
+static void groups_limit(int fd, const char *name, uint64_t most)
+{
+	char text[24] = "max";
+	int r;
+
+	if (most > 0)
+		(void)snprintf(text, sizeof(text), "%" PRIu64, most);
+	r = fd < 0 ? fd : groups_write(fd, name, text);
+	if (r < 0)
+		log_event(LOG_LEVEL_WARNING, "no_limit", "file=%s value=%s error=%s",
+		          name, text, LOG_QUOTED(strerror(-r)));
+}
+
+void loader_groups_limit(const struct loader_groups *groups, unsigned int number,
+                         uint64_t max_processes, uint64_t max_bytes)
+{
+	CLOSE_FD int fd = -1;
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "%u", number);
+	fd = groups_open(groups->fd, name);
+	if (groups->limits & CONFIG_LIMIT_PROCESSES)
+		groups_limit(fd, "pids.max", max_processes);
+	if (!(groups->limits & CONFIG_LIMIT_MEMORY))
+		return;
+	groups_limit(fd, "memory.max", max_bytes);
+	/* Half of a loader is of no use. */
+	if (fd >= 0)
+		(void)groups_write(fd, "memory.oom.group", "1");
 }
 
 /* The group of this moultd */
@@ -284,7 +425,7 @@ static void groups_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 }
 
 int loader_groups_new(struct loader_groups **ret_groups, struct ev_loop *loop,
-                      struct err *err)
+                      bool has_limits, struct err *err)
 {
 	const struct leftovers_run run = leftovers_run_self();
 	FREE struct loader_groups *groups = calloc(1, sizeof(*groups));
@@ -323,6 +464,9 @@ int loader_groups_new(struct loader_groups **ret_groups, struct ev_loop *loop,
 		return err_set(err, r, "there is no cgroup.kill, which Linux 5.14 has");
 	}
 	groups->loop = loop;
+	groups->base = take_fd(&base);
+	if (has_limits)
+		groups_enable(groups, mark);
 	(void)snprintf(groups->path, sizeof(groups->path), "%s/%s", own, name);
 	ev_timer_init(&groups->timer, groups_on_timer, 0., GROUPS_POLL_S);
 	groups->timer.data = groups;
@@ -336,7 +480,9 @@ void loader_groups_free(struct loader_groups *groups)
 		return;
 	ev_timer_stop(groups->loop, &groups->timer);
 	(void)groups_remove(AT_FDCWD, groups->path);
+	groups_step_back(groups);
 	(void)close(groups->fd);
+	(void)close(groups->base);
 	free(groups);
 }
 

@@ -351,6 +351,23 @@ bool orphans_prepare(struct ev_loop *loop, struct orphans_kin *kin, char *path,
 	return kin->group > 0;
 }
 
+unsigned int orphans_limits(struct ev_loop *loop)
+{
+	const struct orphans *orphans = orphans_of(loop);
+
+	return orphans && orphans->groups ? loader_groups_limits(orphans->groups) : 0;
+}
+
+void orphans_limit(struct ev_loop *loop, const struct orphans_kin *kin,
+                   const struct config_model *section)
+{
+	const struct orphans *orphans = orphans_of(loop);
+
+	if (orphans && orphans->groups && kin->group)
+		loader_groups_limit(orphans->groups, kin->group, section->max_processes,
+		                    section->max_memory_bytes);
+}
+
 void orphans_cancel(struct ev_loop *loop, struct orphans_kin *kin)
 {
 	struct orphans *orphans = orphans_of(loop);
@@ -466,9 +483,20 @@ int orphans_new(struct orphans **ret_orphans, struct ev_loop *loop)
 	return 0;
 }
 
+/* Whether any model is to be kept within limits. */
+static bool orphans_want_limits(const struct config *config)
+{
+	for (size_t i = 0; i < config->n_models; i++)
+		if (config->models[i]->max_processes ||
+		    config->models[i]->max_memory_bytes)
+			return true;
+	return false;
+}
+
 void orphans_begin(struct orphans *orphans, const struct config *config)
 {
-	if (loader_groups_new(&orphans->groups, orphans->loop, &orphans->no_groups) < 0)
+	if (loader_groups_new(&orphans->groups, orphans->loop,
+	                      orphans_want_limits(config), &orphans->no_groups) < 0)
 		log_event(LOG_LEVEL_NOTICE, "no_loader_groups", "reason=%s",
 		          LOG_QUOTED(orphans->no_groups.text));
 	else

@@ -72,6 +72,11 @@ bool orphans_prepare(struct ev_loop *loop, struct orphans_kin *kin, char *path,
                      size_t size);
 /* The child could not be started: takes its control group away. */
 void orphans_cancel(struct ev_loop *loop, struct orphans_kin *kin);
+/* Which limits control groups of children can keep, of enum config_limit. */
+unsigned int orphans_limits(struct ev_loop *loop);
+/* Limits the child of @kin, and all that it starts, as @section says, where they can. */
+void orphans_limit(struct ev_loop *loop, const struct orphans_kin *kin,
+                   const struct config_model *section);
 /* Registers @pid, which moultd itself has just started. */
 void orphans_add(struct ev_loop *loop, struct orphans_kin *kin, pid_t pid);
 /* The same for one that runs moultd's own code alone, and so leaves none behind. */

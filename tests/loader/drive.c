@@ -94,17 +94,20 @@ void drive_start(struct drive *drive, size_t arena_bytes)
 
 json_t *drive_config(const char *engine, int width)
 {
-	json_t *config = json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, "
-		"s:i, s:[], s:{}, "
-		"s:[{s:s, s:s, s:[i,i]}], s:[{s:s, s:s, s:[i,i]}]}",
-		"model", "m", "version", "1", "engine", engine, "engine_dir",
-		drive_build_dir, "device", "cpu", "threads", 1, "working_bytes", 0,
-		"prefill_bytes", 0, "user", 0, "max_batch", 1, "max_delay_us", 0,
-		"warmup_runs", 1, "leases", DRIVE_LEASES, "max_body_bytes", 1 << 20,
-		"required_secrets", "options", "inputs", "name", "x", "datatype", "FP32",
-		"shape", -1, width, "outputs", "name", "x", "datatype", "FP32", "shape",
-		-1, width);
+	json_t *config =
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, "
+	                  "s:i, s:i, s:i, s:i, s:i, "
+	                  "s:i, s:[], s:{}, "
+	                  "s:[{s:s, s:s, s:[i,i]}], s:[{s:s, s:s, s:[i,i]}]}",
+	                  "model", "m", "version", "1", "engine", engine, "engine_dir",
+	                  drive_build_dir, "device", "cpu", "threads", 1, "working_bytes",
+	                  0, "prefill_bytes", 0, "user", 0, "max_processes", 0,
+	                  "max_processes_together", 0, "max_memory", 0, "group_limits", 0,
+	                  "max_batch", 1, "max_delay_us", 0, "warmup_runs", 1, "leases",
+	                  DRIVE_LEASES, "max_body_bytes", 1 << 20, "required_secrets",
+	                  "options", "inputs", "name", "x", "datatype", "FP32", "shape",
+	                  -1, width, "outputs", "name", "x", "datatype", "FP32", "shape",
+	                  -1, width);
 
 	assert_non_null(config);
 	return config;

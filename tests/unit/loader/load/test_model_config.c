@@ -20,7 +20,9 @@ static const char payload[] =
 	"\"/d\","
 	" \"device\": \"cpu\", \"threads\": 3, \"max_batch\": 4, \"max_delay_us\": 5,"
 	" \"warmup_runs\": 6, \"leases\": 8, \"max_body_bytes\": 9, \"working_bytes\": 0,"
-	" \"prefill_bytes\": 0, \"user\": 7, \"new\": {\"key\": 1},"
+	" \"prefill_bytes\": 0, \"user\": 7, \"max_processes\": 8, "
+	"\"max_processes_together\": 24,"
+	" \"max_memory\": 9, \"group_limits\": 1, \"new\": {\"key\": 1},"
 	" \"inputs\": [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": [-1, 4]}],"
 	" \"outputs\": [{\"name\": \"y\", \"datatype\": \"BYTES\", \"shape\": []}]}";
 
