@@ -21,8 +21,7 @@ def prefix(tmp_path):
     folder = next(prefix.rglob("moult-engine.pc")).parent
     wrapper = tmp_path / "bin" / "pkg-config"
     wrapper.parent.mkdir()
-    wrapper.write_text(f"#!/bin/sh\nPKG_CONFIG_PATH={folder} exec /usr/bin/pkg-config "
-                       f"--define-variable=prefix={prefix} \"$@\"\n")
+    wrapper.write_text(f"#!/bin/sh\nPKG_CONFIG_PATH={folder} exec /usr/bin/pkg-config \"$@\"\n")
     wrapper.chmod(0o755)
     return prefix
 
@@ -61,6 +60,14 @@ def test_it_serves(start, tmp_path, prefix):
     moult = start(section(), supervisor=f"engine_dir = {engines(prefix)}\n")
     status, _, body = moult.infer("triple", BODY)
     assert status == 200 and b'"data":[3.0,6.0,10.5]' in body, body
+
+
+def test_what_is_installed_names_its_prefix(prefix):
+    """The unit and pkg-config's file, though the build was configured for another prefix."""
+    unit = next(prefix.rglob("moultd.service")).read_text()
+    assert f"ExecStart={prefix}/sbin/moultd -c /etc/moult/moult.conf\n" in unit, unit
+    assert f"ExecReload={prefix}/bin/moultctl " in unit, unit
+    assert f"{prefix}/share/moult/" in next(prefix.rglob("tmpfiles.d/moult.conf")).read_text()
 
 
 def test_its_options_are_checked_ahead(tmp_path, prefix):
