@@ -47,6 +47,11 @@ static const char *const log_level_names[] = {
 	[LOG_LEVEL_DEBUG] = "debug",
 };
 
+const char *log_level_name(enum log_level level)
+{
+	return log_level_names[level];
+}
+
 int log_level_from_name(const char *name, enum log_level *ret_level)
 {
 	for (int level = LOG_LEVEL_ERR; level <= LOG_LEVEL_DEBUG; level++) {

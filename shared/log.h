@@ -31,6 +31,7 @@ void log_set_level(enum log_level level);
 
 /* Returns 0, or -EINVAL when @name is not one of err, warning, notice, info, debug. */
 int log_level_from_name(const char *name, enum log_level *ret_level);
+const char *log_level_name(enum log_level level); /* of one that has a name */
 
 /*
  * log_event(LOG_LEVEL_NOTICE, "generation_state", "model=%s gen=%lu", ...) prints

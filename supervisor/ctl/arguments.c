@@ -29,7 +29,7 @@ enum ctl_option {
 
 /* clang-format would break the lines of the usage elsewhere. */
 /* clang-format off */
-static const struct ctl_command ctl_commands[] = {
+const struct ctl_command ctl_commands[] = {
 	{ .name = "status", .argument = "model",
 	  .print = ctl_print_status, .print_one = ctl_print_details,
 	  .usage = "  status [MODEL]           what serves, and what is wrong\n" },
@@ -55,16 +55,44 @@ static const struct ctl_command ctl_commands[] = {
 	  .usage = "  dump                     everything that moultd believes, as JSON\n" },
 	{ .name = "version", .print = ctl_print_version,
 	  .usage = "  version                  of moultctl and of moultd\n" },
+	{ .name = NULL },
 };
 /* clang-format on */
 
-#define COMMAND_COUNT (sizeof(ctl_commands) / sizeof(ctl_commands[0]))
+const struct option ctl_options[] = {
+	{ "socket", required_argument, NULL, 's' },
+	{ "json", no_argument, NULL, CTL_OPTION_JSON },
+	{ "wait", no_argument, NULL, CTL_OPTION_WAIT },
+	{ "explain", no_argument, NULL, CTL_OPTION_EXPLAIN },
+	{ "count", required_argument, NULL, 'n' },
+	{ "directory", required_argument, NULL, CTL_OPTION_DIRECTORY },
+	{ "timeout", required_argument, NULL, 't' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, CTL_OPTION_VERSION },
+	{ NULL, 0, NULL, 0 },
+};
+
+unsigned int ctl_option_takes(const struct option *option)
+{
+	switch (option->val) {
+	case CTL_OPTION_WAIT:
+		return CTL_TAKES_WAIT;
+	case CTL_OPTION_EXPLAIN:
+		return CTL_TAKES_EXPLAIN;
+	case CTL_OPTION_DIRECTORY:
+		return CTL_TAKES_DIRECTORY;
+	case 'n':
+		return CTL_TAKES_COUNT;
+	default:
+		return 0;
+	}
+}
 
 static void print_usage(FILE *out)
 {
 	(void)fputs("usage: moultctl [-s SOCKET] [--json] [--timeout SECONDS] COMMAND\n",
 	            out);
-	for (size_t i = 0; i < COMMAND_COUNT; i++)
+	for (size_t i = 0; ctl_commands[i].name; i++)
 		(void)fputs(ctl_commands[i].usage, out);
 }
 
@@ -89,9 +117,9 @@ static bool read_number(const char *text, long max, long *ret_number)
 	return true;
 }
 
-static const struct ctl_command *find_command(const char *name)
+const struct ctl_command *ctl_command_find(const char *name)
 {
-	for (size_t i = 0; i < COMMAND_COUNT; i++)
+	for (size_t i = 0; ctl_commands[i].name; i++)
 		if (strcmp(ctl_commands[i].name, name) == 0)
 			return &ctl_commands[i];
 	return NULL;
@@ -133,7 +161,7 @@ static enum ctl_exit read_words(struct ctl_arguments *arguments, int n_words,
 
 	if (n_words == 0)
 		return ctl_arguments_refuse("which command?", NULL);
-	command = find_command(words[0]);
+	command = ctl_command_find(words[0]);
 	if (!command)
 		return ctl_arguments_refuse("no such command", words[0]);
 	max = command->number ? 3 : command->argument ? 2 : 1;
@@ -153,21 +181,9 @@ static enum ctl_exit read_words(struct ctl_arguments *arguments, int n_words,
 enum ctl_exit ctl_arguments_read(struct ctl_arguments *arguments, int argc, char **argv,
                                  bool *ret_is_done)
 {
-	static const struct option options[] = {
-		{ "socket", required_argument, NULL, 's' },
-		{ "json", no_argument, NULL, CTL_OPTION_JSON },
-		{ "wait", no_argument, NULL, CTL_OPTION_WAIT },
-		{ "explain", no_argument, NULL, CTL_OPTION_EXPLAIN },
-		{ "count", required_argument, NULL, 'n' },
-		{ "directory", required_argument, NULL, CTL_OPTION_DIRECTORY },
-		{ "timeout", required_argument, NULL, 't' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, CTL_OPTION_VERSION },
-		{ NULL, 0, NULL, 0 },
-	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "s:n:t:h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "s:n:t:h", ctl_options, NULL)) != -1) {
 		switch (c) {
 		case 's':
 			arguments->socket = optarg;

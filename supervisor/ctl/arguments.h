@@ -3,6 +3,7 @@
 
 /* The command line of moultctl, and its exit codes. */
 
+#include <getopt.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@ enum ctl_exit {
 	CTL_EXIT_FAILED = 1,
 	CTL_EXIT_USAGE = 2,
 	CTL_EXIT_UNREACHABLE = 3,
+	CTL_EXIT_FILES = 4, /* to a shell that completes: by names of files */
 };
 
 /* Options that not every command takes. */
@@ -34,6 +36,14 @@ struct ctl_command {
 	void (*print_one)(FILE *out, json_t *answer); /* of the argument alone; or NULL */
 	const char *usage;
 };
+
+/* All commands; the last has no name. */
+extern const struct ctl_command ctl_commands[];
+const struct ctl_command *ctl_command_find(const char *name); /* or NULL */
+/* All options; the last has no name. Below 256, val is the letter that stands for it, too. */
+extern const struct option ctl_options[];
+/* The CTL_TAKES_ of @option, or 0: every command takes it. */
+unsigned int ctl_option_takes(const struct option *option);
 
 /* Text is borrowed from argv. */
 struct ctl_arguments {

@@ -24,11 +24,14 @@
 #include "shared/clock.h"
 #include "shared/standard.h"
 #include "supervisor/ctl/arguments.h"
+#include "supervisor/ctl/complete.h"
 #include "supervisor/ctl/print.h"
 #include "supervisor/ctl/record.h"
 
 #define CTL_SOCKET    "/run/moult/moultd.sock"
 #define CTL_TIMEOUT_S 30
+/* For a shell whose user has pressed a key. */
+#define CTL_COMPLETE_TIMEOUT_S 2
 /* For reload --wait: as long as the unit's start may last. */
 #define CTL_WAIT_TIMEOUT_S 900
 #define CTL_GRACE_S        5 /* for moultd to say that a time is over */
@@ -38,6 +41,7 @@
 struct ctl {
 	struct ctl_arguments arguments;
 	struct ctl_record *record; /* NULL: another command */
+	const char *begun;         /* a model's name that a shell completes; or NULL */
 	uint64_t deadline_ns;
 	int fd;
 };
@@ -178,6 +182,8 @@ static void print_answer(const struct ctl *ctl, json_t *answer)
 
 	if (ctl->record)
 		ctl_record_print(stdout, ctl->record, answer);
+	else if (ctl->begun)
+		ctl_complete_models(stdout, answer, ctl->begun);
 	else if (command->print_one && ctl->arguments.argument)
 		command->print_one(stdout, answer);
 	else if (command->print)
@@ -320,6 +326,23 @@ static enum ctl_exit run(struct ctl *ctl)
 	return result;
 }
 
+/* Answers a shell that asks how its line may go on. */
+static enum ctl_exit complete(struct ctl *ctl, int n_words, char **words)
+{
+	switch (ctl_complete(stdout, n_words, words, &ctl->arguments)) {
+	case CTL_OFFER_MODELS:
+		ctl->arguments.command = ctl_command_find("status");
+		ctl->arguments.timeout_s = CTL_COMPLETE_TIMEOUT_S;
+		ctl->begun = words[n_words - 1];
+		return run(ctl);
+	case CTL_OFFER_FILES:
+		return CTL_EXIT_FILES;
+	case CTL_OFFER_PRINTED:
+	default:
+		return CTL_EXIT_OK;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct ctl_record record;
@@ -330,7 +353,12 @@ int main(int argc, char **argv)
 	standard_fds_take();
 	if (!ctl.arguments.socket || !*ctl.arguments.socket)
 		ctl.arguments.socket = CTL_SOCKET;
-	result = ctl_arguments_read(&ctl.arguments, argc, argv, &is_done);
+	if (argc > 1 && strcmp(argv[1], "--complete") == 0) {
+		result = complete(&ctl, argc - 2, argv + 2);
+		is_done = true;
+	} else {
+		result = ctl_arguments_read(&ctl.arguments, argc, argv, &is_done);
+	}
 	if (result == CTL_EXIT_OK && !is_done) {
 		ctl.record = ctl.arguments.command->is_recording ? &record : NULL;
 		result = run(&ctl);
