@@ -80,6 +80,10 @@ class Moult:
         self.installed = done.stdout
         self.box.run("systemd-sysusers && systemd-tmpfiles --create"
                      " && systemctl daemon-reload")
+        self.give_model()
+
+    def give_model(self):
+        """The section of a model that answers what it is asked, and its secret."""
         self.box.write("/etc/moult/models.d/echo.conf", ECHO_MODEL)
         self.box.run("install -d -m 0750 -g moult /etc/moult/secrets/echo")
         self.secret("tok-1")
@@ -427,9 +431,10 @@ STEPS = (
 )
 
 
-def run_steps(moult):
+def run_steps(moult, steps):
     """Each step needs the one before it: the first failure ends the test."""
-    for number, step in enumerate(STEPS, 1):
+    print(f"1..{len(steps)}", flush=True)
+    for number, step in enumerate(steps, 1):
         began = time.monotonic()
         try:
             note = step(moult)
@@ -452,11 +457,11 @@ def main():
         with Container() as box:
             moult = Moult(box)
             moult.install(build)
-            print(f"1..{len(STEPS)}", flush=True)
-            return run_steps(moult)
+            return run_steps(moult, STEPS)
     except CannotRun as reason:
         print(f"SKIP: {reason}")
         return 77
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
