@@ -7,13 +7,16 @@ container cannot be had.
 """
 
 import pathlib
+import re
 import shutil
 import sys
 
 from container import CannotRun, Container, require_machine, wait_for
 from system_test import CONF, Moult, libtorch_runs_in_the_sandbox, run_steps
 
-EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "engine"
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+EXAMPLE = SOURCE / "examples" / "engine"
+GUIDE = SOURCE / "docs" / "guides" / "systemd.md"
 NAMES = ("moult", "moult-engine-python", "moult-engine-server", "moult-engine-torch", "moult-dev")
 # Without what a power cut would need and with no index of manual pages.
 DPKG = "dpkg --force-unsafe-io --no-triggers"
@@ -25,6 +28,19 @@ option.by = 3
 input = x FP32 [-1]
 output = x FP32 [-1]
 """
+
+
+def the_guide_is_right(moult):
+    """docs/guides/systemd.md, word for word; it ends with a purge."""
+    text = GUIDE.read_text(encoding="utf-8")
+    blocks = [re.sub(r"^    ", "", block, flags=re.M)
+              for block in re.findall(r"(?:^    .*\n)+", text, re.M)]
+    assert len(blocks) > 6, blocks
+    for block in blocks:
+        moult.box.run(f"set -e; cd /packages; export DEBIAN_FRONTEND=noninteractive\n{block}",
+                      timeout_s=DPKG_S)
+    moult.box.run("systemctl daemon-reload")
+    assert_nothing_is_left(moult)
 
 
 def dpkg_starts_it(moult):
@@ -85,6 +101,10 @@ def a_purge_leaves_nothing(moult):
     """No process, no file but the test's own."""
     moult.predict()
     moult.box.run(f"{DPKG} --purge {' '.join(reversed(NAMES))}", timeout_s=DPKG_S)
+    assert_nothing_is_left(moult)
+
+
+def assert_nothing_is_left(moult):
     wait_for("the last process", lambda: not moult.box.processes(r"^moult"), 60)
     assert moult.show("LoadState") == "not-found"
     left = moult.box.run("find /etc /usr /lib /var /run /opt -xdev -name '*moult*'"
@@ -93,6 +113,7 @@ def a_purge_leaves_nothing(moult):
 
 
 STEPS = (
+    the_guide_is_right,
     dpkg_starts_it,
     a_model_needs_a_file_alone,
     libtorch_runs_in_the_sandbox,
