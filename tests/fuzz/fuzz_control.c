@@ -69,7 +69,7 @@ static void start(void)
 	assert(file);
 	(void)fprintf(file,
 	              "[supervisor]\nlisten = 127.0.0.1:0\ncontrol = %s\nstate_dir = %s\n"
-	              "models_dir = %s/models\n",
+	              "models_dir = %s/models\nuser = root\n",
 	              address.sun_path, folder, folder);
 	(void)fclose(file);
 	assert(commands_new(&commands) == 0);

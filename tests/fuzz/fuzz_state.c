@@ -15,6 +15,7 @@
 #include "supervisor/keep/config_kept.h"
 #include "supervisor/keep/keep.h"
 #include "supervisor/keep/manifest.h"
+#include "supervisor/keep/seal.h"
 #include "supervisor/keep/numbers.h"
 #include "supervisor/parts/receipt.h"
 #include "tests/fuzz/bytes.h"
@@ -22,6 +23,8 @@
 
 #define MODEL    "m"
 #define RECEIPTS 5u
+/* Before the code of a manifest: keep.c. */
+#define SEAL_MARK "\nhmac-sha256 "
 /* Ends a file in the input. */
 #define SEPARATOR '\f'
 /* Stands for the digest of the file of secrets. */
@@ -33,6 +36,7 @@ static const char *folder;
 static int folder_fd = -1;
 static int model_fd;
 static int config_fd;
+static int key_fd; /* of the codes of manifests */
 static struct config *like;
 static char main_path[128];
 
@@ -69,6 +73,9 @@ static void start(void)
 	good_fd = make_folder(folder_fd, KEEP_DIR);
 	model_fd = make_folder(good_fd, MODEL);
 	config_fd = make_folder(good_fd, ".config");
+	assert(seal_make_key(good_fd) == 0);
+	key_fd = openat(good_fd, SEAL_KEY, O_RDONLY | O_CLOEXEC);
+	assert(key_fd >= 0);
 }
 
 /* Takes what stands before the next separator off @bytes. */
@@ -89,19 +96,27 @@ static struct fuzz_bytes take_file(struct fuzz_bytes *bytes)
 	return file;
 }
 
-/* Writes a manifest under the name that its content asks for, or, for one damaged, another. */
+/* Writes a manifest, with its code, under the name that its content asks for, or, for one damaged, another. */
 static void write_manifest(int dir_fd, uint64_t number, const char *text, size_t bytes,
                            bool is_damaged)
 {
 	char sha256[KEEP_SHA256_HEX];
 	char name[KEEP_NAME_MAX + 16];
+	FREE char *sealed = malloc(bytes + sizeof(SEAL_MARK) + SEAL_HEX);
 
+	assert(sealed);
+	memcpy(sealed, text, bytes);
+	memcpy(sealed + bytes, SEAL_MARK, sizeof(SEAL_MARK) - 1);
+	assert(seal_print(key_fd, number, text, bytes,
+	                  sealed + bytes + sizeof(SEAL_MARK) - 1) == 0);
 	keep_digest(text, bytes, sha256);
 	if (is_damaged)
 		sha256[0] ^= 1;
 	(void)snprintf(name, sizeof(name), "manifest-%020llu-%s",
 	               (unsigned long long)number, sha256);
-	fuzz_folder_write_at(dir_fd, name, text, bytes, 0600);
+	bytes += sizeof(SEAL_MARK) - 1 + SEAL_HEX;
+	sealed[bytes - 1] = '\n';
+	fuzz_folder_write_at(dir_fd, name, sealed, bytes, 0600);
 }
 
 /* Manifests of a model */
