@@ -49,6 +49,6 @@ def test_loopback_of_another_family_says_nothing(start):
 
 
 def test_the_socket_unit_is_loopback():
-    lines = (ROOT / "systemd" / "moultd.socket.in").read_text().splitlines()
+    lines = (ROOT / "systemd" / "moultd.socket").read_text().splitlines()
     listens = [line.split("=", 1)[1] for line in lines if line.startswith("ListenStream=")]
     assert listens == ["127.0.0.1:8080"]
