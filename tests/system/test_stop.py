@@ -197,7 +197,8 @@ def check_end(stage, loaders):
     # A writer of what served may outlive moultd, and ends by itself.
     wait_for("nothing half written", lambda: not [
         path for path in (moult.home / "state").rglob("*")
-        if path.is_file() and (path.name.startswith(".") or path.name == "new")])
+        if path.is_file() and path.name != ".key" and
+        (path.name.startswith(".") or path.name == "new")])
     for report in ("AddressSanitizer", "runtime error", "LeakSanitizer", "http_panic",
                    "Assertion"):
         assert report not in moult.log_text(), moult.log_text()[-5000:]
