@@ -63,6 +63,22 @@ void hosted_assert_has(const char *text, const char *part)
 		fail_msg("no '%s' in '%s'", part, text);
 }
 
+void hosted_check_rows(struct drive *drive, const struct hosted_row *rows, size_t n)
+{
+	char text[8192];
+
+	for (size_t i = 0; i < n; i++) {
+		struct proto_answer answer = hosted_get(drive, rows[i].target);
+
+		print_message("%s\n", rows[i].target);
+		assert_int_equal(answer.status, rows[i].status);
+		assert_int_equal(HOSTED_FLAGS(answer), rows[i].flags);
+		assert_int_equal(hosted_read(drive, answer, text, sizeof(text)),
+		                 rows[i].end);
+		hosted_assert_has(text, rows[i].text);
+	}
+}
+
 void hosted_check_refusals(const char *key, const struct hosted_refusal *rows, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {

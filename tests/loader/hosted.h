@@ -17,6 +17,14 @@ struct hosted_refusal {
 	int exit_code;
 };
 
+struct hosted_row {
+	const char *target;
+	int status;
+	int flags; /* of the first part */
+	int end;   /* flags of the last part */
+	const char *text;
+};
+
 /* The folder of the applications. */
 extern const char *hosted_apps;
 
@@ -30,5 +38,7 @@ struct proto_answer hosted_get(struct drive *drive, const char *target);
 int hosted_read(struct drive *drive, struct proto_answer answer, char *text, size_t size);
 /* Fails if @text has no @part. */
 void hosted_assert_has(const char *text, const char *part);
+/* Each target is answered as its row says. */
+void hosted_check_rows(struct drive *drive, const struct hosted_row *rows, size_t n);
 /* Each application is refused with its sentence. */
 void hosted_check_refusals(const char *key, const struct hosted_refusal *rows, size_t n);

@@ -91,13 +91,7 @@ static void test_environ(void **state)
 
 static void test_answers(void **state)
 {
-	static const struct {
-		const char *target;
-		int status;
-		int flags; /* of the first part */
-		int end;   /* of the last one */
-		const char *text;
-	} rows[] = {
+	static const struct hosted_row rows[] = {
 		{ "/parts", 200, PROTO_ANSWER_FIRST, PROTO_ANSWER_LAST, "one,two,three" },
 		{ "/broken", 200, PROTO_ANSWER_FIRST,
 		  PROTO_ANSWER_LAST | PROTO_ANSWER_BROKEN, "one,two," },
@@ -122,20 +116,10 @@ static void test_answers(void **state)
 		{ "/spawn", 200, HOSTED_WHOLE, HOSTED_WHOLE, "spawned 4" },
 	};
 	struct drive drive;
-	char text[8192];
 
 	(void)state;
 	start(&drive, "hello:factory");
-	for (size_t i = 0; i < COUNT(rows); i++) {
-		struct proto_answer answer = hosted_get(&drive, rows[i].target);
-
-		print_message("%s\n", rows[i].target);
-		assert_int_equal(answer.status, rows[i].status);
-		assert_int_equal(HOSTED_FLAGS(answer), rows[i].flags);
-		assert_int_equal(hosted_read(&drive, answer, text, sizeof(text)),
-		                 rows[i].end);
-		hosted_assert_has(text, rows[i].text);
-	}
+	hosted_check_rows(&drive, rows, COUNT(rows));
 	drive_quit(&drive);
 }
 
