@@ -81,22 +81,22 @@ ls /usr/share/bash-completion/completions/moultctl /usr/share/zsh/vendor-complet
 IS_PURGED = r"""
 ! dpkg-query -W -f '${Package} ${Status}\n' | grep '^moult'
 ! find / -xdev \( -name '*moult*' -o -user moult -o -group moult \) \
-	-not -path '/root/*' -not -path '/proc/*' | grep .
+	-not -path '/srv/*' -not -path '/proc/*' | grep .
 getent passwd moult
 """
 
 
 class Stage:
-    """A root, with the packages in /root."""
+    """A root, with the packages in /srv."""
 
     def __init__(self, root, packages):
         self.root = root
-        shutil.copytree(packages, f"{root.path}/root/packages")
+        shutil.copytree(packages, f"{root.path}/srv/packages")
 
     def does(self, what, script, has_net=False):
         """What @script printed; fails by name."""
         begin = time.monotonic()
-        status, output = self.root.run(script, "root", "/root/packages", STEP_S, has_net)
+        status, output = self.root.run(script, "root", "/srv/packages", STEP_S, has_net)
         if status != 0:
             raise AssertionError(f"{what}: {status}\n{output[-6000:]}")
         print(f"{what}: {time.monotonic() - begin:.1f} s", flush=True)

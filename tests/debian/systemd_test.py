@@ -61,11 +61,11 @@ def a_model_needs_a_file_alone(moult):
 
 def an_engine_is_built_with_moult_dev(moult):
     """With the commands of examples/engine, which say where engines belong."""
-    shutil.copyfile(EXAMPLE / "scale.c", f"{moult.box.root}/root/scale.c")
+    shutil.copyfile(EXAMPLE / "scale.c", f"{moult.box.root}/srv/scale.c")
     lines = (EXAMPLE / "README.md").read_text(encoding="utf-8").splitlines()
     commands = [line for line in lines if line.startswith(("    cc ", "    install "))]
     assert len(commands) == 2, commands
-    moult.box.run("cd /root\n" + "\n".join(commands))
+    moult.box.run("cd /srv\n" + "\n".join(commands))
     moult.box.write("/etc/moult/models.d/triple.conf", TRIPLE)
     code, said = moult.reload()
     assert code == 0, said
