@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "supervisor/config/config.h"
 
@@ -63,6 +64,33 @@ static int rules_check_tensors(const struct config_model *model, const char *lab
 			"= scores FP32 [-1,10]",
 			label);
 	return rules_check_batch(model, ret_key, err);
+}
+
+/* Keys that tell one engine what it hosts. */
+static int rules_check_engine(const struct config_model *model, const char **ret_key,
+                              struct err *err)
+{
+	const struct {
+		const char *key;
+		const char *engine;
+		const char *value;
+	} rows[] = {
+		{ "command", "server", model->command },
+		{ "ready", "server", model->ready },
+		{ "python", "python", model->python },
+		{ "wsgi", "python", model->wsgi },
+		{ "asgi", "python", model->asgi },
+		{ "model", "python", model->python_class },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (!rows[i].value || strcmp(model->engine, rows[i].engine) == 0)
+			continue;
+		*ret_key = rows[i].key;
+		return err_set(err, -EINVAL, "%s: is for engine %s alone: leave it out",
+		               rows[i].key, rows[i].engine);
+	}
+	return 0;
 }
 
 /* What engine python serves, and where. */
@@ -225,7 +253,8 @@ int config_rules_check(const struct config_model *model, const char *label,
 		return err_set(err, -EINVAL,
 		               "engine: %s names none: add a line such as engine = torch",
 		               label);
-	if (rules_check_python(model, label, err) < 0 ||
+	if (rules_check_engine(model, ret_key, err) < 0 ||
+	    rules_check_python(model, label, err) < 0 ||
 	    rules_check_preload(model, label, ret_key, err) < 0 ||
 	    rules_check_server(model, label, ret_key, err) < 0 ||
 	    rules_check_tensors(model, label, ret_key, err) < 0 ||

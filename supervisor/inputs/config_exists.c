@@ -286,15 +286,8 @@ static void exists_look_at_command(struct exists *exists)
 	struct err why = ERR_NULL;
 	FREE char *path = NULL;
 
-	if (!config_is_server(model)) {
-		if (model->command)
-			exists_say(exists, "command",
-			           "is for engine server alone: leave it out");
-		if (model->ready)
-			exists_say(exists, "ready",
-			           "is for engine server alone: leave it out");
+	if (!config_is_server(model))
 		return;
-	}
 	if (command_init(&command, model->command, &why) < 0 ||
 	    command_find(&command, exists_path_of(model), model->working_directory, &path,
 	                 &why) < 0)
@@ -342,20 +335,9 @@ static void exists_look_at_host(struct exists *exists)
 	                  X_OK);
 	(void)exists_look(exists, "python", model->python, S_IFREG, X_OK);
 	exists_look_at_command(exists);
-	if (config_is_python(model)) {
-		exists_look_at_source(exists, "wsgi", model->wsgi);
-		exists_look_at_source(exists, "asgi", model->asgi);
-		exists_look_at_source(exists, "model", model->python_class);
-		return;
-	}
-	if (model->python)
-		exists_say(exists, "python", "is for engine python alone: leave it out");
-	if (model->wsgi)
-		exists_say(exists, "wsgi", "is for engine python alone: leave it out");
-	if (model->asgi)
-		exists_say(exists, "asgi", "is for engine python alone: leave it out");
-	if (model->python_class)
-		exists_say(exists, "model", "is for engine python alone: leave it out");
+	exists_look_at_source(exists, "wsgi", model->wsgi);
+	exists_look_at_source(exists, "asgi", model->asgi);
+	exists_look_at_source(exists, "model", model->python_class);
 }
 
 static void exists_look_at_tensors(struct exists *exists, const char *key,

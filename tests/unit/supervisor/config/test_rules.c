@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What keys say together: spares of interpreters. */
+/* What keys say together: spares of interpreters, and what an engine hosts. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,6 +32,14 @@ static const struct {
 	  ":6: preload: 'a..b' is no name of a module" },
 	{ PYTHON "spare = yes\npreload = a.1b\n",
 	  ":6: preload: 'a.1b' is no name of a module" },
+	{ MODEL "command = a {port}\n",
+	  ":5: command: is for engine server alone: leave it out" },
+	{ MODEL "ready = /x\n", ":5: ready: is for engine server alone" },
+	{ PYTHON "command = a {port}\n", ":5: command: is for engine server alone" },
+	{ MODEL "python = /bin/sh\n", ":5: python: is for engine python alone" },
+	{ MODEL "wsgi = a:b\n", ":5: wsgi: is for engine python alone" },
+	{ MODEL "asgi = a:b\n", ":5: asgi: is for engine python alone" },
+	{ MODEL "model = a:B\n", ":5: model: is for engine python alone" },
 };
 
 static void test_refused(void **state)
