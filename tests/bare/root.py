@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bare Debian 12: what debootstrap calls minbase, with git, certificates and sudo.
+"""A bare Debian, 12 where nothing else is said: what debootstrap calls minbase, with git,
+certificates and sudo.
 
 It is made once and kept as an archive, and so are the packages that apt brings into it.
 Where packages come from is what apt of this machine says; nothing here names a host.
@@ -66,8 +67,8 @@ def require_machine():
     said("unshare", "--mount", "--propagation", "private", "--pid", "--net", "--fork", "true")
 
 
-def apt_sources():
-    """Lines of sources.list: where this machine has the suite's packages from."""
+def apt_sources(suite):
+    """Lines of sources.list: where this machine has its own packages from, for @suite."""
     lines = []
     listing = said("apt-get", "indextargets", "--format",
                    "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)", "Created-By: Packages")
@@ -78,6 +79,9 @@ def apt_sources():
             lines.append(f"deb {uri} {release} main")
     if not any(line.split()[2] == SUITE for line in lines):
         raise CannotRun(f"apt of this machine names no mirror of Debian {SUITE}")
+    if suite != SUITE:
+        return [line.replace(f" {SUITE} ", f" {suite} ") for line in sorted(set(lines))
+                if line.split()[2] == SUITE]
     return sorted(set(lines), key=lambda line: (line.split()[2], line))
 
 
@@ -96,14 +100,15 @@ def environment(home):
 class Kept:
     """What is kept between runs, in a folder: the archive of the root, apt's packages."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, suite=SUITE):
         self.folder = pathlib.Path(folder)
+        self.suite = suite
         self.packages = self.folder / "packages"
         self.packages.mkdir(parents=True, exist_ok=True)
-        self.sources, self.settings = apt_sources(), apt_settings()
+        self.sources, self.settings = apt_sources(suite), apt_settings()
         key = "\n".join(self.sources + self.settings + [INCLUDE])
         digest = hashlib.sha256(key.encode() + pathlib.Path(__file__).read_bytes())
-        self.archive = self.folder / f"root-{digest.hexdigest()[:16]}.tar"
+        self.archive = self.folder / f"{suite}-{digest.hexdigest()[:16]}.tar"
         # One run at a time; what an ended one has left is rubbish then.
         self.lock = open(self.folder / "lock", "w", encoding="ascii")
         fcntl.flock(self.lock, fcntl.LOCK_EX)
@@ -113,16 +118,16 @@ class Kept:
             self._make()
 
     def _make(self):
-        for old in self.folder.glob("root-*.tar"):
+        for old in self.folder.glob(f"{self.suite}-*.tar"):
             old.unlink()
         root = tempfile.mkdtemp(prefix="run-", dir=self.folder)
         try:
-            mirror = next(line for line in self.sources if line.split()[2] == SUITE)
+            mirror = next(line for line in self.sources if line.split()[2] == self.suite)
             proxy = said("apt-config", "--format", "%v%n", "dump", "Acquire::http::Proxy")
             env = dict(os.environ)
             if proxy.strip():
                 env["http_proxy"] = proxy.strip()
-            said("debootstrap", "--variant=minbase", f"--include={INCLUDE}", SUITE, root,
+            said("debootstrap", "--variant=minbase", f"--include={INCLUDE}", self.suite, root,
                  mirror.split()[1], env=env)
             self._configure(pathlib.Path(root))
             partial = self.archive.with_suffix(".new")
