@@ -5,7 +5,7 @@
 # usage: tests/clients.sh DIRECTORY
 set -euo pipefail
 venv=$1
-packages=("tritonclient[http]" kserve prometheus-client)
+packages=("tritonclient[http]" kserve prometheus-client kubernetes-validate)
 [ -e "$venv/complete" ] && exit 0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""examples/kubernetes: objects that a cluster takes, a pod as kubelet lays it out, served by moultd."""
+import os
+import subprocess
+
+import pytest
+import yaml
+
+from harness import BUILD, ROOT, Load, Moult, free_port, wait_for
+
+EXAMPLE = ROOT / "examples" / "kubernetes"
+APP = """
+import moult
+
+
+def app(environ, start_response):
+    word = moult.secrets.raw("word")
+    start_response("200 OK", [("Content-Length", str(len(word)))])
+    return [word]
+"""
+
+
+def objects(name):
+    return list(yaml.safe_load_all((EXAMPLE / name).read_text()))
+
+
+def of_kind(kind):
+    return next(item for item in objects("moult.yaml") if item["kind"] == kind)
+
+
+def test_schemas():
+    """Against the schemas of the newest Kubernetes that the validator knows; unknown fields too."""
+    program = BUILD.parent / "venv" / "bin" / "kubernetes-validate"
+    if not program.exists():
+        pytest.skip("kubernetes-validate is not installed: see tests/clients.sh")
+    done = subprocess.run([program, "--strict", EXAMPLE / "moult.yaml"], capture_output=True,
+                          text=True, timeout=300, check=False)
+    passed = (done.stdout + done.stderr).count(" passed for resource ")
+    assert done.returncode == 0 and passed == len(objects("moult.yaml")), done
+
+
+def test_references():
+    """What one object calls another by is what that is called; volumes, mounts and ports meet."""
+    deployment = of_kind("Deployment")["spec"]
+    pod, labels = deployment["template"]["spec"], deployment["template"]["metadata"]["labels"]
+    (container,) = pod["containers"]
+    assert deployment["selector"]["matchLabels"].items() <= labels.items()
+    assert of_kind("Service")["spec"]["selector"].items() <= labels.items()
+    assert of_kind("PodDisruptionBudget")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    scaled = of_kind("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
+    assert scaled == {"apiVersion": "apps/v1", "kind": "Deployment",
+                      "name": of_kind("Deployment")["metadata"]["name"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes.keys() == {mount["name"] for mount in container["volumeMounts"]}
+    assert volumes["configuration"]["configMap"]["name"] == of_kind("ConfigMap")["metadata"]["name"]
+    assert {item["key"] for item in volumes["configuration"]["configMap"]["items"]} \
+        == of_kind("ConfigMap")["data"].keys()
+    ports = {port["name"] for port in container["ports"]}
+    assert {container[probe]["httpGet"]["port"]
+            for probe in ("livenessProbe", "readinessProbe")} <= ports
+    assert of_kind("Service")["spec"]["ports"][0]["targetPort"] in ports
+
+
+def replace(folder, files):
+    """As kubelet does it: a folder of all files, one link to it that is renamed over the old one,
+    and links to what lies behind that."""
+    version = folder / f"..{len(list(folder.glob('..[0-9]*')))}"
+    for path, text in files.items():
+        (version / path).parent.mkdir(parents=True, exist_ok=True)
+        (version / path).write_text(text)
+    (folder / "..data_tmp").symlink_to(version.name)
+    os.rename(folder / "..data_tmp", folder / "..data")
+    for name in {path.split("/")[0] for path in files}:
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"..data/{name}")
+
+
+class Pod(Moult):
+    """The example's pod in a folder: its volumes are there, and its paths lead there."""
+
+    def __init__(self, home):
+        self.home, self.under, self.context, self.port = home, (), None, free_port()
+        spec = of_kind("Deployment")["spec"]["template"]["spec"]
+        self.items = next(volume for volume in spec["volumes"]
+                          if volume["name"] == "configuration")["configMap"]["items"]
+        self.mounts = {mount["name"]: mount["mountPath"]
+                       for mount in spec["containers"][0]["volumeMounts"]}
+        for path in self.mounts.values():
+            (home / path[1:]).mkdir(parents=True)
+        self.socket, self.log = home / "run/moult/moultd.sock", home / "log"
+        self.config = home / "etc/moult/moult.conf"
+        self.configure()
+        self.place("application", {"app.py": APP})
+        self.place("secrets", {"word": "old"})
+        self.launch()
+
+    def place(self, volume, files):
+        replace(self.home / self.mounts[volume][1:], files)
+
+    def configure(self, **keys):
+        data = dict(of_kind("ConfigMap")["data"])
+        data["moult.conf"] += "user = root\nsettle = 20ms\npoll = 1s\n"
+        data["app.conf"] += "".join(f"{key} = {value}\n" for key, value in keys.items())
+        for key, text in data.items():
+            text = text.replace("0.0.0.0:8080", f"127.0.0.1:{self.port}").replace("10s", "10ms")
+            for path in self.mounts.values():
+                text = text.replace(f" {path}", f" {self.home}{path}")
+            data[key] = text
+        self.place("configuration", {item["path"]: data[item["key"]] for item in self.items})
+
+
+class Readers(Load):
+    """They ask the application, and take the answers of either secret."""
+
+    def make(self, i):
+        return b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", None
+
+    def is_right(self, data, headers, body):
+        self.generations.add(body)
+        return body in (b"old", b"new")
+
+
+@pytest.fixture
+def pod(tmp_path, request):
+    pod = Pod(tmp_path)
+    try:
+        yield pod.wait_ready()
+    finally:
+        if request.node.has_failed:
+            pod.kill()
+        else:
+            pod.stop()
+
+
+def test_a_pod(pod):
+    """A secret and a ConfigMap, replaced under load."""
+    load = Readers(pod.port)
+    load.wait_more()
+    pod.place("secrets", {"word": "new"})
+    wait_for("the new secret", lambda: b"new" in load.generations)
+    assert pod.status("app")["generation"] == 2
+    pod.configure(threads=2)
+    wait_for("the new configuration", lambda: pod.status("app")["generation"] == 3)
+    load.wait_more()
+    load.stop_and_check()
+    assert pod.receipts("app")[-1]["cause"] == "config", pod.receipts("app")
