@@ -9,21 +9,18 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "shared/access.h"
-#include "shared/cleanup.h"
 #include "shared/clock.h"
 #include "shared/standard.h"
 #include "supervisor/ctl/arguments.h"
+#include "supervisor/ctl/call.h"
 #include "supervisor/ctl/complete.h"
 #include "supervisor/ctl/print.h"
 #include "supervisor/ctl/record.h"
@@ -36,14 +33,12 @@
 #define CTL_WAIT_TIMEOUT_S 900
 #define CTL_GRACE_S        5 /* for moultd to say that a time is over */
 #define CTL_RECORD_COUNT   10
-#define CTL_LINE_BYTES_MAX ((size_t)8 << 20)
 
 struct ctl {
 	struct ctl_arguments arguments;
 	struct ctl_record *record; /* NULL: another command */
 	const char *begun;         /* a model's name that a shell completes; or NULL */
-	uint64_t deadline_ns;
-	int fd;
+	struct ctl_call call;
 };
 
 static enum ctl_exit fail_unreachable(const struct ctl *ctl, int error)
@@ -85,16 +80,12 @@ static enum ctl_exit fail_closed(const struct ctl *ctl)
 
 static enum ctl_exit open_socket(struct ctl *ctl)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	long timeout_s = ctl->arguments.timeout_s + (ctl->record ? CTL_GRACE_S : 0);
+	int r = ctl_call_open(&ctl->call, ctl->arguments.socket,
+	                      clock_now_ns() + (uint64_t)timeout_s * CLOCK_NS_PER_SEC,
+	                      -1);
 
-	if (strlen(ctl->arguments.socket) >= sizeof(address.sun_path))
-		return fail_unreachable(ctl, ENAMETOOLONG);
-	memcpy(address.sun_path, ctl->arguments.socket, strlen(ctl->arguments.socket));
-	ctl->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (ctl->fd < 0 ||
-	    connect(ctl->fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-		return fail_unreachable(ctl, errno);
-	return CTL_EXIT_OK;
+	return r < 0 ? fail_unreachable(ctl, -r) : CTL_EXIT_OK;
 }
 
 static json_t *make_request(const struct ctl *ctl)
@@ -124,38 +115,15 @@ static json_t *make_request(const struct ctl *ctl)
 	return NULL;
 }
 
-static enum ctl_exit send_request(const struct ctl *ctl)
+static enum ctl_exit send_request(struct ctl *ctl)
 {
 	json_t *request = make_request(ctl);
-	FREE char *line = request ? json_dumps(request, JSON_COMPACT) : NULL;
-	size_t bytes;
+	int r = ctl_call_send(&ctl->call, request);
 
 	json_decref(request);
-	if (!line)
+	if (r == -EILSEQ)
 		return ctl_arguments_refuse("the argument is no UTF-8 text", NULL);
-	/* A fresh socket has room for the line; the terminator becomes the line's end. */
-	bytes = strlen(line);
-	line[bytes++] = '\n';
-	if (send(ctl->fd, line, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
-		return fail_closed(ctl);
-	return CTL_EXIT_OK;
-}
-
-/* Waits for input until the deadline. False when it passed. */
-static bool wait_readable(const struct ctl *ctl)
-{
-	struct pollfd ready = { .fd = ctl->fd, .events = POLLIN };
-
-	for (;;) {
-		uint64_t now_ns = clock_now_ns();
-		uint64_t left_ms;
-
-		if (now_ns >= ctl->deadline_ns)
-			return false;
-		left_ms = (ctl->deadline_ns - now_ns) / CLOCK_NS_PER_MS + 1;
-		if (poll(&ready, 1, (int)left_ms) > 0)
-			return true;
-	}
+	return r < 0 ? fail_closed(ctl) : CTL_EXIT_OK;
 }
 
 /* Records what clients said, which is for the files alone. False: that failed, which was
@@ -167,7 +135,7 @@ static bool take_recording(const struct ctl *ctl, const json_t *recording,
 	int r;
 
 	if (recording)
-		r = ctl_record_open(ctl->record, recording, ctl->fd, &err);
+		r = ctl_record_open(ctl->record, recording, ctl->call.fd, &err);
 	else
 		r = ctl_record_take(ctl->record, sample, &err);
 	if (r < 0)
@@ -239,57 +207,22 @@ static bool take_line(const struct ctl *ctl, const char *line, size_t bytes,
 	return ok != NULL;
 }
 
-/* Takes the whole lines out of @buffer. True when the last was among them. */
-static bool take_lines(const struct ctl *ctl, char *buffer, size_t *bytes,
-                       enum ctl_exit *ret_exit)
+static enum ctl_exit read_answer(struct ctl *ctl)
 {
-	char *start = buffer;
-	char *end;
-	bool is_last = false;
-
-	while (!is_last && (end = memchr(start, '\n', *bytes)) != NULL) {
-		is_last = take_line(ctl, start, (size_t)(end - start), ret_exit);
-		*bytes -= (size_t)(end + 1 - start);
-		start = end + 1;
-	}
-	memmove(buffer, start, *bytes);
-	return is_last;
-}
-
-static enum ctl_exit read_answer(const struct ctl *ctl)
-{
-	FREE char *buffer = NULL;
-	size_t capacity = 0;
-	size_t bytes = 0;
 	enum ctl_exit result = CTL_EXIT_FAILED;
+	char *line;
+	size_t bytes;
+	int r;
 
-	for (;;) {
-		ssize_t n;
-
-		if (bytes == capacity) {
-			char *larger = NULL;
-
-			capacity = capacity ? capacity * 2 : 65536;
-			if (capacity <= CTL_LINE_BYTES_MAX)
-				larger = realloc(buffer, capacity);
-			if (!larger) {
-				(void)fprintf(stderr,
-				              "moultctl: the answer is too long\n");
-				return CTL_EXIT_FAILED;
-			}
-			buffer = larger;
-		}
-		if (!wait_readable(ctl))
-			return fail_timeout(ctl);
-		n = recv(ctl->fd, buffer + bytes, capacity - bytes, 0);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			continue;
-		if (n <= 0)
-			return fail_closed(ctl);
-		bytes += (size_t)n;
-		if (take_lines(ctl, buffer, &bytes, &result))
+	while ((r = ctl_call_line(&ctl->call, &line, &bytes)) == 0)
+		if (take_line(ctl, line, bytes, &result))
 			return result;
-	}
+	if (r == -ETIMEDOUT)
+		return fail_timeout(ctl);
+	if (r == -EPIPE)
+		return fail_closed(ctl);
+	(void)fprintf(stderr, "moultctl: the answer is too long\n");
+	return CTL_EXIT_FAILED;
 }
 
 static enum ctl_exit run(struct ctl *ctl)
@@ -310,9 +243,6 @@ static enum ctl_exit run(struct ctl *ctl)
 			.is_json = arguments->is_json,
 			.dir_fd = -1,
 		};
-	ctl->deadline_ns = clock_now_ns() + (uint64_t)(arguments->timeout_s +
-	                                               (ctl->record ? CTL_GRACE_S : 0)) *
-	                                            CLOCK_NS_PER_SEC;
 	if (strcmp(arguments->command->name, "version") == 0 && !arguments->is_json)
 		(void)printf("moultctl %s\n", MOULT_VERSION);
 	result = open_socket(ctl);
@@ -320,7 +250,7 @@ static enum ctl_exit run(struct ctl *ctl)
 		result = send_request(ctl);
 	if (result == CTL_EXIT_OK)
 		result = read_answer(ctl);
-	close_fd(&ctl->fd);
+	ctl_call_close(&ctl->call);
 	if (ctl->record)
 		ctl_record_close(ctl->record);
 	return result;
@@ -346,7 +276,8 @@ static enum ctl_exit complete(struct ctl *ctl, int n_words, char **words)
 int main(int argc, char **argv)
 {
 	struct ctl_record record;
-	struct ctl ctl = { .arguments.socket = getenv("MOULT_CONTROL"), .fd = -1 };
+	struct ctl ctl = { .arguments.socket = getenv("MOULT_CONTROL"),
+		           .call = CTL_CALL_NULL };
 	enum ctl_exit result;
 	bool is_done = false;
 
