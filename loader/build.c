@@ -146,6 +146,7 @@ static int build_read_weights(struct build *build, struct err *err)
 		.store_fd = take_fd(&build->store_fd),
 		.path = build->config.path,
 		.sha256 = build->config.weights_sha256,
+		.passed = build->passed,
 	};
 
 	if (source.path)
@@ -350,11 +351,12 @@ static int build_blame_file(const struct build *build, int r, struct err *err)
 	               : r;
 }
 
-int build_stage(struct build *build, struct err *err)
+int build_stage(struct build *build, _Atomic uint64_t *passed, struct err *err)
 {
 	uint64_t since_ns = clock_now_ns();
 	int r;
 
+	build->passed = passed;
 	r = build_read_weights(build, err);
 	build->weights_ms = build_lap_ms(&since_ns);
 	if (r == 0)

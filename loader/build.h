@@ -29,6 +29,7 @@ struct build {
 	int weights_fd;       /* from LOAD, until weights_init() takes it */
 	int store_fd;         /* likewise */
 	int quit_fd;
+	_Atomic uint64_t *passed;      /* see struct weights; from build_stage() on */
 	struct placed_private private; /* why weights are private that were to be shared */
 	const char *spare_of; /* the engine that a spare has opened; NULL: no spare */
 	const struct engine_api *api; /* in a spare set before LOAD */
@@ -52,8 +53,9 @@ int build_be_spare(struct build *build, const char *engine_dir, const char *engi
 
 /* Takes LOAD's configuration and descriptors, but for the lane's. */
 int build_take_load(struct build *build, struct chan_message *message, struct err *err);
-/* Reads the weights, opens the engine and stages it. */
-int build_stage(struct build *build, struct err *err);
+/* Reads the weights, opens the engine and stages it. @passed counts the bytes; borrowed as long as
+ * @build is used. */
+int build_stage(struct build *build, _Atomic uint64_t *passed, struct err *err);
 /* Brings a part of the weights to the device ahead, where the old generation leaves room, until
  * one of @hurry_fds is readable. A failure costs only time: COMMIT does all that is left. */
 void build_prefill(struct build *build, const int hurry_fds[2]);

@@ -103,7 +103,7 @@ static int loader_stage(struct loader *loader)
 		return control_refuse(&loader->control, r, &err);
 	if (!config->is_urgent)
 		priority_lower(&priority, LOADER_IDLE_NS, loader->lane.loader_bell);
-	r = build_stage(&loader->build, &err);
+	r = build_stage(&loader->build, &loader->lane.head->passed_bytes, &err);
 	if (r == 0)
 		build_prefill(&loader->build, (const int[]){ loader->lane.loader_bell,
 		                                             loader->control.chan.fd });

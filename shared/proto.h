@@ -65,7 +65,7 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 9
+#define PROTO_VERSION 10
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
@@ -156,6 +156,10 @@ struct proto_rings {
 	 * are taken in the order of their numbers, which only grow. When the loader dies,
 	 * only this lease and older ones without an answer may be to blame. */
 	_Atomic uint64_t begun;
+	/* Bytes of the model file that the loader has read in STAGING, or brought to its place
+	 * in COMMITTING, for an operator who looks on. The loader writes it; nothing is decided
+	 * by it. */
+	_Atomic uint64_t passed_bytes;
 	_Alignas(RING_CACHE_LINE) unsigned char rings[];
 };
 

@@ -89,7 +89,8 @@ void placed_drop(struct placed *placed)
 /* The source of the bytes and, for a prefill, the descriptors that end it. */
 struct placed_file {
 	int fd;
-	const int *hurry_fds; /* two; or NULL */
+	const int *hurry_fds;     /* two; or NULL */
+	_Atomic uint64_t *passed; /* bytes that were read, for who looks on; or NULL */
 };
 
 /* Reads the model file, which is in the page cache since it was hashed. */
@@ -100,6 +101,10 @@ static int placed_read_file(void *context, size_t at, void *buffer, size_t bytes
 
 	if (n < 0)
 		return (int)n;
+	/* Several threads read, each its own part. */
+	if (file->passed)
+		(void)atomic_fetch_add_explicit(file->passed, (uint64_t)n,
+		                                memory_order_relaxed);
 	return (size_t)n < bytes ? -ENODATA : 0;
 }
 
@@ -117,12 +122,13 @@ static bool placed_is_hurried(void *context)
 static int placed_fill_arena(struct placed *placed, const struct weights *weights,
                              struct err *err)
 {
-	struct placed_file file = { .fd = weights->fd };
+	struct placed_file file = { .fd = weights->fd, .passed = weights->passed };
 	const struct gpu_copy_source source = {
 		.read = placed_read_file,
 		.context = &file,
 	};
 
+	weights_tell(weights, placed_ahead_bytes(placed));
 	return gpu_arena_fill(&placed->arena, &source, 0, err);
 }
 

@@ -43,6 +43,12 @@ struct weights_sink {
 	bool is_hashed;
 };
 
+void weights_tell(const struct weights *weights, size_t bytes)
+{
+	if (weights->passed)
+		atomic_store_explicit(weights->passed, bytes, memory_order_relaxed);
+}
+
 static int weights_write(int fd, const unsigned char *data, size_t bytes, size_t at)
 {
 	while (bytes > 0) {
@@ -94,6 +100,7 @@ static int weights_read(struct weights *weights, const struct weights_sink *sink
 			               "no memory for the shared copy of '%s': %s", path,
 			               strerror(-r));
 		done += (size_t)n;
+		weights_tell(weights, done);
 	}
 	if (!sink->is_hashed)
 		return 0;
@@ -180,6 +187,8 @@ static int weights_adopt(struct weights *weights, const struct weights_source *s
 		               source->sha256);
 	else
 		r = weights_hash(weights, source->path, err);
+	if (r == 0)
+		weights_tell(weights, weights->bytes);
 	return r ? r : weights_map(weights, weights->fd, source->path, err);
 }
 
@@ -209,6 +218,7 @@ int weights_init(struct weights *weights, const struct weights_source *source,
 	*weights = (struct weights)WEIGHTS_NULL;
 	weights->share = source->share;
 	weights->store_fd = source->store_fd;
+	weights->passed = source->passed;
 	r = weights_open(weights, source->fd, source->path, err);
 	/* The store was made as large as the file was: another size means that it changed. */
 	if (r == 0 && source->store_fd >= 0 && fstat(source->store_fd, &store) == 0 &&

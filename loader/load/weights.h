@@ -13,8 +13,10 @@
  * descriptor: later the engine reads the file itself, or weights_place() fills the store.
  */
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "shared/err.h"
@@ -31,6 +33,7 @@ struct weights {
 	int fd;                          /* the file; owned; -1: none */
 	int store_fd;                    /* the memfd to be filled; owned; -1: none */
 	struct stat file;                /* of fd before it was read */
+	_Atomic uint64_t *passed; /* bytes gone through, for who looks on; or NULL */
 };
 
 #define WEIGHTS_NULL                                                                     \
@@ -51,6 +54,8 @@ struct weights_source {
 	int store_fd;       /* fill: a memfd as large as the file; else -1 */
 	const char *path;   /* for messages */
 	const char *sha256; /* map, lean: known from before; NULL: not known */
+	_Atomic uint64_t
+		*passed; /* see struct weights; borrowed as long as that is used */
 };
 
 /* Opens, checks and reads or maps the file. weights_drop() after success. 0; WEIGHTS_E_REFUSED or
@@ -60,6 +65,8 @@ int weights_init(struct weights *weights, const struct weights_source *source,
 /* After a lean reading with WEIGHTS_FILL: fills and maps the store. Returns what weights_init()
  * does. */
 int weights_place(struct weights *weights, const char *path, struct err *err);
+/* Shows that @bytes of the file have been gone through so far. */
+void weights_tell(const struct weights *weights, size_t bytes);
 /* Seals the store that was filled, if any: nobody can change it from then on. 0, or -errno with
  * a sentence. */
 int weights_seal(struct weights *weights, const char *path, struct err *err);

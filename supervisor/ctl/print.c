@@ -80,6 +80,22 @@ static void print_walls(FILE *out, const json_t *walls, const json_t *model)
 		print_form(out, model, "{name}: walls are missing: {walls.missing}\n");
 }
 
+/* "echo: generation 8 has been loading for 3.20 s: read, 310.0 MiB of 512.0 MiB, 60 %" */
+static void print_load(FILE *out, const json_t *model)
+{
+	const json_t *load = json_object_get(model, "load");
+
+	if (!json_is_object(load))
+		return;
+	print_form(out, model, "{name}: ");
+	print_form(out, load,
+	           print_has(load, "window_ms")
+	                   ? "generation {generation} has been on trial for {elapsed_ms} "
+	                     "of {window_ms}\n"
+	                   : "generation {generation} has been loading for {elapsed_ms}: "
+	                     "{phase}[, {read_bytes} of {total_bytes}][, {percent} %]\n");
+}
+
 /* Prints the lines for which a row of the table has no room. */
 static void print_notes(FILE *out, const json_t *model)
 {
@@ -105,6 +121,7 @@ static void print_notes(FILE *out, const json_t *model)
 		print_form(out, model,
 		           "{name}: {weights.shared_bytes} of weights, shared by its "
 		           "loaders\n");
+	print_load(out, model);
 	print_form(out, model,
 	           "[{name}: candidate generation {candidate.generation} is "
 	           "{candidate.state}\n]"

@@ -2,8 +2,10 @@
 
 /* All that `moultctl status` shows of a model. */
 
+#include "shared/clock.h"
 #include "supervisor/inputs/inputs.h"
 #include "supervisor/model/requests.h"
+#include "supervisor/parts/load.h"
 #include "supervisor/process/proc.h"
 #include "supervisor/reload/reload.h"
 
@@ -73,6 +75,20 @@ static json_t *model_walls_to_json(const struct generation *active)
 	                 active->report.walls_missing.text);
 }
 
+/* Of the generation that is being built, or is in its watch window; null: there is none. */
+static json_t *model_load_to_json(const struct model *model)
+{
+	const struct model_trial *trial = &model->trial;
+
+	if (model->fleet.candidate)
+		return load_to_json(model->fleet.candidate);
+	if (!model->fleet.active || !ev_is_active(&trial->look))
+		return json_null();
+	return load_trial_to_json(model->fleet.active->number,
+	                          clock_ns_to_ms(clock_now_ns() - trial->begun_ns),
+	                          clock_ns_to_ms(model->section->watch_window_ns));
+}
+
 json_t *model_to_json(struct model *model)
 {
 	const struct generation *active = model->fleet.active;
@@ -81,14 +97,15 @@ json_t *model_to_json(struct model *model)
 	bool can_roll_back = ledger_has_previous(&model->ledger, &rollback_off);
 
 	return json_pack(
-		"{s:s,s:s,s:I,s:i,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,"
+		"{s:s,s:s,s:I,s:i,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,"
 		"s:o,s:o,s:I,s:I,"
 		"s:b,s:o,s:o,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
 		"name", model->name, "state", model_state_text(model), "generation",
 		(json_int_t)(active ? active->number : 0), "pid",
 		active ? (int)active->pid : 0, "threads",
 		(int)model_count_threads(active), "since_ms",
-		active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0., "candidate",
+		active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0., "load",
+		model_load_to_json(model), "candidate",
 		fleet_loader_to_json(model->fleet.candidate), "retiring",
 		fleet_loader_to_json(model->fleet.retiring), "stuck",
 		model_stuck_to_json(model), "replicas", replicas_to_json(model), "stale",

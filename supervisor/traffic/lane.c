@@ -480,6 +480,13 @@ uint64_t lane_progress(const struct lane *lane)
 	return atomic_load_explicit(&head->progress, memory_order_relaxed);
 }
 
+uint64_t lane_passed_bytes(const struct lane *lane)
+{
+	const struct proto_rings *head = lane->rings.base;
+
+	return atomic_load_explicit(&head->passed_bytes, memory_order_relaxed);
+}
+
 bool lane_has_suspect(const struct lane *lane)
 {
 	return lane->n_suspects > 0;

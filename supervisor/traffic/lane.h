@@ -84,3 +84,6 @@ bool lane_has_begun(const struct lane *lane, uint64_t lease);
 bool lane_waits_for_readers(const struct lane *lane);
 /* Rises while the loader works. Hostile: compare for change only. */
 uint64_t lane_progress(const struct lane *lane);
+/* Bytes of the model file that the loader says to have gone through. Hostile: to be clamped, and
+ * shown only. */
+uint64_t lane_passed_bytes(const struct lane *lane);

@@ -64,7 +64,8 @@ static const struct fault_row {
 	[HOSTILE_RING_STALE] = { "ring-stale", 1 }, /* entries that nobody wrote */
 	[HOSTILE_RING_SCRIBBLE] = { "ring-scribble", 0xa5 },
 	[HOSTILE_RING_CONSUMED] = { "ring-consumed", 1000000 },
-	[HOSTILE_BELL_STORM] = { "bell-storm", 300 }, /* ms */
+	[HOSTILE_RING_PASSED] = { "ring-passed", UINT64_MAX }, /* bytes of the file */
+	[HOSTILE_BELL_STORM] = { "bell-storm", 300 },          /* ms */
 	[HOSTILE_BELL_FULL] = { "bell-full", 0 },
 
 	[HOSTILE_PARTS] = { "parts", 2 },

@@ -232,6 +232,9 @@ void hostile_do_rings(struct hostile *hostile, const struct hostile_fault *fault
 	case HOSTILE_RING_STALE:
 		wire_move(&hostile->answer, number);
 		break;
+	case HOSTILE_RING_PASSED:
+		atomic_store(&hostile->head->passed_bytes, fault->number);
+		break;
 	case HOSTILE_RING_SCRIBBLE:
 		wire_scribble(hostile, (int)fault->number);
 		break;

@@ -46,20 +46,23 @@ static void test_ways(void **state)
 		const char *known; /* the hash that is given */
 		const char *sha256;
 		bool has_data;
+		uint64_t passed; /* bytes, as somebody who looks on sees them */
 	} rows[] = {
-		{ "private", WEIGHTS_PRIVATE, false, false, NULL, SHA256_OF_ABC, true },
+		{ "private", WEIGHTS_PRIVATE, false, false, NULL, SHA256_OF_ABC, true,
+		  3 },
 		{ "private, lean", WEIGHTS_PRIVATE, true, false, NULL, SHA256_OF_ABC,
-		  false },
+		  false, 3 },
 		{ "private, lean, known", WEIGHTS_PRIVATE, true, false, "known", "known",
-		  false },
-		{ "fill", WEIGHTS_FILL, false, true, NULL, SHA256_OF_ABC, true },
-		{ "fill, lean", WEIGHTS_FILL, true, true, NULL, SHA256_OF_ABC, false },
-		{ "map", WEIGHTS_MAP, false, false, NULL, SHA256_OF_ABC, true },
-		{ "map, known", WEIGHTS_MAP, false, false, "known", "known", true },
+		  false, 0 },
+		{ "fill", WEIGHTS_FILL, false, true, NULL, SHA256_OF_ABC, true, 3 },
+		{ "fill, lean", WEIGHTS_FILL, true, true, NULL, SHA256_OF_ABC, false, 3 },
+		{ "map", WEIGHTS_MAP, false, false, NULL, SHA256_OF_ABC, true, 3 },
+		{ "map, known", WEIGHTS_MAP, false, false, "known", "known", true, 3 },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		_Atomic uint64_t passed = 0;
 		struct weights_source source = {
 			.share = rows[i].share,
 			.is_lean = rows[i].is_lean,
@@ -67,6 +70,7 @@ static void test_ways(void **state)
 			.store_fd = rows[i].has_store ? make_store(3) : -1,
 			.path = "model.pt",
 			.sha256 = rows[i].known,
+			.passed = &passed,
 		};
 		struct weights weights;
 		struct err err = ERR_NULL;
@@ -76,6 +80,7 @@ static void test_ways(void **state)
 		assert_int_equal(weights.share, rows[i].share);
 		assert_int_equal(weights.bytes, 3);
 		assert_string_equal(weights.sha256, rows[i].sha256);
+		assert_int_equal(atomic_load(&passed), rows[i].passed);
 		assert_int_equal(weights.data != NULL, rows[i].has_data);
 		if (weights.data)
 			assert_memory_equal(weights.data, "abc", 3);
