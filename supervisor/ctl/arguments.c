@@ -17,22 +17,28 @@
 
 #include "supervisor/ctl/print.h"
 
-#define CTL_TIMEOUT_MAX_S 86400
+#define CTL_TIMEOUT_MAX_S  86400
+#define CTL_INTERVAL_S     1
+#define CTL_INTERVAL_MAX_S 3600
 
 enum ctl_option {
 	CTL_OPTION_JSON = 256,
 	CTL_OPTION_WAIT,
 	CTL_OPTION_EXPLAIN,
 	CTL_OPTION_DIRECTORY,
+	CTL_OPTION_WATCH,
 	CTL_OPTION_VERSION,
 };
 
 /* clang-format would break the lines of the usage elsewhere. */
 /* clang-format off */
 const struct ctl_command ctl_commands[] = {
-	{ .name = "status", .argument = "model",
+	{ .name = "status", .argument = "model", .takes = CTL_TAKES_WATCH,
 	  .print = ctl_print_status, .print_one = ctl_print_details,
-	  .usage = "  status [MODEL]           what serves, and what is wrong\n" },
+	  .show = ctl_print_watch,
+	  .usage = "  status [MODEL]           what serves, and what is wrong\n"
+		   "  status [MODEL] --watch[=SECONDS]\n"
+		   "                           the same again and again, trouble and loads first\n" },
 	{ .name = "reload", .argument = "model", .takes = CTL_TAKES_WAIT | CTL_TAKES_EXPLAIN,
 	  .usage = "  reload [MODEL] [--wait]  a new generation of one model, or of all\n"
 		   "  reload [MODEL] --explain the way it would take and why; nothing is done\n" },
@@ -66,6 +72,7 @@ const struct option ctl_options[] = {
 	{ "explain", no_argument, NULL, CTL_OPTION_EXPLAIN },
 	{ "count", required_argument, NULL, 'n' },
 	{ "directory", required_argument, NULL, CTL_OPTION_DIRECTORY },
+	{ "watch", optional_argument, NULL, CTL_OPTION_WATCH },
 	{ "timeout", required_argument, NULL, 't' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, CTL_OPTION_VERSION },
@@ -81,6 +88,8 @@ unsigned int ctl_option_takes(const struct option *option)
 		return CTL_TAKES_EXPLAIN;
 	case CTL_OPTION_DIRECTORY:
 		return CTL_TAKES_DIRECTORY;
+	case CTL_OPTION_WATCH:
+		return CTL_TAKES_WATCH;
 	case 'n':
 		return CTL_TAKES_COUNT;
 	default:
@@ -142,6 +151,7 @@ static enum ctl_exit check_options(const struct ctl_arguments *arguments,
 		  "-n is for receipts and record-golden" },
 		{ arguments->directory != NULL, CTL_TAKES_DIRECTORY,
 		  "--directory is for record-golden" },
+		{ arguments->interval_s > 0, CTL_TAKES_WATCH, "--watch is for status" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -203,6 +213,13 @@ enum ctl_exit ctl_arguments_read(struct ctl_arguments *arguments, int argc, char
 		case CTL_OPTION_WAIT:
 			arguments->is_waiting = true;
 			break;
+		case CTL_OPTION_WATCH:
+			arguments->interval_s = CTL_INTERVAL_S;
+			if (!optarg || read_number(optarg, CTL_INTERVAL_MAX_S,
+			                           &arguments->interval_s))
+				break;
+			return ctl_arguments_refuse(
+				"--watch takes 1 to 3600 seconds, not", optarg);
 		case CTL_OPTION_DIRECTORY:
 			arguments->directory = optarg;
 			break;

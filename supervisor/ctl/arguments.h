@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+struct ctl_looks;
+
 enum ctl_exit {
 	CTL_EXIT_OK = 0,
 	CTL_EXIT_FAILED = 1,
@@ -22,6 +24,7 @@ enum {
 	CTL_TAKES_EXPLAIN = 1 << 1,
 	CTL_TAKES_COUNT = 1 << 2,
 	CTL_TAKES_DIRECTORY = 1 << 3,
+	CTL_TAKES_WATCH = 1 << 4,
 };
 
 struct ctl_command {
@@ -34,6 +37,8 @@ struct ctl_command {
 	/* Prints the last line, when it is a good one; NULL: there is nothing in it. */
 	void (*print)(FILE *out, json_t *answer);
 	void (*print_one)(FILE *out, json_t *answer); /* of the argument alone; or NULL */
+	/* Shows what was asked for again and again; NULL: it cannot be. */
+	void (*show)(FILE *out, const struct ctl_looks *looks);
 	const char *usage;
 };
 
@@ -57,6 +62,7 @@ struct ctl_arguments {
 	const char *directory; /* for golden requests; NULL: the model's */
 	long count;            /* of receipts or requests; 0: the default */
 	long timeout_s;        /* 0: the command's default */
+	long interval_s;       /* between two looks; 0: one look is all */
 };
 
 /* Fills in what the command line says; the rest stays. CTL_EXIT_OK, or the exit code

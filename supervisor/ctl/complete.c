@@ -47,7 +47,8 @@ static void complete_take(struct complete_line *line, char *word,
 		line->valued = NULL;
 	} else if (word[0] == '-') {
 		option = complete_find_option(word);
-		line->valued = option && option->has_arg ? option : NULL;
+		line->valued =
+			option && option->has_arg == required_argument ? option : NULL;
 	} else if (line->n_words++ == 0) {
 		line->command = ctl_command_find(word);
 	}

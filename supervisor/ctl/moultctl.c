@@ -22,6 +22,7 @@
 #include "supervisor/ctl/arguments.h"
 #include "supervisor/ctl/call.h"
 #include "supervisor/ctl/complete.h"
+#include "supervisor/ctl/live.h"
 #include "supervisor/ctl/print.h"
 #include "supervisor/ctl/record.h"
 
@@ -41,7 +42,7 @@ struct ctl {
 	struct ctl_call call;
 };
 
-static enum ctl_exit fail_unreachable(const struct ctl *ctl, int error)
+static enum ctl_exit fail_unreachable(const struct ctl_arguments *arguments, int error)
 {
 	const char *remedy =
 		"is moultd running? If its socket is elsewhere, name it with -s "
@@ -49,12 +50,11 @@ static enum ctl_exit fail_unreachable(const struct ctl *ctl, int error)
 
 	if (error == EACCES || error == EPERM)
 		remedy = "be root, or a member of the socket's group";
-	else if (error == EAGAIN || error == EINPROGRESS)
+	else if (error == EAGAIN || error == EINPROGRESS || error == ETIMEDOUT)
 		remedy = "moultd is too busy to answer: try again";
 	(void)fprintf(stderr, "moultctl: no moultd answers at %s: %s: %s\n",
-	              ctl->arguments.socket,
-	              access_why(&(struct err)ERR_NULL, ctl->arguments.socket, W_OK,
-	                         error),
+	              arguments->socket,
+	              access_why(&(struct err)ERR_NULL, arguments->socket, W_OK, error),
 	              remedy);
 	return CTL_EXIT_UNREACHABLE;
 }
@@ -85,7 +85,7 @@ static enum ctl_exit open_socket(struct ctl *ctl)
 	                      clock_now_ns() + (uint64_t)timeout_s * CLOCK_NS_PER_SEC,
 	                      -1);
 
-	return r < 0 ? fail_unreachable(ctl, -r) : CTL_EXIT_OK;
+	return r < 0 ? fail_unreachable(&ctl->arguments, -r) : CTL_EXIT_OK;
 }
 
 static json_t *make_request(const struct ctl *ctl)
@@ -233,6 +233,12 @@ static enum ctl_exit run(struct ctl *ctl)
 
 	if (!arguments->timeout_s)
 		arguments->timeout_s = is_long ? CTL_WAIT_TIMEOUT_S : CTL_TIMEOUT_S;
+	if (arguments->interval_s)
+		return ctl_live_run(&(struct ctl_live){
+			.arguments = arguments,
+			.show = arguments->command->show,
+			.on_unreachable = fail_unreachable,
+		});
 	if (ctl->record && !arguments->count)
 		arguments->count = CTL_RECORD_COUNT;
 	if (ctl->record)

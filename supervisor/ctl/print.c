@@ -31,7 +31,6 @@ static void print_device(FILE *out, const json_t *device)
 
 static void print_supervisor(FILE *out, const json_t *supervisor)
 {
-	bool is_kept = json_is_true(json_object_get(supervisor, "config_kept"));
 	const json_t *spare;
 	size_t i;
 
@@ -45,13 +44,20 @@ static void print_supervisor(FILE *out, const json_t *supervisor)
 		"{anon_bytes}, taken {taken} times, lost {lost} times"
 		"[; last error: {last_error}]\n");
 	print_form(out, supervisor,
+	           "[TLS certificate of {tls.subject}, good until {tls.not_after}\n]"
+	           "[{tokens.count} tokens of {tokens.path}\n]");
+}
+
+static void print_supervisor_troubles(FILE *out, const json_t *supervisor)
+{
+	bool is_kept = json_is_true(json_object_get(supervisor, "config_kept"));
+
+	print_form(out, supervisor,
 	           "[loaders have no control groups: {no_loader_groups}\n]"
 	           "[open to everybody: {http.open}\n]"
 	           "[open to everybody: {admin.open}\n]"
-	           "[TLS certificate of {tls.subject}, good until {tls.not_after}\n]"
 	           "[TLS certificate: {tls.late}\n]"
 	           "[TLS certificate refused, the last good one is in use: {tls.error}\n]"
-	           "[{tokens.count} tokens of {tokens.path}\n]"
 	           "[tokens refused, the last good ones are in use: {tokens.error}\n]");
 	print_form(
 		out, supervisor,
@@ -63,7 +69,10 @@ static void print_supervisor(FILE *out, const json_t *supervisor)
 
 void ctl_print_version(FILE *out, json_t *answer)
 {
-	print_supervisor(out, json_object_get(answer, "supervisor"));
+	const json_t *supervisor = json_object_get(answer, "supervisor");
+
+	print_supervisor(out, supervisor);
+	print_supervisor_troubles(out, supervisor);
 }
 
 /* Walls that stand need no line. */
@@ -78,6 +87,35 @@ static void print_walls(FILE *out, const json_t *walls, const json_t *model)
 		           "may\n");
 	else if (missing && strstr(missing, "kernel"))
 		print_form(out, model, "{name}: walls are missing: {walls.missing}\n");
+}
+
+/* Prints what an operator may have to do something about. */
+static void print_troubles(FILE *out, const json_t *model)
+{
+	const json_t *stuck;
+	size_t i;
+
+	print_walls(out, json_object_get(model, "walls"), model);
+	json_array_foreach(json_object_get(model, "stuck"), i, stuck)
+	{
+		print_form(out, model, "{name}");
+		print_form(out, stuck, ": stuck generation {generation} is {state}\n");
+	}
+	if (print_find_number(model, "requests.failures.poison") > 0)
+		print_form(out, model,
+		           "{name}: {requests.failures.poison} requests ended loaders, "
+		           "{poison.remembered} bodies are remembered, {poison.refused} "
+		           "refused\n");
+	print_form(out, model,
+	           print_find_number(model, "generation") > 0
+	                   ? "[{name}: an input is stale, the last good one is in use: "
+	                     "{stale}\n]"
+	                   : "[{name}: an input is of no use, and nothing serves: "
+	                     "{stale}\n]");
+	print_form(out, model,
+	           "[{name}: does not serve: {not_serving}\n]"
+	           "[{name}: skipped among the secrets: {secrets_skipped}\n]"
+	           "[{name}: last error: {last_error}\n]");
 }
 
 /* "echo: generation 8 has been loading for 3.20 s: read, 310.0 MiB of 512.0 MiB, 60 %" */
@@ -99,15 +137,11 @@ static void print_load(FILE *out, const json_t *model)
 /* Prints the lines for which a row of the table has no room. */
 static void print_notes(FILE *out, const json_t *model)
 {
-	const json_t *stuck;
-	size_t i;
-
 	if (print_find_number(model, "replicas.wanted") > 1 ||
 	    print_find_number(model, "replicas.serving") > 1)
 		print_form(out, model,
 		           "{name}: {replicas.serving} of {replicas.wanted} loaders "
 		           "serve\n");
-	print_walls(out, json_object_get(model, "walls"), model);
 	if (print_has(model, "weights.why_private"))
 		print_form(out, model,
 		           "{name}: weights are private to each loader: "
@@ -126,28 +160,8 @@ static void print_notes(FILE *out, const json_t *model)
 	           "[{name}: candidate generation {candidate.generation} is "
 	           "{candidate.state}\n]"
 	           "[{name}: retiring generation {retiring.generation} is "
-	           "{retiring.state}\n]");
-	json_array_foreach(json_object_get(model, "stuck"), i, stuck)
-	{
-		print_form(out, model, "{name}");
-		print_form(out, stuck, ": stuck generation {generation} is {state}\n");
-	}
-	if (print_find_number(model, "requests.failures.poison") > 0)
-		print_form(out, model,
-		           "{name}: {requests.failures.poison} requests ended loaders, "
-		           "{poison.remembered} bodies are remembered, {poison.refused} "
-		           "refused\n");
-	print_form(out, model,
-	           print_find_number(model, "generation") > 0
-	                   ? "[{name}: an input is stale, the last good one is in use: "
-	                     "{stale}\n]"
-	                   : "[{name}: an input is of no use, and nothing serves: "
-	                     "{stale}\n]");
-	print_form(out, model,
-	           "[{name}: does not serve: {not_serving}\n]"
-	           "[{name}: no rollback: {rollback_off}\n]"
-	           "[{name}: skipped among the secrets: {secrets_skipped}\n]"
-	           "[{name}: last error: {last_error}\n]");
+	           "{retiring.state}\n]"
+	           "[{name}: no rollback: {rollback_off}\n]");
 }
 
 static void print_count(FILE *out, const json_t *object, const char *key, int width)
@@ -184,12 +198,20 @@ static void print_row(FILE *out, const json_t *model, int name_width)
 	(void)fputc('\n', out);
 }
 
-void ctl_print_status(FILE *out, json_t *answer)
+/* Whether it is among the first that somebody who looks has to see. */
+static bool print_is_troubled(const json_t *model)
 {
-	const json_t *models = json_object_get(answer, "models");
-	const json_t *supervisor = json_object_get(answer, "supervisor");
+	const char *state = json_string_value(json_object_get(model, "state"));
+
+	return !state || strcmp(state, "ready") != 0 || print_has(model, "stale") ||
+	       print_has(model, "not_serving") || print_has(model, "last_error") ||
+	       json_array_size(json_object_get(model, "stuck")) > 0;
+}
+
+/* Prints the row of each model: with @is_sorted, those in trouble before the others. */
+static void print_table(FILE *out, const json_t *models, bool is_sorted)
+{
 	const json_t *model;
-	const json_t *device;
 	int name_width = 5;
 	size_t i;
 
@@ -205,11 +227,53 @@ void ctl_print_status(FILE *out, json_t *answer)
 		              "ANSWERED", "FAILED", "HELD", "LEASED");
 	else
 		(void)fprintf(out, "no models\n");
-	json_array_foreach(models, i, model) print_row(out, model, name_width);
-	json_array_foreach(models, i, model) print_notes(out, model);
+	for (int pass = 0; pass < (is_sorted ? 2 : 1); pass++)
+		json_array_foreach(models, i,
+		                   model) if (!is_sorted ||
+		                              print_is_troubled(model) == (pass == 0))
+			print_row(out, model, name_width);
+}
+
+void ctl_print_status(FILE *out, json_t *answer)
+{
+	const json_t *models = json_object_get(answer, "models");
+	const json_t *supervisor = json_object_get(answer, "supervisor");
+	const json_t *model;
+	const json_t *device;
+	size_t i;
+
+	print_table(out, models, false);
+	json_array_foreach(models, i, model)
+	{
+		print_notes(out, model);
+		print_troubles(out, model);
+	}
 	json_array_foreach(json_object_get(supervisor, "devices"), i, device)
 		print_device(out, device);
 	print_supervisor(out, supervisor);
+	print_supervisor_troubles(out, supervisor);
+}
+
+void ctl_print_watch(FILE *out, const struct ctl_looks *looks)
+{
+	const json_t *models = json_object_get(looks->answer, "models");
+	const json_t *supervisor = json_object_get(looks->answer, "supervisor");
+	const json_t *model;
+	const json_t *device;
+	size_t n_ready = 0;
+	size_t i;
+
+	json_array_foreach(models, i, model) n_ready += !print_is_troubled(model);
+	print_form(out, supervisor, "moultd {version}, pid {pid}, up for {uptime_s}");
+	(void)fprintf(out, ", at %s: %zu of %zu models are well\n", looks->time, n_ready,
+	              json_array_size(models));
+	print_supervisor_troubles(out, supervisor);
+	json_array_foreach(models, i, model) print_troubles(out, model);
+	json_array_foreach(models, i, model) print_load(out, model);
+	(void)fputc('\n', out);
+	print_table(out, models, true);
+	json_array_foreach(json_object_get(supervisor, "devices"), i, device)
+		print_device(out, device);
 }
 
 /* Prints a line for each scalar; members of members are named "requests.answered". A key

@@ -10,6 +10,17 @@
 #include <jansson.h>
 #include <stdio.h>
 
+/* Two answers to the question for the status, one some time after the other. */
+struct ctl_looks {
+	json_t *answer;
+	const json_t *before; /* NULL: there was none */
+	double seconds;       /* between them */
+	const char *time;     /* of day, of the answer */
+	int columns;          /* that the reader's lines have */
+};
+
+/* What needs attention first, then how far loads have come, then a row per model. */
+void ctl_print_watch(FILE *out, const struct ctl_looks *looks);
 /* Prints a row per model of {"models":[...],"supervisor":{...}}, and what needs
  * attention. */
 void ctl_print_status(FILE *out, json_t *answer);
