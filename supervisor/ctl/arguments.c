@@ -27,6 +27,7 @@ enum ctl_option {
 	CTL_OPTION_EXPLAIN,
 	CTL_OPTION_DIRECTORY,
 	CTL_OPTION_WATCH,
+	CTL_OPTION_ONCE,
 	CTL_OPTION_VERSION,
 };
 
@@ -39,6 +40,9 @@ const struct ctl_command ctl_commands[] = {
 	  .usage = "  status [MODEL]           what serves, and what is wrong\n"
 		   "  status [MODEL] --watch[=SECONDS]\n"
 		   "                           the same again and again, trouble and loads first\n" },
+	{ .name = "top", .takes = CTL_TAKES_WATCH | CTL_TAKES_ONCE, .show = ctl_print_top,
+	  .usage = "  top [--watch=SECONDS] [--once]\n"
+		   "                           rates, waiting times and memory of all models\n" },
 	{ .name = "reload", .argument = "model", .takes = CTL_TAKES_WAIT | CTL_TAKES_EXPLAIN,
 	  .usage = "  reload [MODEL] [--wait]  a new generation of one model, or of all\n"
 		   "  reload [MODEL] --explain the way it would take and why; nothing is done\n" },
@@ -73,6 +77,7 @@ const struct option ctl_options[] = {
 	{ "count", required_argument, NULL, 'n' },
 	{ "directory", required_argument, NULL, CTL_OPTION_DIRECTORY },
 	{ "watch", optional_argument, NULL, CTL_OPTION_WATCH },
+	{ "once", no_argument, NULL, CTL_OPTION_ONCE },
 	{ "timeout", required_argument, NULL, 't' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, CTL_OPTION_VERSION },
@@ -90,6 +95,8 @@ unsigned int ctl_option_takes(const struct option *option)
 		return CTL_TAKES_DIRECTORY;
 	case CTL_OPTION_WATCH:
 		return CTL_TAKES_WATCH;
+	case CTL_OPTION_ONCE:
+		return CTL_TAKES_ONCE;
 	case 'n':
 		return CTL_TAKES_COUNT;
 	default:
@@ -151,7 +158,9 @@ static enum ctl_exit check_options(const struct ctl_arguments *arguments,
 		  "-n is for receipts and record-golden" },
 		{ arguments->directory != NULL, CTL_TAKES_DIRECTORY,
 		  "--directory is for record-golden" },
-		{ arguments->interval_s > 0, CTL_TAKES_WATCH, "--watch is for status" },
+		{ arguments->interval_s > 0, CTL_TAKES_WATCH,
+		  "--watch is for status and top" },
+		{ arguments->is_once, CTL_TAKES_ONCE, "--once is for top" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -185,6 +194,9 @@ static enum ctl_exit read_words(struct ctl_arguments *arguments, int n_words,
 		return ctl_arguments_refuse("no number that makes sense", words[2]);
 	arguments->command = command;
 	arguments->argument = n_words > 1 ? words[1] : NULL;
+	/* It has nothing to say about one look. */
+	if (!command->print && command->show && !arguments->interval_s)
+		arguments->interval_s = CTL_INTERVAL_S;
 	return check_options(arguments, command);
 }
 
@@ -212,6 +224,9 @@ enum ctl_exit ctl_arguments_read(struct ctl_arguments *arguments, int argc, char
 			break;
 		case CTL_OPTION_WAIT:
 			arguments->is_waiting = true;
+			break;
+		case CTL_OPTION_ONCE:
+			arguments->is_once = true;
 			break;
 		case CTL_OPTION_WATCH:
 			arguments->interval_s = CTL_INTERVAL_S;

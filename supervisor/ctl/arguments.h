@@ -25,6 +25,7 @@ enum {
 	CTL_TAKES_COUNT = 1 << 2,
 	CTL_TAKES_DIRECTORY = 1 << 3,
 	CTL_TAKES_WATCH = 1 << 4,
+	CTL_TAKES_ONCE = 1 << 5,
 };
 
 struct ctl_command {
@@ -59,6 +60,7 @@ struct ctl_arguments {
 	bool is_json;
 	bool is_waiting;
 	bool is_explaining;
+	bool is_once;
 	const char *directory; /* for golden requests; NULL: the model's */
 	long count;            /* of receipts or requests; 0: the default */
 	long timeout_s;        /* 0: the command's default */

@@ -236,6 +236,7 @@ static enum ctl_exit run(struct ctl *ctl)
 	if (arguments->interval_s)
 		return ctl_live_run(&(struct ctl_live){
 			.arguments = arguments,
+			.is_once = arguments->is_once,
 			.show = arguments->command->show,
 			.on_unreachable = fail_unreachable,
 		});

@@ -298,6 +298,9 @@ static void print_members(FILE *out, const char *prefix, const char *outer,
 			print_members(out, label, key, value);
 			continue;
 		}
+		/* Lists are for programs, or have lines of their own. */
+		if (json_array_size(value) > 0)
+			continue;
 		print_cell(out, label, 26);
 		(void)fputs("  ", out);
 		print_scalar(out, has_unit ? key : outer, value);

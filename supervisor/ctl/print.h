@@ -21,6 +21,8 @@ struct ctl_looks {
 
 /* What needs attention first, then how far loads have come, then a row per model. */
 void ctl_print_watch(FILE *out, const struct ctl_looks *looks);
+/* The rates of each model between the two looks, in a table as wide as the reader's lines. */
+void ctl_print_top(FILE *out, const struct ctl_looks *looks);
 /* Prints a row per model of {"models":[...],"supervisor":{...}}, and what needs
  * attention. */
 void ctl_print_status(FILE *out, json_t *answer);

@@ -286,6 +286,17 @@ int devices_index(const struct devices *devices, const struct device *gpu)
 	return -1;
 }
 
+json_t *devices_memory_to_json(struct devices *devices)
+{
+	struct device_room room = device_room_seen(&devices->host);
+
+	return json_pack("{s:o,s:o,s:o,s:o}", "loaders_bytes",
+	                 devices_bytes(true, room.used_bytes), "budget_bytes",
+	                 devices_bytes(true, room.budget_bytes), "reserve_bytes",
+	                 devices_bytes(true, room.reserve_bytes), "available_bytes",
+	                 devices_bytes(true, room.available_bytes));
+}
+
 json_t *devices_to_json(struct devices *devices)
 {
 	json_t *array = json_array();

@@ -44,5 +44,7 @@ int devices_check(const struct devices *devices, const char *device, struct err 
 struct device *devices_gpu(struct devices *devices, const char *device);
 /* The driver's number of a card; -1: not known. */
 int devices_index(const struct devices *devices, const struct device *gpu);
+/* Main memory, as far as loaders are concerned: a new reference. */
+json_t *devices_memory_to_json(struct devices *devices);
 /* All GPUs for `moultctl status`: a new reference. */
 json_t *devices_to_json(struct devices *devices);

@@ -65,6 +65,31 @@ const char *histogram_bound_text(enum histogram_kind kind, unsigned int bucket)
 	return histogram_kinds[kind].bounds[bucket].text;
 }
 
+json_t *histogram_counts_to_json(const struct histogram *histogram,
+                                 enum histogram_kind kind)
+{
+	uint64_t beyond = histogram->count;
+	json_t *array = json_array();
+
+	for (unsigned int i = 0; i < histogram_buckets(kind); i++) {
+		beyond -= histogram->counts[i];
+		(void)json_array_append_new(array, json_integer((json_int_t)histogram
+		                                                        ->counts[i]));
+	}
+	(void)json_array_append_new(array, json_integer((json_int_t)beyond));
+	return array;
+}
+
+json_t *histogram_bounds_to_json(void)
+{
+	json_t *array = json_array();
+
+	for (unsigned int i = 0; i < histogram_buckets(HISTOGRAM_NS); i++)
+		(void)json_array_append_new(
+			array, json_real((double)histogram_bound(HISTOGRAM_NS, i) / 1e6));
+	return array;
+}
+
 void histogram_note(struct histogram *histogram, enum histogram_kind kind, uint64_t value)
 {
 	const struct histogram_bound *bounds = histogram_kinds[kind].bounds;

@@ -13,6 +13,7 @@
  *	       memory to more than a GPU has.
  */
 
+#include <jansson.h>
 #include <stdint.h>
 
 #define HISTOGRAM_BUCKETS_MAX 18
@@ -37,5 +38,10 @@ uint64_t histogram_bound(enum histogram_kind kind, unsigned int bucket);
 /* The same bound as Prometheus' label le has it, ns in seconds: in the one spelling
  * that OpenMetrics allows, since another spelling is another series. */
 const char *histogram_bound_text(enum histogram_kind kind, unsigned int bucket);
+/* Counts of all buckets, that without a bound at the end: a new reference. */
+json_t *histogram_counts_to_json(const struct histogram *histogram,
+                                 enum histogram_kind kind);
+/* The bounds of the buckets of HISTOGRAM_NS in milliseconds: a new reference. */
+json_t *histogram_bounds_to_json(void);
 void histogram_note(struct histogram *histogram, enum histogram_kind kind,
                     uint64_t value);

@@ -71,6 +71,9 @@ struct model_listener {
 struct model_memory {
 	uint64_t host_bytes;
 	uint64_t gpu_bytes;
+	/* Of these: weights that loaders share, each copy once. */
+	uint64_t host_shared_bytes;
+	uint64_t gpu_shared_bytes;
 	const char *gpu; /* the device that the model is on, borrowed; NULL: none */
 	int gpu_index;   /* the driver's number of that device; -1: not known, or none */
 };

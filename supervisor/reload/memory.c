@@ -40,9 +40,10 @@ static void model_memory_add_copies(struct model_memory *memory,
 		if (is_known)
 			continue;
 		if (store_copy_is_placed(copy))
-			memory->gpu_bytes += copy->use.memory_bytes;
+			memory->gpu_shared_bytes += copy->use.memory_bytes;
 		else
-			memory->host_bytes += model_memory_look(&copy->use, until_ns);
+			memory->host_shared_bytes +=
+				model_memory_look(&copy->use, until_ns);
 	}
 }
 
@@ -63,5 +64,7 @@ struct model_memory model_memory(const struct model *model, uint64_t until_ns)
 		memory.gpu_bytes += model_memory_look(&list[i]->gpu_use, until_ns);
 	}
 	model_memory_add_copies(&memory, list, n, until_ns);
+	memory.host_bytes += memory.host_shared_bytes;
+	memory.gpu_bytes += memory.gpu_shared_bytes;
 	return memory;
 }

@@ -3,6 +3,7 @@
 /* All that `moultctl status` shows of a model. */
 
 #include "shared/clock.h"
+#include "supervisor/figures/stats.h"
 #include "supervisor/inputs/inputs.h"
 #include "supervisor/model/requests.h"
 #include "supervisor/parts/load.h"
@@ -89,6 +90,18 @@ static json_t *model_load_to_json(const struct model *model)
 	                          clock_ns_to_ms(model->section->watch_window_ns));
 }
 
+static json_t *model_memory_to_json(const struct model *model)
+{
+	struct model_memory memory = model_memory(model, UINT64_MAX);
+
+	return json_pack("{s:I,s:I,s:s?,s:I,s:I}", "private_bytes",
+	                 (json_int_t)(memory.host_bytes - memory.host_shared_bytes),
+	                 "shared_bytes", (json_int_t)memory.host_shared_bytes, "gpu",
+	                 memory.gpu, "gpu_private_bytes",
+	                 (json_int_t)(memory.gpu_bytes - memory.gpu_shared_bytes),
+	                 "gpu_shared_bytes", (json_int_t)memory.gpu_shared_bytes);
+}
+
 json_t *model_to_json(struct model *model)
 {
 	const struct generation *active = model->fleet.active;
@@ -98,6 +111,7 @@ json_t *model_to_json(struct model *model)
 
 	return json_pack(
 		"{s:s,s:s,s:I,s:i,s:i,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,"
+		"s:o,s:o,"
 		"s:o,s:o,s:I,s:I,"
 		"s:b,s:o,s:o,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I}}",
 		"name", model->name, "state", model_state_text(model), "generation",
@@ -105,8 +119,10 @@ json_t *model_to_json(struct model *model)
 		active ? (int)active->pid : 0, "threads",
 		(int)model_count_threads(active), "since_ms",
 		active ? generation_phase_ms(active, GENERATION_ACTIVE) : 0., "load",
-		model_load_to_json(model), "candidate",
-		fleet_loader_to_json(model->fleet.candidate), "retiring",
+		model_load_to_json(model), "memory", model_memory_to_json(model),
+		"latency_counts",
+		histogram_counts_to_json(&model_stats(model)->request, HISTOGRAM_NS),
+		"candidate", fleet_loader_to_json(model->fleet.candidate), "retiring",
 		fleet_loader_to_json(model->fleet.retiring), "stuck",
 		model_stuck_to_json(model), "replicas", replicas_to_json(model), "stale",
 		model_text_or_null(sources_stale(model)), "not_serving",

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from harness import BUILD, Gate, echo_section, patience, wait_for
+from harness import BUILD, Gate, Load, echo_section, patience, wait_for
 
 
 class Watch:
@@ -134,7 +134,8 @@ def test_it_ends_while_moultd_does_not_answer(start):
 @pytest.mark.parametrize("arguments, code, what", [
     (["status", "--watch=0"], 2, "--watch takes 1 to 3600 seconds, not: 0"),
     (["status", "--watch=x"], 2, "--watch takes 1 to 3600 seconds, not: x"),
-    (["reload", "--watch"], 2, "--watch is for status"),
+    (["reload", "--watch"], 2, "--watch is for status and top"),
+    (["status", "--once"], 2, "--once is for top"),
     (["status", "nobody", "--watch"], 1, "there is no model 'nobody'"),
 ])
 def test_what_is_refused(start, arguments, code, what):
@@ -147,3 +148,55 @@ def test_nobody_there(tmp_path):
     done = subprocess.run([BUILD / "moultctl", "-s", tmp_path / "none", "status", "--watch"],
                           capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 3 and "is moultd running?" in done.stderr
+
+
+def top_rows(text):
+    head, *rows = text[text.index("\nMODEL"):].strip().splitlines()
+    return {row.split()[0]: dict(zip(head.split(), row.split())) for row in rows}
+
+
+def test_top(start):
+    """The busiest model first, with the rates of the time between two looks."""
+    moult = start(echo_section("idle"), echo_section())
+    load = Load(moult.port)
+    load.wait_more(200)
+    done = subprocess.run([BUILD / "moultctl", "-s", moult.socket, "top", "--once"],
+                          capture_output=True, text=True, timeout=2 * patience(), check=True)
+    load.stop_and_check()
+    rows = top_rows(done.stdout)
+    assert list(rows) == ["echo", "idle"], done.stdout
+    echo, idle = rows["echo"], rows["idle"]
+    assert echo["STATE"] == "ready" and echo["GEN"].isdigit() and echo["REQ/S"] != "0.0"
+    assert re.fullmatch(r"[\d.]+(us|ms|s)", echo["P50"]) and echo["ERR/S"] == "0.0"
+    assert (idle["REQ/S"], idle["QUEUE"], idle["P50"], idle["P99"]) == ("0.0", "0", "-", "-")
+    assert re.fullmatch(r"[\d.]+[KM]", idle["PRIV"]) and max(map(len, done.stdout.splitlines())) <= 80
+    assert re.match(r"\d\d:\d\d:\d\d [\d.]+k? requests/s, \d+ in queue, 0.0 errors/s; moultd ",
+                    done.stdout)
+
+
+def test_top_goes_on(start):
+    moult = start(echo_section(), supervisor="[device host]\nbudget = 1G\n")
+    watch = Watch(moult, "top", "--watch=1", size=(24, 80))
+    assert "- requests/s" in watch.sees(r"\033\[H[^\033].*?\033\[J")
+    frame = watch.sees(r"\033\[H[^\033].*?\033\[J")
+    assert re.search(r" 0\.0 requests/s, 0 in queue", frame)
+    assert re.search(r"^main memory \[#*\.+\] .* of 1\.0 GiB \(budget\)", frame, re.M), frame
+    assert max(len(line) for line in re.sub(r"\033\[.", "", frame).splitlines()) <= 80
+    assert watch.end() == 0
+
+
+def test_memory_is_told(start, tmp_path):
+    """Of the process alone, and of weights that loaders share."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"x" * (3 << 20))
+    moult = start(echo_section(path=path, replicas=2), supervisor="[device host]\nbudget = 1G\n")
+    memory = wait_for("both loaders", lambda: moult.status("echo")["replicas"]["serving"] == 2
+                      and moult.status("echo")["memory"])
+    assert memory["shared_bytes"] >= 3 << 20 and memory["private_bytes"] > 0
+    assert memory["gpu"] is None and memory["gpu_private_bytes"] == 0
+    status = moult.status()
+    room = status["supervisor"]["memory"]
+    assert room["budget_bytes"] == 1 << 30 and room["loaders_bytes"] > memory["private_bytes"]
+    counts = status["models"][0]["latency_counts"]
+    assert len(counts) == len(status["supervisor"]["latency_bounds_ms"]) + 1
+    assert sum(counts) == status["models"][0]["requests"]["answered"]
