@@ -14,7 +14,7 @@
 
 #include "shared/cleanup.h"
 #include "shared/clock.h"
-#include "supervisor/http/listen.h"
+#include "supervisor/gate/listen.h"
 
 static void notify_on_watchdog(struct ev_loop *loop, ev_timer *timer, int revents)
 {

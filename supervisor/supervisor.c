@@ -30,7 +30,7 @@
 #include "supervisor/devices/devices.h"
 #include "supervisor/weights/store.h"
 #include "supervisor/http/http.h"
-#include "supervisor/http/listen.h"
+#include "supervisor/gate/listen.h"
 #include "supervisor/loaders/reclaim.h"
 #include "supervisor/loaders/loads.h"
 #include "supervisor/keep/manifest.h"

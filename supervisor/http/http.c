@@ -25,7 +25,7 @@
 #include "shared/log.h"
 #include "supervisor/gate/tls.h"
 #include "supervisor/http/conn.h"
-#include "supervisor/http/listen.h"
+#include "supervisor/gate/listen.h"
 
 /* Runs in a round: what one MHD_run() has answered the next one sends. */
 #define HTTP_RUNS_MAX    2

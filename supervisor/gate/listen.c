@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "supervisor/http/listen.h"
+#include "supervisor/gate/listen.h"
 
 #include <errno.h>
 #include <netdb.h>
