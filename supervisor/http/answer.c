@@ -83,7 +83,7 @@ void http_answer_note(struct http_conn *conn, unsigned int status)
 	                                         : ask->route.model,
 				.status = status,
 				.token = conn->permission.name,
-				.received_bytes = ask->received_bytes,
+				.received_bytes = conn->body.received_bytes,
 				.took_ns = ask->begun_ns ? clock_now_ns() - ask->begun_ns
 	                                                 : 0,
 				.generation =

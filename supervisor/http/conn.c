@@ -268,6 +268,12 @@ void http_conn_suspend(struct http_conn *conn)
 	MHD_suspend_connection(conn->connection);
 }
 
+void http_conn_read_on(struct http_conn *conn)
+{
+	http_conn_suspend(conn);
+	http_conn_resume(conn);
+}
+
 const char *http_conn_client(struct http_conn *conn)
 {
 	struct sockaddr_storage address;

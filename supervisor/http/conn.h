@@ -7,13 +7,14 @@
  *
  *	conn.c      {http_conn, http_conns} connections: phases, deadlines, the way out
  *	answer.c    {http_sending, http_answers} everything that is sent
- *	recv.c      {http_ready} puts the strict reader (wire/) in front of libmicrohttpd
  *	turn.c      {http_turn, http_turns} how much of the loop's time metrics and
  *	            statistics get
  *	permit.c    {http_permission} who may have what
  *	measure.c   {http_measure} how much each address may have
+ *	body.c      {http_body} a request's body, as it comes
+ *	recv.c      {http_ready} puts the strict reader (wire/) in front of libmicrohttpd
  *	deadline.c  who is late, or makes room, and what becomes of them
- *	handler.c   {http_ask} what a request asks for, its body, its end
+ *	handler.c   {http_ask} what a request asks for, and its end
  *	http.c      {http} the daemon on the loop; birth, drain and death
  *
  * libmicrohttpd calls back from MHD_run() alone, which only http.c calls, from the loop.
@@ -76,12 +77,16 @@ struct http_ask {
 	size_t target_size;
 	const char *path; /* in it */
 	struct http_route route;
-	const char *allow;       /* for a 405 */
-	bool has_continue;       /* the client waits for a 100 before it sends the body */
-	uint64_t body_bytes;     /* announced; UINT64_MAX: chunked */
-	uint64_t received_bytes; /* of the body */
-	uint64_t swallow_bytes;  /* of the body, before the connection is given up */
-	unsigned int looks;      /* at a request that waits, before it is suspended */
+	const char *allow;   /* for a 405 */
+	bool has_continue;   /* the client waits for a 100 before it sends the body */
+	uint64_t body_bytes; /* announced; UINT64_MAX: chunked */
+	unsigned int looks;  /* at a request that waits, before it is suspended */
+};
+
+/* Its body. */
+struct http_body {
+	uint64_t received_bytes;
+	uint64_t swallow_bytes; /* received before the connection is given up */
 };
 
 /* The answer to it. */
@@ -142,6 +147,7 @@ struct http_conn {
 	bool must_close;         /* after the answer */
 	struct request_refusal refusal; /* status 0: none */
 	struct http_ask ask;
+	struct http_body body;
 	struct http_permission permission;
 	struct http_measure measure;
 	struct http_sending sending;
@@ -254,6 +260,9 @@ bool http_conn_has_begun(struct http_conn *conn);
 void http_conn_suspend(struct http_conn *conn);
 /* Has the handler called again, also where @conn is not suspended. */
 void http_conn_resume(struct http_conn *conn);
+/* libmicrohttpd reads once more: it takes what it got for all that there is. Inside its
+ * handler only. */
+void http_conn_read_on(struct http_conn *conn);
 /* Who is at the other end, as PROTO_CLIENT_FIELD has it. */
 const char *http_conn_client(struct http_conn *conn);
 /* Takes @request, whose body is due now. */
@@ -304,15 +313,6 @@ void http_answer_note(struct http_conn *conn, unsigned int status);
 /* The current request is over, answered or not. */
 void http_answer_forget(struct http_conn *conn);
 
-/* recv.c */
-
-/* Sends what is read from conn->fd through conn->wire from now on. 0 or -ENOMEM. */
-int http_recv_add(struct http_conn *conn);
-/* Ends that; due before conn->fd is closed. */
-void http_recv_remove(struct http_conn *conn);
-/* Frees the table of connections, when it is empty. */
-void http_recv_fini(void);
-
 /* turn.c */
 
 void http_turn_init(struct http *http);
@@ -348,6 +348,35 @@ void http_permit_forget(struct http_conn *conn);
 bool http_measure(struct http_conn *conn, const struct http_head *head);
 /* Counts the @bytes of its body that have come. */
 void http_measure_body(struct http_conn *conn, size_t bytes);
+
+/* body.c */
+
+/* Drops the body, if any, from now on; the answer comes behind it. */
+enum MHD_Result http_body_swallow(struct http_conn *conn);
+/* Refuses the request, whose body is on its way: conn->refusal comes behind the body, or past
+ * libmicrohttpd where that is long. */
+enum MHD_Result http_body_refuse(struct http_conn *conn);
+/* Takes bytes that have come by libmicrohttpd. */
+enum MHD_Result http_body_take(struct http_conn *conn, const char *data, size_t bytes);
+/* What is announced and has not come; UINT64_MAX: nobody knows. */
+uint64_t http_body_left(const struct http_conn *conn);
+/* True: what comes next goes past libmicrohttpd, which has handed on all that came before. */
+bool http_body_is_aside(const struct http_conn *conn);
+/* Where to read it to, at most @most bytes; NULL: the client was answered, and the rest is of no
+ * use. http_body_came() is due after a read that brought some. */
+void *http_body_place(struct http_conn *conn, size_t most, size_t *ret_bytes);
+void http_body_came(struct http_conn *conn, size_t bytes);
+/* The current request is over, answered or not. */
+void http_body_forget(struct http_conn *conn);
+
+/* recv.c */
+
+/* Sends what is read from conn->fd through conn->wire from now on. 0 or -ENOMEM. */
+int http_recv_add(struct http_conn *conn);
+/* Ends that; due before conn->fd is closed. */
+void http_recv_remove(struct http_conn *conn);
+/* Frees the table of connections, when it is empty. */
+void http_recv_fini(void);
 
 /* deadline.c */
 

@@ -128,7 +128,7 @@ static void http_evict_answered(struct http *http)
 
 static uint64_t http_rate_of(const struct http_conn *conn, uint64_t now_ns)
 {
-	return (uint64_t)((double)conn->ask.received_bytes * (double)CLOCK_NS_PER_SEC /
+	return (uint64_t)((double)conn->body.received_bytes * (double)CLOCK_NS_PER_SEC /
 	                  (double)(now_ns - conn->since_ns + 1));
 }
 

@@ -26,8 +26,6 @@
 
 /* Looks at a request that waits before its connection is suspended. */
 #define HTTP_LOOKS_MAX 6
-/* Bytes of an unwanted body that are read to keep the connection. */
-#define HTTP_SWALLOW_BYTES ((uint64_t)1024 * 1024)
 
 /* The model that the route names, or NULL with a refusal. */
 static struct model *http_find_model(struct http_conn *conn)
@@ -128,16 +126,6 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *mo
 
 /* The body */
 
-/* Drops the body, if any; then the refusal follows, or http_handler_late(). */
-static enum MHD_Result http_handler_swallow(struct http_conn *conn)
-{
-	struct http_ask *ask = &conn->ask;
-
-	ask->swallow_bytes = ask->received_bytes + HTTP_SWALLOW_BYTES;
-	http_conn_enter(conn, HTTP_PHASE_SWALLOW);
-	return MHD_YES;
-}
-
 /* Answers conn->refusal: at once, after the body, or past libmicrohttpd. */
 static enum MHD_Result http_handler_refuse(struct http_conn *conn)
 {
@@ -154,10 +142,7 @@ static enum MHD_Result http_handler_refuse(struct http_conn *conn)
 	if (is_first && ask->body_bytes > 0 &&
 	    conn->http->conns.n_busy >= conn->http->max_connections)
 		return http_answer_linger(conn);
-	if (ask->body_bytes != UINT64_MAX &&
-	    ask->body_bytes - ask->received_bytes > HTTP_SWALLOW_BYTES)
-		return http_answer_linger(conn);
-	return http_handler_swallow(conn);
+	return http_body_refuse(conn);
 }
 
 /* Refuses a request for which there is no room: 503, and the connection ends. */
@@ -174,26 +159,12 @@ static enum MHD_Result http_handler_turn_away(struct http_conn *conn)
 static enum MHD_Result http_handler_upload(struct http_conn *conn, const char *data,
                                            size_t *bytes)
 {
-	struct http_ask *ask = &conn->ask;
-	size_t n = *bytes;
+	enum MHD_Result result = http_body_take(conn, data, *bytes);
 
 	*bytes = 0;
-	ask->received_bytes += n;
-	http_measure_body(conn, n);
-	if (conn->phase == HTTP_PHASE_BODY) {
-		if (request_append(conn->request, data, n, &conn->refusal) != 0)
-			return http_handler_refuse(conn);
-		return MHD_YES;
-	}
-	if (conn->phase == HTTP_PHASE_SWALLOW) {
-		if (ask->received_bytes <= ask->swallow_bytes)
-			return MHD_YES;
-		if (conn->refusal.status == 0)
-			(void)request_refuse(&conn->refusal, 413, 0,
-			                     "this request takes no such body");
-		return http_answer_linger(conn);
-	}
-	return conn->phase == HTTP_PHASE_LINGER ? MHD_YES : MHD_NO;
+	if (http_body_is_aside(conn))
+		http_conn_read_on(conn);
+	return result;
 }
 
 /* The head */
@@ -283,6 +254,10 @@ static enum http_head_fault http_handler_read(struct http_conn *conn,
 	http_head_init(head, conn->http->names, sizeof(conn->http->names));
 	(void)MHD_get_connection_values_n(conn->connection, MHD_HEADER_KIND,
 	                                  http_handler_on_field, head);
+	/* The reader may be at a later request. */
+	if (http_wire_length_bytes(&conn->wire) > 0 &&
+	    conn->wire.n_heads == conn->n_done + 1)
+		http_head_set_length(head, http_wire_length_bytes(&conn->wire));
 	ask->body_bytes = head->is_chunked ? UINT64_MAX : head->length_bytes;
 	/* RFC 9110 10.1.1: HTTP/1.0 has no 100. */
 	ask->has_continue = head->has_continue && ask->body_bytes > 0 && !is_old;
@@ -322,7 +297,7 @@ static enum MHD_Result http_handler_begin(struct http_conn *conn, const char *me
 	    !http_deadline_evict_body(conn->http))
 		return http_handler_turn_away(conn);
 	return is_infer ? http_handler_infer(conn, method, &head)
-	                : http_handler_swallow(conn);
+	                : http_body_swallow(conn);
 }
 
 /* After the body */
@@ -413,6 +388,7 @@ static void http_handler_forget(struct http_conn *conn)
 
 	http_answer_forget(conn);
 	http_permit_forget(conn);
+	http_body_forget(conn);
 	http_conn_forget(conn);
 	http_turn_forget(conn);
 	*ask = (struct http_ask){ .target = ask->target,

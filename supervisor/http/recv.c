@@ -19,6 +19,8 @@
 
 /* Reads from a refused client that are thrown away at once; the rest can wait. */
 #define HTTP_RECV_ROUNDS 16
+/* Bytes of a large body that are read before the other connections get their turn. */
+#define HTTP_RECV_TURN_BYTES ((size_t)1024 * 1024)
 
 /* Connections by descriptor. recv() has no argument by which to find them otherwise. */
 static struct http_conn **by_fd;
@@ -127,6 +129,7 @@ static bool http_recv_once(struct http_conn *conn, char *data, size_t size, size
 		room = sizeof(two);
 	if (held)
 		to[0] = ' ';
+	room = http_wire_most(wire, room);
 	*ret_n = http_recv_plain(conn, to + held, room - held);
 	if (*ret_n <= 0)
 		return false;
@@ -142,6 +145,37 @@ static bool http_recv_once(struct http_conn *conn, char *data, size_t size, size
 	       wire->fault == HTTP_WIRE_GOOD && !wire->is_over;
 }
 
+/* Reads what goes past libmicrohttpd, to where the body has its place. Positive: that has come.
+ * Otherwise as recv(2); EINTR has libmicrohttpd call again, without waiting for more to
+ * arrive. */
+static ssize_t http_recv_aside(struct http_conn *conn, void *data, size_t size)
+{
+	struct http_wire *wire = &conn->wire;
+	size_t turn_bytes = HTTP_RECV_TURN_BYTES;
+	uint64_t left;
+
+	while ((left = http_wire_aside_bytes(wire)) > 0) {
+		size_t room = left < turn_bytes ? (size_t)left : turn_bytes;
+		void *to = http_body_place(conn, room, &room);
+		ssize_t n;
+
+		if (!to)
+			return conn->phase == HTTP_PHASE_LINGER
+			               ? http_recv_nothing(conn, data, size)
+			               : 0;
+		n = http_recv_plain(conn, to, room);
+		if (n <= 0)
+			return n;
+		http_wire_pass_aside(wire, (size_t)n);
+		http_body_came(conn, (size_t)n);
+		turn_bytes -= (size_t)n;
+		errno = turn_bytes == 0 ? EINTR : EAGAIN;
+		if (turn_bytes == 0 || (!conn->session && (size_t)n < room))
+			return -1;
+	}
+	return 1;
+}
+
 /* Fills @data as far as the kernel has bytes: libmicrohttpd takes less than it asked for to
  * mean that there are no more, and waits for others to arrive. */
 static ssize_t http_recv_strictly(struct http_conn *conn, char *data, size_t size)
@@ -153,10 +187,15 @@ static ssize_t http_recv_strictly(struct http_conn *conn, char *data, size_t siz
 
 	if (wire->fault != HTTP_WIRE_GOOD || conn->phase == HTTP_PHASE_LINGER)
 		return http_recv_nothing(conn, data, size);
+	if (http_body_is_aside(conn))
+		n = http_recv_aside(conn, data, size);
+	if (n <= 0)
+		return n;
 	if (ready->is_there)
 		data[done++] = ready->byte;
 	ready->is_there = false;
-	while (done < size && http_recv_once(conn, data, size, &done, &n))
+	while (done < size && http_wire_most(wire, 1) > 0 &&
+	       http_recv_once(conn, data, size, &done, &n))
 		continue;
 	if (wire->fault != HTTP_WIRE_GOOD)
 		http_answer_fault(conn);
@@ -197,5 +236,7 @@ ssize_t gnutls_record_recv(gnutls_session_t session, void *data, size_t size)
 	n = http_recv_strictly(conn, data, size);
 	if (n >= 0)
 		return n;
+	if (errno == EINTR)
+		return GNUTLS_E_INTERRUPTED;
 	return errno == EAGAIN ? GNUTLS_E_AGAIN : conn->ready.code;
 }

@@ -198,6 +198,20 @@ int request_new_case(struct request **ret_request, struct queue *queue,
 	return 0;
 }
 
+/* Room for the body in its block. */
+static size_t request_capacity(const struct request *request)
+{
+	return arena_capacity(&request->queue->arena, request->offset) -
+	       (request->body_offset - request->offset);
+}
+
+/* Where the next bytes of the body go. */
+static void *request_body_end(const struct request *request)
+{
+	return (unsigned char *)request->queue->memory.base + request->body_offset +
+	       request->body_bytes;
+}
+
 /* The body outgrew its block: moves it into one twice as large, or as large as the body
  * can get. */
 static int request_grow(struct request *request, size_t body_bytes,
@@ -222,28 +236,46 @@ static int request_grow(struct request *request, size_t body_bytes,
 	return 0;
 }
 
+/* Sees to it that a body of @body_bytes has room. */
+static int request_reserve(struct request *request, size_t body_bytes,
+                           struct request_refusal *refusal)
+{
+	assert(request->state == REQUEST_RECEIVING);
+	if (body_bytes > request->queue->max_body_bytes)
+		return request_refuse_size(request->queue, refusal);
+	return body_bytes > request_capacity(request)
+	               ? request_grow(request, body_bytes, refusal)
+	               : 0;
+}
+
+int request_room(struct request *request, size_t most, void **ret_at, size_t *ret_bytes,
+                 struct request_refusal *refusal)
+{
+	int r = request_reserve(request, request->body_bytes + 1, refusal);
+	size_t bytes;
+
+	if (r)
+		return r;
+	bytes = request_capacity(request) - request->body_bytes;
+	*ret_at = request_body_end(request);
+	*ret_bytes = bytes < most ? bytes : most;
+	return 0;
+}
+
+void request_came(struct request *request, size_t bytes)
+{
+	request->body_bytes += bytes;
+}
+
 int request_append(struct request *request, const void *data, size_t bytes,
                    struct request_refusal *refusal)
 {
-	struct arena *arena = &request->queue->arena;
-	size_t end = request->body_bytes + bytes;
-	size_t room;
-	int r;
+	int r = request_reserve(request, request->body_bytes + bytes, refusal);
 
-	assert(request->state == REQUEST_RECEIVING);
-	if (end > request->queue->max_body_bytes)
-		return request_refuse_size(request->queue, refusal);
-	room = arena_capacity(arena, request->offset) -
-	       (request->body_offset - request->offset);
-	if (end > room) {
-		r = request_grow(request, end, refusal);
-		if (r)
-			return r;
-	}
-	memcpy((unsigned char *)request->queue->memory.base + request->body_offset +
-	               request->body_bytes,
-	       data, bytes);
-	request->body_bytes = end;
+	if (r)
+		return r;
+	memcpy(request_body_end(request), data, bytes);
+	request_came(request, bytes);
 	return 0;
 }
 

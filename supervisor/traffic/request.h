@@ -152,6 +152,13 @@ struct request_refusal {
 int request_append(struct request *request, const void *data, size_t bytes,
                    struct request_refusal *refusal);
 
+/* Finds room for the next bytes of the body, at most @most: *ret_bytes of them, one at least,
+ * may be written to *ret_at until the next call for @request. Of those request_came() says
+ * how many were. Outcomes as request_append(). */
+int request_room(struct request *request, size_t most, void **ret_at, size_t *ret_bytes,
+                 struct request_refusal *refusal);
+void request_came(struct request *request, size_t bytes);
+
 /* Opens the head of the answer for proto_head_next(); an answer without a head reads as
  * one without fields. Valid while @request is held. 0 or -EBADMSG. */
 int request_answer_head(const struct request *request, struct proto_head *ret_head);

@@ -6,6 +6,7 @@
  */
 #include "supervisor/wire/head.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -235,6 +236,16 @@ void http_head_drop(struct http_head *head, const char *name)
 		if (!proto_text_equals(head->fields[i].name, name))
 			head->fields[n++] = head->fields[i];
 	head->n_fields = n;
+}
+
+void http_head_set_length(struct http_head *head, uint64_t bytes)
+{
+	head->length_bytes = bytes;
+	(void)snprintf(head->length, sizeof(head->length), "%llu",
+	               (unsigned long long)bytes);
+	for (size_t i = 0; i < head->n_fields; i++)
+		if (proto_text_equals(head->fields[i].name, "content-length"))
+			head->fields[i].value = proto_text_of(head->length);
 }
 
 void http_head_add_client(struct http_head *head, const char *client)

@@ -56,6 +56,8 @@ struct http_head {
 	bool is_bad_timeout;
 	bool is_encoded;
 	uint64_t length_bytes;
+	char length
+		[24]; /* the same as a field's value, once http_head_set_length() is called */
 	uint64_t json_bytes; /* UINT64_MAX: not said */
 	uint64_t timeout_ns; /* CLOCK_NEVER: not said */
 
@@ -72,6 +74,8 @@ bool http_head_add(struct http_head *head, const char *name, size_t name_bytes,
                    const char *value, size_t value_bytes);
 /* Takes the fields @name, in lower case, from what an engine gets. */
 void http_head_drop(struct http_head *head, const char *name);
+/* The body's length, where Content-Length does not say it any more. */
+void http_head_set_length(struct http_head *head, uint64_t bytes);
 /* Adds PROTO_CLIENT_FIELD, borrowed; once, and for an engine that hosts. */
 void http_head_add_client(struct http_head *head, const char *client);
 /* Reads the request line, all headers having been added. Returns the first fault. */

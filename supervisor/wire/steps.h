@@ -5,6 +5,7 @@
  * The strict reader from the inside, for the files of wire/ only:
  *
  *	value.c  the values that say where a request ends, or whether it may
+ *	aside.c  what of a large body libmicrohttpd sees
  *	wire.c   all else, and the loop over all states
  *
  * One state per place in a request, and one function per state, which takes at least one
@@ -125,3 +126,9 @@ unsigned int wire_field_of(const char *name);
 void wire_read_value(struct http_wire *wire);
 /* Finds faults that only a whole head shows. */
 void wire_check_head(struct http_wire *wire);
+
+/* aside.c */
+
+/* Prints the Content-Length that libmicrohttpd is to see in place of the one that was read; 0:
+ * that one stays. */
+size_t wire_show_length(const struct http_wire *wire, char *text, size_t size);

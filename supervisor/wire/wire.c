@@ -42,6 +42,7 @@ static void wire_begin(struct http_wire *wire, struct wire_cursor *cursor)
 	wire->state = WIRE_METHOD;
 	wire->cost_bytes = 0;
 	wire->n_fields = wire->n_lines = 0;
+	wire->has_aside = false;
 	wire->values = (struct http_wire_values){ 0 };
 	cursor->begin = cursor->out;
 }
@@ -270,6 +271,21 @@ static void wire_keep_packed(struct http_wire *wire, struct wire_cursor *cursor,
 	}
 }
 
+/* Has a large body go past libmicrohttpd. Digits of which some went there before cannot be taken
+ * back: the body then goes there whole. */
+static void wire_put_aside(struct http_wire *wire, struct wire_cursor *cursor)
+{
+	char text[24];
+	size_t digits = wire_show_length(wire, text, sizeof(text));
+
+	if (digits == 0 || cursor->out - cursor->floor < wire->text_bytes)
+		return;
+	cursor->out -= wire->text_bytes;
+	memcpy(cursor->data + cursor->out, text, digits);
+	cursor->out += digits;
+	wire->has_aside = true;
+}
+
 static void wire_value(struct http_wire *wire, struct wire_cursor *cursor)
 {
 	size_t bytes = wire_span(cursor, field_is_value);
@@ -294,6 +310,8 @@ static void wire_value(struct http_wire *wire, struct wire_cursor *cursor)
 	}
 	wire_trim(cursor);
 	wire_read_value(wire);
+	if (wire->field == FIELD_LENGTH)
+		wire_put_aside(wire, cursor);
 	wire_keep(cursor, 1);
 	wire_pay(wire, 2);
 	wire->state = WIRE_VALUE_LF;
@@ -313,6 +331,10 @@ static void wire_head_lf(struct http_wire *wire, struct wire_cursor *cursor)
 		return;
 	wire->n_heads++;
 	wire->left_bytes = wire->values.length_bytes;
+	if (wire->has_aside) {
+		wire->left_bytes = wire->memory_bytes;
+		wire->aside_bytes = wire->values.length_bytes - wire->left_bytes;
+	}
 	wire->line_bytes = 0;
 	wire_forget(wire);
 	if (wire->values.is_chunked)
@@ -332,8 +354,9 @@ static void wire_end(struct http_wire *wire, struct wire_cursor *cursor)
 /* Keeps what is left of a body or a chunk. True: that was all. */
 static bool wire_take_left(struct http_wire *wire, struct wire_cursor *cursor)
 {
-	size_t bytes = cursor->end - cursor->at;
+	size_t bytes = http_wire_most(wire, cursor->end - cursor->at);
 
+	assert(bytes > 0);
 	if (bytes > wire->left_bytes)
 		bytes = (size_t)wire->left_bytes;
 	wire_keep(cursor, bytes);
@@ -505,7 +528,14 @@ void http_wire_init(struct http_wire *wire, size_t memory_bytes)
 {
 	*wire = (struct http_wire){ .state = WIRE_LINE };
 	assert(memory_bytes > 2 * HTTP_WIRE_SPARE_BYTES);
+	wire->memory_bytes = memory_bytes;
 	wire->limit_bytes = memory_bytes - HTTP_WIRE_SPARE_BYTES;
+}
+
+void http_wire_pass_aside(struct http_wire *wire, size_t bytes)
+{
+	assert(bytes <= http_wire_aside_bytes(wire));
+	wire->aside_bytes -= bytes;
 }
 
 size_t http_wire_read(struct http_wire *wire, char *data, size_t bytes)

@@ -10,8 +10,12 @@
  * Bytes are rewritten in place and never become more. Taken out are empty lines before a
  * request, white space behind values, chunk extensions, trailers, and what follows a
  * request that ends its connection. White space within the values that libmicrohttpd
- * reads becomes one space. Nothing else changes. Behind other values, white space may
- * stay where a read ended in it; head.c takes it off.
+ * reads becomes one space. Behind other values, white space may stay where a read ended
+ * in it; head.c takes it off.
+ *
+ * A large body goes past libmicrohttpd, all but its ends: Content-Length then says what
+ * is left of it, and the reader is told of the bytes between (http_wire_aside_bytes()).
+ * Nothing else changes.
  */
 
 #include <stdbool.h>
@@ -67,11 +71,12 @@ struct http_wire_values {
 };
 
 struct http_wire {
-	unsigned int state; /* private, as is the rest up to fault */
-	unsigned int field; /* whose value is being read */
-	size_t limit_bytes; /* of memory that a head may take */
-	size_t cost_bytes;  /* that it takes so far */
-	size_t line_bytes;  /* of a chunk's line, of all trailers */
+	unsigned int state;  /* private, as is the rest up to fault */
+	unsigned int field;  /* whose value is being read */
+	size_t memory_bytes; /* of a connection */
+	size_t limit_bytes;  /* of that, what a head may take */
+	size_t cost_bytes;   /* that it takes so far */
+	size_t line_bytes;   /* of a chunk's line, of all trailers */
 	size_t text_bytes;
 	unsigned int n_fields;
 	unsigned int n_lines; /* empty, before a request */
@@ -80,7 +85,9 @@ struct http_wire {
 	bool has_value;
 	bool has_space; /* after a part of the value */
 	struct http_wire_values values;
-	uint64_t left_bytes; /* of a body, a chunk */
+	uint64_t left_bytes;  /* of a body, a chunk, as far as libmicrohttpd sees it */
+	uint64_t aside_bytes; /* of the body, before its last byte, that it does not */
+	bool has_aside;       /* the shown length is not that of the body */
 	char text[HTTP_WIRE_TEXT_MAX];
 
 	enum http_wire_fault fault; /* once set, nothing more is read */
@@ -98,6 +105,17 @@ void http_wire_init(struct http_wire *wire, size_t memory_bytes);
  * before the request that is at fault, or are none when a part of it was handed on
  * before. */
 size_t http_wire_read(struct http_wire *wire, char *data, size_t bytes);
+
+/* How many of @bytes the next read may bring at most: what goes past libmicrohttpd does not
+ * come with what does not. 0: http_wire_aside_bytes() come next. */
+size_t http_wire_most(const struct http_wire *wire, size_t bytes);
+/* The length of a body that is being read and that Content-Length does not say any more; 0:
+ * there is none. */
+uint64_t http_wire_length_bytes(const struct http_wire *wire);
+/* Bytes of the body that come next, and are not for libmicrohttpd; 0: none. */
+uint64_t http_wire_aside_bytes(const struct http_wire *wire);
+/* So many of them have come. */
+void http_wire_pass_aside(struct http_wire *wire, size_t bytes);
 
 /* The status of the answer. */
 unsigned int http_wire_status(enum http_wire_fault fault);

@@ -21,7 +21,13 @@
 #include "supervisor/http/conn.h"
 #include "tests/fuzz/bytes.h"
 
-#define INPUT_MAX    4096u
+#define INPUT_MAX 4096u
+/* A byte that stands for many, so that a short input has a body that goes past libmicrohttpd. */
+#define MANY       0xff
+#define MANY_BYTES 8192u
+#define SENT_MAX   (32 * MANY_BYTES)
+/* Pieces of such an input are larger. */
+#define MANY_PIECE   61u
 #define OUTPUT_MAX   ((size_t)1 << 20)
 #define REQUESTS_MAX 512u
 #define ROUNDS_MAX   20000
@@ -426,25 +432,45 @@ static void check(const struct reader *reader, const char *output, size_t left)
 	assert(left == 0);
 }
 
+/* Writes to @sent what @bytes stand for; 0: too much. */
+static size_t expand(const struct fuzz_bytes *bytes, char *sent)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < bytes->left; i++) {
+		size_t size = bytes->at[i] == MANY ? MANY_BYTES : 1;
+
+		if (size > SENT_MAX - n)
+			return 0;
+		memset(sent + n, bytes->at[i] == MANY ? 'a' : bytes->at[i], size);
+		n += size;
+	}
+	return n;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_bytes bytes = { data, size };
-	uint8_t piece = fuzz_u8(&bytes);
+	size_t piece = fuzz_u8(&bytes);
+	char *sent = malloc(SENT_MAX);
 	struct reader *reader = calloc(1, sizeof(*reader));
 	char *output = malloc(OUTPUT_MAX);
 	size_t n;
 
 	if (!http)
 		start();
-	assert(reader && output);
-	if (bytes.left > 0 && bytes.left <= INPUT_MAX) {
-		reader->at = (const char *)bytes.at;
-		reader->left = bytes.left;
-		n = exchange(reader->at, reader->left, piece ? piece : INPUT_MAX, output);
+	assert(reader && output && sent);
+	reader->at = sent;
+	reader->left = bytes.left <= INPUT_MAX ? expand(&bytes, sent) : 0;
+	if (reader->left > bytes.left)
+		piece *= MANY_PIECE;
+	if (reader->left > 0) {
+		n = exchange(sent, reader->left, piece ? piece : SENT_MAX, output);
 		read_all(reader);
 		check(reader, output, n);
 	}
 	free(reader);
 	free(output);
+	free(sent);
 	return 0;
 }

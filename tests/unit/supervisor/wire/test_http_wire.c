@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -174,12 +176,118 @@ static void what_it_costs(void **state)
 		}
 }
 
+/* A large body between two others, as a client sends it, and what becomes of it. */
+struct exchange {
+	char sent[4 * MEMORY_BYTES];
+	size_t sent_bytes;
+	char shown[4 * MEMORY_BYTES];
+	size_t shown_bytes;
+	char aside[4 * MEMORY_BYTES];
+	size_t aside_bytes;
+};
+
+#define BEFORE "GET /a HTTP/1.1\r\n" HOST "\r\n"
+#define BEHIND "GET /b HTTP/1.1\r\n" HOST "\r\n"
+
+static void exchange_fill(struct exchange *exchange, size_t length)
+{
+	int n = snprintf(exchange->sent, sizeof(exchange->sent),
+	                 BEFORE LINE HOST "Content-Length: %zu\r\n\r\n", length);
+
+	for (size_t i = 0; i < length; i++)
+		exchange->sent[n++] = (char)('0' + (i * 7 + i / 10) % 75);
+	exchange->sent_bytes =
+		(size_t)n + (size_t)snprintf(exchange->sent + n, 64, BEHIND);
+	exchange->shown_bytes = exchange->aside_bytes = 0;
+}
+
+/* Reads as recv.c does: @first bytes, then @piece at a time. */
+static void exchange_run(struct exchange *exchange, struct http_wire *wire, size_t first,
+                         size_t piece)
+{
+	size_t at = 0;
+
+	http_wire_init(wire, MEMORY_BYTES);
+	while (at < exchange->sent_bytes) {
+		size_t left = exchange->sent_bytes - at;
+		size_t size = at == 0 ? first : piece;
+		uint64_t aside = http_wire_aside_bytes(wire);
+
+		assert_int_equal(http_wire_most(wire, 1) == 0, aside > 0);
+		size = size < left ? size : left;
+		if (aside > 0) {
+			size = size < aside ? size : (size_t)aside;
+			http_wire_pass_aside(wire, size);
+			memcpy(exchange->aside + exchange->aside_bytes,
+			       exchange->sent + at, size);
+			exchange->aside_bytes += size;
+			at += size;
+			continue;
+		}
+		size = http_wire_most(wire, size);
+		exchange->shown[exchange->shown_bytes] = ' ';
+		memcpy(exchange->shown + exchange->shown_bytes + wire->holds_space,
+		       exchange->sent + at, size);
+		at += size;
+		size = http_wire_read(wire, exchange->shown + exchange->shown_bytes,
+		                      wire->holds_space + size);
+		exchange->shown_bytes += size;
+		exchange->shown[exchange->shown_bytes] = '\0';
+	}
+}
+
+/* The library sees a request with a shorter body, and the body is whole all the same. */
+static void what_goes_past(void **state)
+{
+	static const struct {
+		size_t length;
+		bool is_large;
+	} cases[] = {
+		{ MEMORY_BYTES, false },
+		{ 3 * MEMORY_BYTES + 2, false },
+		{ 3 * MEMORY_BYTES + 3, true },
+		{ 3 * MEMORY_BYTES + 1000, true },
+	};
+	static const size_t pieces[] = { 1, 61, 4096, MEMORY_BYTES / 2 };
+	static struct exchange exchange;
+	struct http_wire wire;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (size_t first = 1; first < 300; first++) {
+			size_t piece = pieces[first % 4];
+			const char *sent_body, *shown_body, *field;
+			size_t length, body = cases[i].length;
+
+			exchange_fill(&exchange, body);
+			sent_body = strstr(strstr(exchange.sent, LINE), "\r\n\r\n") + 4;
+			exchange_run(&exchange, &wire, first, piece);
+			assert_int_equal(wire.fault, HTTP_WIRE_GOOD);
+			assert_int_equal(wire.n_heads, 3);
+			assert_int_equal(wire.n_ended, 3);
+			field = strstr(exchange.shown, "Content-Length: ");
+			length = strtoul(field + 16, NULL, 10);
+			/* Digits that came in two reads stay as they are. */
+			assert_true(length == body || cases[i].is_large);
+			if (cases[i].is_large && first >= sizeof(BEFORE LINE HOST) + 23)
+				assert_int_equal(length, MEMORY_BYTES);
+			assert_int_equal(exchange.aside_bytes, body - length);
+			shown_body = strstr(field, "\r\n\r\n") + 4;
+			assert_string_equal(shown_body + length, BEHIND);
+			assert_memory_equal(shown_body, sent_body, length - 1);
+			assert_memory_equal(exchange.aside, sent_body + length - 1,
+			                    exchange.aside_bytes);
+			assert_int_equal(shown_body[length - 1], sent_body[body - 1]);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_left),
 		cmocka_unit_test(what_is_at_fault),
 		cmocka_unit_test(what_it_costs),
+		cmocka_unit_test(what_goes_past),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
