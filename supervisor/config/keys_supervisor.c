@@ -202,9 +202,12 @@ static const struct config_key supervisor_keys[] = {
 		  "model file, then in the order of the configuration.\n"
 		  "A model that served and does not any more waits for nobody." },
 	{ SIZE("connection_memory", RESTART, connection_memory_bytes, 8 * KIB, 1 * MIB,
-	       "16K"),
-	  .help = "Memory per connection for request and response headers.\n"
-		  "Larger headers are answered with status 431." },
+	       "8K"),
+	  .help = "Memory of each connection for the headers of a request, kept as long as "
+		  "the connection is open, with 1 KiB more for those of the answer.\n"
+		  "Larger headers are answered with status 431, and a hosted application's "
+		  "that take more than half of all that with 502.\n"
+		  "Bodies of any size do with the default." },
 	{ PATH("models_dir", LIVE, models_dir),
 	  .help = "A directory whose\n"
 		  ".Pa *.conf\n"

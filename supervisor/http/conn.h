@@ -202,8 +202,8 @@ struct http {
 	struct MHD_Daemon *daemon;
 	unsigned int max_connections; /* with a request, and before others make room */
 	unsigned int reserve; /* connections beyond that, for what is answered at once */
-	uint64_t body_rate_min; /* bytes per second; 0: none */
-	size_t connection_memory_bytes;
+	uint64_t body_rate_min;         /* bytes per second; 0: none */
+	size_t connection_memory_bytes; /* for the heads of a request and its answer */
 	uint64_t timeout_ns[HTTP_PHASE_COUNT];
 	ev_io daemon_io;
 	ev_prepare prepare;

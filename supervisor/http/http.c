@@ -396,7 +396,7 @@ static int http_start_daemon(struct http *http, const struct config *config,
 		                        : (intptr_t)config->max_connections_per_address,
 		  NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		  (intptr_t)config->connection_memory_bytes, NULL },
+		  (intptr_t)http->connection_memory_bytes, NULL },
 		{ MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)http_on_connection, http },
 		{ MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)http_handler_on_completed,
 		  http },
@@ -445,7 +445,8 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 	http->loop = loop;
 	http->models = *models;
 	http_limit_connections(http, config);
-	http->connection_memory_bytes = config->connection_memory_bytes;
+	http->connection_memory_bytes =
+		config->connection_memory_bytes + HTTP_WIRE_SPARE_BYTES;
 	http_conns_init(http, &http_deadline_lateness);
 	http_turn_init(http);
 	for (unsigned int i = 0; i < HTTP_PHASE_COUNT; i++)

@@ -23,8 +23,6 @@
 /* Memory of libmicrohttpd for one header, argument or cookie beside its text: 56 bytes in
  * a pool that rounds to 16. */
 #define HTTP_WIRE_ENTRY_BYTES 64
-/* Memory of libmicrohttpd that is kept for the rest, such as the answer's head. */
-#define HTTP_WIRE_SPARE_BYTES 1024
 
 static void wire_pay(struct http_wire *wire, size_t bytes)
 {

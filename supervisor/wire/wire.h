@@ -26,6 +26,9 @@
 
 /* Bytes of a method, a version, a name, or the value of a field that is read here. */
 #define HTTP_WIRE_TEXT_MAX 320
+/* Memory of libmicrohttpd for a connection that no head of a request gets: it is for the rest, such
+ * as the answer's head. */
+#define HTTP_WIRE_SPARE_BYTES 1024
 
 enum http_wire_fault {
 	HTTP_WIRE_GOOD,

@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What moultd asks of the kernel and of the allocator: tests/fakes/counted.c, preloaded."""
 import mmap
+import re
 import struct
+
+import pytest
 
 from harness import BUILD
 
 NAMES = ("ours", "microhttpd", "others", "reads", "largest_read", "waits")
+
+unsanitized = pytest.mark.skipif(
+    re.search(r"(?m)^MOULT_SANITIZE:\w+=.", (BUILD / "CMakeCache.txt").read_text())
+    if (BUILD / "CMakeCache.txt").exists() else False,
+    reason="a sanitizer has an allocator and memory of its own")
 
 
 class Counted:

@@ -2,6 +2,7 @@
 """Requests of a model's routes: as clients sent them, and answered as the engine answers."""
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -172,8 +173,18 @@ def test_one_part_that_is_not_as_long_as_said(start):
 
 
 def test_long_fields(start):
-    """None is left out without a word."""
+    """None is left out without a word; by default there is room for the longest cookie that
+    browsers keep, in the request and in its answer."""
     moult = start(section(), supervisor=ENGINES)
+    cookie = "Set-Cookie: " + "a" * 4096
+    answer = ask(moult, "GET", "/app/", [("X-Body", "5"), ("X-Field", cookie)])
+    assert answer[0] == 200 and ("Set-Cookie", "a" * 4096) in answer[1], answer
+    status, _, body = ask(moult, "GET", "/app/", [("X-Body", "5"),
+                                                  ("X-Field", "X-Long: " + "a" * 5000)])
+    assert status == 502 and b"connection_memory" in body, body
+    moult.stop()
+    shutil.rmtree(moult.models)
+    moult = start(section(), supervisor=ENGINES + "connection_memory = 16K\n")
     fields = ask(moult, "GET", "/app/", [("X-Body", "5"), ("X-Field", "X-Long: " + "a" * 6000)])[1]
     assert ("X-Long", "a" * 6000) in fields
     status, _, body = ask(moult, "GET", "/app/", [("X-Body", "5"),

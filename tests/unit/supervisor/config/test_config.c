@@ -329,7 +329,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config->loader[0], '/');
 	assert_int_equal(config->engine_dir[0], '/');
 	assert_int_equal(config->max_connections, 1024);
-	assert_int_equal(config->connection_memory_bytes, 16384);
+	assert_int_equal(config->connection_memory_bytes, 8192);
 	assert_null(config->models_dir);
 	assert_int_equal(config->log_level, LOG_LEVEL_INFO);
 	assert_int_equal(config->idle_timeout_ns, 75 * SEC);
