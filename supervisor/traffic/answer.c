@@ -44,6 +44,25 @@ void request_open_answer(struct request *request)
 	STAILQ_INIT(&request->parts);
 }
 
+static void request_drop_head(struct request *request)
+{
+	if (request->head != request->head_room)
+		free(request->head);
+	request->head = NULL;
+	request->answer_head_bytes = 0;
+}
+
+/* Makes room for the head of the answer; NULL: it goes out without one. */
+static unsigned char *request_make_head(struct request *request, size_t bytes)
+{
+	request_drop_head(request);
+	request->head =
+		bytes <= sizeof(request->head_room) ? request->head_room : malloc(bytes);
+	if (request->head)
+		request->answer_head_bytes = bytes;
+	return request->head;
+}
+
 void request_try_free(struct request *request)
 {
 	struct request_part *part;
@@ -54,8 +73,8 @@ void request_try_free(struct request *request)
 	while ((part = request_take_part(request)))
 		request_part_free(part);
 	arena_free(&request->queue->arena, request->offset);
-	free(request->head);
-	free(request);
+	request_drop_head(request);
+	queue_free_request(request->queue, request);
 }
 
 /* The request is ANSWERED or FAILED: the queue lets go of it, which may free it. */
@@ -261,11 +280,11 @@ static void request_deliver(const struct lane_answer *given)
 			request->status = answer->status;
 			request->generation = answer->generation;
 			if (answer->head_bytes > 0) {
-				request->head = malloc(answer->head_bytes);
-				if (request->head)
-					memcpy(request->head, head, answer->head_bytes);
-				request->answer_head_bytes =
-					request->head ? answer->head_bytes : 0;
+				void *copy =
+					request_make_head(request, answer->head_bytes);
+
+				if (copy)
+					memcpy(copy, head, answer->head_bytes);
 			}
 		}
 		request_notify(request, part);
@@ -324,12 +343,8 @@ void request_answer_error(struct request *request, unsigned int status,
 	request->status = status;
 	request->retry_after_s = retry_after_s;
 	request->generation = 0;
-	request->answer_head_bytes = proto_head_bytes(none, none, &content_type, 1);
-	request->head = malloc(request->answer_head_bytes);
-	if (request->head)
+	if (request_make_head(request, proto_head_bytes(none, none, &content_type, 1)))
 		proto_head_write(request->head, none, none, &content_type, 1);
-	else
-		request->answer_head_bytes = 0;
 	request_notify(request, part);
 }
 
@@ -353,11 +368,15 @@ struct request_part *request_take_part(struct request *request)
 
 void request_part_free(struct request_part *part)
 {
+	struct lane *lane;
+
 	if (!part)
 		return;
-	if (part->lane) {
-		lane_release(part->lane, part->token, part->body_bytes);
-		lane_unref(part->lane);
+	lane = part->lane;
+	if (!lane) {
+		free(part);
+		return;
 	}
-	free(part);
+	lane_release(lane, part);
+	lane_unref(lane);
 }

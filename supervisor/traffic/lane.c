@@ -55,6 +55,8 @@ struct lane {
 	uint32_t n_suspects;  /* leases of suspects */
 	uint32_t n_parts;     /* taken in and not released yet */
 	uint64_t parts_bytes; /* bytes of the parts' bodies */
+	/* Released, for the next answers; with the others as many as were under way at most. */
+	struct request_parts spare_parts;
 	uint64_t generation;
 	uint64_t sequence;
 	struct queue *queue;
@@ -111,6 +113,12 @@ static void lane_on_wake(struct pump_client *client)
 
 static void lane_destroy(struct lane *lane)
 {
+	struct request_part *part;
+
+	while ((part = STAILQ_FIRST(&lane->spare_parts))) {
+		STAILQ_REMOVE_HEAD(&lane->spare_parts, link);
+		free(part);
+	}
 	memfd_fini(&lane->answers);
 	memfd_fini(&lane->rings);
 	close_fd(&lane->loader_bell);
@@ -161,6 +169,7 @@ int lane_new(struct lane **ret_lane, struct queue *queue, uint64_t generation,
 		.on_block = lane_on_block,
 		.on_wake = lane_on_wake,
 	};
+	STAILQ_INIT(&lane->spare_parts);
 	lane->refs = 1;
 	lane->queue = queue;
 	lane->generation = generation;
@@ -283,12 +292,13 @@ void lane_cancel(struct lane *lane, struct request *request)
 	lane_note_news(lane);
 }
 
-void lane_release(struct lane *lane, uint64_t token, size_t bytes)
+void lane_release(struct lane *lane, struct request_part *part)
 {
-	struct proto_release release = { .token = token };
+	struct proto_release release = { .token = part->token };
 
 	lane->n_parts--;
-	lane->parts_bytes -= bytes;
+	lane->parts_bytes -= part->body_bytes;
+	STAILQ_INSERT_HEAD(&lane->spare_parts, part, link);
 	if (lane->is_closed)
 		return;
 	if (ring_push(&lane->release, &release) != 0)
@@ -353,6 +363,17 @@ static int lane_check(const struct lane *lane, const struct proto_answer *answer
 	return 0;
 }
 
+/* A part that was released, or another one; NULL: out of memory. */
+static struct request_part *lane_new_part(struct lane *lane)
+{
+	struct request_part *part = STAILQ_FIRST(&lane->spare_parts);
+
+	if (!part)
+		return malloc(sizeof(*part));
+	STAILQ_REMOVE_HEAD(&lane->spare_parts, link);
+	return part;
+}
+
 /* Makes the part that @given says, and ends the lease with the last one. */
 static int lane_take_in(struct lane *lane, struct lane_answer *given)
 {
@@ -363,14 +384,16 @@ static int lane_take_in(struct lane *lane, struct lane_answer *given)
 	const unsigned char *memory = lane->answers.base;
 	struct request_part *part;
 
-	part = calloc(1, sizeof(*part));
+	part = lane_new_part(lane);
 	if (!part)
 		return -ENOMEM;
-	part->lane = lane_ref(lane);
-	part->token = answer->token;
-	part->body = memory + answer->body_offset;
-	part->body_bytes = answer->body_bytes;
-	part->is_last = answer->flags & PROTO_ANSWER_LAST;
+	*part = (struct request_part){
+		.lane = lane_ref(lane),
+		.token = answer->token,
+		.body = memory + answer->body_offset,
+		.body_bytes = answer->body_bytes,
+		.is_last = answer->flags & PROTO_ANSWER_LAST,
+	};
 	lane->n_parts++;
 	lane->parts_bytes += part->body_bytes;
 	slot->is_started = true;

@@ -53,8 +53,9 @@ void lane_start(struct lane *lane, void (*on_look)(void *context), void *context
 int lane_submit(struct lane *lane, struct request *request);
 /* The client has left: tells the loader. */
 void lane_cancel(struct lane *lane, struct request *request);
-/* A part of an answer, of @bytes, has been sent: its place is the loader's again. */
-void lane_release(struct lane *lane, uint64_t token, size_t bytes);
+/* Takes @part, of an answer of this lane, which has been sent: its place is the loader's again.
+ * The reference to @lane stays. */
+void lane_release(struct lane *lane, struct request_part *part);
 
 /* Takes the next part of an answer. 0, LANE_E_EMPTY, or LANE_E_VIOLATION with a
  * sentence. */

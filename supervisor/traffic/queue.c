@@ -2,12 +2,16 @@
 #include "supervisor/traffic/queue.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "shared/clock.h"
 #include "supervisor/loop/pump.h"
 
 /* How long a body stays under suspicion. */
 #define QUEUE_SUSPICION_NS (300 * CLOCK_NS_PER_SEC)
+/* Freed requests that are kept for the next ones, of half a KiB each: as many as clients mostly
+ * have under way. */
+#define QUEUE_SPARES_MAX 256
 
 int queue_init(struct queue *queue, struct pump *pump, const char *model,
                size_t arena_bytes, uint64_t max_body_bytes)
@@ -24,6 +28,7 @@ int queue_init(struct queue *queue, struct pump *pump, const char *model,
 	for (size_t i = 0; i < QUEUE_LEVELS; i++)
 		TAILQ_INIT(&queue->levels[i]);
 	TAILQ_INIT(&queue->suspects);
+	TAILQ_INIT(&queue->spares);
 	r = arena_init(&queue->arena, arena_bytes);
 	if (r < 0)
 		return r;
@@ -36,9 +41,40 @@ int queue_init(struct queue *queue, struct pump *pump, const char *model,
 
 void queue_fini(struct queue *queue)
 {
+	struct request *request;
+
 	assert(queue_is_empty(queue) && queue->arena.used_bytes == 0);
+	while ((request = TAILQ_FIRST(&queue->spares))) {
+		TAILQ_REMOVE(&queue->spares, request, link);
+		free(request);
+	}
 	memfd_fini(&queue->memory);
 	arena_fini(&queue->arena);
+}
+
+struct request *queue_new_request(struct queue *queue)
+{
+	struct request *request = TAILQ_FIRST(&queue->spares);
+
+	if (request) {
+		TAILQ_REMOVE(&queue->spares, request, link);
+		queue->n_spares--;
+	} else {
+		request = malloc(sizeof(*request));
+	}
+	if (request)
+		*request = (struct request){ .queue = queue };
+	return request;
+}
+
+void queue_free_request(struct queue *queue, struct request *request)
+{
+	if (queue->n_spares == QUEUE_SPARES_MAX) {
+		free(request);
+		return;
+	}
+	TAILQ_INSERT_HEAD(&queue->spares, request, link);
+	queue->n_spares++;
 }
 
 void queue_listen(struct queue *queue,

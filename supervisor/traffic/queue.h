@@ -44,6 +44,8 @@ struct queue {
 	struct stats stats;
 	struct request_list levels[QUEUE_LEVELS];
 	struct request_list suspects;
+	struct request_list spares; /* freed requests, for the next ones */
+	unsigned int n_spares;
 	struct poison suspicion;   /* bodies of suspects that left untried */
 	struct recorder *recorder; /* gets what is answered; mostly NULL */
 };
@@ -53,6 +55,11 @@ int queue_init(struct queue *queue, struct pump *pump, const char *model,
                size_t arena_bytes, uint64_t max_body_bytes);
 /* No request may be left. */
 void queue_fini(struct queue *queue);
+
+/* A request of @queue, with nothing in it; NULL: out of memory. */
+struct request *queue_new_request(struct queue *queue);
+/* Takes @request, which is in no list. */
+void queue_free_request(struct queue *queue, struct request *request);
 
 /* @on_answer is called with each part of an answer before the owner gets it: what a
  * request was answered is known to it by answer_status and is_fault. */

@@ -107,11 +107,10 @@ static bool request_is_safe(struct proto_text method)
 static struct request *request_make(struct queue *queue,
                                     const struct request_start *start)
 {
-	struct request *request = calloc(1, sizeof(*request));
+	struct request *request = queue_new_request(queue);
 
 	if (!request)
 		return NULL;
-	request->queue = queue;
 	request->has_owner = true;
 	request->on_part = start->on_part;
 	request->context = start->context;
@@ -148,14 +147,14 @@ int request_new(struct request **ret_request, struct queue *queue,
 	request->head_bytes = proto_head_bytes(start->method, start->target,
 	                                       start->fields, start->n_fields);
 	if (request->head_bytes > PROTO_HEAD_MAX) {
-		free(request);
+		queue_free_request(queue, request);
 		return request_refuse(refusal, 431, 0,
 		                      "the request's headers are larger than %d bytes",
 		                      PROTO_HEAD_MAX);
 	}
 	r = request_place(request, first_bytes, refusal);
 	if (r) {
-		free(request);
+		queue_free_request(queue, request);
 		return r;
 	}
 	if (first_bytes == length_bytes)
@@ -187,7 +186,7 @@ int request_new_case(struct request **ret_request, struct queue *queue,
 	request->head_bytes = one->head_bytes;
 	request->body_bytes = one->body_bytes;
 	if (request_place(request, one->body_bytes, &unused)) {
-		free(request);
+		queue_free_request(queue, request);
 		return -ENOMEM;
 	}
 	memcpy(memory + request->offset, one->data, one->head_bytes);

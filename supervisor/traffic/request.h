@@ -29,6 +29,9 @@ struct evidence_case;
 struct lane;
 struct queue;
 
+/* Bytes of an answer's head that need no memory of their own: those of the engines that compute. */
+#define REQUEST_HEAD_ROOM 192
+
 /* The request header for the client's own timeout: a number of milliseconds. */
 #define REQUEST_TIMEOUT_HEADER "Moult-Timeout-Ms"
 
@@ -116,6 +119,7 @@ struct request {
 	unsigned int retry_after_s; /* 0: none */
 	unsigned char *head;        /* own copy of the answer's head, or NULL */
 	size_t answer_head_bytes;
+	unsigned char head_room[REQUEST_HEAD_ROOM];     /* for heads that fit */
 	STAILQ_HEAD(request_parts, request_part) parts; /* not yet taken by the owner */
 
 	void (*on_part)(struct request *request, void *context);

@@ -279,6 +279,33 @@ static void test_counts(void **state)
 	assert_int_equal(queue->counts.failures[REQUEST_FAILURE_LEFT], 5);
 }
 
+/* Freed requests are the next ones, empty again; a burst does not stay. */
+static void test_spares(void **state)
+{
+	static struct request *requests[300];
+	struct fixture *fixture = *state;
+	struct queue *queue = &fixture->queue;
+
+	for (size_t i = 0; i < 300; i++) {
+		requests[i] = queue_new_request(queue);
+		assert_non_null(requests[i]);
+		requests[i]->lease = 7;
+	}
+	for (size_t i = 0; i < 300; i++)
+		queue_free_request(queue, requests[i]);
+	assert_int_equal(queue->n_spares, 256);
+	for (size_t i = 256; i > 0; i--) {
+		struct request *request = queue_new_request(queue);
+
+		assert_ptr_equal(request, requests[i - 1]);
+		assert_int_equal(request->lease, 0);
+		assert_ptr_equal(request->queue, queue);
+	}
+	assert_int_equal(queue->n_spares, 0);
+	for (size_t i = 0; i < 256; i++)
+		queue_free_request(queue, requests[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +316,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_counts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_spares, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
