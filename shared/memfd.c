@@ -98,6 +98,13 @@ int memfd_map(struct memfd *ret_memfd, int fd, bool is_writable)
 	return 0;
 }
 
+int memfd_punch(const struct memfd *memfd, size_t offset, size_t bytes)
+{
+	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	return fallocate(memfd->fd, mode, (off_t)offset, (off_t)bytes) < 0 ? -errno : 0;
+}
+
 void memfd_fini(struct memfd *memfd)
 {
 	if (memfd->size_bytes > 0)

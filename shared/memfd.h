@@ -43,4 +43,8 @@ int memfd_create_constant(const char *name, const void *data, size_t size_bytes)
  * @fd on success only. 0 or -errno; -EPERM: the size is not sealed. */
 int memfd_map(struct memfd *ret_memfd, int fd, bool is_writable);
 
+/* Gives the pages of @bytes at @offset back to the kernel: they read as zeros, in every process.
+ * Of one that is sealed against writers (MEMFD_PEER_READS) the kernel takes none. 0 or -errno. */
+int memfd_punch(const struct memfd *memfd, size_t offset, size_t bytes);
+
 void memfd_fini(struct memfd *memfd);

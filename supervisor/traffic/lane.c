@@ -28,6 +28,7 @@
 
 #include "shared/cleanup.h"
 #include "supervisor/loop/pump.h"
+#include "supervisor/traffic/rest.h"
 
 /* A lease's number: the slot in the low bits, and above them a count that makes it
  * unique. */
@@ -64,6 +65,7 @@ struct lane {
 	bool has_news; /* something was pushed since the last flush */
 	bool is_violated;
 	struct memfd answers;
+	struct rest rest; /* of answers */
 	struct memfd rings;
 	struct ring submit;
 	struct ring answer;
@@ -222,8 +224,17 @@ static void lane_on_bell(struct ev_loop *loop, ev_io *io, int revents)
 	pump_add(lane->queue->pump, &lane->client);
 }
 
+/* The loader writes answers to requests that it holds, and nothing is being sent. */
+static bool lane_is_unused(const void *context)
+{
+	const struct lane *lane = context;
+
+	return lane->n_leased == 0 && lane->n_parts == 0;
+}
+
 void lane_start(struct lane *lane, void (*on_look)(void *context), void *context)
 {
+	rest_init(&lane->rest, lane->queue->loop, &lane->answers, lane_is_unused, lane);
 	lane->on_look = on_look;
 	lane->context = context;
 	ev_io_init(&lane->bell, lane_on_bell, lane->supervisor_bell, EV_READ);
@@ -394,6 +405,7 @@ static int lane_take_in(struct lane *lane, struct lane_answer *given)
 		.body_bytes = answer->body_bytes,
 		.is_last = answer->flags & PROTO_ANSWER_LAST,
 	};
+	rest_note(&lane->rest, answer->body_offset + answer->body_bytes);
 	lane->n_parts++;
 	lane->parts_bytes += part->body_bytes;
 	slot->is_started = true;
@@ -471,6 +483,7 @@ void lane_close(struct lane *lane,
 		lane_take_back(lane, &lane->slots[i]);
 		on_lease(context, request);
 	}
+	rest_stop(&lane->rest);
 	ev_io_stop(lane->queue->loop, &lane->bell);
 	pump_remove(lane->queue->pump, &lane->client);
 	close_fd(&lane->loader_bell);

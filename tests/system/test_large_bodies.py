@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import json
 import os
+import pathlib
 import random
+import re
 import shutil
 import socket
 import threading
@@ -24,24 +26,25 @@ NEXT = b"GET /v2/models/none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 ECHO = {"max_batch": 65536, "max_body": "8M", "request_arena": "64M"}
 
 
-def binary(size, seed=1):
+def binary(size, seed=1, columns=4):
     """A body of @size bytes, with a head that says how many of them are JSON, and its tensor."""
-    rows = size // 16
+    row = 4 * columns
+    rows = size // row
     while True:
         envelope = json.dumps({
-            "inputs": [{"name": "x", "shape": [rows, 4], "datatype": "FP32",
-                        "parameters": {"binary_data_size": rows * 16}}],
+            "inputs": [{"name": "x", "shape": [rows, columns], "datatype": "FP32",
+                        "parameters": {"binary_data_size": rows * row}}],
             "outputs": [{"name": "x", "parameters": {"binary_data": True}}]}).encode()
-        if len(envelope) + rows * 16 <= size:
+        if len(envelope) + rows * row <= size:
             break
         rows -= 1
-    envelope = envelope.ljust(size - rows * 16)
-    tensor = random.Random(seed).randbytes(rows * 16)
+    envelope = envelope.ljust(size - rows * row)
+    tensor = random.Random(seed).randbytes(rows * row)
     return f"Inference-Header-Content-Length: {len(envelope)}\r\n", envelope + tensor, tensor
 
 
-def request(size, fields="", seed=1):
-    head, body, tensor = binary(size, seed)
+def request(size, fields="", columns=4):
+    head, body, tensor = binary(size, columns=columns)
     return f"{INFER}{head}{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body, tensor
 
 
@@ -233,6 +236,24 @@ def test_the_access_log_has_all_bytes(start, tmp_path):
     assert exchange(moult, [one], 1)[0][0] == 200
     wait_for("the line", lambda: any(json.loads(line)["received_bytes"] == 600_000
                                      for line in whole_lines(path)))
+
+
+def shared_bytes(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"RssShmem:\s+(\d+) kB", status)[1]) * 1024
+
+
+def test_memory_of_answers_is_given_back(start):
+    """What large answers took goes back when none has come for a while, and is there again. What the
+    bodies of requests took stays: the kernel gives back none that is sealed."""
+    moult = start(echo_section(**{**ECHO, "max_body": "24M", "response_arena": "64M",
+                                  "input": "x FP32 [-1,1024]", "output": "x FP32 [-1,1024]"}))
+    size = 20_000_000
+    one, tensor = request(size, columns=1024)
+    for _ in range(2):
+        (status, body), = exchange(moult, [one], 1)
+        assert status == 200 and body.endswith(tensor)
+        wait_for("memory", lambda: shared_bytes(moult.pid) < 2 * size - 15_000_000)
 
 
 @pytest.mark.skipif(not (BUILD / "moult-engine-python.so").exists(),

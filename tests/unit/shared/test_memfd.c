@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -59,12 +60,47 @@ static void test_one_that_can_shrink_is_refused(void **state)
 	(void)close(fd);
 }
 
+static size_t resident_bytes(const struct memfd *memfd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(memfd->fd, &st), 0);
+	return (size_t)st.st_blocks * 512;
+}
+
+static void test_what_is_given_back(void **state)
+{
+	const size_t bytes = (size_t)1 << 20;
+	const size_t part = bytes / 4;
+	struct memfd memfd = MEMFD_NULL;
+	unsigned char *memory;
+
+	(void)state;
+	assert_int_equal(memfd_create_sealed(&memfd, "test", bytes, MEMFD_PEER_WRITES),
+	                 0);
+	memory = memfd.base;
+	memset(memory, 'x', bytes);
+	assert_true(resident_bytes(&memfd) >= bytes);
+	assert_int_equal(memfd_punch(&memfd, part, bytes - part), 0);
+	assert_int_equal(resident_bytes(&memfd), part);
+	assert_int_equal(memory[part - 1], 'x');
+	assert_int_equal(memory[part], 0);
+	memfd_fini(&memfd);
+	/* A hole would be a change, and there are to be none from outside. */
+	assert_int_equal(memfd_create_sealed(&memfd, "test", bytes, MEMFD_PEER_READS), 0);
+	memset(memfd.base, 'x', bytes);
+	assert_int_equal(memfd_punch(&memfd, 0, bytes), -EPERM);
+	assert_true(resident_bytes(&memfd) >= bytes);
+	memfd_fini(&memfd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_constant),
 		cmocka_unit_test(test_an_empty_one_has_a_place),
 		cmocka_unit_test(test_one_that_can_shrink_is_refused),
+		cmocka_unit_test(test_what_is_given_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
