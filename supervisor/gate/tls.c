@@ -272,15 +272,16 @@ static void tls_ask_client(gnutls_session_t session)
 	gnutls_session_set_verify_cert2(session, &purpose, 1, 0);
 }
 
-struct tls_pair *tls_begin(struct tls *tls, gnutls_session_t session)
+struct tls_pair *tls_begin(struct tls *tls, gnutls_session_t session,
+                           const char *protocol)
 {
-	static const unsigned char http[] = "http/1.1";
-	gnutls_datum_t protocol = { (unsigned char *)(uintptr_t)http, sizeof(http) - 1 };
+	gnutls_datum_t alpn = { (unsigned char *)(uintptr_t)protocol,
+		                (unsigned int)strlen(protocol) };
 
 	if (gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE,
 	                           tls->pair->credentials) < 0)
 		return NULL;
-	(void)gnutls_alpn_set_protocols(session, &protocol, 1, 0);
+	(void)gnutls_alpn_set_protocols(session, &alpn, 1, 0);
 	if (tls->pair->n_client_cas > 0)
 		tls_ask_client(session);
 	return tls_pair_ref(tls->pair);

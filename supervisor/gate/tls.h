@@ -51,9 +51,11 @@ int tls_watch(struct tls *tls, struct watch *watch);
 /* Due when no connection is left. Accepts NULL. */
 void tls_free(struct tls *tls);
 
-/* Gives @session, whose handshake has not begun, the certificate in use. Returns a reference
- * to it, for tls_end() when the session has ended; NULL: out of memory. */
-struct tls_pair *tls_begin(struct tls *tls, gnutls_session_t session);
+/* Gives @session, whose handshake has not begun, the certificate in use, and has it agree on
+ * @protocol (RFC 7301) with clients that name protocols. Returns a reference to the certificate,
+ * for tls_end() when the session has ended; NULL: out of memory. */
+struct tls_pair *tls_begin(struct tls *tls, gnutls_session_t session,
+                           const char *protocol);
 void tls_end(struct tls *tls, struct tls_pair *pair, bool is_finished);
 
 struct tls_figures tls_figures(const struct tls *tls);

@@ -212,7 +212,7 @@ static bool http_conn_secure(struct http_conn *conn)
 	info = MHD_get_connection_info(conn->connection,
 	                               MHD_CONNECTION_INFO_GNUTLS_SESSION);
 	conn->session = info ? info->tls_session : NULL;
-	conn->pair = conn->session ? tls_begin(tls, conn->session) : NULL;
+	conn->pair = conn->session ? tls_begin(tls, conn->session, "http/1.1") : NULL;
 	return conn->pair;
 }
 

@@ -9,8 +9,7 @@
  *	answer.c    {http_sending, http_answers} everything that is sent
  *	turn.c      {http_turn, http_turns} how much of the loop's time metrics and
  *	            statistics get
- *	permit.c    {http_permission} who may have what
- *	measure.c   {http_measure} how much each address may have
+ *	permit.c    asks gate/ who may have what, and how much
  *	body.c      {http_body} a request's body, as it comes
  *	recv.c      {http_ready} puts the strict reader (wire/) in front of libmicrohttpd
  *	deadline.c  who is late, or makes room, and what becomes of them
@@ -26,9 +25,9 @@
 #include <sys/queue.h>
 
 #include "shared/clock.h"
-#include "supervisor/gate/clients.h"
 #include "supervisor/gate/gate.h"
-#include "supervisor/gate/tokens.h"
+#include "supervisor/gate/measure.h"
+#include "supervisor/gate/permit.h"
 #include "supervisor/http/http.h"
 #include "supervisor/wire/head.h"
 #include "supervisor/wire/route.h"
@@ -107,19 +106,6 @@ struct http_turn {
 	bool is_taken; /* an answer that had its turn is on its way */
 };
 
-/* Who asks, and what was said to somebody who may not. */
-struct http_permission {
-	enum tokens_asker asker;
-	char name[CONFIG_NAME_MAX]; /* of the token; "": none */
-	const char *challenge;      /* for WWW-Authenticate; NULL: none */
-};
-
-/* Whose request it is, for the limits of each address. */
-struct http_measure {
-	bool is_counted;
-	struct client_address address;
-};
-
 /* "ADDRESS PORT" of IPv6, with the zone. */
 #define HTTP_CLIENT_MAX 72
 
@@ -148,8 +134,8 @@ struct http_conn {
 	struct request_refusal refusal; /* status 0: none */
 	struct http_ask ask;
 	struct http_body body;
-	struct http_permission permission;
-	struct http_measure measure;
+	struct permission permission;
+	struct measure measure;
 	struct http_sending sending;
 	struct http_turn turn;
 };
@@ -341,8 +327,6 @@ bool http_permit(struct http_conn *conn, struct http_head *head);
 bool http_permit_shows(const struct http_conn *conn, const struct model *model);
 /* The current request is over, answered or not. */
 void http_permit_forget(struct http_conn *conn);
-
-/* measure.c */
 
 /* Counts a request for the client's address. False, with a refusal: it has had its share. */
 bool http_measure(struct http_conn *conn, const struct http_head *head);

@@ -1,252 +1,65 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Whether who asks may have what is asked for. Health is everybody's. The challenges are those
- * of RFC 6750, 3; none of them tells more than what the client has sent.
+ * What gate/ says about a request of a connection: whether its address has asked for too much,
+ * and whether the client may have what it asks for. Health and the listener for administration
+ * are not measured.
  */
-#include <stdio.h>
-#include <string.h>
-
-#include "supervisor/gate/hosts.h"
 #include "supervisor/http/conn.h"
 
-#define REALM "Bearer realm=\"moult\""
-
-/* A token that is good, whatever it may do. */
-static char permit_word_all[] = CONFIG_TOKENS_ALL;
-static char permit_word_anybody[] = CONFIG_TOKENS_ANYBODY;
-static char *const permit_all[] = { permit_word_all };
-static char *const permit_anybody[] = { permit_word_anybody };
-
-struct permit_list {
-	const char *verb;
-	char *const *names;
-	size_t n;
-};
-
-/* The newest section, whatever serves: who is taken off a list is kept out at once. NULL: there
- * is no model. */
-static const struct config_model *permit_section(const struct config *config,
-                                                 const struct model *model)
+/* The listener that @conn came to. */
+static struct permit_place http_permit_place(const struct http_conn *conn)
 {
-	const struct config_model *section =
-		model ? config_find(config, model_name(model)) : NULL;
+	const struct http *http = conn->http;
 
-	return section || !model ? section : model_config(model);
-}
-
-/* The tokens that may do what is asked of a model; of one that is not there, every token may
- * be told so. */
-static struct permit_list permit_list_of_model(const struct http_conn *conn)
-{
-	const struct model *model =
-		model_find(conn->http->models.list, conn->ask.route.model);
-	const struct config_model *section = permit_section(conn->http->config, model);
-	bool is_infer = conn->ask.route.kind == HTTP_ROUTE_INFER ||
-	                conn->ask.route.kind == HTTP_ROUTE_HOSTED;
-	const char *verb = is_infer ? "infer" : "metadata";
-
-	if (!section)
-		return (struct permit_list){ verb, permit_all, 1 };
-	if (is_infer)
-		return (struct permit_list){ verb, section->infer_tokens,
-			                     section->n_infer_tokens };
-	return (struct permit_list){ verb, section->metadata_tokens,
-		                     section->n_metadata_tokens };
-}
-
-static struct permit_list permit_list_of(const struct http_conn *conn)
-{
-	const struct config *config = conn->http->config;
-
-	switch (conn->ask.route.kind) {
-	case HTTP_ROUTE_LIVE:
-	case HTTP_ROUTE_READY:
-		return (struct permit_list){ "health", permit_anybody, 1 };
-	case HTTP_ROUTE_METRICS:
-	case HTTP_ROUTE_STATS:
-		return (struct permit_list){ "metrics", config->metrics_tokens,
-			                     config->n_metrics_tokens };
-	case HTTP_ROUTE_INFER:
-	case HTTP_ROUTE_HOSTED:
-	case HTTP_ROUTE_MODEL:
-	case HTTP_ROUTE_MODEL_READY:
-	case HTTP_ROUTE_MODEL_CONFIG:
-		return permit_list_of_model(conn);
-	case HTTP_ROUTE_NONE:
-	case HTTP_ROUTE_SERVER:
-	case HTTP_ROUTE_INDEX:
-	case HTTP_ROUTE_REPOSITORY:
-	case HTTP_ROUTE_COUNT:
-		break;
-	}
-	return (struct permit_list){ "metadata", permit_all, 1 };
-}
-
-static const char *permit_scope(const char *verb)
-{
-	if (strcmp(verb, "infer") == 0)
-		return REALM ", error=\"insufficient_scope\", scope=\"infer\"";
-	if (strcmp(verb, "metrics") == 0)
-		return REALM ", error=\"insufficient_scope\", scope=\"metrics\"";
-	return REALM ", error=\"insufficient_scope\", scope=\"metadata\"";
-}
-
-static void permit_refuse(struct http_conn *conn, const char *verb)
-{
-	static const struct {
-		unsigned int status;
-		const char *challenge;
-		const char *text;
-	} rows[] = {
-		[TOKENS_NOBODY] = { 401, REALM,
-		                    "a token is needed: send Authorization: Bearer "
-		                    "TOKEN" },
-		[TOKENS_MALFORMED] = { 400, REALM ", error=\"invalid_request\"",
-		                       "Authorization must be there once, as Bearer "
-		                       "TOKEN" },
-		[TOKENS_UNKNOWN] = { 401, REALM ", error=\"invalid_token\"",
-		                     "the token is not, or not any more, known here" },
+	return (struct permit_place){
+		.gate = http->models.gate,
+		.models = http->models.list,
+		.config = http->config,
+		.is_admin = http->models.endpoint,
+		.has_admin = http->models.has_admin,
+		.is_guarded = http->is_guarded,
 	};
-	struct http_permission *permission = &conn->permission;
-
-	if (permission->asker == TOKENS_KNOWN) {
-		permission->challenge = permit_scope(verb);
-		(void)request_refuse(&conn->refusal, 403, 0,
-		                     "the token '%s' may not do this: %s is for others",
-		                     permission->name, verb);
-		return;
-	}
-	permission->challenge = rows[permission->asker].challenge;
-	(void)request_refuse(&conn->refusal, rows[permission->asker].status, 0, "%s",
-	                     rows[permission->asker].text);
-}
-
-/* The first field @name, in lower case, or an empty text. */
-static struct proto_text permit_field(const struct http_head *head, const char *name)
-{
-	for (size_t i = 0; i < head->n_fields; i++)
-		if (proto_text_equals(head->fields[i].name, name))
-			return head->fields[i].value;
-	return proto_text_of("");
-}
-
-/* Whether a page of another origin may ask: to read, which browsers do not let it see; and
- * from an application, which has rules of its own. A browser adds no token by itself. */
-static bool permit_is_harmless(const struct http_conn *conn)
-{
-	return strcmp(conn->ask.method, MHD_HTTP_METHOD_GET) == 0 ||
-	       strcmp(conn->ask.method, MHD_HTTP_METHOD_HEAD) == 0 ||
-	       strcmp(conn->ask.method, MHD_HTTP_METHOD_OPTIONS) == 0 ||
-	       conn->ask.route.kind == HTTP_ROUTE_HOSTED ||
-	       conn->permission.asker == TOKENS_KNOWN;
-}
-
-/* Whether it is no page of a browser that was led here. */
-static bool permit_is_called_right(struct http_conn *conn, const struct http_head *head)
-{
-	const char *list = conn->http->config->allowed_hosts;
-	struct proto_text host = permit_field(head, "host");
-	struct proto_text origin = permit_field(head, "origin");
-
-	/* Where nobody says it, an application goes by rules of its own here, too. */
-	bool is_asked = list || (conn->http->is_guarded &&
-	                         conn->ask.route.kind != HTTP_ROUTE_HOSTED);
-
-	if (is_asked && host.bytes > 0 && !hosts_allow(list, host)) {
-		(void)request_refuse(&conn->refusal, 421, 0,
-		                     "nobody is called '%.*s' here: allowed_hosts in "
-		                     "moult.conf says by which names clients may ask",
-		                     (int)(host.bytes < 200 ? host.bytes : 200),
-		                     host.data);
-		return false;
-	}
-	if (origin.bytes == 0 || permit_is_harmless(conn) ||
-	    hosts_allow_origin(list, origin, host))
-		return true;
-	(void)request_refuse(&conn->refusal, 403, 0,
-	                     "a page of '%.*s' may not ask this: allowed_hosts in "
-	                     "moult.conf says whose pages may",
-	                     (int)(origin.bytes < 200 ? origin.bytes : 200), origin.data);
-	return false;
-}
-
-static bool permit_is_allowed(struct http_conn *conn, struct http_head *head)
-{
-	const struct tokens *tokens = conn->http->models.gate->tokens;
-	struct http_permission *permission = &conn->permission;
-	const char *name = "";
-	struct permit_list list;
-
-	if (!tokens)
-		return true;
-	permission->asker = tokens_identify(tokens, head->authorization,
-	                                    head->n_authorizations, &name);
-	(void)snprintf(permission->name, sizeof(permission->name), "%s", name);
-	list = permit_list_of(conn);
-	if (!tokens_allow(permission->asker, name, list.names, list.n)) {
-		permit_refuse(conn, list.verb);
-		return false;
-	}
-	/* It has served its purpose, and is no application's to keep. */
-	if (permission->asker == TOKENS_KNOWN)
-		http_head_drop(head, "authorization");
-	return true;
-}
-
-/* Whether this listener is the one for it. */
-static bool permit_is_here(struct http_conn *conn)
-{
-	const struct http_models *models = &conn->http->models;
-	bool is_here = true;
-
-	switch (conn->ask.route.kind) {
-	case HTTP_ROUTE_METRICS:
-	case HTTP_ROUTE_STATS:
-	case HTTP_ROUTE_INDEX:
-		is_here = !models->has_admin;
-		break;
-	case HTTP_ROUTE_INFER:
-	case HTTP_ROUTE_HOSTED:
-	case HTTP_ROUTE_REPOSITORY:
-		is_here = !models->endpoint;
-		break;
-	case HTTP_ROUTE_NONE:
-	case HTTP_ROUTE_SERVER:
-	case HTTP_ROUTE_LIVE:
-	case HTTP_ROUTE_READY:
-	case HTTP_ROUTE_MODEL:
-	case HTTP_ROUTE_MODEL_READY:
-	case HTTP_ROUTE_MODEL_CONFIG:
-	case HTTP_ROUTE_COUNT:
-		break;
-	}
-	if (!is_here)
-		(void)request_refuse(&conn->refusal, 404, 0, "this is served at %s",
-		                     models->endpoint ? "another address (listen)"
-		                                      : "another address (admin_listen)");
-	return is_here;
 }
 
 bool http_permit(struct http_conn *conn, struct http_head *head)
 {
-	return permit_is_here(conn) && permit_is_allowed(conn, head) &&
-	       permit_is_called_right(conn, head);
+	const struct permit_place place = http_permit_place(conn);
+	struct permission *permission = &conn->permission;
+
+	permit_identify(permission, &place, head);
+	return permit_allows(permission, &place, &conn->ask.route, &conn->refusal) &&
+	       permit_is_called_right(permission, &place, head, conn->ask.method,
+	                              &conn->refusal);
 }
 
 bool http_permit_shows(const struct http_conn *conn, const struct model *model)
 {
-	const struct http_permission *permission = &conn->permission;
-	const struct config_model *section = permit_section(conn->http->config, model);
+	const struct permit_place place = http_permit_place(conn);
 
-	return !conn->http->models.gate->tokens ||
-	       tokens_allow(permission->asker, permission->name, section->metadata_tokens,
-	                    section->n_metadata_tokens);
+	return permit_shows(&conn->permission, &place, model);
 }
 
 void http_permit_forget(struct http_conn *conn)
 {
-	struct http_permission *permission = &conn->permission;
+	permit_forget(&conn->permission);
+}
 
-	*permission = (struct http_permission){ .challenge = NULL };
+bool http_measure(struct http_conn *conn, const struct http_head *head)
+{
+	const struct http_models *models = &conn->http->models;
+	enum http_route_kind kind = conn->ask.route.kind;
+
+	if (!models->endpoint && kind != HTTP_ROUTE_LIVE && kind != HTTP_ROUTE_READY)
+		return measure_request(&conn->measure, models->gate->clients,
+		                       conn->http->config, conn->fd, head,
+		                       &conn->refusal);
+	measure_skip(&conn->measure);
+	return true;
+}
+
+void http_measure_body(struct http_conn *conn, size_t bytes)
+{
+	measure_body(&conn->measure, conn->http->models.gate->clients, conn->http->config,
+	             bytes);
 }

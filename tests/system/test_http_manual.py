@@ -124,7 +124,7 @@ def test_metrics(start, tmp_path):
 def test_statuses():
     """Those that the sources answer with."""
     found = set()
-    for folder in ("supervisor/wire", "supervisor/http", "supervisor/traffic",
+    for folder in ("supervisor/wire", "supervisor/gate", "supervisor/http", "supervisor/traffic",
                    "supervisor/model", "loader"):
         for path in (ROOT / folder).rglob("*.c"):
             text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
