@@ -24,6 +24,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/server_folder.h"
+#include "supervisor/grpc/grpc.h"
 #include "supervisor/http/access_log.h"
 #include "supervisor/keep/config_keeper.h"
 #include "supervisor/control/control.h"
@@ -177,6 +178,14 @@ static uint64_t supervisor_last_generation(const char *state_dir)
 	return last;
 }
 
+static void supervisor_add_metrics(const void *context, struct metrics *metrics)
+{
+	const struct supervisor *supervisor = context;
+
+	if (supervisor->grpc)
+		grpc_add_metrics(supervisor->grpc, metrics);
+}
+
 /* What the endpoint and a listener for administration tell of. */
 static struct http_models supervisor_models(struct supervisor *supervisor)
 {
@@ -187,6 +196,8 @@ static struct http_models supervisor_models(struct supervisor *supervisor)
 		.config_error = &supervisor->config_error,
 		.gate = &supervisor->gate,
 		.has_admin = supervisor->config->admin_listen,
+		.add_metrics = supervisor_add_metrics,
+		.context = supervisor,
 	};
 }
 
@@ -231,6 +242,25 @@ static int supervisor_open_admin(struct supervisor *supervisor, struct err *err)
 	                fd, err);
 }
 
+static int supervisor_open_grpc(struct supervisor *supervisor, struct err *err)
+{
+	const struct grpc_models models = {
+		.list = supervisor->models,
+		.gate = &supervisor->gate,
+		.http = supervisor->http,
+		.has_admin = supervisor->config->admin_listen,
+	};
+	int fd;
+
+	if (!supervisor->config->grpc_listen)
+		return 0;
+	fd = listen_open(supervisor->config->grpc_listen, err);
+	if (fd < 0)
+		return err_prefix(err, fd, "grpc_listen");
+	return grpc_new(&supervisor->grpc, supervisor->loop, supervisor->config, &models,
+	                fd, err);
+}
+
 /* Opens what root is needed for, and becomes the user that everything else is done as. */
 static int supervisor_open_sockets(struct supervisor *supervisor, struct err *err)
 {
@@ -249,6 +279,8 @@ static int supervisor_open_sockets(struct supervisor *supervisor, struct err *er
 		r = supervisor_open_endpoint(supervisor, err);
 	if (r == 0)
 		r = supervisor_open_admin(supervisor, err);
+	if (r == 0)
+		r = supervisor_open_grpc(supervisor, err);
 	return r < 0 ? r : privileges_drop(config, &files, err);
 }
 
@@ -268,6 +300,8 @@ static int supervisor_open_state(struct supervisor *supervisor, struct err *err)
 	http_set_access(supervisor->http, supervisor->access);
 	if (supervisor->admin)
 		http_set_access(supervisor->admin, supervisor->access);
+	if (supervisor->grpc)
+		grpc_set_access(supervisor->grpc, supervisor->access);
 	return numbers_init(&supervisor->numbers, config->state_dir,
 	                    supervisor_last_generation(config->state_dir), err);
 }
@@ -383,6 +417,7 @@ void supervisor_free(struct supervisor *supervisor)
 {
 	if (!supervisor)
 		return;
+	grpc_free(supervisor->grpc);
 	http_free(supervisor->admin);
 	http_free(supervisor->http);
 	gate_close(&supervisor->gate);

@@ -13,6 +13,7 @@
 
 #include "shared/log.h"
 #include "supervisor/config/strict.h"
+#include "supervisor/grpc/grpc.h"
 #include "supervisor/http/http.h"
 #include "supervisor/inputs/watch.h"
 #include "supervisor/keep/manifest.h"
@@ -153,6 +154,8 @@ int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_aske
 	http_set_config(supervisor->http, fresh);
 	if (supervisor->admin)
 		http_set_config(supervisor->admin, fresh);
+	if (supervisor->grpc)
+		grpc_set_config(supervisor->grpc, fresh);
 	watch_config = supervisor_watch_times(fresh);
 	watch_set_config(supervisor->watch, &watch_config);
 	supervisor_watch_config(supervisor);

@@ -24,6 +24,7 @@
 
 struct access_log;
 struct control;
+struct grpc;
 struct orphans;
 struct spares;
 struct watch;
@@ -44,6 +45,7 @@ struct supervisor {
 	struct access_log *access; /* NULL: off */
 	struct gate gate;
 	struct http *http;
+	struct grpc *grpc; /* NULL: not served */
 	struct gate admin_gate;
 	struct http *admin; /* NULL: no listener of its own */
 	struct control *control;
@@ -69,8 +71,9 @@ struct supervisor {
 	ev_timer leave; /* drain_delay */
 	ev_timer shutdown;
 	bool is_stopping;
-	bool is_idle; /* stopping: no connection is left */
-	bool is_late; /* stopping: shutdown_timeout is over */
+	unsigned int n_draining; /* endpoints that still have connections */
+	bool is_idle;            /* stopping: no connection is left */
+	bool is_late;            /* stopping: shutdown_timeout is over */
 };
 
 /* supervisor_status.c: tells systemd how it is, and once that every model was tried. */

@@ -9,6 +9,7 @@
 #include "supervisor/figures/histogram.h"
 #include "supervisor/gate/tls.h"
 #include "supervisor/gate/tokens.h"
+#include "supervisor/grpc/grpc.h"
 #include "supervisor/http/http.h"
 #include "supervisor/spares/spares.h"
 #include "supervisor/process/orphans.h"
@@ -30,7 +31,7 @@ json_t *supervisor_to_json(struct supervisor *supervisor)
 	const char *groups = orphans_groups(supervisor->orphans, &no_groups);
 
 	return json_pack(
-		"{s:i,s:f,s:s,s:o,s:b,s:o,s:o,s:o,s:o,s:s?,s:s?,s:o,s:o,s:o,s:o}", "pid",
+		"{s:i,s:f,s:s,s:o,s:b,s:o,s:o,s:o,s:o,s:s?,s:s?,s:o,s:o,s:o,s:o,s:o}", "pid",
 		(int)getpid(), "uptime_s",
 		(double)((clock_now_ns() - supervisor->started_ns) / CLOCK_NS_PER_MS) /
 			1e3,
@@ -43,7 +44,8 @@ json_t *supervisor_to_json(struct supervisor *supervisor)
 		"no_loader_groups", no_groups, "tls", tls_to_json(supervisor->gate.tls),
 		"tokens", tokens_to_json(supervisor->gate.tokens), "http",
 		supervisor->http ? http_to_json(supervisor->http) : json_null(), "admin",
-		supervisor->admin ? http_to_json(supervisor->admin) : json_null());
+		supervisor->admin ? http_to_json(supervisor->admin) : json_null(), "grpc",
+		supervisor->grpc ? grpc_to_json(supervisor->grpc) : json_null());
 }
 
 void supervisor_say_status(struct supervisor *supervisor)

@@ -8,6 +8,7 @@
  */
 
 #include "shared/log.h"
+#include "supervisor/grpc/grpc.h"
 #include "supervisor/spares/spares.h"
 #include "supervisor/supervisor_state.h"
 
@@ -21,10 +22,13 @@ static void supervisor_stop_models(struct supervisor *supervisor)
 	supervisor_sweep(supervisor);
 }
 
-static void supervisor_on_http_idle(void *context)
+/* An endpoint has no connection left. */
+static void supervisor_on_drained(void *context)
 {
 	struct supervisor *supervisor = context;
 
+	if (--supervisor->n_draining > 0)
+		return;
 	supervisor->is_idle = true;
 	if (supervisor->is_late)
 		ev_break(supervisor->loop, EVBREAK_ALL);
@@ -68,7 +72,10 @@ static void supervisor_drain(struct supervisor *supervisor)
 	ev_timer_set(&supervisor->shutdown,
 	             (double)supervisor->config->shutdown_timeout_ns / 1e9, 0.);
 	ev_timer_start(supervisor->loop, &supervisor->shutdown);
-	http_drain(supervisor->http, supervisor_on_http_idle, supervisor);
+	supervisor->n_draining = supervisor->grpc ? 2 : 1;
+	http_drain(supervisor->http, supervisor_on_drained, supervisor);
+	if (supervisor->grpc)
+		grpc_drain(supervisor->grpc, supervisor_on_drained, supervisor);
 }
 
 static void supervisor_on_leave(struct ev_loop *loop, ev_timer *timer, int revents)

@@ -5,7 +5,7 @@
 # usage: tests/clients.sh DIRECTORY
 set -euo pipefail
 venv=$1
-packages=("tritonclient[http]" kserve prometheus-client kubernetes-validate)
+packages=("tritonclient[http,grpc]" kserve prometheus-client kubernetes-validate h2)
 [ -e "$venv/complete" ] && exit 0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -176,7 +176,7 @@ int config_check_listen(const char *text, struct err *err)
 		family == AF_INET6 ? text - 1 : text);
 }
 
-int config_check_admin_listen(const char *text, struct err *err)
+int config_check_own_listen(const char *text, struct err *err)
 {
 	if (strcmp(text, "systemd") == 0)
 		return err_set(err, -EINVAL,

@@ -22,7 +22,7 @@ bool config_model_is_doubtful(const struct config_model *model, struct err *err)
 int config_check_name(const char *text, struct err *err);
 int config_check_listen(const char *text, struct err *err);
 /* The same without "systemd". */
-int config_check_admin_listen(const char *text, struct err *err);
+int config_check_own_listen(const char *text, struct err *err);
 int config_check_access_log(const char *text, struct err *err);
 /* Names of hosts, separated by commas. */
 int config_check_hosts(const char *text, struct err *err);

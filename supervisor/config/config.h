@@ -197,6 +197,7 @@ struct config {
 	/* RESTART */
 	char *listen;       /* ADDRESS:PORT, [ADDRESS]:PORT, or "systemd" */
 	char *admin_listen; /* ADDRESS:PORT or [ADDRESS]:PORT; NULL: no listener of its own */
+	char *grpc_listen;     /* the same; NULL: gRPC is not served */
 	char *tls_certificate; /* NULL: plain HTTP; then the next two are NULL, too */
 	char *tls_key;
 	char *tls_client_ca; /* NULL: clients show no certificate */

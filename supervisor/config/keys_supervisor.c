@@ -45,7 +45,7 @@ static const struct config_key supervisor_keys[] = {
 		  ".Xr moultd 8\n"
 		  "warns that whoever reaches it may use every model." },
 	{ STRING("admin_listen", RESTART, admin_listen,
-		 "ADDRESS:PORT or [ADDRESS]:PORT", config_check_admin_listen),
+		 "ADDRESS:PORT or [ADDRESS]:PORT", config_check_own_listen),
 	  .fallback_help = "none: all is served at listen.",
 	  .help = "Where metrics, statistics and the index are served in the place of\n"
 		  ".Ic listen ,\n"
@@ -53,6 +53,14 @@ static const struct config_key supervisor_keys[] = {
 		  "connections of their own; see\n"
 		  ".Xr moultd 8 ,\n"
 		  "A listener for administration." },
+	{ STRING("grpc_listen", RESTART, grpc_listen,
+		 "ADDRESS:PORT or [ADDRESS]:PORT", config_check_own_listen),
+	  .fallback_help = "none: gRPC is not served.",
+	  .help = "Where the Open Inference Protocol is served over gRPC, besides\n"
+		  ".Ic listen ,\n"
+		  "with the same certificate, tokens and limits; see\n"
+		  ".Xr moult-http 7 ,\n"
+		  "gRPC." },
 	{ PATH("tls_certificate", RESTART, tls_certificate),
 	  .fallback_help = "none: plain HTTP is served.",
 	  .help = "A PEM file with the certificate of the endpoint and behind it those "

@@ -219,17 +219,34 @@ static int check_access_log(const struct config *config, struct err *err)
 	return 0;
 }
 
+/* Two listeners at one address; a port that the kernel chooses is never the same. */
+static bool is_taken(const char *address, const char *other)
+{
+	const char *colon = strrchr(address, ':');
+
+	return other && strcmp(address, other) == 0 && colon && strcmp(colon, ":0") != 0;
+}
+
 static int check_listeners(const struct config *config, struct err *err)
 {
-	const char *colon =
-		config->admin_listen ? strrchr(config->admin_listen, ':') : NULL;
+	const struct {
+		const char *key;
+		const char *address;
+		const char *other_key;
+		const char *other;
+	} rows[] = {
+		{ "admin_listen", config->admin_listen, "listen", config->listen },
+		{ "grpc_listen", config->grpc_listen, "listen", config->listen },
+		{ "grpc_listen", config->grpc_listen, "admin_listen",
+		  config->admin_listen },
+	};
 
-	if (colon && strcmp(config->admin_listen, config->listen) == 0 &&
-	    strcmp(colon, ":0") != 0)
-		return err_set(err, -EINVAL,
-		               "%s: admin_listen: %s is where listen is: choose another "
-		               "port",
-		               config->file, config->admin_listen);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].address && is_taken(rows[i].address, rows[i].other))
+			return err_set(err, -EINVAL,
+			               "%s: %s: %s is where %s is: choose another port",
+			               config->file, rows[i].key, rows[i].address,
+			               rows[i].other_key);
 	return 0;
 }
 

@@ -240,6 +240,28 @@ bool permit_allows(struct permission *permission, const struct permit_place *pla
 	return false;
 }
 
+struct model *permit_model(const struct permit_place *place,
+                           const struct http_route *route,
+                           struct request_refusal *refusal)
+{
+	struct model *model = model_find(place->models, route->model);
+
+	if (!model) {
+		(void)request_refuse(refusal, 404, 0, "there is no model '%s'",
+		                     route->model);
+		return NULL;
+	}
+	if (route->version[0] &&
+	    strcmp(route->version, model_config(model)->version) != 0) {
+		(void)request_refuse(refusal, 404, 0,
+		                     "model '%s' has version '%s', not '%s'",
+		                     route->model, model_config(model)->version,
+		                     route->version);
+		return NULL;
+	}
+	return model;
+}
+
 bool permit_shows(const struct permission *permission, const struct permit_place *place,
                   const struct model *model)
 {

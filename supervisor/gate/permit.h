@@ -43,6 +43,10 @@ bool permit_is_called_right(const struct permission *permission,
                             const struct permit_place *place,
                             const struct http_head *head, const char *method,
                             struct request_refusal *refusal);
+/* The model that @route names, in the version that it names. NULL, with a refusal: there is none. */
+struct model *permit_model(const struct permit_place *place,
+                           const struct http_route *route,
+                           struct request_refusal *refusal);
 /* Whether @model is to be listed for the client. */
 bool permit_shows(const struct permission *permission, const struct permit_place *place,
                   const struct model *model);

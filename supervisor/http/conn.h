@@ -323,6 +323,8 @@ unsigned int http_turn_make_room(struct http *http, unsigned int most);
 /* Whether the client may have what conn->ask.route names; @head loses the token then. False, with
  * a refusal and a challenge. */
 bool http_permit(struct http_conn *conn, struct http_head *head);
+/* The model that the route names, or NULL with a refusal. */
+struct model *http_permit_model(struct http_conn *conn);
 /* Whether @model is to be listed for the client. */
 bool http_permit_shows(const struct http_conn *conn, const struct model *model);
 /* The current request is over, answered or not. */

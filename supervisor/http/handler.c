@@ -27,28 +27,6 @@
 /* Looks at a request that waits before its connection is suspended. */
 #define HTTP_LOOKS_MAX 6
 
-/* The model that the route names, or NULL with a refusal. */
-static struct model *http_find_model(struct http_conn *conn)
-{
-	const struct http_route *route = &conn->ask.route;
-	struct model *model = model_find(conn->http->models.list, route->model);
-
-	if (!model) {
-		(void)request_refuse(&conn->refusal, 404, 0, "there is no model '%s'",
-		                     route->model);
-		return NULL;
-	}
-	if (route->version[0] &&
-	    strcmp(route->version, model_config(model)->version) != 0) {
-		(void)request_refuse(&conn->refusal, 404, 0,
-		                     "model '%s' has version '%s', not '%s'",
-		                     route->model, model_config(model)->version,
-		                     route->version);
-		return NULL;
-	}
-	return model;
-}
-
 /* Takes @body. */
 static enum MHD_Result http_answer_health(struct http_conn *conn, bool is_ready,
                                           char *body)
@@ -197,7 +175,7 @@ static enum MHD_Result http_handler_infer(struct http_conn *conn, const char *me
 		.on_part = http_conn_on_part,
 		.context = conn,
 	};
-	struct model *model = http_find_model(conn);
+	struct model *model = http_permit_model(conn);
 	struct request *request;
 
 	if (is_hosted) {
@@ -309,7 +287,7 @@ static enum MHD_Result http_handler_late(struct http_conn *conn)
 	uint64_t began_ns;
 
 	if (conn->ask.route.model[0] && conn->ask.route.kind != HTTP_ROUTE_REPOSITORY) {
-		model = http_find_model(conn);
+		model = http_permit_model(conn);
 		if (!model)
 			return http_answer_refusal(conn);
 	}

@@ -23,9 +23,10 @@
 
 #include "shared/cleanup.h"
 #include "shared/log.h"
+#include "supervisor/gate/listen.h"
 #include "supervisor/gate/tls.h"
 #include "supervisor/http/conn.h"
-#include "supervisor/gate/listen.h"
+#include "supervisor/http/meta.h"
 
 /* Runs in a round: what one MHD_run() has answered the next one sends. */
 #define HTTP_RUNS_MAX    2
@@ -523,6 +524,19 @@ void http_free(struct http *http)
 	for (size_t i = 0; i < METRICS_FORMAT_COUNT; i++)
 		http_page_unref(http->pages[i]);
 	free(http);
+}
+
+bool http_is_ready(const struct http *http)
+{
+	bool is_ready = false;
+
+	free(http_meta_ready(http, &is_ready));
+	return is_ready;
+}
+
+unsigned int http_connections(const struct http *http)
+{
+	return http->conns.n_connections;
 }
 
 json_t *http_to_json(const struct http *http)

@@ -24,6 +24,7 @@
 struct access_log;
 struct gate;
 struct http;
+struct metrics;
 struct spares;
 
 /* What the endpoint tells of: the supervisor's, borrowed. */
@@ -37,6 +38,9 @@ struct http_models {
 	 * this is it. */
 	const struct http *endpoint;
 	bool has_admin; /* this is the endpoint, and such a listener serves metrics */
+	/* Adds what others than the endpoint tell of to a page of metrics; NULL: nothing. */
+	void (*add_metrics)(const void *context, struct metrics *metrics);
+	const void *context;
 };
 
 /* Serves on @listen_fd (a listening socket; consumed, on failure too).
@@ -64,5 +68,9 @@ void http_drain(struct http *http, void (*on_idle)(void *context), void *context
  * still be there. Accepts NULL. */
 void http_free(struct http *http);
 
+/* Whether moultd is ready, as GET /v2/health/ready says. */
+bool http_is_ready(const struct http *http);
+/* Connections that are open. */
+unsigned int http_connections(const struct http *http);
 /* Connections, answers by status class, rounds of the daemon: a new reference. */
 json_t *http_to_json(const struct http *http);

@@ -170,6 +170,8 @@ static char *http_metrics_print(struct http *http, enum metrics_format format,
 	                models->config_error->text[0] != '\0');
 	http_metrics_spares(&metrics, *models->spares);
 	http_metrics_of_http(&metrics, models->endpoint ? models->endpoint : http);
+	if (models->add_metrics)
+		models->add_metrics(models->context, &metrics);
 	metrics_add_process(&metrics, &http->metrics);
 	return metrics_finish(&metrics, ret_bytes);
 }

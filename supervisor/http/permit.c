@@ -33,6 +33,13 @@ bool http_permit(struct http_conn *conn, struct http_head *head)
 	                              &conn->refusal);
 }
 
+struct model *http_permit_model(struct http_conn *conn)
+{
+	const struct permit_place place = http_permit_place(conn);
+
+	return permit_model(&place, &conn->ask.route, &conn->refusal);
+}
+
 bool http_permit_shows(const struct http_conn *conn, const struct model *model)
 {
 	const struct permit_place place = http_permit_place(conn);

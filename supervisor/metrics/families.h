@@ -105,6 +105,16 @@ FAMILY(ACCESS_LOG_DROPPED, COUNTER, "moult_access_log_dropped",
        "Lines of the access log (access_log) that were dropped, where there is one.")
 FAMILY(HTTP_RESPONSES, COUNTER, "moult_http_responses",
        "Answers of any kind by class of status.")
+FAMILY(GRPC_CONNECTIONS, GAUGE, "moult_grpc_connections",
+       "Open connections of gRPC.")
+FAMILY(GRPC_ACCEPTED, COUNTER, "moult_grpc_accepted", "Connections of gRPC accepted.")
+FAMILY(GRPC_EXPIRED, COUNTER, "moult_grpc_expired",
+       "Connections and calls of gRPC ended at a deadline.")
+FAMILY(GRPC_REFUSED, COUNTER, "moult_grpc_refused",
+       "Connections of gRPC closed at once, because there was no room for them.")
+FAMILY(GRPC_CALLS, GAUGE, "moult_grpc_calls", "Calls of gRPC under way.")
+FAMILY(GRPC_RESPONSES, COUNTER, "moult_grpc_responses",
+       "Answers to calls of gRPC by status code.")
 
 /* Named as every client library of Prometheus names them; of moultd alone. */
 FAMILY(PROCESS_CPU_SECONDS, COUNTER, "process_cpu_seconds",

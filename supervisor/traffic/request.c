@@ -143,7 +143,8 @@ int request_new(struct request **ret_request, struct queue *queue,
 	request->is_encoded = start->is_encoded;
 	request->is_hosted = start->is_hosted;
 	request->may_replay = !start->is_hosted || request_is_safe(start->method);
-	request->timeout_name = REQUEST_TIMEOUT_HEADER;
+	request->timeout_name =
+		start->timeout_name ? start->timeout_name : REQUEST_TIMEOUT_HEADER;
 	request->head_bytes = proto_head_bytes(start->method, start->target,
 	                                       start->fields, start->n_fields);
 	if (request->head_bytes > PROTO_HEAD_MAX) {
@@ -276,6 +277,13 @@ int request_append(struct request *request, const void *data, size_t bytes,
 	memcpy(request_body_end(request), data, bytes);
 	request_came(request, bytes);
 	return 0;
+}
+
+void request_overwrite(struct request *request, const void *data, size_t bytes)
+{
+	assert(request->state == REQUEST_RECEIVING && bytes <= request->body_bytes);
+	memcpy((unsigned char *)request->queue->memory.base + request->body_offset, data,
+	       bytes);
 }
 
 /* Nobody waits for longer than @timeout_ns, which @name asked for. */

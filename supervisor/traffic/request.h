@@ -132,10 +132,11 @@ struct request_start {
 	struct proto_text target;
 	const struct proto_field *fields; /* names in lower case */
 	size_t n_fields;
-	uint64_t body_bytes; /* Content-Length, or UINT64_MAX when it is not known */
-	uint64_t json_bytes; /* Inference-Header-Content-Length, or UINT64_MAX */
-	bool is_encoded;     /* the body is compressed */
-	uint64_t timeout_ns; /* asked for by the head, or CLOCK_NEVER */
+	uint64_t body_bytes;      /* Content-Length, or UINT64_MAX when it is not known */
+	uint64_t json_bytes;      /* Inference-Header-Content-Length, or UINT64_MAX */
+	bool is_encoded;          /* the body is compressed */
+	uint64_t timeout_ns;      /* asked for by the head, or CLOCK_NEVER */
+	const char *timeout_name; /* of what asked; NULL: REQUEST_TIMEOUT_HEADER */
 	/* Called when a part of the answer, or a failure in the form of one, has arrived.
 	 * The first call comes with status and head set. Called from the loop, never from
 	 * inside model_begin(), request_append() or model_submit(), and never after
@@ -162,6 +163,8 @@ int request_append(struct request *request, const void *data, size_t bytes,
 int request_room(struct request *request, size_t most, void **ret_at, size_t *ret_bytes,
                  struct request_refusal *refusal);
 void request_came(struct request *request, size_t bytes);
+/* Writes @bytes over the beginning of the body, of which as much has come. */
+void request_overwrite(struct request *request, const void *data, size_t bytes);
 
 /* Opens the head of the answer for proto_head_next(); an answer without a head reads as
  * one without fields. Valid while @request is held. 0 or -EBADMSG. */

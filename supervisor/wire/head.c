@@ -275,6 +275,11 @@ void http_head_init(struct http_head *head, char *names, size_t size)
 	head->route = (struct http_route){ .kind = HTTP_ROUTE_NONE };
 }
 
+void http_head_aim(struct http_head *head, const struct http_route *route)
+{
+	head->route = *route;
+}
+
 /* The request line */
 
 static bool head_is_get(const char *method)

@@ -78,6 +78,8 @@ void http_head_drop(struct http_head *head, const char *name);
 void http_head_set_length(struct http_head *head, uint64_t bytes);
 /* Adds PROTO_CLIENT_FIELD, borrowed; once, and for an engine that hosts. */
 void http_head_add_client(struct http_head *head, const char *client);
+/* Says what is asked for, where that is not read from a request line. */
+void http_head_aim(struct http_head *head, const struct http_route *route);
 /* Reads the request line, all headers having been added. Returns the first fault. */
 enum http_head_fault http_head_read(struct http_head *head,
                                     const struct http_hosting *hosting,

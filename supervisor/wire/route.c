@@ -189,3 +189,25 @@ struct http_route http_route_find(const struct http_hosting *hosting, const char
 	}
 	return route;
 }
+
+static bool route_copy(char *to, struct proto_text text)
+{
+	if (text.bytes >= CONFIG_NAME_MAX || memchr(text.data, '\0', text.bytes))
+		return false;
+	memcpy(to, text.data, text.bytes);
+	to[text.bytes] = '\0';
+	return true;
+}
+
+bool http_route_make(struct http_route *ret_route, enum http_route_kind kind,
+                     struct proto_text model, struct proto_text version)
+{
+	struct http_route route = { .kind = kind, .is_post = true };
+	bool is_good =
+		route_copy(route.model, model) && route_copy(route.version, version);
+
+	if (!is_good)
+		route.model[0] = route.version[0] = '\0';
+	*ret_route = route;
+	return is_good;
+}

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "shared/proto.h"
 #include "supervisor/config/config.h"
 
 enum http_route_kind {
@@ -37,6 +38,11 @@ struct http_route {
 
 /* @target: path and query, as sent. Never fails: HTTP_ROUTE_NONE is an answer. */
 struct http_route http_route_parse(const char *target);
+
+/* A route that no target names, to the @model of that @version; texts as they are. False: they
+ * are no names that a section of moult.conf can have, and the route is without a model. */
+bool http_route_make(struct http_route *ret_route, enum http_route_kind kind,
+                     struct proto_text model, struct proto_text version);
 
 /* Who hosts which paths at the moment. */
 struct http_hosting {

@@ -116,6 +116,7 @@ def test_metrics(start, tmp_path):
                      context=authority.context(),
                      head=f"engine_dir = {BUILD}\naccess_log = stderr\n{pair.keys()}"
                           f"tokens = {tmp_path}/tokens\nmetrics_tokens = anybody\n"
+                          "grpc_listen = 127.0.0.1:0\n"
                           "[device cuda:0]\nreserve = 0M\n")
     printed = metric_families(moult.get("/metrics")[1])
     assert printed == documented, HINT
