@@ -30,7 +30,7 @@
 #include "supervisor/keep/config_kept.h"
 #include "supervisor/process/privileges.h"
 #include "supervisor/proof.h"
-#include "supervisor/signals.h"
+#include "supervisor/loop/signals.h"
 #include "supervisor/start/quick.h"
 #include "supervisor/start/quick_check.h"
 #include "supervisor/supervisor.h"

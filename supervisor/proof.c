@@ -31,7 +31,7 @@
 #include "supervisor/keep/numbers.h"
 #include "supervisor/process/orphans.h"
 #include "supervisor/process/privileges.h"
-#include "supervisor/signals.h"
+#include "supervisor/loop/signals.h"
 #include "supervisor/spares/spares.h"
 #include "supervisor/weights/store.h"
 

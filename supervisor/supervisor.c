@@ -40,7 +40,7 @@
 #include "supervisor/process/orphans.h"
 #include "supervisor/process/privileges.h"
 #include "supervisor/parts/receipt.h"
-#include "supervisor/signals.h"
+#include "supervisor/loop/signals.h"
 #include "supervisor/spares/spares.h"
 #include "supervisor/config/strict.h"
 #include "supervisor/start/lacking.h"

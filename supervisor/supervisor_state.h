@@ -18,7 +18,7 @@
 #include "supervisor/loop/pump.h"
 #include "supervisor/notify.h"
 #include "supervisor/keep/numbers.h"
-#include "supervisor/signals.h"
+#include "supervisor/loop/signals.h"
 #include "supervisor/weights/store.h"
 #include "supervisor/supervisor.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "supervisor/signals.h"
+#include "supervisor/loop/signals.h"
 
 #include <string.h>
 
