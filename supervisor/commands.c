@@ -243,7 +243,12 @@ static bool commands_get_model(struct commands *commands, struct control_call *c
 
 	*ret_model = name ? supervisor_find(commands->supervisor, name) : NULL;
 	if (name && !*ret_model) {
-		control_fail(call, "there is no model '%s'; see moultctl status", name);
+		control_fail(call,
+		             config_find(supervisor_config(commands->supervisor), name)
+		                     ? "model '%s' is unloaded: load it as moult-http(7) "
+		                       "has it"
+		                     : "there is no model '%s'; see moultctl status",
+		             name);
 		return false;
 	}
 	return true;

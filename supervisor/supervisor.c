@@ -77,6 +77,7 @@ static void supervisor_on_receipt(void *context, struct model *model,
 	if (supervisor_find(supervisor, receipt->model) == model)
 		supervisor->listener.on_receipt(supervisor->listener.context, receipt,
 		                                json);
+	supervisor_calls_on_receipt(supervisor, model, receipt);
 	json_decref(json);
 	supervisor_say_started(supervisor);
 	supervisor_say_status(supervisor);
@@ -195,6 +196,7 @@ static struct http_models supervisor_models(struct supervisor *supervisor)
 		.devices = &supervisor->devices,
 		.config_error = &supervisor->config_error,
 		.gate = &supervisor->gate,
+		.repository = &supervisor->repository,
 		.has_admin = supervisor->config->admin_listen,
 		.add_metrics = supervisor_add_metrics,
 		.context = supervisor,
@@ -379,6 +381,7 @@ int supervisor_new(struct supervisor **ret_supervisor, struct config *config,
 		return err_set(err, r, "out of memory");
 	}
 	supervisor_models_init(supervisor);
+	supervisor_repository_init(supervisor);
 	supervisor->config_keeper = (struct config_keeper){
 		.loop = supervisor->loop,
 		.keeper = &supervisor->keeper,

@@ -148,6 +148,7 @@ int supervisor_reload_config(struct supervisor *supervisor, enum supervisor_aske
 	loads_set_max(&supervisor->loads, fresh->loads_at_once);
 	devices_set_config(&supervisor->devices, fresh);
 	spares_set_config(supervisor->spares, fresh);
+	supervisor_calls_on_config(supervisor);
 	supervisor_apply_models(supervisor, fresh);
 	if (old->log_level != fresh->log_level)
 		log_set_level(fresh->log_level);

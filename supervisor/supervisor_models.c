@@ -69,7 +69,8 @@ void supervisor_add_missing(struct supervisor *supervisor)
 	for (size_t i = 0; i < config->n_models; i++) {
 		const struct config_model *section = config->models[i];
 
-		if (supervisor_find(supervisor, section->name))
+		if (supervisor_find(supervisor, section->name) ||
+		    supervisor_is_unloaded(supervisor, section->name))
 			continue;
 		if (supervisor->n_models + supervisor->n_leaving >= CONFIG_MODELS_MAX) {
 			log_event(LOG_LEVEL_WARNING, "model_waits",
@@ -95,10 +96,12 @@ static void supervisor_on_sweep(struct ev_loop *loop, ev_timer *timer, int reven
 	for (size_t i = 0; i < supervisor->n_leaving; i++) {
 		struct model *model = supervisor->leaving[i];
 
-		if (model_is_stopped(model) && model_is_unused(model))
-			model_free(model);
-		else
+		if (!model_is_stopped(model) || !model_is_unused(model)) {
 			supervisor->leaving[kept++] = model;
+			continue;
+		}
+		supervisor_calls_on_freed(supervisor, model);
+		model_free(model);
 	}
 	has_left = kept < supervisor->n_leaving;
 	supervisor->n_leaving = kept;
@@ -130,6 +133,7 @@ void supervisor_remove(struct supervisor *supervisor, size_t i)
 
 	assert(supervisor->n_leaving < CONFIG_MODELS_MAX);
 	supervisor->listener.on_removed(supervisor->listener.context, model_name(model));
+	supervisor_calls_on_removed(supervisor, model);
 	supervisor->n_models--;
 	memmove(&supervisor->models[i], &supervisor->models[i + 1],
 	        (supervisor->n_models - i) * sizeof(supervisor->models[0]));

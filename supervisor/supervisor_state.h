@@ -7,6 +7,7 @@
  */
 
 #include <ev.h>
+#include <sys/queue.h>
 
 #include "supervisor/keep/config_keeper.h"
 #include "supervisor/devices/devices.h"
@@ -16,9 +17,10 @@
 #include "supervisor/keep/keeper.h"
 #include "supervisor/loaders/loads.h"
 #include "supervisor/loop/pump.h"
+#include "supervisor/loop/signals.h"
+#include "supervisor/model/repository.h"
 #include "supervisor/notify.h"
 #include "supervisor/keep/numbers.h"
-#include "supervisor/loop/signals.h"
 #include "supervisor/weights/store.h"
 #include "supervisor/supervisor.h"
 
@@ -29,6 +31,15 @@ struct orphans;
 struct spares;
 struct watch;
 struct watch_path;
+
+/* Models that clients have unloaded, and who waits for one: supervisor_calls.c. */
+struct supervisor_calls {
+	/* Models of the configuration that are not to be there. */
+	char unloaded[CONFIG_MODELS_MAX][CONFIG_NAME_MAX];
+	size_t n_unloaded;
+	LIST_HEAD(repository_calls, repository_call) waiting;
+	unsigned int n_waiting;
+};
 
 struct supervisor {
 	struct ev_loop *loop;
@@ -58,6 +69,8 @@ struct supervisor {
 	struct model *leaving[CONFIG_MODELS_MAX]; /* removed, stopped or being stopped */
 	size_t n_leaving;
 	ev_timer sweep;
+	struct repository repository; /* what others call */
+	struct supervisor_calls calls;
 	struct engine_bases bases;
 	struct numbers numbers;
 	bool is_started; /* every model was tried once, and systemd was told */
@@ -98,6 +111,42 @@ void supervisor_on_stopped(void *context, struct model *model);
 void supervisor_on_file_touched(void *context, const struct stat *before,
                                 const struct stat *after);
 void supervisor_on_store(void *context);
+
+/* supervisor_calls.c */
+/* True: somebody has unloaded the model @name. */
+bool supervisor_is_unloaded(const struct supervisor *supervisor, const char *name);
+/* The names of those: a new reference. */
+json_t *supervisor_unloaded_to_json(const struct supervisor *supervisor);
+/* Of struct repository; @context: the supervisor. */
+bool supervisor_calls_unloaded(void *context, size_t i,
+                               struct repository_unloaded *ret_one);
+void supervisor_calls_drop(struct repository_call *call);
+/* The model of the configuration that is called so is not to be there, or is again. */
+void supervisor_calls_remember(struct supervisor *supervisor, const char *name);
+void supervisor_calls_forget(struct supervisor *supervisor, const char *name);
+/* The last of that name that leaves, or NULL. */
+struct model *supervisor_calls_leaving(const struct supervisor *supervisor,
+                                       const char *name);
+/* Has @ask answered when @model is gone or, from receipt @number on, loaded. As begin() of struct
+ * repository. */
+int supervisor_calls_wait(struct supervisor *supervisor, const struct repository_ask *ask,
+                          const struct model *model, uint64_t number,
+                          struct repository_call **ret_call,
+                          struct request_refusal *refusal);
+/* Another configuration is in use: what it lacks is not unloaded, but gone. */
+void supervisor_calls_on_config(struct supervisor *supervisor);
+void supervisor_calls_on_receipt(struct supervisor *supervisor, const struct model *model,
+                                 const struct receipt *receipt);
+/* @model leaves. */
+void supervisor_calls_on_removed(struct supervisor *supervisor,
+                                 const struct model *model);
+/* @model is stopped, and is freed in this round. */
+void supervisor_calls_on_freed(struct supervisor *supervisor, const struct model *model);
+/* Answers whoever waits: moultd is stopping. */
+void supervisor_calls_stop(struct supervisor *supervisor);
+
+/* supervisor_repository.c */
+void supervisor_repository_init(struct supervisor *supervisor);
 
 /* supervisor_config.c */
 /* Takes @config. @refused: as for supervisor_new(). */

@@ -31,14 +31,16 @@ json_t *supervisor_to_json(struct supervisor *supervisor)
 	const char *groups = orphans_groups(supervisor->orphans, &no_groups);
 
 	return json_pack(
-		"{s:i,s:f,s:s,s:o,s:b,s:o,s:o,s:o,s:o,s:s?,s:s?,s:o,s:o,s:o,s:o,s:o}", "pid",
-		(int)getpid(), "uptime_s",
+		"{s:i,s:f,s:s,s:o,s:b,s:o,s:o,s:o,s:o,s:o,s:s?,s:s?,s:o,s:o,s:o,s:o,s:o}",
+		"pid", (int)getpid(), "uptime_s",
 		(double)((clock_now_ns() - supervisor->started_ns) / CLOCK_NS_PER_MS) /
 			1e3,
 		"version", MOULT_VERSION, "config_error",
 		*error ? json_string(error) : json_null(), "config_kept",
-		supervisor->is_config_kept, "spares", spares_to_json(supervisor->spares),
-		"latency_bounds_ms", histogram_bounds_to_json(), "memory",
+		supervisor->is_config_kept, "unloaded",
+		supervisor_unloaded_to_json(supervisor), "spares",
+		spares_to_json(supervisor->spares), "latency_bounds_ms",
+		histogram_bounds_to_json(), "memory",
 		devices_memory_to_json(&supervisor->devices), "devices",
 		devices_to_json(&supervisor->devices), "loader_groups", groups,
 		"no_loader_groups", no_groups, "tls", tls_to_json(supervisor->gate.tls),

@@ -107,6 +107,7 @@ void supervisor_on_stop(struct ev_loop *loop, ev_signal *signal, int revents)
 		return;
 	}
 	supervisor->is_stopping = true;
+	supervisor_calls_stop(supervisor);
 	spares_stop(supervisor->spares);
 	config_keeper_flush(&supervisor->config_keeper);
 	log_event(LOG_LEVEL_NOTICE, "stopping", "signal=%d", signal->signum);

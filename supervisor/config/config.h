@@ -33,6 +33,8 @@
 /* In lists of tokens: every token, and no token at all. */
 #define CONFIG_TOKENS_ALL     "all"
 #define CONFIG_TOKENS_ANYBODY "anybody"
+/* In repository_tokens. */
+#define CONFIG_TOKENS_NOBODY "nobody"
 /* In a list of hosts. */
 #define CONFIG_HOSTS_ANY "any"
 
@@ -236,6 +238,8 @@ struct config {
 	size_t n_ready;
 	char *metrics_tokens[CONFIG_NAMES_MAX]; /* as a model's lists are */
 	size_t n_metrics_tokens;
+	char *repository_tokens[CONFIG_NAMES_MAX]; /* none: operators of this machine */
+	size_t n_repository_tokens;
 
 	struct config_device host;
 	struct config_device gpu_fallback; /* of GPUs without a section */

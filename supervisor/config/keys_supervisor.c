@@ -97,6 +97,22 @@ static const struct config_key supervisor_keys[] = {
 		  "every token;\n"
 		  ".Cm anybody :\n"
 		  "none is needed." },
+	{ LIST(NAMES, "repository_tokens", LIVE, repository_tokens, n_repository_tokens,
+	       CONFIG_NAMES_MAX),
+	  .fallback_help = "with\n"
+			   ".Ic tokens\n"
+			   "nobody, and without them clients of this machine.",
+	  .help = "Names of\n"
+		  ".Ic tokens\n"
+		  "that may load and unload models by request;\n"
+		  ".Cm all :\n"
+		  "every token;\n"
+		  ".Cm anybody :\n"
+		  "none is needed;\n"
+		  ".Cm nobody :\n"
+		  "it is done by\n"
+		  ".Xr moultctl 1\n"
+		  "alone." },
 	{ STRING("allowed_hosts", LIVE, allowed_hosts, "NAMES, *.NAME or any",
 		 config_check_hosts),
 	  .fallback_help = "on loopback, for paths of moult's own, names without a "

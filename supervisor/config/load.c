@@ -266,6 +266,14 @@ static int check_tokens(const struct config *config, struct err *err)
 		               "%s: metrics_tokens: there are no tokens: name their "
 		               "directory with tokens in [supervisor]",
 		               config->file);
+	if (config->n_repository_tokens > 0 &&
+	    strcmp(config->repository_tokens[0], CONFIG_TOKENS_NOBODY) != 0 &&
+	    is_list_of_tokens(config->repository_tokens, config->n_repository_tokens))
+		return err_set(err, -EINVAL,
+		               "%s: repository_tokens: there are no tokens: name their "
+		               "directory with tokens in [supervisor], or say anybody or "
+		               "nobody",
+		               config->file);
 	for (size_t i = 0; i < config->n_models; i++) {
 		const struct config_model *model = config->models[i];
 		bool is_infer =

@@ -32,6 +32,7 @@ static void print_device(FILE *out, const json_t *device)
 static void print_supervisor(FILE *out, const json_t *supervisor)
 {
 	const json_t *spare;
+	const json_t *name;
 	size_t i;
 
 	print_form(out, supervisor,
@@ -43,6 +44,12 @@ static void print_supervisor(FILE *out, const json_t *supervisor)
 		"{state}, pid {pid}, "
 		"{anon_bytes}, taken {taken} times, lost {lost} times"
 		"[; last error: {last_error}]\n");
+	json_array_foreach(json_object_get(supervisor, "unloaded"), i, name)
+	{
+		(void)fputs("unloaded by request: model ", out);
+		print_cell(out, json_string_value(name), 0);
+		(void)fputc('\n', out);
+	}
 	print_form(out, supervisor,
 	           "[TLS certificate of {tls.subject}, good until {tls.not_after}\n]"
 	           "[{tokens.count} tokens of {tokens.path}\n]");

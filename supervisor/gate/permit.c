@@ -27,11 +27,11 @@ struct permit_list {
 
 /* The newest section, whatever serves: who is taken off a list is kept out at once. NULL: there
  * is no model. */
-static const struct config_model *permit_section(const struct config *config,
-                                                 const struct model *model)
+static const struct config_model *permit_section(const struct permit_place *place,
+                                                 const char *name)
 {
-	const struct config_model *section =
-		model ? config_find(config, model_name(model)) : NULL;
+	const struct config_model *section = config_find(place->config, name);
+	const struct model *model = model_find(place->models, name);
 
 	return section || !model ? section : model_config(model);
 }
@@ -41,8 +41,7 @@ static const struct config_model *permit_section(const struct config *config,
 static struct permit_list permit_list_of_model(const struct permit_place *place,
                                                const struct http_route *route)
 {
-	const struct model *model = model_find(place->models, route->model);
-	const struct config_model *section = permit_section(place->config, model);
+	const struct config_model *section = permit_section(place, route->model);
 	bool is_infer =
 		route->kind == HTTP_ROUTE_INFER || route->kind == HTTP_ROUTE_HOSTED;
 	const char *verb = is_infer ? "infer" : "metadata";
@@ -69,6 +68,10 @@ static struct permit_list permit_list_of(const struct permit_place *place,
 	case HTTP_ROUTE_STATS:
 		return (struct permit_list){ "metrics", config->metrics_tokens,
 			                     config->n_metrics_tokens };
+	case HTTP_ROUTE_LOAD:
+	case HTTP_ROUTE_UNLOAD:
+		return (struct permit_list){ "repository", config->repository_tokens,
+			                     config->n_repository_tokens };
 	case HTTP_ROUTE_INFER:
 	case HTTP_ROUTE_HOSTED:
 	case HTTP_ROUTE_MODEL:
@@ -91,6 +94,8 @@ static const char *permit_scope(const char *verb)
 		return REALM ", error=\"insufficient_scope\", scope=\"infer\"";
 	if (strcmp(verb, "metrics") == 0)
 		return REALM ", error=\"insufficient_scope\", scope=\"metrics\"";
+	if (strcmp(verb, "repository") == 0)
+		return REALM ", error=\"insufficient_scope\", scope=\"repository\"";
 	return REALM ", error=\"insufficient_scope\", scope=\"metadata\"";
 }
 
@@ -200,11 +205,13 @@ static bool permit_is_here(const struct permit_place *place, enum http_route_kin
 	case HTTP_ROUTE_METRICS:
 	case HTTP_ROUTE_STATS:
 	case HTTP_ROUTE_INDEX:
+	case HTTP_ROUTE_LOAD:
+	case HTTP_ROUTE_UNLOAD:
+	case HTTP_ROUTE_REPOSITORY:
 		is_here = !place->has_admin;
 		break;
 	case HTTP_ROUTE_INFER:
 	case HTTP_ROUTE_HOSTED:
-	case HTTP_ROUTE_REPOSITORY:
 		is_here = !place->is_admin;
 		break;
 	case HTTP_ROUTE_NONE:
@@ -240,6 +247,27 @@ bool permit_allows(struct permission *permission, const struct permit_place *pla
 	return false;
 }
 
+bool permit_is_operator(const struct permit_place *place, const struct http_head *head,
+                        enum http_route_kind kind, struct request_refusal *refusal)
+{
+	static const char *const marks[] = { "forwarded", "x-forwarded-for", "via" };
+	const struct config *config = place->config;
+	bool is_near = place->is_local && config->n_repository_tokens == 0;
+
+	if (place->gate->tokens || (kind != HTTP_ROUTE_LOAD && kind != HTTP_ROUTE_UNLOAD))
+		return true;
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+		is_near = is_near && permit_field(head, marks[i]).bytes == 0;
+	if (is_near || tokens_allow(TOKENS_NOBODY, "", config->repository_tokens,
+	                            config->n_repository_tokens))
+		return true;
+	(void)request_refuse(refusal, 403, 0,
+	                     "models are loaded and unloaded from this machine alone, "
+	                     "and through no proxy: repository_tokens in moult.conf "
+	                     "says who else may");
+	return false;
+}
+
 struct model *permit_model(const struct permit_place *place,
                            const struct http_route *route,
                            struct request_refusal *refusal)
@@ -247,7 +275,10 @@ struct model *permit_model(const struct permit_place *place,
 	struct model *model = model_find(place->models, route->model);
 
 	if (!model) {
-		(void)request_refuse(refusal, 404, 0, "there is no model '%s'",
+		(void)request_refuse(refusal, 404, 0,
+		                     config_find(place->config, route->model)
+		                             ? "model '%s' is not loaded"
+		                             : "there is no model '%s'",
 		                     route->model);
 		return NULL;
 	}
@@ -263,11 +294,11 @@ struct model *permit_model(const struct permit_place *place,
 }
 
 bool permit_shows(const struct permission *permission, const struct permit_place *place,
-                  const struct model *model)
+                  const char *name)
 {
-	const struct config_model *section = permit_section(place->config, model);
+	const struct config_model *section = permit_section(place, name);
 
-	return !place->gate->tokens ||
+	return !place->gate->tokens || !section ||
 	       tokens_allow(permission->asker, permission->name, section->metadata_tokens,
 	                    section->n_metadata_tokens);
 }

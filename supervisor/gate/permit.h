@@ -20,6 +20,7 @@ struct permit_place {
 	const struct config *config; /* the newest */
 	bool is_admin;               /* a listener for administration */
 	bool has_admin; /* this is the endpoint, and there is such a listener */
+	bool is_local;  /* nothing but this machine reaches it */
 	bool is_guarded; /* a browser on this machine reaches it, and nothing else keeps it out */
 };
 
@@ -37,6 +38,11 @@ void permit_identify(struct permission *permission, const struct permit_place *p
  * a challenge. */
 bool permit_allows(struct permission *permission, const struct permit_place *place,
                    const struct http_route *route, struct request_refusal *refusal);
+/* Whether who asks for what @head's route names may have it where there are no tokens: models are
+ * loaded and unloaded from this machine, and not on behalf of somebody else, unless the
+ * configuration says that anybody may. False: with a refusal. */
+bool permit_is_operator(const struct permit_place *place, const struct http_head *head,
+                        enum http_route_kind kind, struct request_refusal *refusal);
 /* Whether the client, who asks with @method, calls @place by a name of its own, and is no page
  * of somebody else's. False: with a refusal. */
 bool permit_is_called_right(const struct permission *permission,
@@ -47,8 +53,8 @@ bool permit_is_called_right(const struct permission *permission,
 struct model *permit_model(const struct permit_place *place,
                            const struct http_route *route,
                            struct request_refusal *refusal);
-/* Whether @model is to be listed for the client. */
+/* Whether the model @name is to be listed for the client. */
 bool permit_shows(const struct permission *permission, const struct permit_place *place,
-                  const struct model *model);
+                  const char *name);
 /* The request is over, answered or not. */
 void permit_forget(struct permission *permission);

@@ -79,7 +79,8 @@ static int tokens_check_name(const struct proto_secret *file, struct err *err)
 		               "the name '%.*s' is longer than %d characters", bytes,
 		               file->name.data, CONFIG_NAME_MAX - 1);
 	if (proto_text_equals(file->name, CONFIG_TOKENS_ALL) ||
-	    proto_text_equals(file->name, CONFIG_TOKENS_ANYBODY))
+	    proto_text_equals(file->name, CONFIG_TOKENS_ANYBODY) ||
+	    proto_text_equals(file->name, CONFIG_TOKENS_NOBODY))
 		return err_set(err, -EINVAL,
 		               "the name '%.*s' means something else in infer_tokens and "
 		               "its like: choose another one",
@@ -265,8 +266,15 @@ static int tokens_check_names(const struct tokens_list *list, const char *key,
 static int tokens_check_all(const struct tokens_list *list, const struct config *config,
                             struct err *err)
 {
+	bool is_nobody = config->n_repository_tokens == 1 &&
+	                 strcmp(config->repository_tokens[0], CONFIG_TOKENS_NOBODY) == 0;
 	int r = tokens_check_names(list, "metrics_tokens", config->metrics_tokens,
 	                           config->n_metrics_tokens, err);
+
+	if (r == 0 && !is_nobody)
+		r = tokens_check_names(list, "repository_tokens",
+		                       config->repository_tokens,
+		                       config->n_repository_tokens, err);
 
 	for (size_t i = 0; r == 0 && i < config->n_models; i++) {
 		const struct config_model *model = config->models[i];

@@ -200,7 +200,7 @@ static void cold_index(struct grpc_call *call, const ProtobufCMessage *request)
 	}
 	index->n = 0;
 	for (struct model *const *model = grpc->models.list; *model; model++)
-		if (permit_shows(&call->permission, &place, *model))
+		if (permit_shows(&call->permission, &place, model_name(*model)))
 			cold_add(index, *model, asked->ready);
 	response.n_models = index->n;
 	response.models = index->pointers;

@@ -13,6 +13,9 @@
 /* Bytes of it that are read at once. */
 #define HTTP_DROP_BYTES ((size_t)64 * 1024)
 
+/* Nobody else's until http_body_came(). */
+static char http_body_dropped[HTTP_DROP_BYTES];
+
 static void http_body_note(struct http_conn *conn, size_t bytes)
 {
 	struct http_body *body = &conn->body;
@@ -48,9 +51,12 @@ enum MHD_Result http_body_refuse(struct http_conn *conn)
 	return http_body_swallow(conn);
 }
 
-/* More of an unwanted body has come. */
-static enum MHD_Result http_body_drop(struct http_conn *conn)
+/* More of a body has come that is no model's: dropped, but for what repository.c reads of it. */
+static enum MHD_Result http_body_drop(struct http_conn *conn, const char *data,
+                                      size_t bytes)
 {
+	if (conn->refusal.status == 0 && http_repository_counts(conn))
+		(void)http_repository_take(conn, data, bytes);
 	if (conn->body.received_bytes <= conn->body.swallow_bytes)
 		return MHD_YES;
 	if (conn->refusal.status == 0)
@@ -63,7 +69,7 @@ enum MHD_Result http_body_take(struct http_conn *conn, const char *data, size_t 
 {
 	http_body_note(conn, bytes);
 	if (conn->phase == HTTP_PHASE_SWALLOW)
-		return http_body_drop(conn);
+		return http_body_drop(conn, data, bytes);
 	if (conn->phase != HTTP_PHASE_BODY)
 		return conn->phase == HTTP_PHASE_LINGER ? MHD_YES : MHD_NO;
 	if (request_append(conn->request, data, bytes, &conn->refusal) != 0)
@@ -83,7 +89,6 @@ bool http_body_is_aside(const struct http_conn *conn)
 
 void *http_body_place(struct http_conn *conn, size_t most, size_t *ret_bytes)
 {
-	static char dropped[HTTP_DROP_BYTES];
 	void *at;
 
 	if (conn->phase == HTTP_PHASE_BODY) {
@@ -94,8 +99,8 @@ void *http_body_place(struct http_conn *conn, size_t most, size_t *ret_bytes)
 	}
 	if (conn->phase != HTTP_PHASE_SWALLOW)
 		return NULL;
-	*ret_bytes = most < sizeof(dropped) ? most : sizeof(dropped);
-	return dropped;
+	*ret_bytes = most < HTTP_DROP_BYTES ? most : HTTP_DROP_BYTES;
+	return http_body_dropped;
 }
 
 void http_body_came(struct http_conn *conn, size_t bytes)
@@ -104,7 +109,7 @@ void http_body_came(struct http_conn *conn, size_t bytes)
 	if (conn->phase == HTTP_PHASE_BODY)
 		request_came(conn->request, bytes);
 	else
-		(void)http_body_drop(conn);
+		(void)http_body_drop(conn, http_body_dropped, bytes);
 }
 
 void http_body_forget(struct http_conn *conn)

@@ -54,11 +54,13 @@ enum http_phase {
 	HTTP_PHASE_HALF,    /* waits for a client that has closed its sending side */
 	HTTP_PHASE_SEND,    /* an answer goes out */
 	HTTP_PHASE_TURN,    /* waits for a turn to be answered: turn.c */
+	HTTP_PHASE_LOAD,    /* waits for a model to be loaded or unloaded: repository.c */
 	HTTP_PHASE_GONE,    /* the client is gone: about to be closed */
 	HTTP_PHASE_COUNT
 };
 
 struct http_page;
+struct repository_call;
 
 /* A byte that http_wire has read, for libmicrohttpd's next read. */
 struct http_ready {
@@ -106,6 +108,14 @@ struct http_turn {
 	bool is_taken; /* an answer that had its turn is on its way */
 };
 
+/* A model that is being loaded or unloaded for it. */
+struct http_loading {
+	struct repository_call *call; /* NULL: none */
+	bool is_done;
+	char *body; /* owned */
+	size_t body_bytes;
+};
+
 /* "ADDRESS PORT" of IPv6, with the zone. */
 #define HTTP_CLIENT_MAX 72
 
@@ -138,6 +148,7 @@ struct http_conn {
 	struct measure measure;
 	struct http_sending sending;
 	struct http_turn turn;
+	struct http_loading loading;
 };
 
 TAILQ_HEAD(http_conn_list, http_conn);
@@ -199,6 +210,7 @@ struct http {
 	ev_io gone_io;
 	bool is_full;
 	bool is_open; /* others than this machine reach it, and nobody is asked who they are */
+	bool is_local; /* nothing but this machine reaches it */
 	bool is_guarded; /* a browser on this machine reaches it, and nothing else keeps it out */
 	bool is_draining;
 	bool is_leaving; /* serves on, and says that it is not ready */
@@ -318,6 +330,20 @@ void http_turn_refuse(struct http_conn *conn, const char *why);
  * come back. */
 unsigned int http_turn_make_room(struct http *http, unsigned int most);
 
+/* repository.c */
+
+/* Whether the body of what @conn asks for is read by what follows. */
+bool http_repository_counts(const struct http_conn *conn);
+/* Takes a part of that body. False, with a refusal. */
+bool http_repository_take(struct http_conn *conn, const char *data, size_t bytes);
+/* Reads the body of the index. False, with a refusal. */
+bool http_repository_index(struct http_conn *conn, bool *ret_only_ready);
+/* Loads or unloads a model; @conn is suspended until that is over, and its handler is called
+ * again. */
+enum MHD_Result http_repository_run(struct http_conn *conn);
+/* The current request is over, answered or not. */
+void http_repository_forget(struct http_conn *conn);
+
 /* permit.c */
 
 /* Whether the client may have what conn->ask.route names; @head loses the token then. False, with
@@ -325,8 +351,8 @@ unsigned int http_turn_make_room(struct http *http, unsigned int most);
 bool http_permit(struct http_conn *conn, struct http_head *head);
 /* The model that the route names, or NULL with a refusal. */
 struct model *http_permit_model(struct http_conn *conn);
-/* Whether @model is to be listed for the client. */
-bool http_permit_shows(const struct http_conn *conn, const struct model *model);
+/* Whether the model @name is to be listed for the client. */
+bool http_permit_shows(const struct http_conn *conn, const char *name);
 /* The current request is over, answered or not. */
 void http_permit_forget(struct http_conn *conn);
 

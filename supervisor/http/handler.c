@@ -56,9 +56,24 @@ static enum MHD_Result http_answer_metrics(struct http_conn *conn)
 	                        http_metrics_page(conn->http, format));
 }
 
-static bool http_handler_shows(const void *context, const struct model *model)
+static bool http_handler_shows(const void *context, const char *model)
 {
 	return http_permit_shows(context, model);
+}
+
+static enum MHD_Result http_answer_index(struct http_conn *conn)
+{
+	const struct http_models *models = &conn->http->models;
+	struct http_meta_index_of of = {
+		.models = models->list,
+		.repository = models->repository,
+		.shows = http_handler_shows,
+		.context = conn,
+	};
+
+	if (!http_repository_index(conn, &of.only_ready))
+		return http_answer_refusal(conn);
+	return http_answer_json(conn, 200, http_meta_index(&of));
 }
 
 /* Makes the supervisor's own answers. @model: of a route that names one. */
@@ -78,9 +93,7 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *mo
 	case HTTP_ROUTE_STATS:
 		return http_answer_json(conn, 200, http_meta_stats(models, model));
 	case HTTP_ROUTE_INDEX:
-		return http_answer_json(conn, 200,
-		                        http_meta_index(models, http_handler_shows,
-		                                        conn));
+		return http_answer_index(conn);
 	case HTTP_ROUTE_MODEL:
 		return http_answer_json(conn, 200, http_meta_model(model));
 	case HTTP_ROUTE_MODEL_READY:
@@ -90,10 +103,12 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *mo
 		return http_answer_json(conn, 200, http_meta_model_config(model));
 	case HTTP_ROUTE_REPOSITORY:
 		(void)request_refuse(&conn->refusal, 501, 0,
-		                     "models come and go with the configuration; "
-		                     "to load one anew use: moultctl reload MODEL");
+		                     "repositories have no names here: leave the name "
+		                     "out of the path");
 		return http_answer_refusal(conn);
 	case HTTP_ROUTE_NONE:
+	case HTTP_ROUTE_LOAD:
+	case HTTP_ROUTE_UNLOAD:
 	case HTTP_ROUTE_INFER:
 	case HTTP_ROUTE_HOSTED:
 	case HTTP_ROUTE_COUNT:
@@ -286,6 +301,9 @@ static enum MHD_Result http_handler_late(struct http_conn *conn)
 	enum MHD_Result result;
 	uint64_t began_ns;
 
+	if (conn->ask.route.kind == HTTP_ROUTE_LOAD ||
+	    conn->ask.route.kind == HTTP_ROUTE_UNLOAD)
+		return http_repository_run(conn);
 	if (conn->ask.route.model[0] && conn->ask.route.kind != HTTP_ROUTE_REPOSITORY) {
 		model = http_permit_model(conn);
 		if (!model)
@@ -353,6 +371,7 @@ enum MHD_Result http_handler_run(void *context, struct MHD_Connection *connectio
 	case HTTP_PHASE_LINGER:
 	case HTTP_PHASE_SEND:
 	case HTTP_PHASE_TURN:
+	case HTTP_PHASE_LOAD:
 	case HTTP_PHASE_GONE:
 	case HTTP_PHASE_COUNT:
 		break;
@@ -369,6 +388,7 @@ static void http_handler_forget(struct http_conn *conn)
 	http_body_forget(conn);
 	http_conn_forget(conn);
 	http_turn_forget(conn);
+	http_repository_forget(conn);
 	*ask = (struct http_ask){ .target = ask->target,
 		                  .target_size = ask->target_size };
 }

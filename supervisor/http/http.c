@@ -266,9 +266,10 @@ static void http_look_open(struct http *http, int listen_fd)
 	const struct http_models *models = &http->models;
 	char address[128];
 
-	http->is_guarded = listen_is_local(listen_fd) && !listen_is_unix(listen_fd) &&
+	http->is_local = listen_is_local(listen_fd);
+	http->is_guarded = http->is_local && !listen_is_unix(listen_fd) &&
 	                   !models->gate->tls && !models->gate->tokens;
-	if (listen_is_local(listen_fd) || models->gate->tls)
+	if (http->is_local || models->gate->tls)
 		return;
 	(void)listen_describe(listen_fd, address, sizeof(address));
 	http->is_open = !models->gate->tokens;
@@ -308,6 +309,7 @@ void http_set_config(struct http *http, const struct config *config)
 	http->timeout_ns[HTTP_PHASE_LINGER] = HTTP_LINGER_NS;
 	http->timeout_ns[HTTP_PHASE_HALF] = HTTP_HALF_NS;
 	http->timeout_ns[HTTP_PHASE_TURN] = HTTP_TURN_NS;
+	http->timeout_ns[HTTP_PHASE_LOAD] = CLOCK_NEVER;
 	if (http->is_draining)
 		http_hurry(http);
 	http_conns_touch(http);

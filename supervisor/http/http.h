@@ -25,15 +25,17 @@ struct access_log;
 struct gate;
 struct http;
 struct metrics;
+struct repository;
 struct spares;
 
 /* What the endpoint tells of: the supervisor's, borrowed. */
 struct http_models {
 	struct model *const *list; /* in configuration order, and NULL behind the last */
 	struct spares *const *spares;
-	struct devices *devices;        /* that they share */
-	const struct err *config_error; /* "" when the file on disk is in use */
-	const struct gate *gate;        /* what clients have to pass */
+	struct devices *devices;             /* that they share */
+	const struct err *config_error;      /* "" when the file on disk is in use */
+	const struct gate *gate;             /* what clients have to pass */
+	const struct repository *repository; /* loads and unloads models */
 	/* The endpoint itself, of whose connections a listener for administration tells; NULL:
 	 * this is it. */
 	const struct http *endpoint;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "supervisor/http/conn.h"
+#include "supervisor/model/repository.h"
 
 static char *http_meta_take(json_t *json)
 {
@@ -209,14 +210,27 @@ char *http_meta_model_config(const struct model *model)
 	                                 is_batched)));
 }
 
-char *http_meta_index(struct model *const *models,
-                      bool (*shows)(const void *context, const struct model *model),
-                      const void *context)
+static json_t *http_meta_unloaded(const struct repository_unloaded *one)
+{
+	return json_pack("{s:s,s:s,s:s,s:s}", "name", one->section->name, "version",
+	                 one->section->version, "state",
+	                 one->is_leaving ? "UNLOADING" : "UNAVAILABLE", "reason",
+	                 "unloaded");
+}
+
+char *http_meta_index(const struct http_meta_index_of *of)
 {
 	json_t *index = json_array();
+	struct repository_unloaded one;
 
-	for (; *models; models++)
-		if (shows(context, *models))
+	for (struct model *const *models = of->models; *models; models++)
+		if (of->shows(of->context, model_name(*models)) &&
+		    (!of->only_ready || model_is_ready(*models)))
 			(void)json_array_append_new(index, http_meta_presence(*models));
+	for (size_t i = 0; !of->only_ready &&
+	                   of->repository->unloaded(of->repository->context, i, &one);
+	     i++)
+		if (of->shows(of->context, one.section->name))
+			(void)json_array_append_new(index, http_meta_unloaded(&one));
 	return http_meta_take(index);
 }

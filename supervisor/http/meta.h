@@ -6,6 +6,7 @@
  * Each function returns malloc'ed text, or NULL without memory.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "supervisor/http/http.h"
@@ -21,9 +22,15 @@ char *http_meta_model(const struct model *model);
 char *http_meta_model_ready(struct model *model);
 /* @model's configuration in Triton's form. */
 char *http_meta_model_config(const struct model *model);
-/* Every model that @shows, with its state. */
-char *http_meta_index(struct model *const *models,
-                      bool (*shows)(const void *context, const struct model *model),
-                      const void *context);
+struct http_meta_index_of {
+	struct model *const *models;
+	const struct repository *repository; /* those that were unloaded */
+	bool only_ready;
+	bool (*shows)(const void *context, const char *model);
+	const void *context;
+};
+
+/* Every model that is to be shown, with its state. */
+char *http_meta_index(const struct http_meta_index_of *of);
 /* stats.c: of @only, or of all when it is NULL. */
 char *http_meta_stats(struct model *const *models, const struct model *only);

@@ -18,6 +18,7 @@ static struct permit_place http_permit_place(const struct http_conn *conn)
 		.config = http->config,
 		.is_admin = http->models.endpoint,
 		.has_admin = http->models.has_admin,
+		.is_local = http->is_local,
 		.is_guarded = http->is_guarded,
 	};
 }
@@ -29,6 +30,7 @@ bool http_permit(struct http_conn *conn, struct http_head *head)
 
 	permit_identify(permission, &place, head);
 	return permit_allows(permission, &place, &conn->ask.route, &conn->refusal) &&
+	       permit_is_operator(&place, head, conn->ask.route.kind, &conn->refusal) &&
 	       permit_is_called_right(permission, &place, head, conn->ask.method,
 	                              &conn->refusal);
 }
@@ -40,11 +42,11 @@ struct model *http_permit_model(struct http_conn *conn)
 	return permit_model(&place, &conn->ask.route, &conn->refusal);
 }
 
-bool http_permit_shows(const struct http_conn *conn, const struct model *model)
+bool http_permit_shows(const struct http_conn *conn, const char *name)
 {
 	const struct permit_place place = http_permit_place(conn);
 
-	return permit_shows(&conn->permission, &place, model);
+	return permit_shows(&conn->permission, &place, name);
 }
 
 void http_permit_forget(struct http_conn *conn)

@@ -114,6 +114,8 @@ static void route_model(struct http_route *route, const struct segment *segments
 static void route_repository(struct http_route *route, const struct segment *segments,
                              size_t n)
 {
+	bool is_named = false;
+
 	if (n == 1 && segment_is(segments[0], "index")) {
 		route->kind = HTTP_ROUTE_INDEX;
 		return;
@@ -125,11 +127,14 @@ static void route_repository(struct http_route *route, const struct segment *seg
 	if (n == 4) {
 		segments++;
 		n--;
+		is_named = true;
 	}
 	if (n == 3 && segment_is(segments[0], "models") &&
 	    (segment_is(segments[2], "load") || segment_is(segments[2], "unload")) &&
 	    segment_decode(segments[1], route->model, sizeof(route->model)))
-		route->kind = HTTP_ROUTE_REPOSITORY;
+		route->kind = is_named                          ? HTTP_ROUTE_REPOSITORY
+		              : segment_is(segments[2], "load") ? HTTP_ROUTE_LOAD
+		                                                : HTTP_ROUTE_UNLOAD;
 }
 
 static void route_v2(struct http_route *route, const struct segment *segments, size_t n)
@@ -161,7 +166,8 @@ struct http_route http_route_parse(const char *target)
 	else if (n >= 1 && segment_is(segments[0], "v2"))
 		route_v2(&route, segments + 1, n - 1);
 	route.is_post = route.kind == HTTP_ROUTE_INFER ||
-	                route.kind == HTTP_ROUTE_INDEX ||
+	                route.kind == HTTP_ROUTE_INDEX || route.kind == HTTP_ROUTE_LOAD ||
+	                route.kind == HTTP_ROUTE_UNLOAD ||
 	                route.kind == HTTP_ROUTE_REPOSITORY;
 	return route;
 }

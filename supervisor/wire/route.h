@@ -14,14 +14,16 @@
 
 enum http_route_kind {
 	HTTP_ROUTE_NONE,
-	HTTP_ROUTE_SERVER,     /* GET /v2 */
-	HTTP_ROUTE_LIVE,       /* GET /v2/health/live, /healthz */
-	HTTP_ROUTE_READY,      /* GET /v2/health/ready */
-	HTTP_ROUTE_METRICS,    /* GET /metrics */
-	HTTP_ROUTE_STATS,      /* GET /v2/models/stats and /v2/models/M/stats */
-	HTTP_ROUTE_INDEX,      /* POST /v2/repository/index */
-	HTTP_ROUTE_REPOSITORY, /* POST /v2/repository/models/M/load and others, refused */
-	HTTP_ROUTE_MODEL,      /* GET /v2/models/M */
+	HTTP_ROUTE_SERVER,       /* GET /v2 */
+	HTTP_ROUTE_LIVE,         /* GET /v2/health/live, /healthz */
+	HTTP_ROUTE_READY,        /* GET /v2/health/ready */
+	HTTP_ROUTE_METRICS,      /* GET /metrics */
+	HTTP_ROUTE_STATS,        /* GET /v2/models/stats and /v2/models/M/stats */
+	HTTP_ROUTE_INDEX,        /* POST /v2/repository/index */
+	HTTP_ROUTE_LOAD,         /* POST /v2/repository/models/M/load */
+	HTTP_ROUTE_UNLOAD,       /* POST /v2/repository/models/M/unload */
+	HTTP_ROUTE_REPOSITORY,   /* the same of a repository by name, refused */
+	HTTP_ROUTE_MODEL,        /* GET /v2/models/M */
 	HTTP_ROUTE_MODEL_READY,  /* GET /v2/models/M/ready */
 	HTTP_ROUTE_MODEL_CONFIG, /* GET /v2/models/M/config */
 	HTTP_ROUTE_INFER,        /* POST /v2/models/M/infer */

@@ -117,7 +117,7 @@ def test_routes(start):
             status, fields, _ = client.get(path, "HEAD").answer(has_body=False)
             assert int(fields["content-length"]) > 0
         for body in (b"", b"{}"):
-            assert client.post(body, "/v2/repository/models/echo/load").answer()[0] == 501
+            assert client.post(body, "/v2/repository/any/models/echo/load").answer()[0] == 501
             assert client.post(body, "/v2/repository/index").answer()[0] == 200
         assert client.post().answer()[0] == 200
 

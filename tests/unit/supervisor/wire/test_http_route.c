@@ -57,10 +57,11 @@ static const struct route_case good[] = {
 	{ "/v2/models/%C3%A9%25", HTTP_ROUTE_MODEL, "\xc3\xa9%", "" },
 	{ "/v2/models/a+b", HTTP_ROUTE_MODEL, "a+b", "" },
 	{ "/v2/repository/index", HTTP_ROUTE_INDEX, "", "" },
-	{ "/v2/repository/models/m/load", HTTP_ROUTE_REPOSITORY, "m", "" },
-	{ "/v2/repository/models/m/unload", HTTP_ROUTE_REPOSITORY, "m", "" },
+	{ "/v2/repository/models/m/load", HTTP_ROUTE_LOAD, "m", "" },
+	{ "/v2/repository/models/m/unload", HTTP_ROUTE_UNLOAD, "m", "" },
 	{ "/v2/repository/r/index", HTTP_ROUTE_REPOSITORY, "", "" },
 	{ "/v2/repository/r/models/m/load", HTTP_ROUTE_REPOSITORY, "m", "" },
+	{ "/v2/repository/r/models/m/unload", HTTP_ROUTE_REPOSITORY, "m", "" },
 };
 
 static const char *const bad[] = {
@@ -130,6 +131,8 @@ static void test_methods(void **state)
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		bool is_post = good[i].kind == HTTP_ROUTE_INFER ||
 		               good[i].kind == HTTP_ROUTE_INDEX ||
+		               good[i].kind == HTTP_ROUTE_LOAD ||
+		               good[i].kind == HTTP_ROUTE_UNLOAD ||
 		               good[i].kind == HTTP_ROUTE_REPOSITORY;
 
 		assert_int_equal(http_route_parse(good[i].target).is_post, is_post);
