@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Reads a model file in one of the ways of enum weights_share. weights_read() is the one loop
- * over the file: it hashes, and writes to memory or to the store what it has just hashed, so
- * that both are of the same bytes. The file's stat(2) is taken before and compared after
- * (weights_check()): a file that changed while it was read is refused.
+ * Reads a model file in one of the ways of enum weights_share. weights_read_all() is the one
+ * loop over the file: what is read goes to memory or to the store, and is hashed beside that
+ * (digest.h), so that both are of the same bytes. The file's stat(2) is taken before and
+ * compared after (weights_check()): a file that changed while it was read is refused.
  */
 #include "loader/load/weights.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <nettle/sha2.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,13 +19,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "loader/load/digest.h"
 #include "shared/access.h"
 #include "shared/cleanup.h"
 #include "shared/file.h"
-#include "shared/hex.h"
-
-/* A chunk is hashed while it is still in the processor's cache. */
-#define WEIGHTS_CHUNK_BYTES ((size_t)256 * 1024)
 
 static int weights_changed(const char *path, struct err *err)
 {
@@ -66,22 +62,18 @@ static int weights_write(int fd, const unsigned char *data, size_t bytes, size_t
 }
 
 /* Reads with pread(): the descriptor's offset is shared with everybody who has it open. */
-static int weights_read(struct weights *weights, const struct weights_sink *sink,
-                        const char *path, struct err *err)
+static int weights_read_all(const struct weights *weights,
+                            const struct weights_sink *sink, struct digest *digest,
+                            const char *path, struct err *err)
 {
-	FREE unsigned char *buffer = sink->data ? NULL : malloc(WEIGHTS_CHUNK_BYTES);
-	struct sha256_ctx sha256;
-	uint8_t digest[SHA256_DIGEST_SIZE];
 	size_t done = 0;
 
-	if (!sink->data && !buffer)
-		return err_set(err, -ENOMEM, "out of memory");
-	sha256_init(&sha256);
 	while (done < weights->bytes) {
 		size_t want = weights->bytes - done;
-		unsigned char *chunk = sink->data ? sink->data + done : buffer;
+		unsigned char *chunk =
+			sink->data ? sink->data + done : digest_room(digest);
 		ssize_t n = pread(weights->fd, chunk,
-		                  want < WEIGHTS_CHUNK_BYTES ? want : WEIGHTS_CHUNK_BYTES,
+		                  want < DIGEST_PIECE_BYTES ? want : DIGEST_PIECE_BYTES,
 		                  (off_t)done);
 		int r;
 
@@ -93,7 +85,7 @@ static int weights_read(struct weights *weights, const struct weights_sink *sink
 		if (n == 0)
 			return weights_changed(path, err);
 		if (sink->is_hashed)
-			sha256_update(&sha256, (size_t)n, chunk);
+			digest_add(digest, chunk, (size_t)n);
 		r = sink->fd < 0 ? 0 : weights_write(sink->fd, chunk, (size_t)n, done);
 		if (r < 0)
 			return err_set(err, r,
@@ -102,11 +94,22 @@ static int weights_read(struct weights *weights, const struct weights_sink *sink
 		done += (size_t)n;
 		weights_tell(weights, done);
 	}
-	if (!sink->is_hashed)
-		return 0;
-	sha256_digest(&sha256, sizeof(digest), digest);
-	hex_print(weights->sha256, digest, sizeof(digest));
 	return 0;
+}
+
+static int weights_read(struct weights *weights, const struct weights_sink *sink,
+                        const char *path, struct err *err)
+{
+	struct digest *digest;
+	int r = digest_new(&digest, sink->is_hashed ? weights->bytes : 0);
+
+	if (r < 0)
+		return err_set(err, r, "out of memory");
+	r = weights_read_all(weights, sink, digest, path, err);
+	if (r == 0 && sink->is_hashed)
+		digest_finish(digest, weights->sha256);
+	digest_free(digest);
+	return r;
 }
 
 static int weights_open(struct weights *weights, int fd, const char *path,
@@ -258,7 +261,7 @@ void weights_unshare(struct weights *weights)
 	if (weights->store_fd >= 0)
 		(void)fallocate(weights->store_fd,
 		                FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-		                (off_t)(weights->bytes + WEIGHTS_CHUNK_BYTES));
+		                (off_t)(weights->bytes + DIGEST_PIECE_BYTES));
 	close_fd(&weights->store_fd);
 	weights->share = WEIGHTS_PRIVATE;
 }
