@@ -238,6 +238,7 @@ static int build_open_engine(struct build *build, struct err *err)
 		.threads = config->threads,
 		.working_bytes = config->working_bytes,
 		.max_batch = config->max_batch,
+		.is_hosted = config->is_hosted,
 		.inputs = config->inputs,
 		.n_inputs = config->n_inputs,
 		.outputs = config->outputs,
@@ -478,6 +479,12 @@ int build_commit(struct build *build, struct chan_message *message, struct err *
 	if (r == 0 && (build->is_lean || build->weights.share == WEIGHTS_PRIVATE))
 		r = build_settle_weights(build, true, err);
 	return r;
+}
+
+void build_show_tensors(struct build *build)
+{
+	build->engine_config.n_inputs = build->config.n_inputs;
+	build->engine_config.n_outputs = build->config.n_outputs;
 }
 
 json_t *build_committed(const struct build *build, double place_ms)

@@ -65,6 +65,8 @@ json_t *build_staged(const struct build *build);
 /* Puts the weights onto the device and lets the engine commit, over the chunks that COMMIT
  * brings. */
 int build_commit(struct build *build, struct chan_message *message, struct err *err);
+/* Tells the engine how many tensors the configuration has now. */
+void build_show_tensors(struct build *build);
 /* Returns COMMITTED's payload, a new reference; NULL: out of memory. build->placed has the
  * descriptors that go with it. */
 json_t *build_committed(const struct build *build, double place_ms);

@@ -18,8 +18,8 @@
  *     the engine started there and did not wait for are reaped between two calls, the oldest
  *     first, once there are more than 64 of them. The functions of struct engine_host may be
  *     called from any thread.
- *  2. Calls come in this order: need, stage, commit, then infer any number of times or host once,
- *     close. After stage, commit or host has failed, or infer with BROKEN, only close may
+ *  2. Calls come in this order: need, stage, commit, declare, then infer any number of times or
+ *     host once, close. After stage, commit or host has failed, or infer with BROKEN, only close may
  *     follow.
  *  3. A call returns 0 or an outcome of enum engine_outcome, with a sentence for the
  *     operator in @err. stage and commit fail with
@@ -58,7 +58,7 @@ extern "C" {
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define ENGINE_ABI         8
+#define ENGINE_ABI         9
 #define ENGINE_TENSORS_MAX 32
 
 enum engine_outcome {
@@ -120,6 +120,9 @@ struct engine_config {
 	uint32_t threads;                   /* computing threads, at least 1 */
 	uint64_t working_bytes; /* at most, for one computation; 0: no limit */
 	uint32_t max_batch;
+	bool is_hosted; /* host is called, and infer never: the model has no tensors */
+	/* 0 inputs or outputs: the configuration leaves them to the model. Before the first
+	 * infer the loader sets them here, by what declare said. */
 	const struct tensor_spec *inputs;
 	size_t n_inputs;
 	const struct tensor_spec *outputs;
@@ -142,6 +145,18 @@ struct engine_tensor {
 	struct tensor_shape shape;
 	const void *data; /* aligned to its element size */
 	size_t bytes;
+};
+
+/* The datatype of an input that the model does not tell; its shape is not read. */
+#define ENGINE_DTYPE_OPEN TENSOR_DTYPE_COUNT
+
+/* Tensors as a model declares them. 0 of a kind: the model does not tell. Names differ, have no
+ * control characters, and are not empty. */
+struct engine_declared {
+	struct tensor_spec inputs[ENGINE_TENSORS_MAX];
+	size_t n_inputs;
+	struct tensor_spec outputs[ENGINE_TENSORS_MAX];
+	size_t n_outputs;
 };
 
 /* Memory of the device in the last infer, beyond what was held before; 0: not known. */
@@ -289,6 +304,14 @@ struct engine_api {
 	 * outcome of enum engine_outcome with a sentence. */
 	int (*need)(const struct engine_config *config, struct engine_walls *walls,
 	            struct err *err);
+	/* Optional, called after commit where the configuration leaves inputs or outputs out.
+	 * First with @example NULL: says what the model's file declares, in the order in which
+	 * infer takes and gives them. Then, if tensors are missing still, with the inputs of the
+	 * warm-up, which match engine_config.inputs: computes them as infer does, with infer's
+	 * outcomes or CONFIG, and says which outputs come; a dim that another request may change is
+	 * TENSOR_DIM_ANY. @ret_declared is zeroed before. 0, or an outcome with a sentence. */
+	int (*declare)(struct engine *engine, const struct engine_tensor *example,
+	               struct engine_declared *ret_declared, struct err *err);
 };
 
 /* The one exported symbol. Never fails; the caller checks abi. */

@@ -17,6 +17,7 @@
 #include "loader/build.h"
 #include "loader/control.h"
 #include "loader/proof/golden.h"
+#include "loader/proof/learn.h"
 #include "loader/hosting/host.h"
 #include "loader/hosting/visit.h"
 #include "loader/serve/lane.h"
@@ -27,6 +28,7 @@
 #include "loader/proof/warmup.h"
 #include "shared/chan.h"
 #include "shared/clock.h"
+#include "shared/tensor_json.h"
 
 /* The limit of idle scheduling. With idle processors staging is over by then; on a saturated
  * machine an idle process stands still, and a reload must not. */
@@ -137,6 +139,34 @@ static int loader_commit(struct loader *loader)
 	return r;
 }
 
+/* Finds out which tensors the model has, where the configuration leaves that to it. */
+static int loader_learn(struct loader *loader, struct err *err)
+{
+	struct build *build = &loader->build;
+	bool is_open;
+	int r;
+
+	if (!learn_is_needed(&build->config))
+		return 0;
+	r = learn_from_model(&build->config, build->api, build->engine, &is_open, err);
+	build_show_tensors(build);
+	if (r == 0 && is_open) {
+		r = learn_from_answer(&build->config, &loader->lane, build->api,
+		                      build->engine, err);
+		build_show_tensors(build);
+	}
+	return r ? r : learn_check(&build->config, err);
+}
+
+static json_t *loader_ready(const struct model_config *config, double warmup_ms,
+                            uint32_t n_runs, uint32_t n_golden)
+{
+	return json_pack("{s:f, s:i, s:i, s:o, s:o}", "warmup_ms", warmup_ms,
+	                 "warmup_runs", (int)n_runs, "golden_requests", (int)n_golden,
+	                 "inputs", tensors_to_json(config->inputs, config->n_inputs),
+	                 "outputs", tensors_to_json(config->outputs, config->n_outputs));
+}
+
 /* Warms up, runs the golden requests, and sends READY. */
 static int loader_warm_up(struct loader *loader)
 {
@@ -150,11 +180,11 @@ static int loader_warm_up(struct loader *loader)
 	/* A model that writes to read-only weights has to fail before a client asks. */
 	if (build->placed.view.is_read_only && n_runs == 0)
 		n_runs = 1;
-	r = serve_new(&loader->serve, &build->config, &loader->lane, build->api,
-	              build->engine, loader->control.chan.fd);
-	if (r < 0)
+	r = loader_learn(loader, &err);
+	if (r == 0 && serve_new(&loader->serve, &build->config, &loader->lane, build->api,
+	                        build->engine, loader->control.chan.fd) < 0)
 		r = err_set(&err, ENGINE_E_FAILED, "out of memory");
-	else
+	if (r == 0)
 		r = warmup_run(&build->config, &loader->lane, build->api, build->engine,
 		               &n_runs, &err);
 	if (r == 0)
@@ -163,10 +193,9 @@ static int loader_warm_up(struct loader *loader)
 	if (r)
 		return control_refuse(&loader->control, r, &err);
 	return control_send_memory(&loader->control, PROTO_READY,
-	                           json_pack("{s:f, s:i, s:i}", "warmup_ms",
-	                                     clock_ns_to_ms(clock_now_ns() - start_ns),
-	                                     "warmup_runs", (int)n_runs,
-	                                     "golden_requests", (int)n_golden));
+	                           loader_ready(&build->config,
+	                                        clock_ns_to_ms(clock_now_ns() - start_ns),
+	                                        n_runs, n_golden));
 }
 
 /* Lets the engine host the model's routes, and asks it what its first client would. */

@@ -18,7 +18,7 @@
  *	               "prefilled_bytes","engine_anon_bytes"}
  *	    --> COMMIT                     weights onto the device
  *	    <-- COMMITTED {"private","private_lasts","placed"} + fds
- *	    <-- READY {"warmup_ms",memory} warm-up answered
+ *	    <-- READY {"warmup_ms","inputs","outputs",memory} warm-up answered
  *	    ... requests and answers through the rings ...
  *	    --> QUIT                       free everything, then exit 0
  *	    <-- BYE {memory}
@@ -50,6 +50,10 @@
  * take "prefill_bytes" of the device for the last chunks of the file, until its bell rings;
  * STAGED says how many "prefilled_bytes" it took. "engine_anon_bytes" is the loader's private
  * memory with the engine open and no model seen, without the file's bytes.
+ *
+ * Tensors: LOAD's "inputs" and "outputs" are those of the configuration, and empty where that
+ * leaves them to the model. READY's are what the loader serves (shared/tensor_json.h); a loader
+ * that hosts routes sends none.
  *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor

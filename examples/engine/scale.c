@@ -3,10 +3,12 @@
 /* An engine outside moult's tree: answers its one FP32 input, multiplied by option.by. */
 #include <moult/engine.h>
 #include <stdlib.h>
+#include <string.h>
 
 ENGINE_OPTIONS(options, "by");
 
 struct engine {
+	const struct engine_config *config;
 	float by;
 	float *numbers;
 };
@@ -18,8 +20,11 @@ static int stage(const struct engine_config *config, struct engine **ret_engine,
 
 	if (!engine)
 		return err_set(err, ENGINE_E_FAILED, "out of memory");
-	if (config->n_inputs != 1 || config->inputs[0].dtype != TENSOR_DTYPE_FP32)
-		return err_set(err, ENGINE_E_CONFIG, "declare one input of FP32");
+	if (config->n_inputs > 1 ||
+	    (config->n_inputs == 1 && config->inputs[0].dtype != TENSOR_DTYPE_FP32))
+		return err_set(err, ENGINE_E_CONFIG,
+		               "declare one input of FP32, or leave input out");
+	engine->config = config;
 	engine->by = 1;
 	for (size_t i = 0; i < config->n_options; i++) {
 		if (engine_options_check("scale", options, config->options[i].name, err))
@@ -32,6 +37,23 @@ static int stage(const struct engine_config *config, struct engine **ret_engine,
 static int commit(struct engine *engine, struct err *err)
 {
 	(void)engine, (void)err; /* there are no weights to place */
+	return 0;
+}
+
+/* What the section leaves out: a list of numbers, answered by as many. */
+static int declare(struct engine *engine, const struct engine_tensor *example,
+                   struct engine_declared *ret_declared, struct err *err)
+{
+	static const struct tensor_spec list = { .name = "x",
+		                                 .dtype = TENSOR_DTYPE_FP32,
+		                                 .shape = { 1, { TENSOR_DIM_ANY } } };
+	const struct engine_config *config = engine->config;
+
+	(void)example, (void)err;
+	ret_declared->inputs[0] = config->n_inputs > 0 ? config->inputs[0] : list;
+	ret_declared->outputs[0] = ret_declared->inputs[0];
+	(void)strcpy(ret_declared->outputs[0].name, "y");
+	ret_declared->n_inputs = ret_declared->n_outputs = 1;
 	return 0;
 }
 
@@ -67,6 +89,7 @@ const struct engine_api *moult_engine(void)
 		.commit = commit,
 		.infer = infer,
 		.close = end,
+		.declare = declare,
 	};
 
 	return &api;

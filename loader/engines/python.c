@@ -146,7 +146,7 @@ static PyObject *python_environment(void)
 static PyObject *python_config(const struct engine_config *config)
 {
 	return Py_BuildValue("{s:s, s:s, s:k, s:N, s:N, s:N, s:O, s:k, s:N, s:N, "
-	                     "s:O, s:N}",
+	                     "s:O, s:N, s:O}",
 	                     "model", config->model, "device", config->device, "threads",
 	                     (unsigned long)config->threads, "options",
 	                     python_options_of(config), "secrets",
@@ -157,7 +157,8 @@ static PyObject *python_config(const struct engine_config *config)
 	                     python_specs(config->inputs, config->n_inputs), "outputs",
 	                     python_specs(config->outputs, config->n_outputs),
 	                     "is_shared", config->is_shared ? Py_True : Py_False,
-	                     "weights", python_weights(config));
+	                     "weights", python_weights(config), "is_hosted",
+	                     config->is_hosted ? Py_True : Py_False);
 }
 
 /* The calls */
@@ -264,6 +265,50 @@ static int python_infer(struct engine *engine, const struct engine_tensor *input
 	return r;
 }
 
+/* Calls moult._engine.tell(), which gives the tensors in the place of the sentence. */
+static int python_ask(struct engine *engine, PyObject *specs, PyObject *inputs,
+                      struct engine_declared *ret_declared, struct err *err)
+{
+	PyObject *result = specs && inputs ? PyObject_CallMethod(engine->package, "tell",
+	                                                         "OO", specs, inputs)
+	                                   : NULL;
+	PyObject *told = NULL;
+	PyObject *ins;
+	PyObject *outs;
+	int outcome;
+
+	if (!result || !PyArg_ParseTuple(result, "iO", &outcome, &told) || outcome)
+		return python_read_outcome(result, "tell", err);
+	outcome = 0;
+	if (!PyArg_ParseTuple(told, "OO", &ins, &outs) ||
+	    !python_read_specs(ins, ret_declared->inputs, &ret_declared->n_inputs) ||
+	    !python_read_specs(outs, ret_declared->outputs, &ret_declared->n_outputs))
+		outcome = python_tell(err, ENGINE_E_MODEL,
+		                      "the tensors of the class cannot be read");
+	Py_DECREF(result);
+	return outcome;
+}
+
+static int python_declare(struct engine *engine, const struct engine_tensor *example,
+                          struct engine_declared *ret_declared, struct err *err)
+{
+	const struct engine_config *config = engine->config;
+	PyGILState_STATE state = PyGILState_Ensure();
+	PyObject *specs = python_specs(config->inputs, config->n_inputs);
+	PyObject *inputs = Py_None;
+	int r;
+
+	if (example)
+		inputs = python_inputs(example, config->n_inputs);
+	else
+		Py_INCREF(inputs);
+	r = python_ask(engine, specs, inputs, ret_declared, err);
+	Py_XDECREF(specs);
+	Py_XDECREF(inputs);
+	PyGILState_Release(state);
+	return r;
+}
+
 static int python_host(struct engine *engine, const struct engine_host *host,
                        struct err *err)
 {
@@ -316,6 +361,7 @@ __attribute__((visibility("default"))) const struct engine_api *moult_engine(voi
 		.host = python_host,
 		.close = python_close,
 		.prepare = python_prepare,
+		.declare = python_declare,
 	};
 
 	api.version = python_version();

@@ -28,7 +28,7 @@ target_link_options(moult-engine-python PRIVATE -Wl,--exclude-libs,ALL)
 install(TARGETS moult-engine-python DESTINATION ${MOULT_ENGINE_DIR})
 
 # The package lies beside the engine, in the build tree as where it is installed.
-set(package __init__ _ahead _archive _asgi _async _bodies _classes _engine _handlers _lifespan _load _tensors _triton _triton_utils _watch _weights _wsgi)
+set(package __init__ _ahead _archive _asgi _async _bodies _classes _declared _engine _handlers _lifespan _load _tensors _triton _triton_utils _watch _weights _wsgi)
 set(copies "")
 foreach(file IN ITEMS bootstrap main ${package})
 	set(source ${CMAKE_CURRENT_SOURCE_DIR}/engines/python/moult/${file}.py)

@@ -33,6 +33,10 @@ PyObject *python_inputs(const struct engine_tensor *inputs, size_t n);
 bool python_outputs(PyObject *list, const struct tensor_spec *specs, size_t n,
                     struct engine_tensor *outputs);
 
+/* Reads a list of (name, datatype, shape), of ENGINE_TENSORS_MAX at most. Returns false with an
+ * exception. */
+bool python_read_specs(PyObject *list, struct tensor_spec *specs, size_t *ret_n);
+
 /* engine_api.need: what the interpreter, its modules and the class's file take. */
 int python_need(const struct engine_config *config, struct engine_walls *walls,
                 struct err *err);

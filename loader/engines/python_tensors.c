@@ -7,6 +7,8 @@
  */
 #include "loader/engines/python.h"
 
+#include <string.h>
+
 /* PyBUF_READ and PyBUF_WRITE, which the headers of the limited API have from 3.11 on. */
 enum {
 	MEMORY_READ = 0x100,
@@ -126,5 +128,36 @@ bool python_outputs(PyObject *list, const struct tensor_spec *specs, size_t n,
 			return false;
 		output->dtype = specs[i].dtype;
 	}
+	return true;
+}
+
+bool python_read_specs(PyObject *list, struct tensor_spec *specs, size_t *ret_n)
+{
+	Py_ssize_t n = PyList_Size(list);
+
+	if (n < 0 || n > ENGINE_TENSORS_MAX) {
+		if (!PyErr_Occurred())
+			PyErr_SetString(PyExc_ValueError, "there are too many tensors");
+		return false;
+	}
+	for (Py_ssize_t i = 0; i < n; i++) {
+		const char *name;
+		const char *dtype;
+		PyObject *shape;
+
+		if (!PyArg_ParseTuple(PyList_GetItem(list, i), "ssO", &name, &dtype,
+		                      &shape) ||
+		    !tuple_to_shape(shape, &specs[i].shape))
+			return false;
+		if (strlen(name) >= sizeof(specs[i].name) ||
+		    tensor_dtype_from_name(dtype, &specs[i].dtype) < 0) {
+			PyErr_SetString(PyExc_ValueError,
+			                "a name is too long, or there is no such "
+			                "datatype");
+			return false;
+		}
+		(void)strcpy(specs[i].name, name);
+	}
+	*ret_n = (size_t)n;
 	return true;
 }

@@ -35,6 +35,7 @@
 
 #include "loader/engine.h"
 #include "loader/engines/torch_cuda.hpp"
+#include "loader/engines/torch_declare.hpp"
 #include "loader/engines/torch_import.hpp"
 #include "loader/engines/torch_memory.hpp"
 #include "loader/engines/torch_values.hpp"
@@ -140,50 +141,6 @@ int device_number(const char *name)
 	c10::Device device{ std::string(name) };
 
 	return device.has_index() ? device.index() : 0;
-}
-
-/* Checks the order by name: two inputs of one shape in the wrong order would never show. */
-int check_order(const std::vector<c10::Argument> &arguments,
-                const struct engine_config *config, struct err *err)
-{
-	for (size_t i = 0; i < config->n_inputs; i++)
-		for (size_t j = 1; j < arguments.size(); j++)
-			if (j != i + 1 && arguments[j].name() == config->inputs[i].name)
-				return err_set(err, ENGINE_E_MODEL,
-				               "input '%s' is number %zu in the "
-				               "configuration and number %zu in the "
-				               "model: list the inputs in the model's "
-				               "order",
-				               config->inputs[i].name, i + 1, j);
-	return 0;
-}
-
-/* Checks number, types and order of forward's arguments; the first one is the module itself. */
-int check_arguments(const c10::FunctionSchema &schema, const struct engine_config *config,
-                    struct err *err)
-{
-	const std::vector<c10::Argument> &arguments = schema.arguments();
-	size_t n_required = 0;
-	std::string names;
-
-	for (size_t i = 1; i < arguments.size(); i++) {
-		n_required += arguments[i].default_value() ? 0 : 1;
-		names += (i > 1 ? ", " : "") + arguments[i].name();
-	}
-	if (config->n_inputs < n_required || config->n_inputs > arguments.size() - 1)
-		return err_set(err, ENGINE_E_MODEL,
-		               "the model's forward takes %zu inputs (%s), and the "
-		               "configuration declares %zu",
-		               arguments.size() - 1, names.c_str(), config->n_inputs);
-	for (size_t i = 0; i < config->n_inputs; i++)
-		if (!c10::TensorType::get()->isSubtypeOf(*arguments[i + 1].type()))
-			return err_set(
-				err, ENGINE_E_MODEL,
-				"'%s' of the model's forward is of type %s, and only "
-				"tensors can be passed",
-				arguments[i + 1].name().c_str(),
-				arguments[i + 1].type()->str().c_str());
-	return check_order(arguments, config, err);
 }
 
 /* Asks whether forward may write its inputs, which lie in memory that this process cannot
@@ -336,8 +293,14 @@ int look(struct engine *engine, struct err *err)
 	auto forward = engine->module.find_method("forward");
 	if (!forward)
 		return err_set(err, ENGINE_E_MODEL, "the model has no method forward");
-	engine->writes_inputs = may_write_inputs(*forward, config->n_inputs);
-	return check_arguments(forward->function().getSchema(), config, err);
+	int r = check_arguments(forward->function().getSchema(), config, err);
+	if (r == 0)
+		engine->writes_inputs = may_write_inputs(
+			*forward,
+			config->n_inputs > 0
+				? config->n_inputs
+				: count_required(forward->function().getSchema()));
+	return r;
 }
 
 void set_threads(uint32_t threads)
@@ -443,26 +406,31 @@ int commit(struct engine *engine, struct err *err) noexcept
 	});
 }
 
+c10::IValue forward(struct engine *engine, const struct engine_tensor *inputs)
+{
+	std::vector<c10::IValue> arguments;
+
+	for (size_t i = 0; i < engine->config->n_inputs; i++)
+		arguments.emplace_back(make_input(&inputs[i], engine->device,
+		                                  engine->writes_inputs));
+	return engine->module.forward(std::move(arguments));
+}
+
 int compute(struct engine *engine, const struct engine_tensor *inputs,
             struct engine_tensor *outputs, struct err *err)
 {
 	const struct engine_config *config = engine->config;
 	c10::InferenceMode inference;
-	std::vector<c10::IValue> arguments;
-	int r;
+	int r = take_outputs(config, forward(engine, inputs), &engine->outputs, err);
 
-	for (size_t i = 0; i < config->n_inputs; i++)
-		arguments.emplace_back(make_input(&inputs[i], engine->device,
-		                                  engine->writes_inputs));
-	r = take_outputs(config, engine->module.forward(std::move(arguments)),
-	                 &engine->outputs, err);
 	for (size_t i = 0; i < config->n_outputs && r == 0; i++)
 		r = describe(config, i, &engine->outputs[i], &outputs[i], err);
 	return r;
 }
 
-int infer(struct engine *engine, const struct engine_tensor *inputs,
-          struct engine_tensor *outputs, struct err *err) noexcept
+/* Runs @body, which computes, with everything watched that can go wrong then. */
+template <typename Body>
+int run(struct engine *engine, struct err *err, Body &&body) noexcept
 {
 	int r;
 
@@ -471,7 +439,7 @@ int infer(struct engine *engine, const struct engine_tensor *inputs,
 		memory_watch watch(engine->device, engine->config->working_bytes);
 
 		try {
-			return compute(engine, inputs, outputs, err);
+			return body();
 		} catch (const std::exception &error) {
 			if (!torch_text_blames_request(engine->config, error.what()))
 				throw;
@@ -496,6 +464,37 @@ int infer(struct engine *engine, const struct engine_tensor *inputs,
 	    }) == ENGINE_E_BROKEN)
 		return ENGINE_E_BROKEN;
 	return r;
+}
+
+int infer(struct engine *engine, const struct engine_tensor *inputs,
+          struct engine_tensor *outputs, struct err *err) noexcept
+{
+	return run(engine, err, [&] { return compute(engine, inputs, outputs, err); });
+}
+
+int declare(struct engine *engine, const struct engine_tensor *example,
+            struct engine_declared *declared, struct err *err) noexcept
+{
+	const struct engine_config *config = engine->config;
+	int r;
+
+	if (!example && config->n_inputs > 0)
+		return 0;
+	if (!example)
+		return guard(err, ENGINE_E_MODEL, ENGINE_E_FAILED, [&] {
+			return declare_arguments(engine->module.get_method("forward")
+			                                 .function()
+			                                 .getSchema(),
+			                         declared, err);
+		});
+	r = check_dtypes(config->inputs, config->n_inputs, err);
+	if (r)
+		return r;
+	return run(engine, err, [&] {
+		c10::InferenceMode inference;
+
+		return declare_outputs(forward(engine, example), declared, err);
+	});
 }
 
 void close(struct engine *engine) noexcept
@@ -556,8 +555,8 @@ void prepare() noexcept
 const struct engine_api *moult_engine(void)
 {
 	static const struct engine_api api = {
-		ENGINE_ABI, "torch", TORCH_VERSION, true,    stage,   commit,
-		infer,      nullptr, close,         measure, prepare, nullptr,
+		ENGINE_ABI, "torch", TORCH_VERSION, true,    stage,   commit,  infer,
+		nullptr,    close,   measure,       prepare, nullptr, declare,
 	};
 
 	return &api;

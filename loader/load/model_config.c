@@ -17,6 +17,7 @@
 #include "shared/clock.h"
 #include "shared/engine_options.h"
 #include "shared/proto.h"
+#include "shared/tensor_json.h"
 
 #define MODEL_CONFIG_BATCH_MAX   65536
 #define MODEL_CONFIG_THREADS_MAX 1024
@@ -48,63 +49,31 @@ static int model_config_number(const json_t *object, const char *key, uint64_t m
 	return 0;
 }
 
-static int model_config_spec(const json_t *object, struct tensor_spec *ret_spec,
-                             struct err *err)
-{
-	const char *name = json_string_value(json_object_get(object, "name"));
-	const char *dtype = json_string_value(json_object_get(object, "datatype"));
-	const json_t *shape = json_object_get(object, "shape");
-	struct tensor_spec spec = { .shape.rank = (uint32_t)json_array_size(shape) };
-
-	if (!name || strlen(name) >= sizeof(spec.name) || !dtype ||
-	    tensor_dtype_from_name(dtype, &spec.dtype) < 0 || !json_is_array(shape) ||
-	    json_array_size(shape) > TENSOR_RANK_MAX)
-		return err_set(
-			err, -EINVAL,
-			"LOAD: a tensor needs a name, a datatype and a shape of at "
-			"most %d dims",
-			TENSOR_RANK_MAX);
-	(void)strcpy(spec.name, name);
-	for (uint32_t i = 0; i < spec.shape.rank; i++) {
-		const json_t *dim = json_array_get(shape, i);
-
-		spec.shape.dims[i] = json_integer_value(dim);
-		if (!json_is_integer(dim) || spec.shape.dims[i] < TENSOR_DIM_ANY)
-			return err_set(err, -EINVAL,
-			               "LOAD: a dim of '%s' must be -1 or larger", name);
-	}
-	*ret_spec = spec;
-	return 0;
-}
-
-static int model_config_specs(const json_t *object, const char *key,
-                              struct tensor_spec *ret_specs, size_t *ret_count,
-                              struct err *err)
-{
-	const json_t *array = json_object_get(object, key);
-	size_t count = json_array_size(array);
-
-	if (!json_is_array(array) || count == 0 || count > ENGINE_TENSORS_MAX)
-		return err_set(err, -EINVAL, "LOAD: '%s' must be 1 to %d tensors", key,
-		               ENGINE_TENSORS_MAX);
-	for (size_t i = 0; i < count; i++) {
-		int r = model_config_spec(json_array_get(array, i), &ret_specs[i], err);
-
-		if (r < 0)
-			return r;
-	}
-	*ret_count = count;
-	return 0;
-}
-
+/* None: the configuration leaves them to the model. */
 static int model_config_tensors(struct model_config *config, struct err *err)
 {
-	int r = model_config_specs(config->json, "inputs", config->inputs,
-	                           &config->n_inputs, err);
+	int r = tensors_from_json(json_object_get(config->json, "inputs"),
+	                          "LOAD: 'inputs'", config->inputs, ENGINE_TENSORS_MAX,
+	                          &config->n_inputs, err);
 
 	return r ? r
-	         : model_config_specs(config->json, "outputs", config->outputs,
-	                              &config->n_outputs, err);
+	         : tensors_from_json(json_object_get(config->json, "outputs"),
+	                             "LOAD: 'outputs'", config->outputs,
+	                             ENGINE_TENSORS_MAX, &config->n_outputs, err);
+}
+
+void model_config_set_inputs(struct model_config *config, const struct tensor_spec *specs,
+                             size_t n)
+{
+	memcpy(config->inputs, specs, n * sizeof(*specs));
+	config->n_inputs = n;
+}
+
+void model_config_set_outputs(struct model_config *config,
+                              const struct tensor_spec *specs, size_t n)
+{
+	memcpy(config->outputs, specs, n * sizeof(*specs));
+	config->n_outputs = n;
 }
 
 static int model_config_required(struct model_config *config, struct err *err)

@@ -72,6 +72,12 @@ struct model_config {
 int model_config_init(struct model_config *config, const char *payload, struct err *err);
 void model_config_fini(struct model_config *config);
 
+/* What the configuration leaves to the model, once that is known: at most ENGINE_TENSORS_MAX. */
+void model_config_set_inputs(struct model_config *config, const struct tensor_spec *specs,
+                             size_t n);
+void model_config_set_outputs(struct model_config *config,
+                              const struct tensor_spec *specs, size_t n);
+
 /* Opens warmup_request, which the caller closes; *ret_bytes is at most max_body_bytes. 0 or an outcome
  * of enum engine_outcome with a sentence. */
 int model_config_open_warmup(const struct model_config *config, int *ret_fd,

@@ -242,7 +242,8 @@ static int oip_read_output(struct oip_decoding *decoding, const json_t *json)
 	return oip_want(decoding, i, is_binary);
 }
 
-/* Reads the wanted outputs; no list, or an empty one, asks for all. */
+/* Reads the wanted outputs; no list, or an empty one, asks for all. Of a model whose outputs are
+ * not known yet, all are wanted. */
 static int oip_read_outputs(struct oip_decoding *decoding, const json_t *outputs)
 {
 	const json_t *output;
@@ -251,7 +252,7 @@ static int oip_read_outputs(struct oip_decoding *decoding, const json_t *outputs
 
 	if (outputs && !json_is_array(outputs))
 		return err_set(decoding->err, 400, "outputs must be a list");
-	if (json_array_size(outputs) == 0) {
+	if (json_array_size(outputs) == 0 || decoding->model->n_outputs == 0) {
 		for (i = 0; i < decoding->model->n_outputs && r == 0; i++)
 			r = oip_want(decoding, i, decoding->binary_output);
 		return r;

@@ -70,9 +70,9 @@ static int rehearsal_outcome(int outcome)
 	return outcome == ENGINE_E_MEMORY ? ENGINE_E_MEMORY : ENGINE_E_FAILED;
 }
 
-int rehearsal_run(const struct rehearsal *rehearsal, struct compute *compute,
-                  struct oip_request *request, uint64_t generation,
-                  struct engine_tensor ret_outputs[ENGINE_TENSORS_MAX], struct err *err)
+static int rehearsal_decode(const struct rehearsal *rehearsal,
+                            const struct compute *compute, struct oip_request *request,
+                            struct err *err)
 {
 	struct proto_head head;
 	int r;
@@ -83,6 +83,29 @@ int rehearsal_run(const struct rehearsal *rehearsal, struct compute *compute,
 	               rehearsal->body_bytes, err);
 	if (r)
 		return r == 500 ? ENGINE_E_FAILED : ENGINE_E_CONFIG;
+	return 0;
+}
+
+int rehearsal_ask(const struct rehearsal *rehearsal, struct compute *compute,
+                  struct oip_request *request, struct engine_declared *ret_declared,
+                  struct err *err)
+{
+	int r = rehearsal_decode(rehearsal, compute, request, err);
+
+	if (r)
+		return r;
+	r = compute->api->declare(compute->engine, request->inputs, ret_declared, err);
+	return r == 0 || r == ENGINE_E_CONFIG ? r : rehearsal_outcome(r);
+}
+
+int rehearsal_run(const struct rehearsal *rehearsal, struct compute *compute,
+                  struct oip_request *request, uint64_t generation,
+                  struct engine_tensor ret_outputs[ENGINE_TENSORS_MAX], struct err *err)
+{
+	int r = rehearsal_decode(rehearsal, compute, request, err);
+
+	if (r)
+		return r;
 	batch_clear(&compute->batch);
 	(void)batch_add(&compute->batch, request->inputs);
 	r = compute_run(compute, err);

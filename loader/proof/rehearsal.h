@@ -43,3 +43,9 @@ int rehearsal_seal(struct rehearsal *rehearsal, const struct proto_field *fields
 int rehearsal_run(const struct rehearsal *rehearsal, struct compute *compute,
                   struct oip_request *request, uint64_t generation,
                   struct engine_tensor ret_outputs[ENGINE_TENSORS_MAX], struct err *err);
+
+/* Runs the request once to learn which outputs come: compute->model has none yet. 0 or an outcome
+ * likewise; what the answer holds is not looked at. */
+int rehearsal_ask(const struct rehearsal *rehearsal, struct compute *compute,
+                  struct oip_request *request, struct engine_declared *ret_declared,
+                  struct err *err);

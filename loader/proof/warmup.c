@@ -140,8 +140,22 @@ static int warmup_make_zeros(struct warmup *warmup, const struct model_config *c
 	return r;
 }
 
-/* Runs the request once. When a model fails on zeros, before there were outputs, the sentence
- * names the key for a real request. */
+/* Names the warm-up in the sentence of @r. When a model fails on zeros, before there were outputs,
+ * the sentence names the key for a real request. Returns @r. */
+static int warmup_explain(const struct warmup *warmup, int r, bool has_outputs,
+                          struct err *err)
+{
+	if (r == 0)
+		return 0;
+	if (r == ENGINE_E_CONFIG)
+		return err_prefix(err, r, "warm-up request");
+	if (r != ENGINE_E_MODEL || has_outputs || warmup->is_file)
+		return err_prefix(err, r, "warm-up");
+	return err_prefix(err, r,
+	                  "warm-up with zeros (set warmup_request where they are no "
+	                  "valid input)");
+}
+
 static int warmup_once(const struct warmup *warmup, struct compute *compute,
                        struct oip_request *request, uint64_t generation, struct err *err)
 {
@@ -149,15 +163,19 @@ static int warmup_once(const struct warmup *warmup, struct compute *compute,
 	int r = rehearsal_run(&warmup->rehearsal, compute, request, generation, outputs,
 	                      err);
 
+	return warmup_explain(warmup, r, compute->has_outputs, err);
+}
+
+/* Makes the request, ready to be run. */
+static int warmup_make(struct warmup *warmup, const struct model_config *config,
+                       uint32_t rows, struct err *err)
+{
+	int r = config->warmup_request ? warmup_read_file(warmup, config, err)
+	                               : warmup_make_zeros(warmup, config, rows, err);
+
 	if (r == 0)
-		return 0;
-	if (r == ENGINE_E_CONFIG)
-		return err_prefix(err, r, "warm-up request");
-	if (r != ENGINE_E_MODEL || compute->has_outputs || warmup->is_file)
-		return err_prefix(err, r, "warm-up");
-	return err_prefix(err, r,
-	                  "warm-up with zeros (set warmup_request where they are no "
-	                  "valid input)");
+		warmup_seal(warmup);
+	return r;
 }
 
 static int warmup_repeat(const struct model_config *config, struct compute *compute,
@@ -169,10 +187,7 @@ static int warmup_repeat(const struct model_config *config, struct compute *comp
 	int r;
 
 	oip_request_init(&request);
-	r = config->warmup_request ? warmup_read_file(&warmup, config, err)
-	                           : warmup_make_zeros(&warmup, config, rows, err);
-	if (r == 0)
-		warmup_seal(&warmup);
+	r = warmup_make(&warmup, config, rows, err);
 	for (uint32_t i = 0; i < n_runs && r == 0; i++) {
 		r = warmup_once(&warmup, compute, &request, lane->generation, err);
 		lane_progress(lane);
@@ -208,5 +223,31 @@ int warmup_run(const struct model_config *config, struct lane *lane,
 		++*n_runs;
 	}
 	compute_fini(&compute);
+	return r;
+}
+
+int warmup_ask(const struct model_config *config, struct lane *lane,
+               const struct engine_api *api, struct engine *engine,
+               struct engine_declared *ret_declared, struct err *err)
+{
+	struct warmup warmup = { 0 };
+	struct oip_request request;
+	struct compute compute;
+	int r;
+
+	oip_request_init(&request);
+	if (compute_init(&compute, config, api, engine, 1) < 0)
+		r = err_set(err, ENGINE_E_FAILED, "out of memory");
+	else
+		r = warmup_make(&warmup, config, 1, err);
+	if (r == 0)
+		r = warmup_explain(&warmup,
+		                   rehearsal_ask(&warmup.rehearsal, &compute, &request,
+		                                 ret_declared, err),
+		                   false, err);
+	lane_progress(lane);
+	compute_fini(&compute);
+	oip_request_fini(&request);
+	rehearsal_fini(&warmup.rehearsal);
 	return r;
 }

@@ -19,3 +19,9 @@
 int warmup_run(const struct model_config *config, struct lane *lane,
                const struct engine_api *api, struct engine *engine, uint32_t *n_runs,
                struct err *err);
+
+/* Runs the request once, to have the engine say which outputs come: api->declare is there, and
+ * @config has inputs. 0 or an outcome likewise. */
+int warmup_ask(const struct model_config *config, struct lane *lane,
+               const struct engine_api *api, struct engine *engine,
+               struct engine_declared *ret_declared, struct err *err);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "shared/clock.h"
+#include "shared/tensor_json.h"
 #include "supervisor/config/keys.h"
 #include "supervisor/config/value.h"
 
@@ -23,27 +24,6 @@ static json_t *whole(json_t *json, int failed)
 		return json;
 	json_decref(json);
 	return NULL;
-}
-
-static json_t *tensors(const struct tensor_spec *specs, size_t count)
-{
-	json_t *array = json_array();
-	int failed = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		json_t *shape = json_array();
-
-		for (uint32_t j = 0; j < specs[i].shape.rank; j++)
-			failed |= json_array_append_new(
-				shape, json_integer(specs[i].shape.dims[j]));
-		failed |=
-			json_array_append_new(array,
-		                              json_pack("{s:s,s:s,s:o}", "name",
-		                                        specs[i].name, "datatype",
-		                                        tensor_dtype_name(specs[i].dtype),
-		                                        "shape", shape));
-	}
-	return whole(array, failed);
 }
 
 static json_t *names(char *const *texts, size_t count)
@@ -137,9 +117,9 @@ char *config_model_to_json(const struct config *config, const struct config_mode
 	                              names(model->required_secrets,
 	                                    model->n_required_secrets));
 	failed |= json_object_set_new(json, "inputs",
-	                              tensors(model->inputs, model->n_inputs));
+	                              tensors_to_json(model->inputs, model->n_inputs));
 	failed |= json_object_set_new(json, "outputs",
-	                              tensors(model->outputs, model->n_outputs));
+	                              tensors_to_json(model->outputs, model->n_outputs));
 	failed |= set_text(json, "working_directory", model->working_directory);
 	failed |= set_text(json, "sandbox", config_sandbox_word(config_sandbox(model)));
 	failed |= set_text(json, "sandbox_read", model->sandbox_read);

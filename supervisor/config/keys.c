@@ -84,12 +84,13 @@ static const struct config_key model_keys[] = {
 	  .help = "A tensor that a request must bring, in the order in which the "
 		  "model takes them.\n"
 		  "A dim of -1 takes any size.\n"
-		  "Required, but with\n"
-		  ".Cm route ,\n"
-		  "where it is not allowed." },
+		  "Left out: see\n"
+		  ".Sx TENSORS .\n"
+		  "Not allowed with\n"
+		  ".Cm route ." },
 	{ LIST(TENSOR, "output", NEW_GENERATION, outputs, n_outputs, CONFIG_TENSORS_MAX),
 	  .help = "A tensor that the model answers with, in its order.\n"
-		  "Required, and not allowed, as\n"
+		  "Left out, and not allowed, as\n"
 		  ".Cm input\n"
 		  "is." },
 	{ STRING("route", NEW_GENERATION, route, "prefixes of paths, separated by commas",

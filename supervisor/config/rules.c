@@ -40,8 +40,9 @@ static int rules_check_batch(const struct config_model *model, const char **ret_
 	               fixed->name);
 }
 
-static int rules_check_tensors(const struct config_model *model, const char *label,
-                               const char **ret_key, struct err *err)
+/* Tensors that are left out the model tells, or its warm-up: the loader checks those. */
+static int rules_check_tensors(const struct config_model *model, const char **ret_key,
+                               struct err *err)
 {
 	if (model->route && model->n_inputs + model->n_outputs > 0) {
 		*ret_key = "route";
@@ -51,18 +52,6 @@ static int rules_check_tensors(const struct config_model *model, const char *lab
 	}
 	if (model->route)
 		return 0;
-	if (model->n_inputs == 0)
-		return err_set(
-			err, -EINVAL,
-			"input: %s has none: add at least one, for instance input = "
-			"image FP32 [-1,64]",
-			label);
-	if (model->n_outputs == 0)
-		return err_set(
-			err, -EINVAL,
-			"output: %s has none: add at least one, for instance output "
-			"= scores FP32 [-1,10]",
-			label);
 	return rules_check_batch(model, ret_key, err);
 }
 
@@ -257,7 +246,7 @@ int config_rules_check(const struct config_model *model, const char *label,
 	    rules_check_python(model, label, err) < 0 ||
 	    rules_check_preload(model, label, ret_key, err) < 0 ||
 	    rules_check_server(model, label, ret_key, err) < 0 ||
-	    rules_check_tensors(model, label, ret_key, err) < 0 ||
+	    rules_check_tensors(model, ret_key, err) < 0 ||
 	    rules_check_whole(model, ret_key, err) < 0 ||
 	    rules_check_memory(model, ret_key, err) < 0)
 		return -EINVAL;

@@ -130,25 +130,33 @@ static void cold_model_metadata(struct grpc_call *call, const ProtobufCMessage *
 		INFERENCE__MODEL_METADATA_RESPONSE__INIT;
 	const struct model *model = cold_model(call);
 	const struct config_model *config = model ? model_config(model) : NULL;
+	struct declared_view tensors;
 	struct cold_tensors inputs;
 	struct cold_tensors outputs;
 	char *version;
 
 	(void)request;
+	if (config && !model_tensors(model, &tensors)) {
+		(void)request_refuse(&call->refusal, 503, GRPC_RETRY_S,
+		                     "model '%s' tells its inputs and outputs itself, "
+		                     "and has not been loaded yet",
+		                     model_name(model));
+		config = NULL;
+	}
 	if (!config) {
 		grpc_reply_refusal(call);
 		return;
 	}
 	version = cold_text(config->version);
-	cold_fill(&inputs, config->inputs, config->n_inputs);
-	cold_fill(&outputs, config->outputs, config->n_outputs);
+	cold_fill(&inputs, tensors.inputs, tensors.n_inputs);
+	cold_fill(&outputs, tensors.outputs, tensors.n_outputs);
 	response.name = cold_text(config->name);
 	response.n_versions = 1;
 	response.versions = &version;
 	response.platform = cold_text(config->platform);
-	response.n_inputs = config->n_inputs;
+	response.n_inputs = tensors.n_inputs;
 	response.inputs = inputs.pointers;
-	response.n_outputs = config->n_outputs;
+	response.n_outputs = tensors.n_outputs;
 	response.outputs = outputs.pointers;
 	cold_send(call, &response.base);
 }

@@ -76,6 +76,23 @@ static enum MHD_Result http_answer_index(struct http_conn *conn)
 	return http_answer_json(conn, 200, http_meta_index(&of));
 }
 
+/* Answers with what @make says of the model and its tensors. */
+static enum MHD_Result http_answer_about(struct http_conn *conn,
+                                         const struct model *model,
+                                         char *(*make)(const struct model *model,
+                                                       const struct declared_view *view))
+{
+	struct declared_view view;
+
+	if (model_tensors(model, &view))
+		return http_answer_json(conn, 200, make(model, &view));
+	(void)request_refuse(&conn->refusal, 503, HTTP_RETRY_S,
+	                     "model '%s' tells its inputs and outputs itself, and has "
+	                     "not been loaded yet",
+	                     model_name(model));
+	return http_answer_refusal(conn);
+}
+
 /* Makes the supervisor's own answers. @model: of a route that names one. */
 static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *model)
 {
@@ -95,12 +112,12 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *mo
 	case HTTP_ROUTE_INDEX:
 		return http_answer_index(conn);
 	case HTTP_ROUTE_MODEL:
-		return http_answer_json(conn, 200, http_meta_model(model));
+		return http_answer_about(conn, model, http_meta_model);
 	case HTTP_ROUTE_MODEL_READY:
 		return http_answer_health(conn, model_is_ready(model),
 		                          http_meta_model_ready(model));
 	case HTTP_ROUTE_MODEL_CONFIG:
-		return http_answer_json(conn, 200, http_meta_model_config(model));
+		return http_answer_about(conn, model, http_meta_model_config);
 	case HTTP_ROUTE_REPOSITORY:
 		(void)request_refuse(&conn->refusal, 501, 0,
 		                     "repositories have no names here: leave the name "

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/tensor_json.h"
 #include "supervisor/http/conn.h"
 #include "supervisor/model/repository.h"
 
@@ -103,34 +104,16 @@ char *http_meta_ready(const struct http *http, bool *ret_is_ready)
 	return http_meta_take(json_pack("{s:b,s:b}", "ready", 1, "live", 1));
 }
 
-static json_t *http_meta_tensors(const struct tensor_spec *specs, size_t n)
-{
-	json_t *tensors = json_array();
-
-	for (size_t i = 0; i < n; i++) {
-		json_t *shape = json_array();
-
-		for (uint32_t d = 0; d < specs[i].shape.rank; d++)
-			(void)json_array_append_new(shape,
-			                            json_integer(specs[i].shape.dims[d]));
-		(void)json_array_append_new(tensors,
-		                            json_pack("{s:s,s:s,s:o}", "name",
-		                                      specs[i].name, "datatype",
-		                                      tensor_dtype_name(specs[i].dtype),
-		                                      "shape", shape));
-	}
-	return tensors;
-}
-
-char *http_meta_model(const struct model *model)
+char *http_meta_model(const struct model *model, const struct declared_view *view)
 {
 	const struct config_model *config = model_config(model);
 
-	return http_meta_take(
-		json_pack("{s:s,s:[s],s:s,s:o,s:o}", "name", config->name, "versions",
-	                  config->version, "platform", config->platform, "inputs",
-	                  http_meta_tensors(config->inputs, config->n_inputs), "outputs",
-	                  http_meta_tensors(config->outputs, config->n_outputs)));
+	return http_meta_take(json_pack("{s:s,s:[s],s:s,s:o,s:o}", "name", config->name,
+	                                "versions", config->version, "platform",
+	                                config->platform, "inputs",
+	                                tensors_to_json(view->inputs, view->n_inputs),
+	                                "outputs",
+	                                tensors_to_json(view->outputs, view->n_outputs)));
 }
 
 char *http_meta_model_ready(struct model *model)
@@ -193,21 +176,19 @@ static bool http_meta_has_batch(const struct tensor_spec *specs, size_t n)
 	return true;
 }
 
-char *http_meta_model_config(const struct model *model)
+char *http_meta_model_config(const struct model *model, const struct declared_view *view)
 {
 	const struct config_model *config = model_config(model);
 	bool is_batched = config->max_batch > 1 &&
-	                  http_meta_has_batch(config->inputs, config->n_inputs) &&
-	                  http_meta_has_batch(config->outputs, config->n_outputs);
-
+	                  http_meta_has_batch(view->inputs, view->n_inputs) &&
+	                  http_meta_has_batch(view->outputs, view->n_outputs);
 	return http_meta_take(json_pack(
 		"{s:s,s:s,s:s,s:i,s:o,s:o}", "name", config->name, "platform",
 		config->platform, "backend", config->engine, "max_batch_size",
 		is_batched ? (int)config->max_batch : 0, "input",
-		http_meta_config_tensors(config->inputs, config->n_inputs, is_batched),
+		http_meta_config_tensors(view->inputs, view->n_inputs, is_batched),
 		"output",
-		http_meta_config_tensors(config->outputs, config->n_outputs,
-	                                 is_batched)));
+		http_meta_config_tensors(view->outputs, view->n_outputs, is_batched)));
 }
 
 static json_t *http_meta_unloaded(const struct repository_unloaded *one)

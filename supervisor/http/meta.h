@@ -17,11 +17,11 @@ char *http_meta_server(void);
 /* Says whether moultd is ready, as the key ready has it, and if not which models are
  * why. */
 char *http_meta_ready(const struct http *http, bool *ret_is_ready);
-char *http_meta_model(const struct model *model);
+char *http_meta_model(const struct model *model, const struct declared_view *view);
 /* Says whether @model is ready, and if not its state and the reason. */
 char *http_meta_model_ready(struct model *model);
 /* @model's configuration in Triton's form. */
-char *http_meta_model_config(const struct model *model);
+char *http_meta_model_config(const struct model *model, const struct declared_view *view);
 struct http_meta_index_of {
 	struct model *const *models;
 	const struct repository *repository; /* those that were unloaded */

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "supervisor/config/config.h"
+#include "supervisor/inputs/declared.h"
 #include "supervisor/inputs/secrets.h"
 
 #define INPUTS_SHA256_HEX 65
@@ -48,6 +49,7 @@ struct inputs {
 	 * requests are not asked again, since those on disk may be meant for the next
 	 * inputs. */
 	bool is_proven;
+	struct declared told; /* by the last loader that was READY */
 };
 
 enum {
@@ -120,6 +122,7 @@ void inputs_learn_private(struct inputs *inputs, const struct err *why, bool is_
 /* Sharing that can never work is tried once more. */
 void inputs_learn_anew(struct inputs *inputs);
 void inputs_learn_proven(struct inputs *inputs);
+void inputs_learn_tensors(struct inputs *inputs, const struct declared *told);
 /* The file is the same, although stat(2) says otherwise. */
 void inputs_on_file_touched(struct inputs *inputs, const struct stat *before,
                             const struct stat *after);

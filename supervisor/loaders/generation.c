@@ -29,6 +29,7 @@
 #include "shared/log.h"
 #include "shared/server_folder.h"
 #include "supervisor/loaders/claims.h"
+#include "supervisor/loaders/said.h"
 #include "supervisor/loaders/weights.h"
 
 /* A process has come: it counts, and has a deadline. */
@@ -250,22 +251,6 @@ static void generation_collect(void *context)
 
 /* The channel */
 
-/* A loader without walls is loud at every load. */
-static void generation_tell_walls(const struct generation *generation)
-{
-	const struct config_model *section = generation->inputs->section;
-	enum config_sandbox sandbox = config_sandbox(section);
-	bool is_off = sandbox == CONFIG_SANDBOX_OFF;
-
-	log_event(is_off ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
-	          is_off ? "sandbox_off" : "walls",
-	          "model=%s gen=%llu sandbox=%s layers=%s missing=%s%s",
-	          generation->model, (unsigned long long)generation->number,
-	          config_sandbox_word(sandbox), LOG_QUOTED(generation->report.walls.text),
-	          LOG_QUOTED(generation->report.walls_missing.text),
-	          is_off ? " reason=\"the model may do whatever moultd may\"" : "");
-}
-
 static void generation_on_message(struct generation *generation,
                                   struct chan_message *message)
 {
@@ -285,21 +270,12 @@ static void generation_on_message(struct generation *generation,
 		return;
 	}
 	if (event == GENERATION_EV_STAGED)
-		generation_tell_walls(generation);
-	if (event == GENERATION_EV_STAGED)
-		log_event(LOG_LEVEL_INFO, "loader_staged",
-		          "model=%s gen=%llu weights_ms=%.1f engine_ms=%.1f "
-		          "module_ms=%.1f prefill_ms=%.1f prefilled_bytes=%llu",
-		          generation->model, (unsigned long long)generation->number,
-		          generation->report.weights_ms, generation->report.engine_ms,
-		          generation->report.module_ms, generation->report.prefill_ms,
-		          (unsigned long long)generation->report.prefilled_bytes);
-	if (!generation_weights_settle(generation, event, message, &err)) {
+		said_staged(generation);
+	if (!generation_weights_settle(generation, event, message, &err) ||
+	    (event == GENERATION_EV_READY && !said_ready(generation, &err))) {
 		generation_fail(generation, GENERATION_EV_VIOLATION, err.text);
 		return;
 	}
-	if (event == GENERATION_EV_READY && generation->state == GENERATION_WARMING)
-		inputs_learn_proven(generation->inputs);
 	generation_apply(generation, event);
 }
 

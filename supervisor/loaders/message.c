@@ -142,7 +142,9 @@ enum generation_event generation_read_message(const struct chan_message *message
 		(void)err_set(err, 0, "a message's payload is no JSON object");
 		return GENERATION_EV_VIOLATION;
 	}
-	if (event == GENERATION_EV_REFUSED)
+	if (event == GENERATION_EV_READY && declared_read(&report->told, object, err) < 0)
+		event = GENERATION_EV_VIOLATION;
+	else if (event == GENERATION_EV_REFUSED)
 		message_read_refusal(report, object, err);
 	else
 		message_read_report(report, object);

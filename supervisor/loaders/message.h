@@ -10,6 +10,7 @@
 
 #include "shared/chan.h"
 #include "shared/err.h"
+#include "supervisor/inputs/declared.h"
 #include "supervisor/loaders/table.h"
 #include "supervisor/weights/store.h"
 
@@ -35,6 +36,7 @@ struct generation_report {
 	double module_ms;       /* the model built; */
 	double prefill_ms;      /* a part of the weights brought to its GPU */
 	uint64_t golden;        /* golden requests that it answered as expected */
+	struct declared told;   /* READY's tensors */
 	bool refuses_input;     /* after REFUSED: the same input would be refused again */
 };
 

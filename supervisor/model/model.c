@@ -116,6 +116,16 @@ const struct config_model *model_config(const struct model *model)
 	                           : model->section;
 }
 
+bool model_tensors(const struct model *model, struct declared_view *ret_view)
+{
+	static const struct declared none;
+	const struct inputs *inputs =
+		model->fleet.active ? model->fleet.active->inputs : model->ledger.good;
+
+	return inputs ? declared_look(inputs->section, &inputs->told, ret_view)
+	              : declared_look(model->section, &none, ret_view);
+}
+
 const struct config_model *model_good_config(const struct model *model)
 {
 	const struct inputs *good = model->ledger.good;

@@ -18,6 +18,7 @@
 
 #include "shared/err.h"
 #include "supervisor/config/config.h"
+#include "supervisor/inputs/declared.h"
 #include "supervisor/parts/receipt.h"
 #include "supervisor/traffic/request.h"
 
@@ -187,6 +188,9 @@ bool model_stops_sharing(const struct model *model);
 uint64_t model_generation(const struct model *model);
 /* The section that the serving generation was built from; without one, the newest. */
 const struct config_model *model_config(const struct model *model);
+/* The tensors of what serves, borrowed until the next round; without that, of what has served
+ * well. False: some are not known yet. */
+bool model_tensors(const struct model *model, struct declared_view *ret_view);
 /* The section of what has served well; the newest as long as nothing has. */
 const struct config_model *model_good_config(const struct model *model);
 /* Why the last reload failed; "" after a good one. Borrowed. */

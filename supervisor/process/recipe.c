@@ -75,7 +75,7 @@ static int recipe_end(struct recipe *recipe, const struct config_model *section,
 	if (section->watch_code)
 		recipe_add(recipe, recipe->environment, "PYTHONDONTWRITEBYTECODE=1");
 	/* Read by numpy's and torch's libraries as they are loaded. */
-	if (section->python_class && section->n_outputs > 0 &&
+	if (section->python_class && !section->route &&
 	    !recipe_has_variable(section, "OMP_NUM_THREADS"))
 		recipe_add(recipe, recipe->environment, "OMP_NUM_THREADS=%u",
 		           section->threads);

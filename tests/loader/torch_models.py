@@ -5,7 +5,7 @@ import struct
 import sys
 import zipfile
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 try:
     import torch
@@ -72,6 +72,16 @@ class Named(torch.nn.Module):
 
     def forward(self, a, b) -> Dict[str, torch.Tensor]:
         return {"minus": (a - b).t().contiguous().t(), "plus": a + b, "other": a}
+
+
+class Both(NamedTuple):
+    total: torch.Tensor
+    rest: torch.Tensor
+
+
+class Fields(torch.nn.Module):
+    def forward(self, a, b) -> Both:
+        return Both(a + b, a - b)
 
 
 class Half(torch.nn.Module):
@@ -260,7 +270,7 @@ def overstate(source: Path, target: Path) -> None:
 
 def main(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    models = [Sum(), InPlace(), Nested(), Two(), Listed(), Named(), Half(), Number(),
+    models = [Sum(), InPlace(), Nested(), Two(), Listed(), Named(), Fields(), Half(), Number(),
               Text(), Picky(), Greedy(), Buffer(), Tied(), Square(), Asked(),
               Lookup(), Fails(), Wide(), Scaled()]
     for model in models:

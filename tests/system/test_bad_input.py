@@ -21,8 +21,8 @@ GOOD = echo_section()
 # name, the section file's text, what the sentence must say
 CONFIGURATIONS = [
     ("no engine", "[model echo]\ninput = x FP32 [4]\noutput = x FP32 [4]\n", "engine"),
-    ("no input", "[model echo]\nengine = identity\noutput = x FP32 [4]\n", "input"),
-    ("no output", "[model echo]\nengine = identity\ninput = x FP32 [4]\n", "output"),
+    ("a batch without input", "[model echo]\nengine = identity\noutput = x FP32 [4]\n"
+     "max_batch = 4\n", "max_batch"),
     ("unknown key", GOOD + "max_bach = 3\n", "max_batch"),
     ("unknown section", "[modle echo]\n", "modle"),
     ("no section", "engine = identity\n", "section"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An engine outside the tree, built and installed with the commands of its README against what
 `cmake --install` has installed."""
+import json
 import os
 import re
 import subprocess
@@ -43,8 +44,7 @@ def build(tmp_path, source):
 
 
 def section(by="3", **keys):
-    lines = {"engine": "scale", "input": "x FP32 [-1]", "output": "x FP32 [-1]",
-             "option.by": by, **keys}
+    lines = {"engine": "scale", "option.by": by, **keys}
     return "[model triple]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
 
 
@@ -55,11 +55,19 @@ def engines(prefix):
 BODY = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[3],"data":[1,2,3.5]}]}'
 
 
-def test_it_serves(start, tmp_path, prefix):
+@pytest.mark.parametrize("keys, output", [
+    ({}, "y"), ({"input": "x FP32 [-1]"}, "y"),
+    ({"input": "x FP32 [-1]", "output": "z FP32 [-1]"}, "z")])
+def test_it_serves(start, tmp_path, prefix, keys, output):
+    """With tensors that it tells itself, and with those of the section."""
     build(tmp_path, (EXAMPLE / "scale.c").read_text())
-    moult = start(section(), supervisor=f"engine_dir = {engines(prefix)}\n")
+    moult = start(section(**keys), supervisor=f"engine_dir = {engines(prefix)}\n")
     status, _, body = moult.infer("triple", BODY)
     assert status == 200 and b'"data":[3.0,6.0,10.5]' in body, body
+    tensor = {"datatype": "FP32", "shape": [-1]}
+    told = json.loads(moult.get("/v2/models/triple")[1])
+    assert told["inputs"] == [{"name": "x", **tensor}], told
+    assert told["outputs"] == [{"name": output, **tensor}], told
 
 
 def test_what_is_installed_names_its_prefix(prefix):

@@ -5,7 +5,7 @@ import os
 import traceback
 
 import moult
-from moult import _archive, _load, _tensors
+from moult import _archive, _declared, _load, _tensors
 from moult._async import settle
 from moult._load import CONFIG, FAILED, MODEL, PASSING, Refusal
 
@@ -127,33 +127,68 @@ class Computes:
         self.what = what
         self.served = served
         self.name = config["model"]
-        self.inputs = [_tensors.Spec(*row) for row in config["inputs"]]
-        self.outputs = [_tensors.Spec(*row) for row in config["outputs"]]
-        self.names = {spec.name for spec in self.outputs}
+        self.is_hosted = config["is_hosted"]
+        self.set_inputs(config["inputs"])
+        self.set_outputs(config["outputs"])
         self.max_batch = config["max_batch"]
         self.is_batched = self.max_batch > 1
         self.device = config["device"]
         self.options = dict(config["options"])
         self.is_text = self.options.get("bytes_as", "str") == "str"
 
+    def set_inputs(self, rows):
+        self.inputs = [_tensors.Spec(*row) for row in rows]
+
+    def set_outputs(self, rows):
+        self.outputs = [_tensors.Spec(*row) for row in rows]
+        self.names = {spec.name for spec in self.outputs}
+
+    def tell(self):
+        """The rows of inputs and outputs that the class itself declares."""
+        return _declared.of_attributes(self.what, self.served)
+
+    def complete(self):
+        """What the section leaves out comes from the class, if that tells it."""
+        if self.inputs and self.outputs:
+            return
+        inputs, outputs = self.tell()
+        if not self.inputs:
+            self.set_inputs(inputs)
+        if not self.outputs:
+            self.set_outputs(outputs)
+
+    def learn(self, rows, tensors):
+        """Outputs from the answer to @tensors, inputs of which @rows tell."""
+        self.set_inputs(rows)
+        if self.outputs:
+            self.infer(tensors)
+        else:
+            self.set_outputs(_declared.of_answer(self.CALL, self.answer(tensors)))
+
+    def rows(self):
+        return tuple([(spec.name, spec.datatype, tuple(spec.shape)) for spec in specs]
+                     for specs in (self.inputs, self.outputs))
+
     def check(self):
         function = getattr(self.served, self.CALL)
-        if not self.outputs:
+        if self.is_hosted:
             raise Refusal(CONFIG, f"{self.what}: its class has {self.CALL}(), which takes tensors "
-                                  f"and no paths: leave route out, and declare input and output")
+                                  f"and no paths: leave route out")
         if _load.takes(function, 1) is False:
             raise Refusal(CONFIG, f"{self.what}: {self.CALL}{inspect.signature(function)} cannot "
                                   f"be called with one argument, as moult does: write "
                                   f"def {self.CALL}(self, {self.ARGUMENT})")
 
-    def infer(self, tensors):
+    def answer(self, tensors):
         inputs = {spec.name: _tensors.read(spec, shape, data, self.is_text)
                   for spec, (shape, data) in zip(self.inputs, tensors)}
         try:
-            answer = self.ask(inputs)
+            return self.ask(inputs)
         except BaseException as error:
             raise blame(self.CALL, error) from None
-        return self.take(answer, tensors)
+
+    def infer(self, tensors):
+        return self.take(self.answer(tensors), tensors)
 
     def take(self, answer, tensors):
         """The outputs of @answer, in the order of the section."""
@@ -212,8 +247,9 @@ class Plain(Computes):
     def ask(self, inputs):
         answer = settle(self.served.predict(inputs))
         if not isinstance(answer, dict):
+            name = self.outputs[0].name if self.outputs else "scores"
             raise Refusal(MODEL, f"predict returned {describe_outputs(answer)} instead of a dict "
-                                 f"of outputs: return {{'{self.outputs[0].name}': ...}}")
+                                 f"of outputs: return {{'{name}': ...}}")
         return answer
 
 
@@ -244,7 +280,7 @@ def choose(served, config):
         return _handlers.TorchServe
     if has(served, "decode_request") or has(served, "encode_response"):
         return _handlers.Lit
-    is_plain = config["outputs"] and has(served, "predict")
+    is_plain = not config["is_hosted"] and has(served, "predict")
     return Plain if is_plain else _handlers.Named
 
 
@@ -252,7 +288,7 @@ def load(text, config):
     """What serves, loaded."""
     from moult import _triton
     check_options(config)
-    if config["outputs"]:
+    if not config["is_hosted"]:
         # Read by numpy's and torch's libraries as they are loaded.
         os.environ.setdefault("OMP_NUM_THREADS", str(config["threads"]))
         _tensors.prepare()
@@ -264,5 +300,7 @@ def load(text, config):
     check_kind(kind, config)
     model = kind(what, served, config)
     model.check()
+    if not config["is_hosted"]:
+        model.complete()
     model.load()
     return model

@@ -51,7 +51,7 @@ def wanted():
     if len(found) != 1:
         raise Refusal(CONFIG, "engine python serves what one key names: write wsgi or asgi = "
                               "MODULE:APPLICATION, or model = MODULE:CLASS")
-    if found[0][0] != "model" and config["outputs"]:
+    if found[0][0] != "model" and not config["is_hosted"]:
         raise Refusal(CONFIG, f"{found[0][0]}: an application serves paths, and takes no tensors: "
                               f"add route = /, and leave input and output out")
     return found[0]
@@ -123,7 +123,7 @@ def load_application(weights):
     if key == "model":
         from moult import _classes
         model = _classes.load(name, config)
-        if not config["outputs"]:
+        if config["is_hosted"]:
             server = model.SERVER(model, config["threads"])
     elif key == "asgi":
         from moult import _asgi
@@ -161,15 +161,31 @@ def host():
     server.start()
 
 
-def infer(tensors):
-    """(0, outputs), or an outcome and a sentence."""
+def declare(rows, tensors):
+    """The rows of inputs and outputs, as far as they are known; with @tensors, inputs of which @rows
+    tell, wholly."""
+    if tensors is not None:
+        model.learn(rows, tensors)
+    return model.rows()
+
+
+def compute(function, *arguments):
+    """(0, what @function gives), or an outcome and a sentence."""
     try:
-        return 0, model.infer(tensors)
+        return 0, function(*arguments)
     except Refusal as refusal:
         return refusal.outcome, refusal.sentence
     except BaseException as error:
         traceback.print_exc()
         return FAILED, f"the engine python failed: {error!r}; the traceback is in the log"
+
+
+def infer(tensors):
+    return compute(model.infer, tensors)
+
+
+def tell(rows, tensors):
+    return compute(declare, rows, tensors)
 
 
 def finish():

@@ -56,7 +56,7 @@ class Hosted:
         self.most = config["max_batch"]
         self.name = config["model"]
         self.device = config["device"]
-        self.has_tensors = bool(config["outputs"])
+        self.has_tensors = not config["is_hosted"]
 
     def check(self):
         if self.has_tensors:

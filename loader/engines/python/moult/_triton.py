@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-from moult import _load, _tensors
+from moult import _declared, _load, _tensors
 from moult._async import settle
 from moult._classes import Computes, describe_outputs
 from moult._load import CONFIG, MODEL, Refusal
@@ -62,9 +62,8 @@ class Triton(Computes):
                                   "{\"threshold\": \"0.5\"}")
         return {name: {"string_value": value} for name, value in found.items()}
 
-    def make_arguments(self):
-        is_gpu = self.device != "cpu"
-        config = {
+    def make_config(self):
+        return {
             "name": self.name,
             "backend": "python",
             "max_batch_size": self.max_batch if self.is_batched else 0,
@@ -72,8 +71,15 @@ class Triton(Computes):
             "output": make_tensors(self.outputs, self.is_batched),
             "parameters": self.read_parameters(),
         }
+
+    def tell(self):
+        return _declared.complete_triton(self.what, self.served, self.make_config(),
+                                         sys.modules[UTILS].ModelConfig)
+
+    def make_arguments(self):
+        is_gpu = self.device != "cpu"
         return {
-            "model_config": json.dumps(config),
+            "model_config": json.dumps(self.make_config()),
             "model_name": self.name,
             "model_version": "1",
             "model_repository": os.getcwd(),

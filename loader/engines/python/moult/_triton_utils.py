@@ -216,6 +216,46 @@ def get_output_config_by_name(model_config, name):
     return _find_config(model_config, "output", name)
 
 
+class ModelConfig:
+    """What auto_complete_config() gets and gives."""
+
+    def __init__(self, config):
+        self._config = config
+
+    def as_dict(self):
+        return self._config
+
+    def set_max_batch_size(self, max_batch_size):
+        self._config["max_batch_size"] = int(max_batch_size)
+
+    def set_dynamic_batching(self):
+        self._config.setdefault("dynamic_batching", {})
+
+    def set_model_transaction_policy(self, transaction_policy):
+        if transaction_policy.get("decoupled"):
+            raise ValueError("moult answers each request once: a decoupled model cannot be served")
+
+    def add_input(self, input):
+        self._add("input", input, ("name", "data_type", "dims", "optional"))
+
+    def add_output(self, output):
+        self._add("output", output, ("name", "data_type", "dims"))
+
+    def _add(self, key, tensor, known):
+        unknown = [name for name in tensor if name not in known]
+        missing = [name for name in ("name", "data_type", "dims") if name not in tensor]
+        if unknown or missing:
+            raise ValueError(f"{key} {tensor!r} has {unknown or missing} "
+                             f"{'too much' if unknown else 'too little'}")
+        there = _find_config(self._config, key, tensor["name"])
+        if there is None:
+            self._config[key].append(dict(tensor))
+        elif (there["data_type"], list(there["dims"])) != \
+                (tensor["data_type"], list(tensor["dims"])):
+            raise ValueError(f"{key} '{tensor['name']}' is {there['data_type']} {there['dims']} "
+                             f"already")
+
+
 def using_decoupled_model_transaction_policy(model_config):
     return bool(model_config.get("model_transaction_policy", {}).get("decoupled"))
 

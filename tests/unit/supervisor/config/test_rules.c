@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What keys say together: spares of interpreters, and what an engine hosts. */
+/* What keys say together: spares of interpreters, what an engine hosts, and tensors that are left
+ * out. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,6 +20,8 @@ static const struct {
 	const char *text;
 	const char *want;
 } refused[] = {
+	{ "[model m]\nengine = torch\ninput = a FP32 [1]\nmax_batch = 2\n",
+	  ":4: max_batch: above 1 every input and output must have -1" },
 	{ MODEL "spare = yes\npreload = torch\n",
 	  ":6: preload: these are modules of Python, and " },
 	{ PYTHON "preload = torch\n",
@@ -70,11 +73,37 @@ static void test_taken(void **state)
 	config_unref(config);
 }
 
+/* The model tells what no line does. */
+static void test_no_tensors(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t n_inputs;
+		size_t n_outputs;
+	} rows[] = {
+		{ "[model m]\nengine = torch\n", 0, 0 },
+		{ "[model m]\nengine = torch\nmax_batch = 8\n", 0, 0 },
+		{ "[model m]\nengine = torch\ninput = a FP32 [1]\n", 1, 0 },
+		{ "[model m]\nengine = torch\noutput = a FP32 [1]\n", 0, 1 },
+		{ "[model m]\nengine = python\nmodel = a:A\n", 0, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct config *config = config_bench_load_good(rows[i].text);
+
+		assert_int_equal(config->models[0]->n_inputs, rows[i].n_inputs);
+		assert_int_equal(config->models[0]->n_outputs, rows[i].n_outputs);
+		config_unref(config);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_taken),
+		cmocka_unit_test(test_no_tensors),
 	};
 
 	return cmocka_run_group_tests(tests, config_bench_enter, config_bench_leave);

@@ -45,6 +45,11 @@ static void test_violations(void **state)
 		{ GENERATION_SPAWNED, PROTO_HELLO, NUMBER, "[]" },
 		{ GENERATION_SPAWNED, PROTO_HELLO, NUMBER, "{\"build\":" },
 		{ GENERATION_ACTIVE, PROTO_READY, NUMBER, "{}" },
+		{ GENERATION_WARMING, PROTO_READY, NUMBER, "{\"inputs\":7}" },
+		{ GENERATION_WARMING, PROTO_READY, NUMBER, "{\"inputs\":[{}]}" },
+		{ GENERATION_WARMING, PROTO_READY, NUMBER,
+		  "{\"inputs\":[],\"outputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
+		  "\"shape\":[-2]}]}" },
 		{ GENERATION_ACTIVE, PROTO_REFUSED, NUMBER, "{}" },
 	};
 
@@ -73,6 +78,30 @@ static void test_report(void **state)
 	                 GENERATION_EV_READY);
 	assert_int_equal(report.anon_bytes, 0);
 	assert_int_equal(report.rss_bytes, 0);
+}
+
+/* READY's tensors are told where the section leaves them out. */
+static void test_tensors(void **state)
+{
+	struct config_model section = { .n_outputs = 1 };
+	char route[] = "/";
+	struct declared_view view;
+
+	(void)state;
+	assert_int_equal(say(GENERATION_WARMING, PROTO_READY, NUMBER,
+	                     "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\","
+	                     "\"shape\":[-1,4]}],\"outputs\":[]}"),
+	                 GENERATION_EV_READY);
+	assert_int_equal(report.told.n_inputs, 1);
+	assert_int_equal(report.told.inputs[0].shape.dims[1], 4);
+	assert_int_equal(report.told.n_outputs, 0);
+	assert_true(declared_look(&section, &report.told, &view));
+	assert_ptr_equal(view.inputs, report.told.inputs);
+	assert_ptr_equal(view.outputs, section.outputs);
+	section.n_outputs = 0;
+	assert_false(declared_look(&section, &report.told, &view));
+	section.route = route;
+	assert_true(declared_look(&section, &report.told, &view));
 }
 
 /* A refusal tells whether the same input would be refused again, and always has a reason. */
@@ -106,6 +135,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_violations),
 		cmocka_unit_test(test_report),
+		cmocka_unit_test(test_tensors),
 		cmocka_unit_test(test_refusals),
 	};
 
