@@ -32,6 +32,7 @@
 #include "supervisor/weights/store.h"
 #include "supervisor/http/http.h"
 #include "supervisor/gate/listen.h"
+#include "supervisor/page/view.h"
 #include "supervisor/loaders/reclaim.h"
 #include "supervisor/loaders/loads.h"
 #include "supervisor/keep/manifest.h"
@@ -73,6 +74,8 @@ static void supervisor_on_receipt(void *context, struct model *model,
 	r = json ? receipt_append(supervisor->config->state_dir, json) : -ENOMEM;
 	if (r < 0)
 		supervisor_say_receipt_lost(supervisor, receipt->model, r);
+	if (json && supervisor->admin)
+		http_note_receipt(supervisor->admin, json);
 	/* A model that leaves may have a namesake already, for which clients wait. */
 	if (supervisor_find(supervisor, receipt->model) == model)
 		supervisor->listener.on_receipt(supervisor->listener.context, receipt,
@@ -286,6 +289,19 @@ static int supervisor_open_sockets(struct supervisor *supervisor, struct err *er
 	return r < 0 ? r : privileges_drop(config, &files, err);
 }
 
+/* The page of the listener for administration begins with what earlier runs have left. */
+static void supervisor_show_receipts(struct supervisor *supervisor)
+{
+	json_t *receipts =
+		receipt_read(supervisor->config->state_dir, NULL, VIEW_RECEIPTS);
+	const json_t *receipt;
+	size_t i;
+
+	json_array_foreach(receipts, i, receipt)
+		http_note_receipt(supervisor->admin, receipt);
+	json_decref(receipts);
+}
+
 static int supervisor_open_state(struct supervisor *supervisor, struct err *err)
 {
 	const struct config *config = supervisor->config;
@@ -304,6 +320,8 @@ static int supervisor_open_state(struct supervisor *supervisor, struct err *err)
 		http_set_access(supervisor->admin, supervisor->access);
 	if (supervisor->grpc)
 		grpc_set_access(supervisor->grpc, supervisor->access);
+	if (supervisor->admin)
+		supervisor_show_receipts(supervisor);
 	return numbers_init(&supervisor->numbers, config->state_dir,
 	                    supervisor_last_generation(config->state_dir), err);
 }

@@ -15,7 +15,8 @@ import sys
 ORDER = {
     "supervisor": ["loop", "figures", "config", "memory", "process", "control", "inputs",
                    "devices", "spares", "weights", "traffic", "keep", "loaders", "parts",
-                   "model", "reload", "metrics", "wire", "gate", "http", "messages", "grpc", "start", "."],
+                   "model", "reload", "metrics", "wire", "gate", "page", "http", "messages",
+                   "grpc", "start", "."],
     "loader": ["numbers", "oip", "gpu", "load", "walls", "serve", "hosting", "proof",
                "."],
 }

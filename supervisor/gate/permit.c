@@ -66,6 +66,8 @@ static struct permit_list permit_list_of(const struct permit_place *place,
 		return (struct permit_list){ "health", permit_anybody, 1 };
 	case HTTP_ROUTE_METRICS:
 	case HTTP_ROUTE_STATS:
+	case HTTP_ROUTE_FRONT:
+	case HTTP_ROUTE_EVENTS:
 		return (struct permit_list){ "metrics", config->metrics_tokens,
 			                     config->n_metrics_tokens };
 	case HTTP_ROUTE_LOAD:
@@ -216,6 +218,8 @@ static bool permit_is_here(const struct permit_place *place, enum http_route_kin
 		break;
 	case HTTP_ROUTE_NONE:
 	case HTTP_ROUTE_SERVER:
+	case HTTP_ROUTE_FRONT:
+	case HTTP_ROUTE_EVENTS:
 	case HTTP_ROUTE_LIVE:
 	case HTTP_ROUTE_READY:
 	case HTTP_ROUTE_MODEL:

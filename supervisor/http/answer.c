@@ -132,6 +132,16 @@ static enum MHD_Result http_queue(struct http_conn *conn, unsigned int status,
 	return result;
 }
 
+enum MHD_Result http_answer_made(struct http_conn *conn, unsigned int status,
+                                 struct MHD_Response *response)
+{
+	if (conn->permission.challenge)
+		http_add(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
+		         conn->permission.challenge);
+	http_count(conn, status);
+	return http_queue(conn, status, response);
+}
+
 enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, char *body)
 {
 	struct http_sending *sending = &conn->sending;
@@ -151,11 +161,7 @@ enum MHD_Result http_answer_json(struct http_conn *conn, unsigned int status, ch
 		http_add_retry_after(response, conn->refusal.retry_after_s);
 	if (conn->ask.allow)
 		http_add(response, MHD_HTTP_HEADER_ALLOW, conn->ask.allow);
-	if (conn->permission.challenge)
-		http_add(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
-		         conn->permission.challenge);
-	http_count(conn, status);
-	return http_queue(conn, status, response);
+	return http_answer_made(conn, status, response);
 }
 
 enum MHD_Result http_answer_refusal(struct http_conn *conn)

@@ -12,6 +12,7 @@
  *	permit.c    asks gate/ who may have what, and how much
  *	body.c      {http_body} a request's body, as it comes
  *	recv.c      {http_ready} puts the strict reader (wire/) in front of libmicrohttpd
+ *	events.c    {http_listener, http_events} the page for administration, kept up to date
  *	deadline.c  who is late, or makes room, and what becomes of them
  *	handler.c   {http_ask} what a request asks for, and its end
  *	http.c      {http} the daemon on the loop; birth, drain and death
@@ -34,6 +35,8 @@
 #include "supervisor/wire/wire.h"
 #include "supervisor/metrics/all.h"
 #include "supervisor/loop/turns.h"
+#include "supervisor/page/feed.h"
+#include "supervisor/page/html.h"
 
 /* Seconds until a client may ask again, where there is nothing to reckon with. */
 #define HTTP_RETRY_S 1
@@ -116,6 +119,13 @@ struct http_loading {
 	size_t body_bytes;
 };
 
+/* A client that listens to events. */
+struct http_listener {
+	LIST_ENTRY(http_conn) link;
+	bool is_listed;
+	struct feed_reader reader;
+};
+
 /* "ADDRESS PORT" of IPv6, with the zone. */
 #define HTTP_CLIENT_MAX 72
 
@@ -149,6 +159,7 @@ struct http_conn {
 	struct http_sending sending;
 	struct http_turn turn;
 	struct http_loading loading;
+	struct http_listener listener;
 };
 
 TAILQ_HEAD(http_conn_list, http_conn);
@@ -187,6 +198,18 @@ struct http_turns {
 	uint64_t n_waited;    /* requests that waited for a turn */
 };
 
+/* Of a listener for administration; the endpoint has none that listen. */
+struct http_events {
+	struct feed feed;
+	LIST_HEAD(http_listeners, http_conn) listeners;
+	unsigned int n_listeners;
+	ev_timer tick; /* active while there are any */
+	uint64_t pushed_ns;
+	json_t *receipts; /* the last ones, as view.h has them */
+	char policy[HTML_POLICY_MAX];
+	bool is_over; /* moultd stops */
+};
+
 struct http_answers {
 	uint64_t n_by_class[6]; /* by the first digit of the status */
 };
@@ -219,6 +242,7 @@ struct http {
 	struct http_conns conns;
 	struct http_answers answers;
 	struct http_turns turns;
+	struct http_events events;
 	struct metrics_state metrics;
 	struct http_page *pages[METRICS_FORMAT_COUNT]; /* the last of each; or NULL */
 	char names[PROTO_HEAD_MAX]; /* header names in lower case, during one call */
@@ -296,6 +320,9 @@ enum MHD_Result http_answer_page(struct http_conn *conn, const char *content_typ
 enum MHD_Result http_answer_refusal(struct http_conn *conn);
 /* Answers with the request's first part; further parts are streamed. */
 enum MHD_Result http_answer_request(struct http_conn *conn);
+/* Takes @response, whose header is complete but for fields of the connection. */
+enum MHD_Result http_answer_made(struct http_conn *conn, unsigned int status,
+                                 struct MHD_Response *response);
 /* Sends conn->refusal past libmicrohttpd, which cannot answer before the end of a body,
  * straight to the socket. Nothing else is on its way there in the phases up to
  * SWALLOW. */
@@ -355,6 +382,19 @@ struct model *http_permit_model(struct http_conn *conn);
 bool http_permit_shows(const struct http_conn *conn, const char *name);
 /* The current request is over, answered or not. */
 void http_permit_forget(struct http_conn *conn);
+
+/* events.c */
+
+void http_events_init(struct http *http);
+void http_events_fini(struct http *http);
+/* Ends all streams, now and for good. */
+void http_events_end(struct http *http);
+/* The current request is over, answered or not. */
+void http_events_forget(struct http_conn *conn);
+/* The page; the page of somebody who may not see it, by conn->refusal; the stream of events. */
+enum MHD_Result http_answer_front(struct http_conn *conn);
+enum MHD_Result http_answer_closed_front(struct http_conn *conn);
+enum MHD_Result http_answer_events(struct http_conn *conn);
 
 /* Counts a request for the client's address. False, with a refusal: it has had its share. */
 bool http_measure(struct http_conn *conn, const struct http_head *head);

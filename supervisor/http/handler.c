@@ -123,6 +123,10 @@ static enum MHD_Result http_answer_meta(struct http_conn *conn, struct model *mo
 		                     "repositories have no names here: leave the name "
 		                     "out of the path");
 		return http_answer_refusal(conn);
+	case HTTP_ROUTE_FRONT:
+		return http_answer_front(conn);
+	case HTTP_ROUTE_EVENTS:
+		return http_answer_events(conn);
 	case HTTP_ROUTE_NONE:
 	case HTTP_ROUTE_LOAD:
 	case HTTP_ROUTE_UNLOAD:
@@ -258,7 +262,8 @@ static enum http_head_fault http_handler_read(struct http_conn *conn,
 	bool is_old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
 	enum http_head_fault fault;
 	const struct http_hosting hosting = { http_handler_hosted,
-		                              conn->http->models.list };
+		                              conn->http->models.list,
+		                              conn->http->models.endpoint != NULL };
 
 	(void)snprintf(ask->method, sizeof(ask->method), "%s", method);
 	http_head_init(head, conn->http->names, sizeof(conn->http->names));
@@ -336,6 +341,14 @@ static enum MHD_Result http_handler_late(struct http_conn *conn)
 	return result;
 }
 
+/* A browser that has no token yet gets a page that asks for one. */
+static enum MHD_Result http_handler_say_no(struct http_conn *conn)
+{
+	return conn->ask.route.kind == HTTP_ROUTE_FRONT && conn->permission.challenge
+	               ? http_answer_closed_front(conn)
+	               : http_answer_refusal(conn);
+}
+
 static enum MHD_Result http_handler_submit(struct http_conn *conn)
 {
 	http_conn_wait(conn);
@@ -379,7 +392,7 @@ enum MHD_Result http_handler_run(void *context, struct MHD_Connection *connectio
 	case HTTP_PHASE_BODY:
 		return http_handler_submit(conn);
 	case HTTP_PHASE_SWALLOW:
-		return conn->refusal.status ? http_answer_refusal(conn)
+		return conn->refusal.status ? http_handler_say_no(conn)
 		                            : http_handler_late(conn);
 	case HTTP_PHASE_WAIT:
 	case HTTP_PHASE_HALF:
@@ -406,6 +419,7 @@ static void http_handler_forget(struct http_conn *conn)
 	http_conn_forget(conn);
 	http_turn_forget(conn);
 	http_repository_forget(conn);
+	http_events_forget(conn);
 	*ask = (struct http_ask){ .target = ask->target,
 		                  .target_size = ask->target_size };
 }

@@ -452,6 +452,7 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 		config->connection_memory_bytes + HTTP_WIRE_SPARE_BYTES;
 	http_conns_init(http, &http_deadline_lateness);
 	http_turn_init(http);
+	http_events_init(http);
 	for (unsigned int i = 0; i < HTTP_PHASE_COUNT; i++)
 		http->timeout_ns[i] = CLOCK_NEVER;
 	http_set_config(http, config);
@@ -461,6 +462,7 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 	if (r < 0) {
 		close_fd(&listen_fd);
 		close_fd(&http->gone_fd);
+		http_events_fini(http);
 		free(http);
 		return err_set(err, r, "the HTTP endpoint does not start: %s",
 		               strerror(-r));
@@ -482,6 +484,7 @@ void http_set_access(struct http *http, struct access_log *access)
 void http_leave(struct http *http)
 {
 	http->is_leaving = true;
+	http_events_end(http);
 }
 
 void http_drain(struct http *http, void (*on_idle)(void *context), void *context)
@@ -491,6 +494,7 @@ void http_drain(struct http *http, void (*on_idle)(void *context), void *context
 	if (listen_fd != MHD_INVALID_SOCKET)
 		(void)close(listen_fd);
 	http->is_draining = true;
+	http_events_end(http);
 	http->on_idle = on_idle;
 	http->on_idle_context = context;
 	http_hurry(http);
@@ -520,6 +524,7 @@ void http_free(struct http *http)
 	ev_timer_stop(http->loop, &http->deaf);
 	http_conns_fini(http);
 	http_turn_fini(http);
+	http_events_fini(http);
 	ev_prepare_stop(http->loop, &http->prepare);
 	ev_idle_stop(http->loop, &http->again);
 	close_fd(&http->gone_fd);

@@ -53,6 +53,9 @@ int http_new(struct http **ret_http, struct ev_loop *loop, const struct config *
 /* Notes requests in @access from now on, borrowed; NULL: nowhere. */
 void http_set_access(struct http *http, struct access_log *access);
 
+/* Shows @receipt on the page of a listener for administration. */
+void http_note_receipt(struct http *http, const json_t *receipt);
+
 /* Goes by @config from the next event on. Borrowed until the next call. */
 void http_set_config(struct http *http, const struct config *config);
 

@@ -39,6 +39,7 @@ bool http_turn_counts(const struct http_conn *conn)
 {
 	return conn->ask.route.kind == HTTP_ROUTE_METRICS ||
 	       conn->ask.route.kind == HTTP_ROUTE_STATS ||
+	       conn->ask.route.kind == HTTP_ROUTE_FRONT ||
 	       conn->ask.route.kind == HTTP_ROUTE_INDEX;
 }
 

@@ -159,7 +159,11 @@ struct http_route http_route_parse(const char *target)
 	struct segment segments[HTTP_ROUTE_SEGMENTS];
 	size_t n = segments_split(target, segments);
 
-	if (n == 1 && segment_is(segments[0], "healthz"))
+	if (target[0] == '/' && (target[1] == '\0' || target[1] == '?'))
+		route.kind = HTTP_ROUTE_FRONT;
+	else if (n == 1 && segment_is(segments[0], "events"))
+		route.kind = HTTP_ROUTE_EVENTS;
+	else if (n == 1 && segment_is(segments[0], "healthz"))
 		route.kind = HTTP_ROUTE_LIVE;
 	else if (n == 1 && segment_is(segments[0], "metrics"))
 		route.kind = HTTP_ROUTE_METRICS;
@@ -176,10 +180,15 @@ struct http_route http_route_find(const struct http_hosting *hosting, const char
 {
 	struct http_route route = http_route_parse(target);
 	size_t path_bytes = strcspn(target, "?");
+	bool is_front = route.kind == HTTP_ROUTE_FRONT || route.kind == HTTP_ROUTE_EVENTS;
 	size_t longest = route.kind == HTTP_ROUTE_LIVE ? 1 : 0;
 	const char *prefixes;
 	const char *model;
 
+	if (is_front && hosting->is_admin)
+		return route;
+	if (is_front)
+		route.kind = HTTP_ROUTE_NONE;
 	if ((route.kind != HTTP_ROUTE_NONE && route.kind != HTTP_ROUTE_LIVE) ||
 	    (strncmp(target, "/v2", 3) == 0 && (target[3] == '/' || path_bytes == 3)))
 		return route;

@@ -3,7 +3,7 @@
 
 /*
  * Which of the endpoint's paths a target names. The paths are those of the Open Inference
- * Protocol v2 (and /healthz, /metrics). Pure: no models, no connection.
+ * Protocol v2 (and /healthz, /metrics, and what an operator's browser asks for). Pure: no models, no connection.
  */
 
 #include <stdbool.h>
@@ -14,6 +14,8 @@
 
 enum http_route_kind {
 	HTTP_ROUTE_NONE,
+	HTTP_ROUTE_FRONT,        /* GET /, of a listener for administration */
+	HTTP_ROUTE_EVENTS,       /* GET /events, likewise */
 	HTTP_ROUTE_SERVER,       /* GET /v2 */
 	HTTP_ROUTE_LIVE,         /* GET /v2/health/live, /healthz */
 	HTTP_ROUTE_READY,        /* GET /v2/health/ready */
@@ -53,8 +55,10 @@ struct http_hosting {
 	const char *(*model)(const void *context, size_t index,
 	                     const char **ret_prefixes);
 	const void *context;
+	bool is_admin; /* of a listener for administration, which nobody hosts anything on */
 };
 
-/* The same, and else HTTP_ROUTE_HOSTED with the model whose prefix of @target is the longest. All
+/* The same but for FRONT and EVENTS elsewhere than on a listener for administration, and else
+ * HTTP_ROUTE_HOSTED with the model whose prefix of @target is the longest. All
  * of /v2 is nobody's, and /healthz nobody's whose prefix is just a slash. */
 struct http_route http_route_find(const struct http_hosting *hosting, const char *target);

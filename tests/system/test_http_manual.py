@@ -9,13 +9,15 @@ import re
 import pytest
 
 from certificates import Authority, Pair
-from harness import BUILD, ROOT, echo_body, echo_section
+from harness import BUILD, ROOT, echo_body, echo_section, free_port
 from test_gpu import begin, section
 
 PAGE = (ROOT / "supervisor" / "man" / "moult-http.7").read_text()
 HINT = "supervisor/man/moult-http.7 has to be brought up to date"
 # What placeholders of the page's paths stand for: a model that is there, its version.
 VALUES = {"MODEL": "echo", "VERSION": "1", "REPOSITORY": "[^/]+"}
+# What a listener for administration has alone.
+FRONT = {"/", "/events"}
 REFUSES = re.compile(r"(?:request_refuse|err_set|http_answer_raw|model_expire|"
                      r"model_fail_request|return|= \{)\W[^;{}]*?\b([45]\d\d)[,;]")
 
@@ -62,6 +64,16 @@ def client(start):
     one.connection.close()
 
 
+@pytest.fixture
+def front(start):
+    """The same of a listener for administration."""
+    port = free_port()
+    start(echo_section(), supervisor=f"admin_listen = 127.0.0.1:{port}\n")
+    one = Client(port)
+    yield one
+    one.connection.close()
+
+
 def metric_families(body):
     """{name: help} of what is printed."""
     return dict(re.findall(r"^# HELP (\S+) (.*)$", body.decode(), re.M))
@@ -74,8 +86,15 @@ def documented_families():
             for name, words in rows}
 
 
+def test_each_path_for_administration_is_there(front):
+    assert FRONT <= set(path for _, path in documented_paths())
+    for path in FRONT:
+        assert front.status("HEAD", path) == 200, f"{path}: {HINT}"
+        assert front.ask("POST", path)[0].headers["allow"] == "GET, HEAD"
+
+
 def test_each_path_of_the_page_is_there(client):
-    rows = documented_paths()
+    rows = [row for row in documented_paths() if row[1] not in FRONT]
     assert len(rows) > 10
     for method, pattern in rows:
         path = pattern.replace("[^/]+", "any")

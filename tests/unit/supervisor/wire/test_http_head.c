@@ -22,7 +22,7 @@ static const char *no_model(const void *context, size_t index, const char **ret_
 	return NULL;
 }
 
-static const struct http_hosting nothing = { no_model, NULL };
+static const struct http_hosting nothing = { no_model, NULL, false };
 
 static const char *one_model(const void *context, size_t index, const char **ret_prefixes)
 {
@@ -235,7 +235,7 @@ static void test_absolute_host(void **state)
  * names. */
 static void test_hosted(void **state)
 {
-	static const struct http_hosting hosts = { one_model, "/app/" };
+	static const struct http_hosting hosts = { one_model, "/app/", false };
 	static const struct header headers[HEADERS_MAX] = { { "Connection", "a" },
 		                                            { "Connection", "b, host" },
 		                                            { "B", "1" } };

@@ -17,6 +17,10 @@ struct route_case {
 };
 
 static const struct route_case good[] = {
+	{ "/", HTTP_ROUTE_FRONT, "", "" },
+	{ "/?a=b", HTTP_ROUTE_FRONT, "", "" },
+	{ "/events", HTTP_ROUTE_EVENTS, "", "" },
+	{ "/events/", HTTP_ROUTE_EVENTS, "", "" },
 	{ "/v2", HTTP_ROUTE_SERVER, "", "" },
 	{ "/v2/", HTTP_ROUTE_SERVER, "", "" },
 	{ "/v2?a=b/c", HTTP_ROUTE_SERVER, "", "" },
@@ -67,8 +71,8 @@ static const struct route_case good[] = {
 static const char *const bad[] = {
 	"",
 	"*",
-	"/",
 	"//",
+	"/events/x",
 	"v2",
 	"http://host/v2",
 	"/v1",
@@ -184,6 +188,7 @@ static void test_hosted(void **state)
 		const char *rootless;
 	} rows[] = {
 		{ "/", "root", "" },
+		{ "/events", "root", "" },
 		{ "/a", "a", "a" },
 		{ "/a?x", "a", "a" },
 		{ "/a/", "a", "a" },
@@ -210,8 +215,10 @@ static void test_hosted(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		const struct http_hosting all = { host_of, with_root };
-		const struct http_hosting some = { host_of, without };
+		const struct http_hosting all = { host_of, with_root, false };
+		const struct http_hosting some = { host_of, without, false };
+		const struct http_hosting admin = { host_of, with_root, true };
+		enum http_route_kind own = http_route_parse(rows[i].target).kind;
 		struct http_route route = http_route_find(&all, rows[i].target);
 
 		if (strcmp(route.model, rows[i].model) != 0)
@@ -220,6 +227,12 @@ static void test_hosted(void **state)
 		assert_int_equal(route.kind == HTTP_ROUTE_HOSTED, *rows[i].model != '\0');
 		route = http_route_find(&some, rows[i].target);
 		assert_string_equal(route.model, rows[i].rootless);
+		assert_true(route.kind != HTTP_ROUTE_FRONT &&
+		            route.kind != HTTP_ROUTE_EVENTS);
+		/* An operator's page is nobody's to host. */
+		if (own == HTTP_ROUTE_FRONT || own == HTTP_ROUTE_EVENTS)
+			assert_int_equal(http_route_find(&admin, rows[i].target).kind,
+			                 own);
 	}
 }
 
