@@ -27,19 +27,32 @@
 /* So much of a pickle is read to tell what it holds. */
 #define PICKLE_BYTES 4096
 
+/* Ends a sentence: here the remedy of the engine in question follows. */
+#define REMEDY "\1"
 #define SCRIPT                                                                           \
 	"engine torch runs TorchScript, as "                                             \
 	"torch.jit.script(model.eval()).save(\"m.pt\") "                                 \
 	"writes it (or torch.jit.trace(model.eval(), example))"
+#define ONNX                                                                             \
+	"engine onnx runs ONNX, as "                                                     \
+	"torch.onnx.export(model.eval(), example, \"m.onnx\") writes it"
 #define STATE_DICT                                                                       \
 	"weights without the model's code (a state_dict): load them into the model "     \
 	"with "                                                                          \
-	"model.load_state_dict(torch.load(...)), then export that; " SCRIPT
+	"model.load_state_dict(torch.load(...)), then export that; " REMEDY
 #define PICKLED                                                                          \
 	"a pickled Python object (torch.save of a module), which only the program that " \
 	"defines its class can load: load it there with torch.load(...) and export "     \
-	"it; " SCRIPT
-#define ELSEWHERE "export the model that it was made of; " SCRIPT
+	"it; " REMEDY
+#define ELSEWHERE "export the model that it was made of; " REMEDY
+
+/* Of these engine onnx, or torch, makes something else. */
+static const char format_onnx[] = "an ONNX model: set engine = onnx; or " ELSEWHERE;
+static const char format_ort[] =
+	"a model in ONNX Runtime's own format: set engine = onnx; or " ELSEWHERE;
+static const char format_zip[] = "a zip archive, but none of TorchScript: " REMEDY;
+static const char format_nothing[] =
+	"no zip archive, which every TorchScript file is: " REMEDY;
 
 static const struct {
 	const char *magic;
@@ -52,6 +65,7 @@ static const struct {
 	{ "tjgg", 0, 4, "a GGML file of llama.cpp: " ELSEWHERE },
 	{ "\211HDF\r\n\032\n", 0, 8, "an HDF5 file (Keras): " ELSEWHERE },
 	{ "\223NUMPY", 0, 6, "a NumPy array: " STATE_DICT },
+	{ "ORTM", 4, 4, format_ort },
 	{ "TFL3", 4, 4, "a TensorFlow Lite model: " ELSEWHERE },
 	{ "ftrt", 0, 4, "a TensorRT engine: " ELSEWHERE },
 	{ "\177ELF", 0, 4, "a shared library (AOTInductor?): " ELSEWHERE },
@@ -66,7 +80,7 @@ static const struct {
 	{ "<html", 0, 5, "a web page: what was downloaded is no model" },
 	/* torch.save before 1.6: its magic number, pickled. */
 	{ "\200\002\212\012\154\374\234\106\371\040\152\250\120\031", 0, 14,
-	  "of torch.save in its format before 1.6: " SCRIPT },
+	  "of torch.save in its format before 1.6: " REMEDY },
 };
 
 static uint64_t format_number(const unsigned char *data, size_t bytes)
@@ -107,7 +121,7 @@ static const char *format_of_protobuf(const unsigned char *head, size_t bytes)
 		return "a TensorFlow SavedModel: " ELSEWHERE;
 	if (head[1] >= 2 && head[2] &&
 	    strchr("\x12\x1a\x22\x28\x32\x3a\x42\x72", head[2]))
-		return "an ONNX model: " ELSEWHERE;
+		return format_onnx;
 	return NULL;
 }
 
@@ -250,7 +264,7 @@ static const char *format_of_zip(const struct model_file *file)
 		return "a model of Keras: " ELSEWHERE;
 	if (zip.is_numpy)
 		return "arrays of NumPy (.npz): " STATE_DICT;
-	return "a zip archive, but none of TorchScript: " SCRIPT;
+	return format_zip;
 }
 
 static const char *format_of(const struct model_file *file)
@@ -267,20 +281,59 @@ static const char *format_of(const struct model_file *file)
 		              magics[i].bytes))
 			return magics[i].what;
 	if (format_is(head, bytes, 257, "ustar", 5))
-		return "a tar archive: unpack it; " SCRIPT;
+		return "a tar archive: unpack it; " REMEDY;
 	if (format_is_safetensors(file, head, bytes))
 		return "weights without the model's code (safetensors): load them into "
 		       "the model "
-		       "with safetensors.torch.load_file, then export that; " SCRIPT;
+		       "with safetensors.torch.load_file, then export that; " REMEDY;
 	what = format_of_protobuf(head, bytes);
 	if (!what)
 		what = format_of_pickle(head, bytes);
-	return what ? what : "no zip archive, which every TorchScript file is: " SCRIPT;
+	return what ? what : format_nothing;
+}
+
+static int format_say(const char *what, const char *remedy, struct err *err)
+{
+	int bytes = (int)strcspn(what, REMEDY);
+
+	return err_set(err, MODEL_FORMAT_E_OTHER, "it is %.*s%s", bytes, what,
+	               what[bytes] ? remedy : "");
 }
 
 int model_format_check_torchscript(const struct model_file *file, struct err *err)
 {
 	const char *what = format_of(file);
 
-	return what ? err_set(err, MODEL_FORMAT_E_OTHER, "it is %s", what) : 0;
+	return what ? format_say(what, SCRIPT, err) : 0;
+}
+
+/* A protobuf may have its fields in any order: true for the first byte of each field that
+ * ModelProto has. */
+static bool format_may_be_onnx(const struct model_file *file)
+{
+	static const char tags[] = "\x08\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2\xca\xd2";
+	char first = '\0';
+
+	return file->read(file->context, 0, &first, 1) == 1 && first &&
+	       strchr(tags, first);
+}
+
+int model_format_check_onnx(const struct model_file *file, struct err *err)
+{
+	const char *what = format_of(file);
+
+	if (!what)
+		return format_say("TorchScript: set engine = torch; or " ELSEWHERE, ONNX,
+		                  err);
+	if (what == format_zip)
+		return format_say("a zip archive, which no ONNX file is: " REMEDY, ONNX,
+		                  err);
+	if (what == format_onnx || what == format_ort ||
+	    (what == format_nothing && format_may_be_onnx(file)))
+		return 0;
+	if (what == format_nothing)
+		return format_say("neither a protobuf of ONNX nor a file of ONNX "
+		                  "Runtime's own format (.ort): " REMEDY,
+		                  ONNX, err);
+	return format_say(what, ONNX, err);
 }

@@ -30,3 +30,6 @@ enum {
 
 /* 0: the file is, or may be, a TorchScript archive. Else OTHER with a sentence. */
 int model_format_check_torchscript(const struct model_file *file, struct err *err);
+/* 0: the file is, or may be, a model of ONNX or in ONNX Runtime's own format. Else OTHER with a
+ * sentence. */
+int model_format_check_onnx(const struct model_file *file, struct err *err);

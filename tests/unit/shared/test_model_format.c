@@ -265,12 +265,55 @@ static void test_damage(void **state)
 		}
 }
 
+/* The same files, given to engine onnx. */
+static const struct {
+	const char *name;
+	const char *head;
+	size_t bytes;
+	const char *says; /* NULL: for the runtime to judge */
+} heads_of_onnx[] = {
+	{ "ONNX of PyTorch", TEXT("\010\007\022\007pytorch\032\003"), NULL },
+	{ "ONNX, graph first", TEXT("\072\320\001\012"), NULL },
+	{ "ONNX Runtime's own", TEXT("\060\0\0\0ORTM"), NULL },
+	{ "GGUF", TEXT("GGUF\3\0\0\0"), "torch.onnx.export" },
+	{ "pickle of weights", TEXT("\200\002ccollections\nOrderedDict\nq\0)"),
+	  "engine onnx runs ONNX" },
+	{ "Git LFS", TEXT("version https://git-lfs.github.com/spec/v1\n"),
+	  "git lfs pull" },
+	{ "text", TEXT("not a model at all\n"), "neither a protobuf" },
+	{ "zeros", TEXT("\0\0\0\0\0\0\0\0"), "neither a protobuf" },
+	{ "nothing", TEXT(""), "neither a protobuf" },
+	{ "zip that was cut off", TEXT("PK\3\4\0\0\0\0\0\0\0\0\0\0"), "cut off" },
+};
+
+static void test_heads_of_onnx(void **state)
+{
+	const struct model_file file = { read_content, NULL, 0 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(heads_of_onnx) / sizeof(heads_of_onnx[0]); i++) {
+		struct model_file now = file;
+		struct err err = ERR_NULL;
+		int r;
+
+		content_bytes = 0;
+		put(heads_of_onnx[i].head, heads_of_onnx[i].bytes);
+		now.bytes = content_bytes;
+		r = model_format_check_onnx(&now, &err);
+		if (heads_of_onnx[i].says
+		            ? r != MODEL_FORMAT_E_OTHER ||
+		                      !strstr(err.text, heads_of_onnx[i].says)
+		            : r != 0)
+			fail_msg("%s: %d, %s", heads_of_onnx[i].name, r, err.text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_heads),  cmocka_unit_test(test_zips),
-		cmocka_unit_test(test_tar),    cmocka_unit_test(test_directories),
-		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_heads_of_onnx), cmocka_unit_test(test_heads),
+		cmocka_unit_test(test_zips),          cmocka_unit_test(test_tar),
+		cmocka_unit_test(test_directories),   cmocka_unit_test(test_damage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
