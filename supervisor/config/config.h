@@ -294,6 +294,12 @@ static inline bool config_is_server(const struct config_model *model)
 	return strcmp(model->engine, "server") == 0;
 }
 
+/* True: the model's engine runs it by ONNX Runtime. */
+static inline bool config_is_onnx(const struct config_model *model)
+{
+	return strcmp(model->engine, "onnx") == 0;
+}
+
 /* What the section's `sandbox` comes to: never AUTO. */
 static inline enum config_sandbox config_sandbox(const struct config_model *model)
 {

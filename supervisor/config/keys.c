@@ -113,7 +113,8 @@ static const struct config_key model_keys[] = {
 	{ PATH("python", NEW_GENERATION, python),
 	  .fallback_help = "/usr/bin/python3, for engine python.",
 	  .help = "The interpreter that engine python is executed by, such as the one "
-		  "of a virtual environment." },
+		  "of a virtual environment.\n"
+		  "Engine onnx takes ONNX Runtime from that environment." },
 	{ STRING("wsgi", NEW_GENERATION, wsgi, "MODULE:NAME", config_check_object),
 	  .help = "The WSGI application that engine python hosts:\n"
 		  ".Xr moult-python 7 ." },

@@ -62,22 +62,27 @@ static int rules_check_engine(const struct config_model *model, const char **ret
 	const struct {
 		const char *key;
 		const char *engine;
+		const char *other; /* NULL: none */
 		const char *value;
 	} rows[] = {
-		{ "command", "server", model->command },
-		{ "ready", "server", model->ready },
-		{ "python", "python", model->python },
-		{ "wsgi", "python", model->wsgi },
-		{ "asgi", "python", model->asgi },
-		{ "model", "python", model->python_class },
+		{ "command", "server", NULL, model->command },
+		{ "ready", "server", NULL, model->ready },
+		{ "python", "python", "onnx", model->python },
+		{ "wsgi", "python", NULL, model->wsgi },
+		{ "asgi", "python", NULL, model->asgi },
+		{ "model", "python", NULL, model->python_class },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		if (!rows[i].value || strcmp(model->engine, rows[i].engine) == 0)
+		const char *other = rows[i].other;
+
+		if (!rows[i].value || strcmp(model->engine, rows[i].engine) == 0 ||
+		    (other && strcmp(model->engine, other) == 0))
 			continue;
 		*ret_key = rows[i].key;
-		return err_set(err, -EINVAL, "%s: is for engine %s alone: leave it out",
-		               rows[i].key, rows[i].engine);
+		return err_set(err, -EINVAL, "%s: is for engine %s%s%s: leave it out",
+		               rows[i].key, rows[i].engine,
+		               other ? " and engine " : " alone", other ? other : "");
 	}
 	return 0;
 }

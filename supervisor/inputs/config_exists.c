@@ -97,6 +97,8 @@ static void exists_look_at_file(struct exists *exists)
 
 	if (!model->path && strcmp(model->engine, "torch") == 0)
 		exists_say(exists, "path", "engine torch needs a model file: set path");
+	if (!model->path && config_is_onnx(model))
+		exists_say(exists, "path", "engine onnx needs a model file: set path");
 	if (!exists_look(exists, "path", model->path, S_IFREG, R_OK))
 		return;
 	fd = open(model->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -104,10 +106,12 @@ static void exists_look_at_file(struct exists *exists)
 		return;
 	if (st.st_size == 0) {
 		exists_say(exists, "path", "the model file is empty");
-	} else if (strcmp(model->engine, "torch") == 0) {
+	} else {
 		const struct model_file file = { exists_read, &fd, (uint64_t)st.st_size };
 
-		if (model_format_check_torchscript(&file, &why))
+		if ((strcmp(model->engine, "torch") == 0 &&
+		     model_format_check_torchscript(&file, &why)) ||
+		    (config_is_onnx(model) && model_format_check_onnx(&file, &why)))
 			exists_say(exists, "path", why.text);
 	}
 }
