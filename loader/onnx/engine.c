@@ -169,6 +169,21 @@ static int engine_commit(struct engine *engine, struct err *err)
 	                                              : 0;
 }
 
+/* The file tells all, so that no example is needed. */
+static int engine_declare(struct engine *engine, const struct engine_tensor *example,
+                          struct engine_declared *ret_declared, struct err *err)
+{
+	const struct signature *signature = &engine->signature;
+
+	(void)example;
+	(void)err;
+	memcpy(ret_declared->inputs, signature->inputs, sizeof(signature->inputs));
+	memcpy(ret_declared->outputs, signature->outputs, sizeof(signature->outputs));
+	ret_declared->n_inputs = signature->n_inputs;
+	ret_declared->n_outputs = signature->n_outputs;
+	return 0;
+}
+
 /* Computing */
 
 static int engine_run(struct engine *engine, struct err *err)
@@ -248,6 +263,7 @@ __attribute__((visibility("default"))) const struct engine_api *moult_engine(voi
 		.close = engine_close,
 		.measure = engine_measure,
 		.need = engine_need,
+		.declare = engine_declare,
 	};
 
 	return &api;

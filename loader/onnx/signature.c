@@ -294,7 +294,9 @@ int signature_check(const struct signature *signature, const struct engine_confi
 		r = signature_check_declared("output", signature->outputs,
 		                             signature->n_outputs, config->outputs,
 		                             config->n_outputs, err);
-	for (size_t i = 0; i < signature->n_inputs && r == 0; i++) {
+	/* Without any it leaves all to the model. */
+	for (size_t i = 0; config->n_inputs > 0 && i < signature->n_inputs && r == 0;
+	     i++) {
 		const struct tensor_spec *own = &signature->inputs[i];
 		char shape[128];
 

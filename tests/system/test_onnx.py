@@ -387,3 +387,26 @@ def test_broken_and_foreign_files(start, models, tmp_path):
         assert says in json.dumps(receipt), (name, receipt)
         assert moult.status("echo")["generation"] == generation, name
     load.stop_and_check()
+
+
+# What no section names
+
+@pytest.mark.parametrize("suffix", ["onnx", "ort"])
+def test_the_file_tells(start, models, suffix):
+    """A section of two lines: names, datatypes and shapes are in the file."""
+    moult = start(section(models / f"linear.{suffix}", inputs=(), outputs=(), max_batch=8))
+    status, body = moult.get("/v2/models/m")
+    told = json.loads(body)
+    assert status == 200
+    assert told["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
+    assert told["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}]
+    assert ask(moult, FLAT, [2, 4]) == (200, linear(ROWS))
+    status, error = ask(moult, FLAT, [2, 4], name="z")
+    assert status == 400 and "'z'" in error, (status, error)
+
+
+def test_the_file_tells_half(start, models):
+    """What is declared is checked as ever, and what is not is told."""
+    moult = start(section(models / "linear.onnx", outputs=()))
+    assert ask(moult, ROWS[0], [1, 4]) == (200, linear(ROWS[:1]))
+    assert json.loads(moult.get("/v2/models/m")[1])["outputs"][0]["shape"] == [-1, 2]
