@@ -9,21 +9,12 @@
  */
 #include "shared/model_format.h"
 
-#include <errno.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "shared/cleanup.h"
+#include "shared/zip.h"
 
 #define HEAD_BYTES 512
-/* A zip archive ends with this record and a comment of at most 65535 bytes. */
-#define ZIP_TAIL_BYTES      (65535 + ZIP_END_BYTES)
-#define ZIP_END_BYTES       22
-#define ZIP_ENTRY_BYTES     46
-#define ZIP_LOCAL_BYTES     30
-#define ZIP_DIRECTORY_BYTES ((uint64_t)16 << 20)
-#define ZIP_NAME_BYTES      256
 /* So much of a pickle is read to tell what it holds. */
 #define PICKLE_BYTES 4096
 
@@ -53,6 +44,10 @@ static const char format_ort[] =
 static const char format_zip[] = "a zip archive, but none of TorchScript: " REMEDY;
 static const char format_nothing[] =
 	"no zip archive, which every TorchScript file is: " REMEDY;
+
+static const char format_text[] =
+	"a text, and no zip archive, which every TorchScript file is: " REMEDY;
+static const char format_exported[] = "a program of torch.export (.pt2): " ELSEWHERE;
 
 static const struct {
 	const char *magic;
@@ -163,8 +158,10 @@ static bool format_name_is(const char *name, const char *last)
 	       (bytes == n || name[bytes - n - 1] == '/');
 }
 
-static void format_note_entry(struct format_zip *zip, const char *name, uint64_t at)
+static void format_note_entry(void *context, const struct zip_entry *entry)
 {
+	struct format_zip *zip = context;
+	const char *name = entry->name;
 	size_t bytes = strlen(name);
 
 	zip->n_entries++;
@@ -177,61 +174,18 @@ static void format_note_entry(struct format_zip *zip, const char *name, uint64_t
 	zip->is_keras |= format_name_is(name, "model.weights.h5");
 	if (format_name_is(name, "data.pkl") && !zip->has_pickle) {
 		zip->has_pickle = true;
-		zip->pickle_at = at;
+		zip->pickle_at = entry->at;
 	}
-}
-
-static void format_note_directory(struct format_zip *zip, const unsigned char *data,
-                                  size_t bytes)
-{
-	size_t at = 0;
-
-	while (bytes - at >= ZIP_ENTRY_BYTES && memcmp(data + at, "PK\1\2", 4) == 0) {
-		size_t name_bytes = (size_t)format_number(data + at + 28, 2);
-		size_t more = (size_t)(format_number(data + at + 30, 2) +
-		                       format_number(data + at + 32, 2));
-		char name[ZIP_NAME_BYTES] = "";
-
-		if (bytes - at - ZIP_ENTRY_BYTES < name_bytes + more)
-			return;
-		if (name_bytes < sizeof(name))
-			memcpy(name, data + at + ZIP_ENTRY_BYTES, name_bytes);
-		format_note_entry(zip, name, format_number(data + at + 42, 4));
-		at += ZIP_ENTRY_BYTES + name_bytes + more;
-	}
-}
-
-/* Finds the directory by the record at the archive's end. False: there is no such record. */
-static bool format_find_directory(const struct model_file *file, uint64_t *ret_at,
-                                  uint64_t *ret_bytes)
-{
-	size_t want = file->bytes < ZIP_TAIL_BYTES ? (size_t)file->bytes : ZIP_TAIL_BYTES;
-	FREE unsigned char *tail = malloc(want + 1);
-	size_t bytes =
-		tail ? file->read(file->context, file->bytes - want, tail, want) : 0;
-
-	for (size_t at = bytes < ZIP_END_BYTES ? 0 : bytes - ZIP_END_BYTES + 1;
-	     at-- > 0;) {
-		if (memcmp(tail + at, "PK\5\6", 4) != 0)
-			continue;
-		*ret_bytes = format_number(tail + at + 12, 4);
-		*ret_at = format_number(tail + at + 16, 4);
-		return true;
-	}
-	return false;
 }
 
 static const char *format_of_data(const struct model_file *file, uint64_t at)
 {
-	unsigned char local[ZIP_LOCAL_BYTES];
 	unsigned char data[PICKLE_BYTES];
 	const char *what;
 	size_t n;
 
-	if (file->read(file->context, at, local, sizeof(local)) != sizeof(local))
-		return PICKLED;
-	at += sizeof(local) + format_number(local + 26, 2) + format_number(local + 28, 2);
-	n = file->read(file->context, at, data, sizeof(data));
+	at = zip_find_data(file, at);
+	n = at > 0 ? file->read(file->context, at, data, sizeof(data)) : 0;
 	what = format_of_pickle(data, n);
 	return what ? what : PICKLED;
 }
@@ -239,25 +193,20 @@ static const char *format_of_data(const struct model_file *file, uint64_t at)
 static const char *format_of_zip(const struct model_file *file)
 {
 	struct format_zip zip = { 0 };
-	FREE unsigned char *directory = NULL;
-	uint64_t at;
-	uint64_t bytes;
 
-	if (!format_find_directory(file, &at, &bytes))
+	switch (zip_list(file, format_note_entry, &zip)) {
+	case 0:
+		break;
+	case ZIP_E_CUT:
 		return "a zip archive without its end: it was cut off, or is still being "
 		       "copied; write it under another name and rename it into place";
-	/* ZIP64, or more than is worth the memory: libtorch says what is wrong. */
-	if (at == UINT32_MAX || bytes > ZIP_DIRECTORY_BYTES || at + bytes > file->bytes)
-		return NULL;
-	directory = malloc((size_t)bytes + 1);
-	if (!directory ||
-	    file->read(file->context, at, directory, (size_t)bytes) != bytes)
-		return NULL;
-	format_note_directory(&zip, directory, (size_t)bytes);
+	default:
+		return NULL; /* libtorch says what is wrong */
+	}
 	if (zip.has_constants || (zip.has_model_json && !zip.is_exported))
 		return NULL;
 	if (zip.is_exported)
-		return "a program of torch.export (.pt2): " ELSEWHERE;
+		return format_exported;
 	if (zip.has_pickle)
 		return format_of_data(file, zip.pickle_at);
 	if (zip.is_keras)
@@ -265,6 +214,16 @@ static const char *format_of_zip(const struct model_file *file)
 	if (zip.is_numpy)
 		return "arrays of NumPy (.npz): " STATE_DICT;
 	return format_zip;
+}
+
+/* Bytes of text, with nothing that a text does not have. */
+static bool format_is_text(const unsigned char *head, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++)
+		if ((head[i] < ' ' && !strchr("\t\n\f\r", head[i])) || head[i] == 0 ||
+		    head[i] == 0x7f)
+			return false;
+	return bytes > 1;
 }
 
 static const char *format_of(const struct model_file *file)
@@ -289,6 +248,8 @@ static const char *format_of(const struct model_file *file)
 	what = format_of_protobuf(head, bytes);
 	if (!what)
 		what = format_of_pickle(head, bytes);
+	if (!what && format_is_text(head, bytes))
+		what = format_text;
 	return what ? what : format_nothing;
 }
 
@@ -298,6 +259,20 @@ static int format_say(const char *what, const char *remedy, struct err *err)
 
 	return err_set(err, MODEL_FORMAT_E_OTHER, "it is %.*s%s", bytes, what,
 	               what[bytes] ? remedy : "");
+}
+
+enum model_format model_format_tell(const struct model_file *file, struct err *err)
+{
+	const char *what = format_of(file);
+
+	if (!what)
+		return MODEL_FORMAT_TORCHSCRIPT;
+	(void)format_say(what, SCRIPT, err);
+	if (what == format_exported)
+		return MODEL_FORMAT_EXPORTED;
+	if (what == format_onnx)
+		return MODEL_FORMAT_ONNX;
+	return what == format_ort ? MODEL_FORMAT_ORT : MODEL_FORMAT_UNKNOWN;
 }
 
 int model_format_check_torchscript(const struct model_file *file, struct err *err)
@@ -328,6 +303,8 @@ int model_format_check_onnx(const struct model_file *file, struct err *err)
 	if (what == format_zip)
 		return format_say("a zip archive, which no ONNX file is: " REMEDY, ONNX,
 		                  err);
+	if (what == format_text)
+		return format_say("a text, and no model of ONNX: " REMEDY, ONNX, err);
 	if (what == format_onnx || what == format_ort ||
 	    (what == format_nothing && format_may_be_onnx(file)))
 		return 0;

@@ -28,6 +28,17 @@ enum {
 	MODEL_FORMAT_E_OTHER, /* another format; the sentence names it and a remedy */
 };
 
+enum model_format {
+	MODEL_FORMAT_TORCHSCRIPT, /* or may be: a framework has to judge */
+	MODEL_FORMAT_EXPORTED,    /* torch.export's .pt2 */
+	MODEL_FORMAT_ONNX,
+	MODEL_FORMAT_ORT, /* ONNX Runtime's own */
+	MODEL_FORMAT_UNKNOWN,
+};
+
+/* The format, and for all but TORCHSCRIPT a sentence that names it, and how to get TorchScript. */
+enum model_format model_format_tell(const struct model_file *file, struct err *err);
+
 /* 0: the file is, or may be, a TorchScript archive. Else OTHER with a sentence. */
 int model_format_check_torchscript(const struct model_file *file, struct err *err);
 /* 0: the file is, or may be, a model of ONNX or in ONNX Runtime's own format. Else OTHER with a

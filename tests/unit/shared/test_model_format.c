@@ -111,6 +111,7 @@ static const struct {
 	{ "bzip2", TEXT("BZh91AY"), "bunzip2" },
 	{ "zstd", TEXT("\050\265\057\375...."), "unzstd" },
 	{ "HDF5", TEXT("\211HDF\r\n\032\n...."), "an HDF5 file" },
+	{ "ORT", TEXT("\034\0\0\0ORTM...."), "of ONNX Runtime" },
 	{ "TFLite", TEXT("\034\0\0\0TFL3...."), "TensorFlow Lite" },
 	{ "SavedModel", TEXT("\010\001\022\377\001\012"), "SavedModel" },
 	{ "ONNX of PyTorch", TEXT("\010\007\022\007pytorch\032\003"), "an ONNX model" },
@@ -133,7 +134,7 @@ static const struct {
 	  "state_dict" },
 	{ "pickle of a module", TEXT("\200\002c__main__\nNet\nq\0)"), "pickled Python" },
 	{ "NumPy", TEXT("\223NUMPY\1\0"), "a NumPy array" },
-	{ "text", TEXT("not a model at all\n"), "no zip archive" },
+	{ "text", TEXT("not a model at all\n"), "a text, and no zip archive" },
 	{ "one byte", TEXT("P"), "no zip archive" },
 	{ "nothing", TEXT(""), "no zip archive" },
 	{ "zip that was cut off", TEXT("PK\3\4\0\0\0\0\0\0\0\0\0\0"), "cut off" },
@@ -186,6 +187,43 @@ static const struct {
 	{ "NumPy", { "w.npy", "x", NULL }, { 1 }, ".npz" },
 	{ "anything", { "readme.txt", "x", NULL }, { 1 }, "none of TorchScript" },
 };
+
+/* Formats that more engines than torch run are told apart. */
+static void test_formats(void **state)
+{
+	static const struct {
+		const char *head;
+		size_t bytes;
+		enum model_format want;
+	} rows[] = {
+		{ TEXT("\010\007\022\007pytorch\032\003"), MODEL_FORMAT_ONNX },
+		{ TEXT("\034\0\0\0ORTM...."), MODEL_FORMAT_ORT },
+		{ TEXT("\034\0\0\0TFL3...."), MODEL_FORMAT_UNKNOWN },
+		{ TEXT("GGUF\3\0\0\0"), MODEL_FORMAT_UNKNOWN },
+	};
+	const struct model_file file = { read_content, NULL, 0 };
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct model_file one = file;
+
+		content_bytes = 0;
+		put(rows[i].head, rows[i].bytes);
+		one.bytes = content_bytes;
+		assert_int_equal(model_format_tell(&one, &err), rows[i].want);
+	}
+	for (size_t i = 0; i < sizeof(zips) / sizeof(zips[0]); i++) {
+		struct model_file one = file;
+		bool is_exported = zips[i].says && strstr(zips[i].says, "torch.export");
+
+		content_bytes = 0;
+		put_zip(zips[i].rows, zips[i].bytes, true);
+		one.bytes = content_bytes;
+		assert_int_equal(model_format_tell(&one, &err) == MODEL_FORMAT_EXPORTED,
+		                 is_exported);
+	}
+}
 
 static void test_zips(void **state)
 {
@@ -314,6 +352,7 @@ int main(void)
 		cmocka_unit_test(test_heads_of_onnx), cmocka_unit_test(test_heads),
 		cmocka_unit_test(test_zips),          cmocka_unit_test(test_tar),
 		cmocka_unit_test(test_directories),   cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_formats),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
