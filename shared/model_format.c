@@ -303,12 +303,10 @@ int model_format_check_onnx(const struct model_file *file, struct err *err)
 	if (what == format_zip)
 		return format_say("a zip archive, which no ONNX file is: " REMEDY, ONNX,
 		                  err);
-	if (what == format_text)
-		return format_say("a text, and no model of ONNX: " REMEDY, ONNX, err);
 	if (what == format_onnx || what == format_ort ||
 	    (what == format_nothing && format_may_be_onnx(file)))
 		return 0;
-	if (what == format_nothing)
+	if (what == format_nothing || what == format_text)
 		return format_say("neither a protobuf of ONNX nor a file of ONNX "
 		                  "Runtime's own format (.ort): " REMEDY,
 		                  ONNX, err);

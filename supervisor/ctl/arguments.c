@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "supervisor/ctl/inspect.h"
 #include "supervisor/ctl/print.h"
 
 #define CTL_TIMEOUT_MAX_S  86400
@@ -57,6 +58,8 @@ const struct ctl_command ctl_commands[] = {
 	  .is_recording = true, .takes = CTL_TAKES_COUNT | CTL_TAKES_DIRECTORY,
 	  .usage = "  record-golden MODEL [-n N] [--directory D]\n"
 		   "                           the next requests and answers as golden ones\n" },
+	{ .name = "inspect", .argument = "file", .needs_argument = true, .run = ctl_inspect,
+	  .usage = "  inspect FILE             what a model file is, and the section for it\n" },
 	{ .name = "show-config", .print = ctl_print_config,
 	  .usage = "  show-config              the configuration in use\n" },
 	{ .name = "log", .argument = "level", .needs_argument = true,

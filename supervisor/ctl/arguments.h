@@ -28,12 +28,16 @@ enum {
 	CTL_TAKES_ONCE = 1 << 5,
 };
 
+struct ctl_arguments;
+
 struct ctl_command {
 	const char *name;
 	const char *argument; /* the key that its argument goes by, or NULL: takes none */
 	const char *number; /* the key of the number behind it, or NULL: there is none */
 	bool needs_argument;
 	bool is_recording;
+	/* Does the work without a moultd; NULL: it is sent there. */
+	enum ctl_exit (*run)(const struct ctl_arguments *arguments);
 	unsigned int takes; /* bits */
 	/* Prints the last line, when it is a good one; NULL: there is nothing in it. */
 	void (*print)(FILE *out, json_t *answer);
@@ -55,7 +59,7 @@ unsigned int ctl_option_takes(const struct option *option);
 struct ctl_arguments {
 	const char *socket;
 	const struct ctl_command *command;
-	const char *argument; /* a model's name, or a level; or NULL */
+	const char *argument; /* a model's name, a level or a file; or NULL */
 	long number;          /* behind it; 0: there is none */
 	bool is_json;
 	bool is_waiting;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The shells' scripts (completion.bash, completion.zsh) know nothing of moultctl but that it is
+ * The shells' scripts (completion/) know nothing of moultctl but that it is
  * asked like this: moultctl --complete WORD... Words that make no sense are passed over, because
  * a line that is being written may be put right later.
  */
@@ -82,6 +82,8 @@ static enum ctl_offer complete_word(FILE *out, const struct complete_line *line,
 			complete_offer(out, begun, "", ctl_commands[i].name);
 	} else if (line->n_words == 1 && argument && strcmp(argument, "model") == 0) {
 		return CTL_OFFER_MODELS;
+	} else if (line->n_words == 1 && argument && strcmp(argument, "file") == 0) {
+		return CTL_OFFER_FILES;
 	} else if (line->n_words == 1 && argument) {
 		for (int level = LOG_LEVEL_ERR; level <= LOG_LEVEL_DEBUG; level++)
 			complete_offer(out, begun, "", log_level_name(level));

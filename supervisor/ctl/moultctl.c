@@ -297,7 +297,9 @@ int main(int argc, char **argv)
 	} else {
 		result = ctl_arguments_read(&ctl.arguments, argc, argv, &is_done);
 	}
-	if (result == CTL_EXIT_OK && !is_done) {
+	if (result == CTL_EXIT_OK && !is_done && ctl.arguments.command->run) {
+		result = ctl.arguments.command->run(&ctl.arguments);
+	} else if (result == CTL_EXIT_OK && !is_done) {
 		ctl.record = ctl.arguments.command->is_recording ? &record : NULL;
 		result = run(&ctl);
 	}

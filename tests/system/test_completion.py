@@ -12,11 +12,11 @@ import pytest
 
 from harness import BUILD, ROOT, echo_section, patience
 
-SCRIPTS = ROOT / "supervisor" / "ctl"
+SCRIPTS = ROOT / "supervisor" / "completion"
 READY = "ready> "
 SHELLS = {
     "bash": (["bash", "--norc", "--noprofile", "-i"],
-             f"bind 'set enable-bracketed-paste off'; . {SCRIPTS}/completion.bash; PS1='{READY}'"),
+             f"bind 'set enable-bracketed-paste off'; . {SCRIPTS}/moultctl.bash; PS1='{READY}'"),
     "zsh": (["zsh", "-f", "-i"],
             "unsetopt zle_bracketed_paste prompt_sp 2>/dev/null; unset zle_bracketed_paste;"
             "fpath=($FUNCTIONS $fpath); autoload -U compinit; compinit -u -D; unsetopt beep;"
@@ -30,7 +30,7 @@ class Terminal:
     def __init__(self, name, folder, socket):
         command, setup = SHELLS[name]
         (folder / "functions").mkdir()
-        shutil.copyfile(SCRIPTS / "completion.zsh", folder / "functions" / "_moultctl")
+        shutil.copyfile(SCRIPTS / "moultctl.zsh", folder / "functions" / "_moultctl")
         (folder / "a-file-of-its-own.sock").touch()
         main, other = pty.openpty()
         self.fd = main
@@ -87,6 +87,7 @@ def test_it_completes(terminal):
     terminal.becomes("moultctl --json reload --wait li", "moultctl --json reload --wait lighthouse ")
     terminal.becomes("moultctl reload --ex", "moultctl reload --explain ")
     terminal.becomes("moultctl log not", "moultctl log notice ")
+    terminal.becomes("moultctl inspect a-fi", "moultctl inspect a-file-of-its-own.sock ")
     terminal.becomes("moultctl -s a-fi", "moultctl -s a-file-of-its-own.sock ")
 
 
@@ -118,5 +119,5 @@ def test_what_is_wrong_is_passed_over(start):
     assert offers("-s", socket, "status", "") == (0, ["harbour"])
     assert offers("-s", socket, "status", "", env={})[1] == ["harbour"]
     assert offers("-s", socket, "status", "harbour", "") == (0, [])
-    assert offers("--directory", "") == offers("-s", "") == (4, [])
+    assert offers("--directory", "") == offers("-s", "") == offers("inspect", "") == (4, [])
     assert offers() == offers("")

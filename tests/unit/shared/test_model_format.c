@@ -111,7 +111,7 @@ static const struct {
 	{ "bzip2", TEXT("BZh91AY"), "bunzip2" },
 	{ "zstd", TEXT("\050\265\057\375...."), "unzstd" },
 	{ "HDF5", TEXT("\211HDF\r\n\032\n...."), "an HDF5 file" },
-	{ "ORT", TEXT("\034\0\0\0ORTM...."), "of ONNX Runtime" },
+	{ "ORT", TEXT("\034\0\0\0ORTM...."), "in ONNX Runtime's own format" },
 	{ "TFLite", TEXT("\034\0\0\0TFL3...."), "TensorFlow Lite" },
 	{ "SavedModel", TEXT("\010\001\022\377\001\012"), "SavedModel" },
 	{ "ONNX of PyTorch", TEXT("\010\007\022\007pytorch\032\003"), "an ONNX model" },
