@@ -15,6 +15,8 @@ import pytest
 from harness import BUILD, ROOT, Load, wait_for
 from test_share import copies
 
+# Another version's library, to see whether it does as well.
+LIBRARY = os.environ.get("MOULT_ONNXRUNTIME")
 VENV = BUILD.parent / "venv"
 PYTHON = VENV / "bin" / "python"
 DTYPES = {"BOOL": ("?", [True, False, True, True]), "UINT8": ("B", [0, 1, 254, 255]),
@@ -40,7 +42,7 @@ def models(tmp_path_factory):
 
 
 def section(path, name="m", inputs=("x FP32 [-1,4]",), outputs=("y FP32 [-1,2]",), **keys):
-    lines = {"engine": "onnx", "path": path, "python": PYTHON, **keys}
+    lines = {"engine": "onnx", "path": path, "python": PYTHON, "option.library": LIBRARY, **keys}
     return f"[model {name}]\n" + "".join(
         f"{key} = {value}\n" for key, value in
         [*lines.items(), *(("input", i) for i in inputs), *(("output", o) for o in outputs)]
