@@ -70,6 +70,17 @@ static bool status_is_about_shape(const char *text)
 	return status_has_any(text, marks);
 }
 
+/* Weights that lie in files beside the model; from 1.26 on the runtime says so. Older ones miss
+ * a folder: there is none, or the one that session.c names. */
+static bool status_is_about_files(const char *text)
+{
+	static const char *const marks[] = { "external data",
+		                             "model_path must not be empty",
+		                             "[/dev/null/", NULL };
+
+	return status_has_any(text, marks);
+}
+
 /* A device that has failed for good. */
 static bool status_is_broken(const char *text)
 {
@@ -140,7 +151,7 @@ int status_fail(const struct ort_api *api, struct ort_status *status,
 		            "the .ort file is cut off or damaged, or of an older format: "
 		            "convert the .onnx file once more (python -m "
 		            "onnxruntime.tools.convert_onnx_models_to_ort)");
-	if (strcasestr(text, "external data"))
+	if (status_is_about_files(text))
 		r = err_set(err, ENGINE_E_MODEL,
 		            "the model keeps weights in files beside it, which nothing "
 		            "watches: put them into the one file, with "
