@@ -190,6 +190,9 @@ static void play_model(struct fuzz_bytes *bytes)
 	int r = model_format_check_torchscript(&file, &err);
 
 	assert(r == 0 || (r == MODEL_FORMAT_E_OTHER && *err.text));
+	err = (struct err)ERR_NULL;
+	r = model_format_check_onnx(&file, &err);
+	assert(r == 0 || (r == MODEL_FORMAT_E_OTHER && *err.text));
 }
 
 static void play_request(const struct fuzz_bytes *bytes)
