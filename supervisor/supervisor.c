@@ -253,6 +253,7 @@ static int supervisor_open_grpc(struct supervisor *supervisor, struct err *err)
 		.list = supervisor->models,
 		.gate = &supervisor->gate,
 		.http = supervisor->http,
+		.repository = &supervisor->repository,
 		.has_admin = supervisor->config->admin_listen,
 	};
 	int fd;

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "supervisor/ctl/inspect.h"
+#include "supervisor/ctl/inspect/inspect.h"
 #include "supervisor/ctl/print.h"
 
 #define CTL_TIMEOUT_MAX_S  86400

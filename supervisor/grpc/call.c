@@ -112,6 +112,7 @@ void grpc_call_late(struct grpc_call *call, const char *why)
 void grpc_call_over(struct grpc_call *call)
 {
 	grpc_reply_forget(call);
+	grpc_loading_forget(call);
 	grpc_ask_forget(call);
 	grpc_call_release(call);
 	grpc_call_free(call);

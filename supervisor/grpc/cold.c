@@ -190,6 +190,19 @@ static void cold_add(struct cold_index *index, struct model *model, bool is_read
 	index->n++;
 }
 
+static void cold_add_unloaded(struct cold_index *index,
+                              const struct repository_unloaded *one)
+{
+	cold_row *row = &index->rows[index->n];
+
+	inference__repository_index_response__model_index__init(row);
+	row->name = cold_text(one->section->name);
+	row->version = cold_text(one->section->version);
+	row->state = cold_text(one->is_leaving ? "UNLOADING" : "UNAVAILABLE");
+	row->reason = cold_text("unloaded");
+	index->pointers[index->n++] = row;
+}
+
 static void cold_index(struct grpc_call *call, const ProtobufCMessage *request)
 {
 	const Inference__RepositoryIndexRequest *asked =
@@ -197,7 +210,9 @@ static void cold_index(struct grpc_call *call, const ProtobufCMessage *request)
 	Inference__RepositoryIndexResponse response =
 		INFERENCE__REPOSITORY_INDEX_RESPONSE__INIT;
 	struct grpc *grpc = call->conn->grpc;
+	const struct repository *repository = grpc->models.repository;
 	const struct permit_place place = grpc_place(grpc);
+	struct repository_unloaded one;
 	struct cold_index *index = malloc(sizeof(*index));
 
 	if (!index) {
@@ -210,20 +225,45 @@ static void cold_index(struct grpc_call *call, const ProtobufCMessage *request)
 	for (struct model *const *model = grpc->models.list; *model; model++)
 		if (permit_shows(&call->permission, &place, model_name(*model)))
 			cold_add(index, *model, asked->ready);
+	for (size_t i = 0; !asked->ready && index->n < CONFIG_MODELS_MAX &&
+	                   repository->unloaded(repository->context, i, &one);
+	     i++)
+		if (permit_shows(&call->permission, &place, one.section->name))
+			cold_add_unloaded(index, &one);
 	response.n_models = index->n;
 	response.models = index->pointers;
 	cold_send(call, &response.base);
 	free(index);
 }
 
-static void cold_repository(struct grpc_call *call, const ProtobufCMessage *request)
+/* Whether @base has no parameters, which would change a model. False, with a refusal. */
+static bool cold_is_plain(struct grpc_call *call, const ProtobufCMessage *base)
 {
-	(void)request;
-	(void)request_refuse(
-		&call->refusal, 501, 0,
-		"models come and go with the configuration; to load one anew "
-		"use: moultctl reload MODEL");
+	if (base->n_unknown_fields == 0)
+		return true;
+	(void)request_refuse(&call->refusal, 400, 0,
+	                     "parameters are not taken: change the files that the model "
+	                     "comes from, and load it");
 	grpc_reply_refusal(call);
+	return false;
+}
+
+static void cold_load(struct grpc_call *call, const ProtobufCMessage *request)
+{
+	const Inference__RepositoryModelLoadRequest *asked =
+		(const Inference__RepositoryModelLoadRequest *)request;
+
+	if (cold_is_plain(call, request))
+		grpc_loading_begin(call, REPOSITORY_LOAD, asked->model_name);
+}
+
+/* The one parameter that there is, unload_dependents, changes nothing: no model here has any. */
+static void cold_unload(struct grpc_call *call, const ProtobufCMessage *request)
+{
+	const Inference__RepositoryModelUnloadRequest *asked =
+		(const Inference__RepositoryModelUnloadRequest *)request;
+
+	grpc_loading_begin(call, REPOSITORY_UNLOAD, asked->model_name);
 }
 
 /* Health */
@@ -276,9 +316,9 @@ static const struct {
 	[GRPC_METHOD_INDEX] = { &inference__repository_index_request__descriptor,
 	                        cold_index },
 	[GRPC_METHOD_LOAD] = { &inference__repository_model_load_request__descriptor,
-	                       cold_repository },
+	                       cold_load },
 	[GRPC_METHOD_UNLOAD] = { &inference__repository_model_unload_request__descriptor,
-	                         cold_repository },
+	                         cold_unload },
 	[GRPC_METHOD_HEALTH] = { &grpc__health__v1__health_check_request__descriptor,
 	                         cold_health },
 };

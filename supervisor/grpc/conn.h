@@ -10,6 +10,7 @@
  *	head.c      {grpc_head} what the head of a call says
  *	reply.c     {grpc_sending, grpc_answers} everything that is sent
  *	ask.c       {grpc_ask, grpc_asks} a request for inference: its message into the arena
+ *	loading.c   {grpc_loading} models that are loaded and unloaded
  *	cold.c      all other methods
  *	call.c      what is done with a call
  *	session.c   libnghttp2's callbacks
@@ -32,6 +33,7 @@
 #include "supervisor/grpc/grpc.h"
 #include "supervisor/messages/infer.h"
 #include "supervisor/messages/split.h"
+#include "supervisor/model/repository.h"
 #include "supervisor/messages/status.h"
 
 /* Seconds until a client may ask again, where there is nothing to reckon with. */
@@ -92,6 +94,11 @@ struct grpc_ask {
 	size_t json_room; /* at the beginning of the request's body */
 };
 
+/* A model that is loaded or unloaded for a call. */
+struct grpc_loading {
+	struct repository_call *call; /* NULL: none */
+};
+
 /* The answer. */
 struct grpc_sending {
 	struct answer answer;
@@ -123,6 +130,7 @@ struct grpc_call {
 	struct split split;
 	struct grpc_head *head; /* until it was read */
 	struct grpc_ask ask;
+	struct grpc_loading loading;
 	struct grpc_sending sending;
 };
 
@@ -194,6 +202,7 @@ struct grpc {
 	ev_prepare flush; /* answers and sends, once in a round */
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *options;
+	bool is_local; /* nothing but this machine reaches it */
 	bool is_guarded; /* a browser on this machine reaches it, and nothing else keeps it out */
 	bool is_draining;
 	void (*on_idle)(void *context);
@@ -301,6 +310,14 @@ bool grpc_ask_raw(struct grpc_call *call, uint64_t bytes);
 /* The message is whole. False, with a refusal. */
 bool grpc_ask_end(struct grpc_call *call);
 void grpc_ask_forget(struct grpc_call *call);
+
+/* loading.c */
+
+/* Loads or unloads @model, borrowed for the call, and answers when that is over. */
+void grpc_loading_begin(struct grpc_call *call, enum repository_verb verb,
+                        const char *model);
+/* Nobody waits for it any more. */
+void grpc_loading_forget(struct grpc_call *call);
 
 /* cold.c */
 

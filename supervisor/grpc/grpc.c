@@ -192,7 +192,8 @@ int grpc_new(struct grpc **ret_grpc, struct ev_loop *loop, const struct config *
 	grpc->models = *models;
 	grpc->config = config;
 	grpc->listen_fd = listen_fd;
-	grpc->is_guarded = listen_is_local(listen_fd) && !listen_is_unix(listen_fd) &&
+	grpc->is_local = listen_is_local(listen_fd);
+	grpc->is_guarded = grpc->is_local && !listen_is_unix(listen_fd) &&
 	                   !models->gate->tls && !models->gate->tokens;
 	grpc_conns_init(grpc);
 	grpc_start_watchers(grpc);

@@ -20,6 +20,7 @@ struct access_log;
 struct gate;
 struct grpc;
 struct http;
+struct repository;
 struct metrics;
 
 /* What the endpoint tells of: the supervisor's, borrowed. */
@@ -27,7 +28,8 @@ struct grpc_models {
 	struct model *const *list; /* in configuration order, and NULL behind the last */
 	const struct gate *gate;   /* what clients have to pass */
 	const struct http
-		*http;  /* says whether moultd is ready, and shares max_connections */
+		*http; /* says whether moultd is ready, and shares max_connections */
+	const struct repository *repository; /* loads and unloads models */
 	bool has_admin; /* a listener for administration serves the index */
 };
 

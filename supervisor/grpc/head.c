@@ -25,8 +25,8 @@ static const struct {
 	[GRPC_METHOD_SERVER_METADATA] = { SERVICE "ServerMetadata", HTTP_ROUTE_SERVER },
 	[GRPC_METHOD_MODEL_METADATA] = { SERVICE "ModelMetadata", HTTP_ROUTE_MODEL },
 	[GRPC_METHOD_INDEX] = { SERVICE "RepositoryIndex", HTTP_ROUTE_INDEX },
-	[GRPC_METHOD_LOAD] = { SERVICE "RepositoryModelLoad", HTTP_ROUTE_REPOSITORY },
-	[GRPC_METHOD_UNLOAD] = { SERVICE "RepositoryModelUnload", HTTP_ROUTE_REPOSITORY },
+	[GRPC_METHOD_LOAD] = { SERVICE "RepositoryModelLoad", HTTP_ROUTE_LOAD },
+	[GRPC_METHOD_UNLOAD] = { SERVICE "RepositoryModelUnload", HTTP_ROUTE_UNLOAD },
 	[GRPC_METHOD_HEALTH] = { "/grpc.health.v1.Health/Check", HTTP_ROUTE_READY },
 };
 
@@ -37,6 +37,7 @@ struct permit_place grpc_place(const struct grpc *grpc)
 		.models = grpc->models.list,
 		.config = grpc->config,
 		.has_admin = grpc->models.has_admin,
+		.is_local = grpc->is_local,
 		.is_guarded = grpc->is_guarded,
 	};
 }
@@ -139,7 +140,8 @@ static bool grpc_head_admit(struct grpc_call *call, struct http_head *http)
 	                          grpc->config, call->conn->io.fd, http, &call->refusal))
 		return false;
 	permit_identify(&call->permission, &place, http);
-	return permit_is_called_right(&call->permission, &place, http, "POST",
+	return permit_is_operator(&place, http, kind, &call->refusal) &&
+	       permit_is_called_right(&call->permission, &place, http, "POST",
 	                              &call->refusal);
 }
 

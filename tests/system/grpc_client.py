@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients of gRPC for test_grpc.py, run by the Python that has tritonclient.
 
-usage: grpc_client.py PORT [--ca FILE] check | typed | errors | limits | load N | token TOKEN |
-                      slow SECONDS | cancel | cert | big BYTES
+usage: grpc_client.py PORT [--ca FILE] check | typed | errors | repository | limits | load N |
+                      token TOKEN | slow SECONDS | cancel | cert | big BYTES
 """
 import argparse
 import collections
@@ -158,8 +158,8 @@ def errors(arguments):
         assert code == want and part in why, (want, part, code, why)
     for call, request, want in (
             (stub.ModelConfig, pb.ModelConfigRequest(name="echo"), "UNIMPLEMENTED"),
-            (stub.RepositoryModelLoad, pb.RepositoryModelLoadRequest(model_name="echo"),
-             "UNIMPLEMENTED"),
+            (stub.RepositoryModelLoad, pb.RepositoryModelLoadRequest(model_name="nosuch"),
+             "NOT_FOUND"),
             (stub.ModelReady, pb.ModelReadyRequest(name="nosuch"), "NOT_FOUND"),
             (stub.ModelMetadata, pb.ModelMetadataRequest(name="nosuch"), "NOT_FOUND")):
         assert code_of(call, request)[0] == want
@@ -172,6 +172,30 @@ def errors(arguments):
     assert code_of(check_health, b"\x0a\5x")[0] == "INVALID_ARGUMENT"
     # What serves is not disturbed by any of that.
     assert stub.ModelInfer(request_of(raw=FOUR)).raw_output_contents[0] == FOUR
+
+
+def repository(arguments):
+    """A model that is unloaded, and loaded again; and anew while it serves."""
+    client = triton.InferenceServerClient(f"127.0.0.1:{arguments.port}")
+    stub = stub_of(arguments)
+
+    def states():
+        return {model.name: model.state for model in client.get_model_repository_index().models}
+    assert states() == {"echo": "READY"}
+    client.unload_model("echo")
+    assert states() == {"echo": "UNAVAILABLE"}
+    for call, request in ((stub.ModelInfer, request_of(raw=FOUR)),
+                          (stub.ModelReady, pb.ModelReadyRequest(name="echo"))):
+        code, why = code_of(call, request)
+        assert code == "NOT_FOUND" and "is not loaded" in why, (code, why)
+    for _ in range(2):
+        client.load_model("echo")
+        assert states() == {"echo": "READY"} and client.is_model_ready("echo")
+        assert code_of(stub.ModelInfer, request_of(raw=FOUR))[0] == "OK"
+    load = pb.RepositoryModelLoadRequest(model_name="echo")
+    load.parameters["config"].string_param = "{}"
+    code, why = code_of(stub.RepositoryModelLoad, load)
+    assert code == "INVALID_ARGUMENT" and "change the files" in why, (code, why)
 
 
 def limits(arguments):
@@ -258,8 +282,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("port")
     parser.add_argument("--ca")
-    parser.add_argument("what", choices=["check", "typed", "errors", "limits", "load", "token",
-                                         "slow", "cancel"])
+    parser.add_argument("what", choices=["check", "typed", "errors", "repository", "limits", "load",
+                                         "token", "slow", "cancel"])
     parser.add_argument("more", nargs="*")
     arguments = parser.parse_args()
     globals()[arguments.what](arguments)

@@ -106,6 +106,13 @@ def test_errors(start, grpc):
     assert moult.status("echo")["request_arena_used_bytes"] == 0
 
 
+def test_repository(start, grpc):
+    moult = start(echo_section(), supervisor=grpc.key)
+    grpc.run("repository")
+    wait_gone(moult)
+    assert moult.status("echo")["generation"] == 3
+
+
 def test_limits(start, grpc):
     moult = start(echo_section(max_body="64K"), supervisor=grpc.key)
     grpc.run("limits")

@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "supervisor/ctl/inspect.h"
-#include "supervisor/ctl/script.h"
+#include "supervisor/ctl/inspect/inspect.h"
+#include "supervisor/ctl/inspect/script.h"
 
 static void test_names(void **state)
 {

@@ -5,7 +5,7 @@
  * shared/model_format.c says what they are. The file is read within bounds, and nothing of it is
  * run.
  */
-#include "supervisor/ctl/inspect.h"
+#include "supervisor/ctl/inspect/inspect.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #include "shared/cleanup.h"
 #include "shared/file.h"
 #include "shared/model_format.h"
-#include "supervisor/ctl/script.h"
+#include "supervisor/ctl/inspect/script.h"
 
 #define INSPECT_NAME_MAX 64
 

@@ -5,7 +5,7 @@
  * archive's code/__torch__.py. There the class has a line "def forward(self: ..., x: Tensor) ->".
  * Sources are small, and mostly deflated.
  */
-#include "supervisor/ctl/script.h"
+#include "supervisor/ctl/inspect/script.h"
 
 #include <stdbool.h>
 #include <stdint.h>
