@@ -229,10 +229,24 @@ static void html_models(const struct html *html)
 	}
 }
 
+/* "24.0 MiB", or "24.0 MiB, those of digits" */
+static void html_shared(FILE *out, const json_t *model, double bytes)
+{
+	const char *other = html_string(model, "shares_with");
+	char text[HTML_CELL];
+
+	html_bytes(text, bytes);
+	(void)fprintf(out, "<td role=\"cell\" data-label=\"Shared\">%s%s", text,
+	              *other ? ", those of " : "");
+	html_text(out, other);
+	(void)fputs("</td>", out);
+}
+
 static void html_memory(const struct html *html)
 {
 	const json_t *room = json_object_get(html->status, "memory");
 	const json_t *budget = json_object_get(room, "budget_bytes");
+	char text[HTML_CELL];
 	FILE *out = html->out;
 	const json_t *model;
 	size_t i;
@@ -243,7 +257,7 @@ static void html_memory(const struct html *html)
 
 		html_head_cell(out, html_string(model, "name"));
 		html_cell_bytes(out, "Private", html_number(memory, "private_bytes"));
-		html_cell_bytes(out, "Shared", html_number(memory, "shared_bytes"));
+		html_shared(out, model, html_number(memory, "shared_bytes"));
 		html_cell(out, "GPU", html_string(memory, "gpu"));
 		html_cell_bytes(out, "GPU private",
 		                html_number(memory, "gpu_private_bytes"));
@@ -254,15 +268,14 @@ static void html_memory(const struct html *html)
 	if (!html->status)
 		return;
 	html_head_cell(out, "all loaders");
-	html_cell_bytes(out, "Held", html_number(room, "loaders_bytes"));
+	html_bytes(text, html_number(room, "loaders_bytes"));
+	(void)fprintf(out, "<td role=\"cell\" data-label=\"Held\" colspan=\"5\">%s",
+	              text);
+	html_bytes(text, json_number_value(budget));
 	if (json_is_integer(budget))
-		html_cell_bytes(out, "Budget", json_number_value(budget));
+		(void)fprintf(out, " of a budget of %s</td></tr>\n", text);
 	else
-		html_cell(out, "Budget", "no budget");
-	(void)fputs(
-		"<td role=\"cell\"></td><td role=\"cell\"></td><td role=\"cell\"></td>"
-		"</tr>\n",
-		out);
+		(void)fputs(", no budget</td></tr>\n", out);
 }
 
 static void html_time(FILE *out, double time_ms)

@@ -50,7 +50,8 @@ static void test_hostile_texts(void **state)
 		make("{\"version\":\"" HOSTILE "\",\"config_refused\":true,\"models\":["
 	             "{\"name\":\"" HOSTILE "\",\"state\":\"" HOSTILE
 	             "\",\"trouble\":\"" HOSTILE "\",\"load\":{\"phase\":\"" HOSTILE
-	             "\",\"percent\":7},\"memory\":{\"gpu\":\"" HOSTILE "\"}}]}",
+	             "\",\"percent\":7},\"memory\":{\"gpu\":\"" HOSTILE
+	             "\"},\"shares_with\":\"" HOSTILE "\"}]}",
 	             "[{\"model\":\"" HOSTILE "\",\"cause\":\"" HOSTILE
 	             "\",\"outcome\":\"" HOSTILE "\",\"strategy\":\"" HOSTILE "\"}]");
 
@@ -60,7 +61,7 @@ static void test_hostile_texts(void **state)
 	assert_int_equal(count(page, "<!--"), 0);
 	assert_int_equal(count(page, "&lt;/table&gt;&lt;script&gt;alert(1)&lt;/script&gt;"
 	                             "&amp;&#39;&quot;&lt;!--MODELS--&gt;&lt;!--"),
-	                 11);
+	                 12);
 }
 
 /* Members that are missing or of another kind leave gaps. */
