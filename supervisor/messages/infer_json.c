@@ -239,9 +239,12 @@ static void json_put_shape(struct json_writer *writer, struct pb_text message)
 			json_put_dim(writer, field.value, &is_first);
 			continue;
 		}
+		if (field.type != PB_BYTES) {
+			r = -1;
+			break;
+		}
 		packed = pb_reader_of(field.text);
-		r = field.type == PB_BYTES ? 1 : -1;
-		while (r == 1 && (r = pb_next_varint(&packed, &dim)) == 1)
+		while ((r = pb_next_varint(&packed, &dim)) == 1)
 			json_put_dim(writer, dim, &is_first);
 	}
 	if (r < 0)

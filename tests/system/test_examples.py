@@ -173,7 +173,8 @@ def test_words(example):
 
 
 def test_every_example_is_tried():
-    """Those of other files: test_digits.py, test_out_of_tree.py and test_monitoring.py."""
+    """Those of other files: test_digits.py, test_out_of_tree.py, test_monitoring.py, test_fleet.py and
+    test_kubernetes.py."""
     tried = {name[5:] for name in globals() if name.startswith("test_")}
-    tried |= {"digits", "engine", "monitoring"}
+    tried |= {"digits", "engine", "monitoring", "haproxy", "kubernetes"}
     assert {path.name for path in pathlib.Path(EXAMPLES).iterdir()} <= tried
