@@ -62,6 +62,8 @@ static void main_print_usage(FILE *stream)
 	              "       moultd --model MODULE:CLASS [--python PYTHON] [OPTIONS]\n"
 	              "       moultd --command 'PROGRAM ... {port}' [--ready 'GET /PATH "
 	              "200'] [OPTIONS]\n"
+	              "       moultd --model-repository DIRECTORY [--model-name NAME] "
+	              "[--listen ADDRESS:PORT]\n"
 	              "       moultd --version | --help\n"
 	              "  -c FILE  configuration (default " MAIN_CONFIG ")\n"
 	              "  -t       check the configuration and what it names, and exit\n"
@@ -77,10 +79,11 @@ static void main_print_usage(FILE *stream)
 static const char **main_quick_value(struct quick *quick, int c)
 {
 	const char **const values[] = {
-		&quick->wsgi,         &quick->asgi,    &quick->model,    &quick->command,
-		&quick->python,       &quick->ready,   &quick->listen,   &quick->secrets,
-		&quick->route,        &quick->threads, &quick->replicas, &quick->sandbox,
-		&quick->sandbox_read,
+		&quick->wsgi,         &quick->asgi,       &quick->model,
+		&quick->command,      &quick->python,     &quick->ready,
+		&quick->listen,       &quick->secrets,    &quick->route,
+		&quick->threads,      &quick->replicas,   &quick->sandbox,
+		&quick->sandbox_read, &quick->repository, &quick->model_name,
 	};
 	int i = c - MAIN_OPTION_QUICK;
 
@@ -128,6 +131,8 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 		{ "replicas", required_argument, NULL, MAIN_OPTION_QUICK + 10 },
 		{ "sandbox", required_argument, NULL, MAIN_OPTION_QUICK + 11 },
 		{ "sandbox-read", required_argument, NULL, MAIN_OPTION_QUICK + 12 },
+		{ "model-repository", required_argument, NULL, MAIN_OPTION_QUICK + 13 },
+		{ "model-name", required_argument, NULL, MAIN_OPTION_QUICK + 14 },
 		{ "watch-code", no_argument, NULL, MAIN_OPTION_WATCH_CODE },
 		{ NULL, 0, NULL, 0 },
 	};

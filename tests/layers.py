@@ -14,7 +14,7 @@ import sys
 
 # "." is the folder itself, where all the others come together.
 ORDER = {
-    "supervisor": ["loop", "figures", "config", "memory", "process", "control", "inputs",
+    "supervisor": ["loop", "figures", "repository", "config", "memory", "process", "control", "inputs",
                    "devices", "spares", "weights", "traffic", "keep", "loaders", "parts",
                    "model", "reload", "metrics", "wire", "gate", "page", "http", "messages",
                    "grpc", "start", "."],

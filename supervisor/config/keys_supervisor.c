@@ -241,6 +241,39 @@ static const struct config_key supervisor_keys[] = {
 		  "They are read in the order of their names.\n"
 		  "Names that begin with a dot, and what is no regular file, are "
 		  "passed over; a link that leads nowhere is an error." },
+	{ PATH("model_repository", LIVE, model_repository),
+	  .help = "A folder of models as Triton has it, each of which becomes a section: "
+		  "files\n"
+		  ".Pa NAME.pt ,\n"
+		  ".Pa NAME.onnx\n"
+		  "and\n"
+		  ".Pa NAME.ort ;\n"
+		  "and folders\n"
+		  ".Pa NAME\n"
+		  "with\n"
+		  ".Pa model.pt ,\n"
+		  ".Pa model.onnx ,\n"
+		  ".Pa model.ort\n"
+		  "or\n"
+		  ".Pa model.py ,\n"
+		  "or with folders 1, 2, ... of versions, of which the highest serves.\n"
+		  "A\n"
+		  ".Pa config.pbtxt\n"
+		  "says more; what in it has no meaning here is logged, and what cannot be "
+		  "done is refused.\n"
+		  "The folder is looked at again when the configuration is read: by "
+		  "SIGHUP, and before a model is loaded by request.\n"
+		  "A model's file itself is watched as that of any other section." },
+	{ PATH("model_repository_python", LIVE, model_repository_python),
+	  .help = "The interpreter of those models of\n"
+		  ".Ic model_repository\n"
+		  "that engine python serves, in whose environment engine onnx looks for "
+		  "its runtime, too." },
+	{ STRING("model_repository_name", LIVE, model_repository_name, "a name",
+	         config_check_name),
+	  .help = "The folder of\n"
+		  ".Ic model_repository\n"
+		  "is one model of this name, whatever its file is called." },
 	{ ENUM("log_level", LIVE, log_level, log_level_words, "info"),
 	  .help = "The least important messages that are logged." },
 	{ STRING("access_log", RESTART, access_log, "off, stderr or PATH",

@@ -22,8 +22,10 @@
 
 #include "shared/access.h"
 #include "shared/cleanup.h"
+#include "shared/log.h"
 #include "shared/proto.h"
 #include "supervisor/config/file.h"
+#include "supervisor/repository/folder.h"
 
 /* Engine that is always built: its folder is that of all engines. */
 #define ENGINE_PROBE "moult-engine-identity.so"
@@ -152,6 +154,47 @@ static int read_models_dir(struct config *config, struct err *err)
 		free(entries[i]);
 	}
 	free(entries);
+	return r;
+}
+
+/* Adds the section of @model, as if it stood in a file of models_dir. */
+static int read_repository_model(struct config *config, const struct folder_model *model,
+                                 struct err *err)
+{
+	FREE char *text = NULL;
+	struct err why = ERR_NULL;
+	int r;
+
+	if (asprintf(&text, "[model %s]\n%s", model->name, model->section) < 0) {
+		text = NULL;
+		return -ENOMEM;
+	}
+	if (model->doubts)
+		log_event(LOG_LEVEL_WARNING, "model_repository", "model=%s doubts=%s",
+		          model->name, LOG_QUOTED(model->doubts));
+	r = config_read_text(config, text, CONFIG_FILE_MODEL, &why);
+	if (r < 0)
+		return err_set(err, r, "%s: %s", model->origin, why.text);
+	return config_file_set_origin(config, model->origin, 1);
+}
+
+static int read_repository(struct config *config, struct err *err)
+{
+	const struct folder_ask ask = {
+		.path = config->model_repository,
+		.name = config->model_repository_name,
+		.python = config->model_repository_python,
+	};
+	struct folder_list *list = NULL;
+	struct err why = ERR_NULL;
+	int r = folder_read(&list, &ask, &why);
+
+	if (r < 0)
+		return err_set(err, r, "%s: model_repository: %s", config->file,
+		               why.text);
+	for (size_t i = 0; r == 0 && i < list->n_models; i++)
+		r = read_repository_model(config, &list->models[i], err);
+	folder_free(list);
 	return r;
 }
 
@@ -374,6 +417,8 @@ static int load(struct config *config, struct err *err)
 		r = config_file_read(config, config->file, CONFIG_FILE_MAIN, err);
 	if (r == 0 && config->models_dir)
 		r = read_models_dir(config, err);
+	if (r == 0 && config->model_repository)
+		r = read_repository(config, err);
 	if (r == 0)
 		r = check_ready(config, err);
 	if (r == 0)

@@ -28,7 +28,8 @@ bool quick_is_asked(const struct quick *quick)
 	return quick->wsgi || quick->asgi || quick->model || quick->command ||
 	       quick->python || quick->ready || quick->listen || quick->secrets ||
 	       quick->route || quick->threads || quick->replicas || quick->sandbox ||
-	       quick->sandbox_read || quick->watch_code;
+	       quick->sandbox_read || quick->watch_code || quick->repository ||
+	       quick->model_name;
 }
 
 /* A value goes into a line of its own, as it is. */
@@ -132,17 +133,66 @@ static void quick_write_application(const struct quick *quick, const char *direc
 		(void)fprintf(stream, "watch_code = yes\n");
 }
 
+static void quick_write_repository(const struct quick *quick, const char *directory,
+                                   FILE *stream)
+{
+	char found[PATH_MAX];
+
+	quick_write_path(stream, "model_repository", directory, quick->repository);
+	quick_write_path(stream, "model_repository_python", directory,
+	                 quick->python ? quick->python
+	                               : quick_find_python(directory, found));
+	if (quick->model_name)
+		(void)fprintf(stream, "model_repository_name = %s\n", quick->model_name);
+}
+
+/* A folder of models says itself what each of them is. */
+static int quick_check_repository(const struct quick *quick, struct err *err)
+{
+	const struct {
+		const char *name;
+		bool is_said;
+	} others[] = {
+		{ "wsgi", quick->wsgi },
+		{ "asgi", quick->asgi },
+		{ "model", quick->model },
+		{ "command", quick->command },
+		{ "ready", quick->ready },
+		{ "secrets", quick->secrets },
+		{ "route", quick->route },
+		{ "threads", quick->threads },
+		{ "replicas", quick->replicas },
+		{ "sandbox", quick->sandbox },
+		{ "sandbox-read", quick->sandbox_read },
+		{ "watch-code", quick->watch_code },
+	};
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (others[i].is_said)
+			return err_set(err, -EINVAL,
+			               "--%s is for one application, and "
+			               "--model-repository serves what lies in a folder: "
+			               "say one of them",
+			               others[i].name);
+	return 0;
+}
+
 /* Whether the arguments go together. */
 static int quick_check(const struct quick *quick, struct err *err)
 {
 	int n = !!quick->wsgi + !!quick->asgi + !!quick->model + !!quick->command;
 
+	if (quick->repository)
+		return quick_check_repository(quick, err);
+	if (quick->model_name)
+		return err_set(err, -EINVAL,
+		               "--model-name is for --model-repository: leave it out");
 	if (n == 0)
-		return err_set(
-			err, -EINVAL,
-			"there is nothing to serve: say --wsgi MODULE:APP, --asgi "
-			"MODULE:APP, --model MODULE:CLASS or --command 'PROGRAM ... "
-			"{port}', or name a configuration with -c");
+		return err_set(err, -EINVAL,
+		               "there is nothing to serve: say --wsgi MODULE:APP, --asgi "
+		               "MODULE:APP, --model MODULE:CLASS, --command 'PROGRAM ... "
+		               "{port}' or --model-repository DIRECTORY, or name a "
+		               "configuration with -c");
 	if (n > 1)
 		return err_set(
 			err, -EINVAL,
@@ -178,6 +228,8 @@ int quick_write(const struct quick *quick, const char *directory, const char *fo
 		{ "replicas", quick->replicas },
 		{ "sandbox", quick->sandbox },
 		{ "sandbox-read", quick->sandbox_read },
+		{ "model-repository", quick->repository },
+		{ "model-name", quick->model_name },
 	};
 	int r = quick_check(quick, err);
 
@@ -194,11 +246,14 @@ int quick_write(const struct quick *quick, const char *directory, const char *fo
 	/* Whoever types this as root, as in a container, means it. */
 	if (quick->is_root)
 		(void)fprintf(stream, "# An ordinary user here takes root's rights from "
-		                      "the application.\nuser = root\n");
+		                      "what is served.\nuser = root\n");
 	if (folder)
 		(void)fprintf(stream, "control = %s/moultd.sock\nstate_dir = %s/state\n",
 		              folder, folder);
-	quick_write_application(quick, directory, stream);
+	if (quick->repository)
+		quick_write_repository(quick, directory, stream);
+	else
+		quick_write_application(quick, directory, stream);
 	return 0;
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * One application without a configuration file: moultd's arguments become one, in a folder of
+ * One application, or a folder of models, without a configuration file: moultd's arguments become one, in a folder of
  * moultd's own, which also has the control socket and the state. The folder is removed at the end.
  */
 
@@ -27,6 +27,8 @@ struct quick {
 	const char *replicas;
 	const char *sandbox;
 	const char *sandbox_read; /* a path */
+	const char *repository;   /* a folder of models */
+	const char *model_name;   /* of the one model that it is */
 	bool watch_code;
 	bool is_root; /* who starts it */
 };

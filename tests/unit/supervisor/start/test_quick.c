@@ -31,6 +31,11 @@ static const struct {
 	{ { .command = "c {port}", .python = "/p" }, "--python is for applications" },
 	{ { .command = "c {port}", .ready = "/\n" }, "--ready: the value has a line" },
 	{ { .wsgi = "a:b", .model = "a:B" }, "say one of --wsgi" },
+	{ { .repository = "m", .wsgi = "a:b" }, "--wsgi is for one application, and" },
+	{ { .repository = "m", .watch_code = true }, "--watch-code is for one" },
+	{ { .repository = "" }, "--model-repository: the value is empty" },
+	{ { .wsgi = "a:b", .model_name = "m" },
+	  "--model-name is for --model-repository" },
 	{ { .model = "a:\nB" }, "--model: the value has a line" },
 	{ { .wsgi = "a:b", .route = "/\nuser = root" }, "--route: the value has a line" },
 	{ { .wsgi = "a:b", .threads = "1\r" }, "--threads: the value has a line" },
@@ -52,7 +57,7 @@ static const struct {
 	  "python = /p\nmodel = a:B\nworking_directory = /d\nroute = /\n" },
 	{ { .model = "a:B", .python = "/p", .is_root = true },
 	  "[supervisor]\nlisten = 127.0.0.1:8080\n"
-	  "# An ordinary user here takes root's rights from the application.\n"
+	  "# An ordinary user here takes root's rights from what is served.\n"
 	  "user = root\n\n[model app]\nengine = python\n"
 	  "python = /p\nmodel = a:B\nworking_directory = /d\nroute = /\n" },
 	{ { .wsgi = "a:b", .python = "bin/p", .listen = "[::]:1", .route = "/x/" },
@@ -65,6 +70,16 @@ static const struct {
 	  "[supervisor]\nlisten = 127.0.0.1:8080\n\n[model app]\nengine = server\n"
 	  "command = c {socket}\nready = GET /h 200\nworking_directory = /d\nroute = /\n"
 	  "threads = 8\n" },
+	{ { .repository = "models", .python = "/p" },
+	  "[supervisor]\nlisten = 127.0.0.1:8080\nmodel_repository = /d/models\n"
+	  "model_repository_python = /p\n" },
+	{ { .repository = "/mnt/models",
+	    .model_name = "m",
+	    .listen = "*:1",
+	    .python = "p" },
+	  "[supervisor]\nlisten = *:1\nmodel_repository = /mnt/models\n"
+	  "model_repository_python = /d/p\n"
+	  "model_repository_name = m\n" },
 	{ { .wsgi = "a:b",
 	    .python = "/p",
 	    .threads = "2",
