@@ -145,8 +145,12 @@ static void json_put_value(struct json_writer *writer, const struct pb_field *va
 		json_put_double(writer, value->value);
 	else if (value->number == PARAMETER_INT64)
 		json_put_signed(writer, (int64_t)value->value);
-	else
+	else if (value->value <= INT64_MAX)
 		json_put_unsigned(writer, value->value);
+	else
+		json_fail(
+			writer, 400,
+			"a parameter of the request is larger than 9223372036854775807");
 }
 
 /* How contents are sent is gRPC's own to say. */
@@ -181,7 +185,8 @@ static void json_put_entry(struct json_writer *writer, struct pb_text message)
 		else
 			value = json_find_value(writer, field.text);
 	}
-	if (r != 0 || !pb_is_utf8(key)) {
+	/* No reader of JSON in C takes a key with a NUL in it. */
+	if (r != 0 || !pb_is_utf8(key) || memchr(key.data, '\0', key.bytes)) {
 		json_fail(writer, 400, "a parameter of the request is malformed");
 		return;
 	}

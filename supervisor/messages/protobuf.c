@@ -68,7 +68,10 @@ int pb_next(struct pb_reader *reader, struct pb_field *ret_field)
 		return r;
 	if (key >> 3 == 0 || key >> 3 > PB_FIELD_MAX)
 		return -EBADMSG;
-	*ret_field = (struct pb_field){ .number = (uint32_t)(key >> 3) };
+	*ret_field = (struct pb_field){
+		.number = (uint32_t)(key >> 3),
+		.text = { (const unsigned char *)"", 0 },
+	};
 	switch (key & 7) {
 	case PB_VARINT:
 		r = pb_next_varint(reader, &ret_field->value);

@@ -32,7 +32,7 @@ struct pb_field {
 	uint32_t number;
 	enum pb_type type;
 	uint64_t value;      /* VARINT, FIXED64, FIXED32 */
-	struct pb_text text; /* BYTES */
+	struct pb_text text; /* BYTES; of others empty */
 };
 
 static inline struct pb_reader pb_reader_of(struct pb_text text)

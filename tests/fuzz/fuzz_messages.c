@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Messages of gRPC, from a client who sends what he likes, in pieces of any size. However a message
- * is cut, the same comes out. What is taken of a ModelInferRequest protobuf-c reads alike, its JSON
- * is JSON, and its tensors have the sizes that it says. An answer's JSON and tensors are a
- * loader's, which is hostile, too.
+ * What a client of gRPC sends, and what a loader answers: a ModelInferRequest in its frame, taken
+ * apart in pieces of any length, as JSON and tensors; and the JSON of an answer as a
+ * ModelInferResponse. protobuf-c is the second reader: what both take, both take to be the same.
+ * Sizes that were measured are those that are written, JSON is JSON, and what is answered reads
+ * back.
  */
+
 #include <assert.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -17,200 +19,277 @@
 #include "supervisor/messages/split.h"
 #include "tests/fuzz/bytes.h"
 
-#define JSON_BYTES (64 * 1024)
-#define RAW_MAX    CONFIG_TENSORS_MAX
+#define ROOM 4096
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* What came out of a message. */
-struct taken {
-	unsigned char *fields; /* owned */
-	size_t fields_bytes;
-	uint64_t raw_bytes[RAW_MAX]; /* as they are announced */
-	size_t n_raw;
-	uint64_t raw_come;
-	enum split_kind end; /* SPLIT_NONE: all was used */
+struct heap {
+	unsigned char data[ROOM];
+	size_t bytes;
+};
+
+/* A message that came apart. */
+struct parts {
+	struct heap fields;
+	struct heap raw;
+	uint64_t sizes[ROOM];
+	size_t n;
+	enum split_kind end;
 	bool is_whole;
 };
 
-static void note_piece(struct taken *taken, const struct split_piece *piece)
+static bool put(void *context, const void *data, size_t bytes)
 {
-	if (piece->kind == SPLIT_FIELDS) {
-		memcpy(taken->fields + taken->fields_bytes, piece->data, piece->bytes);
-		taken->fields_bytes += piece->bytes;
-	} else if (piece->kind == SPLIT_BEGINS && taken->n_raw < RAW_MAX) {
-		taken->raw_bytes[taken->n_raw++] = piece->bytes;
-	} else if (piece->kind == SPLIT_RAW) {
-		taken->raw_come += piece->bytes;
+	struct heap *heap = context;
+
+	/* What is read is no longer than it was, but for varints that become numbers. */
+	assert(bytes <= sizeof(heap->data) - heap->bytes);
+	memcpy(heap->data + heap->bytes, data, bytes);
+	heap->bytes += bytes;
+	return true;
+}
+
+static void take(struct parts *parts, const struct split_piece *piece)
+{
+	switch (piece->kind) {
+	case SPLIT_FIELDS:
+		(void)put(&parts->fields, piece->data, (size_t)piece->bytes);
+		break;
+	case SPLIT_RAW:
+		(void)put(&parts->raw, piece->data, (size_t)piece->bytes);
+		break;
+	case SPLIT_BEGINS:
+		parts->sizes[parts->n++] = piece->bytes;
+		break;
+	case SPLIT_BAD:
+	case SPLIT_PACKED:
+		parts->end = piece->kind;
+		break;
+	case SPLIT_LENGTH:
+	case SPLIT_NONE:
+		break;
 	}
 }
 
-static void take(struct taken *taken, const uint8_t *data, size_t size, size_t step)
+static void split_by(struct parts *parts, const uint8_t *data, size_t size, size_t chunk)
 {
 	struct split split;
-	struct split_piece piece = { .kind = SPLIT_NONE };
 
-	*taken = (struct taken){ .fields = malloc(size + 1) };
-	assert(taken->fields);
+	parts->fields.bytes = parts->raw.bytes = parts->n = 0;
+	parts->end = SPLIT_NONE;
 	split_init(&split, true);
-	for (size_t at = 0; at < size && taken->end == SPLIT_NONE; at += step) {
-		struct pb_text input = { data + at, size - at < step ? size - at : step };
+	for (size_t i = 0; i < size && parts->end == SPLIT_NONE; i += chunk) {
+		struct pb_text input = { data + i, size - i < chunk ? size - i : chunk };
+		struct split_piece piece;
 
 		do {
 			piece = split_next(&split, &input);
-			note_piece(taken, &piece);
-		} while (piece.kind != SPLIT_NONE && piece.kind != SPLIT_BAD &&
-		         piece.kind != SPLIT_PACKED);
-		assert(piece.kind != SPLIT_NONE || input.bytes == 0);
-		taken->end = piece.kind;
+			take(parts, &piece);
+		} while (piece.kind != SPLIT_NONE && parts->end == SPLIT_NONE);
 	}
-	taken->is_whole = taken->end == SPLIT_NONE && split_is_whole(&split);
+	parts->is_whole = split_is_whole(&split) && parts->end == SPLIT_NONE;
 }
 
-static void same(const struct taken *a, const struct taken *b)
+static bool is_same(struct pb_text text, const char *other)
 {
-	assert(a->end == b->end && a->is_whole == b->is_whole);
-	if (!a->is_whole)
-		return;
-	assert(a->fields_bytes == b->fields_bytes && a->n_raw == b->n_raw &&
-	       a->raw_come == b->raw_come);
-	assert(memcmp(a->fields, b->fields, a->fields_bytes) == 0);
-}
-
-static bool text_is(struct pb_text text, const char *other)
-{
-	return strlen(other) == strnlen((const char *)text.data, text.bytes) &&
+	return text.bytes >= strlen(other) &&
 	       memcmp(text.data, other, strlen(other)) == 0;
 }
 
-/* What was read is what others read. */
-static void agree(const struct infer *infer, const struct taken *taken)
+/* What both readers took. */
+static void compare(const struct parts *parts, const struct infer *infer,
+                    const Inference__ModelInferRequest *other)
 {
-	Inference__ModelInferRequest *request =
-		inference__model_infer_request__unpack(NULL, taken->fields_bytes,
-	                                               taken->fields);
+	size_t at = 0;
 
-	/* A known field of another type is an unknown one to us, as to other readers, and an error to
-	 * protobuf-c. */
-	if (!request)
-		return;
-	assert(request->n_inputs == infer->n_inputs);
-	assert(infer->model.bytes == 0 || text_is(infer->model, request->model_name));
-	assert(infer->id.bytes == 0 || text_is(infer->id, request->id));
-	for (size_t i = 0; i < infer->n_inputs; i++)
-		assert(text_is(infer->inputs[i].name, request->inputs[i]->name));
-	inference__model_infer_request__free_unpacked(request, NULL);
+	assert(is_same(infer->model, other->model_name));
+	assert(is_same(infer->version, other->model_version));
+	assert(is_same(infer->id, other->id));
+	assert(infer->n_inputs == other->n_inputs);
+	assert(parts->n == other->n_raw_input_contents);
+	for (size_t i = 0; i < parts->n; i++) {
+		const ProtobufCBinaryData *raw = &other->raw_input_contents[i];
+
+		assert(raw->len == parts->sizes[i]);
+		assert(raw->len == 0 ||
+		       memcmp(raw->data, parts->raw.data + at, raw->len) == 0);
+		at += raw->len;
+	}
+	assert(at == parts->raw.bytes);
+	for (size_t i = 0; i < infer->n_inputs; i++) {
+		assert(is_same(infer->inputs[i].name, other->inputs[i]->name));
+		assert(is_same(infer->inputs[i].datatype, other->inputs[i]->datatype));
+	}
 }
 
-static bool count(void *context, const void *data, size_t bytes)
+/* Elements that protobuf-c has found of an input, in the field for its datatype. */
+static size_t count_of(const Inference__InferTensorContents *contents,
+                       enum tensor_dtype dtype)
 {
-	uint64_t *sum = context;
-	unsigned char last;
-
-	if (bytes > 0)
-		memcpy(&last, (const unsigned char *)data + bytes - 1, 1);
-	*sum += bytes;
-	return true;
+	switch (dtype) {
+	case TENSOR_DTYPE_BOOL:
+		return contents->n_bool_contents;
+	case TENSOR_DTYPE_INT8:
+	case TENSOR_DTYPE_INT16:
+	case TENSOR_DTYPE_INT32:
+		return contents->n_int_contents;
+	case TENSOR_DTYPE_INT64:
+		return contents->n_int64_contents;
+	case TENSOR_DTYPE_UINT8:
+	case TENSOR_DTYPE_UINT16:
+	case TENSOR_DTYPE_UINT32:
+		return contents->n_uint_contents;
+	case TENSOR_DTYPE_UINT64:
+		return contents->n_uint64_contents;
+	case TENSOR_DTYPE_FP32:
+		return contents->n_fp32_contents;
+	case TENSOR_DTYPE_FP64:
+		return contents->n_fp64_contents;
+	case TENSOR_DTYPE_FP16:
+	case TENSOR_DTYPE_BF16:
+	case TENSOR_DTYPE_BYTES:
+	case TENSOR_DTYPE_COUNT:
+		break;
+	}
+	return 0;
 }
 
-/* True: it was written. */
-static bool write_json(const struct infer *infer)
+/* Contents in their own fields. */
+static void compare_typed(const struct infer *infer,
+                          const Inference__ModelInferRequest *other)
 {
-	static char text[JSON_BYTES];
+	for (size_t i = 0; i < infer->n_inputs; i++) {
+		const Inference__InferTensorContents *contents =
+			other->inputs[i]->contents;
+		enum tensor_dtype dtype = infer->inputs[i].dtype;
+		uint64_t bytes = 0;
+
+		if (dtype == TENSOR_DTYPE_BYTES)
+			for (size_t j = 0; contents && j < contents->n_bytes_contents;
+			     j++)
+				bytes += 4 + contents->bytes_contents[j].len;
+		else if (contents)
+			bytes = count_of(contents, dtype) * tensor_dtype_bytes(dtype);
+		assert(infer->inputs[i].bytes == bytes);
+	}
+}
+
+static void check_json(const struct infer *infer)
+{
+	static char text[8 * ROOM];
 	struct err err = ERR_NULL;
-	json_error_t error;
-	size_t bytes = 0;
-	json_t *json;
+	size_t bytes;
 	int r = infer_write_json(infer, text, sizeof(text), &bytes, &err);
+	json_t *json;
 
-	assert(r == 0 ? bytes <= sizeof(text) : *err.text != '\0');
+	assert(r == 0 || r == 400 || r == 413);
+	assert((r == 0) == (err.text[0] == '\0'));
 	if (r)
-		return false;
-	/* Names may come twice, and have a NUL, which is for whoever decodes it to refuse. */
-	json = json_loadb(text, bytes, JSON_ALLOW_NUL, &error);
-	assert(json ? json_array_size(json_object_get(json, "inputs")) == infer->n_inputs
-	            : json_error_code(&error) == json_error_null_byte_in_key);
+		return;
+	json = json_loadb(text, bytes, JSON_ALLOW_NUL, NULL);
+	assert(json);
+	assert(json_array_size(json_object_get(json, "inputs")) == infer->n_inputs);
 	json_decref(json);
-	return true;
+	/* The same in less room is refused, not cut. */
+	assert(infer_write_json(infer, text, bytes - 1, &bytes, &err) == 413);
 }
 
-static void read_request(const struct taken *taken)
+/* A whole message, without its frame in @message. */
+static void check_request(struct parts *parts, const uint8_t *message, size_t size)
 {
-	const struct pb_text message = { taken->fields, taken->fields_bytes };
+	static struct heap contents;
+	const struct infer_sink sink = { put, &contents };
+	struct pb_text fields = { parts->fields.data, parts->fields.bytes };
+	Inference__ModelInferRequest *other;
 	struct err err = ERR_NULL;
 	struct infer infer;
-	uint64_t want = 0;
-	uint64_t come = 0;
+	uint64_t bytes = 0;
+	bool is_typed;
+	int r = infer_read(&infer, fields, &err);
 
-	if (infer_read(&infer, message, &err)) {
-		assert(*err.text);
+	assert(r == 0 || (r == 400 && err.text[0]));
+	if (r)
 		return;
-	}
-	infer_set_bound(&infer, taken->raw_come);
-	(void)write_json(&infer);
-	if (taken->n_raw > 0) {
-		if (infer_set_raw(&infer, taken->raw_bytes, taken->n_raw, &err) == 0 &&
-		    write_json(&infer))
-			agree(&infer, taken);
-		return;
-	}
-	if (infer_measure(&infer, &err)) {
-		assert(*err.text);
-		return;
-	}
+	other = inference__model_infer_request__unpack(NULL, size, message);
+	if (other)
+		compare(parts, &infer, other);
+	is_typed = infer_measure(&infer, &err) == 0;
+	if (is_typed && other)
+		compare_typed(&infer, other);
 	for (size_t i = 0; i < infer.n_inputs; i++)
-		want += infer.inputs[i].bytes;
-	assert(infer_write_contents(&infer, &(struct infer_sink){ .put = count,
-	                                                          .context = &come }));
-	assert(come == want);
-	/* Contents are looked into where they are measured, parameters where they are written. */
-	if (write_json(&infer))
-		agree(&infer, taken);
+		bytes += infer.inputs[i].bytes;
+	contents.bytes = 0;
+	if (is_typed && bytes <= sizeof(contents.data)) {
+		assert(infer_write_contents(&infer, &sink));
+		assert(contents.bytes == bytes);
+	}
+	err.text[0] = '\0';
+	if (is_typed || infer_set_raw(&infer, parts->sizes, parts->n, &err) == 0)
+		check_json(&infer);
+	if (other)
+		inference__model_infer_request__free_unpacked(other, NULL);
 }
 
-/* An answer that a loader gave. */
-static void read_answer(const uint8_t *data, size_t size)
+static void check_answer(const uint8_t *data, size_t size, size_t json_bytes)
 {
-	const uint8_t *cut = size ? memchr(data, '\f', size) : NULL;
-	size_t bytes = cut ? (size_t)(cut - data) : size;
-	struct pb_text json = { data, bytes };
-	struct pb_text tensors = { data + bytes, size - bytes };
-	struct err err = ERR_NULL;
+	struct pb_text json = { data, json_bytes < size ? json_bytes : size };
+	struct pb_text tensors = { data + json.bytes, size - json.bytes };
+	static struct heap heap;
 	struct answer answer;
-	uint64_t sum = 0;
+	struct err err = ERR_NULL;
+	int r = answer_make(&answer, json, tensors, &err);
 
-	answer_read_error(json, &err);
-	if (answer_make(&answer, json, tensors, &err)) {
-		assert(*err.text);
-		return;
+	assert(r == 0 || (r == 500 && err.text[0]));
+	heap.bytes = 0;
+	/* Each output has its name's length and its shape's at the most. */
+	for (size_t i = 0; r == 0 && i < answer.n_pieces && answer.bytes <= ROOM; i++)
+		(void)put(&heap, answer.pieces[i].data, answer.pieces[i].bytes);
+	if (heap.bytes > 0) {
+		Inference__ModelInferResponse *response =
+			inference__model_infer_response__unpack(NULL, heap.bytes - 5,
+		                                                heap.data + 5);
+
+		assert(response);
+		assert(response->n_raw_output_contents == response->n_outputs);
+		inference__model_infer_response__free_unpacked(response, NULL);
 	}
-	for (size_t i = 0; i < answer.n_pieces; i++)
-		sum += answer.pieces[i].bytes;
-	assert(answer.n_pieces <= ANSWER_PIECES_MAX && sum == answer.bytes);
 	answer_fini(&answer);
+	err.text[0] = '\0';
+	answer_read_error(json, &err);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct taken whole;
-	struct taken cut;
-	size_t step;
+	static struct parts whole;
+	static struct parts parts;
+	static uint8_t framed[ROOM];
+	struct fuzz_bytes bytes = { data, size };
+	uint8_t kind = fuzz_u8(&bytes);
+	size_t chunk = (size_t)fuzz_u8(&bytes) + 1;
 
-	if (size == 0)
+	if (bytes.left > ROOM / 16)
 		return 0;
-	step = data[0];
-	data++;
-	size--;
-	if (step >= 0xf0) {
-		read_answer(data, size);
+	if (kind == 'a') {
+		check_answer(bytes.at, bytes.left, chunk);
 		return 0;
 	}
-	take(&whole, data, size, size ? size : 1);
-	take(&cut, data, size, step % 16 + 1);
-	same(&whole, &cut);
-	if (whole.is_whole)
-		read_request(&whole);
-	free(whole.fields);
-	free(cut.fields);
+	/* The right length, so that what is behind it is reached; or what the input says. */
+	if (kind == 'r') {
+		memcpy(framed,
+		       (uint8_t[]){ 0, 0, 0, (uint8_t)(bytes.left >> 8),
+		                    (uint8_t)bytes.left },
+		       5);
+		memcpy(framed + 5, bytes.at, bytes.left);
+		bytes.at = framed;
+		bytes.left += 5;
+	}
+	split_by(&whole, bytes.at, bytes.left, bytes.left + 1);
+	split_by(&parts, bytes.at, bytes.left, chunk);
+	assert(parts.end == whole.end && parts.is_whole == whole.is_whole);
+	assert(parts.fields.bytes == whole.fields.bytes && parts.n == whole.n);
+	assert(memcmp(parts.fields.data, whole.fields.data, parts.fields.bytes) == 0);
+	assert(memcmp(parts.raw.data, whole.raw.data, parts.raw.bytes) == 0);
+	if (parts.is_whole)
+		check_request(&parts, bytes.at + 5, bytes.left - 5);
 	return 0;
 }

@@ -356,6 +356,38 @@ static void test_refused(void **state)
 	}
 }
 
+/* The fuzzer's finds: JSON's readers know no integer beyond those of int64, and no key with a
+ * NUL in it. */
+static const struct {
+	const char *bytes;
+	size_t n;
+	const char *why;
+} parameters[] = {
+	{ BYTES("\x22\x10\x0a\1u\x12\x0b\x28\xff\xff\xff\xff\xff\xff\xff\xff\xff\1"),
+	  "9223372036854775807" },
+	{ BYTES("\x22\x09\x0a\3a\0b\x12\2\x08\1"), "malformed" },
+	{ BYTES("\x22\x03\x0a\1\xff"), "malformed" },
+};
+
+static void test_parameters_refused(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(parameters); i++) {
+		struct pb_text message = { (const unsigned char *)parameters[i].bytes,
+			                   parameters[i].n };
+		struct err err = ERR_NULL;
+		struct infer infer;
+		char memory[256];
+		size_t bytes;
+
+		assert_int_equal(infer_read(&infer, message, &err), 0);
+		assert_int_equal(infer_write_json(&infer, memory, sizeof(memory), &bytes,
+		                                  &err),
+		                 400);
+		assert_non_null(strstr(err.text, parameters[i].why));
+	}
+}
+
 /* Answers of a loader; @tensors is what lies behind the JSON. */
 static const struct {
 	const char *json;
@@ -501,9 +533,13 @@ static void test_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_raw_request), cmocka_unit_test(test_frames),
-		cmocka_unit_test(test_typed),       cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_answers),     cmocka_unit_test(test_words),
+		cmocka_unit_test(test_raw_request),
+		cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_typed),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_parameters_refused),
+		cmocka_unit_test(test_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
