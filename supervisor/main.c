@@ -55,24 +55,26 @@ struct main_arguments {
 
 static void main_print_usage(FILE *stream)
 {
-	(void)fprintf(stream,
-	              "usage: moultd [-t [--load]] [-c FILE]\n"
-	              "       moultd --wsgi MODULE:APP [--python PYTHON] [OPTIONS]\n"
-	              "       moultd --asgi MODULE:APP [--python PYTHON] [OPTIONS]\n"
-	              "       moultd --model MODULE:CLASS [--python PYTHON] [OPTIONS]\n"
-	              "       moultd --command 'PROGRAM ... {port}' [--ready 'GET /PATH "
-	              "200'] [OPTIONS]\n"
-	              "       moultd --model-repository DIRECTORY [--model-name NAME] "
-	              "[--listen ADDRESS:PORT]\n"
-	              "       moultd --version | --help\n"
-	              "  -c FILE  configuration (default " MAIN_CONFIG ")\n"
-	              "  -t       check the configuration and what it names, and exit\n"
-	              "  --load   with -t: load each model, too, up to its warm-up\n"
-	              "an application without a configuration file:\n"
-	              "  --listen ADDRESS:PORT (127.0.0.1:8080), --route /PREFIX/ (/),\n"
-	              "  --secrets DIRECTORY, --threads N, --replicas N,\n"
-	              "  --sandbox strict|net|open|off (open), --sandbox-read PATH,\n"
-	              "  --watch-code (a changed source file makes a reload)\n");
+	(void)fprintf(
+		stream,
+		"usage: moultd [-t [--load]] [-c FILE]\n"
+		"       moultd --wsgi MODULE:APP [--python PYTHON] [OPTIONS]\n"
+		"       moultd --asgi MODULE:APP [--python PYTHON] [OPTIONS]\n"
+		"       moultd --model MODULE:CLASS [--python PYTHON] [OPTIONS]\n"
+		"       moultd --command 'PROGRAM ... {port}' [--ready 'GET /PATH "
+		"200'] [OPTIONS]\n"
+		"       moultd --model-repository DIRECTORY [--model-name NAME] "
+		"[OPTIONS]\n"
+		"       moultd --version | --help\n"
+		"  -c FILE  configuration (default " MAIN_CONFIG ")\n"
+		"  -t       check the configuration and what it names, and exit\n"
+		"  --load   with -t: load each model, too, up to its warm-up\n"
+		"an application without a configuration file:\n"
+		"  --listen ADDRESS:PORT (127.0.0.1:8080), --grpc-listen ADDRESS:PORT,\n"
+		"  --route /PREFIX/ (/),\n"
+		"  --secrets DIRECTORY, --threads N, --replicas N,\n"
+		"  --sandbox strict|net|open|off (open), --sandbox-read PATH,\n"
+		"  --watch-code (a changed source file makes a reload)\n");
 }
 
 /* The value that one of quick's options sets; NULL: @c is none of them. */
@@ -84,6 +86,7 @@ static const char **main_quick_value(struct quick *quick, int c)
 		&quick->listen,       &quick->secrets,    &quick->route,
 		&quick->threads,      &quick->replicas,   &quick->sandbox,
 		&quick->sandbox_read, &quick->repository, &quick->model_name,
+		&quick->grpc_listen,
 	};
 	int i = c - MAIN_OPTION_QUICK;
 
@@ -133,6 +136,7 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments)
 		{ "sandbox-read", required_argument, NULL, MAIN_OPTION_QUICK + 12 },
 		{ "model-repository", required_argument, NULL, MAIN_OPTION_QUICK + 13 },
 		{ "model-name", required_argument, NULL, MAIN_OPTION_QUICK + 14 },
+		{ "grpc-listen", required_argument, NULL, MAIN_OPTION_QUICK + 15 },
 		{ "watch-code", no_argument, NULL, MAIN_OPTION_WATCH_CODE },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -237,8 +241,10 @@ static int main_load(struct config **ret_config, const struct main_arguments *ar
 	int r_kept;
 
 	*ret_config = read;
-	/* Good as read, unless models_dir is empty: its volume may be mounted later. */
-	if (arguments->only_checks || (read && (!read->models_dir || read->n_in_dir > 0)))
+	/* Good as read, unless a folder of models is empty: its volume may be mounted later. */
+	if (arguments->only_checks ||
+	    (read &&
+	     ((!read->models_dir && !read->model_repository) || read->n_in_dir > 0)))
 		return r;
 	r_kept = config_kept_load(&kept, arguments->file, &why);
 	if (r_kept < 0 && r_kept != -ENOENT)

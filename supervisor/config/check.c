@@ -190,6 +190,10 @@ bool config_model_is_doubtful(const struct config_model *model, struct err *err)
 	double stall_s = (double)model->stall_timeout_ns / 1e9;
 	double request_s = (double)model->request_timeout_ns / 1e9;
 
+	if (model->doubts) {
+		(void)err_set(err, 0, "%s", model->doubts);
+		return true;
+	}
 	if (model->stall_timeout_ns >= model->request_timeout_ns)
 		return false;
 	(void)err_set(

@@ -47,6 +47,7 @@ static void config_model_free(struct config_model *model)
 	for (size_t i = 0; i < config_model_table.n_keys; i++)
 		config_value_fini(&config_model_table.keys[i], model);
 	free(model->file);
+	free(model->doubts);
 	free(model);
 }
 
@@ -111,7 +112,7 @@ bool config_is_emptied(const struct config *running, const struct config *fresh,
 	const char *first = NULL;
 	size_t n_lost = 0;
 
-	if (!fresh->models_dir || fresh->n_in_dir > 0)
+	if ((!fresh->models_dir && !fresh->model_repository) || fresh->n_in_dir > 0)
 		return false;
 	for (size_t i = 0; i < running->n_models; i++) {
 		const struct config_model *model = running->models[i];
@@ -124,10 +125,13 @@ bool config_is_emptied(const struct config *running, const struct config *fresh,
 	if (n_lost > 0)
 		(void)err_set(
 			ret_why, 0,
-			"%s: models_dir: %s: has not one file NAME.conf any more, "
+			"%s: %s: %s: has not one %s any more, "
 			"and %zu models were there ('%s'): if that is meant, say so "
 			"with `moultctl reload`",
-			fresh->file, fresh->models_dir, n_lost, first);
+			fresh->file,
+			fresh->models_dir ? "models_dir" : "model_repository",
+			fresh->models_dir ? fresh->models_dir : fresh->model_repository,
+			fresh->models_dir ? "file NAME.conf" : "model", n_lost, first);
 	return n_lost > 0;
 }
 

@@ -92,7 +92,8 @@ struct config_model {
 	char name[CONFIG_NAME_MAX];
 	char *file; /* file of its section, with the line: for messages */
 	unsigned int line;
-	bool is_in_dir; /* of models_dir; or kept, where nobody knows */
+	char *doubts; /* of what it was read from, or NULL */
+	bool is_in_dir; /* of models_dir, of model_repository; or kept, where nobody knows */
 
 	/* NEW_GENERATION */
 	char *version;  /* as the protocol shows it; default "1" */
@@ -251,7 +252,7 @@ struct config {
 
 	struct config_model *models[CONFIG_MODELS_MAX];
 	size_t n_models;
-	size_t n_in_dir; /* files in models_dir */
+	size_t n_in_dir; /* files in models_dir, and models of model_repository */
 
 	unsigned int refs;
 };

@@ -22,7 +22,6 @@
 
 #include "shared/access.h"
 #include "shared/cleanup.h"
-#include "shared/log.h"
 #include "shared/proto.h"
 #include "supervisor/config/file.h"
 #include "supervisor/repository/folder.h"
@@ -169,12 +168,21 @@ static int read_repository_model(struct config *config, const struct folder_mode
 		text = NULL;
 		return -ENOMEM;
 	}
-	if (model->doubts)
-		log_event(LOG_LEVEL_WARNING, "model_repository", "model=%s doubts=%s",
-		          model->name, LOG_QUOTED(model->doubts));
 	r = config_read_text(config, text, CONFIG_FILE_MODEL, &why);
-	if (r < 0)
-		return err_set(err, r, "%s: %s", model->origin, why.text);
+	if (r < 0) {
+		/* Lines are those of a text that nobody has seen. */
+		const char *sentence = strstr(why.text, ": ");
+
+		return err_set(err, r, "%s: %s", model->origin,
+		               sentence ? sentence + 2 : why.text);
+	}
+	if (model->doubts) {
+		char **doubts = &config->models[config->n_models - 1]->doubts;
+
+		*doubts = strdup(model->doubts);
+		if (!*doubts)
+			return -ENOMEM;
+	}
 	return config_file_set_origin(config, model->origin, 1);
 }
 
@@ -192,10 +200,25 @@ static int read_repository(struct config *config, struct err *err)
 	if (r < 0)
 		return err_set(err, r, "%s: model_repository: %s", config->file,
 		               why.text);
+	config->n_in_dir += list->n_models;
 	for (size_t i = 0; r == 0 && i < list->n_models; i++)
 		r = read_repository_model(config, &list->models[i], err);
 	folder_free(list);
 	return r;
+}
+
+/* Its keys mean nothing without it. */
+static int check_repository(const struct config *config, struct err *err)
+{
+	if (config->model_repository ||
+	    (!config->model_repository_name && !config->model_repository_python))
+		return 0;
+	return err_set(err, -EINVAL,
+	               "%s: %s: there is no model_repository: name its folder, or leave "
+	               "the key out",
+	               config->file,
+	               config->model_repository_name ? "model_repository_name"
+	                                             : "model_repository_python");
 }
 
 /* The LOAD message is the one place where a model's settings meet a limit together. */
@@ -417,6 +440,8 @@ static int load(struct config *config, struct err *err)
 		r = config_file_read(config, config->file, CONFIG_FILE_MAIN, err);
 	if (r == 0 && config->models_dir)
 		r = read_models_dir(config, err);
+	if (r == 0)
+		r = check_repository(config, err);
 	if (r == 0 && config->model_repository)
 		r = read_repository(config, err);
 	if (r == 0)

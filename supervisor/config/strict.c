@@ -101,6 +101,7 @@ void strict_check(const struct config *config,
 	const struct strict strict = { say, context };
 
 	strict_look(&strict, "models_dir", config->models_dir);
+	strict_look(&strict, "model_repository", config->model_repository);
 	strict_look(&strict, "state_dir", config->state_dir);
 	strict_look(&strict, "engine_dir", config->engine_dir);
 	strict_look(&strict, "loader", config->loader);

@@ -29,7 +29,7 @@ bool quick_is_asked(const struct quick *quick)
 	       quick->python || quick->ready || quick->listen || quick->secrets ||
 	       quick->route || quick->threads || quick->replicas || quick->sandbox ||
 	       quick->sandbox_read || quick->watch_code || quick->repository ||
-	       quick->model_name;
+	       quick->model_name || quick->grpc_listen;
 }
 
 /* A value goes into a line of its own, as it is. */
@@ -230,6 +230,7 @@ int quick_write(const struct quick *quick, const char *directory, const char *fo
 		{ "sandbox-read", quick->sandbox_read },
 		{ "model-repository", quick->repository },
 		{ "model-name", quick->model_name },
+		{ "grpc-listen", quick->grpc_listen },
 	};
 	int r = quick_check(quick, err);
 
@@ -243,6 +244,8 @@ int quick_write(const struct quick *quick, const char *directory, const char *fo
 		return r;
 	(void)fprintf(stream, "[supervisor]\nlisten = %s\n",
 	              quick->listen ? quick->listen : QUICK_LISTEN);
+	if (quick->grpc_listen)
+		(void)fprintf(stream, "grpc_listen = %s\n", quick->grpc_listen);
 	/* Whoever types this as root, as in a container, means it. */
 	if (quick->is_root)
 		(void)fprintf(stream, "# An ordinary user here takes root's rights from "

@@ -29,6 +29,7 @@ struct quick {
 	const char *sandbox_read; /* a path */
 	const char *repository;   /* a folder of models */
 	const char *model_name;   /* of the one model that it is */
+	const char *grpc_listen;
 	bool watch_code;
 	bool is_root; /* who starts it */
 };

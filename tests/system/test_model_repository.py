@@ -196,6 +196,26 @@ def test_a_bad_text_changes_nothing(serve, repository):
     assert ask_echo(served)
 
 
+def test_a_value_that_no_section_takes(repository, tmp_path):
+    """The sentence is that of the key, and names the file that people look at."""
+    (repository / "echo" / "config.pbtxt").write_text("max_batch_size: 1000000")
+    done = subprocess.run([BUILD / "moultd", "--model-repository", repository], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0 and "echo/config.pbtxt: max_batch: " in done.stderr, done
+    assert "kept" not in done.stderr, done
+
+
+def test_an_emptied_folder_takes_nothing(serve, repository, tmp_path):
+    """As if a volume were not mounted: what serves goes on."""
+    served = serve("--model-repository", repository)
+    served.wait_index({"echo": ("1", "READY")})
+    repository.rename(tmp_path / "elsewhere")
+    repository.mkdir()
+    served.process.send_signal(signal.SIGHUP)
+    wait_for("a word about it", lambda: "has not one model any more" in served.text())
+    assert served.index() == {"echo": ("1", "READY")} and ask_echo(served)
+
+
 def test_no_such_folder(tmp_path):
     done = subprocess.run([BUILD / "moultd", "--model-repository", "nowhere"], cwd=tmp_path,
                           capture_output=True, text=True, timeout=120, check=False)

@@ -76,8 +76,10 @@ static const struct {
 	{ { .repository = "/mnt/models",
 	    .model_name = "m",
 	    .listen = "*:1",
+	    .grpc_listen = "*:2",
 	    .python = "p" },
-	  "[supervisor]\nlisten = *:1\nmodel_repository = /mnt/models\n"
+	  "[supervisor]\nlisten = *:1\ngrpc_listen = *:2\nmodel_repository = "
+	  "/mnt/models\n"
 	  "model_repository_python = /d/p\n"
 	  "model_repository_name = m\n" },
 	{ { .wsgi = "a:b",
