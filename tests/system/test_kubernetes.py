@@ -144,3 +144,80 @@ def test_a_pod(pod):
     load.wait_more()
     load.stop_and_check()
     assert pod.receipts("app")[-1]["cause"] == "config", pod.receipts("app")
+
+
+# KServe
+
+CHECK = """
+import re, sys
+import kserve, yaml
+import kubernetes.client.models as other
+
+def model_of(name):
+    return getattr(kserve, name, None) or getattr(kserve.models, name, None) or getattr(other, name)
+
+def check(kind, value, path):
+    # dict(str, X), list[X], a class of one of the two packages, or a plain type
+    if inner := re.fullmatch(r"[Ll]ist\\[(.*)\\]", kind):
+        assert isinstance(value, list), path
+        for i, one in enumerate(value):
+            check(inner[1], one, f"{path}[{i}]")
+    elif inner := re.fullmatch(r"[Dd]ict[(\\[]str, (.*)[)\\]]", kind):
+        for key, one in value.items():
+            check(inner[1], one, f"{path}.{key}")
+    elif kind in ("str", "int", "bool", "float"):
+        assert type(value).__name__ == kind, (path, kind, value)
+    elif kind not in ("object", "datetime", "IntstrIntOrString", "IntOrString"):
+        model = model_of(kind)
+        names = {json: name for name, json in model.attribute_map.items()}
+        for key, one in value.items():
+            assert key in names, f"{path}.{key}: {kind} has no such field"
+            check(model.openapi_types[names[key]], one, f"{path}.{key}")
+        model(**{names[key]: one for key, one in value.items()})
+
+for item in yaml.safe_load_all(open(sys.argv[1])):
+    version = item["apiVersion"].split("/")[1].capitalize()
+    check(version + item["kind"], item, item["kind"])
+    print(item["kind"])
+"""
+
+
+def test_kserve_takes_them():
+    """Each field is one of KServe's own classes, of its type, and none that is required is missing."""
+    python = BUILD.parent / "venv" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("kserve is not installed: see tests/clients.sh")
+    done = subprocess.run([python, "-c", CHECK, EXAMPLE / "kserve.yaml"], capture_output=True,
+                          text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["ClusterServingRuntime", "InferenceService"]
+
+
+def test_the_runtime_serves(tmp_path):
+    """The container's arguments, over what the storage initializer leaves: a link to a folder."""
+    runtime = objects("kserve.yaml")[0]["spec"]
+    (container,) = runtime["containers"]
+    (tmp_path / "stored").mkdir()
+    (tmp_path / "stored" / "model.py").write_text(
+        "class Echo:\n    inputs = ['x FP32 [-1]']\n    outputs = ['x FP32 [-1]']\n"
+        "    def predict(self, inputs):\n        return inputs\n")
+    (tmp_path / "models").symlink_to(tmp_path / "stored")
+    port, grpc_port = free_port(), free_port()
+    arguments = [argument.replace("/mnt/models", str(tmp_path / "models"))
+                 .replace("{{.Name}}", "mine").replace("0.0.0.0:8080", f"127.0.0.1:{port}")
+                 .replace("0.0.0.0:8081", f"127.0.0.1:{grpc_port}")
+                 for argument in container["args"]]
+    path = container["readinessProbe"]["httpGet"]["path"].replace("{{.Name}}", "mine")
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen([BUILD / "moultd", *arguments], stdout=log, stderr=log,
+                                   cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)})
+
+    def is_ready():
+        done = subprocess.run(["curl", "-sf", f"http://127.0.0.1:{port}{path}"], check=False,
+                              capture_output=True)
+        return done.returncode == 0
+    try:
+        wait_for("readiness", is_ready)
+    finally:
+        process.terminate()
+        assert process.wait(120) == 0, (tmp_path / "log").read_text()
