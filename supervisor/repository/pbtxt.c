@@ -65,16 +65,20 @@ static char pbtxt_peek(const struct pbtxt_reader *reader)
 	return reader->at < reader->end ? *reader->at : '\0';
 }
 
+static const char *pbtxt_line_end(const struct pbtxt_reader *reader)
+{
+	const char *end = memchr(reader->at, '\n', (size_t)(reader->end - reader->at));
+
+	return end ? end : reader->end;
+}
+
 /* Skips blanks and comments; the next letter, '\0' at the end. */
 static char pbtxt_next(struct pbtxt_reader *reader)
 {
 	while (reader->at < reader->end && *reader->at &&
 	       strchr(" \t\r\n\v\f#", *reader->at)) {
-		const char *line_end =
-			memchr(reader->at, '\n', (size_t)(reader->end - reader->at));
-
 		if (*reader->at == '#')
-			reader->at = line_end ? line_end : reader->end;
+			reader->at = pbtxt_line_end(reader);
 		else
 			reader->line += *reader->at++ == '\n';
 	}
