@@ -238,13 +238,12 @@ static int main_load(struct config **ret_config, const struct main_arguments *ar
 	struct config *read = NULL;
 	struct config *kept = NULL;
 	int r = config_load(&read, arguments->file, refused);
+	const char *folder;
 	int r_kept;
 
 	*ret_config = read;
 	/* Good as read, unless a folder of models is empty: its volume may be mounted later. */
-	if (arguments->only_checks ||
-	    (read &&
-	     ((!read->models_dir && !read->model_repository) || read->n_in_dir > 0)))
+	if (arguments->only_checks || (read && !config_empty_folder(read, &folder)))
 		return r;
 	r_kept = config_kept_load(&kept, arguments->file, &why);
 	if (r_kept < 0 && r_kept != -ENOENT)

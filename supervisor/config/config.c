@@ -106,13 +106,28 @@ bool config_ready_is_any(const struct config *config)
 	return is_one_word(config, "any");
 }
 
+const char *config_empty_folder(const struct config *config, const char **ret_path)
+{
+	if (config->models_dir && config->n_in_dir == 0) {
+		*ret_path = config->models_dir;
+		return "models_dir";
+	}
+	if (config->model_repository && config->n_in_repository == 0) {
+		*ret_path = config->model_repository;
+		return "model_repository";
+	}
+	return NULL;
+}
+
 bool config_is_emptied(const struct config *running, const struct config *fresh,
                        struct err *ret_why)
 {
 	const char *first = NULL;
+	const char *path = NULL;
+	const char *key = config_empty_folder(fresh, &path);
 	size_t n_lost = 0;
 
-	if ((!fresh->models_dir && !fresh->model_repository) || fresh->n_in_dir > 0)
+	if (!key)
 		return false;
 	for (size_t i = 0; i < running->n_models; i++) {
 		const struct config_model *model = running->models[i];
@@ -125,13 +140,11 @@ bool config_is_emptied(const struct config *running, const struct config *fresh,
 	if (n_lost > 0)
 		(void)err_set(
 			ret_why, 0,
-			"%s: %s: %s: has not one %s any more, "
-			"and %zu models were there ('%s'): if that is meant, say so "
-			"with `moultctl reload`",
-			fresh->file,
-			fresh->models_dir ? "models_dir" : "model_repository",
-			fresh->models_dir ? fresh->models_dir : fresh->model_repository,
-			fresh->models_dir ? "file NAME.conf" : "model", n_lost, first);
+			"%s: %s: %s: has not one %s any more, and %zu models were there "
+			"('%s'): if that is meant, say so with `moultctl reload`",
+			fresh->file, key, path,
+			path == fresh->models_dir ? "file NAME.conf" : "model", n_lost,
+			first);
 	return n_lost > 0;
 }
 

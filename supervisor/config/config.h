@@ -252,7 +252,8 @@ struct config {
 
 	struct config_model *models[CONFIG_MODELS_MAX];
 	size_t n_models;
-	size_t n_in_dir; /* files in models_dir, and models of model_repository */
+	size_t n_in_dir;        /* files in models_dir */
+	size_t n_in_repository; /* models of model_repository */
 
 	unsigned int refs;
 };
@@ -266,8 +267,11 @@ int config_load(struct config **ret_config, const char *file, struct err *err);
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* accepts NULL */
 
-/* True, with a sentence: @fresh has no file of models_dir any more, and @running has
- * models from there. Somebody mounts there, or clears it to fill it again. */
+/* The key of a folder that @config names and in which nothing is, with its path: its volume may be
+ * mounted later. NULL: there is none. */
+const char *config_empty_folder(const struct config *config, const char **ret_path);
+/* True, with a sentence: a folder of @fresh is empty, and @running has models of a folder that
+ * @fresh lacks. Somebody mounts there, or clears it to fill it again. */
 bool config_is_emptied(const struct config *running, const struct config *fresh,
                        struct err *ret_why);
 

@@ -200,7 +200,7 @@ static int read_repository(struct config *config, struct err *err)
 	if (r < 0)
 		return err_set(err, r, "%s: model_repository: %s", config->file,
 		               why.text);
-	config->n_in_dir += list->n_models;
+	config->n_in_repository = list->n_models;
 	for (size_t i = 0; r == 0 && i < list->n_models; i++)
 		r = read_repository_model(config, &list->models[i], err);
 	folder_free(list);

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,13 +24,46 @@
 /* Descriptors that the removal of the folder may use. */
 #define QUICK_FDS 8
 
+/* Arguments with a value. */
+static const struct {
+	const char *name;
+	size_t at;              /* in struct quick */
+	bool is_of_application; /* and of no folder of models */
+} quick_arguments[] = {
+	{ "wsgi", offsetof(struct quick, wsgi), true },
+	{ "asgi", offsetof(struct quick, asgi), true },
+	{ "model", offsetof(struct quick, model), true },
+	{ "command", offsetof(struct quick, command), true },
+	{ "python", offsetof(struct quick, python), false },
+	{ "ready", offsetof(struct quick, ready), true },
+	{ "listen", offsetof(struct quick, listen), false },
+	{ "secrets", offsetof(struct quick, secrets), true },
+	{ "route", offsetof(struct quick, route), true },
+	{ "threads", offsetof(struct quick, threads), true },
+	{ "replicas", offsetof(struct quick, replicas), true },
+	{ "sandbox", offsetof(struct quick, sandbox), true },
+	{ "sandbox-read", offsetof(struct quick, sandbox_read), true },
+	{ "model-repository", offsetof(struct quick, repository), false },
+	{ "model-name", offsetof(struct quick, model_name), false },
+	{ "grpc-listen", offsetof(struct quick, grpc_listen), false },
+};
+
+#define QUICK_ARGUMENTS (sizeof(quick_arguments) / sizeof(quick_arguments[0]))
+
+/* The value of the @i-th argument; NULL: nothing was said. */
+static const char *quick_value(const struct quick *quick, size_t i)
+{
+	const void *at = (const char *)quick + quick_arguments[i].at;
+
+	return *(const char *const *)at;
+}
+
 bool quick_is_asked(const struct quick *quick)
 {
-	return quick->wsgi || quick->asgi || quick->model || quick->command ||
-	       quick->python || quick->ready || quick->listen || quick->secrets ||
-	       quick->route || quick->threads || quick->replicas || quick->sandbox ||
-	       quick->sandbox_read || quick->watch_code || quick->repository ||
-	       quick->model_name || quick->grpc_listen;
+	for (size_t i = 0; i < QUICK_ARGUMENTS; i++)
+		if (quick_value(quick, i))
+			return true;
+	return quick->watch_code;
 }
 
 /* A value goes into a line of its own, as it is. */
@@ -149,32 +183,17 @@ static void quick_write_repository(const struct quick *quick, const char *direct
 /* A folder of models says itself what each of them is. */
 static int quick_check_repository(const struct quick *quick, struct err *err)
 {
-	const struct {
-		const char *name;
-		bool is_said;
-	} others[] = {
-		{ "wsgi", quick->wsgi },
-		{ "asgi", quick->asgi },
-		{ "model", quick->model },
-		{ "command", quick->command },
-		{ "ready", quick->ready },
-		{ "secrets", quick->secrets },
-		{ "route", quick->route },
-		{ "threads", quick->threads },
-		{ "replicas", quick->replicas },
-		{ "sandbox", quick->sandbox },
-		{ "sandbox-read", quick->sandbox_read },
-		{ "watch-code", quick->watch_code },
-	};
+	const char *other = quick->watch_code ? "watch-code" : NULL;
 
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (others[i].is_said)
-			return err_set(err, -EINVAL,
-			               "--%s is for one application, and "
-			               "--model-repository serves what lies in a folder: "
-			               "say one of them",
-			               others[i].name);
-	return 0;
+	for (size_t i = 0; i < QUICK_ARGUMENTS; i++)
+		if (quick_arguments[i].is_of_application && quick_value(quick, i))
+			other = quick_arguments[i].name;
+	if (!other)
+		return 0;
+	return err_set(err, -EINVAL,
+	               "--%s is for one application, and --model-repository serves what "
+	               "lies in a folder: say one of them",
+	               other);
 }
 
 /* Whether the arguments go together. */
@@ -211,32 +230,12 @@ static int quick_check(const struct quick *quick, struct err *err)
 int quick_write(const struct quick *quick, const char *directory, const char *folder,
                 FILE *stream, struct err *err)
 {
-	const struct {
-		const char *name;
-		const char *value;
-	} values[] = {
-		{ "wsgi", quick->wsgi },
-		{ "asgi", quick->asgi },
-		{ "model", quick->model },
-		{ "command", quick->command },
-		{ "python", quick->python },
-		{ "ready", quick->ready },
-		{ "listen", quick->listen },
-		{ "secrets", quick->secrets },
-		{ "route", quick->route },
-		{ "threads", quick->threads },
-		{ "replicas", quick->replicas },
-		{ "sandbox", quick->sandbox },
-		{ "sandbox-read", quick->sandbox_read },
-		{ "model-repository", quick->repository },
-		{ "model-name", quick->model_name },
-		{ "grpc-listen", quick->grpc_listen },
-	};
 	int r = quick_check(quick, err);
 
-	for (size_t i = 0; r == 0 && i < sizeof(values) / sizeof(values[0]); i++)
-		if (values[i].value)
-			r = quick_check_value(values[i].name, values[i].value, err);
+	for (size_t i = 0; r == 0 && i < QUICK_ARGUMENTS; i++)
+		if (quick_value(quick, i))
+			r = quick_check_value(quick_arguments[i].name,
+			                      quick_value(quick, i), err);
 	if (r == 0 && strpbrk(directory, "\r\n"))
 		r = err_set(err, -EINVAL,
 		            "the working directory's name has a line break");

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, DIGITS, free_port, wait_for
+from harness import BUILD, DIGITS, echo_section, free_port, wait_for
 from test_onnx import models as onnx_models  # noqa: F401 (a fixture)
 from test_protocol import PYTHON as CLIENT
 
@@ -214,6 +214,19 @@ def test_an_emptied_folder_takes_nothing(serve, repository, tmp_path):
     served.process.send_signal(signal.SIGHUP)
     wait_for("a word about it", lambda: "has not one model any more" in served.text())
     assert served.index() == {"echo": ("1", "READY")} and ask_echo(served)
+
+
+def test_emptied_beside_a_folder_that_is_not(start, repository, tmp_path):
+    """A models_dir with a model in it says nothing of the repository."""
+    moult = start(echo_section("other"), supervisor=f"model_repository = {repository}\n")
+    wait_for("both", lambda: {m["name"]: m["state"] for m in moult.status()["models"]}
+             == {"other": "ready", "echo": "ready"})
+    repository.rename(tmp_path / "elsewhere")
+    repository.mkdir()
+    os.kill(moult.pid, signal.SIGHUP)
+    wait_for("a word about it", lambda: f"model_repository: {repository}: has not one model"
+             in moult.log_text())
+    assert moult.status("echo")["state"] == "ready"
 
 
 def test_no_such_folder(tmp_path):
