@@ -16,8 +16,9 @@
 #include "supervisor/loaders/generation.h"
 #include "supervisor/process/proc.h"
 
-/* An exec and a handshake: more time means that the machine is in trouble. */
-#define PATIENCE_SPAWN_NS (10 * CLOCK_NS_PER_SEC)
+/* An exec and a handshake. Nothing of the model has run by then: only the machine can be late,
+ * and a crowded one has kept an exec waiting for 22 s. */
+#define PATIENCE_SPAWN_NS (60 * CLOCK_NS_PER_SEC)
 /* A spare has only to wake up: a slower one is no help. */
 #define PATIENCE_SPARE_NS (CLOCK_NS_PER_SEC / 2)
 /* After SIGTERM, and for a refused loader to exit by itself. */

@@ -252,8 +252,9 @@ class Moult:
     def wait_control(self):
         def answers():
             with socket.socket(socket.AF_UNIX) as probe:
-                return probe.connect_ex(str(self.socket)) == 0
-        wait_for("the control socket", answers)
+                return probe.connect_ex(str(self.socket)) == 0 and \
+                    "event=listening" in self.log_text()
+        wait_for("the control socket and the endpoint", answers)
         return self
 
     def wait_receipt(self, model, matches):

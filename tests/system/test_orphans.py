@@ -79,6 +79,7 @@ def test_nothing_survives_its_loader(start, kind):
     if kind in ("child", "bare"):
         assert "sleep (pid " in receipt["orphans"]["who"], receipt["orphans"]
 
+    assert wait_for("what the new one started", lambda: started(moult))
     before = left(moult)
     load = Load(moult.port, clients=2)
     assert moult.reload("echo").returncode == 0
