@@ -154,8 +154,11 @@ json_t *model_poison_to_json(struct model *model)
 
 /* A loader is dead */
 
-/* Whether the section names the method of @request, which begins its head, in replay. */
-static bool model_may_replay(const struct model *model, const struct request *request)
+/* Whether nothing speaks against asking @request again: the loader @dead had not begun it, it may
+ * be repeated, or the section names its method, which begins its head, in replay. A loader that
+ * lies about the first repeats only its own effects. */
+static bool model_may_replay(const struct model *model, const struct generation *dead,
+                             const struct request *request)
 {
 	const unsigned char *memory = model->queue.memory.base;
 	const char *cursor = model->section->replay ? model->section->replay : "";
@@ -163,7 +166,7 @@ static bool model_may_replay(const struct model *model, const struct request *re
 	const char *one;
 	size_t bytes;
 
-	if (request->may_replay)
+	if (request->may_replay || !lane_has_begun(dead->lane, request->lease))
 		return true;
 	if (proto_head_read(&head, memory + request->offset, request->head_bytes) < 0)
 		return false;
@@ -204,7 +207,7 @@ void model_on_lease_lost(void *context, struct generation *generation,
 		else if (!request->has_owner)
 			failure = REQUEST_FAILURE_LEFT;
 		model_fail_request(request, failure, 500, reason);
-	} else if (!model_may_replay(model, request)) {
+	} else if (!model_may_replay(model, generation, request)) {
 		(void)snprintf(
 			reason, sizeof(reason),
 			"the loader died with the request, which may have had its "

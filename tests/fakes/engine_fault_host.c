@@ -9,6 +9,7 @@
  *	x-body: BYTES         so many bytes 'b' as the body
  *	x-parts: N            the body once in each of N parts
  *	x-between: PATH       waits after each part until PATH exists, then removes it
+ *	x-begun: PATH         a byte more in PATH, first of all
  *	x-until: PATH         waits before the answer until PATH exists
  *	x-secret: NAME        the value of that secret is the body
  *	x-action: ACTION      crash, hang, fail, fault, broken (after all parts)
@@ -81,6 +82,19 @@ static void wait_as_wished(const struct engine_host *host, struct engine_request
 		wait_for_file(host, request, path);
 		if (removes)
 			(void)unlink(path);
+	}
+	free(path);
+}
+
+/* Lets a test count how many times the request was begun. */
+static void tell_begun(const struct engine_request *request)
+{
+	char *path = wish(request, "x-begun", 0);
+	FILE *file = path ? fopen(path, "ae") : NULL;
+
+	if (file) {
+		(void)fputc('1', file);
+		(void)fclose(file);
 	}
 	free(path);
 }
@@ -206,6 +220,7 @@ static void serve(const struct fault_host *fault, struct engine_request *request
 	char *action = wish(request, "x-action", 0);
 	unsigned int flags = 0;
 
+	tell_begun(request);
 	wait_as_wished(host, request, "x-until", false);
 	if (action && strcmp(action, "crash") == 0)
 		__builtin_trap();

@@ -211,20 +211,22 @@ def test_a_client_that_leaves_is_noticed(start):
 
 def test_after_a_crash(start, tmp_path):
     """What is safe to repeat is asked again; what is not is answered, and never silently twice."""
-    moult = start(section(), section("free", "/free/", replay="POST"), supervisor=ENGINES)
+    moult = start(section(threads=3), section("free", "/free/", replay="POST"), supervisor=ENGINES)
     gate = tmp_path / "go"
     answers = {}
 
+    def begun(method, path):
+        return tmp_path / f"{method}-{path.strip('/')}"
+
     def one(method, path):
-        answers[method, path] = ask(moult, method, path, [("X-Until", str(gate))],
-                                    b"x" if method == "POST" else None)
+        answers[method, path] = ask(
+            moult, method, path, [("X-Until", str(gate)), ("X-Begun", str(begun(method, path)))],
+            b"x" if method == "POST" else None)
     wanted = [("GET", "/app/"), ("PUT", "/app/"), ("POST", "/app/"), ("POST", "/free/")]
     threads = [threading.Thread(target=one, args=w) for w in wanted]
     for thread in threads:
         thread.start()
-    wait_for("two leases each", lambda: sum(
-        moult.status(m)["requests"]["leased"] + moult.status(m)["requests"]["held"]
-        for m in ("app", "free")) == len(wanted))
+    wait_for("the beginning of all", lambda: all(begun(*w).exists() for w in wanted))
     for model in ("app", "free"):
         os.kill(moult.status(model)["pid"], signal.SIGKILL)
     wait_for("its answer", lambda: ("POST", "/app/") in answers or
@@ -235,8 +237,40 @@ def test_after_a_crash(start, tmp_path):
     for key in wanted:
         if key != ("POST", "/app/"):
             assert answers[key][0] == 200, answers
+            assert begun(*key).read_text() == "11", key
     status, _, body = answers["POST", "/app/"]
     assert status == 502 and b"replay" in body, answers
+    assert begun("POST", "/app/").read_text() == "1"
+    assert moult.status("app")["requests"]["failures"]["crash"] == 1
+
+
+@pytest.mark.parametrize("how", ["kill", "fail"])
+def test_what_was_not_begun_is_no_loss(start, tmp_path, how):
+    """A loader that ends takes with it what its application has begun, and nothing of what waited
+    there for its turn."""
+    moult = start(section(threads=1), supervisor=ENGINES)
+    gate, begun = tmp_path / "go", tmp_path / "begun"
+    answers = {}
+
+    def one(name, *fields):
+        answers[name] = ask(moult, "POST", "/app/", [*fields, ("X-Until", str(gate))], b"x")
+    first = threading.Thread(target=one, args=("first", ("X-Begun", str(begun)),
+                                               ("X-Action", "fail" if how == "fail" else "none")))
+    first.start()
+    wait_for("the beginning of the first", begun.exists)
+    others = [threading.Thread(target=one, args=(i,)) for i in range(3)]
+    for other in others:
+        other.start()
+    wait_for("four leases", lambda: moult.status("app")["requests"]["leased"] == 4)
+    if how == "kill":
+        os.kill(moult.status("app")["pid"], signal.SIGKILL)
+        first.join()
+    gate.write_text("")
+    for thread in (first, *others):
+        thread.join()
+    status, _, body = answers.pop("first")
+    assert status == 502 and b"replay" in body, body
+    assert len(answers) == 3 and all(answer[0] == 200 for answer in answers.values()), answers
     assert moult.status("app")["requests"]["failures"]["crash"] == 1
 
 
