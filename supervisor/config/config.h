@@ -51,6 +51,9 @@ enum config_detail {
 	CONFIG_DETAIL_FULL,
 };
 
+/* Whether proxies say in front of a connection whose it is. */
+enum config_proxy { CONFIG_PROXY_NO, CONFIG_PROXY_YES, CONFIG_PROXY_REQUIRED };
+
 enum config_access_format { CONFIG_ACCESS_PLAIN, CONFIG_ACCESS_JSON };
 
 enum config_share { CONFIG_SHARE_MEMORY, CONFIG_SHARE_FILE, CONFIG_SHARE_OFF };
@@ -215,7 +218,8 @@ struct config {
 	char *engine_dir; /* where moult-engine-*.so are */
 	uint32_t max_connections;
 	uint32_t max_connections_per_address; /* 0: any number */
-	uint32_t loads_at_once;               /* LIVE; 0: as many as processors */
+	enum config_proxy proxy_protocol;
+	uint32_t loads_at_once; /* LIVE; 0: as many as processors */
 	uint32_t connection_memory_bytes;
 
 	/* LIVE */

@@ -18,6 +18,13 @@ static const struct config_word log_level_words[] = {
 	{ "debug", LOG_LEVEL_DEBUG },   { NULL, 0 },
 };
 
+static const struct config_word proxy_words[] = {
+	{ "no", CONFIG_PROXY_NO },
+	{ "yes", CONFIG_PROXY_YES },
+	{ "required", CONFIG_PROXY_REQUIRED },
+	{ NULL, 0 },
+};
+
 static const struct config_word access_format_words[] = {
 	{ "plain", CONFIG_ACCESS_PLAIN },
 	{ "json", CONFIG_ACCESS_JSON },
@@ -218,6 +225,18 @@ static const struct config_key supervisor_keys[] = {
 		  ".Ql X-Forwarded-For\n"
 		  "says whom the two limits above are about: the last address there that is "
 		  "not one of these." },
+	{ ENUM("proxy_protocol", RESTART, proxy_protocol, proxy_words, "no"),
+	  .help = "With\n"
+		  ".Cm yes ,\n"
+		  "connections of\n"
+		  ".Ic trusted_proxies\n"
+		  "begin with the PROXY protocol, version 1 or 2, which says whose they are, "
+		  "and others begin with HTTP; with\n"
+		  ".Cm required\n"
+		  "others are closed.\n"
+		  "See\n"
+		  ".Xr moultd 8 ,\n"
+		  "Limits of each client." },
 	{ UINT("loads_at_once", LIVE, loads_at_once, 0, 1024, "0", "models"),
 	  .help = "Models whose loaders are built at the same time; 0: as many as "
 		  "there are processors for\n"

@@ -273,6 +273,17 @@ static int check_tls(const struct config *config, struct err *err)
 	return 0;
 }
 
+/* Nobody would be believed. */
+static int check_proxies(const struct config *config, struct err *err)
+{
+	if (config->proxy_protocol == CONFIG_PROXY_NO || config->trusted_proxies)
+		return 0;
+	return err_set(err, -EINVAL,
+	               "%s: proxy_protocol: whom to believe is missing: name the proxies "
+	               "with trusted_proxies",
+	               config->file);
+}
+
 /* Lines among moultd's own have the form of these. */
 static int check_access_log(const struct config *config, struct err *err)
 {
@@ -456,6 +467,8 @@ static int load(struct config *config, struct err *err)
 		r = check_access_log(config, err);
 	if (r == 0)
 		r = check_tls(config, err);
+	if (r == 0)
+		r = check_proxies(config, err);
 	if (r == 0)
 		r = check_tokens(config, err);
 	return r < 0 ? r : config_complete(config, err);

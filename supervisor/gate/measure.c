@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/gate/measure.h"
 
-#include <sys/socket.h>
-
 #include "shared/clock.h"
 
 static struct clients_rates measure_rates(const struct config *config)
@@ -20,14 +18,10 @@ static void measure_follow(struct client_address *address, const struct http_hea
 			client_follow(address, head->fields[i].value, list);
 }
 
-static bool measure_find(struct measure *measure, const char *list, int fd,
+static bool measure_find(struct measure *measure, const char *list, struct peer_end end,
                          const struct http_head *head)
 {
-	struct sockaddr_storage peer = { 0 };
-	socklen_t bytes = sizeof(peer);
-
-	if (getpeername(fd, (struct sockaddr *)&peer, &bytes) < 0 ||
-	    !client_address_of(&measure->address, &peer))
+	if (!peer_client(end, &measure->address))
 		return false;
 	if (list)
 		measure_follow(&measure->address, head, list);
@@ -36,14 +30,14 @@ static bool measure_find(struct measure *measure, const char *list, int fd,
 }
 
 bool measure_request(struct measure *measure, struct clients *clients,
-                     const struct config *config, int fd, const struct http_head *head,
-                     struct request_refusal *refusal)
+                     const struct config *config, struct peer_end end,
+                     const struct http_head *head, struct request_refusal *refusal)
 {
 	const struct clients_rates rates = measure_rates(config);
 	uint64_t wait_ns;
 
 	measure->is_counted = (rates.requests_per_s > 0 || rates.bytes_per_s > 0) &&
-	                      measure_find(measure, config->trusted_proxies, fd, head);
+	                      measure_find(measure, config->trusted_proxies, end, head);
 	if (!measure->is_counted)
 		return true;
 	wait_ns = clients_take(clients, &measure->address, &rates, clock_now_ns());

@@ -8,6 +8,7 @@
 
 #include "supervisor/config/config.h"
 #include "supervisor/gate/clients.h"
+#include "supervisor/gate/peer.h"
 #include "supervisor/traffic/request.h"
 #include "supervisor/wire/head.h"
 
@@ -17,11 +18,11 @@ struct measure {
 	struct client_address address;
 };
 
-/* Counts a request with @head that came over @fd, by the limits of @config. False, with a
+/* Counts a request with @head that came from @end, by the limits of @config. False, with a
  * refusal: the address has had its share. */
 bool measure_request(struct measure *measure, struct clients *clients,
-                     const struct config *config, int fd, const struct http_head *head,
-                     struct request_refusal *refusal);
+                     const struct config *config, struct peer_end end,
+                     const struct http_head *head, struct request_refusal *refusal);
 /* The request is of a kind that is not measured. */
 void measure_skip(struct measure *measure);
 /* Counts the @bytes of its body that have come. */

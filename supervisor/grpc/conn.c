@@ -113,6 +113,35 @@ void grpc_conn_refuse(struct grpc *grpc)
 	conns->n_refused++;
 }
 
+void grpc_conn_refuse_peer(struct grpc *grpc, struct peer_end end)
+{
+	struct grpc_conns *conns = &grpc->conns;
+
+	grpc_conn_refuse(grpc);
+	peer_log(end, &conns->said_ns);
+}
+
+unsigned int grpc_conns_of(const struct grpc *grpc, const struct client_address *address)
+{
+	static const struct client_address nobody;
+	const struct grpc_conn *conn;
+	unsigned int n = 0;
+
+	if (memcmp(address, &nobody, sizeof(nobody)) == 0)
+		return 0;
+	TAILQ_FOREACH (conn, &grpc->conns.list, link)
+		n += memcmp(&conn->address, address, sizeof(*address)) == 0;
+	return n;
+}
+
+bool grpc_conn_name(struct grpc_conn *conn)
+{
+	unsigned int most = conn->grpc->config->max_connections_per_address;
+
+	return !peer_client(grpc_io_end(&conn->io), &conn->address) || most == 0 ||
+	       grpc_conns_of(conn->grpc, &conn->address) <= most;
+}
+
 void grpc_conn_leave(struct grpc_conn *conn, bool is_final)
 {
 	if (!conn->is_leaving)

@@ -141,6 +141,7 @@ struct grpc_io {
 	int fd;                   /* owned */
 	gnutls_session_t session; /* NULL: in the clear */
 	struct tls_pair *pair;    /* of the session; a reference */
+	struct peer *peer;        /* owned; NULL: proxy_protocol is off */
 	bool has_shaken;          /* the handshake is over */
 	unsigned char *rest;      /* that the socket had no room for; owned */
 	size_t rest_bytes;
@@ -179,7 +180,8 @@ struct grpc_conns {
 	unsigned int n_calls;
 	uint64_t n_accepted;
 	uint64_t n_expired; /* connections and calls ended at a deadline */
-	uint64_t n_refused; /* connections for which there was no room */
+	uint64_t n_refused; /* connections that were not served */
+	uint64_t said_ns;   /* when one was last told of, by proxy_protocol */
 };
 
 struct grpc_answers {
@@ -234,6 +236,12 @@ void grpc_conn_clean(struct grpc_conn *conn);
 void grpc_conn_kill(struct grpc_conn *conn);
 void grpc_conn_expire(struct grpc_conn *conn);
 void grpc_conn_refuse(struct grpc *grpc);
+/* The same, and logs why: @end has its reason. */
+void grpc_conn_refuse_peer(struct grpc *grpc, struct peer_end end);
+/* A proxy has named the client. False: that has as many connections as it may. */
+bool grpc_conn_name(struct grpc_conn *conn);
+/* Connections of @address. */
+unsigned int grpc_conns_of(const struct grpc *grpc, const struct client_address *address);
 /* Tells the client to go; @is_final: nothing that it may still send is read. */
 void grpc_conn_leave(struct grpc_conn *conn, bool is_final);
 /* Output is left for the socket, and some of it has moved or not; or none is left. */
@@ -265,11 +273,16 @@ void grpc_call_release(struct grpc_call *call);
 
 /* io.c */
 
-/* Takes @fd. 0 or -errno, and then @fd is closed. */
-int grpc_io_init(struct grpc_io *io, int fd, struct tls *tls);
+/* Takes @fd and @peer. 0 or -errno, and then they are gone. */
+int grpc_io_init(struct grpc_io *io, int fd, struct peer *peer, struct tls *tls);
 void grpc_io_fini(struct grpc_io *io, struct tls *tls);
 /* Reads. Bytes; 0 at the end; -EAGAIN; another -errno. */
 ssize_t grpc_io_read(struct grpc_io *io, void *data, size_t size);
+/* Who is at the other end. */
+struct peer_end grpc_io_end(const struct grpc_io *io);
+/* Reads what a proxy says before anything else. 0: the client is known, or refused; -EAGAIN;
+ * another -errno. */
+int grpc_io_read_peer(struct grpc_io *io);
 /* Sends @data, or keeps what there is no room for. 0; 1: some is kept; -errno. */
 int grpc_io_write(struct grpc_io *io, const void *data, size_t bytes);
 /* Sends what was kept. 0: nothing is left; 1; -errno. */
@@ -339,8 +352,9 @@ void grpc_call_over(struct grpc_call *call);
 /* What all sessions share; the caller owns both. 0 or -ENOMEM. */
 int grpc_session_init(nghttp2_session_callbacks **ret_callbacks,
                       nghttp2_option **ret_options);
-/* Serves a client that has connected. Takes @fd. */
-void grpc_session_open(struct grpc *grpc, int fd, const struct client_address *address);
+/* Serves a client that has connected. Takes @fd and @peer. */
+void grpc_session_open(struct grpc *grpc, int fd, struct peer *peer,
+                       const struct client_address *address);
 /* Answers and sends what is due; closes connections that have ended. */
 void grpc_session_flush(struct grpc *grpc);
 /* Closes every connection, whatever is on it. */

@@ -28,20 +28,6 @@
 
 /* Clients */
 
-static unsigned int grpc_count(const struct grpc *grpc,
-                               const struct client_address *address)
-{
-	static const struct client_address nobody;
-	const struct grpc_conn *conn;
-	unsigned int n = 0;
-
-	if (memcmp(address, &nobody, sizeof(nobody)) == 0)
-		return 0;
-	TAILQ_FOREACH (conn, &grpc->conns.list, link)
-		n += memcmp(&conn->address, address, sizeof(*address)) == 0;
-	return n;
-}
-
 /* Makes room for a connection: tells the one to go that has been idle for longest. */
 static void grpc_make_room(struct grpc *grpc)
 {
@@ -66,7 +52,30 @@ static bool grpc_has_room(struct grpc *grpc, const struct client_address *addres
 	if (all >= config->max_connections)
 		grpc_make_room(grpc);
 	return all < config->max_connections &&
-	       (most == 0 || grpc_count(grpc, address) < most);
+	       (most == 0 || grpc_conns_of(grpc, address) < most);
+}
+
+/* Serves who has connected over @fd, or closes it. A client whose proxy is about to name it counts
+ * once it is named. */
+static void grpc_accept(struct grpc *grpc, int fd)
+{
+	struct client_address address = { { 0 } };
+	struct peer *peer;
+	bool is_good = peer_new(&peer, grpc->config, fd) == 0;
+	struct peer_end end = { fd, peer };
+
+	if (is_good && !peer_is_unknown(peer))
+		(void)peer_client(end, &address);
+	if (peer && peer->state == PEER_REFUSED)
+		grpc_conn_refuse_peer(grpc, end);
+	else if (is_good && grpc_has_room(grpc, &address)) {
+		grpc_session_open(grpc, fd, peer, &address);
+		return;
+	} else {
+		grpc_conn_refuse(grpc);
+	}
+	peer_free(peer);
+	close_fd(&fd);
 }
 
 static void grpc_on_client(struct ev_loop *loop, ev_io *io, int revents)
@@ -75,10 +84,7 @@ static void grpc_on_client(struct ev_loop *loop, ev_io *io, int revents)
 
 	(void)revents;
 	for (int i = 0; i < GRPC_ACCEPTS; i++) {
-		struct sockaddr_storage peer = { 0 };
-		socklen_t bytes = sizeof(peer);
-		struct client_address address = { { 0 } };
-		int fd = accept4(grpc->listen_fd, (struct sockaddr *)&peer, &bytes,
+		int fd = accept4(grpc->listen_fd, NULL, NULL,
 		                 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
@@ -90,13 +96,7 @@ static void grpc_on_client(struct ev_loop *loop, ev_io *io, int revents)
 		}
 		if (fd < 0)
 			return;
-		(void)client_address_of(&address, &peer);
-		if (grpc_has_room(grpc, &address)) {
-			grpc_session_open(grpc, fd, &address);
-		} else {
-			grpc_conn_refuse(grpc);
-			close_fd(&fd);
-		}
+		grpc_accept(grpc, fd);
 	}
 }
 

@@ -130,14 +130,16 @@ static bool grpc_head_read_timeout(struct grpc_call *call, const struct http_hea
 static bool grpc_head_admit(struct grpc_call *call, struct http_head *http)
 {
 	struct grpc *grpc = call->conn->grpc;
-	const struct permit_place place = grpc_place(grpc);
+	struct permit_place place = grpc_place(grpc);
 	enum http_route_kind kind = call->route.kind;
 
+	place.is_local = place.is_local && !peer_is_named(call->conn->io.peer);
 	http_head_aim(http, &call->route);
 	if (kind == HTTP_ROUTE_LIVE || kind == HTTP_ROUTE_READY)
 		measure_skip(&call->measure);
 	else if (!measure_request(&call->measure, grpc->models.gate->clients,
-	                          grpc->config, call->conn->io.fd, http, &call->refusal))
+	                          grpc->config, grpc_io_end(&call->conn->io), http,
+	                          &call->refusal))
 		return false;
 	permit_identify(&call->permission, &place, http);
 	return permit_is_operator(&place, http, kind, &call->refusal) &&

@@ -32,12 +32,12 @@ static int grpc_io_secure(struct grpc_io *io, struct tls *tls)
 	return io->pair ? 0 : -ENOMEM;
 }
 
-int grpc_io_init(struct grpc_io *io, int fd, struct tls *tls)
+int grpc_io_init(struct grpc_io *io, int fd, struct peer *peer, struct tls *tls)
 {
 	const int one = 1;
 	int r;
 
-	*io = (struct grpc_io){ .fd = fd };
+	*io = (struct grpc_io){ .fd = fd, .peer = peer };
 	/* Frames are gathered here, so that waiting for more gains nothing. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	r = tls ? grpc_io_secure(io, tls) : 0;
@@ -55,6 +55,7 @@ void grpc_io_fini(struct grpc_io *io, struct tls *tls)
 	if (io->pair)
 		tls_end(tls, io->pair, io->has_shaken);
 	free(io->rest);
+	peer_free(io->peer);
 	close_fd(&io->fd);
 	*io = (struct grpc_io){ .fd = -1 };
 }
@@ -83,6 +84,18 @@ static int grpc_io_shake(struct grpc_io *io)
 	(void)gnutls_alert_send(io->session, GNUTLS_AL_FATAL,
 	                        GNUTLS_A_NO_APPLICATION_PROTOCOL);
 	return -EPROTO;
+}
+
+struct peer_end grpc_io_end(const struct grpc_io *io)
+{
+	return (struct peer_end){ .fd = io->fd, .peer = io->peer };
+}
+
+int grpc_io_read_peer(struct grpc_io *io)
+{
+	int r = peer_is_unknown(io->peer) ? peer_read(io->peer, io->fd) : 1;
+
+	return r == 0 ? -EPIPE : r < 0 ? r : 0;
 }
 
 ssize_t grpc_io_read(struct grpc_io *io, void *data, size_t size)

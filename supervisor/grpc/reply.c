@@ -50,7 +50,7 @@ static void reply_note(struct grpc_call *call, unsigned int status)
 	sending->is_noted = true;
 	access_log_note(access,
 	                &(struct access_log_entry){
-				.fd = call->conn->io.fd,
+				.end = grpc_io_end(&call->conn->io),
 				.method = "POST",
 				.target = grpc_head_path(call),
 				.model = call->route.model,

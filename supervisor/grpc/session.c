@@ -163,10 +163,30 @@ static void session_close(struct grpc_conn *conn)
 	grpc_conn_free(conn);
 }
 
+/* Reads what a proxy says first. False: nothing else can be read. */
+static bool session_read_peer(struct grpc_conn *conn)
+{
+	struct peer *peer = conn->io.peer;
+	int r = grpc_io_read_peer(&conn->io);
+
+	if (r == -EAGAIN || r == -EINTR)
+		return false;
+	if (r == 0 && peer->state == PEER_KNOWN && !grpc_conn_name(conn))
+		peer_refuse(peer, "max_connections_per_address are open");
+	if (r == 0 && peer->state == PEER_KNOWN)
+		return true;
+	if (r == 0)
+		grpc_conn_refuse_peer(conn->grpc, grpc_io_end(&conn->io));
+	grpc_conn_kill(conn);
+	return false;
+}
+
 static void session_read(struct grpc_conn *conn)
 {
 	struct grpc *grpc = conn->grpc;
 
+	if (peer_is_unknown(conn->io.peer) && !session_read_peer(conn))
+		return;
 	for (int i = 0; i < SESSION_READS; i++) {
 		ssize_t n = grpc_io_read(&conn->io, grpc->input, sizeof(grpc->input));
 
@@ -194,7 +214,8 @@ static void session_on_io(struct ev_loop *loop, ev_io *io, int revents)
 		grpc_conn_touch(conn);
 }
 
-void grpc_session_open(struct grpc *grpc, int fd, const struct client_address *address)
+void grpc_session_open(struct grpc *grpc, int fd, struct peer *peer,
+                       const struct client_address *address)
 {
 	static const nghttp2_settings_entry settings[] = {
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, SESSION_CALLS },
@@ -205,7 +226,7 @@ void grpc_session_open(struct grpc *grpc, int fd, const struct client_address *a
 	struct grpc_conn *conn;
 	struct grpc_io io;
 
-	if (grpc_io_init(&io, fd, grpc->models.gate->tls) < 0)
+	if (grpc_io_init(&io, fd, peer, grpc->models.gate->tls) < 0)
 		return;
 	conn = grpc_conn_new(grpc, &io, address);
 	if (!conn) {

@@ -163,15 +163,13 @@ struct access_log_client {
 	char port[16];
 };
 
-static void access_log_find_client(int fd, struct access_log_client *client)
+static void access_log_find_client(struct peer_end end, struct access_log_client *client)
 {
 	struct sockaddr_storage address;
-	socklen_t bytes = sizeof(address);
 
 	*client = (struct access_log_client){ .host = "" };
-	if (getpeername(fd, (struct sockaddr *)&address, &bytes) == 0 &&
-	    (address.ss_family == AF_INET || address.ss_family == AF_INET6) &&
-	    getnameinfo((struct sockaddr *)&address, bytes, client->host,
+	if (peer_address(end, &address) &&
+	    getnameinfo((struct sockaddr *)&address, sizeof(address), client->host,
 	                sizeof(client->host), client->port, sizeof(client->port),
 	                NI_NUMERICHOST | NI_NUMERICSERV) != 0)
 		client->host[0] = client->port[0] = '\0';
@@ -243,7 +241,7 @@ static void access_log_note_plain(struct access_log *access,
 	char port[24] = "";
 	char status[16] = "-";
 
-	access_log_find_client(entry->fd, &client);
+	access_log_find_client(entry->end, &client);
 	if (client.port[0])
 		(void)snprintf(port, sizeof(port), " port=%s", client.port);
 	if (entry->status > 0)
@@ -278,7 +276,7 @@ static void access_log_note_json(struct access_log *access,
 	json_t *json;
 	char *text;
 
-	access_log_find_client(entry->fd, &client);
+	access_log_find_client(entry->end, &client);
 	access_log_print_time(time);
 	json = json_pack("{s:s,s:s?,s:o,s:s?,s:s?,s:o,s:I,s:f,s:s?,s:I,s:s?}", "time",
 	                 time, "client", access_log_or_null(client.host), "port",

@@ -13,6 +13,7 @@
 
 #include "shared/err.h"
 #include "supervisor/config/config.h"
+#include "supervisor/gate/peer.h"
 
 #define ACCESS_LOG_OFF    "off"
 #define ACCESS_LOG_STDERR "stderr"
@@ -20,7 +21,7 @@
 struct access_log;
 
 struct access_log_entry {
-	int fd; /* the client's */
+	struct peer_end end; /* the client's */
 	const char *method;
 	const char *target;      /* NULL: none could be read */
 	const char *model;       /* that the target names; "": none */

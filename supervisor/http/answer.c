@@ -75,7 +75,7 @@ void http_answer_note(struct http_conn *conn, unsigned int status)
 	sending->is_noted = true;
 	access_log_note(conn->http->access,
 	                &(struct access_log_entry){
-				.fd = conn->fd,
+				.end = http_conn_end(conn),
 				.method = ask->method,
 				.target = ask->begun_ns ? ask->target : NULL,
 				.model = ask->route.kind == HTTP_ROUTE_NONE

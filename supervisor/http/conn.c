@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "supervisor/gate/tls.h"
@@ -195,7 +196,7 @@ bool http_conn_has_begun(struct http_conn *conn)
 	if (conn->phase != HTTP_PHASE_NEW)
 		return info.tcpi_last_data_recv + HTTP_BEGUN_MS <
 		       (conn->http->conns.now_ns - conn->since_ns) / CLOCK_NS_PER_MS;
-	conn->has_begun = info.tcpi_bytes_received > 0;
+	conn->has_begun = info.tcpi_bytes_received > peer_bytes(conn->peer);
 	return conn->has_begun;
 }
 
@@ -216,6 +217,15 @@ static bool http_conn_secure(struct http_conn *conn)
 	return conn->pair;
 }
 
+/* The listener for administration has no proxies. */
+static bool http_conn_find_peer(struct http_conn *conn)
+{
+	const struct http *http = conn->http;
+
+	return http->models.endpoint ||
+	       peer_new(&conn->peer, http->config, conn->fd) == 0;
+}
+
 struct http_conn *http_conn_new(struct http *http, struct MHD_Connection *connection)
 {
 	struct http_conn *conn = calloc(1, sizeof(*conn));
@@ -225,13 +235,14 @@ struct http_conn *http_conn_new(struct http *http, struct MHD_Connection *connec
 		return NULL;
 	conn->http = http;
 	conn->connection = connection;
-	if (!http_conn_secure(conn)) {
+	conn->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)
+	                   ->connect_fd;
+	if (!http_conn_find_peer(conn) || !http_conn_secure(conn)) {
+		peer_free(conn->peer);
 		free(conn);
 		return NULL;
 	}
 	http_wire_init(&conn->wire, http->connection_memory_bytes);
-	conn->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)
-	                   ->connect_fd;
 	TAILQ_INSERT_TAIL(&conns->phases[HTTP_PHASE_NEW], conn, link);
 	http_conn_enter(conn, HTTP_PHASE_NEW);
 	conns->n_accepted++;
@@ -248,7 +259,40 @@ void http_conn_free(struct http_conn *conn)
 	conns->n_connections--;
 	if (conn->pair)
 		tls_end(conn->http->models.gate->tls, conn->pair, conn->ready.has_read);
+	peer_free(conn->peer);
 	free(conn);
+}
+
+/* Connections of @client whose proxies have named it. */
+static unsigned int http_conns_of(const struct http *http,
+                                  const struct client_address *client)
+{
+	const struct http_conn *conn;
+	struct client_address other;
+	unsigned int n = 0;
+
+	for (unsigned int phase = 0; phase < HTTP_PHASE_COUNT; phase++)
+		TAILQ_FOREACH (conn, &http->conns.phases[phase], link)
+			n += conn->peer && conn->peer->state == PEER_KNOWN &&
+			     peer_client(http_conn_end(conn), &other) &&
+			     memcmp(&other, client, sizeof(other)) == 0;
+	return n;
+}
+
+/* libmicrohttpd would count all clients of a proxy as one, and so is not told of the limit. */
+bool http_conn_admit(struct http_conn *conn)
+{
+	const struct http *http = conn->http;
+	unsigned int most = http->config->max_connections_per_address;
+	struct client_address client;
+
+	if (conn->peer->state == PEER_REFUSED)
+		return false;
+	if (most == 0 || !peer_client(http_conn_end(conn), &client) ||
+	    http_conns_of(http, &client) <= most)
+		return true;
+	peer_refuse(conn->peer, "max_connections_per_address are open");
+	return false;
 }
 
 /* The current request */
@@ -274,17 +318,20 @@ void http_conn_read_on(struct http_conn *conn)
 	http_conn_resume(conn);
 }
 
+struct peer_end http_conn_end(const struct http_conn *conn)
+{
+	return (struct peer_end){ .fd = conn->fd, .peer = conn->peer };
+}
+
 const char *http_conn_client(struct http_conn *conn)
 {
 	struct sockaddr_storage address;
-	socklen_t bytes = sizeof(address);
 	char host[HTTP_CLIENT_MAX - 8];
 	char port[8];
 
-	if (conn->client[0] == '\0' &&
-	    getpeername(conn->fd, (struct sockaddr *)&address, &bytes) == 0 &&
-	    getnameinfo((struct sockaddr *)&address, bytes, host, sizeof(host), port,
-	                sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+	if (conn->client[0] == '\0' && peer_address(http_conn_end(conn), &address) &&
+	    getnameinfo((struct sockaddr *)&address, sizeof(address), host, sizeof(host),
+	                port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0)
 		(void)snprintf(conn->client, sizeof(conn->client), "%s %s", host, port);
 	return conn->client;
 }
@@ -380,5 +427,14 @@ void http_conn_evict(struct http_conn *conn)
 	struct http_conns *conns = &conn->http->conns;
 
 	conns->n_evicted++;
+	http_conn_hang_up(conn);
+}
+
+void http_conn_refuse(struct http_conn *conn)
+{
+	struct http_conns *conns = &conn->http->conns;
+
+	conns->n_refused++;
+	peer_log(http_conn_end(conn), &conns->said_ns);
 	http_conn_hang_up(conn);
 }

@@ -28,6 +28,7 @@
 #include "shared/clock.h"
 #include "supervisor/gate/gate.h"
 #include "supervisor/gate/measure.h"
+#include "supervisor/gate/peer.h"
 #include "supervisor/gate/permit.h"
 #include "supervisor/http/http.h"
 #include "supervisor/wire/head.h"
@@ -136,6 +137,7 @@ struct http_conn {
 	int fd;                   /* borrowed from libmicrohttpd */
 	gnutls_session_t session; /* likewise; NULL: plain HTTP */
 	struct tls_pair *pair;    /* of the session; a reference */
+	struct peer *peer;        /* owned; NULL: proxy_protocol is off */
 	/* PROTO_CLIENT_FIELD; empty: nobody has asked. */
 	char client[HTTP_CLIENT_MAX];
 	enum http_phase phase;
@@ -186,6 +188,9 @@ struct http_conns {
 	uint64_t n_accepted;
 	uint64_t n_expired; /* connections closed at a deadline */
 	uint64_t n_evicted; /* connections closed to make room */
+	uint64_t
+		n_refused; /* connections closed before their first byte: proxy_protocol */
+	uint64_t said_ns;  /* when one of them was last told of */
 	uint64_t n_runs;
 };
 
@@ -277,6 +282,8 @@ void http_conn_free(struct http_conn *conn);
 /* Moves @conn to @phase, whose time begins now. */
 void http_conn_enter(struct http_conn *conn, enum http_phase phase);
 uint64_t http_conn_deadline(const struct http_conn *conn);
+/* Whether the client, by whatever address, may have this connection. False: with a sentence. */
+bool http_conn_admit(struct http_conn *conn);
 /* True when something has arrived since the phase began, NEW or IDLE. */
 bool http_conn_has_begun(struct http_conn *conn);
 void http_conn_suspend(struct http_conn *conn);
@@ -285,7 +292,8 @@ void http_conn_resume(struct http_conn *conn);
 /* libmicrohttpd reads once more: it takes what it got for all that there is. Inside its
  * handler only. */
 void http_conn_read_on(struct http_conn *conn);
-/* Who is at the other end, as PROTO_CLIENT_FIELD has it. */
+/* Who is at the other end; likewise as PROTO_CLIENT_FIELD has it. */
+struct peer_end http_conn_end(const struct http_conn *conn);
 const char *http_conn_client(struct http_conn *conn);
 /* Takes @request, whose body is due now. */
 void http_conn_take(struct http_conn *conn, struct request *request);
@@ -305,9 +313,10 @@ void http_conn_wait(struct http_conn *conn);
 void http_conn_half_close(struct http_conn *conn);
 /* Parts with a client: gives its request back and makes libmicrohttpd close. */
 void http_conn_hang_up(struct http_conn *conn);
-/* The same, and counts it: at a deadline, to make room. */
+/* The same, and counts it: at a deadline, to make room; before the first byte. */
 void http_conn_expire(struct http_conn *conn);
 void http_conn_evict(struct http_conn *conn);
+void http_conn_refuse(struct http_conn *conn);
 
 /* answer.c: each queues a response; MHD_NO: out of memory, the connection closes. */
 

@@ -174,6 +174,8 @@ static void http_on_open(struct http *http, struct MHD_Connection *connection,
 	if (epoll_ctl(http->gone_fd, EPOLL_CTL_ADD, conn->fd, &event) < 0)
 		log_event(LOG_LEVEL_WARNING, "http_watch", "error=%s",
 		          LOG_QUOTED(strerror(errno)));
+	if (conn->peer && conn->peer->state != PEER_AWAITED && !http_conn_admit(conn))
+		http_conn_refuse(conn);
 }
 
 static void http_on_connection(void *context, struct MHD_Connection *connection,
@@ -395,8 +397,9 @@ static int http_start_daemon(struct http *http, const struct config *config,
 		{ MHD_OPTION_CONNECTION_LIMIT,
 		  (intptr_t)(http->max_connections + http->reserve), NULL },
 		{ MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-		  http->models.endpoint ? 0
-		                        : (intptr_t)config->max_connections_per_address,
+		  http->models.endpoint || config->proxy_protocol != CONFIG_PROXY_NO
+		          ? 0
+		          : (intptr_t)config->max_connections_per_address,
 		  NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		  (intptr_t)http->connection_memory_bytes, NULL },
@@ -548,12 +551,13 @@ unsigned int http_connections(const struct http *http)
 
 json_t *http_to_json(const struct http *http)
 {
-	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s?}", "connections",
+	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s?}", "connections",
 	                 (int)http->conns.n_connections, "accepted_total",
 	                 (json_int_t)http->conns.n_accepted, "expired_total",
 	                 (json_int_t)http->conns.n_expired, "evicted_total",
 	                 (json_int_t)(http->conns.n_evicted + http->turns.n_refused),
-	                 "runs_total", (json_int_t)http->conns.n_runs, "status_2xx_total",
+	                 "refused_total", (json_int_t)http->conns.n_refused, "runs_total",
+	                 (json_int_t)http->conns.n_runs, "status_2xx_total",
 	                 (json_int_t)http->answers.n_by_class[2], "status_4xx_total",
 	                 (json_int_t)http->answers.n_by_class[4], "status_5xx_total",
 	                 (json_int_t)http->answers.n_by_class[5], "open",

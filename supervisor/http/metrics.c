@@ -127,6 +127,7 @@ static void http_metrics_of_http(struct metrics *metrics, const struct http *htt
 	metrics_put_one(metrics, METRICS_HTTP_EXPIRED, http->conns.n_expired);
 	metrics_put_one(metrics, METRICS_HTTP_EVICTED,
 	                http->conns.n_evicted + http->turns.n_refused);
+	metrics_put_one(metrics, METRICS_HTTP_REFUSED, http->conns.n_refused);
 	metrics_put_one(metrics, METRICS_HTTP_LIMITED,
 	                clients_limited(http->models.gate->clients));
 	metrics_put_one(metrics, METRICS_HTTP_WAITED, http->turns.n_waited);

@@ -18,7 +18,7 @@ static struct permit_place http_permit_place(const struct http_conn *conn)
 		.config = http->config,
 		.is_admin = http->models.endpoint,
 		.has_admin = http->models.has_admin,
-		.is_local = http->is_local,
+		.is_local = http->is_local && !peer_is_named(conn->peer),
 		.is_guarded = http->is_guarded,
 	};
 }
@@ -61,7 +61,7 @@ bool http_measure(struct http_conn *conn, const struct http_head *head)
 
 	if (!models->endpoint && kind != HTTP_ROUTE_LIVE && kind != HTTP_ROUTE_READY)
 		return measure_request(&conn->measure, models->gate->clients,
-		                       conn->http->config, conn->fd, head,
+		                       conn->http->config, http_conn_end(conn), head,
 		                       &conn->refusal);
 	measure_skip(&conn->measure);
 	return true;

@@ -212,12 +212,33 @@ static struct http_conn *http_recv_find(int fd)
 	return fd >= 0 && (size_t)fd < n_by_fd ? by_fd[fd] : NULL;
 }
 
+/* Reads what a proxy says in front of its client's bytes. Positive: those come next; otherwise as
+ * recv(2). */
+static ssize_t http_recv_peer(struct http_conn *conn)
+{
+	struct peer *peer = conn->peer;
+	int r = peer_read(peer, conn->fd);
+
+	if (r < 0) {
+		errno = -r;
+		return -1;
+	}
+	if (r > 0 && http_conn_admit(conn))
+		return 1;
+	if (r > 0 && conn->phase != HTTP_PHASE_GONE)
+		http_conn_refuse(conn);
+	return 0;
+}
+
 /* Takes the place of the C library's recv(), for the whole program. GnuTLS reads with it what
  * is encrypted. */
 ssize_t recv(int fd, void *data, size_t size, int flags)
 {
 	struct http_conn *conn = http_recv_find(fd);
+	ssize_t n = conn && peer_is_unknown(conn->peer) ? http_recv_peer(conn) : 1;
 
+	if (n <= 0)
+		return n;
 	if (!conn || conn->session || size == 0)
 		return recvfrom(fd, data, size, flags, NULL, NULL);
 	return http_recv_strictly(conn, data, size);

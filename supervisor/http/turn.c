@@ -117,15 +117,16 @@ bool http_turn_wait(struct http_conn *conn)
 	struct http *http = conn->http;
 	struct http_turns *turns = &http->turns;
 	struct http_turn *turn = &conn->turn;
-	const union MHD_ConnectionInfo *info;
+	struct sockaddr_storage from;
 
 	if (turn->is_due || (turns_is_free(&turns->turns, http->conns.now_ns) &&
 	                     http_turn_has_place(http)))
 		return false;
-	info = MHD_get_connection_info(conn->connection,
-	                               MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	http_conn_enter(conn, HTTP_PHASE_TURN);
-	turns_add(&turns->turns, &turn->turn, conn, info ? info->client_addr : NULL);
+	turns_add(&turns->turns, &turn->turn, conn,
+	          peer_address(http_conn_end(conn), &from)
+	                  ? (const struct sockaddr *)&from
+	                  : NULL);
 	turns->n_waited++;
 	http_conn_suspend(conn);
 	if (!ev_is_active(&turns->timer))

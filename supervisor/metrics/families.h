@@ -84,6 +84,8 @@ FAMILY(HTTP_ACCEPTED, COUNTER, "moult_http_accepted", "Connections accepted.")
 FAMILY(HTTP_EXPIRED, COUNTER, "moult_http_expired", "Connections closed at a deadline.")
 FAMILY(HTTP_EVICTED, COUNTER, "moult_http_evicted",
        "Connections closed so that others have room.")
+FAMILY(HTTP_REFUSED, COUNTER, "moult_http_refused",
+       "Connections closed before their first byte, by proxy_protocol.")
 FAMILY(HTTP_LIMITED, COUNTER, "moult_http_limited",
        "Requests answered 429, because their address had had its share.")
 FAMILY(HTTP_WAITED, COUNTER, "moult_http_waited",
