@@ -89,7 +89,7 @@ static int engine_load(struct engine *engine, bool is_host, struct err *err)
 		file.data = mapping;
 	}
 	if (file.is_lasting)
-		r = session_check_shared(&engine->session, &file, err);
+		r = session_share(&engine->session, &file, err);
 	if (r == 0)
 		r = engine_look(engine, &file, err);
 	if (mapping)
@@ -125,6 +125,7 @@ static int engine_init(struct engine *engine, const struct engine_config *config
 	engine->config = config;
 	engine->session = (struct session){
 		.api = engine_runtime.api,
+		.editor = engine_runtime.editor,
 		.version = engine_runtime.version,
 		.config = config,
 		.options = &engine->options,

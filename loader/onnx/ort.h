@@ -13,12 +13,15 @@
  */
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* The oldest interface that has all of them, and the runtime that brought it. */
 #define ORT_API      17
 #define ORT_API_TEXT "1.17"
+/* The one that brought struct ort_editor. */
+#define ORT_API_EDITOR 22
 
 /* OrtErrorCode */
 enum ort_code {
@@ -77,6 +80,10 @@ struct ort_env;
 struct ort_options; /* OrtSessionOptions */
 struct ort_session;
 struct ort_value;
+struct ort_value_info;
+struct ort_graph;
+struct ort_model;
+struct ort_editor;
 struct ort_memory; /* OrtMemoryInfo */
 struct ort_type_info;
 struct ort_tensor_info; /* OrtTensorTypeAndShapeInfo */
@@ -93,7 +100,7 @@ struct ort_allocator {
 typedef void ort_unused(void);
 
 struct ort_api {
-	ort_unused *unused_0;
+	struct ort_status *(*create_status)(enum ort_code code, const char *text);
 	enum ort_code (*status_code)(const struct ort_status *status);
 	const char *(*status_text)(const struct ort_status *status);
 	struct ort_status *(*create_env)(int log_level, const char *name,
@@ -189,7 +196,12 @@ struct ort_api {
 	ort_unused *unused_127[3];
 	struct ort_status *(*set_entry)(struct ort_options *options, const char *key,
 	                                const char *value);
-	ort_unused *unused_131[45];
+	ort_unused *unused_131[19];
+	/* A session uses @value where it lies, in place of the model's initializer. */
+	struct ort_status *(*add_initializer)(struct ort_options *options,
+	                                      const char *name,
+	                                      const struct ort_value *value);
+	ort_unused *unused_151[25];
 	struct ort_status *(*register_allocator)(struct ort_env *env,
 	                                         struct ort_allocator *allocator);
 	ort_unused *unused_177[27];
@@ -204,6 +216,48 @@ struct ort_api {
 	/* Where the bytes of the element go, which has so many from then on. */
 	struct ort_status *(*resize_text)(struct ort_value *value, size_t i, size_t bytes,
 	                                  char **ret_text);
+	ort_unused *unused_253[32];
+	/* From here on: only in a table that was asked for as ORT_API_EDITOR. */
+	void (*release_value_info)(struct ort_value_info *info);
+	ort_unused *unused_286;
+	void (*release_graph)(struct ort_graph *graph);
+	void (*release_model)(struct ort_model *model);
+	ort_unused *unused_289[2];
+	const struct ort_editor *(*editor)(void);
+};
+
+/* OrtModelEditorApi: a model that is changed before its session is built. */
+struct ort_editor {
+	ort_unused *unused_0[5];
+	struct ort_status *(*create_value_info)(const char *name,
+	                                        const struct ort_type_info *info,
+	                                        struct ort_value_info **ret_info);
+	ort_unused *unused_6;
+	struct ort_status *(*create_graph)(struct ort_graph **ret_graph);
+	/* The graph takes them, and leaves NULL. */
+	struct ort_status *(*set_inputs)(struct ort_graph *graph,
+	                                 struct ort_value_info **infos, size_t n);
+	struct ort_status *(*set_outputs)(struct ort_graph *graph,
+	                                  struct ort_value_info **infos, size_t n);
+	/* The graph takes @value. @is_external: its data is used where it lies. */
+	struct ort_status *(*add_initializer)(struct ort_graph *graph, const char *name,
+	                                      struct ort_value *value, bool is_external);
+	ort_unused *unused_11;
+	struct ort_status *(*create_model)(const char *const *domains,
+	                                   const int *versions, size_t n,
+	                                   struct ort_model **ret_model);
+	/* The model takes @graph. */
+	struct ort_status *(*add_graph)(struct ort_model *model, struct ort_graph *graph);
+	ort_unused *unused_14[2];
+	/* Its session is not built before finish(). */
+	struct ort_status *(*create_session)(const struct ort_env *env, const void *model,
+	                                     size_t bytes,
+	                                     const struct ort_options *options,
+	                                     struct ort_session **ret_session);
+	ort_unused *unused_17;
+	struct ort_status *(*apply)(struct ort_session *session, struct ort_model *model);
+	struct ort_status *(*finish)(struct ort_session *session,
+	                             const struct ort_options *options, void *packed);
 };
 
 #define ORT_PLACE(member, place)                                                         \
@@ -228,10 +282,16 @@ ORT_PLACE(release_env, 92);
 ORT_PLACE(release_type_info, 98);
 ORT_PLACE(list_providers, 125);
 ORT_PLACE(set_entry, 130);
+ORT_PLACE(add_initializer, 150);
 ORT_PLACE(register_allocator, 176);
 ORT_PLACE(append_cuda, 204);
 ORT_PLACE(release_cuda, 208);
 ORT_PLACE(resize_text, 252);
+ORT_PLACE(release_value_info, 285);
+ORT_PLACE(release_graph, 287);
+ORT_PLACE(editor, 291);
+static_assert(offsetof(struct ort_editor, finish) == 19 * sizeof(void *),
+              "OrtModelEditorApi");
 
 struct ort_api_base {
 	/* NULL: the library is older than @version. */

@@ -101,6 +101,10 @@ static int runtime_check(struct runtime *runtime, void *handle, const char *name
 		               "takes builds that use the system's libstdc++",
 		               name);
 	memcpy(&runtime->throw, &symbol, sizeof(runtime->throw));
+	if (minor >= ORT_API_EDITOR) {
+		runtime->api = base->api(ORT_API_EDITOR);
+		runtime->editor = runtime->api->editor();
+	}
 	return 0;
 }
 

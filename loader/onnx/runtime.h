@@ -14,7 +14,8 @@
 #include "shared/err.h"
 
 struct runtime {
-	const struct ort_api *api; /* NULL: not opened */
+	const struct ort_api *api;       /* NULL: not opened */
+	const struct ort_editor *editor; /* NULL: it is too old */
 	char version[32];
 	account_throw *throw;
 	char *folder; /* of the library; NULL: the system's */

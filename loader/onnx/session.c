@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The runtime copies the weights of an .onnx file, whose protobuf it parses. An .ort file is a
- * flatbuffer: tensors can stay where they lie, unless kernels pack them anew for their own use,
- * which session.disable_prepacking forbids. The keys are those of
+ * The runtime copies the weights of an .onnx file, whose protobuf it parses, unless it gets them
+ * beside a model without them (initializers.h). An .ort file is a flatbuffer: tensors can stay
+ * where they lie. Either way they do so only while no kernel packs them anew for its own use, which
+ * session.disable_prepacking forbids. The keys are those of
  * onnxruntime_session_options_config_keys.h.
  *
  * Threads that have no work sleep at once (allow_spinning): they would take the processors from
@@ -11,6 +12,7 @@
  */
 #include "loader/onnx/session.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,8 +115,8 @@ static bool session_is_ort(const struct session_file *file)
 	return file->bytes >= 8 && memcmp((const char *)file->data + 4, "ORTM", 4) == 0;
 }
 
-int session_check_shared(const struct session *session, const struct session_file *file,
-                         struct err *err)
+int session_share(struct session *session, const struct session_file *file,
+                  struct err *err)
 {
 	if (!session_is_host(session))
 		return err_set(err, ENGINE_E_PRIVATE, "device '%s' has memory of its own",
@@ -122,13 +124,9 @@ int session_check_shared(const struct session *session, const struct session_fil
 	if (session->options->prepack == ONNX_PREPACK_YES)
 		return err_set(err, ENGINE_E_PRIVATE,
 		               "option.prepack = yes has ONNX Runtime copy the weights");
-	if (!session_is_ort(file))
-		return err_set(
-			err, ENGINE_E_PRIVATE,
-			"ONNX Runtime copies the weights of an .onnx file: convert it to "
-			".ort to share them (python -m "
-			"onnxruntime.tools.convert_onnx_models_to_ort)");
-	return 0;
+	return session_is_ort(file) ? 0
+	                            : initializers_read(&session->initializers,
+	                                                file->data, file->bytes, err);
 }
 
 static size_t session_read(void *context, uint64_t at, void *buffer, size_t bytes)
@@ -213,11 +211,52 @@ static struct ort_status *session_set_all(const struct session *session,
 	return status;
 }
 
+/* Has the session made of the model without its weights, which it uses where they lie. A failure
+ * is left to a session of the whole file to explain, if it is one of the model. */
+static int session_create_shared(struct session *session, const struct session_file *file,
+                                 struct ort_options *options, struct err *err)
+{
+	const struct initializers_use use = {
+		.api = session->api,
+		.editor = session->editor,
+		.env = session->env,
+		.memory = session->memory,
+		.options = options,
+		.data = file->data,
+		.bytes = file->bytes,
+	};
+	struct ort_status *status =
+		initializers_build(&session->initializers, &use, &session->ort);
+
+	return status ? status_fail(session->api, status, session->config,
+	                            ENGINE_E_PRIVATE,
+	                            "ONNX Runtime does not take the weights where they "
+	                            "lie: ",
+	                            err)
+	              : 0;
+}
+
+static int session_create(struct session *session, const struct session_file *file,
+                          struct ort_options *options, struct err *err)
+{
+	bool is_host = file->is_host || session_is_host(session);
+	struct ort_status *status = NULL;
+
+	if (session->initializers.graph.model)
+		return session_create_shared(session, file, options, err);
+	if (!is_host && (status = session_add_cuda(session, options)))
+		return session_fail(session, status, ENGINE_E_DEVICE, err);
+	status = session->api->create_session(session->env, file->data, file->bytes,
+	                                      options, &session->ort);
+	return status ? session_fail(session, status,
+	                             is_host ? ENGINE_E_MODEL : ENGINE_E_DEVICE, err)
+	              : 0;
+}
+
 int session_build(struct session *session, const struct session_file *file,
                   struct err *err)
 {
 	const struct ort_api *api = session->api;
-	bool is_host = file->is_host || session_is_host(session);
 	struct ort_options *options = NULL;
 	struct ort_status *status;
 	int r = session_check_format(file, err);
@@ -227,16 +266,12 @@ int session_build(struct session *session, const struct session_file *file,
 	status = api->create_options(&options);
 	if (!status)
 		status = session_set_all(session, options, file);
-	if (status)
-		r = session_fail(session, status, ENGINE_E_FAILED, err);
-	if (r == 0 && !is_host && (status = session_add_cuda(session, options)))
-		r = session_fail(session, status, ENGINE_E_DEVICE, err);
-	if (r == 0 && (status = api->create_session(session->env, file->data, file->bytes,
-	                                            options, &session->ort)))
-		r = session_fail(session, status,
-		                 is_host ? ENGINE_E_MODEL : ENGINE_E_DEVICE, err);
+	r = status ? session_fail(session, status, ENGINE_E_FAILED, err)
+	           : session_create(session, file, options, err);
 	if (options)
 		api->release_options(options);
+	/* Copies that the runtime has let go of would stay with the process. */
+	(void)malloc_trim(0);
 	return r;
 }
 
@@ -245,6 +280,7 @@ void session_drop(struct session *session)
 	if (session->ort)
 		session->api->release_session(session->ort);
 	session->ort = NULL;
+	initializers_drop(&session->initializers, session->api);
 }
 
 void session_fini(struct session *session)

@@ -3,7 +3,7 @@
 
 /*
  * A session of ONNX Runtime: what a model file becomes. Built by the configuration's threads and
- * device over the file's bytes, which an .ort file's session goes on using where they are shared.
+ * device over the file's bytes, which the session goes on using where they are shared.
  */
 
 #include <stdbool.h>
@@ -11,19 +11,23 @@
 
 #include "loader/engine.h"
 #include "loader/onnx/account.h"
+#include "loader/onnx/initializers.h"
 #include "loader/onnx/options.h"
 #include "loader/onnx/ort.h"
 #include "shared/err.h"
 
 struct session {
 	const struct ort_api *api;
-	const char *version; /* of the runtime */
+	const struct ort_editor *editor; /* or NULL */
+	const char *version;             /* of the runtime */
 	const struct engine_config *config;
 	const struct onnx_options *options;
 	account_throw *throw;
 	struct ort_memory *memory; /* of the host */
 	struct ort_env *env;
 	struct ort_session *ort; /* NULL: not built */
+	/* Of a file that lasts, and is no .ort. */
+	struct initializers initializers;
 };
 
 struct session_file {
@@ -39,9 +43,10 @@ int session_init(struct session *session, struct account *account, struct err *e
 /* Looks whether the runtime has the configuration's device, without touching that. 0, or
  * ENGINE_E_CONFIG with a sentence. */
 int session_check_device(const struct session *session, struct err *err);
-/* 0; ENGINE_E_PRIVATE with a sentence: weights that are shared would be copied. */
-int session_check_shared(const struct session *session, const struct session_file *file,
-                         struct err *err);
+/* Sees to weights that are shared. 0; ENGINE_E_PRIVATE with a sentence: they would be copied; or
+ * ENGINE_E_FAILED. */
+int session_share(struct session *session, const struct session_file *file,
+                  struct err *err);
 /* Builds the model. An outcome of stage, or of commit. */
 int session_build(struct session *session, const struct session_file *file,
                   struct err *err);

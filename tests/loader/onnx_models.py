@@ -28,8 +28,8 @@ def tensor(name, dtype, shape):
     return helper.make_tensor_value_info(name, dtype, shape)
 
 
-def model(nodes, inputs, outputs, weights=None):
-    graph = helper.make_graph(nodes, "g", inputs, outputs,
+def model(nodes, inputs, outputs, weights=None, name="g"):
+    graph = helper.make_graph(nodes, name, inputs, outputs,
                               [numpy_helper.from_array(array, name)
                                for name, array in (weights or {}).items()])
     # What ONNX Runtime 1.17 reads as well.
@@ -75,6 +75,83 @@ def large(mib):
     nodes.append(helper.make_node("Slice", [f"h{layers}", "from", "to", "axis"], ["y"]))
     convert(save("large", nodes, [tensor("x", FLOAT, ["n", 2048])],
                  [tensor("y", FLOAT, ["n", 10])], weights))
+
+
+def many(shift):
+    """Operators of every kind with weights of every datatype, which lie `shift` bytes further than
+    in many0.onnx: whatever reads them where they are gets addresses that are no multiples. In
+    manyopen.onnx the outputs have no rank."""
+    numbers = numpy.random.default_rng(3)
+    weights, nodes, outputs = {}, [], []
+
+    def weight(name, *shape, dtype=numpy.float32, scale=.1):
+        data = numbers.standard_normal(shape) * scale
+        weights[name] = (data if numpy.dtype(dtype).kind == "f" else data * 100).astype(dtype)
+        return name
+
+    def node(operator, inputs, output=None, is_told=True, dtype=FLOAT, **attributes):
+        output = output or f"y{len(nodes)}"
+        nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        if is_told:
+            outputs.append(tensor(output, dtype, None))
+        return output
+
+    def constant(name, values, dtype=numpy.int64):
+        weights[name] = numpy.array(values, dtype)
+        return name
+
+    wide = node("MatMul", ["x", weight("wide", 64, 1024)])
+    node("Gemm", ["x", weight("g1", 64, 40), ""])
+    node("Gemm", ["x", weight("g2", 1024, 64), weight("g3", 1024)], transB=1)
+    for operator in ("Add", "Mul", "Sub", "Max", "PRelu"):
+        node(operator, [wide, weight(operator, 1024)])
+    node("Div", [wide, weight("div", 1024, scale=9)])
+    node("LayerNormalization", [wide, weight("l1", 1024), weight("l2", 1024)])
+    node("BatchNormalization", [wide, *(weight(f"b{i}", 1024) for i in range(3)),
+                                constant("b3", [1] * 1024, numpy.float32)])
+    biased = node("Add", [wide, weight("gelu", 1024)], is_told=False)
+    halved = node("Div", [biased, constant("root", 2 ** .5, numpy.float32)], is_told=False)
+    more = node("Add", [node("Erf", [halved], is_told=False),
+                        constant("one", 1, numpy.float32)], is_told=False)
+    node("Mul", [node("Mul", [biased, more], is_told=False),
+                 constant("half", .5, numpy.float32)])
+    picture = node("Reshape", ["x", constant("s1", [-1, 4, 4, 4])], is_told=False)
+    node("Conv", [picture, weight("k1", 32, 4, 3, 3)], pads=[1] * 4)
+    node("ConvTranspose", [picture, weight("k2", 4, 32, 3, 3)])
+    node("Conv", [node("Reshape", ["x", constant("s2", [-1, 64, 1, 1])], is_told=False),
+                  weight("k3", 64, 1, 5, 5)], group=64, pads=[2] * 4)
+    ids = node("Cast", [node("Abs", ["x"], is_told=False)], is_told=False, to=INT64)
+    node("Gather", [weight("table", 64, 33), ids])
+    double = node("Cast", [wide], is_told=False, to=TensorProto.DOUBLE)
+    node("MatMul", [double, weight("d1", 1024, 5, dtype=numpy.float64)], dtype=TensorProto.DOUBLE)
+    node("Add", [double, weight("d2", 1024, dtype=numpy.float64)], dtype=TensorProto.DOUBLE)
+    node("Add", [node("Cast", [wide], is_told=False, to=INT64),
+                 weight("i1", 1024, dtype=numpy.int64)], dtype=INT64)
+    node("Mul", [node("Cast", [wide], is_told=False, to=TensorProto.INT32),
+                 weight("i2", 1024, dtype=numpy.int32)], dtype=TensorProto.INT32)
+    node("Cast", [node("Mul", [wide, node("Cast", [weight("h1", 2, 1, 1024, dtype=numpy.float16)],
+                                          is_told=False, to=FLOAT)], is_told=False)], to=FLOAT)
+    narrow = node("Cast", [node("Clip", ["x", constant("low", 0, numpy.float32),
+                                         constant("high", 9, numpy.float32)], is_told=False)],
+                  is_told=False, to=TensorProto.UINT8)
+    node("MatMulInteger", [narrow, weight("q1", 64, 129, dtype=numpy.int8)],
+         dtype=TensorProto.INT32)
+    node("MatMul", ["x", node("DequantizeLinear", [weight("q2", 64, 129, dtype=numpy.int8),
+                                                   constant("q3", .5, numpy.float32)],
+                              is_told=False)])
+    step = node("Reshape", ["x", constant("s3", [1, -1, 64])], is_told=False)
+    node("LSTM", [step, weight("r1", 1, 128, 64), weight("r2", 1, 128, 32)], hidden_size=32)
+    node("GRU", [step, weight("r3", 1, 96, 64), weight("r4", 1, 96, 32)], hidden_size=32)
+    yes, no = (helper.make_graph([helper.make_node("Mul", ["x", name], ["in"])], name,
+                                 [], [tensor("in", FLOAT, None)])
+               for name in (weight("yes", 32, 1, 64), weight("no", 32, 1, 64)))
+    node("If", [constant("is", True, numpy.bool_)], then_branch=yes, else_branch=no)
+    made = model(nodes, [tensor("x", FLOAT, ["n", 64])], outputs, weights, "g" * (shift + 1))
+    if shift == 0:
+        onnx.save(made, FOLDER / "manyopen.onnx")
+    told = onnx.shape_inference.infer_shapes(made)
+    del told.graph.value_info[:]
+    onnx.save(told, FOLDER / f"many{shift}.onnx")
 
 
 def kinds():
@@ -161,6 +238,16 @@ def small():
                     helper.make_node("MatMul", ["column", "row"], ["products"]),
                     helper.make_node("ReduceSum", ["products", "both"], ["y"], keepdims=0)],
          [tensor("x", FLOAT, ["n", "m"])], [tensor("y", FLOAT, ["n"])], axes)
+    for shift in range(4):
+        many(shift)
+    ones = numpy.ones((64, 64), numpy.float32)
+    made = model([helper.make_node("MatMul", ["x", "W"], ["y"])],
+                 [tensor("x", FLOAT, ["n", 64])], [tensor("y", FLOAT, ["n", 64])], {"W": ones})
+    made.graph.input.append(tensor("W", FLOAT, [64, 64]))
+    onnx.save(made, FOLDER / "old.onnx")
+    del made.graph.input[1:], made.graph.initializer[:]
+    made.graph.initializer.append(helper.make_tensor("W", FLOAT, [64, 64], ones.flatten()))
+    onnx.save(made, FOLDER / "listed.onnx")
     kinds()
     wrong()
 

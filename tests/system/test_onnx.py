@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -14,6 +15,7 @@ import pytest
 
 from harness import BUILD, ROOT, Load, patience, wait_for
 from test_share import copies
+from test_strategy import MIB
 
 # Another version's library, to see whether it does as well.
 LIBRARY = os.environ.get("MOULT_ONNXRUNTIME")
@@ -39,6 +41,14 @@ def models(tmp_path_factory):
         pytest.skip("ONNX Runtime is not installed here: tests/clients.sh")
     assert made.returncode == 0, made.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def large(models, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("large")
+    writer = ROOT / "tests/loader/onnx_models.py"
+    subprocess.run([PYTHON, "-B", writer, folder, "32"], check=True)
+    return folder / "large.onnx"
 
 
 def section(path, name="m", inputs=("x FP32 [-1,4]",), outputs=("y FP32 [-1,2]",), **keys):
@@ -70,6 +80,20 @@ def ask_binary(moult, data, shape, datatype, model="m"):
         return status, json.loads(body)["error"], None
     cut = int({k.lower(): v for k, v in dict(headers).items()}["inference-header-content-length"])
     return status, body[cut:], json.loads(body[:cut])["outputs"][0]["shape"]
+
+
+def ask_all(moult, data, shape, model):
+    """The bytes of all outputs."""
+    head = json.dumps({
+        "inputs": [{"name": "x", "shape": shape, "datatype": "FP32",
+                    "parameters": {"binary_data_size": len(data)}}],
+        "parameters": {"binary_data_output": True}}).encode()
+    status, headers, body = moult.post(
+        f"/v2/models/{model}/infer", head + data,
+        {"Inference-Header-Content-Length": str(len(head))})
+    assert status == 200, body
+    return body[int({k.lower(): v for k, v in
+                     dict(headers).items()}["inference-header-content-length"]):]
 
 
 def linear(rows, scale=1):
@@ -298,12 +322,12 @@ def secret(tmp_path):
 
 @pytest.mark.parametrize("share", ["memory", "file"])
 def test_replicas_have_one_copy(start, models, share):
-    """Of an .ort file; with .onnx, or prepacked, each has its own, and status says why."""
+    """Of either format; prepacked, each has its own, and status says why."""
     ways = {"ort": ("linear.ort", {}, None),
             "unpacked": ("linear.ort", {"option.prepack": "no"}, None),
             "packed": ("linear.ort", {"option.prepack": "yes"}, "option.prepack"),
-            "onnx": ("linear.onnx", {}, ".onnx"),
-            "onnx_unpacked": ("linear.onnx", {"option.prepack": "no"}, ".onnx")}
+            "onnx": ("linear.onnx", {}, None),
+            "onnx_packed": ("linear.onnx", {"option.prepack": "yes"}, "option.prepack")}
     moult = start(*(section(models / file, name, share=share, replicas=2, **keys)
                     for name, (file, keys, _) in ways.items()))
     for name, (_, _, why) in ways.items():
@@ -312,10 +336,62 @@ def test_replicas_have_one_copy(start, models, share):
         assert (why or "") in (weights["why_private"] or ""), weights
         for _ in range(8):
             assert ask(moult, FLAT, [2, 4], model=name) == (200, linear(ROWS))
-    assert len(copies(moult.pid)) == (1 if share == "memory" else 0), copies(moult.pid)
+    assert len(copies(moult.pid)) == (2 if share == "memory" else 0), copies(moult.pid)
 
 
-@pytest.mark.parametrize("suffix, strategy", [("ort", "handoff"), ("onnx", "overlap")])
+MANY = ["many0", "many1", "many2", "many3", "manyopen"]
+
+
+def test_weights_are_used_where_they_lie(start, models):
+    """At every address, by operators of every kind, they give what private ones give, bit by bit."""
+    keys = {"inputs": (), "outputs": (), "option.prepack": "no", "threads": 1}
+    moult = start(*(section(models / f"{name}.onnx", f"{name}_{share}", share=share, **keys)
+                    for name in MANY for share in ("memory", "off")))
+    for name in MANY:
+        weights = moult.status(f"{name}_memory")["weights"]
+        assert weights["share"] == "memory" and not weights["why_private"], (name, weights)
+        for rows in (1, 3, 16):
+            data = struct.pack(f"<{64 * rows}f", *((i * 37 % 101 - 50) / 9
+                                                   for i in range(64 * rows)))
+            told = [ask_all(moult, data, [rows, 64], f"{name}_{share}")
+                    for share in ("memory", "off")]
+            assert told[0] == told[1] and len(told[0]) > 10000 * rows, name
+
+
+def anonymous(pid):
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"Anonymous:\s+(\d+)", text)[1]) << 10
+
+
+def test_no_loader_has_the_weights_to_itself(start, large):
+    """Three loaders of 32 MiB and the one after a crash; and what one has by itself is seen."""
+    keys = {"inputs": (), "outputs": (), "threads": 1}
+    moult = start(section(large, "shared", replicas=3, **keys),
+                  section(large, "own", share="off", **keys))
+    shared, own = (moult.status(name) for name in ("shared", "own"))
+    assert anonymous(own["pid"]) > 32 * MIB
+    for pid in (shared["pid"], *(other["pid"] for other in shared["replicas"]["others"])):
+        assert anonymous(pid) < 24 * MIB, anonymous(pid)
+    assert list(copies(moult.pid).values()) == [pytest.approx(large.stat().st_size, abs=MIB)]
+    os.kill(shared["pid"], signal.SIGKILL)
+    wait_for("another loader", lambda: moult.status("shared")["pid"] not in (0, shared["pid"])
+             and moult.status("shared")["state"] == "ready")
+    assert anonymous(moult.status("shared")["pid"]) < 24 * MIB
+
+
+def test_weights_that_cannot_stay_where_they_lie(start, models):
+    """Each loader has its own then, and status says which they are."""
+    moult = start(*(section(models / f"{name}.onnx", name, inputs=(), outputs=(), threads=1)
+                    for name in ("listed", "old")))
+    for name in ("listed", "old"):
+        weights = moult.status(name)["weights"]
+        assert weights["share"] == "off", weights
+        assert "cannot be used where they lie" in weights["why_private"], weights
+        assert "convert_onnx_models_to_ort" in weights["why_private"], weights
+        assert ask(moult, [1] * 64, [1, 64], model=name) == (200, [64] * 64)
+
+
+@pytest.mark.parametrize("suffix, strategy", [("ort", "handoff"), ("onnx", "handoff")])
 def test_secrets_and_files_change_under_load(start, models, tmp_path, suffix, strategy):
     path = tmp_path / f"m.{suffix}"
     shutil.copy(models / f"linear.{suffix}", path)
