@@ -9,16 +9,24 @@
 
 #include "supervisor/grpc/conn.h"
 
+/* What all clients ask for at once is bounded as over HTTP. Where that much is under way, each
+ * connection has its share of it, so that a few with many calls keep nobody out. */
+static bool call_has_room(const struct grpc_call *call)
+{
+	const struct grpc *grpc = call->conn->grpc;
+	unsigned int most = grpc->config->max_connections;
+
+	return grpc->conns.n_calls <= most ||
+	       call->conn->n_calls <= 1 + most / grpc->conns.n_connections;
+}
+
 void grpc_call_begin(struct grpc_call *call)
 {
-	struct grpc *grpc = call->conn->grpc;
 	unsigned int status;
 	bool is_good = grpc_head_read(call, &status);
 
 	grpc_call_enter(call, GRPC_PHASE_MESSAGE);
-	/* What the client may ask for at once is bounded as over HTTP. */
-	if (is_good && call->method == GRPC_METHOD_INFER &&
-	    grpc->conns.n_calls > grpc->config->max_connections)
+	if (is_good && !call_has_room(call))
 		is_good = request_refuse(&call->refusal, 503, GRPC_RETRY_S,
 		                         "as many calls are under way as there may be "
 		                         "(max_connections)") == 0;

@@ -10,6 +10,11 @@
 
 #include "supervisor/grpc/conn.h"
 
+/* Faults of a client that are borne at once, and how many are forgiven in a second. These are
+ * libnghttp2's own figures for calls that a client ends. */
+#define CONN_FAULTS      1000
+#define CONN_FORGIVEN_NS (CLOCK_NS_PER_SEC / 33)
+
 void grpc_conns_init(struct grpc *grpc)
 {
 	struct grpc_conns *conns = &grpc->conns;
@@ -57,8 +62,11 @@ void grpc_conn_free(struct grpc_conn *conn)
 }
 
 void grpc_conn_watch(struct grpc_conn *conn,
-                     void (*on_io)(struct ev_loop *loop, ev_io *io, int revents))
+                     void (*on_io)(struct ev_loop *loop, ev_io *io, int revents),
+                     void (*on_later)(struct ev_loop *loop, ev_timer *timer, int revents))
 {
+	ev_timer_init(&conn->later, on_later, 0., 0.);
+	conn->later.data = conn;
 	ev_io_init(&conn->readable, on_io, conn->io.fd, EV_READ);
 	conn->readable.data = conn;
 	ev_io_start(conn->grpc->loop, &conn->readable);
@@ -70,6 +78,41 @@ void grpc_conn_unwatch(struct grpc_conn *conn)
 {
 	ev_io_stop(conn->grpc->loop, &conn->readable);
 	ev_io_stop(conn->grpc->loop, &conn->writable);
+	ev_timer_stop(conn->grpc->loop, &conn->later);
+}
+
+void grpc_conn_read_later(struct grpc_conn *conn)
+{
+	ev_timer_start(conn->grpc->loop, &conn->later);
+}
+
+void grpc_conn_set_deaf(struct grpc_conn *conn, bool is_deaf)
+{
+	if (conn->is_deaf == is_deaf)
+		return;
+	conn->is_deaf = is_deaf;
+	if (is_deaf) {
+		ev_io_stop(conn->grpc->loop, &conn->readable);
+	} else {
+		ev_io_start(conn->grpc->loop, &conn->readable);
+		grpc_conn_read_later(conn);
+	}
+}
+
+bool grpc_conn_bears_fault(struct grpc_conn *conn)
+{
+	uint64_t now_ns = clock_now_ns();
+	uint64_t forgiven = (now_ns - conn->fault_ns) / CONN_FORGIVEN_NS;
+
+	if (conn->n_faults <= forgiven) {
+		conn->n_faults = 0;
+		conn->fault_ns = now_ns;
+	} else {
+		conn->n_faults -= (unsigned int)forgiven;
+		conn->fault_ns += forgiven * CONN_FORGIVEN_NS;
+	}
+	conn->is_calmed = ++conn->n_faults > CONN_FAULTS;
+	return !conn->is_calmed;
 }
 
 void grpc_conn_touch(struct grpc_conn *conn)

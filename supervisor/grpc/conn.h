@@ -156,15 +156,21 @@ struct grpc_conn {
 	struct grpc_io io;
 	ev_io readable;
 	ev_io writable;
+	ev_timer
+		later; /* without delay: more is to be read that the socket does not show */
 	nghttp2_session *session;
 	struct grpc_call_list calls;
 	unsigned int n_calls;
 	struct client_address address; /* all zero: none */
 	uint64_t since_ns;             /* without a call */
-	uint64_t stuck_ns; /* since when output has not moved; 0: there is none */
-	uint64_t left_ns;  /* when the client was told to go */
-	bool has_asked;    /* a call has come */
+	uint64_t stuck_ns;     /* since when output has not moved; 0: there is none */
+	uint64_t left_ns;      /* when the client was told to go */
+	uint64_t fault_ns;     /* since when n_faults counts */
+	unsigned int n_faults; /* that the client has made, less what time has forgiven */
+	bool has_asked;        /* a call has come */
 	bool is_dirty;
+	bool is_deaf;    /* nothing is read: too much waits to be sent */
+	bool is_calmed;  /* was told that it gets too much wrong */
 	bool is_dead;    /* to be closed */
 	bool is_leaving; /* was told to go */
 	bool is_final;   /* and nothing is read of calls that it still makes */
@@ -225,9 +231,17 @@ struct grpc_conn *grpc_conn_new(struct grpc *grpc, const struct grpc_io *io,
                                 const struct client_address *address);
 /* No call may be left. Frees the session; the io is ended already. */
 void grpc_conn_free(struct grpc_conn *conn);
-/* Has @on_io called for the connection, its data. */
+/* Has @on_io called for the connection, their data; @on_later after grpc_conn_read_later(). */
 void grpc_conn_watch(struct grpc_conn *conn,
-                     void (*on_io)(struct ev_loop *loop, ev_io *io, int revents));
+                     void (*on_io)(struct ev_loop *loop, ev_io *io, int revents),
+                     void (*on_later)(struct ev_loop *loop, ev_timer *timer,
+                                      int revents));
+/* Goes on in the next round of the loop. */
+void grpc_conn_read_later(struct grpc_conn *conn);
+/* Reads nothing of the connection, or reads again. */
+void grpc_conn_set_deaf(struct grpc_conn *conn, bool is_deaf);
+/* Notes something that the client got wrong. False, once: there was too much of it. */
+bool grpc_conn_bears_fault(struct grpc_conn *conn);
 void grpc_conn_unwatch(struct grpc_conn *conn);
 /* Has output sent before the loop waits again. */
 void grpc_conn_touch(struct grpc_conn *conn);
@@ -283,6 +297,8 @@ struct peer_end grpc_io_end(const struct grpc_io *io);
 /* Reads what a proxy says before anything else. 0: the client is known, or refused; -EAGAIN;
  * another -errno. */
 int grpc_io_read_peer(struct grpc_io *io);
+/* Whether there is something to read that the socket does not show. */
+bool grpc_io_has_input(const struct grpc_io *io);
 /* Sends @data, or keeps what there is no room for. 0; 1: some is kept; -errno. */
 int grpc_io_write(struct grpc_io *io, const void *data, size_t bytes);
 /* Sends what was kept. 0: nothing is left; 1; -errno. */

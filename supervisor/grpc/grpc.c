@@ -22,23 +22,30 @@
 
 /* Clients that are accepted in a round. */
 #define GRPC_ACCEPTS 32
+/* Clients that are told to go for others, at once. */
+#define GRPC_LEAVING 32
 #define GRPC_SWEEP_S 0.5
 /* Seconds until a listener that found no descriptor is looked after. */
 #define GRPC_DEAF_S 0.5
 
 /* Clients */
 
-/* Makes room for a connection: tells the one to go that has been idle for longest. */
+/* Makes room for a connection: tells the one to go that has been idle for longest. Room for the
+ * next ones is on its way where some are leaving, so that a crowd at the door drives nobody out
+ * who works. */
 static void grpc_make_room(struct grpc *grpc)
 {
 	struct grpc_conn *idle = NULL;
 	struct grpc_conn *conn;
+	unsigned int n_leaving = 0;
 
-	TAILQ_FOREACH (conn, &grpc->conns.list, link)
+	TAILQ_FOREACH (conn, &grpc->conns.list, link) {
+		n_leaving += conn->is_leaving;
 		if (conn->n_calls == 0 && !conn->is_leaving &&
 		    (!idle || conn->since_ns < idle->since_ns))
 			idle = conn;
-	if (idle)
+	}
+	if (idle && n_leaving < GRPC_LEAVING)
 		grpc_conn_leave(idle, false);
 }
 

@@ -116,6 +116,11 @@ ssize_t grpc_io_read(struct grpc_io *io, void *data, size_t size)
 	return n == GNUTLS_E_PREMATURE_TERMINATION ? 0 : grpc_io_error(n);
 }
 
+bool grpc_io_has_input(const struct grpc_io *io)
+{
+	return io->session && gnutls_record_check_pending(io->session) > 0;
+}
+
 /* Sends some of @data. Bytes or -errno. */
 static ssize_t grpc_io_send(struct grpc_io *io, const void *data, size_t bytes)
 {

@@ -3,8 +3,9 @@
 /*
  * libnghttp2's callbacks, and the two ways into that library: bytes that came, and output that
  * is wanted. Its own limits stand against floods of PING, SETTINGS, RST_STREAM and CONTINUATION;
- * ours are the calls at once, the size of a head, and the windows, which are given back as bytes
- * come because a message has its place in an arena that is bounded.
+ * ours are the calls at once, the size of a head, the output that waits, what a connection may get
+ * wrong, and the windows, which are given back as bytes come because a message has its place in an
+ * arena that is bounded.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@
 #define SESSION_READS 4
 /* Pieces of output in a row to one connection. */
 #define SESSION_WRITES 16
+/* Frames that may wait for a client: one that reads none is read no further. */
+#define SESSION_WAITING 1024
 
 static struct pb_text session_text(const uint8_t *data, size_t bytes)
 {
@@ -111,13 +114,33 @@ static int session_on_sent(nghttp2_session *session, const nghttp2_frame *frame,
 	return 0;
 }
 
+/* A client that makes us end its calls pays for none of them, and there may be any number of
+ * those in a second, whatever may be at once: so there is a bound for what it gets wrong.
+ * libnghttp2 has one for calls that the client ends itself. */
+static void session_note_fault(struct grpc_conn *conn)
+{
+	if (!conn->is_calmed && !grpc_conn_bears_fault(conn))
+		(void)nghttp2_session_terminate_session(conn->session,
+		                                        NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+static int session_on_invalid(nghttp2_session *session, const nghttp2_frame *frame,
+                              int code, void *context)
+{
+	(void)session;
+	(void)frame;
+	(void)code;
+	session_note_fault(context);
+	return 0;
+}
+
 static int session_on_close(nghttp2_session *session, int32_t stream, uint32_t code,
                             void *context)
 {
 	struct grpc_call *call = session_call(session, stream);
 
-	(void)code;
-	(void)context;
+	if (code != NGHTTP2_NO_ERROR && code != NGHTTP2_CANCEL)
+		session_note_fault(context);
 	if (call)
 		grpc_call_over(call);
 	return 0;
@@ -140,6 +163,8 @@ int grpc_session_init(nghttp2_session_callbacks **ret_callbacks,
 	                                                        session_on_begin);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, session_on_header);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, session_on_frame);
+	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks,
+	                                                             session_on_invalid);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks,
 	                                                          session_on_data);
 	nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, session_on_sent);
@@ -181,13 +206,19 @@ static bool session_read_peer(struct grpc_conn *conn)
 	return false;
 }
 
+/* Whether as much waits for the client as may wait. */
+static bool session_is_full(const struct grpc_conn *conn)
+{
+	return nghttp2_session_get_outbound_queue_size(conn->session) > SESSION_WAITING;
+}
+
 static void session_read(struct grpc_conn *conn)
 {
 	struct grpc *grpc = conn->grpc;
 
 	if (peer_is_unknown(conn->io.peer) && !session_read_peer(conn))
 		return;
-	for (int i = 0; i < SESSION_READS; i++) {
+	for (int i = 0; i < SESSION_READS && !session_is_full(conn); i++) {
 		ssize_t n = grpc_io_read(&conn->io, grpc->input, sizeof(grpc->input));
 
 		if (n == -EAGAIN || n == -EINTR)
@@ -199,8 +230,10 @@ static void session_read(struct grpc_conn *conn)
 		}
 		grpc_conn_touch(conn);
 	}
-	/* GnuTLS may hold bytes that the socket does not show any more. */
-	ev_feed_event(grpc->loop, &conn->readable, EV_READ);
+	/* GnuTLS may hold bytes that the socket does not show any more. An event that is fed from
+	 * a callback would come before those of all others. */
+	if (grpc_io_has_input(&conn->io))
+		grpc_conn_read_later(conn);
 }
 
 static void session_on_io(struct ev_loop *loop, ev_io *io, int revents)
@@ -214,6 +247,16 @@ static void session_on_io(struct ev_loop *loop, ev_io *io, int revents)
 		grpc_conn_touch(conn);
 }
 
+static void session_on_later(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct grpc_conn *conn = timer->data;
+
+	(void)loop;
+	(void)revents;
+	if (!conn->is_dead && !conn->is_deaf)
+		session_read(conn);
+}
+
 void grpc_session_open(struct grpc *grpc, int fd, struct peer *peer,
                        const struct client_address *address)
 {
@@ -222,6 +265,8 @@ void grpc_session_open(struct grpc *grpc, int fd, struct peer *peer,
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, SESSION_WINDOW },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
 		  GRPC_HEAD_BYTES + 32 * GRPC_FIELDS_MAX },
+		/* Nothing is ordered by them, so that no tree of them is kept (RFC 9218). */
+		{ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
 	};
 	struct grpc_conn *conn;
 	struct grpc_io io;
@@ -237,7 +282,7 @@ void grpc_session_open(struct grpc *grpc, int fd, struct peer *peer,
 	                              sizeof(settings) / sizeof(settings[0]));
 	(void)nghttp2_session_set_local_window_size(conn->session, NGHTTP2_FLAG_NONE, 0,
 	                                            SESSION_CONN_WINDOW);
-	grpc_conn_watch(conn, session_on_io);
+	grpc_conn_watch(conn, session_on_io, session_on_later);
 	grpc_conn_touch(conn);
 }
 
@@ -284,14 +329,15 @@ static int session_send(struct grpc_conn *conn)
 		return r;
 	/* Where there is more than one turn's worth, the socket is asked again. */
 	grpc_conn_set_stuck(conn, r == 1 || n > 0, has_moved);
+	grpc_conn_set_deaf(conn, session_is_full(conn));
 	return 0;
 }
 
-/* Whether the connection is over: both sides have said that they want no more. */
+/* Whether the connection is over: both sides have said that they want no more, or the client was
+ * told what it got wrong. Calls may be left then, and there is no way to answer them. */
 static bool session_is_over(const struct grpc_conn *conn)
 {
-	return conn->n_calls == 0 && conn->io.rest_bytes == 0 &&
-	       !nghttp2_session_want_read(conn->session) &&
+	return conn->io.rest_bytes == 0 && !nghttp2_session_want_read(conn->session) &&
 	       !nghttp2_session_want_write(conn->session);
 }
 

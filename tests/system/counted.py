@@ -10,10 +10,11 @@ from harness import BUILD
 
 NAMES = ("ours", "microhttpd", "others", "reads", "largest_read", "waits")
 
+CACHE = BUILD / "CMakeCache.txt"
+SANITIZED = CACHE.exists() and bool(re.search(r"(?m)^MOULT_SANITIZE:\w+=.", CACHE.read_text()))
+
 unsanitized = pytest.mark.skipif(
-    re.search(r"(?m)^MOULT_SANITIZE:\w+=.", (BUILD / "CMakeCache.txt").read_text())
-    if (BUILD / "CMakeCache.txt").exists() else False,
-    reason="a sanitizer has an allocator and memory of its own")
+    SANITIZED, reason="a sanitizer has an allocator and memory of its own")
 
 
 class Counted:

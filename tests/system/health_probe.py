@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks for the health of the port that is named, over a fresh connection each time, until its
-standard input ends; then prints how long each answer took. A process of its own: in one with the
+"""Asks for the health of the port that is named, over a fresh connection each time, once and until
+its standard input ends; then prints how long each answer took. A process of its own: in one with the
 clients that make the load it would measure them."""
 import http.client
 import json
@@ -9,7 +9,7 @@ import sys
 import time
 
 times_ms, bad = [], []
-while not select.select([sys.stdin], [], [], 0.01)[0]:
+while not times_ms or not select.select([sys.stdin], [], [], 0.01)[0]:
     begun = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
     try:
