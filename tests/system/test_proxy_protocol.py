@@ -266,9 +266,10 @@ def test_haproxy(start, tmp_path, send):
     path = tmp_path / "access.log"
     moult = start(echo_section(), supervisor=TRUST.format("required") +
                   f"access_log = {path}\nadmin_listen = 127.0.0.1:{free_port()}\n", ready=False)
+    # Its checks are there to be seen: none that comes late takes moultd away from the client.
     check = "option httpchk GET /v2/health/ready\n\thttp-check expect status 200"
     with haproxy(tmp_path, mode="http", bind="", check=check, moultd=moult.port,
-                 options="check inter 100ms " + send) as port:
+                 options="check inter 100ms fall 1000 " + send) as port:
         def is_served():
             with socket.create_connection(("127.0.0.1", port), 60, ("127.0.0.9", 0)) as client:
                 client.sendall(get("/v2?x", "Connection: close\r\n"))
