@@ -27,6 +27,10 @@
 #define ONNX                                                                             \
 	"engine onnx runs ONNX, as "                                                     \
 	"torch.onnx.export(model.eval(), example, \"m.onnx\") writes it"
+#define COMPILE                                                                          \
+	"torch._inductor.aoti_compile_and_package(torch.export.export(model.eval(), "    \
+	"(example,)), package_path=\"m.pt2\")"
+#define PACKAGE "engine aoti runs packages of AOTInductor, as " COMPILE " writes them"
 #define STATE_DICT                                                                       \
 	"weights without the model's code (a state_dict): load them into the model "     \
 	"with "                                                                          \
@@ -48,6 +52,8 @@ static const char format_nothing[] =
 static const char format_text[] =
 	"a text, and no zip archive, which every TorchScript file is: " REMEDY;
 static const char format_exported[] = "a program of torch.export (.pt2): " ELSEWHERE;
+static const char format_compiled[] =
+	"a package of AOTInductor (.pt2): set engine = aoti; or " ELSEWHERE;
 
 static const struct {
 	const char *magic;
@@ -142,6 +148,7 @@ struct format_zip {
 	bool has_constants;
 	bool has_model_json; /* TorchScript before 1.4 */
 	bool is_exported;
+	bool is_compiled;
 	bool is_numpy;
 	bool is_keras;
 	uint64_t pickle_at; /* of data.pkl's local header; only if has_pickle */
@@ -170,6 +177,8 @@ static void format_note_entry(void *context, const struct zip_entry *entry)
 		format_name_is(name, "model.json") && !strstr(name, "models/");
 	zip->is_exported |= strstr(name, "serialized_exported_program") != NULL ||
 	                    format_name_is(name, "archive_format");
+	zip->is_compiled |= strstr(name, "data/aotinductor/") && bytes > 3 &&
+	                    strcmp(name + bytes - 3, ".so") == 0;
 	zip->is_numpy |= bytes > 4 && strcmp(name + bytes - 4, ".npy") == 0;
 	zip->is_keras |= format_name_is(name, "model.weights.h5");
 	if (format_name_is(name, "data.pkl") && !zip->has_pickle) {
@@ -203,6 +212,8 @@ static const char *format_of_zip(const struct model_file *file)
 	default:
 		return NULL; /* libtorch says what is wrong */
 	}
+	if (zip.is_compiled)
+		return format_compiled;
 	if (zip.has_constants || (zip.has_model_json && !zip.is_exported))
 		return NULL;
 	if (zip.is_exported)
@@ -270,6 +281,8 @@ enum model_format model_format_tell(const struct model_file *file, struct err *e
 	(void)format_say(what, SCRIPT, err);
 	if (what == format_exported)
 		return MODEL_FORMAT_EXPORTED;
+	if (what == format_compiled)
+		return MODEL_FORMAT_COMPILED;
 	if (what == format_onnx)
 		return MODEL_FORMAT_ONNX;
 	return what == format_ort ? MODEL_FORMAT_ORT : MODEL_FORMAT_UNKNOWN;
@@ -311,4 +324,30 @@ int model_format_check_onnx(const struct model_file *file, struct err *err)
 		                  "Runtime's own format (.ort): " REMEDY,
 		                  ONNX, err);
 	return format_say(what, ONNX, err);
+}
+
+int model_format_check_aoti(const struct model_file *file, struct err *err)
+{
+	const char *what = format_of(file);
+
+	if (what == format_compiled)
+		return 0;
+	if (!what)
+		return format_say("TorchScript: set engine = torch; or " ELSEWHERE,
+		                  PACKAGE, err);
+	if (what == format_exported)
+		return format_say(
+			"a program of torch.export (.pt2) without compiled code: "
+			"compile it, as torch._inductor."
+			"aoti_compile_and_package(torch.export.load(\"m.pt2\"), "
+			"package_path=\"compiled.pt2\") does",
+			PACKAGE, err);
+	if (what == format_zip)
+		return format_say("a zip archive, but no package of AOTInductor: " REMEDY,
+		                  PACKAGE, err);
+	if (what == format_nothing || what == format_text)
+		return format_say("no zip archive, which every package of AOTInductor "
+		                  "(.pt2) is: " REMEDY,
+		                  PACKAGE, err);
+	return format_say(what, PACKAGE, err);
 }

@@ -31,6 +31,7 @@ enum {
 enum model_format {
 	MODEL_FORMAT_TORCHSCRIPT, /* or may be: a framework has to judge */
 	MODEL_FORMAT_EXPORTED,    /* torch.export's .pt2 */
+	MODEL_FORMAT_COMPILED,    /* AOTInductor's .pt2 */
 	MODEL_FORMAT_ONNX,
 	MODEL_FORMAT_ORT, /* ONNX Runtime's own */
 	MODEL_FORMAT_UNKNOWN,
@@ -44,3 +45,5 @@ int model_format_check_torchscript(const struct model_file *file, struct err *er
 /* 0: the file is, or may be, a model of ONNX or in ONNX Runtime's own format. Else OTHER with a
  * sentence. */
 int model_format_check_onnx(const struct model_file *file, struct err *err);
+/* 0: the file is a package of AOTInductor. Else OTHER with a sentence. */
+int model_format_check_aoti(const struct model_file *file, struct err *err);

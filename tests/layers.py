@@ -22,7 +22,7 @@ ORDER = {
                "."],
 }
 # They stand alone: nobody includes them, and they include themselves and shared/.
-ALONE = {"supervisor": {"ctl"}, "loader": {"engines", "onnx", "server"}}
+ALONE = {"supervisor": {"ctl"}, "loader": {"engines", "aoti", "onnx", "server"}}
 # The engines' contract is loader/'s, and everybody's in it.
 FOR_ALL = "loader/engine.h"
 MOST_FILES = 20

@@ -312,6 +312,12 @@ static inline bool config_is_onnx(const struct config_model *model)
 	return strcmp(model->engine, "onnx") == 0;
 }
 
+/* True: the model's engine takes a framework out of the environment that `python` names. */
+static inline bool config_takes_framework(const struct config_model *model)
+{
+	return config_is_onnx(model) || strcmp(model->engine, "aoti") == 0;
+}
+
 /* What the section's `sandbox` comes to: never AUTO. */
 static inline enum config_sandbox config_sandbox(const struct config_model *model)
 {

@@ -74,7 +74,7 @@ static json_t *all_options(const struct config_model *model)
 	failed |= set_text(object, "wsgi", model->wsgi);
 	failed |= set_text(object, "asgi", model->asgi);
 	failed |= set_text(object, "model", model->python_class);
-	if (config_is_onnx(model))
+	if (config_takes_framework(model))
 		failed |= set_text(object, "python", model->python);
 	if (config_is_server(model)) {
 		failed |= set_text(object, "command", model->command);

@@ -114,7 +114,7 @@ static const struct config_key model_keys[] = {
 	  .fallback_help = "/usr/bin/python3, for engine python.",
 	  .help = "The interpreter that engine python is executed by, such as the one "
 		  "of a virtual environment.\n"
-		  "Engine onnx takes ONNX Runtime from that environment." },
+		  "Engines onnx and aoti take ONNX Runtime and torch out of it." },
 	{ STRING("wsgi", NEW_GENERATION, wsgi, "MODULE:NAME", config_check_object),
 	  .help = "The WSGI application that engine python hosts:\n"
 		  ".Xr moult-python 7 ." },

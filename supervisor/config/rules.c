@@ -62,27 +62,27 @@ static int rules_check_engine(const struct config_model *model, const char **ret
 	const struct {
 		const char *key;
 		const char *engine;
-		const char *other; /* NULL: none */
+		const char *others; /* "engine onnx and engine aoti"; NULL: none */
 		const char *value;
 	} rows[] = {
 		{ "command", "server", NULL, model->command },
 		{ "ready", "server", NULL, model->ready },
-		{ "python", "python", "onnx", model->python },
+		{ "python", "python", "engine onnx and engine aoti", model->python },
 		{ "wsgi", "python", NULL, model->wsgi },
 		{ "asgi", "python", NULL, model->asgi },
 		{ "model", "python", NULL, model->python_class },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		const char *other = rows[i].other;
+		const char *others = rows[i].others;
 
 		if (!rows[i].value || strcmp(model->engine, rows[i].engine) == 0 ||
-		    (other && strcmp(model->engine, other) == 0))
+		    (others && config_takes_framework(model)))
 			continue;
 		*ret_key = rows[i].key;
 		return err_set(err, -EINVAL, "%s: is for engine %s%s%s: leave it out",
-		               rows[i].key, rows[i].engine,
-		               other ? " and engine " : " alone", other ? other : "");
+		               rows[i].key, rows[i].engine, others ? ", " : " alone",
+		               others ? others : "");
 	}
 	return 0;
 }

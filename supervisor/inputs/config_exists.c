@@ -99,6 +99,8 @@ static void exists_look_at_file(struct exists *exists)
 		exists_say(exists, "path", "engine torch needs a model file: set path");
 	if (!model->path && config_is_onnx(model))
 		exists_say(exists, "path", "engine onnx needs a model file: set path");
+	if (!model->path && strcmp(model->engine, "aoti") == 0)
+		exists_say(exists, "path", "engine aoti needs a model file: set path");
 	if (!exists_look(exists, "path", model->path, S_IFREG, R_OK))
 		return;
 	fd = open(model->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -111,6 +113,8 @@ static void exists_look_at_file(struct exists *exists)
 
 		if ((strcmp(model->engine, "torch") == 0 &&
 		     model_format_check_torchscript(&file, &why)) ||
+		    (strcmp(model->engine, "aoti") == 0 &&
+		     model_format_check_aoti(&file, &why)) ||
 		    (config_is_onnx(model) && model_format_check_onnx(&file, &why)))
 			exists_say(exists, "path", why.text);
 	}

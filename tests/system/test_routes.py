@@ -330,7 +330,7 @@ def test_under_load(start, tmp_path):
     (section(engine="python", wsgi="a:b", python="/none/python"), "python: /none/python: "),
     (section(wsgi="a:b"), "wsgi: is for engine python alone"),
     (section(asgi="a:b"), "asgi: is for engine python alone"),
-    (section(python="/bin/sh"), "python: is for engine python and engine onnx"),
+    (section(python="/bin/sh"), "python: is for engine python, engine onnx and engine aoti"),
     (section(engine="python"), "engine python serves one thing, and [model app] names none"),
     (section(engine="python", wsgi="a:b", asgi="a:b"), "serves one thing, and [model app] names sev"),
     (section(engine="python", wsgi="app:app", model="app:Model"), "[model app] names several"),

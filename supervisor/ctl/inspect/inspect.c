@@ -26,6 +26,10 @@
 	"# What it takes and answers with is in the file: input and output may be left " \
 	"out.\n"
 
+#define TORCH                                                                            \
+	"# The interpreter of an environment with the torch that compiled it, 2.6 or "   \
+	"newer:\n# python = /path/to/venv/bin/python\n"
+
 static const struct {
 	const char *kind;
 	const char *engine; /* NULL: no engine serves it */
@@ -33,6 +37,7 @@ static const struct {
 } formats[] = {
 	[MODEL_FORMAT_TORCHSCRIPT] = { "TorchScript", "torch", NULL },
 	[MODEL_FORMAT_EXPORTED] = { "torch.export", NULL, NULL },
+	[MODEL_FORMAT_COMPILED] = { "AOTInductor", "aoti", TORCH TOLD },
 	[MODEL_FORMAT_ONNX] = { "ONNX", "onnx", TOLD },
 	[MODEL_FORMAT_ORT] = { "ORT", "onnx", TOLD },
 	[MODEL_FORMAT_UNKNOWN] = { "other", NULL, NULL },

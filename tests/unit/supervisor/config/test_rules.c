@@ -40,7 +40,7 @@ static const struct {
 	{ MODEL "ready = /x\n", ":5: ready: is for engine server alone" },
 	{ PYTHON "command = a {port}\n", ":5: command: is for engine server alone" },
 	{ MODEL "python = /bin/sh\n",
-	  ":5: python: is for engine python and engine onnx: leave it" },
+	  ":5: python: is for engine python, engine onnx and engine aoti: leave it" },
 	{ MODEL "wsgi = a:b\n", ":5: wsgi: is for engine python alone" },
 	{ MODEL "asgi = a:b\n", ":5: asgi: is for engine python alone" },
 	{ MODEL "model = a:B\n", ":5: model: is for engine python alone" },
