@@ -5,7 +5,7 @@
  * Everything that moultd and moult-loader must agree on, and nothing else.
  *
  * Control channel: one SOCK_SEQPACKET pair; one datagram is one message: a fixed header
- * and a JSON payload. Only LOAD, COMMIT and COMMITTED carry descriptors. Every message names
+ * and a JSON payload. Only LOAD, COMMIT, COMMITTED and REQUESTS carry descriptors. Every message names
  * the generation that it is about, and each state of a generation allows few types. A loader
  * whose message is not allowed, malformed, or of another generation is killed.
  *
@@ -20,6 +20,7 @@
  *	    <-- COMMITTED {"private","private_lasts","placed"} + fds
  *	    <-- READY {"warmup_ms","inputs","outputs",memory} warm-up answered
  *	    ... requests and answers through the rings ...
+ *	    --> REQUESTS + fd              the request arena is another one from now on
  *	    --> QUIT                       free everything, then exit 0
  *	    <-- BYE {memory}
  *	    <-- REFUSED {"code","reason"}  at any time before READY; the loader then exits
@@ -55,6 +56,9 @@
  * leaves them to the model. READY's are what the loader serves (shared/tensor_json.h); a loader
  * that hosts routes sends none.
  *
+ * REQUESTS comes while the loader holds no lease. A submission says how many of them come before
+ * it: the loader takes those first.
+ *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor
  * distrusts. Three rings carry entries: submit and release from the supervisor, answer to
@@ -69,7 +73,7 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 10
+#define PROTO_VERSION 11
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
@@ -97,6 +101,7 @@ enum proto_type {
 	PROTO_COMMIT = 2,
 	PROTO_QUIT = 3,
 	PROTO_TAKE = 4,
+	PROTO_REQUESTS = 5,
 
 	PROTO_HELLO = 16,
 	PROTO_STAGED = 17,
@@ -176,7 +181,8 @@ enum proto_submit_kind {
 struct proto_submit {
 	uint64_t lease; /* names this attempt at this request; echoed in its answer */
 	uint64_t generation;
-	uint32_t kind;
+	uint16_t kind;
+	uint16_t n_renewed; /* REQUESTS before this, modulo 65536 */
 	uint32_t head_bytes;
 	uint64_t head_offset;
 	uint64_t body_offset; /* 64-byte aligned */

@@ -9,9 +9,8 @@
  * A request whose client has left while it waits is ended at once. One that a thread has is
  * marked gone: the thread learns it from its next answer, or from is_gone.
  *
- * Room for an answer is waited for without a deadline: a slow client is the supervisor's
- * business. One answer has at most HOST_PARTS parts under way, so that a stream nobody reads
- * leaves room for other answers.
+ * Room for an answer is waited for without a deadline: a slow client is the supervisor's business.
+ * One answer has at most HOST_PARTS parts under way: a stream nobody reads leaves room for others.
  */
 #include "loader/hosting/host.h"
 
@@ -327,7 +326,9 @@ static int host_look(struct host *host, struct err *err)
 	}
 	if (has_news)
 		host_ring(host);
-	return r == LANE_E_EMPTY ? 0 : SERVE_E_VIOLATION;
+	return r == LANE_E_EMPTY     ? 0
+	       : r == LANE_E_CONTROL ? SERVE_E_CONTROL
+	                             : SERVE_E_VIOLATION;
 }
 
 /* For the engine's threads */
@@ -467,10 +468,9 @@ static int host_answer(struct host *host, struct engine_request *taken,
 	if (r == 0 && is_last && !request->has_ended)
 		r = host_refuse(host, request, HOST_STATUS_GONE,
 		                "the request was cancelled", true);
-	if (r == ENGINE_HOST_E_END || (r == 0 && request->is_gone))
-		r = ENGINE_HOST_E_GONE;
 	(void)pthread_mutex_unlock(&host->lock);
-	return r;
+	return r == ENGINE_HOST_E_END || (r == 0 && request->is_gone) ? ENGINE_HOST_E_GONE
+	                                                              : r;
 }
 
 static bool host_is_gone(struct host *host, const struct engine_request *taken)

@@ -24,6 +24,9 @@ struct lane {
 	uint32_t leases;
 	uint32_t n_leased;
 	struct memfd requests;
+	uint16_t n_renewed; /* times that requests was exchanged */
+	bool has_pending;   /* pending waits for the next exchange */
+	struct proto_submit pending;
 	struct memfd answers;
 	struct memfd rings;
 	struct proto_rings *head;
@@ -79,8 +82,11 @@ void lane_nudge(struct lane *lane);
 /* Notes that work on @lease begins: should the process die, @lease may be to blame. */
 void lane_begin(struct lane *lane, uint64_t lease);
 
-/* Takes the next request or cancellation, checked. 0, LANE_E_EMPTY, or LANE_E_VIOLATION with a
- * sentence. */
+/* Maps another request arena, of which the supervisor has told. Takes @fd on success. 0, or -errno
+ * with a sentence. */
+int lane_renew(struct lane *lane, int *fd, struct err *err);
+/* Takes the next request or cancellation, checked. 0, LANE_E_EMPTY, LANE_E_CONTROL where another
+ * request arena comes first, or LANE_E_VIOLATION with a sentence. */
 int lane_take(struct lane *lane, struct proto_submit *ret_submit, struct err *err);
 
 static inline const unsigned char *lane_request(const struct lane *lane, uint64_t offset)

@@ -72,7 +72,9 @@ void request_try_free(struct request *request)
 		return;
 	while ((part = request_take_part(request)))
 		request_part_free(part);
+	rest_note(&request->queue->rest, request->body_offset + request->body_bytes);
 	arena_free(&request->queue->arena, request->offset);
+	rest_look(&request->queue->rest);
 	request_drop_head(request);
 	queue_free_request(request->queue, request);
 }

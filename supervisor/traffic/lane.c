@@ -60,6 +60,7 @@ struct lane {
 	struct request_parts spare_parts;
 	uint64_t generation;
 	uint64_t sequence;
+	uint16_t n_renewed; /* request arenas that the loader was told of */
 	struct queue *queue;
 	bool is_closed;
 	bool has_news; /* something was pushed since the last flush */
@@ -212,6 +213,11 @@ void lane_fds(const struct lane *lane, int secrets_fd, int ret_fds[PROTO_LOAD_FD
 	ret_fds[PROTO_LOAD_FD_SECRETS] = secrets_fd;
 }
 
+void lane_note_renewed(struct lane *lane)
+{
+	lane->n_renewed++;
+}
+
 static void lane_on_bell(struct ev_loop *loop, ev_io *io, int revents)
 {
 	struct lane *lane = io->data;
@@ -264,6 +270,7 @@ int lane_submit(struct lane *lane, struct request *request)
 		.lease = ++lane->sequence << LANE_SLOT_BITS | index,
 		.generation = lane->generation,
 		.kind = PROTO_SUBMIT_REQUEST,
+		.n_renewed = lane->n_renewed,
 		.head_bytes = (uint32_t)request->head_bytes,
 		.head_offset = request->offset,
 		.body_offset = request->body_offset,

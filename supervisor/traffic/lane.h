@@ -44,6 +44,8 @@ void lane_unref(struct lane *lane); /* accepts NULL */
 
 /* Fills in the descriptors of a LOAD, @secrets_fd included; each keeps its owner. */
 void lane_fds(const struct lane *lane, int secrets_fd, int ret_fds[PROTO_LOAD_FD_COUNT]);
+/* The loader is told of another request arena, after all that was submitted. */
+void lane_note_renewed(struct lane *lane);
 /* Joins the loop: @on_look is called in each round in which an answer may have come, and
  * is to take what did, until lane_close(). */
 void lane_start(struct lane *lane, void (*on_look)(void *context), void *context);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The timer runs after large answers alone, so small ones cost a comparison. It waits until nothing
- * large has come for a whole turn and nothing is in use: a client with large answers one after
- * the other does not pay for fresh pages with each. Then a slice goes in each round: freeing pages
- * takes the loop's time.
+ * The timer runs after large bodies and answers alone, so small ones cost a comparison. It waits
+ * until nothing large has come for a whole turn and nothing is in use: a client with large answers
+ * one after the other does not pay for fresh pages with each. Then a slice goes in each round:
+ * freeing pages takes the loop's time.
+ *
+ * An arena that is exchanged goes whole. Small requests hardly ever leave it alone at the very
+ * moment that the timer rings, so the next moment without any counts as well (rest_look()).
  */
 #include "supervisor/traffic/rest.h"
 
@@ -21,20 +24,36 @@ static void rest_again(struct rest *rest, double after_s)
 	ev_timer_start(rest->loop, &rest->timer);
 }
 
+static void rest_exchange(struct rest *rest)
+{
+	if (!rest->renew(rest->context)) {
+		rest_again(rest, REST_AFTER_S);
+		return;
+	}
+	rest->touched_bytes = 0;
+}
+
 static void rest_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct rest *rest = timer->data;
-	size_t from = rest->touched_bytes - REST_WARM_BYTES > REST_SLICE_BYTES
-	                      ? rest->touched_bytes - REST_SLICE_BYTES
-	                      : REST_WARM_BYTES;
+	size_t from;
 
 	(void)loop;
 	(void)revents;
 	if (rest->has_news || !rest->is_unused(rest->context)) {
+		rest->is_due = !rest->has_news;
 		rest->has_news = false;
 		rest_again(rest, REST_AFTER_S);
 		return;
 	}
+	rest->is_due = false;
+	if (!rest->memory) {
+		rest_exchange(rest);
+		return;
+	}
+	from = rest->touched_bytes - REST_WARM_BYTES > REST_SLICE_BYTES
+	               ? rest->touched_bytes - REST_SLICE_BYTES
+	               : REST_WARM_BYTES;
 	/* Memory that the kernel does not take back is used again. */
 	(void)memfd_punch(rest->memory, from, rest->touched_bytes - from);
 	rest->touched_bytes = from;
@@ -43,7 +62,7 @@ static void rest_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 }
 
 void rest_init(struct rest *rest, struct ev_loop *loop, const struct memfd *memory,
-               bool (*is_unused)(const void *context), const void *context)
+               bool (*is_unused)(const void *context), void *context)
 {
 	*rest = (struct rest){
 		.loop = loop,
@@ -55,15 +74,30 @@ void rest_init(struct rest *rest, struct ev_loop *loop, const struct memfd *memo
 	rest->timer.data = rest;
 }
 
+void rest_init_whole(struct rest *rest, struct ev_loop *loop,
+                     bool (*is_unused)(const void *context), bool (*renew)(void *context),
+                     void *context)
+{
+	rest_init(rest, loop, NULL, is_unused, context);
+	rest->renew = renew;
+}
+
 void rest_note(struct rest *rest, size_t end_bytes)
 {
-	if (end_bytes <= REST_WARM_BYTES)
+	if (end_bytes <= REST_WARM_BYTES || !rest->loop)
 		return;
 	rest->has_news = true;
 	if (end_bytes > rest->touched_bytes)
 		rest->touched_bytes = end_bytes;
 	if (!ev_is_active(&rest->timer))
 		rest_again(rest, REST_AFTER_S);
+}
+
+void rest_look(struct rest *rest)
+{
+	/* The caller is amid something else. */
+	if (rest->is_due && rest->is_unused(rest->context))
+		rest_again(rest, 0.);
 }
 
 void rest_stop(struct rest *rest)
