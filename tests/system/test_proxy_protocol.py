@@ -282,9 +282,9 @@ def test_haproxy(start, tmp_path, send):
             assert b" 200 " in read(client)
         wait_for("the line", lambda: any(" client=127.0.0.9 " in text and "/infer" in text
                                          for text in whole_lines(path)))
-    # Its own checks are its own.
-    assert any(" client=127.0.0.2 " in text and "/v2/health/ready" in text
-               for text in whole_lines(path))
+        # Its own checks are its own.
+        wait_for("a check", lambda: any(" client=127.0.0.2 " in text and "/v2/health/ready" in text
+                                        for text in whole_lines(path)))
     assert "event=proxy_refused" not in moult.log_text()
 
 
