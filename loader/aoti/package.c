@@ -265,6 +265,25 @@ bool package_find_weight(const struct package *package, const char *name,
 #define PACKAGE_ELF EM_NONE
 #endif
 
+/* Whether all that the linker maps lies in the object: beyond its end a page is none. */
+static bool package_has_segments(const struct package_part *part, const Elf64_Ehdr *head)
+{
+	uint64_t table = (uint64_t)head->e_phnum * sizeof(Elf64_Phdr);
+
+	if (head->e_phentsize != sizeof(Elf64_Phdr) || head->e_phnum == 0 ||
+	    table > part->bytes || head->e_phoff > part->bytes - table)
+		return false;
+	for (size_t i = 0; i < head->e_phnum; i++) {
+		Elf64_Phdr row;
+
+		memcpy(&row, part->data + head->e_phoff + i * sizeof(row), sizeof(row));
+		if (row.p_type != PT_NULL && (row.p_filesz > part->bytes ||
+		                              row.p_offset > part->bytes - row.p_filesz))
+			return false;
+	}
+	return true;
+}
+
 static int package_check_elf(const struct package *package, struct err *err)
 {
 	Elf64_Ehdr head;
@@ -283,6 +302,9 @@ static int package_check_elf(const struct package *package, struct err *err)
 		               "its code is for another kind of processor (ELF machine "
 		               "%u): " PACKAGE_REMEDY,
 		               head.e_machine);
+	if (!package_has_segments(&package->library, &head))
+		return err_set(err, ENGINE_E_MODEL,
+		               "its shared object is cut off: copy the package again");
 	return 0;
 }
 

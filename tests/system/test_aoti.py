@@ -10,13 +10,11 @@ import pathlib
 import re
 import shutil
 import signal
-import struct
 import subprocess
-import zipfile
 
 import pytest
 
-from harness import BUILD, ROOT, Load, patience, wait_for
+from harness import ROOT, wait_for
 from test_share import copies
 
 PYTHON = os.environ.get("MOULT_AOTI_PYTHON")
@@ -176,3 +174,30 @@ def test_an_encoder_answers_as_in_python(start, models):
         assert status == 200, answer
         worst = max(abs(a - b) for a, b in zip(answer, known["answer"], strict=True))
         assert worst < 1e-5, worst
+
+
+def private_bytes(pid):
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(n) for n in re.findall(r"^Private_\w+: +(\d+) kB", text, re.MULTILINE)) << 10
+
+
+def whole(status, replicas):
+    pids = {status["pid"], *(row["pid"] for row in status.get("replicas", {}).get("others", ()))}
+    return pids if len(pids) == replicas and 0 not in pids else None
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_private_memory(start, models, replicas):
+    """A loader of weights beside the code has less of its own, by what the weights have."""
+    known = json.loads((models / "encoder.json").read_text())
+    moult = start(*(section(models / f"{name}.pt2", name, replicas=replicas, share="memory")
+                    for name in ("encoder", "encoder_inside")))
+    weights = (models / "encoder.pt2").stat().st_size
+    own = {}
+    for name in ("encoder", "encoder_inside"):
+        for _ in range(4 * replicas):
+            assert ask(moult, known["ids"], [2, 64], "INT64", name)[0] == 200
+        pids = wait_for("replicas", lambda: whole(moult.status(name), replicas))
+        own[name] = [private_bytes(pid) for pid in pids]
+    print({name: [round(n / 2**20, 1) for n in each] for name, each in own.items()}, weights >> 20)
+    assert max(own["encoder"]) < min(own["encoder_inside"]) - 0.8 * weights, own
