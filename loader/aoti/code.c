@@ -12,6 +12,15 @@
 #include "loader/engine.h"
 #include "shared/cleanup.h"
 
+/* Code has templates of C++'s library in it, as torch has, and of a torch with the other one of
+ * libstdc++'s two string classes: its own ones come first. The sanitizers' linker has no such
+ * order. */
+#ifdef __SANITIZE_ADDRESS__
+#define CODE_BIND 0
+#else
+#define CODE_BIND RTLD_DEEPBIND
+#endif
+
 /* The descriptor of a copy of @part, or -errno. */
 static int code_copy(const struct package_part *part)
 {
@@ -65,7 +74,7 @@ static int code_link(void **ret_handle, const struct package *package,
 		               "no memory for the package's code: %s", strerror(-fd));
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	/* All that it calls is looked up before anything of it runs. */
-	*ret_handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	*ret_handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | CODE_BIND);
 	return *ret_handle ? 0 : code_say_unlinked(dlerror(), shim, err);
 }
 

@@ -141,10 +141,10 @@ int32_t MODEL(GetCallSpec)(struct aoti_container *container, const char **ret_in
 	(void)container;
 	*ret_in = "[1, {\"type\": \"builtins.tuple\", \"context\": \"null\", "
 		  "\"children_spec\": [{\"type\": \"builtins.tuple\", \"context\": "
-	          "\"null\", "
+		  "\"null\", "
 		  "\"children_spec\": []}, {\"type\": \"builtins.dict\", \"context\": "
 		  "\"[\\\"x\\\"]\", \"children_spec\": [{\"type\": null, \"context\": "
-	          "null, "
+		  "null, "
 		  "\"children_spec\": []}]}]}]";
 	*ret_out = "[1, {\"type\": null, \"context\": null, \"children_spec\": []}]";
 	return 0;
