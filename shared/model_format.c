@@ -51,7 +51,10 @@ static const char format_nothing[] =
 
 static const char format_text[] =
 	"a text, and no zip archive, which every TorchScript file is: " REMEDY;
-static const char format_exported[] = "a program of torch.export (.pt2): " ELSEWHERE;
+static const char format_exported[] =
+	"a program of torch.export (.pt2): for engine aoti compile it, with "
+	"torch._inductor.aoti_compile_and_package(torch.export.load(\"m.pt2\"), "
+	"package_path=\"compiled.pt2\"); or " ELSEWHERE;
 static const char format_compiled[] =
 	"a package of AOTInductor (.pt2): set engine = aoti; or " ELSEWHERE;
 

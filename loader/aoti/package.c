@@ -31,6 +31,8 @@
 #define PACKAGE_CODE    "data/aotinductor/"
 #define PACKAGE_WEIGHTS "data/weights/"
 
+#define PACKAGE_WEIGHTS_MAX 65536
+
 static size_t package_read(void *context, uint64_t at, void *buffer, size_t bytes)
 {
 	const struct package_part *part = context;
@@ -71,7 +73,8 @@ static void package_note_weight(struct package *package, const char *name,
 	struct package_weight *rows;
 	struct package_weight row = { .name = "" };
 
-	if (strlen(name) >= sizeof(row.name) ||
+	if (package->n_weights >= PACKAGE_WEIGHTS_MAX ||
+	    strlen(name) >= sizeof(row.name) ||
 	    !package_take_part(&package->all, entry, &row.part)) {
 		package->is_bad = true;
 		return;

@@ -85,8 +85,11 @@ class Encoder(torch.nn.Module):
 
 def write(folder, name, model, args, dims, kwargs=None, **config):
     program = torch.export.export(model.eval(), args, kwargs, dynamic_shapes=dims)
-    aoti_compile_and_package(program, package_path=f"{folder}/.{name}.pt2", inductor_configs=config)
-    (folder / f".{name}.pt2").rename(folder / f"{name}.pt2")
+    # torch calls the folder in the package after the file.
+    part = folder / "part" / f"{name}.pt2"
+    part.parent.mkdir(exist_ok=True)
+    aoti_compile_and_package(program, package_path=str(part), inductor_configs=config)
+    part.rename(folder / f"{name}.pt2")
     return program
 
 

@@ -45,6 +45,8 @@ torch.save(layer.state_dict(), {str(folder / 'old.pth')!r}, _use_new_zipfile_ser
     with zipfile.ZipFile(folder / "m.pt2", "w") as archive:
         archive.writestr("m/archive_format", "pt2")
         archive.writestr("m/models/model.json", "{}")
+    with zipfile.ZipFile(folder / "compiled.pt2", "w") as archive:
+        archive.writestr("m/data/aotinductor/model/c.so", b"\x7fELF")
     return folder
 
 
@@ -59,7 +61,7 @@ torch.save(layer.state_dict(), {str(folder / 'old.pth')!r}, _use_new_zipfile_ser
     ("nothing.pt", "it is empty"),
     ("folder", "it is a folder: name the model's file in it"),
     ("text_file.pt", "it is a text, and no zip archive"),
-    ("m.pt2", "a program of torch.export (.pt2)"),
+    ("m.pt2", "a program of torch.export (.pt2): for engine aoti compile it"),
     ("not there", "it cannot be opened: No such file"),
     ("/dev/null", "it is no file"),
 ])
@@ -80,6 +82,7 @@ def test_what_no_engine_serves(files, name, said):
     ("deflated.pt", "torch", "# forward takes x: Tensor\n"),
     ("m.onnx", "onnx", "input and output may be left out"),
     ("m.ort", "onnx", "input and output may be left out"),
+    ("compiled.pt2", "aoti", "# python = /path/to/venv/bin/python\n"),
 ])
 def test_sections(files, name, engine, said):
     result = inspect(files / name)

@@ -180,6 +180,14 @@ static const struct {
 	  { "serialized_exported_program.json", "{}", NULL },
 	  { 2 },
 	  "torch.export" },
+	{ "AOTInductor",
+	  { "m/data/aotinductor/model/c.so", "x", "m/archive_format", "pt2", NULL },
+	  { 1, 3 },
+	  "AOTInductor (.pt2): set engine = aoti" },
+	{ "AOTInductor without code",
+	  { "m/data/aotinductor/model/c.cpp", "x", "m/archive_format", "pt2", NULL },
+	  { 1, 3 },
+	  "torch.export" },
 	{ "Keras",
 	  { "config.json", "{}", "model.weights.h5", "x", NULL },
 	  { 2, 1 },
@@ -222,6 +230,8 @@ static void test_formats(void **state)
 		one.bytes = content_bytes;
 		assert_int_equal(model_format_tell(&one, &err) == MODEL_FORMAT_EXPORTED,
 		                 is_exported);
+		assert_int_equal(model_format_check_aoti(&one, &err) == 0,
+		                 strcmp(zips[i].name, "AOTInductor") == 0);
 	}
 }
 
