@@ -2,7 +2,7 @@
 """Writes models of ONNX for the tests of engine onnx into a folder, as .onnx, and some as .ort.
 Exits with 77 where onnx or onnxruntime is not installed.
 
-usage: onnx_models.py FOLDER [MIB]    with MIB, one model with weights of that size instead
+usage: onnx_models.py FOLDER [MIB]    with MIB, models with weights of that size instead
 """
 import pathlib
 import sys
@@ -154,6 +154,21 @@ def many(shift):
     onnx.save(told, FOLDER / f"many{shift}.onnx")
 
 
+def echo(name, mib, value=0):
+    """Answers with its input, to which it adds the first row of a table, which has only that in it
+    besides its size: as quick as a small model."""
+    table = numpy.zeros((mib << 16, 4), numpy.float32)
+    table[0] = value
+    weights = {"table": table, "first": numpy.array(0), "none": numpy.array(0, numpy.float32)}
+    nodes = [helper.make_node("Gather", ["x", "first"], ["column"], axis=1),
+             helper.make_node("Mul", ["column", "none"], ["zeros"]),
+             helper.make_node("Cast", ["zeros"], ["rows"], to=INT64),
+             helper.make_node("Gather", ["table", "rows"], ["found"]),
+             helper.make_node("Add", ["x", "found"], ["y"])]
+    convert(save(name, nodes, [tensor("x", FLOAT, ["n", 4])], [tensor("y", FLOAT, ["n", 4])],
+                 weights))
+
+
 def kinds():
     """What is no tensor."""
     sequence = helper.make_tensor_sequence_value_info("y", FLOAT, None)
@@ -255,5 +270,7 @@ def small():
 if __name__ == "__main__":
     if len(sys.argv) > 2:
         large(int(sys.argv[2]))
+        echo("echo", int(sys.argv[2]))
+        echo("wrong", int(sys.argv[2]), 1)
     else:
         small()
