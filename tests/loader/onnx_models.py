@@ -2,7 +2,7 @@
 """Writes models of ONNX for the tests of engine onnx into a folder, as .onnx, and some as .ort.
 Exits with 77 where onnx or onnxruntime is not installed.
 
-usage: onnx_models.py FOLDER [MIB]    with MIB, models with weights of that size instead
+usage: onnx_models.py FOLDER [MIB [echo]]    with MIB, models with weights of that size instead
 """
 import pathlib
 import sys
@@ -269,8 +269,9 @@ def small():
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
-        large(int(sys.argv[2]))
         echo("echo", int(sys.argv[2]))
-        echo("wrong", int(sys.argv[2]), 1)
+        if "echo" not in sys.argv[3:]:
+            echo("wrong", int(sys.argv[2]), 1)
+            large(int(sys.argv[2]))
     else:
         small()
