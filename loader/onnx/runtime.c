@@ -24,12 +24,16 @@
 /* std::__throw_bad_alloc() of libstdc++, which the runtime links. */
 #define RUNTIME_THROW "_ZSt17__throw_bad_allocv"
 
+#define RUNTIME_LIBRARY "libonnxruntime.so*"
+/* Wheels before 1.19 have this alone, and the runtime inside it. */
+#define RUNTIME_MODULE "onnxruntime_pybind11_state*.so"
+
 /* Where a wheel's library lies, below the prefix of an interpreter. */
-static const char *const runtime_patterns[] = {
-	"lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so*",
-	"lib64/python3*/site-packages/onnxruntime/capi/libonnxruntime.so*",
-	"local/lib/python3*/dist-packages/onnxruntime/capi/libonnxruntime.so*",
-	"lib/python3*/dist-packages/onnxruntime/capi/libonnxruntime.so*",
+static const char *const runtime_folders[] = {
+	"lib/python3*/site-packages/onnxruntime/capi",
+	"lib64/python3*/site-packages/onnxruntime/capi",
+	"local/lib/python3*/dist-packages/onnxruntime/capi",
+	"lib/python3*/dist-packages/onnxruntime/capi",
 };
 
 /* The path of the first file that @pattern names, which the caller frees. NULL: there is none. */
@@ -44,9 +48,9 @@ static char *runtime_match(const char *pattern)
 	return path;
 }
 
-/* Likewise the library of the environment that has @python: PREFIX/bin/python. The link is not
+/* Likewise @file of the environment that has @python: PREFIX/bin/python. The link is not
  * followed, because a virtual environment's leads to the system's interpreter. */
-static char *runtime_of_python(const char *python)
+static char *runtime_of_python(const char *python, const char *file)
 {
 	size_t prefix = strlen(python);
 	char *path = NULL;
@@ -55,11 +59,11 @@ static char *runtime_of_python(const char *python)
 		while (prefix > 0 && python[--prefix] != '/')
 			;
 	for (size_t i = 0;
-	     !path && i < sizeof(runtime_patterns) / sizeof(runtime_patterns[0]); i++) {
+	     !path && i < sizeof(runtime_folders) / sizeof(runtime_folders[0]); i++) {
 		FREE char *pattern = NULL;
 
-		if (asprintf(&pattern, "%.*s/%s", (int)prefix, python,
-		             runtime_patterns[i]) < 0)
+		if (asprintf(&pattern, "%.*s/%s/%s", (int)prefix, python,
+		             runtime_folders[i], file) < 0)
 			pattern = NULL;
 		else
 			path = runtime_match(pattern);
@@ -142,24 +146,41 @@ static int runtime_open_system(struct runtime *runtime, struct err *err)
 	               "libonnxruntime.so.1: " RUNTIME_REMEDY);
 }
 
+static int runtime_open_python(struct runtime *runtime, const char *python,
+                               struct err *err)
+{
+	FREE char *path = runtime_of_python(python, RUNTIME_LIBRARY);
+	FREE char *module = NULL;
+
+	if (path)
+		return runtime_open_at(runtime, path, err);
+	module = runtime_of_python(python, RUNTIME_MODULE);
+	if (module)
+		return err_set(
+			err, ENGINE_E_CONFIG,
+			"the onnxruntime of python = %s is older than 1.19, and its "
+			"wheel has no library but the module of Python: %s -m pip "
+			"install --upgrade onnxruntime",
+			python, python);
+	return err_set(err, ENGINE_E_CONFIG,
+	               "python = %s has no onnxruntime: install it there with "
+	               "%s -m pip install onnxruntime",
+	               python, python);
+}
+
 int runtime_open(struct runtime *runtime, const struct onnx_options *options,
                  struct err *err)
 {
-	FREE char *path = NULL;
+	/* Wheels from 1.29 on report to their maker from a thread of their own, keep a file below
+	 * the home directory, and start a shell meanwhile; 1.29.0 crashes where it cannot. */
+	(void)setenv("ORT_DISABLE_TELEMETRY", "1", 0);
 
 	if (runtime->api)
 		return 0;
 	if (options->library)
 		return runtime_open_at(runtime, options->library, err);
-	if (!options->python)
-		return runtime_open_system(runtime, err);
-	path = runtime_of_python(options->python);
-	if (!path)
-		return err_set(err, ENGINE_E_CONFIG,
-		               "python = %s has no onnxruntime: install it there with "
-		               "%s -m pip install onnxruntime",
-		               options->python, options->python);
-	return runtime_open_at(runtime, path, err);
+	return options->python ? runtime_open_python(runtime, options->python, err)
+	                       : runtime_open_system(runtime, err);
 }
 
 void runtime_need_cuda(const struct runtime *runtime, struct engine_walls *walls)

@@ -279,6 +279,26 @@ def test_an_option_that_cannot_be(start, models, name):
     assert all(word in error for word in says), error
 
 
+def test_nothing_is_reported_to_the_runtimes_maker(start, models):
+    """Where no walls keep it from that: its wheels begin with a file of their own in /tmp."""
+    moult = start(section(models / "linear.onnx", sandbox="off"))
+    assert ask(moult, FLAT, [2, 4]) == (200, linear(ROWS))
+    pid = moult.status("m")["pid"]
+    assert not pathlib.Path(f"/tmp/mat-debug-{pid}.log").exists()
+
+
+def test_a_wheel_without_a_library(start, models, tmp_path):
+    """As they were before 1.19."""
+    capi = tmp_path / "old/lib/python3.11/site-packages/onnxruntime/capi"
+    capi.mkdir(parents=True)
+    (capi / "onnxruntime_pybind11_state.cpython-311-x86_64-linux-gnu.so").write_bytes(b"")
+    (tmp_path / "old/bin").mkdir()
+    (tmp_path / "old/bin/python").symlink_to("/usr/bin/python3")
+    error = refusal(start, section(models / "linear.onnx", python=tmp_path / "old/bin/python",
+                                   **{"option.library": None}))
+    assert "older than 1.19" in error and "install --upgrade onnxruntime" in error, error
+
+
 def test_the_library_by_its_path(start, models):
     [library] = VENV.glob("lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*")
     moult = start(section(models / "linear.onnx", python=None, **{"option.library": library}))
