@@ -124,6 +124,22 @@ def test_fastapi(example):
     wait_for("the other greeting", lambda: it.run(client).stdout == said.format("evening"))
 
 
+def test_onnx(example):
+    venv = BUILD.parent / "venv"
+    if not list(venv.glob("lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so*")):
+        pytest.skip("ONNX Runtime is not installed here: tests/clients.sh")
+    it = example("onnx")
+    (it.folder / "venv").symlink_to(venv)
+    server, client, change = it.commands
+    it.serve(server)
+    wait_for("the model", lambda: (it.get("/v2/models/digits") or "").startswith("{"))
+    readme = (it.folder / "README.md").read_text()
+    first, second = re.search(r"it reads (\d+) of 150, with 20, (\d+)", readme).groups()
+    assert it.run(client).stdout == f"{first} of 150\n"
+    it.run(change)
+    wait_for("the other model", lambda: it.run(client).stdout == f"{second} of 150\n")
+
+
 def test_tokens(example):
     it = example("tokens")
     server, client, rotation = it.commands
