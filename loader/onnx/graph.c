@@ -176,11 +176,14 @@ static bool tensor_add_dim(struct graph_tensor *tensor, uint64_t dim)
 
 static bool tensor_add_dims(struct graph_tensor *tensor, const struct field *field)
 {
-	struct fields packed = { field->data, field->data + field->bytes };
+	struct fields packed;
 	uint64_t dim;
 
 	if ((field->tag & 7) == FIELD_NUMBER)
 		return tensor_add_dim(tensor, field->number);
+	if ((field->tag & 7) != FIELD_BYTES)
+		return false;
+	packed = (struct fields){ field->data, field->data + field->bytes };
 	while (packed.at < packed.end)
 		if (!fields_number(&packed, &dim) || !tensor_add_dim(tensor, dim))
 			return false;
