@@ -16,6 +16,7 @@
 #include "supervisor/grpc/grpc.h"
 #include "supervisor/http/http.h"
 #include "supervisor/inputs/watch.h"
+#include "supervisor/repository/folder.h"
 #include "supervisor/keep/manifest.h"
 #include "supervisor/spares/spares.h"
 
@@ -41,27 +42,6 @@ static void supervisor_apply_models(struct supervisor *supervisor, struct config
 	if (!ev_depth(supervisor->loop))
 		return; /* not yet running: supervisor_run() says it */
 	supervisor_say_started(supervisor);
-}
-
-/* Logs a refusal each time that somebody asks; of watches, which may see the same files
- * time and again, only a new one. */
-static void supervisor_refuse_config(struct supervisor *supervisor,
-                                     enum supervisor_asker asker, const struct err *why)
-{
-	static const char *const askers[] = {
-		[SUPERVISOR_BY_WATCH] = "watch",
-		[SUPERVISOR_BY_SIGNAL] = "SIGHUP",
-		[SUPERVISOR_BY_COMMAND] = "moultctl",
-		[SUPERVISOR_BY_HAND] = "moultctl",
-	};
-
-	if (asker != SUPERVISOR_BY_WATCH ||
-	    strcmp(supervisor->config_error.text, why->text) != 0)
-		log_event(LOG_LEVEL_ERR, "config_refused",
-		          "asked_by=%s reason=%s action=\"keeping the running one\"",
-		          askers[asker], LOG_QUOTED(why->text));
-	supervisor->config_error = *why;
-	supervisor_say_status(supervisor);
 }
 
 static void supervisor_say_restart_keys(const struct config *old,
@@ -91,6 +71,45 @@ static void supervisor_on_config(void *context, const char *path)
 	ev_timer_start(supervisor->loop, &supervisor->read_config);
 }
 
+/* Also what could not be read is watched: somebody is going to mend it. */
+static void supervisor_watch_repository(struct supervisor *supervisor)
+{
+	const struct config *config = supervisor->config;
+	struct folder_places places = { .n = 0 };
+	int r;
+
+	if (config->model_repository && config->model_repository_watch)
+		folder_find_places(&places, config->model_repository);
+	r = watch_set_move(&supervisor->repository_watches, supervisor->watch,
+	                   places.paths, places.n, supervisor_on_config, supervisor);
+	folder_places_fini(&places);
+	if (r < 0)
+		log_event(LOG_LEVEL_ERR, "watch_failed", "path=%s error=%s",
+		          config->model_repository, LOG_QUOTED(strerror(-r)));
+}
+
+/* Logs a refusal each time that somebody asks; of watches, which may see the same files
+ * time and again, only a new one. */
+static void supervisor_refuse_config(struct supervisor *supervisor,
+                                     enum supervisor_asker asker, const struct err *why)
+{
+	static const char *const askers[] = {
+		[SUPERVISOR_BY_WATCH] = "watch",
+		[SUPERVISOR_BY_SIGNAL] = "SIGHUP",
+		[SUPERVISOR_BY_COMMAND] = "moultctl",
+		[SUPERVISOR_BY_HAND] = "moultctl",
+	};
+
+	if (asker != SUPERVISOR_BY_WATCH ||
+	    strcmp(supervisor->config_error.text, why->text) != 0)
+		log_event(LOG_LEVEL_ERR, "config_refused",
+		          "asked_by=%s reason=%s action=\"keeping the running one\"",
+		          askers[asker], LOG_QUOTED(why->text));
+	supervisor->config_error = *why;
+	supervisor_watch_repository(supervisor);
+	supervisor_say_status(supervisor);
+}
+
 static void supervisor_watch_config(struct supervisor *supervisor)
 {
 	const struct config *config = supervisor->config;
@@ -105,6 +124,7 @@ static void supervisor_watch_config(struct supervisor *supervisor)
 	if (r < 0)
 		log_event(LOG_LEVEL_ERR, "watch_failed", "path=%s error=%s", config->file,
 		          LOG_QUOTED(strerror(-r)));
+	supervisor_watch_repository(supervisor);
 }
 
 static struct watch_config supervisor_watch_times(const struct config *config)
@@ -206,6 +226,7 @@ void supervisor_config_fini(struct supervisor *supervisor)
 {
 	watch_remove(supervisor->config_watch);
 	watch_remove(supervisor->models_watch);
+	watch_set_fini(&supervisor->repository_watches);
 	if (supervisor->loop)
 		ev_timer_stop(supervisor->loop, &supervisor->read_config);
 }

@@ -14,6 +14,7 @@
 #include "supervisor/memory/engine_base.h"
 #include "supervisor/gate/gate.h"
 #include "supervisor/http/http.h"
+#include "supervisor/inputs/watch_set.h"
 #include "supervisor/keep/keeper.h"
 #include "supervisor/loaders/loads.h"
 #include "supervisor/loop/pump.h"
@@ -53,6 +54,7 @@ struct supervisor {
 	struct watch *watch;
 	struct watch_path *config_watch;
 	struct watch_path *models_watch;
+	struct watch_set repository_watches;
 	struct access_log *access; /* NULL: off */
 	struct gate gate;
 	struct http *http;

@@ -227,6 +227,7 @@ struct config {
 	char *model_repository;        /* directory of models, or NULL */
 	char *model_repository_python; /* interpreter of its models, or NULL */
 	char *model_repository_name; /* of the one model that it is; NULL: it has several */
+	bool model_repository_watch;
 	char *allowed_hosts;   /* "a.example, *.b.example" or "any"; NULL: not said */
 	char *trusted_proxies; /* "10.0.0.0/8, ::1", or NULL */
 	uint32_t requests_per_address; /* a second; 0: any number */

@@ -280,9 +280,17 @@ static const struct config_key supervisor_keys[] = {
 		  ".Pa config.pbtxt\n"
 		  "says more; what in it has no meaning here is logged, and what cannot be "
 		  "done is refused.\n"
-		  "The folder is looked at again when the configuration is read: by "
+		  "The folder is looked at again when something in it changes, by "
 		  "SIGHUP, and before a model is loaded by request.\n"
 		  "A model's file itself is watched as that of any other section." },
+	{ BOOL("model_repository_watch", LIVE, model_repository_watch, "yes"),
+	  .help = "Whether folders and files that come to\n"
+		  ".Ic model_repository\n"
+		  "or go are noticed.\n"
+		  "With\n"
+		  ".Cm no\n"
+		  "it is looked at by SIGHUP and before a model is loaded by request, "
+		  "as Triton does in its explicit mode." },
 	{ PATH("model_repository_python", LIVE, model_repository_python),
 	  .help = "The interpreter of those models of\n"
 		  ".Ic model_repository\n"

@@ -43,6 +43,7 @@ static const struct folder_engine {
 struct folder_reader {
 	struct folder_list *list;
 	const struct folder_ask *ask;
+	size_t n_folders; /* that were looked into */
 	struct err *err;
 };
 
@@ -93,20 +94,13 @@ static bool folder_is_name(const char *name)
 	return *name && !name[strcspn(name, "[]")] && folder_is_line(name);
 }
 
-static int folder_watch(struct folder_reader *reader, const char *path)
+static int folder_count(struct folder_reader *reader)
 {
-	struct folder_list *list = reader->list;
-
-	if (list->n_watched == FOLDER_WATCHED_MAX)
-		return err_set(reader->err, -E2BIG,
-		               "%s: has more than %d folders: move what is no model "
-		               "elsewhere",
-		               reader->ask->path, FOLDER_WATCHED_MAX);
-	list->watched[list->n_watched] = strdup(path);
-	if (!list->watched[list->n_watched])
-		return -ENOMEM;
-	list->n_watched++;
-	return 0;
+	if (reader->n_folders++ < FOLDER_PLACES_MAX)
+		return 0;
+	return err_set(reader->err, -E2BIG,
+	               "%s: has more than %d folders: move what is no model elsewhere",
+	               reader->ask->path, FOLDER_PLACES_MAX);
 }
 
 /* config.pbtxt */
@@ -279,7 +273,7 @@ static int folder_try_version(struct folder_reader *reader, struct folder_look *
 	    !folder_is(look->path, name, S_IFDIR) ||
 	    !folder_join(place, look->path, name))
 		return 0;
-	r = folder_watch(reader, place);
+	r = folder_count(reader);
 	return r < 0 ? r : folder_try_place(reader, look, place, version);
 }
 
@@ -367,7 +361,7 @@ static int folder_look_at(struct folder_reader *reader, const char *path,
                           const char *name, bool is_alone)
 {
 	struct folder_look look = { .path = path, .name = name, .is_alone = is_alone };
-	int r = folder_watch(reader, path);
+	int r = folder_count(reader);
 
 	if (r == 0)
 		r = folder_read_config(reader, &look);
@@ -449,7 +443,7 @@ static int folder_read_repository(struct folder_reader *reader)
 		               path,
 		               access_why(&(struct err)ERR_NULL, path, R_OK | X_OK,
 		                          errno));
-	r = folder_watch(reader, path);
+	r = folder_count(reader);
 	if (r == 0)
 		r = folder_check_repository(reader, entries, n);
 	for (int i = 0; i < n; i++) {
@@ -490,8 +484,6 @@ void folder_free(struct folder_list *list)
 		free(list->models[i].section);
 		free(list->models[i].doubts);
 	}
-	for (size_t i = 0; i < list->n_watched; i++)
-		free(list->watched[i]);
 	free(list);
 }
 
@@ -511,4 +503,55 @@ int folder_read(struct folder_list **ret_list, const struct folder_ask *ask,
 	}
 	*ret_list = reader.list;
 	return 0;
+}
+
+/* Places */
+
+static void folder_add_place(struct folder_places *places, const char *path)
+{
+	char *copy = places->n < FOLDER_PLACES_MAX ? strdup(path) : NULL;
+
+	if (copy)
+		places->paths[places->n++] = copy;
+}
+
+static void folder_find_versions(struct folder_places *places, const char *path)
+{
+	struct dirent **entries = NULL;
+	int n = scandir(path, &entries, folder_is_version, folder_by_version);
+	char place[PATH_MAX];
+
+	folder_add_place(places, path);
+	for (int i = 0; i < n; i++) {
+		if (i < VERSIONS_LOOKED && folder_is(path, entries[i]->d_name, S_IFDIR) &&
+		    folder_join(place, path, entries[i]->d_name))
+			folder_add_place(places, place);
+		free(entries[i]);
+	}
+	free(entries);
+}
+
+void folder_find_places(struct folder_places *places, const char *path)
+{
+	struct dirent **entries = NULL;
+	int n = scandir(path, &entries, NULL, alphasort);
+	char place[PATH_MAX];
+
+	*places = (struct folder_places){ .n = 0 };
+	folder_add_place(places, path);
+	for (int i = 0; i < n; i++) {
+		const char *name = entries[i]->d_name;
+
+		if (name[0] != '.' && folder_is(path, name, S_IFDIR) &&
+		    folder_join(place, path, name))
+			folder_find_versions(places, place);
+		free(entries[i]);
+	}
+	free(entries);
+}
+
+void folder_places_fini(struct folder_places *places)
+{
+	while (places->n > 0)
+		free(places->paths[--places->n]);
 }

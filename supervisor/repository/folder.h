@@ -16,9 +16,9 @@
 
 #include "shared/err.h"
 
-/* Folders that are worth a look when something in them changes. */
-#define FOLDER_WATCHED_MAX 512
-#define FOLDER_MODELS_MAX  256
+/* Folders that are looked into: the repository, those in it, and those of versions. */
+#define FOLDER_PLACES_MAX 512
+#define FOLDER_MODELS_MAX 256
 
 struct folder_model {
 	char *name;
@@ -30,8 +30,12 @@ struct folder_model {
 struct folder_list {
 	struct folder_model models[FOLDER_MODELS_MAX];
 	size_t n_models;
-	char *watched[FOLDER_WATCHED_MAX];
-	size_t n_watched;
+};
+
+/* Folders where something that changes may make another list. */
+struct folder_places {
+	char *paths[FOLDER_PLACES_MAX];
+	size_t n;
 };
 
 struct folder_ask {
@@ -45,3 +49,8 @@ struct folder_ask {
 int folder_read(struct folder_list **ret_list, const struct folder_ask *ask,
                 struct err *err);
 void folder_free(struct folder_list *list); /* accepts NULL */
+
+/* Finds them, whatever may be wrong with what lies in them: folder_places_fini() is due. Those that
+ * cannot be read, and those beyond the bound, are left out. */
+void folder_find_places(struct folder_places *places, const char *path);
+void folder_places_fini(struct folder_places *places);

@@ -3,6 +3,8 @@
 configuration."""
 import json
 import os
+import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -169,6 +171,64 @@ def test_a_model_is_removed(serve, repository):
     status, answer = served.load("other")
     assert status == 404 and "there is no model 'other'" in answer["error"], answer
     assert ask_echo(served)
+
+
+def add(folder, name, version="1"):
+    """As somebody copies a model: made elsewhere, and renamed into its place."""
+    fresh = folder.parent / ".fresh"
+    (fresh / version).mkdir(parents=True)
+    (fresh / version / "model.py").write_text(ECHO)
+    if (folder / name).exists():
+        (fresh / version).rename(folder / name / version)
+        fresh.rmdir()
+    else:
+        fresh.rename(folder / name)
+
+
+def test_what_comes_and_goes_is_noticed(serve, repository):
+    """Folders, versions and texts, without a word to moultd; what was unloaded stays so."""
+    served = serve("--model-repository", repository)
+    served.wait_index({"echo": ("1", "READY")})
+    add(repository, "other")
+    served.wait_index({"echo": ("1", "READY"), "other": ("1", "READY")})
+    add(repository, "other", "2")
+    served.wait_index({"echo": ("1", "READY"), "other": ("2", "READY")})
+    assert ask_echo(served, "other")
+    # A folder that gets its file later, and one whose text has to be mended.
+    (repository / "late" / "1").mkdir(parents=True)
+    (repository / "bad").mkdir()
+    (repository / "bad" / "config.pbtxt").write_text("colour: 1")
+    (repository / "bad" / "model.py").write_text(ECHO)
+    wait_for("a word about it", lambda: "colour: is no field" in served.text())
+    assert ask_echo(served, "other")
+    (repository / "bad" / "config.pbtxt").write_text("max_batch_size: 4")
+    (repository / "late" / "1" / "model.py").write_text(ECHO)
+    served.wait_index({name: ("2" if name == "other" else "1", "READY")
+                       for name in ("bad", "echo", "late", "other")})
+    assert served.ask("/v2/repository/models/late/unload", method="POST")[0] == 200
+    shutil.rmtree(repository / "other")
+    served.wait_index({"bad": ("1", "READY"), "echo": ("1", "READY"),
+                       "late": ("1", "UNAVAILABLE")})
+
+
+def watched(moult):
+    """Inodes that moultd watches."""
+    text = "".join(path.read_text() for path in
+                   pathlib.Path(f"/proc/{moult.pid}/fdinfo").iterdir())
+    return {int(inode, 16) for inode in re.findall(r"inotify wd:\w+ ino:(\w+)", text)}
+
+
+def test_explicit_mode(start, repository):
+    """model_repository_watch = no: nobody looks until somebody asks."""
+    empty = repository / "empty"
+    empty.mkdir()
+    moult = start(supervisor=f"model_repository = {repository}\n")
+    wait_for("a watch", lambda: empty.stat().st_ino in watched(moult))
+    moult.config.write_text(f"{moult.head}model_repository = {repository}\n"
+                            "model_repository_watch = no\n")
+    wait_for("no watch", lambda: empty.stat().st_ino not in watched(moult))
+    (empty / "model.py").write_text(ECHO)
+    assert moult.post("/v2/repository/models/empty/load", "")[0] == 200
 
 
 @pytest.mark.parametrize("path, text, said", [
