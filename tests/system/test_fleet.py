@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""examples/haproxy over three moultd: what happens to one of them is no error to anybody."""
+"""examples/haproxy over three moultd: what happens to one of them is no error to anybody. Beside each
+other, and each in a network namespace of its own, where that is allowed."""
+import os
+import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -13,19 +16,51 @@ EXAMPLE = ROOT / "examples" / "haproxy"
 SERVERS = ("moult1", "moult2", "moult3")
 
 
+class Namespaces:
+    """One for each server, with nothing in it but loopback: HAProxy reaches into it."""
+
+    def __init__(self):
+        self.names = []
+        if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("nsenter"):
+            pytest.skip("network namespaces need root, ip and nsenter")
+        for server in SERVERS:
+            name = f"moult-test-{os.getpid()}-{server}"
+            added = self.ip("netns", "add", name)
+            if added.returncode != 0:
+                self.end()
+                pytest.skip("no network namespace here: " + added.stderr.strip())
+            self.names.append(name)
+            assert self.ip("-n", name, "link", "set", "lo", "up").returncode == 0
+
+    @staticmethod
+    def ip(*arguments):
+        return subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=120,
+                              check=False)
+
+    def end(self):
+        for name in self.names:
+            self.ip("netns", "delete", name)
+
+
 class Fleet:
-    def __init__(self, folder):
+    def __init__(self, folder, namespaces=()):
         self.members = []
+        self.namespaces = dict(zip(SERVERS, namespaces))
         for name in SERVERS:
             home = folder / name
             (home / "secrets").mkdir(parents=True)
             (home / "secrets" / "word").write_text("old")
-            self.members.append(Moult(home, [echo_section(secrets=home / "secrets")]))
+            where = self.namespaces.get(name)
+            self.members.append(Moult(
+                home, [echo_section(secrets=home / "secrets")],
+                under=["nsenter", f"--net=/run/netns/{where}"] if where else ()))
         self.port, self.stats = free_port(), folder / "haproxy.sock"
         text = (EXAMPLE / "haproxy.cfg").read_text()
         for name, member in zip(SERVERS, self.members):
             line = next(line for line in text.splitlines() if f"server {name} " in line)
-            text = text.replace(line, f"\tserver {name} 127.0.0.1:{member.port}")
+            where = self.namespaces.get(name)
+            text = text.replace(line, f"\tserver {name} 127.0.0.1:{member.port}" +
+                                (f" namespace {where}" if where else ""))
         assert "bind 127.0.0.1:8000" in text and "maxconn 4096" in text
         text = (text.replace("bind 127.0.0.1:8000", f"bind 127.0.0.1:{self.port}")
                 .replace("maxconn 4096", f"maxconn 256\n\tstats socket {self.stats}"))
@@ -33,6 +68,12 @@ class Fleet:
         self.log = open(folder / "haproxy.log", "w+", encoding="utf-8")
         self.process = subprocess.Popen([program("haproxy"), "-f", folder / "haproxy.cfg"],
                                         stdout=self.log, stderr=self.log)
+
+    def wait_ready(self, member):
+        """By the control socket, which is in no network."""
+        member.wait_control()
+        wait_for("a model that serves", lambda: any(
+            model["state"] == "ready" for model in member.status()["models"]))
 
     def is_up(self, name):
         """As HAProxy has it; it writes a table with commas."""
@@ -61,13 +102,18 @@ class Fleet:
         self.log.close()
 
 
-@pytest.fixture
+@pytest.fixture(params=["beside", "namespaces"])
 def fleet(tmp_path, request):
     program("haproxy")
-    fleet = Fleet(tmp_path)
+    names = ()
+    if request.param == "namespaces":
+        namespaces = Namespaces()
+        request.addfinalizer(namespaces.end)
+        names = namespaces.names
+    fleet = Fleet(tmp_path, names)
     try:
         for name, member in zip(SERVERS, fleet.members):
-            member.wait_ready()
+            fleet.wait_ready(member)
             fleet.wait_up(name)
         yield fleet
     finally:
@@ -77,6 +123,14 @@ def fleet(tmp_path, request):
                 member.kill()
             elif member.process.poll() is None:
                 member.stop()
+
+
+def test_each_is_where_it_is_to_be(fleet):
+    """In a namespace nobody of this one reaches it, but by HAProxy."""
+    places = {os.readlink(f"/proc/{member.pid}/ns/net") for member in fleet.members}
+    assert len(places) == (3 if fleet.namespaces else 1)
+    assert (os.readlink("/proc/self/ns/net") in places) != bool(fleet.namespaces)
+    assert fleet.status("/v2/health/ready") == 200
 
 
 def test_one_after_the_other(fleet):
@@ -92,7 +146,7 @@ def test_one_after_the_other(fleet):
         member.kill()
         load.wait_more()
         fleet.wait_up(name, False)
-        member.launch().wait_ready()
+        fleet.wait_ready(member.launch())
         fleet.wait_up(name)
         load.wait_more()
     for name, member in zip(SERVERS, fleet.members):
@@ -100,7 +154,7 @@ def test_one_after_the_other(fleet):
         assert member.process.wait(60) == 0, member.log_text()[-3000:]
         load.wait_more()
         fleet.wait_up(name, False)
-        member.launch().wait_ready()
+        fleet.wait_ready(member.launch())
         fleet.wait_up(name)
         load.wait_more()
     load.stop_and_check()
