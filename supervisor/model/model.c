@@ -205,7 +205,8 @@ const char *model_public_error(struct model *model)
 {
 	const struct receipt *last = &model->last;
 
-	if (model->section->error_detail == CONFIG_DETAIL_FULL)
+	if (model->section->error_detail == CONFIG_DETAIL_FULL ||
+	    *model->last_error.text == '\0')
 		return model->last_error.text;
 	if (last->number > 0 && last->outcome == RECEIPT_FAILED)
 		(void)snprintf(model->public_error, sizeof(model->public_error),
@@ -215,6 +216,13 @@ const char *model_public_error(struct model *model)
 		(void)snprintf(model->public_error, sizeof(model->public_error),
 		               "the last attempt failed (the log says why)");
 	return model->public_error;
+}
+
+const char *model_public_reason(struct model *model)
+{
+	const char *error = model_public_error(model);
+
+	return *error ? error : "no generation serves";
 }
 
 enum model_presence model_presence(struct model *model, struct err *ret_why)
@@ -228,11 +236,9 @@ enum model_presence model_presence(struct model *model, struct err *ret_why)
 	}
 	if (model->fleet.active)
 		return model_is_failing(model, ret_why) ? MODEL_UNAVAILABLE : MODEL_READY;
-	if (*model->last_error.text)
-		(void)err_set(&last, 0, "%s", model_public_error(model));
+	(void)err_set(&last, 0, "%s", model_public_error(model));
 	if (!reload_is_expected(model)) {
-		(void)err_set(ret_why, 0, "%s",
-		              *last.text ? last.text : "no generation serves");
+		(void)err_set(ret_why, 0, "%s", model_public_reason(model));
 		return MODEL_UNAVAILABLE;
 	}
 	model_explain_loading(model, ret_why);

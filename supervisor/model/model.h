@@ -176,9 +176,11 @@ enum model_presence {
 const char *model_presence_name(enum model_presence presence);
 /* Says in @ret_why why the model is not ready; "" when it is. */
 enum model_presence model_presence(struct model *model, struct err *ret_why);
-/* Why the last reload failed, in words that anybody may know. Borrowed until the next
- * call. */
+/* Why the last reload failed, in words that anybody may know; "": it did not. Borrowed until
+ * the next call. */
 const char *model_public_error(struct model *model);
+/* Why no generation serves, likewise, and never "". */
+const char *model_public_reason(struct model *model);
 /* True: the model's start is over, well or not. */
 bool model_is_tried(const struct model *model);
 /* True: a loader died in its warm-up, maybe because its weights were shared; the next

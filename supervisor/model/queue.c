@@ -142,7 +142,7 @@ static int model_may_pause(struct model *model, const struct request *request,
 	if (!reload_is_expected(model))
 		return request_refuse(refusal, 503, model_down_retry_s(model),
 		                      "model '%s' does not serve: %s", model->name,
-		                      model_public_error(model));
+		                      model_public_reason(model));
 	*ret_left_ns = model_left_ns(model, request->accepted_ns);
 	if (*ret_left_ns < request->timeout_ns)
 		return 0;

@@ -43,9 +43,7 @@ static json_t *view_model(struct model *model)
 	(void)json_object_set_new(picked, "is_stale",
 	                          json_boolean(model_is_stale(model)));
 	(void)json_object_set_new(picked, "trouble",
-	                          json_string(*model_last_error(model)
-	                                              ? model_public_error(model)
-	                                              : ""));
+	                          json_string(model_public_error(model)));
 	return picked;
 }
 

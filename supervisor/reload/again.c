@@ -47,7 +47,7 @@ void reload_schedule_restart(struct model *model, enum restart_death death)
 		          model->name, (unsigned long long)model->retry.deaths.n_deaths,
 		          (unsigned long long)model->retry.deaths.n_refused);
 	if (model->retry.deaths.is_failed)
-		model_fail_held(model, model_public_error(model));
+		model_fail_held(model, model_public_reason(model));
 }
 
 void reload_restart(struct model *model, enum restart_death death)
