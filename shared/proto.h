@@ -73,7 +73,7 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 11
+#define PROTO_VERSION 12
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
@@ -175,6 +175,9 @@ struct proto_rings {
 enum proto_submit_kind {
 	PROTO_SUBMIT_REQUEST = 1,
 	PROTO_SUBMIT_CANCEL = 2, /* only lease is set: nobody waits for the answer */
+	/* A request whose body comes by parts: body_offset and body_bytes are those of a window,
+	 * see struct proto_stream. */
+	PROTO_SUBMIT_STREAM = 3,
 };
 
 /* Supervisor to loader. Offsets are into the request arena. */
@@ -190,6 +193,25 @@ struct proto_submit {
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC, or CLOCK_NEVER */
 	uint64_t
 		accepted_ns; /* CLOCK_MONOTONIC: the timeout parameter counts from here */
+};
+
+/*
+ * A body that comes by parts, of the lease in slot (lease modulo 65536): behind the three rings
+ * there is one for each lease. The byte number N of the body, counted from 0, lies in the window
+ * at N modulo its size. The supervisor writes the first line and the loader the second: no more
+ * than a window's bytes have come and are not taken. Each rings the other's bell as for a ring:
+ * the supervisor that of submissions, the loader that of answers.
+ */
+struct proto_stream {
+	_Alignas(RING_CACHE_LINE) _Atomic uint64_t came;
+	_Atomic uint32_t state; /* of enum proto_stream_state; written after came */
+	_Alignas(RING_CACHE_LINE) _Atomic uint64_t taken; /* 0 when the lease begins */
+};
+
+enum proto_stream_state {
+	PROTO_STREAM_OPEN = 0,
+	PROTO_STREAM_WHOLE = 1,  /* all of the body has come */
+	PROTO_STREAM_BROKEN = 2, /* the rest never comes */
 };
 
 enum proto_answer_flag {
@@ -249,8 +271,13 @@ static inline uint32_t proto_parts_max(uint32_t leases)
 	return leases * 4;
 }
 
-/* Bytes of memory for the header and the three rings. */
+/* A lease's number has its slot, below the number of leases, in the low bits. */
+#define PROTO_SLOT_BITS 16
+
+/* Bytes of memory for the header, the three rings and the streams. */
 size_t proto_rings_bytes(uint32_t leases);
+/* The streams, one for each lease. */
+struct proto_stream *proto_rings_streams(struct proto_rings *base, uint32_t leases);
 /* Makes one side's views of the three rings. @base holds proto_rings_bytes(@leases). */
 void proto_rings_attach(struct proto_rings *base, uint32_t leases, struct ring *submit,
                         struct ring *answer, struct ring *release);

@@ -119,6 +119,7 @@ int lane_init(struct lane *lane, int fds[PROTO_LOAD_FD_COUNT], uint64_t generati
 		return r;
 	proto_rings_attach(lane->head, leases, &lane->submit, &lane->answer,
 	                   &lane->release);
+	lane->streams = proto_rings_streams(lane->head, leases);
 	r = lane_init_parts(lane);
 	return r < 0 ? err_set(err, r, "out of memory") : 0;
 }
@@ -167,7 +168,11 @@ static int lane_check_submit(const struct lane *lane, const struct proto_submit 
 
 	if (submit->kind == PROTO_SUBMIT_CANCEL)
 		return 0;
-	if (submit->kind != PROTO_SUBMIT_REQUEST)
+	if (submit->kind == PROTO_SUBMIT_STREAM &&
+	    (submit->body_bytes == 0 ||
+	     (submit->lease & ((1u << PROTO_SLOT_BITS) - 1)) >= lane->leases))
+		return err_set(err, LANE_E_VIOLATION, "a request without a window");
+	if (submit->kind != PROTO_SUBMIT_REQUEST && submit->kind != PROTO_SUBMIT_STREAM)
 		return err_set(err, LANE_E_VIOLATION, "a submission of kind %u",
 		               submit->kind);
 	if (submit->generation != lane->generation)
@@ -210,8 +215,8 @@ int lane_take(struct lane *lane, struct proto_submit *ret_submit, struct err *er
 	if (r)
 		return err_set(err, LANE_E_VIOLATION,
 		               "the submit ring's index cannot be");
-	lane->has_pending = submit.kind == PROTO_SUBMIT_REQUEST &&
-	                    submit.n_renewed != lane->n_renewed;
+	lane->has_pending =
+		submit.kind != PROTO_SUBMIT_CANCEL && submit.n_renewed != lane->n_renewed;
 	if (lane->has_pending) {
 		lane->pending = submit;
 		return LANE_E_CONTROL;
@@ -219,11 +224,19 @@ int lane_take(struct lane *lane, struct proto_submit *ret_submit, struct err *er
 	r = lane_check_submit(lane, &submit, err);
 	if (r)
 		return r;
-	if (submit.kind == PROTO_SUBMIT_REQUEST)
+	if (submit.kind != PROTO_SUBMIT_CANCEL)
 		lane->n_leased++;
 	lane_progress(lane);
 	*ret_submit = submit;
 	return 0;
+}
+
+void lane_note_taken(struct lane *lane, uint64_t lease, uint64_t taken)
+{
+	atomic_store_explicit(&lane_stream(lane, lease)->taken, taken,
+	                      memory_order_seq_cst);
+	lane->has_news = true;
+	lane_progress(lane);
 }
 
 int lane_collect(struct lane *lane, struct err *err)

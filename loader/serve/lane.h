@@ -33,6 +33,7 @@ struct lane {
 	struct ring submit;
 	struct ring answer;
 	struct ring release;
+	struct proto_stream *streams; /* one for each lease */
 	int loader_bell;
 	int supervisor_bell;
 	bool has_news; /* answers were published since the last flush */
@@ -93,6 +94,14 @@ static inline const unsigned char *lane_request(const struct lane *lane, uint64_
 {
 	return (const unsigned char *)lane->requests.base + offset;
 }
+
+static inline struct proto_stream *lane_stream(const struct lane *lane, uint64_t lease)
+{
+	return &lane->streams[lease & ((1u << PROTO_SLOT_BITS) - 1)];
+}
+
+/* Says that as much of a body was read; the bell rings in lane_flush(). */
+void lane_note_taken(struct lane *lane, uint64_t lease, uint64_t taken);
 
 /* Takes back the parts that the supervisor has released. 0 or LANE_E_VIOLATION with a
  * sentence. */

@@ -586,8 +586,8 @@ static const struct config_key model_keys[] = {
 		  "at most; others get their room as they come." },
 	{ SIZE("max_body", RESTART, max_body_bytes, 1 * KIB, 32 * GIB, "64M"),
 	  .help = "The largest request body, at most half of\n"
-		  ".Cm request_arena .\n"
-		  "Larger ones are answered with status 413." },
+		  ".Cm request_arena ;\n"
+		  "engine server has no such limit. Larger ones are answered with status 413." },
 };
 
 /* clang-format on */

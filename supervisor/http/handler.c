@@ -173,9 +173,8 @@ static enum MHD_Result http_handler_turn_away(struct http_conn *conn)
 static enum MHD_Result http_handler_upload(struct http_conn *conn, const char *data,
                                            size_t *bytes)
 {
-	enum MHD_Result result = http_body_take(conn, data, *bytes);
+	enum MHD_Result result = http_body_take(conn, data, bytes);
 
-	*bytes = 0;
 	if (http_body_is_aside(conn))
 		http_conn_read_on(conn);
 	return result;
@@ -227,8 +226,18 @@ static enum MHD_Result http_handler_infer(struct http_conn *conn, const char *me
 	}
 	if (model && head->is_bad_timeout)
 		return http_handler_refuse_head(conn, HTTP_HEAD_BAD_TIMEOUT);
+	if (model && is_hosted && model_config(model)->command) {
+		start.takes_parts = true;
+		start.on_part = http_body_on_part;
+		start.on_room = http_body_on_room;
+	}
 	if (!model || model_begin(model, &start, &request, &conn->refusal) != 0)
 		return http_handler_refuse(conn);
+	/* A body that comes by parts is the model's to read from its first byte on. */
+	if (request->is_streamed && model_submit(request, &conn->refusal) != 0) {
+		request_release(request);
+		return http_handler_refuse(conn);
+	}
 	http_conn_take(conn, request);
 	return MHD_YES;
 }
@@ -349,15 +358,6 @@ static enum MHD_Result http_handler_say_no(struct http_conn *conn)
 	               : http_answer_refusal(conn);
 }
 
-static enum MHD_Result http_handler_submit(struct http_conn *conn)
-{
-	http_conn_wait(conn);
-	if (model_submit(conn->request, &conn->refusal) == 0)
-		return MHD_YES;
-	http_conn_release(conn);
-	return http_answer_refusal(conn);
-}
-
 static enum MHD_Result http_handler_look(struct http_conn *conn)
 {
 	struct http_ask *ask = &conn->ask;
@@ -367,6 +367,19 @@ static enum MHD_Result http_handler_look(struct http_conn *conn)
 	if (++ask->looks >= HTTP_LOOKS_MAX)
 		http_conn_suspend(conn);
 	return MHD_YES;
+}
+
+static enum MHD_Result http_handler_submit(struct http_conn *conn)
+{
+	http_conn_wait(conn);
+	if (conn->request->is_streamed) {
+		request_end_body(conn->request);
+		return http_handler_look(conn);
+	}
+	if (model_submit(conn->request, &conn->refusal) == 0)
+		return MHD_YES;
+	http_conn_release(conn);
+	return http_answer_refusal(conn);
 }
 
 /* Callbacks of libmicrohttpd */

@@ -27,12 +27,14 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
+#include "shared/clock.h"
 #include "supervisor/loop/pump.h"
-#include "supervisor/traffic/rest.h"
+#include "supervisor/memory/rest.h"
+#include "supervisor/traffic/stream.h"
 
 /* A lease's number: the slot in the low bits, and above them a count that makes it
  * unique. */
-#define LANE_SLOT_BITS 16
+#define LANE_SLOT_BITS PROTO_SLOT_BITS
 
 /* Unread answers are in the way when they take this part of the arena: its blocks are
  * powers of two, so up to as much again is lost. */
@@ -54,6 +56,7 @@ struct lane {
 	uint32_t leases;
 	uint32_t n_leased;
 	uint32_t n_suspects;  /* leases of suspects */
+	uint32_t n_streams;   /* leases whose bodies come by parts */
 	uint32_t n_parts;     /* taken in and not released yet */
 	uint64_t parts_bytes; /* bytes of the parts' bodies */
 	/* Released, for the next answers; with the others as many as were under way at most. */
@@ -71,6 +74,7 @@ struct lane {
 	struct ring submit;
 	struct ring answer;
 	struct ring release;
+	struct proto_stream *streams; /* one for each lease */
 	int loader_bell;
 	int supervisor_bell;
 	ev_io bell; /* the loop's watcher of supervisor_bell */
@@ -83,6 +87,21 @@ struct lane {
 static struct lane *lane_of(struct pump_client *client)
 {
 	return (struct lane *)((char *)client - offsetof(struct lane, client));
+}
+
+/* True: a loader has made room that somebody waits for. */
+static bool lane_has_taken(const struct lane *lane)
+{
+	if (lane->n_streams == 0)
+		return false;
+	for (uint32_t i = 0; i < lane->leases; i++) {
+		const struct request *request = lane->slots[i].request;
+
+		if (request && request->is_streamed &&
+		    stream_has_room(&lane->streams[i], request))
+			return true;
+	}
+	return false;
 }
 
 static enum pump_outcome lane_on_block(struct pump_client *client)
@@ -101,7 +120,7 @@ static enum pump_outcome lane_on_block(struct pump_client *client)
 		    errno != EAGAIN)
 			lane->is_violated = true;
 	}
-	if (!ring_sleep(&lane->answer))
+	if (!ring_sleep(&lane->answer) || lane_has_taken(lane))
 		return PUMP_AGAIN;
 	return lane->n_leased > 0 || lane->is_violated ? PUMP_STAYS : PUMP_DONE;
 }
@@ -151,6 +170,7 @@ static int lane_create_memory(struct lane *lane, size_t response_arena_bytes)
 	head->leases = lane->leases;
 	proto_rings_attach(head, lane->leases, &lane->submit, &lane->answer,
 	                   &lane->release);
+	lane->streams = proto_rings_streams(head, lane->leases);
 	lane->loader_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	lane->supervisor_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (lane->loader_bell < 0 || lane->supervisor_bell < 0)
@@ -257,6 +277,30 @@ static void lane_note_news(struct lane *lane)
 	pump_add(lane->queue->pump, &lane->client);
 }
 
+void lane_stream(struct lane *lane, const struct request *request)
+{
+	uint32_t index = (uint32_t)(request->lease & ((1u << LANE_SLOT_BITS) - 1));
+
+	if (lane->is_closed)
+		return;
+	stream_write(&lane->streams[index], request);
+	lane_note_news(lane);
+}
+
+int lane_look_streams(struct lane *lane, struct err *err)
+{
+	for (uint32_t i = 0; i < lane->leases && lane->n_streams > 0; i++) {
+		struct request *request = lane->slots[i].request;
+
+		if (request && request->is_streamed &&
+		    stream_look(&lane->streams[i], request, err)) {
+			lane->is_violated = true;
+			return LANE_E_VIOLATION;
+		}
+	}
+	return 0;
+}
+
 int lane_submit(struct lane *lane, struct request *request)
 {
 	struct lane_slot *slot;
@@ -278,6 +322,12 @@ int lane_submit(struct lane *lane, struct request *request)
 		.deadline_ns = request->deadline_ns,
 		.accepted_ns = request->accepted_ns,
 	};
+	if (request->is_streamed) {
+		submit.kind = PROTO_SUBMIT_STREAM;
+		submit.body_bytes = request->window_bytes;
+		submit.deadline_ns = CLOCK_NEVER;
+		stream_begin(&lane->streams[index], request);
+	}
 	lane_note_news(lane);
 	/* The ring has twice as many entries as leases: only a loader that lies can fill
 	 * it. */
@@ -287,6 +337,7 @@ int lane_submit(struct lane *lane, struct request *request)
 	}
 	lane->n_leased++;
 	lane->n_suspects += request->is_suspect;
+	lane->n_streams += request->is_streamed;
 	slot = &lane->slots[index];
 	*slot = (struct lane_slot){ .request = request, .lease = submit.lease };
 	request->lease = submit.lease;
@@ -329,6 +380,8 @@ static void lane_take_back(struct lane *lane, struct lane_slot *slot)
 {
 	lane->n_leased--;
 	lane->n_suspects -= slot->request->is_suspect;
+	lane->n_streams -= slot->request->is_streamed;
+	stream_end(slot->request);
 	slot->request->lane = NULL;
 	slot->request = NULL;
 }

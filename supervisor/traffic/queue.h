@@ -14,7 +14,7 @@
 #include "supervisor/traffic/detail.h"
 #include "supervisor/traffic/poison.h"
 #include "supervisor/traffic/request.h"
-#include "supervisor/traffic/rest.h"
+#include "supervisor/memory/rest.h"
 #include "supervisor/figures/stats.h"
 
 struct pump;

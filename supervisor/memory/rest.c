@@ -9,7 +9,7 @@
  * An arena that is exchanged goes whole. Small requests hardly ever leave it alone at the very
  * moment that the timer rings, so the next moment without any counts as well (rest_look()).
  */
-#include "supervisor/traffic/rest.h"
+#include "supervisor/memory/rest.h"
 
 #include "shared/memfd.h"
 
