@@ -189,7 +189,7 @@ struct engine_request {
 	const void *body; /* whole, not chunked any more; the coding is the client's */
 	size_t body_bytes;
 	/* The body is read with engine_host.read while it comes, and @body is NULL. Of engine
-	 * server alone. */
+	 * server, and of engine python where it serves WSGI and ASGI. */
 	bool is_streamed;
 	/* The other end of the connection that it came over: a client, or a proxy before
 	 * moultd. The address is empty if nobody knows it. */

@@ -86,7 +86,7 @@ static void host_sweep(struct host *host)
 	for (struct host_request *request = TAILQ_FIRST(&host->ended); request;
 	     request = next) {
 		next = TAILQ_NEXT(request, link);
-		if (request->count.n_parts > 0)
+		if (request->count.n_parts > 0 || request->stream.is_read)
 			continue;
 		TAILQ_REMOVE(&host->ended, request, link);
 		host_request_free(host, request);
@@ -97,6 +97,7 @@ static void host_sweep(struct host *host)
 static void host_end_request(struct host *host, struct host_request *request)
 {
 	request->has_ended = true;
+	host_stream_wake(host, request);
 	TAILQ_REMOVE(request->is_taken ? &host->taken : &host->waiting, request, link);
 	TAILQ_INSERT_TAIL(&host->ended, request, link);
 }

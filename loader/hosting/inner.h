@@ -21,6 +21,7 @@ struct host_stream {
 	uint64_t window_bytes;
 	uint64_t read_bytes; /* of the body */
 	bool wants_more;     /* somebody was told AGAIN, or waits */
+	bool is_read;        /* somebody is in host_stream_read() */
 };
 
 struct host_request {

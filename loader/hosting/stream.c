@@ -96,7 +96,7 @@ static int stream_take(struct host *host, struct host_request *request, void *to
 	uint64_t came = stream_came(host, request);
 
 	*ret_bytes = 0;
-	if (request->is_gone || host->is_over || host->outcome ||
+	if (request->is_gone || request->has_ended || host->is_over || host->outcome ||
 	    state == PROTO_STREAM_BROKEN ||
 	    came - request->stream.read_bytes > request->stream.window_bytes)
 		return ENGINE_HOST_E_GONE;
@@ -116,6 +116,7 @@ int host_stream_read(struct host *host, struct engine_request *taken, void *to,
 	int r;
 
 	(void)pthread_mutex_lock(&host->lock);
+	stream->is_read = true;
 	while ((r = stream_take(host, request, to, size, ret_bytes)) ==
 	       ENGINE_HOST_E_AGAIN) {
 		stream->wants_more = true;
@@ -123,6 +124,7 @@ int host_stream_read(struct host *host, struct engine_request *taken, void *to,
 			break;
 		(void)pthread_cond_wait(&host->body, &host->lock);
 	}
+	stream->is_read = false;
 	(void)pthread_mutex_unlock(&host->lock);
 	return r;
 }

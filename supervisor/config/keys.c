@@ -587,7 +587,7 @@ static const struct config_key model_keys[] = {
 	{ SIZE("max_body", RESTART, max_body_bytes, 1 * KIB, 32 * GIB, "64M"),
 	  .help = "The largest request body, at most half of\n"
 		  ".Cm request_arena ;\n"
-		  "engine server has no such limit. Larger ones are answered with status 413." },
+		  "servers, WSGI and ASGI have no such limit. Larger ones are answered with status 413." },
 };
 
 /* clang-format on */

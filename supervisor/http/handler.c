@@ -193,6 +193,15 @@ static enum MHD_Result http_handler_refuse_head(struct http_conn *conn,
 	return http_handler_refuse(conn);
 }
 
+/* Whether the engine reads bodies such as this one while they come. Of WSGI applications many need
+ * to know the length. */
+static bool http_handler_streams(const struct config_model *section,
+                                 const struct http_conn *conn)
+{
+	return section->command || section->asgi ||
+	       (section->wsgi && conn->ask.body_bytes != UINT64_MAX);
+}
+
 static enum MHD_Result http_handler_infer(struct http_conn *conn, const char *method,
                                           struct http_head *head)
 {
@@ -226,7 +235,7 @@ static enum MHD_Result http_handler_infer(struct http_conn *conn, const char *me
 	}
 	if (model && head->is_bad_timeout)
 		return http_handler_refuse_head(conn, HTTP_HEAD_BAD_TIMEOUT);
-	if (model && is_hosted && model_config(model)->command) {
+	if (model && is_hosted && http_handler_streams(model_config(model), conn)) {
 		start.takes_parts = true;
 		start.on_part = http_body_on_part;
 		start.on_room = http_body_on_room;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bodies that come by parts (decision 35): a server reads them while its client sends, however large
-they are, and moultd keeps no more of them than a window."""
+"""Bodies that come by parts (decision 35): servers and applications read them while their clients
+send, however large they are, and moultd keeps no more of them than a window."""
 import contextlib
 import hashlib
 import http.client
@@ -27,12 +27,29 @@ pytestmark = pytest.mark.skipif(not (BUILD / "moult-engine-server.so").exists(),
                                 reason="the server engine is not built here")
 
 
-def begin(start, supervisor="", **keys):
-    lines = {"engine": "server", "command": f"/usr/bin/python3 {PROGRAM} {{port}}",
-             "ready": "GET /seen 200", "route": "/", "request_arena": "4M", "max_body": "1G",
-             **keys}
+def begin(start, kind="server", supervisor="", **keys):
+    if kind == "server":
+        lines = {"engine": "server", "command": f"/usr/bin/python3 {PROGRAM} {{port}}",
+                 "ready": "GET /seen 200"}
+    else:
+        if not (BUILD / "moult-engine-python.so").exists():
+            pytest.skip("the python engine is not built here")
+        lines = {"engine": "python", kind: f"streamed_apps:{kind}",
+                 "working_directory": PROGRAM.parent, "environment.PYTHONDONTWRITEBYTECODE": 1}
+        lines |= {"threads": 4} if kind == "wsgi" else {}
+    lines |= {"route": "/", "request_arena": "4M", "max_body": "1G", **keys}
     return start("[model app]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items()),
                  supervisor=supervisor)
+
+
+# An application of WSGI gets a body without a length whole: many cannot do without one.
+KINDS = [("server", None), ("server", LARGE), ("asgi", None), ("asgi", LARGE), ("wsgi", LARGE)]
+
+
+def worker(moult, kind):
+    """The process that dies amid a body."""
+    pid = moult.status("app")["pid"]
+    return children(pid)[0] if kind == "server" else pid
 
 
 def seen(moult, path="/seen"):
@@ -73,8 +90,9 @@ def resident(pid):
     return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
 
-def test_a_body_larger_than_the_arena(start):
-    moult = begin(start)
+@pytest.mark.parametrize("kind", ["server", "asgi", "wsgi"])
+def test_a_body_larger_than_the_arena(start, kind):
+    moult = begin(start, kind)
     with sending(moult, "/sum", LARGE) as client:
         for _ in range(LARGE // len(BLOCK)):
             client.sendall(BLOCK)
@@ -85,9 +103,10 @@ def test_a_body_larger_than_the_arena(start):
     settled(moult)
 
 
+@pytest.mark.parametrize("kind", ["server", "asgi", "wsgi"])
 @pytest.mark.parametrize("blocks", [0, 1, 20])
-def test_a_body_of_unknown_length(start, blocks):
-    moult = begin(start)
+def test_a_body_of_unknown_length(start, kind, blocks):
+    moult = begin(start, kind, **({"request_arena": "64M"} if kind == "wsgi" else {}))
     with sending(moult, "/sum") as client:
         for _ in range(blocks):
             client.sendall(chunk(BLOCK))
@@ -96,9 +115,9 @@ def test_a_body_of_unknown_length(start, blocks):
     settled(moult)
 
 
-@pytest.mark.parametrize("length", [None, LARGE])
-def test_the_server_reads_while_its_client_sends(start, length):
-    moult = begin(start)
+@pytest.mark.parametrize("kind, length", KINDS)
+def test_it_is_read_while_its_client_sends(start, kind, length):
+    moult = begin(start, kind)
     with sending(moult, "/sum", length) as client:
         sent = 0
         for piece in (b"a", b"bc", BLOCK):
@@ -110,10 +129,11 @@ def test_the_server_reads_while_its_client_sends(start, length):
     settled(moult)
 
 
-@pytest.mark.parametrize("length", [None, 4 * LARGE])
-def test_a_server_that_reads_nothing(start, length):
+@pytest.mark.parametrize("kind, length", KINDS)
+def test_one_that_reads_nothing(start, kind, length):
     """moultd reads no more from the client than fits on the way."""
-    moult = begin(start)
+    moult = begin(start, kind)
+    length = length and 4 * length
     before = resident(moult.pid)
     with sending(moult, "/wait", length) as client:
         wait_for("the request", lambda: seen(moult)["begun"] == 1)
@@ -140,20 +160,19 @@ def test_a_server_that_reads_nothing(start, length):
     settled(moult)
 
 
-def test_a_server_that_dies_amid_a_body(start):
-    """What it had read is not kept, so that its successor cannot be asked: 503, at once."""
-    moult = begin(start)
-    for length in (None, LARGE):
-        done = seen(moult)["bytes"]
-        with sending(moult, "/sum", length) as client:
-            client.sendall(BLOCK if length else chunk(BLOCK))
-            wait_for("the piece", lambda: seen(moult)["bytes"] == done + len(BLOCK))
-            os.kill(children(moult.status("app")["pid"])[0], signal.SIGKILL)
-            status, body = take(client)
-            assert status == 503 and "by parts" in body
-        moult.wait_ready()
+@pytest.mark.parametrize("kind, length", KINDS)
+def test_one_that_dies_amid_a_body(start, kind, length):
+    """What was read is not kept, so that its successor cannot be asked: 503, at once."""
+    moult = begin(start, kind)
+    with sending(moult, "/sum", length) as client:
+        client.sendall(BLOCK if length else chunk(BLOCK))
+        wait_for("the piece", lambda: seen(moult)["bytes"] == len(BLOCK))
+        os.kill(worker(moult, kind), signal.SIGKILL)
+        status, body = take(client)
+        assert status == 503 and "by parts" in body
+    moult.wait_ready()
     settled(moult)
-    assert moult.status("app")["requests"]["failures"]["crash"] == 2
+    assert moult.status("app")["requests"]["failures"]["crash"] == 1
 
 
 def test_bodies_that_are_too_large(start):
@@ -180,10 +199,10 @@ def test_a_client_that_stops(start):
     settled(moult)
 
 
-@pytest.mark.parametrize("length", [None, LARGE])
-def test_a_server_that_takes_too_long(start, length):
+@pytest.mark.parametrize("kind, length", KINDS)
+def test_one_that_takes_too_long(start, kind, length):
     """Whose time runs is told apart: the client's is shorter here, and has stopped."""
-    moult = begin(start, request_timeout="4s", supervisor="body_timeout = 2s\n")
+    moult = begin(start, kind, request_timeout="4s", supervisor="body_timeout = 2s\n")
     with sending(moult, "/wait", length) as client:
         sender = threading.Thread(target=flood, args=(client, length))
         sender.start()
@@ -200,9 +219,10 @@ def flood(client, length):
             client.sendall(BLOCK if length else chunk(BLOCK))
 
 
-def test_an_answer_before_the_end(start):
+@pytest.mark.parametrize("kind", ["server", "asgi", "wsgi"])
+def test_an_answer_before_the_end(start, kind):
     """It comes when the body has: what nobody reads is dropped."""
-    moult = begin(start)
+    moult = begin(start, kind)
     with sending(moult, "/early", LARGE) as client:
         for _ in range(LARGE // len(BLOCK)):
             client.sendall(BLOCK)
