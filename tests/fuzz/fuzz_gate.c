@@ -12,6 +12,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "loader/aoti/package.h"
+#include "loader/aoti/source.h"
 #include "shared/log.h"
 #include "shared/model_format.h"
 #include "shared/request_text.h"
@@ -181,6 +183,33 @@ static size_t read_model(void *context, uint64_t at, void *buffer, size_t bytes)
 	return n;
 }
 
+/* A package of AOTInductor, as engine aoti takes it apart. */
+static void play_package(const struct fuzz_bytes *bytes)
+{
+	struct source_input inputs[2] = { 0 };
+	struct package package = PACKAGE_NULL;
+	struct err err = ERR_NULL;
+	int r = package_open(&package, bytes->at, bytes->left, NULL, &err);
+
+	assert(r == 0 ? package.library.data != NULL : *err.text != '\0');
+	for (size_t i = 0; r == 0 && i < package.n_weights; i++) {
+		struct package_part part = { NULL, 0 };
+
+		if (package_find_weight(&package, package.weights[i].name, &part))
+			assert(part.data >= bytes->at &&
+			       part.bytes <=
+			               (size_t)(bytes->at + bytes->left - part.data));
+	}
+	if (r == 0 && package.source.data)
+		source_read(inputs, 2, (const char *)package.source.data,
+		            package.source.bytes);
+	assert(inputs[0].shape.rank <= TENSOR_RANK_MAX);
+	if (r == 0)
+		r = package_check_machine(&package, "cpu", &err);
+	assert(r == 0 || *err.text);
+	package_fini(&package);
+}
+
 static void play_model(struct fuzz_bytes *bytes)
 {
 	const struct model_file file = { .read = read_model,
@@ -193,6 +222,7 @@ static void play_model(struct fuzz_bytes *bytes)
 	err = (struct err)ERR_NULL;
 	r = model_format_check_onnx(&file, &err);
 	assert(r == 0 || (r == MODEL_FORMAT_E_OTHER && *err.text));
+	play_package(bytes);
 }
 
 static void play_request(const struct fuzz_bytes *bytes)
