@@ -21,6 +21,8 @@ from test_strategy import MIB
 LIBRARY = os.environ.get("MOULT_ONNXRUNTIME")
 VENV = BUILD.parent / "venv"
 PYTHON = VENV / "bin" / "python"
+# Of weights at an absolute path. These open it, which the walls refuse.
+PASSWD = "SystemError" if re.search(r"1\.2[23]\.", LIBRARY or "") else "files beside it"
 DTYPES = {"BOOL": ("?", [True, False, True, True]), "UINT8": ("B", [0, 1, 254, 255]),
           "UINT16": ("H", [0, 1, 2, 65535]), "UINT32": ("I", [0, 1, 2, 2**32 - 1]),
           "UINT64": ("Q", [0, 1, 2, 2**64 - 1]), "INT8": ("b", [-128, -1, 0, 127]),
@@ -469,8 +471,7 @@ def damaged(models):
     rows += [(f"{name}.onnx", (models / f"{name}.onnx").read_bytes(), says)
              for name, says in (("sequence", "sequence"), ("optional", "optional"),
                                 ("two", "input 'x'"), ("nothing", "ONNX Runtime"),
-                                ("external", "files beside it"), ("passwd", "SystemError" if LIBRARY and "1.23" in LIBRARY
-                                 else "files beside it"))]
+                                ("external", "files beside it"), ("passwd", PASSWD))]
     rows += [(f"cut{at}.onnx", onnx[:at], "")
              for at in (1, 2, 3, 10, 40, len(onnx) // 2, len(onnx) - 1)]
     rows += [(f"cut{at}.ort", ort[:at], "") for at in (8, 9, 64, len(ort) // 2, len(ort) - 8)]
