@@ -125,10 +125,14 @@ def test_faults(start, tmp_path, echoes, row, suffix):
         if who is None:
             assert receipt["strategy"] in strategies, receipt
         assert set(receipt["phases_ms"]) >= {"pause"} and receipt["to"]["generation"], receipt
-        weights = bench.moult.status("echo")["weights"]
         is_own = row in ("private", "packed")
-        assert weights["share"] == ("off" if is_own else "memory"), weights
-        assert bool(weights["why_private"]) == (row == "packed"), weights
+
+        def is_told():
+            """A loader that died may be built again just now."""
+            weights = bench.moult.status("echo")["weights"]
+            return weights["share"] == ("off" if is_own else "memory") and \
+                bool(weights["why_private"]) == (row == "packed")
+        wait_for("what status says of the weights", is_told)
         wait_for("one copy", lambda: len(copies(bench.moult.pid)) == (0 if is_own else 1))
     bench.load.stop_and_check()
 
