@@ -400,7 +400,7 @@ static void generation_on_poll(struct ev_loop *loop, ev_timer *timer, int revent
 /* Birth and death */
 
 /* A SIGKILL that moultd did not send, while the kernel counted victims, was the
- * kernel's. */
+ * kernel's. The loader's own group counts those of max_memory. */
 static bool generation_is_oom_victim(const struct generation *generation, int status)
 {
 	enum generation_state state = generation->state;
@@ -408,7 +408,8 @@ static bool generation_is_oom_victim(const struct generation *generation, int st
 	                state == GENERATION_FAILED;
 
 	return !was_ours && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
-	       host_oom_kills(&generation->use.device->memory) > generation->oom_kills;
+	       (generation->link.child.kin.is_oom_victim ||
+	        host_oom_kills(&generation->use.device->memory) > generation->oom_kills);
 }
 
 /* Of an interpreter that ended before it had imported what it hosts. False: it is none. */

@@ -334,11 +334,14 @@ static void groups_enable(struct loader_groups *groups, const char *mark)
 {
 	unsigned int all = groups_read(groups->base, "cgroup.controllers");
 	unsigned int before = groups_read(groups->base, "cgroup.subtree_control");
+	unsigned int wanted = all & ~before;
 
-	/* Nobody steps aside for nothing. */
-	groups->given = groups_give(groups->base, '+', all & ~before);
-	if (groups->given == 0 && (all & ~before) && groups_step_aside(groups, mark))
-		groups->given = groups_give(groups->base, '+', all & ~before);
+	/* The kernel gives pids away beside processes, too, and then lets nobody into the groups
+	 * below, because these are of threads; memory it does not. The root of all groups, which
+	 * has no type, is free of that. */
+	if (wanted && faccessat(groups->base, "cgroup.type", F_OK, 0) == 0)
+		(void)groups_step_aside(groups, mark);
+	groups->given = groups_give(groups->base, '+', wanted);
 	groups->limits = groups_give(groups->fd, '+', before | groups->given);
 	if (groups->limits == 0)
 		groups_step_back(groups);
@@ -506,6 +509,19 @@ unsigned int loader_groups_add(struct loader_groups *groups, char *path, size_t 
 		          LOG_QUOTED(groups->path), LOG_QUOTED(strerror(-r)));
 	groups->has_said = true;
 	return 0;
+}
+
+bool loader_groups_had_oom(const struct loader_groups *groups, unsigned int number)
+{
+	char path[LOADER_GROUPS_PATH_MAX + 32];
+	char events[512];
+	const char *kills;
+
+	(void)snprintf(path, sizeof(path), "%s/%u/memory.events", groups->path, number);
+	if (!memory_read_file(path, events, sizeof(events)))
+		return false;
+	kills = strstr(events, "\noom_kill ");
+	return kills && strtoul(kills + sizeof("\noom_kill ") - 1, NULL, 10) > 0;
 }
 
 void loader_groups_end(struct loader_groups *groups, unsigned int number)

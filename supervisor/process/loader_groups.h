@@ -51,5 +51,7 @@ unsigned int loader_groups_limits(const struct loader_groups *groups);
 /* Limits a group to so many processes and bytes; 0: to any number. Failures are logged. */
 void loader_groups_limit(const struct loader_groups *groups, unsigned int number,
                          uint64_t max_processes, uint64_t max_bytes);
+/* Whether the kernel has killed a process in a group, out of memory. */
+bool loader_groups_had_oom(const struct loader_groups *groups, unsigned int number);
 /* Kills all processes in a group, which is removed as soon as it is empty. */
 void loader_groups_end(struct loader_groups *groups, unsigned int number);

@@ -404,6 +404,8 @@ void orphans_on_end(struct ev_loop *loop, struct orphans_kin *kin)
 		return;
 	orphans->last = kin->pid;
 	orphans_look_again(orphans, true);
+	kin->is_oom_victim = orphans->groups && kin->group &&
+	                     loader_groups_had_oom(orphans->groups, kin->group);
 	orphans_cancel(loop, kin);
 	/* The child is not reaped yet, so its number is no other group's. */
 	if (kill(-kin->pid, SIGKILL) == 0 && kin->left.n > 0)

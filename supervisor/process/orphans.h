@@ -44,6 +44,7 @@ struct orphans_kin {
 	bool is_running;    /* not reaped */
 	bool leaves_none;   /* runs moultd's own code alone */
 	unsigned int group; /* its control group's number; 0: none */
+	bool is_oom_victim; /* the kernel has killed in that group, for want of memory */
 	struct orphans_left left;
 };
 

@@ -98,7 +98,8 @@ def serve(place):
         return moult.wait_ready()
     yield begin
     for moult in running:
-        moult.stop()
+        if moult.process.poll() is None:
+            moult.stop()
 
 
 def asked(moult, model, do, pid=0):
