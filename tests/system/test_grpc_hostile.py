@@ -2,6 +2,10 @@
 """Clients of gRPC that do what no library does: floods, frames that lie, and nothing where
 something is due. In each test others go on on connections of their own and lose nothing, health
 answers, moultd's memory stays within a bound, and in the end nothing is left of the client."""
+import contextlib
+import pathlib
+import re
+import struct
 import threading
 
 import pytest
@@ -11,12 +15,19 @@ from frames import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FLOATS, GO
                     MANY, PREFACE, RST, SETTINGS, Client, Others, call, data, field, fields, frame,
                     framed, head, message, ping, priority, reset, settings, window)
 from harness import echo_section, free_port, stretch, wait_for
-from test_crowd import CROWD, Health, many_files, resident_mib  # noqa: F401 (a fixture)
+from test_crowd import CROWD, Health, many_files  # noqa: F401 (a fixture)
 
 # Of moultd beside what it had: several connections with all that they may keep.
 MOST_MIB = 48
 MORE = 100
+FLOODERS = 6
 CODES = {"protocol": 1, "flow": 3, "closed": 5, "cancel": 8, "calm": 11}
+
+
+def peak_mib(pid):
+    """The most that has been resident."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) / 1024
 
 
 class Under:
@@ -31,7 +42,7 @@ class Under:
         self.others = Others(self.port)
         self.health = Health(self.moult)
         self.wait_more()
-        self.before_mib = resident_mib(self.moult.pid)
+        self.before_mib = peak_mib(self.moult.pid)
 
     def client(self, **keys):
         return Client(self.port, **keys)
@@ -43,7 +54,7 @@ class Under:
 
     def check_memory(self):
         if not SANITIZED:
-            grown = resident_mib(self.moult.pid) - self.before_mib
+            grown = peak_mib(self.moult.pid) - self.before_mib
             print(f"moultd has grown by {grown:.1f} MiB")
             assert grown < MOST_MIB
 
@@ -136,41 +147,41 @@ def test_floods(under, how, is_read):
         while not is_over.is_set() and client.try_send(piece):
             pass
 
-    with under.client() as client:
-        client.send(first)
-        client.sock.settimeout(None)
-        threads = [threading.Thread(target=flood, args=(client,), daemon=True)]
-        if is_read:
-            threads.append(threading.Thread(target=client.frames, daemon=True))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(under.client()) for _ in range(FLOODERS)]
+        threads = []
+        for client in clients:
+            client.send(first)
+            client.sock.settimeout(None)
+            threads.append(threading.Thread(target=flood, args=(client,), daemon=True))
+            if is_read:
+                threads.append(threading.Thread(target=client.frames, daemon=True))
         for thread in threads:
             thread.start()
         for _ in range(3):
             under.wait_more()
             under.check_memory()
         is_over.set()
-        client.shut()
+        for client in clients:
+            client.shut()
         for thread in threads:
             thread.join()
 
 
 def test_refusals_that_nobody_reads(under):
     """More calls than may be at once, before the client has heard of that: what is to be said
-    of them waits, within a bound, and the client with it."""
+    of them waits, within a bound, and the client with it until it is given up."""
+    kept = fields().replace(b"\0", b"\x40")  # into the table
+    assert kept.count(b"\x40") == 6
+    first = frame(HEADERS, END_HEADERS, 1, kept)
+    again = struct.pack(">I", 6)[1:] + bytes([HEADERS, END_HEADERS])
+    ids = b"\xc3\xc2\xc1\xc0\xbf\xbe"
     with under.client(room=4096) as client:
-        is_over = threading.Event()
-
-        def flood():
-            for piece in in_batches(head, 3000):
-                if is_over.is_set() or not client.try_send(piece):
-                    return
-        thread = threading.Thread(target=flood, daemon=True)
-        thread.start()
-        for _ in range(3):
-            under.wait_more()
-            under.check_memory()
-        is_over.set()
-        client.shut()
-        thread.join()
+        client.send(first)
+        until_it_ends(client, (b"".join(again + struct.pack(">I", i) + ids
+                                        for i in range(at, at + 20_000, 2))
+                               for at in range(3, 2_000_003, 20_000)))
+        under.wait_more()
 
 
 @pytest.mark.parametrize("piece", [b"", field("x-more", "y" * 100)])
