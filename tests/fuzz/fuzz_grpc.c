@@ -468,7 +468,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (how & 8)
 		assert(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &little,
 		                  sizeof(little)) == 0);
-	grpc_session_open(grpc, fds[0], &nobody);
+	grpc_session_open(grpc, fds[0], NULL, &nobody);
 	put(&client, NGHTTP2_CLIENT_MAGIC, how == 1 ? 10 : NGHTTP2_CLIENT_MAGIC_LEN);
 	if (!(how & 2))
 		put_frame(&client, NGHTTP2_SETTINGS, 0, 0, "", 0);
