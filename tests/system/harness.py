@@ -79,8 +79,9 @@ def wait_for(what, condition, seconds=DEADLINE_S):
 
 
 def whole_lines(path):
-    """Those of a file that somebody still writes: the last one may be there in part."""
-    text = path.read_text(errors="replace")
+    """Those of a file that somebody still writes, or has not made yet: the last one may be there
+    in part."""
+    text = path.read_text(errors="replace") if path.exists() else ""
     return text[:text.rfind("\n") + 1].splitlines()
 
 

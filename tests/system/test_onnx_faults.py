@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engine onnx in every kind of reload, with faults in the loader that serves and in the one that
 comes, under load: nothing is lost, nothing is wrong, weights that are shared stay one copy."""
+import contextlib
 import json
 import os
 import pathlib
@@ -97,13 +98,13 @@ class Bench:
         generation = self.moult.status("echo")["generation"]
         self.bring(what)
         if who == "serving":
-            os.kill(serving, number)
+            # Where it goes first, it may have gone already.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(serving, number)
         if who == "candidate":
             pid = wait_for("a candidate", lambda: min(self.loaders() - known, default=0))
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-            except ProcessLookupError:
-                pass
         receipt = wait_for("a reload", lambda: next((
             r for r in self.moult.receipts("echo")[before:] if r["outcome"] == "ok"), None))
         wait_for("a new generation", lambda: wait_settled(self.moult, "echo")["generation"]
