@@ -16,7 +16,7 @@
 /* Between the beginning of a state and that of its timer. */
 #define SLACK_S 0.9
 /* Beside the times that the bench configures: see patience.c. */
-#define SPAWN_S 10
+#define SPAWN_S 60
 #define TERM_S  2
 #define KILL_S  10
 
