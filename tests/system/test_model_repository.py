@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """moultd --model-repository: models from what lies in a folder, as Triton has it, and no
 configuration."""
+import contextlib
 import json
 import os
 import pathlib
@@ -213,8 +214,10 @@ def test_what_comes_and_goes_is_noticed(serve, repository):
 
 def watched(moult):
     """Inodes that moultd watches."""
-    text = "".join(path.read_text() for path in
-                   pathlib.Path(f"/proc/{moult.pid}/fdinfo").iterdir())
+    text = ""
+    for path in pathlib.Path(f"/proc/{moult.pid}/fdinfo").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            text += path.read_text()
     return {int(inode, 16) for inode in re.findall(r"inotify wd:\w+ ino:(\w+)", text)}
 
 

@@ -140,17 +140,26 @@ def test_reloads_take_it(start, tmp_path, strategy):
     pid = ready_spare(moult)
     moult.note_fds()
     load = Load(moult.port)
-    for i in range(3):
+    taken = lost = 0
+    while taken < 3:
         load.wait_more()
-        moult.write_secret(tmp_path / "secrets", "token", f"other {i}")
-        receipt = moult.wait_receipt("echo", lambda r: r["to"]["pid"] == pid)
-        assert receipt["spare"] is True and receipt["strategy"] == strategy, receipt
-        assert receipt["cause"] == "secrets" and receipt["outcome"] == "ok", receipt
-        assert moult.status("echo")["pid"] == pid
+        number = moult.receipts("echo")[-1]["number"]
+        moult.write_secret(tmp_path / "secrets", "token", f"other {taken + lost}")
+        receipt = moult.wait_receipt("echo", lambda r: r["number"] > number)
+        assert receipt["strategy"] == strategy and receipt["cause"] == "secrets", receipt
+        assert receipt["outcome"] == "ok", receipt
+        if receipt["to"]["pid"] == pid:
+            assert receipt["spare"] is True and moult.status("echo")["pid"] == pid
+            taken += 1
+        else:
+            # Where the machine kept it asleep for too long, and only there.
+            said = f'event=spare_useless model=echo gen={receipt["to"]["generation"]} pid={pid} '
+            assert said + 'reason="it does not answer"' in moult.log_text(), receipt
+            lost += 1
         pid = ready_spare(moult, other_than=pid)
     load.wait_more()
     load.stop_and_check()
-    assert spare(moult)["taken"] == 3 and spare(moult)["lost"] == 0
+    assert spare(moult)["taken"] >= 3 and spare(moult)["lost"] == lost
 
 
 def test_reloads_faster_than_spares_come(start):
