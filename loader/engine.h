@@ -58,7 +58,7 @@ extern "C" {
 #include "shared/err.h"
 #include "shared/tensor.h"
 
-#define ENGINE_ABI         10
+#define ENGINE_ABI         9
 #define ENGINE_TENSORS_MAX 32
 
 enum engine_outcome {
@@ -188,9 +188,6 @@ struct engine_request {
 	size_t n_fields;
 	const void *body; /* whole, not chunked any more; the coding is the client's */
 	size_t body_bytes;
-	/* The body is read with engine_host.read while it comes, and @body is NULL. Of engine
-	 * server, and of engine python where it serves WSGI and ASGI. */
-	bool is_streamed;
 	/* The other end of the connection that it came over: a client, or a proxy before
 	 * moultd. The address is empty if nobody knows it. */
 	struct engine_text client;
@@ -250,12 +247,6 @@ struct engine_host {
 	/* True once nobody waits for the answer: the client left, or the deadline passed. The
 	 * bell rings for it, too. */
 	bool (*is_gone)(struct host *host, const struct engine_request *request);
-	/* Reads the next bytes of a body that is streamed, at most @size, to @to. Waits for them, or
-	 * with @may_wait false says AGAIN; the bell rings when there are some. 0, and *@ret_bytes
-	 * is 0 at the end; GONE: the rest never comes. One thread at a time for one
-	 * request. */
-	int (*read)(struct host *host, struct engine_request *request, void *to,
-	            size_t size, bool may_wait, size_t *ret_bytes);
 	/* The process must be replaced: it ends as after BROKEN, with @why for the operator. */
 	void (*fail)(struct host *host, const char *why);
 };

@@ -8,7 +8,6 @@
  */
 #include "loader/loader.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -262,48 +261,19 @@ static int loader_host(struct loader *loader)
 	                                     loader->visit ? (int)n_runs : 0));
 }
 
-/* Takes what the supervisor says to a loader that serves: REQUESTS, or QUIT. */
-static int loader_obey(struct loader *loader, bool *ret_is_quit)
-{
-	struct chan_message *message = loader->control.message;
-	struct err err = ERR_NULL;
-	int r = control_receive(&loader->control, PROTO_REQUESTS, ret_is_quit);
-
-	if (r != CONTROL_GO_ON || *ret_is_quit)
-		return r;
-	if (message->n_fds != 1)
-		(void)err_set(&err, -EINVAL,
-		              "a message of another request arena has %zu "
-		              "descriptors",
-		              message->n_fds);
-	else
-		(void)lane_renew(&loader->lane, &message->fds[0], &err);
-	chan_message_fini(message);
-	return *err.text ? control_fail("supervisor", err.text) : CONTROL_GO_ON;
-}
-
 static int loader_serve(struct loader *loader)
 {
 	struct err err = ERR_NULL;
-	bool is_quit = false;
 	int r;
 
-	do {
-		r = loader->host ? host_run(loader->host, &err)
-		                 : serve_run(loader->serve, &err);
-		if (r != SERVE_E_CONTROL)
-			break;
-		r = loader_obey(loader, &is_quit);
-		if (r != CONTROL_GO_ON)
-			return r;
-	} while (!is_quit);
-	if (is_quit)
-		return loader_quit(loader);
+	r = loader->host ? host_run(loader->host, &err) : serve_run(loader->serve, &err);
 	if (r == SERVE_E_BROKEN) {
 		(void)control_fail("engine", err.text);
 		return PROTO_EXIT_DEVICE;
 	}
-	return control_fail("supervisor", err.text);
+	if (r != SERVE_E_CONTROL)
+		return control_fail("supervisor", err.text);
+	return loader_await_quit(loader);
 }
 
 static int loader_hello(struct loader *loader)

@@ -103,8 +103,7 @@ static int chan_check(const struct chan_message *message, size_t bytes, int flag
 	if (header->payload_bytes != bytes - sizeof(*header) || header->reserved != 0)
 		return err_set(err, CHAN_E_MALFORMED, "a message has the wrong length");
 	if (message->n_fds > 0 && header->type != PROTO_LOAD &&
-	    header->type != PROTO_COMMIT && header->type != PROTO_COMMITTED &&
-	    header->type != PROTO_REQUESTS)
+	    header->type != PROTO_COMMIT && header->type != PROTO_COMMITTED)
 		return err_set(err, CHAN_E_MALFORMED,
 		               "a message of type %u carries descriptors", header->type);
 	return 0;

@@ -38,7 +38,7 @@ int chan_send(struct chan *chan, enum proto_type type, uint64_t generation,
               const char *payload, const int *fds, size_t n_fds);
 
 /* Receives one message into @message, which must hold no fds. A message of another type than
- * LOAD, COMMIT, COMMITTED and REQUESTS that carries descriptors is malformed; they are closed. 0, CHAN_E_*
+ * LOAD, COMMIT and COMMITTED that carries descriptors is malformed; they are closed. 0, CHAN_E_*
  * or -errno. */
 int chan_recv(struct chan *chan, struct chan_message *message, struct err *err);
 

@@ -14,24 +14,12 @@ struct proto_head_fixed {
 	uint32_t target_bytes;
 };
 
-static size_t proto_streams_offset(uint32_t leases)
+size_t proto_rings_bytes(uint32_t leases)
 {
 	return sizeof(struct proto_rings) +
 	       ring_bytes(leases * 2, sizeof(struct proto_submit)) +
 	       ring_bytes(proto_parts_max(leases), sizeof(struct proto_answer)) +
 	       ring_bytes(proto_parts_max(leases), sizeof(struct proto_release));
-}
-
-size_t proto_rings_bytes(uint32_t leases)
-{
-	return proto_streams_offset(leases) + leases * sizeof(struct proto_stream);
-}
-
-struct proto_stream *proto_rings_streams(struct proto_rings *base, uint32_t leases)
-{
-	unsigned char *memory = (unsigned char *)base + proto_streams_offset(leases);
-
-	return (struct proto_stream *)(void *)memory;
 }
 
 void proto_rings_attach(struct proto_rings *base, uint32_t leases, struct ring *submit,

@@ -5,7 +5,7 @@
  * Everything that moultd and moult-loader must agree on, and nothing else.
  *
  * Control channel: one SOCK_SEQPACKET pair; one datagram is one message: a fixed header
- * and a JSON payload. Only LOAD, COMMIT, COMMITTED and REQUESTS carry descriptors. Every message names
+ * and a JSON payload. Only LOAD, COMMIT and COMMITTED carry descriptors. Every message names
  * the generation that it is about, and each state of a generation allows few types. A loader
  * whose message is not allowed, malformed, or of another generation is killed.
  *
@@ -20,7 +20,6 @@
  *	    <-- COMMITTED {"private","private_lasts","placed"} + fds
  *	    <-- READY {"warmup_ms","inputs","outputs",memory} warm-up answered
  *	    ... requests and answers through the rings ...
- *	    --> REQUESTS + fd              the request arena is another one from now on
  *	    --> QUIT                       free everything, then exit 0
  *	    <-- BYE {memory}
  *	    <-- REFUSED {"code","reason"}  at any time before READY; the loader then exits
@@ -56,9 +55,6 @@
  * leaves them to the model. READY's are what the loader serves (shared/tensor_json.h); a loader
  * that hosts routes sends none.
  *
- * REQUESTS comes while the loader holds no lease. A submission says how many of them come before
- * it: the loader takes those first.
- *
  * Data path: a request lies in the request arena, which the loader can only read; an
  * answer lies in the response arena, which the loader writes and the supervisor
  * distrusts. Three rings carry entries: submit and release from the supervisor, answer to
@@ -73,7 +69,7 @@
 #include "shared/ring.h"
 
 #define PROTO_MAGIC   UINT32_C(0x544c4f4d) /* "MOLT" */
-#define PROTO_VERSION 12
+#define PROTO_VERSION 10
 
 /* The loader's end of the control channel. */
 #define PROTO_CONTROL_FD 3
@@ -101,7 +97,6 @@ enum proto_type {
 	PROTO_COMMIT = 2,
 	PROTO_QUIT = 3,
 	PROTO_TAKE = 4,
-	PROTO_REQUESTS = 5,
 
 	PROTO_HELLO = 16,
 	PROTO_STAGED = 17,
@@ -175,17 +170,13 @@ struct proto_rings {
 enum proto_submit_kind {
 	PROTO_SUBMIT_REQUEST = 1,
 	PROTO_SUBMIT_CANCEL = 2, /* only lease is set: nobody waits for the answer */
-	/* A request whose body comes by parts: body_offset and body_bytes are those of a window,
-	 * see struct proto_stream. */
-	PROTO_SUBMIT_STREAM = 3,
 };
 
 /* Supervisor to loader. Offsets are into the request arena. */
 struct proto_submit {
 	uint64_t lease; /* names this attempt at this request; echoed in its answer */
 	uint64_t generation;
-	uint16_t kind;
-	uint16_t n_renewed; /* REQUESTS before this, modulo 65536 */
+	uint32_t kind;
 	uint32_t head_bytes;
 	uint64_t head_offset;
 	uint64_t body_offset; /* 64-byte aligned */
@@ -193,25 +184,6 @@ struct proto_submit {
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC, or CLOCK_NEVER */
 	uint64_t
 		accepted_ns; /* CLOCK_MONOTONIC: the timeout parameter counts from here */
-};
-
-/*
- * A body that comes by parts, of the lease in slot (lease modulo 65536): behind the three rings
- * there is one for each lease. The byte number N of the body, counted from 0, lies in the window
- * at N modulo its size. The supervisor writes the first line and the loader the second: no more
- * than a window's bytes have come and are not taken. Each rings the other's bell as for a ring:
- * the supervisor that of submissions, the loader that of answers.
- */
-struct proto_stream {
-	_Alignas(RING_CACHE_LINE) _Atomic uint64_t came;
-	_Atomic uint32_t state; /* of enum proto_stream_state; written after came */
-	_Alignas(RING_CACHE_LINE) _Atomic uint64_t taken; /* 0 when the lease begins */
-};
-
-enum proto_stream_state {
-	PROTO_STREAM_OPEN = 0,
-	PROTO_STREAM_WHOLE = 1,  /* all of the body has come */
-	PROTO_STREAM_BROKEN = 2, /* the rest never comes */
 };
 
 enum proto_answer_flag {
@@ -271,13 +243,8 @@ static inline uint32_t proto_parts_max(uint32_t leases)
 	return leases * 4;
 }
 
-/* A lease's number has its slot, below the number of leases, in the low bits. */
-#define PROTO_SLOT_BITS 16
-
-/* Bytes of memory for the header, the three rings and the streams. */
+/* Bytes of memory for the header and the three rings. */
 size_t proto_rings_bytes(uint32_t leases);
-/* The streams, one for each lease. */
-struct proto_stream *proto_rings_streams(struct proto_rings *base, uint32_t leases);
 /* Makes one side's views of the three rings. @base holds proto_rings_bytes(@leases). */
 void proto_rings_attach(struct proto_rings *base, uint32_t leases, struct ring *submit,
                         struct ring *answer, struct ring *release);

@@ -86,19 +86,13 @@ static PyObject *client_to_object(const struct engine_request *request)
 	return Py_BuildValue("(NI)", latin1(request->client), request->client_port);
 }
 
-/* (number, method, target, fields, body, client); NULL with an exception. The body is None where it
- * is read as it comes. */
+/* (number, method, target, fields, body, client); NULL with an exception. */
 static PyObject *request_to_tuple(const struct engine_request *request, bool is_raw)
 {
 	/* The body is copied: an application may keep it longer than the request lives. */
-	PyObject *body = Py_None;
-
-	if (request->is_streamed)
-		Py_INCREF(body);
-	else
-		body = PyBytes_FromStringAndSize(request->body_bytes > 0 ? request->body
-		                                                         : "",
-		                                 (Py_ssize_t)request->body_bytes);
+	PyObject *body =
+		PyBytes_FromStringAndSize(request->body_bytes > 0 ? request->body : "",
+	                                  (Py_ssize_t)request->body_bytes);
 
 	return Py_BuildValue("(KNNNNN)", (unsigned long long)(uintptr_t)request,
 	                     latin1(request->method), latin1(request->target),
@@ -266,42 +260,6 @@ static PyObject *lane_answer(PyObject *module, PyObject *arguments)
 	return PyLong_FromLong(r);
 }
 
-/* read(number, size, waits): the next bytes of a body that comes by parts; b"": its end; None: nothing
- * now; False: the rest never comes. Not after the request's last part. */
-static PyObject *lane_read(PyObject *module, PyObject *arguments)
-{
-	const struct engine_host *host = lane.host;
-	unsigned long long number;
-	PyObject *piece = NULL;
-	Py_ssize_t size;
-	size_t bytes = 0;
-	char *data;
-	int waits;
-	int r;
-
-	(void)module;
-	if (!PyArg_ParseTuple(arguments, "Knp", &number, &size, &waits))
-		return NULL;
-	if (!host || size <= 0)
-		Py_RETURN_FALSE;
-	data = malloc((size_t)size);
-	if (!data)
-		return PyErr_NoMemory();
-	lane.n_inside++;
-	Py_BEGIN_ALLOW_THREADS;
-	r = host->read(host->host, to_request(number), data, (size_t)size, waits, &bytes);
-	Py_END_ALLOW_THREADS;
-	lane.n_inside--;
-	if (r == 0)
-		piece = PyBytes_FromStringAndSize(data, (Py_ssize_t)bytes);
-	free(data);
-	if (r == ENGINE_HOST_E_AGAIN)
-		Py_RETURN_NONE;
-	if (r)
-		Py_RETURN_FALSE;
-	return piece;
-}
-
 /* is_gone(number): whether nobody waits for the answer any more. */
 static PyObject *lane_is_gone(PyObject *module, PyObject *arguments)
 {
@@ -403,7 +361,6 @@ PyObject *python_lane_new(void)
 	static PyMethodDef methods[] = {
 		{ "take", lane_take, METH_VARARGS, NULL },
 		{ "answer", lane_answer, METH_VARARGS, NULL },
-		{ "read", lane_read, METH_VARARGS, NULL },
 		{ "is_gone", lane_is_gone, METH_VARARGS, NULL },
 		{ "bell", lane_bell, METH_NOARGS, NULL },
 		{ "part_bytes", lane_part_bytes, METH_NOARGS, NULL },

@@ -9,21 +9,23 @@
  * A request whose client has left while it waits is ended at once. One that a thread has is
  * marked gone: the thread learns it from its next answer, or from is_gone.
  *
- * Room for an answer is waited for without a deadline: a slow client is the supervisor's business.
- * One answer has at most HOST_PARTS parts under way: a stream nobody reads leaves room for others.
+ * Room for an answer is waited for without a deadline: a slow client is the supervisor's
+ * business. One answer has at most HOST_PARTS parts under way, so that a stream nobody reads
+ * leaves room for other answers.
  */
 #include "loader/hosting/host.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include "loader/oip/oip.h"
 #include "loader/serve/children.h"
 #include "loader/hosting/head.h"
-#include "loader/hosting/inner.h"
 #include "loader/serve/serve.h"
 #include "shared/cleanup.h"
 #include "shared/clock.h"
@@ -33,6 +35,50 @@
 #define HOST_STATUS_GONE 499 /* for a client that is gone: nginx' number */
 #define HOST_ERROR_BYTES ((size_t)1024)
 #define HOST_SPARES_MAX  64 /* requests that have ended and are kept for the next ones */
+
+struct host_request {
+	struct engine_request
+		request; /* first: an engine's pointer is this struct's, too */
+	TAILQ_ENTRY(host_request) link;
+	uint64_t lease;
+	uint64_t taken_ns;
+	struct lane_count count;
+	bool is_taken; /* by a thread of the engine */
+	bool is_gone;
+	bool has_begun; /* the first part was sent */
+	bool has_ended;
+	struct engine_field fields[PROTO_FIELDS_MAX];
+};
+
+TAILQ_HEAD(host_list, host_request);
+
+struct host {
+	struct engine_host lent;
+	struct lane *lane;
+	int control_fd;
+	pthread_mutex_t lock; /* guards all that follows, and the lane */
+	pthread_cond_t requests;
+	pthread_cond_t room;
+	struct host_list waiting;
+	struct host_list taken;
+	struct host_list ended; /* parts of their answers are under way */
+	struct host_list spares;
+	size_t n_spares;
+	bool wants_room; /* somebody was told AGAIN, or waits */
+	bool is_over;
+	int outcome; /* SERVE_E_*: ends host_run(); 0: go on */
+	struct err why;
+};
+
+/* Bells */
+
+static void host_ring(const struct host *host)
+{
+	const uint64_t one = 1;
+
+	/* EAGAIN: the bell rings already. */
+	(void)!write(host->lent.bell, &one, sizeof(one));
+}
 
 /* Ends host_run(), which some other thread is in. */
 static void host_stop(struct host *host, int outcome, const char *why)
@@ -86,7 +132,7 @@ static void host_sweep(struct host *host)
 	for (struct host_request *request = TAILQ_FIRST(&host->ended); request;
 	     request = next) {
 		next = TAILQ_NEXT(request, link);
-		if (request->count.n_parts > 0 || request->stream.is_read)
+		if (request->count.n_parts > 0)
 			continue;
 		TAILQ_REMOVE(&host->ended, request, link);
 		host_request_free(host, request);
@@ -97,7 +143,6 @@ static void host_sweep(struct host *host)
 static void host_end_request(struct host *host, struct host_request *request)
 {
 	request->has_ended = true;
-	host_stream_wake(host, request);
 	TAILQ_REMOVE(request->is_taken ? &host->taken : &host->waiting, request, link);
 	TAILQ_INSERT_TAIL(&host->ended, request, link);
 }
@@ -218,8 +263,6 @@ static int host_refuse(struct host *host, struct host_request *request, int stat
 static int host_admit(struct host *host, const struct proto_submit *submit,
                       struct err *err)
 {
-	const unsigned char *body = lane_request(host->lane, submit->body_offset);
-	bool is_streamed = submit->kind == PROTO_SUBMIT_STREAM;
 	struct host_request *request = host_request_new(host);
 
 	if (!request)
@@ -228,13 +271,11 @@ static int host_admit(struct host *host, const struct proto_submit *submit,
 	request->lease = submit->lease;
 	request->request = (struct engine_request){
 		.fields = request->fields,
-		.body = is_streamed ? NULL : body,
-		.body_bytes = is_streamed ? 0 : submit->body_bytes,
-		.is_streamed = is_streamed,
+		.body = lane_request(host->lane, submit->body_offset),
+		.body_bytes = submit->body_bytes,
 		.accepted_ns = submit->accepted_ns,
 		.deadline_ns = submit->deadline_ns,
 	};
-	host_stream_begin(&request->stream, body, submit->body_bytes);
 	if (host_head_read(&request->request, request->fields,
 	                   lane_request(host->lane, submit->head_offset),
 	                   submit->head_bytes) < 0) {
@@ -261,10 +302,8 @@ static void host_cancel(struct host *host, uint64_t lease)
 		return;
 	}
 	TAILQ_FOREACH (request, &host->taken, link)
-		if (request->lease == lease) {
+		if (request->lease == lease)
 			request->is_gone = true;
-			host_stream_wake(host, request);
-		}
 }
 
 /* Takes all that has come. 0 or SERVE_E_*. */
@@ -276,7 +315,6 @@ static int host_look(struct host *host, struct err *err)
 
 	if (host_collect(host, err))
 		return SERVE_E_VIOLATION;
-	host_stream_look(host);
 	while ((r = lane_take(host->lane, &submit, err)) == 0) {
 		has_news = true;
 		if (submit.kind == PROTO_SUBMIT_CANCEL) {
@@ -289,9 +327,7 @@ static int host_look(struct host *host, struct err *err)
 	}
 	if (has_news)
 		host_ring(host);
-	return r == LANE_E_EMPTY     ? 0
-	       : r == LANE_E_CONTROL ? SERVE_E_CONTROL
-	                             : SERVE_E_VIOLATION;
+	return r == LANE_E_EMPTY ? 0 : SERVE_E_VIOLATION;
 }
 
 /* For the engine's threads */
@@ -431,9 +467,10 @@ static int host_answer(struct host *host, struct engine_request *taken,
 	if (r == 0 && is_last && !request->has_ended)
 		r = host_refuse(host, request, HOST_STATUS_GONE,
 		                "the request was cancelled", true);
+	if (r == ENGINE_HOST_E_END || (r == 0 && request->is_gone))
+		r = ENGINE_HOST_E_GONE;
 	(void)pthread_mutex_unlock(&host->lock);
-	return r == ENGINE_HOST_E_END || (r == 0 && request->is_gone) ? ENGINE_HOST_E_GONE
-	                                                              : r;
+	return r;
 }
 
 static bool host_is_gone(struct host *host, const struct engine_request *taken)
@@ -466,7 +503,6 @@ static void host_init_lock(struct host *host)
 	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&host->requests, &attributes);
 	(void)pthread_cond_init(&host->room, NULL);
-	(void)pthread_cond_init(&host->body, NULL);
 	(void)pthread_condattr_destroy(&attributes);
 }
 
@@ -491,7 +527,6 @@ int host_new(struct host **ret_host, struct lane *lane, int control_fd, struct e
 		.take = host_take,
 		.answer = host_answer,
 		.is_gone = host_is_gone,
-		.read = host_stream_read,
 		.fail = host_fail,
 	};
 	return host->lent.bell < 0
@@ -522,7 +557,6 @@ void host_end(struct host *host)
 	host->is_over = true;
 	(void)pthread_cond_broadcast(&host->requests);
 	(void)pthread_cond_broadcast(&host->room);
-	(void)pthread_cond_broadcast(&host->body);
 	host_ring(host);
 	(void)pthread_mutex_unlock(&host->lock);
 }
@@ -533,8 +567,7 @@ static int host_wait(struct host *host, uint64_t until_ns)
 {
 	int r = 0;
 
-	if (lane_doze(host->lane, host->wants_room ? LANE_WAKE_ANY : LANE_WAKE_REQUEST) &&
-	    !host_stream_has_news(host)) {
+	if (lane_doze(host->lane, host->wants_room ? LANE_WAKE_ANY : LANE_WAKE_REQUEST)) {
 		(void)pthread_mutex_unlock(&host->lock);
 		r = lane_block(host->lane, host->control_fd, until_ns);
 		(void)pthread_mutex_lock(&host->lock);

@@ -129,16 +129,6 @@ static bool visit_is_gone(struct host *host, const struct engine_request *reques
 	return is_gone;
 }
 
-static int visit_read_body(struct host *host, struct engine_request *request, void *to,
-                           size_t size, bool may_wait, size_t *ret_bytes)
-{
-	struct visit *visit = visit_of(host);
-
-	/* The visit's own comes whole. */
-	return visit->host->read(visit->host->host, request, to, size, may_wait,
-	                         ret_bytes);
-}
-
 static void visit_fail(struct host *host, const char *why)
 {
 	struct visit *visit = visit_of(host);
@@ -288,7 +278,6 @@ int visit_new(struct visit **ret_visit, const struct engine_host *host,
 	visit->lent.take = visit_take;
 	visit->lent.answer = visit_answer;
 	visit->lent.is_gone = visit_is_gone;
-	visit->lent.read = visit_read_body;
 	visit->lent.fail = visit_fail;
 	if (visit->answered < 0)
 		return err_set(err, ENGINE_E_FAILED, "no eventfd: %s", strerror(errno));

@@ -20,7 +20,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "shared/cleanup.h"
@@ -49,16 +48,6 @@ static int lane_map(struct memfd *memfd, int *fd, bool is_writable, const char *
 	if (memfd->size_bytes == 0)
 		return err_set(err, -EINVAL, "the memory for %s is empty", what);
 	return 0;
-}
-
-/* A child of the model's has no use for requests, and would keep an arena that was exchanged. */
-static int lane_map_requests(struct memfd *memfd, int *fd, struct err *err)
-{
-	int r = lane_map(memfd, fd, false, "requests", err);
-
-	if (r == 0)
-		(void)madvise(memfd->base, memfd->size_bytes, MADV_DONTFORK);
-	return r;
 }
 
 /* Checks the header, which the supervisor wrote once: rings of another generation or build end
@@ -101,7 +90,8 @@ int lane_init(struct lane *lane, int fds[PROTO_LOAD_FD_COUNT], uint64_t generati
 	lane->leases = leases;
 	lane->loader_bell = take_fd(&fds[PROTO_LOAD_FD_LOADER_BELL]);
 	lane->supervisor_bell = take_fd(&fds[PROTO_LOAD_FD_SUPERVISOR_BELL]);
-	r = lane_map_requests(&lane->requests, &fds[PROTO_LOAD_FD_REQUESTS], err);
+	r = lane_map(&lane->requests, &fds[PROTO_LOAD_FD_REQUESTS], false, "requests",
+	             err);
 	if (r == 0)
 		r = lane_map(&lane->answers, &fds[PROTO_LOAD_FD_ANSWERS], true, "answers",
 		             err);
@@ -119,7 +109,6 @@ int lane_init(struct lane *lane, int fds[PROTO_LOAD_FD_COUNT], uint64_t generati
 		return r;
 	proto_rings_attach(lane->head, leases, &lane->submit, &lane->answer,
 	                   &lane->release);
-	lane->streams = proto_rings_streams(lane->head, leases);
 	r = lane_init_parts(lane);
 	return r < 0 ? err_set(err, r, "out of memory") : 0;
 }
@@ -168,11 +157,7 @@ static int lane_check_submit(const struct lane *lane, const struct proto_submit 
 
 	if (submit->kind == PROTO_SUBMIT_CANCEL)
 		return 0;
-	if (submit->kind == PROTO_SUBMIT_STREAM &&
-	    (submit->body_bytes == 0 ||
-	     (submit->lease & ((1u << PROTO_SLOT_BITS) - 1)) >= lane->leases))
-		return err_set(err, LANE_E_VIOLATION, "a request without a window");
-	if (submit->kind != PROTO_SUBMIT_REQUEST && submit->kind != PROTO_SUBMIT_STREAM)
+	if (submit->kind != PROTO_SUBMIT_REQUEST)
 		return err_set(err, LANE_E_VIOLATION, "a submission of kind %u",
 		               submit->kind);
 	if (submit->generation != lane->generation)
@@ -189,54 +174,25 @@ static int lane_check_submit(const struct lane *lane, const struct proto_submit 
 	return 0;
 }
 
-int lane_renew(struct lane *lane, int *fd, struct err *err)
-{
-	struct memfd requests = MEMFD_NULL;
-	int r = lane->n_leased > 0
-	                ? err_set(err, -EINVAL,
-	                          "another request arena came while a request was there")
-	                : lane_map_requests(&requests, fd, err);
-
-	if (r < 0)
-		return r;
-	memfd_fini(&lane->requests);
-	lane->requests = requests;
-	lane->n_renewed++;
-	return 0;
-}
-
 int lane_take(struct lane *lane, struct proto_submit *ret_submit, struct err *err)
 {
-	struct proto_submit submit = lane->pending;
-	int r = lane->has_pending ? 0 : ring_pop(&lane->submit, &submit);
+	struct proto_submit submit;
+	int r;
 
+	r = ring_pop(&lane->submit, &submit);
 	if (r == RING_E_EMPTY)
 		return LANE_E_EMPTY;
 	if (r)
 		return err_set(err, LANE_E_VIOLATION,
 		               "the submit ring's index cannot be");
-	lane->has_pending =
-		submit.kind != PROTO_SUBMIT_CANCEL && submit.n_renewed != lane->n_renewed;
-	if (lane->has_pending) {
-		lane->pending = submit;
-		return LANE_E_CONTROL;
-	}
 	r = lane_check_submit(lane, &submit, err);
 	if (r)
 		return r;
-	if (submit.kind != PROTO_SUBMIT_CANCEL)
+	if (submit.kind == PROTO_SUBMIT_REQUEST)
 		lane->n_leased++;
 	lane_progress(lane);
 	*ret_submit = submit;
 	return 0;
-}
-
-void lane_note_taken(struct lane *lane, uint64_t lease, uint64_t taken)
-{
-	atomic_store_explicit(&lane_stream(lane, lease)->taken, taken,
-	                      memory_order_seq_cst);
-	lane->has_news = true;
-	lane_progress(lane);
 }
 
 int lane_collect(struct lane *lane, struct err *err)

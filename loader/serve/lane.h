@@ -24,16 +24,12 @@ struct lane {
 	uint32_t leases;
 	uint32_t n_leased;
 	struct memfd requests;
-	uint16_t n_renewed; /* times that requests was exchanged */
-	bool has_pending;   /* pending waits for the next exchange */
-	struct proto_submit pending;
 	struct memfd answers;
 	struct memfd rings;
 	struct proto_rings *head;
 	struct ring submit;
 	struct ring answer;
 	struct ring release;
-	struct proto_stream *streams; /* one for each lease */
 	int loader_bell;
 	int supervisor_bell;
 	bool has_news; /* answers were published since the last flush */
@@ -83,25 +79,14 @@ void lane_nudge(struct lane *lane);
 /* Notes that work on @lease begins: should the process die, @lease may be to blame. */
 void lane_begin(struct lane *lane, uint64_t lease);
 
-/* Maps another request arena, of which the supervisor has told. Takes @fd on success. 0, or -errno
- * with a sentence. */
-int lane_renew(struct lane *lane, int *fd, struct err *err);
-/* Takes the next request or cancellation, checked. 0, LANE_E_EMPTY, LANE_E_CONTROL where another
- * request arena comes first, or LANE_E_VIOLATION with a sentence. */
+/* Takes the next request or cancellation, checked. 0, LANE_E_EMPTY, or LANE_E_VIOLATION with a
+ * sentence. */
 int lane_take(struct lane *lane, struct proto_submit *ret_submit, struct err *err);
 
 static inline const unsigned char *lane_request(const struct lane *lane, uint64_t offset)
 {
 	return (const unsigned char *)lane->requests.base + offset;
 }
-
-static inline struct proto_stream *lane_stream(const struct lane *lane, uint64_t lease)
-{
-	return &lane->streams[lease & ((1u << PROTO_SLOT_BITS) - 1)];
-}
-
-/* Says that as much of a body was read; the bell rings in lane_flush(). */
-void lane_note_taken(struct lane *lane, uint64_t lease, uint64_t taken);
 
 /* Takes back the parts that the supervisor has released. 0 or LANE_E_VIOLATION with a
  * sentence. */

@@ -133,8 +133,6 @@ static int serve_take(struct serve *serve)
 		if (r)
 			return r;
 	}
-	if (r == LANE_E_CONTROL)
-		return SERVE_E_CONTROL;
 	return r == LANE_E_EMPTY ? 0 : SERVE_E_VIOLATION;
 }
 

@@ -70,33 +70,6 @@ static size_t server_on_body(char *data, size_t one, size_t bytes, void *context
 	return bytes;
 }
 
-/* Gives libcurl more of a body that comes by parts. */
-static size_t server_on_read(char *data, size_t one, size_t size, void *context)
-{
-	struct server_transfer *transfer = context;
-	const struct engine_host *host = transfer->host;
-	size_t bytes = transfer->ahead_bytes;
-
-	size *= one;
-	if (bytes > 0) {
-		if (bytes > size)
-			bytes = size;
-		memcpy(data, transfer->ahead, bytes);
-		transfer->ahead_bytes -= bytes;
-		memmove(transfer->ahead, transfer->ahead + bytes, transfer->ahead_bytes);
-		return bytes;
-	}
-	switch (host->read(host->host, transfer->request, data, size, false, &bytes)) {
-	case 0:
-		return bytes;
-	case ENGINE_HOST_E_AGAIN:
-		transfer->is_starved = true;
-		return CURL_READFUNC_PAUSE;
-	default:
-		return CURL_READFUNC_ABORT;
-	}
-}
-
 static int server_on_send(void *context, char *remote, char *local, int remote_port,
                           int local_port)
 {
@@ -201,23 +174,6 @@ static bool server_has_field(const struct engine_request *request, const char *n
 	return false;
 }
 
-/* What Content-Length says, which moultd has checked; UINT64_MAX: nothing. */
-static uint64_t server_length(const struct engine_request *request)
-{
-	char text[24] = "";
-
-	for (size_t i = 0; i < request->n_fields; i++) {
-		const struct engine_field *field = &request->fields[i];
-
-		if (server_head_is(field->name, "content-length") &&
-		    field->value.bytes < sizeof(text)) {
-			memcpy(text, field->value.data, field->value.bytes);
-			text[field->value.bytes] = '\0';
-		}
-	}
-	return *text ? strtoull(text, NULL, 10) : UINT64_MAX;
-}
-
 /* The client's fields, and none of libcurl's own: "NAME:" takes one out, "NAME;" is an empty
  * one. */
 static int server_add_fields(struct server_transfer *transfer,
@@ -246,9 +202,6 @@ static int server_add_fields(struct server_transfer *transfer,
 		}
 		r = server_add_field(transfer, line);
 	}
-	/* Of a body without a length libcurl has to be told. */
-	if (r == 0 && request->is_streamed && server_length(request) == UINT64_MAX)
-		r = server_add_field(transfer, "Transfer-Encoding: chunked");
 	return r;
 }
 
@@ -271,15 +224,6 @@ static int server_set_request(struct server_transfer *transfer)
 	(void)curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
 	if (strcmp(method, "HEAD") == 0) {
 		(void)curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
-	} else if (request->is_streamed) {
-		uint64_t length = server_length(request);
-
-		(void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
-		(void)curl_easy_setopt(easy, CURLOPT_READFUNCTION, server_on_read);
-		(void)curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
-		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
-		                       length == UINT64_MAX ? (curl_off_t)-1
-		                                            : (curl_off_t)length);
 	} else if (server_has_body(request) || strcmp(method, "POST") == 0) {
 		(void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
 		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
@@ -303,7 +247,7 @@ static int server_reset(struct server_transfer *transfer)
 	transfer->body_bytes = 0;
 	transfer->n_sent = 0;
 	transfer->retry_ns = transfer->hold_ns = 0;
-	transfer->is_over = transfer->is_paused = transfer->is_starved = false;
+	transfer->is_over = transfer->is_paused = false;
 	*transfer->curl_why = *transfer->why.text = '\0';
 	curl_easy_cleanup(transfer->easy);
 	transfer->easy = curl_easy_init();
@@ -324,11 +268,8 @@ int server_transfer_begin(struct server_transfer *transfer,
 	transfer->patience_ns = 0;
 	transfer->is_refused = transfer->is_told = false;
 	transfer->has_begun = transfer->has_ended = false;
-	transfer->ahead_bytes = 0;
-	/* What was read of a body is not kept. */
-	transfer->may_repeat = !request->is_streamed &&
-	                       (server_lists(SERVER_REPEATABLE, request->method) ||
-	                        server_lists(transfer->replay, request->method));
+	transfer->may_repeat = server_lists(SERVER_REPEATABLE, request->method) ||
+	                       server_lists(transfer->replay, request->method);
 	return server_add_fields(transfer, request) < 0 ? -ENOMEM
 	                                                : server_reset(transfer);
 }
@@ -425,32 +366,13 @@ bool server_transfer_flush(struct server_transfer *transfer)
 	return server_give(transfer, &part);
 }
 
-/* True: libcurl waits for more of the request's body, and there is some, or its end. */
-static bool server_feed(struct server_transfer *transfer)
-{
-	const struct engine_host *host = transfer->host;
-
-	if (!transfer->is_starved || transfer->is_over)
-		return false;
-	/* At the end and after a failure there is nothing ahead: libcurl asks, and hears it. */
-	return host->read(host->host, transfer->request, transfer->ahead,
-	                  sizeof(transfer->ahead), false,
-	                  &transfer->ahead_bytes) != ENGINE_HOST_E_AGAIN;
-}
-
 void server_transfer_resume(struct server_transfer *transfer)
 {
-	bool is_fed = server_feed(transfer);
-	bool has_room = !server_transfer_is_held(transfer) &&
-	                server_transfer_flush(transfer) && transfer->is_paused;
-
-	if (!is_fed && !has_room)
+	if (server_transfer_is_held(transfer) || !server_transfer_flush(transfer) ||
+	    !transfer->is_paused)
 		return;
-	transfer->is_starved = transfer->is_starved && !is_fed;
-	transfer->is_paused = transfer->is_paused && !has_room;
-	(void)curl_easy_pause(transfer->easy,
-	                      (transfer->is_starved ? CURLPAUSE_SEND : 0) |
-	                              (transfer->is_paused ? CURLPAUSE_RECV : 0));
+	transfer->is_paused = false;
+	(void)curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
 }
 
 void server_transfer_refuse(struct server_transfer *transfer, const char *why)

@@ -20,9 +20,6 @@
 
 #define SERVER_BODY_BYTES ((size_t)65536) /* the most that libcurl hands over at once */
 
-/* Read of a body that comes by parts, to see whether there is more. */
-#define SERVER_AHEAD_BYTES ((size_t)4096)
-
 struct server_transfer {
 	LIST_ENTRY(server_transfer) link;
 	CURL *easy; /* of the last request */
@@ -42,15 +39,12 @@ struct server_transfer {
 	bool may_repeat;      /* its method is idempotent */
 	bool is_over;         /* libcurl has done its part, @result says how */
 	bool is_paused;       /* libcurl holds back what there is no room for */
-	bool is_starved;      /* libcurl waits for more of the request's body */
 	bool is_refused;      /* the server's answer is not used, @why says why */
 	bool is_told;         /* the log has it */
 	bool has_begun;       /* the head was given to the host */
 	bool has_ended;       /* the last part was given */
 	size_t body_bytes;
-	size_t ahead_bytes; /* of the request's body, read before libcurl asks again */
 	struct server_head head;
-	char ahead[SERVER_AHEAD_BYTES];
 	char body[SERVER_BODY_BYTES];
 };
 

@@ -585,9 +585,9 @@ static const struct config_key model_keys[] = {
 		  "Bodies that are announced and have not come yet take half of it "
 		  "at most; others get their room as they come." },
 	{ SIZE("max_body", RESTART, max_body_bytes, 1 * KIB, 32 * GIB, "64M"),
-	  .help = "The largest request body: at most half of\n"
-		  ".Cm request_arena ,\n"
-		  "but for servers, WSGI and ASGI; status 413 refuses others." },
+	  .help = "The largest request body, at most half of\n"
+		  ".Cm request_arena .\n"
+		  "Larger ones are answered with status 413." },
 };
 
 /* clang-format on */

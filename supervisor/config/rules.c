@@ -226,9 +226,7 @@ static int rules_check_memory(const struct config_model *model, const char **ret
 			"leases: %u is no power of two: allowed are 1, 2, 4, ... 4096",
 			model->leases);
 	}
-	/* Of servers and applications bodies come by parts where they have no place. */
-	if (!model->command && !model->asgi && !model->wsgi &&
-	    model->max_body_bytes > rules_largest_body(model->request_arena_bytes)) {
+	if (model->max_body_bytes > rules_largest_body(model->request_arena_bytes)) {
 		*ret_key = "max_body";
 		return err_set(
 			err, -EINVAL,

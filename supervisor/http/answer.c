@@ -235,10 +235,10 @@ static const char *http_print_fields(const struct http_conn *conn, char *text)
 	return text;
 }
 
-/* Sends @body, which is JSON, with what conn->refusal says beside its text. */
-static void http_send_raw(struct http_conn *conn, const char *body)
+void http_answer_raw(struct http_conn *conn)
 {
 	unsigned int status = conn->refusal.status;
+	FREE char *body = http_meta_error(conn->refusal.err.text);
 	FREE char *answer = NULL;
 	/* RFC 9110 9.3.2. The reader may be at a later request than one that has begun. */
 	bool is_head = *conn->ask.method
@@ -263,43 +263,14 @@ static void http_send_raw(struct http_conn *conn, const char *body)
 	http_send_last(conn, answer, (size_t)bytes);
 }
 
-void http_answer_raw(struct http_conn *conn)
-{
-	FREE char *body = http_meta_error(conn->refusal.err.text);
-
-	http_send_raw(conn, body);
-}
-
 /* Closing at once would make the client's kernel throw the answer away. */
-static void http_linger(struct http_conn *conn)
-{
-	(void)shutdown(conn->fd, SHUT_WR);
-	http_conn_enter(conn, HTTP_PHASE_LINGER);
-}
-
 enum MHD_Result http_answer_linger(struct http_conn *conn)
 {
 	http_conn_release(conn);
 	http_answer_raw(conn);
-	http_linger(conn);
+	(void)shutdown(conn->fd, SHUT_WR);
+	http_conn_enter(conn, HTTP_PHASE_LINGER);
 	return MHD_YES;
-}
-
-bool http_answer_failure(struct http_conn *conn)
-{
-	struct request *request = conn->request;
-	const struct request_part *part = STAILQ_FIRST(&request->parts);
-	FREE char *body = NULL;
-
-	if (!part || part->lane)
-		return false;
-	body = strndup(part->body, part->body_bytes);
-	(void)request_refuse(&conn->refusal, request->status, request->retry_after_s,
-	                     "the request failed amid its body");
-	http_send_raw(conn, body);
-	http_conn_release(conn);
-	http_linger(conn);
-	return true;
 }
 
 void http_answer_fault(struct http_conn *conn)

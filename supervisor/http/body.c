@@ -6,8 +6,6 @@
  * between them comes straight from the socket (recv.c). Both are counted here alike, for the
  * limits of rate and size.
  */
-#include <string.h>
-
 #include "supervisor/http/conn.h"
 
 /* Bytes of an unwanted body that are read to keep the connection. */
@@ -67,8 +65,7 @@ static enum MHD_Result http_body_drop(struct http_conn *conn, const char *data,
 	return http_answer_linger(conn);
 }
 
-static enum MHD_Result http_body_keep(struct http_conn *conn, const char *data,
-                                      size_t bytes)
+enum MHD_Result http_body_take(struct http_conn *conn, const char *data, size_t bytes)
 {
 	http_body_note(conn, bytes);
 	if (conn->phase == HTTP_PHASE_SWALLOW)
@@ -78,88 +75,6 @@ static enum MHD_Result http_body_keep(struct http_conn *conn, const char *data,
 	if (request_append(conn->request, data, bytes, &conn->refusal) != 0)
 		return http_body_refuse(conn);
 	return MHD_YES;
-}
-
-/* The client is not read from until the model has taken what is there. */
-static void http_body_pause(struct http_conn *conn)
-{
-	struct http_body *body = &conn->body;
-
-	body->is_paused = true;
-}
-
-/* Takes as much of a body that comes by parts as there is room for; the rest stays with
- * libmicrohttpd, which does not read more meanwhile. */
-static enum MHD_Result http_body_stream(struct http_conn *conn, const char *data,
-                                        size_t *bytes)
-{
-	struct request *request = conn->request;
-
-	while (*bytes > 0 && conn->phase == HTTP_PHASE_BODY) {
-		size_t room = *bytes;
-		void *at = NULL;
-
-		if (!request_is_deaf(request)) {
-			if (request_room(request, *bytes, &at, &room, &conn->refusal))
-				return http_body_refuse(conn);
-			if (room == 0) {
-				http_body_pause(conn);
-				http_conn_suspend(conn);
-				return MHD_YES;
-			}
-			memcpy(at, data, room);
-			request_came(request, room);
-		}
-		http_body_note(conn, room);
-		data += room;
-		*bytes -= room;
-	}
-	return MHD_YES;
-}
-
-enum MHD_Result http_body_take(struct http_conn *conn, const char *data, size_t *bytes)
-{
-	size_t all = *bytes;
-
-	if (conn->phase == HTTP_PHASE_BODY && conn->request->is_streamed)
-		return http_body_stream(conn, data, bytes);
-	*bytes = 0;
-	return http_body_keep(conn, data, all);
-}
-
-static void http_body_read_on(struct http_conn *conn)
-{
-	struct http_body *body = &conn->body;
-
-	if (!body->is_paused || conn->phase == HTTP_PHASE_GONE)
-		return;
-	body->is_paused = false;
-	/* The time of the client runs again. */
-	if (conn->phase == HTTP_PHASE_BODY)
-		http_conn_enter(conn, HTTP_PHASE_BODY);
-	if (conn->is_suspended)
-		http_conn_resume(conn);
-	else
-		http_conn_read_on(conn);
-}
-
-void http_body_on_room(struct request *request, void *context)
-{
-	(void)request;
-	http_body_read_on(context);
-}
-
-void http_body_on_part(struct request *request, void *context)
-{
-	struct http_conn *conn = context;
-
-	/* libmicrohttpd cannot answer before the end of a body; a failure need not wait. */
-	if (conn->phase == HTTP_PHASE_BODY && http_answer_failure(conn)) {
-		http_body_read_on(conn);
-		return;
-	}
-	http_conn_on_part(request, context);
-	http_body_read_on(conn);
 }
 
 bool http_body_is_aside(const struct http_conn *conn)
@@ -172,26 +87,17 @@ bool http_body_is_aside(const struct http_conn *conn)
 	       http_body_left(conn) == aside_bytes + 1;
 }
 
-/* True: the model has answered, or will not, and reads no more of the body. */
-static bool http_body_is_deaf(const struct http_conn *conn)
-{
-	return conn->request->is_streamed && request_is_deaf(conn->request);
-}
-
 void *http_body_place(struct http_conn *conn, size_t most, size_t *ret_bytes)
 {
 	void *at;
 
-	if (conn->phase == HTTP_PHASE_BODY && !http_body_is_deaf(conn)) {
+	if (conn->phase == HTTP_PHASE_BODY) {
 		if (request_room(conn->request, most, &at, ret_bytes, &conn->refusal) ==
-		    0) {
-			if (*ret_bytes == 0)
-				http_body_pause(conn);
+		    0)
 			return at;
-		}
 		(void)http_body_refuse(conn);
 	}
-	if (conn->phase != HTTP_PHASE_SWALLOW && conn->phase != HTTP_PHASE_BODY)
+	if (conn->phase != HTTP_PHASE_SWALLOW)
 		return NULL;
 	*ret_bytes = most < HTTP_DROP_BYTES ? most : HTTP_DROP_BYTES;
 	return http_body_dropped;
@@ -200,9 +106,9 @@ void *http_body_place(struct http_conn *conn, size_t most, size_t *ret_bytes)
 void http_body_came(struct http_conn *conn, size_t bytes)
 {
 	http_body_note(conn, bytes);
-	if (conn->phase == HTTP_PHASE_BODY && !http_body_is_deaf(conn))
+	if (conn->phase == HTTP_PHASE_BODY)
 		request_came(conn->request, bytes);
-	else if (conn->phase != HTTP_PHASE_BODY)
+	else
 		(void)http_body_drop(conn, http_body_dropped, bytes);
 }
 

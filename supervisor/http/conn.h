@@ -92,7 +92,6 @@ struct http_ask {
 struct http_body {
 	uint64_t received_bytes;
 	uint64_t swallow_bytes; /* received before the connection is given up */
-	bool is_paused;         /* the model has not taken what came before */
 };
 
 /* The answer to it. */
@@ -337,9 +336,6 @@ enum MHD_Result http_answer_made(struct http_conn *conn, unsigned int status,
  * straight to the socket. Nothing else is on its way there in the phases up to
  * SWALLOW. */
 void http_answer_raw(struct http_conn *conn);
-/* Answers likewise with the failure that a request has for its answer; false: it has another
- * answer. */
-bool http_answer_failure(struct http_conn *conn);
 /* Answers likewise a client that keeps sending what nobody wants, and gives it a moment
  * to read. */
 enum MHD_Result http_answer_linger(struct http_conn *conn);
@@ -421,21 +417,16 @@ enum MHD_Result http_body_swallow(struct http_conn *conn);
 /* Refuses the request, whose body is on its way: conn->refusal comes behind the body, or past
  * libmicrohttpd where that is long. */
 enum MHD_Result http_body_refuse(struct http_conn *conn);
-/* Takes bytes that have come by libmicrohttpd; *@bytes says how many were left. */
-enum MHD_Result http_body_take(struct http_conn *conn, const char *data, size_t *bytes);
+/* Takes bytes that have come by libmicrohttpd. */
+enum MHD_Result http_body_take(struct http_conn *conn, const char *data, size_t bytes);
 /* What is announced and has not come; UINT64_MAX: nobody knows. */
 uint64_t http_body_left(const struct http_conn *conn);
 /* True: what comes next goes past libmicrohttpd, which has handed on all that came before. */
 bool http_body_is_aside(const struct http_conn *conn);
 /* Where to read it to, at most @most bytes; NULL: the client was answered, and the rest is of no
- * use. http_body_came() is due after a read that brought some. *@ret_bytes of 0: there is no room,
- * and libmicrohttpd is made to read when there is. */
+ * use. http_body_came() is due after a read that brought some. */
 void *http_body_place(struct http_conn *conn, size_t most, size_t *ret_bytes);
 void http_body_came(struct http_conn *conn, size_t bytes);
-/* A part of the answer, or its failure, has arrived for @context, a connection over which a body
- * comes by parts; and the model has made room for more of that. */
-void http_body_on_part(struct request *request, void *context);
-void http_body_on_room(struct request *request, void *context);
 /* The current request is over, answered or not. */
 void http_body_forget(struct http_conn *conn);
 

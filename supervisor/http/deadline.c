@@ -57,11 +57,6 @@ static void http_deadline_expire(struct http_conn *conn)
 	                  (conn->phase == HTTP_PHASE_NEW && conn->http->is_draining);
 	bool has_begun = conn->phase != HTTP_PHASE_NEW && conn->phase != HTTP_PHASE_IDLE;
 
-	if (conn->phase == HTTP_PHASE_BODY && conn->body.is_paused) {
-		/* The model is to blame: the request's own deadline counts. */
-		http_conn_enter(conn, conn->phase);
-		return;
-	}
 	if (conn->phase == HTTP_PHASE_TURN) {
 		http_turn_refuse(conn, "there were too many requests of this kind");
 		return;
@@ -207,8 +202,7 @@ static uint64_t http_rate_sweep(struct http *http, enum http_phase phase)
 	while (conn && conn->since_ns + HTTP_RATE_GRACE_NS <= http->conns.now_ns) {
 		struct http_conn *next = TAILQ_NEXT(conn, link);
 
-		if (!conn->body.is_paused &&
-		    http_rate_of(conn, http->conns.now_ns) < http->body_rate_min) {
+		if (http_rate_of(conn, http->conns.now_ns) < http->body_rate_min) {
 			http_deadline_answer(conn, LATE_RATE);
 			http_conn_expire(conn);
 		}

@@ -173,8 +173,9 @@ static enum MHD_Result http_handler_turn_away(struct http_conn *conn)
 static enum MHD_Result http_handler_upload(struct http_conn *conn, const char *data,
                                            size_t *bytes)
 {
-	enum MHD_Result result = http_body_take(conn, data, bytes);
+	enum MHD_Result result = http_body_take(conn, data, *bytes);
 
+	*bytes = 0;
 	if (http_body_is_aside(conn))
 		http_conn_read_on(conn);
 	return result;
@@ -191,15 +192,6 @@ static enum MHD_Result http_handler_refuse_head(struct http_conn *conn,
 	if (refusal->must_close)
 		http_conn_must_close(conn);
 	return http_handler_refuse(conn);
-}
-
-/* Whether the engine reads bodies such as this one while they come. Of WSGI applications many need
- * to know the length. */
-static bool http_handler_streams(const struct config_model *section,
-                                 const struct http_conn *conn)
-{
-	return section->command || section->asgi ||
-	       (section->wsgi && conn->ask.body_bytes != UINT64_MAX);
 }
 
 static enum MHD_Result http_handler_infer(struct http_conn *conn, const char *method,
@@ -235,18 +227,8 @@ static enum MHD_Result http_handler_infer(struct http_conn *conn, const char *me
 	}
 	if (model && head->is_bad_timeout)
 		return http_handler_refuse_head(conn, HTTP_HEAD_BAD_TIMEOUT);
-	if (model && is_hosted && http_handler_streams(model_config(model), conn)) {
-		start.takes_parts = true;
-		start.on_part = http_body_on_part;
-		start.on_room = http_body_on_room;
-	}
 	if (!model || model_begin(model, &start, &request, &conn->refusal) != 0)
 		return http_handler_refuse(conn);
-	/* A body that comes by parts is the model's to read from its first byte on. */
-	if (request->is_streamed && model_submit(request, &conn->refusal) != 0) {
-		request_release(request);
-		return http_handler_refuse(conn);
-	}
 	http_conn_take(conn, request);
 	return MHD_YES;
 }
@@ -367,6 +349,15 @@ static enum MHD_Result http_handler_say_no(struct http_conn *conn)
 	               : http_answer_refusal(conn);
 }
 
+static enum MHD_Result http_handler_submit(struct http_conn *conn)
+{
+	http_conn_wait(conn);
+	if (model_submit(conn->request, &conn->refusal) == 0)
+		return MHD_YES;
+	http_conn_release(conn);
+	return http_answer_refusal(conn);
+}
+
 static enum MHD_Result http_handler_look(struct http_conn *conn)
 {
 	struct http_ask *ask = &conn->ask;
@@ -376,19 +367,6 @@ static enum MHD_Result http_handler_look(struct http_conn *conn)
 	if (++ask->looks >= HTTP_LOOKS_MAX)
 		http_conn_suspend(conn);
 	return MHD_YES;
-}
-
-static enum MHD_Result http_handler_submit(struct http_conn *conn)
-{
-	http_conn_wait(conn);
-	if (conn->request->is_streamed) {
-		request_end_body(conn->request);
-		return http_handler_look(conn);
-	}
-	if (model_submit(conn->request, &conn->refusal) == 0)
-		return MHD_YES;
-	http_conn_release(conn);
-	return http_answer_refusal(conn);
 }
 
 /* Callbacks of libmicrohttpd */

@@ -163,10 +163,6 @@ static ssize_t http_recv_aside(struct http_conn *conn, void *data, size_t size)
 			return conn->phase == HTTP_PHASE_LINGER
 			               ? http_recv_nothing(conn, data, size)
 			               : 0;
-		if (room == 0) {
-			errno = EAGAIN;
-			return -1;
-		}
 		n = http_recv_plain(conn, to, room);
 		if (n <= 0)
 			return n;

@@ -294,30 +294,6 @@ int generation_submit(struct generation *generation, struct request *request)
 	return 0;
 }
 
-/* Who is told to end gets no request any more, and who has not begun gets the newest arena. */
-static bool generation_takes_requests(const struct generation *generation)
-{
-	return generation->state == GENERATION_READY ||
-	       generation->state == GENERATION_ACTIVE ||
-	       generation->state == GENERATION_DRAINING;
-}
-
-bool generation_may_renew(const struct generation *generation)
-{
-	return generation->state == GENERATION_SPAWNED ||
-	       generation->state > GENERATION_WARMING;
-}
-
-void generation_renew(struct generation *generation, int arena_fd)
-{
-	if (!generation_takes_requests(generation))
-		return;
-	lane_note_renewed(generation->lane);
-	if (!generation_link_send(generation, PROTO_REQUESTS, NULL, &arena_fd, 1))
-		generation_fail(generation, GENERATION_EV_VIOLATION,
-		                "the loader does not read its control channel");
-}
-
 int generation_try(struct generation *generation, struct request *request)
 {
 	assert(request->is_case);

@@ -137,10 +137,6 @@ int generation_try(struct generation *generation, struct request *request);
 
 /* True: DEAD, so that generation_free() kills nobody. */
 bool generation_is_over(const struct generation *generation);
-/* False: the loader cannot be told of another request arena now, and must be. */
-bool generation_may_renew(const struct generation *generation);
-/* Tells a loader of it that needs to know; one that does not read is killed. */
-void generation_renew(struct generation *generation, int arena_fd);
 /* Time spent in @state, in ms; 0 when it was never entered. */
 double generation_phase_ms(const struct generation *generation,
                            enum generation_state state);

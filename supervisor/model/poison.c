@@ -207,13 +207,6 @@ void model_on_lease_lost(void *context, struct generation *generation,
 		else if (!request->has_owner)
 			failure = REQUEST_FAILURE_LEFT;
 		model_fail_request(request, failure, 500, reason);
-	} else if (request_is_spent(request) &&
-	           lane_has_begun(generation->lane, request->lease)) {
-		(void)snprintf(reason, sizeof(reason),
-		               "the loader died with the request, whose body came by "
-		               "parts and is not kept (%.300s): send it again",
-		               model_public_death(model, generation));
-		model_fail_request(request, failure, 503, reason);
 	} else if (!model_may_replay(model, generation, request)) {
 		(void)snprintf(
 			reason, sizeof(reason),

@@ -12,7 +12,6 @@
 
 #include <stddef.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "shared/clock.h"
 #include "shared/log.h"
@@ -96,29 +95,6 @@ void model_on_answers(void *context, struct generation *generation)
 
 	(void)generation;
 	model_dispatch(model);
-}
-
-/* The request arena */
-
-bool model_on_rest(void *queue)
-{
-	struct model *model = model_of(queue);
-	struct generation *list[FLEET_MAX];
-	size_t n = fleet_list(&model->fleet, list);
-	int r;
-
-	for (size_t i = 0; i < n; i++)
-		if (!generation_may_renew(list[i]))
-			return false;
-	r = queue_renew(&model->queue);
-	if (r < 0) {
-		log_event(LOG_LEVEL_WARNING, "arena_kept", "model=%s error=%s",
-		          model->name, LOG_QUOTED(strerror(-r)));
-		return false;
-	}
-	for (size_t i = 0; i < n; i++)
-		generation_renew(list[i], model->queue.memory.fd);
-	return true;
 }
 
 /* A request comes in */

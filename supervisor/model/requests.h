@@ -18,8 +18,6 @@
 
 void model_dispatch(struct model *model);
 void model_on_answers(void *context, struct generation *generation);
-/* Exchanges the request arena, in which nothing is: for queue_rest(). */
-bool model_on_rest(void *queue);
 json_t *model_hold_to_json(struct model *model);
 /* Keeps the account of pauses: @generation, which may have led, is in another state. */
 void model_note_state(struct model *model, const struct generation *generation);

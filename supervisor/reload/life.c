@@ -97,7 +97,6 @@ int model_new(struct model **ret_model, const struct model_context *context,
 		               (unsigned long long)config->request_arena_bytes,
 		               strerror(-r));
 	}
-	queue_rest(&model->queue, model_on_rest);
 	model_log_doubt(model, NULL);
 	detail_set_full(&model->queue.detail, config->error_detail == CONFIG_DETAIL_FULL);
 	hold_begin(&model->hold, HOLD_CAUSE_START, clock_now_ns());

@@ -72,9 +72,7 @@ void request_try_free(struct request *request)
 		return;
 	while ((part = request_take_part(request)))
 		request_part_free(part);
-	rest_note(&request->queue->rest, request->body_offset + request->body_bytes);
 	arena_free(&request->queue->arena, request->offset);
-	rest_look(&request->queue->rest);
 	request_drop_head(request);
 	queue_free_request(request->queue, request);
 }
@@ -133,34 +131,13 @@ void request_expire(struct request *request, unsigned int status,
 	request_answer_error(request, status, retry_after_s, "%s", reason);
 }
 
-/* What is left of the time of a body that comes by parts: a loader has it all for what is there,
- * and none of it runs while the client is to send. 0: the time is over. */
-static uint64_t request_left_ns(const struct request *request)
-{
-	uint64_t since_ns =
-		request->is_whole ? request->whole_ns : request->full_since_ns;
-	uint64_t took_ns;
-
-	if (!request->is_streamed || request->state != REQUEST_LEASED)
-		return 0;
-	if (since_ns == 0)
-		return request->timeout_ns;
-	took_ns = clock_now_ns() - since_ns;
-	return took_ns < request->timeout_ns ? request->timeout_ns - took_ns : 0;
-}
-
 static void request_on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct request *request = timer->data;
 	char reason[ERR_TEXT_MAX];
-	uint64_t left_ns = request_left_ns(request);
 
+	(void)loop;
 	(void)revents;
-	if (left_ns > 0) {
-		ev_timer_set(timer, (double)left_ns / 1e9, 0.);
-		ev_timer_start(loop, timer);
-		return;
-	}
 	if (request->state == REQUEST_HELD) {
 		(void)snprintf(reason, sizeof(reason),
 		               "no loader could take the request before its deadline "
@@ -335,7 +312,7 @@ int request_collect(struct lane *lane, struct err *err)
 		if (r == 0)
 			request_deliver(&answer);
 	}
-	return r == LANE_E_EMPTY ? lane_look_streams(lane, err) : r;
+	return r == LANE_E_EMPTY ? 0 : r;
 }
 
 void request_answer_error(struct request *request, unsigned int status,

@@ -40,7 +40,7 @@ void evidence_note(struct evidence *evidence, enum evidence_kind kind,
 	struct evidence_case *place;
 	unsigned char *data;
 
-	if (!evidence || bytes > EVIDENCE_BYTES_MAX || request->is_streamed)
+	if (!evidence || bytes > EVIDENCE_BYTES_MAX)
 		return;
 	place = evidence_choose(&evidence->sets[kind]);
 	data = place ? malloc(bytes) : NULL;

@@ -27,14 +27,12 @@
 #include <unistd.h>
 
 #include "shared/cleanup.h"
-#include "shared/clock.h"
 #include "supervisor/loop/pump.h"
-#include "supervisor/memory/rest.h"
-#include "supervisor/traffic/stream.h"
+#include "supervisor/traffic/rest.h"
 
 /* A lease's number: the slot in the low bits, and above them a count that makes it
  * unique. */
-#define LANE_SLOT_BITS PROTO_SLOT_BITS
+#define LANE_SLOT_BITS 16
 
 /* Unread answers are in the way when they take this part of the arena: its blocks are
  * powers of two, so up to as much again is lost. */
@@ -56,14 +54,12 @@ struct lane {
 	uint32_t leases;
 	uint32_t n_leased;
 	uint32_t n_suspects;  /* leases of suspects */
-	uint32_t n_streams;   /* leases whose bodies come by parts */
 	uint32_t n_parts;     /* taken in and not released yet */
 	uint64_t parts_bytes; /* bytes of the parts' bodies */
 	/* Released, for the next answers; with the others as many as were under way at most. */
 	struct request_parts spare_parts;
 	uint64_t generation;
 	uint64_t sequence;
-	uint16_t n_renewed; /* request arenas that the loader was told of */
 	struct queue *queue;
 	bool is_closed;
 	bool has_news; /* something was pushed since the last flush */
@@ -74,7 +70,6 @@ struct lane {
 	struct ring submit;
 	struct ring answer;
 	struct ring release;
-	struct proto_stream *streams; /* one for each lease */
 	int loader_bell;
 	int supervisor_bell;
 	ev_io bell; /* the loop's watcher of supervisor_bell */
@@ -87,21 +82,6 @@ struct lane {
 static struct lane *lane_of(struct pump_client *client)
 {
 	return (struct lane *)((char *)client - offsetof(struct lane, client));
-}
-
-/* True: a loader has made room that somebody waits for. */
-static bool lane_has_taken(const struct lane *lane)
-{
-	if (lane->n_streams == 0)
-		return false;
-	for (uint32_t i = 0; i < lane->leases; i++) {
-		const struct request *request = lane->slots[i].request;
-
-		if (request && request->is_streamed &&
-		    stream_has_room(&lane->streams[i], request))
-			return true;
-	}
-	return false;
 }
 
 static enum pump_outcome lane_on_block(struct pump_client *client)
@@ -120,7 +100,7 @@ static enum pump_outcome lane_on_block(struct pump_client *client)
 		    errno != EAGAIN)
 			lane->is_violated = true;
 	}
-	if (!ring_sleep(&lane->answer) || lane_has_taken(lane))
+	if (!ring_sleep(&lane->answer))
 		return PUMP_AGAIN;
 	return lane->n_leased > 0 || lane->is_violated ? PUMP_STAYS : PUMP_DONE;
 }
@@ -170,7 +150,6 @@ static int lane_create_memory(struct lane *lane, size_t response_arena_bytes)
 	head->leases = lane->leases;
 	proto_rings_attach(head, lane->leases, &lane->submit, &lane->answer,
 	                   &lane->release);
-	lane->streams = proto_rings_streams(head, lane->leases);
 	lane->loader_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	lane->supervisor_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (lane->loader_bell < 0 || lane->supervisor_bell < 0)
@@ -233,11 +212,6 @@ void lane_fds(const struct lane *lane, int secrets_fd, int ret_fds[PROTO_LOAD_FD
 	ret_fds[PROTO_LOAD_FD_SECRETS] = secrets_fd;
 }
 
-void lane_note_renewed(struct lane *lane)
-{
-	lane->n_renewed++;
-}
-
 static void lane_on_bell(struct ev_loop *loop, ev_io *io, int revents)
 {
 	struct lane *lane = io->data;
@@ -277,30 +251,6 @@ static void lane_note_news(struct lane *lane)
 	pump_add(lane->queue->pump, &lane->client);
 }
 
-void lane_stream(struct lane *lane, const struct request *request)
-{
-	uint32_t index = (uint32_t)(request->lease & ((1u << LANE_SLOT_BITS) - 1));
-
-	if (lane->is_closed)
-		return;
-	stream_write(&lane->streams[index], request);
-	lane_note_news(lane);
-}
-
-int lane_look_streams(struct lane *lane, struct err *err)
-{
-	for (uint32_t i = 0; i < lane->leases && lane->n_streams > 0; i++) {
-		struct request *request = lane->slots[i].request;
-
-		if (request && request->is_streamed &&
-		    stream_look(&lane->streams[i], request, err)) {
-			lane->is_violated = true;
-			return LANE_E_VIOLATION;
-		}
-	}
-	return 0;
-}
-
 int lane_submit(struct lane *lane, struct request *request)
 {
 	struct lane_slot *slot;
@@ -314,7 +264,6 @@ int lane_submit(struct lane *lane, struct request *request)
 		.lease = ++lane->sequence << LANE_SLOT_BITS | index,
 		.generation = lane->generation,
 		.kind = PROTO_SUBMIT_REQUEST,
-		.n_renewed = lane->n_renewed,
 		.head_bytes = (uint32_t)request->head_bytes,
 		.head_offset = request->offset,
 		.body_offset = request->body_offset,
@@ -322,12 +271,6 @@ int lane_submit(struct lane *lane, struct request *request)
 		.deadline_ns = request->deadline_ns,
 		.accepted_ns = request->accepted_ns,
 	};
-	if (request->is_streamed) {
-		submit.kind = PROTO_SUBMIT_STREAM;
-		submit.body_bytes = request->window_bytes;
-		submit.deadline_ns = CLOCK_NEVER;
-		stream_begin(&lane->streams[index], request);
-	}
 	lane_note_news(lane);
 	/* The ring has twice as many entries as leases: only a loader that lies can fill
 	 * it. */
@@ -337,7 +280,6 @@ int lane_submit(struct lane *lane, struct request *request)
 	}
 	lane->n_leased++;
 	lane->n_suspects += request->is_suspect;
-	lane->n_streams += request->is_streamed;
 	slot = &lane->slots[index];
 	*slot = (struct lane_slot){ .request = request, .lease = submit.lease };
 	request->lease = submit.lease;
@@ -380,8 +322,6 @@ static void lane_take_back(struct lane *lane, struct lane_slot *slot)
 {
 	lane->n_leased--;
 	lane->n_suspects -= slot->request->is_suspect;
-	lane->n_streams -= slot->request->is_streamed;
-	stream_end(slot->request);
 	slot->request->lane = NULL;
 	slot->request = NULL;
 }

@@ -44,8 +44,6 @@ void lane_unref(struct lane *lane); /* accepts NULL */
 
 /* Fills in the descriptors of a LOAD, @secrets_fd included; each keeps its owner. */
 void lane_fds(const struct lane *lane, int secrets_fd, int ret_fds[PROTO_LOAD_FD_COUNT]);
-/* The loader is told of another request arena, after all that was submitted. */
-void lane_note_renewed(struct lane *lane);
 /* Joins the loop: @on_look is called in each round in which an answer may have come, and
  * is to take what did, until lane_close(). */
 void lane_start(struct lane *lane, void (*on_look)(void *context), void *context);
@@ -53,11 +51,6 @@ void lane_start(struct lane *lane, void (*on_look)(void *context), void *context
 /* Leases @request to the loader: RECEIVING or HELD becomes LEASED. 0, LANE_E_FULL or
  * LANE_E_VIOLATION. The doorbell rings before the loop blocks. */
 int lane_submit(struct lane *lane, struct request *request);
-/* More of the body of @request, which is leased and streamed, has come, or its end. */
-void lane_stream(struct lane *lane, const struct request *request);
-/* Sees what loaders have read of bodies, and has owners told that wait for room. 0 or
- * LANE_E_VIOLATION with a sentence. */
-int lane_look_streams(struct lane *lane, struct err *err);
 /* The client has left: tells the loader. */
 void lane_cancel(struct lane *lane, struct request *request);
 /* Takes @part, of an answer of this lane, which has been sent: its place is the loader's again.

@@ -1,10 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
-/*
- * The lists of requests that wait, what suspects leave behind, and the arena in which all of a
- * model's requests lie. Loaders map the arena for reading and it is sealed, so that large bodies'
- * pages go back to the kernel only with the whole of it: queue_renew().
- */
 #include "supervisor/traffic/queue.h"
 
 #include <assert.h>
@@ -45,39 +39,11 @@ int queue_init(struct queue *queue, struct pump *pump, const char *model,
 	return r;
 }
 
-static bool queue_is_unused(const void *context)
-{
-	const struct queue *queue = context;
-
-	return queue->arena.used_bytes == 0;
-}
-
-void queue_rest(struct queue *queue, bool (*renew)(void *queue))
-{
-	rest_init_whole(&queue->rest, queue->loop, queue_is_unused, renew, queue);
-}
-
-int queue_renew(struct queue *queue)
-{
-	struct memfd memory = MEMFD_NULL;
-	int r;
-
-	assert(queue_is_unused(queue));
-	r = memfd_create_sealed(&memory, "moult-requests", queue->memory.size_bytes,
-	                        MEMFD_PEER_READS);
-	if (r < 0)
-		return r;
-	memfd_fini(&queue->memory);
-	queue->memory = memory;
-	return 0;
-}
-
 void queue_fini(struct queue *queue)
 {
 	struct request *request;
 
 	assert(queue_is_empty(queue) && queue->arena.used_bytes == 0);
-	rest_stop(&queue->rest);
 	while ((request = TAILQ_FIRST(&queue->spares))) {
 		TAILQ_REMOVE(&queue->spares, request, link);
 		free(request);

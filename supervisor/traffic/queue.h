@@ -14,7 +14,6 @@
 #include "supervisor/traffic/detail.h"
 #include "supervisor/traffic/poison.h"
 #include "supervisor/traffic/request.h"
-#include "supervisor/memory/rest.h"
 #include "supervisor/figures/stats.h"
 
 struct pump;
@@ -37,7 +36,6 @@ struct queue {
 	void *context;
 	struct memfd memory; /* the request arena, which loaders can only read */
 	struct arena arena;
-	struct rest rest; /* of memory */
 	uint64_t max_body_bytes;
 	size_t announced_bytes; /* announced by bodies on their way that have a place */
 	struct request_counts counts;
@@ -55,11 +53,6 @@ struct queue {
 /* @pump and @model are borrowed. 0 or -errno. */
 int queue_init(struct queue *queue, struct pump *pump, const char *model,
                size_t arena_bytes, uint64_t max_body_bytes);
-/* From now on pages that large bodies have left behind are given back: @renew is called when no
- * request is there, and is to call queue_renew() and to tell all loaders. False: not now. */
-void queue_rest(struct queue *queue, bool (*renew)(void *queue));
-/* Exchanges the memory for another one, of the same size. No request may be there. 0 or -errno. */
-int queue_renew(struct queue *queue);
 /* No request may be left. */
 void queue_fini(struct queue *queue);
 

@@ -29,9 +29,6 @@
  * costs a client nothing and must not keep others out. */
 #define REQUEST_ANNOUNCED_PART 2
 #define REQUEST_BODY_ALIGN     ((size_t)64)
-/* The window of a body that comes by parts, and the part of the arena that it takes at most. */
-#define REQUEST_WINDOW_BYTES ((size_t)256 * 1024)
-#define REQUEST_WINDOW_PART  8
 
 int request_refuse(struct request_refusal *refusal, unsigned int status,
                    unsigned int retry_after_s, const char *format, ...)
@@ -106,22 +103,6 @@ static bool request_is_safe(struct proto_text method)
 	return false;
 }
 
-/* A body comes by parts where the engine reads it so, and it has no place in the arena or may have
- * none: whole ones can be asked again. */
-static bool request_wants_stream(const struct queue *queue,
-                                 const struct request_start *start)
-{
-	return start->takes_parts &&
-	       start->body_bytes > queue->arena.size_bytes / REQUEST_ANNOUNCED_PART;
-}
-
-static size_t request_window(const struct queue *queue)
-{
-	size_t part_bytes = queue->arena.size_bytes / REQUEST_WINDOW_PART;
-
-	return REQUEST_WINDOW_BYTES < part_bytes ? REQUEST_WINDOW_BYTES : part_bytes;
-}
-
 /* Makes a request that has no place yet; NULL: out of memory. */
 static struct request *request_make(struct queue *queue,
                                     const struct request_start *start)
@@ -132,7 +113,6 @@ static struct request *request_make(struct queue *queue,
 		return NULL;
 	request->has_owner = true;
 	request->on_part = start->on_part;
-	request->on_room = start->on_room;
 	request->context = start->context;
 	request->timeout_ns = start->timeout_ns;
 	request_open_answer(request);
@@ -154,8 +134,6 @@ int request_new(struct request **ret_request, struct queue *queue,
 		length_bytes = (size_t)start->body_bytes;
 		first_bytes = request_first_bytes(queue, length_bytes);
 	}
-	if (request_wants_stream(queue, start))
-		first_bytes = request_window(queue);
 	request = request_make(queue, start);
 	if (!request)
 		return request_refuse(refusal, 503, 1, "the server is out of memory");
@@ -164,7 +142,6 @@ int request_new(struct request **ret_request, struct queue *queue,
 	request->length_bytes = length_bytes;
 	request->is_encoded = start->is_encoded;
 	request->is_hosted = start->is_hosted;
-	request->is_streamed = request_wants_stream(queue, start);
 	request->may_replay = !start->is_hosted || request_is_safe(start->method);
 	request->timeout_name =
 		start->timeout_name ? start->timeout_name : REQUEST_TIMEOUT_HEADER;
@@ -181,8 +158,7 @@ int request_new(struct request **ret_request, struct queue *queue,
 		queue_free_request(queue, request);
 		return r;
 	}
-	request->window_bytes = request->is_streamed ? first_bytes : 0;
-	if (first_bytes == length_bytes && !request->is_streamed)
+	if (first_bytes == length_bytes)
 		request->announced_bytes = length_bytes;
 	queue->announced_bytes += request->announced_bytes;
 	memory = queue->memory.base;
@@ -272,36 +248,12 @@ static int request_reserve(struct request *request, size_t body_bytes,
 	               : 0;
 }
 
-/* Room up to the end of the window, or to the first byte that is not taken. */
-static int request_window_room(struct request *request, size_t most, void **ret_at,
-                               size_t *ret_bytes, struct request_refusal *refusal)
-{
-	size_t window = request->window_bytes;
-	size_t at = request->body_bytes % window;
-	size_t bytes = window - (request->body_bytes - request->taken_bytes);
-
-	if (request->body_bytes >= request->queue->max_body_bytes)
-		return request_refuse_size(request->queue, refusal);
-	request->wants_room = bytes == 0;
-	if (bytes == 0 && request->full_since_ns == 0)
-		request->full_since_ns = clock_now_ns();
-	if (bytes > window - at)
-		bytes = window - at;
-	*ret_at =
-		(unsigned char *)request->queue->memory.base + request->body_offset + at;
-	*ret_bytes = bytes < most ? bytes : most;
-	return 0;
-}
-
 int request_room(struct request *request, size_t most, void **ret_at, size_t *ret_bytes,
                  struct request_refusal *refusal)
 {
+	int r = request_reserve(request, request->body_bytes + 1, refusal);
 	size_t bytes;
-	int r;
 
-	if (request->is_streamed)
-		return request_window_room(request, most, ret_at, ret_bytes, refusal);
-	r = request_reserve(request, request->body_bytes + 1, refusal);
 	if (r)
 		return r;
 	bytes = request_capacity(request) - request->body_bytes;
@@ -313,30 +265,6 @@ int request_room(struct request *request, size_t most, void **ret_at, size_t *re
 void request_came(struct request *request, size_t bytes)
 {
 	request->body_bytes += bytes;
-	if (request->lane && request->is_streamed)
-		lane_stream(request->lane, request);
-}
-
-void request_end_body(struct request *request)
-{
-	request->is_whole = true;
-	request->full_since_ns = 0;
-	request->whole_ns = clock_now_ns();
-	if (request->lane)
-		lane_stream(request->lane, request);
-}
-
-bool request_is_deaf(const struct request *request)
-{
-	return request->is_expired ||
-	       (request->state != REQUEST_RECEIVING && request->state != REQUEST_HELD &&
-	        request->state != REQUEST_LEASED);
-}
-
-bool request_is_spent(const struct request *request)
-{
-	return request->is_streamed &&
-	       (!request->is_whole || request->body_bytes > request->window_bytes);
 }
 
 int request_append(struct request *request, const void *data, size_t bytes,

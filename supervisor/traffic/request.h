@@ -91,9 +91,6 @@ struct request {
 	bool is_fault;     /* the answer is the model's own failure */
 	bool is_broken;    /* the rest never comes: the owner closes the connection */
 	bool is_hosted;    /* of a route: the engine's own to read and to answer */
-	bool is_streamed;  /* the body comes by parts: its place is a window */
-	bool is_whole;     /* streamed: all of the body has come */
-	bool wants_room;   /* streamed: the owner waits for room in the window */
 	bool may_replay;   /* another loader may be asked after the death of the first */
 	bool is_case;    /* asked by model/arbiter.c for no client: counts for nothing */
 	bool is_suspect; /* may have ended a loader: leased with nothing beside it */
@@ -105,12 +102,7 @@ struct request {
 	size_t head_bytes;
 	size_t body_offset;
 	size_t body_bytes;
-	size_t window_bytes; /* streamed: the size of the window */
-	size_t taken_bytes;  /* streamed: bytes of the body that the loader has read */
-	uint64_t whole_ns;   /* streamed: when the last byte came; 0: it has not */
-	uint64_t
-		full_since_ns; /* streamed: since when the window is full; 0: it is not */
-	size_t length_bytes;   /* announced length of the body; SIZE_MAX: not known */
+	size_t length_bytes;    /* announced length of the body; SIZE_MAX: not known */
 	size_t announced_bytes; /* the same while the body has a place and has not come */
 	size_t json_bytes;   /* announced length of the JSON; SIZE_MAX: the whole body */
 	bool is_encoded;     /* the body is compressed */
@@ -131,13 +123,11 @@ struct request {
 	STAILQ_HEAD(request_parts, request_part) parts; /* not yet taken by the owner */
 
 	void (*on_part)(struct request *request, void *context);
-	void (*on_room)(struct request *request, void *context);
 	void *context;
 };
 
 struct request_start {
-	bool is_hosted;   /* of a route */
-	bool takes_parts; /* the engine reads bodies while they come */
+	bool is_hosted; /* of a route */
 	struct proto_text method;
 	struct proto_text target;
 	const struct proto_field *fields; /* names in lower case */
@@ -152,8 +142,6 @@ struct request_start {
 	 * inside model_begin(), request_append() or model_submit(), and never after
 	 * request_release(). */
 	void (*on_part)(struct request *request, void *context);
-	/* Streamed: there is room again after request_room() found none. As on_part. */
-	void (*on_room)(struct request *request, void *context);
 	void *context;
 };
 
@@ -171,19 +159,12 @@ int request_append(struct request *request, const void *data, size_t bytes,
 
 /* Finds room for the next bytes of the body, at most @most: *ret_bytes of them, one at least,
  * may be written to *ret_at until the next call for @request. Of those request_came() says
- * how many were. Outcomes as request_append(). Streamed: there may be none, until on_room. */
+ * how many were. Outcomes as request_append(). */
 int request_room(struct request *request, size_t most, void **ret_at, size_t *ret_bytes,
                  struct request_refusal *refusal);
 void request_came(struct request *request, size_t bytes);
 /* Writes @bytes over the beginning of the body, of which as much has come. */
 void request_overwrite(struct request *request, const void *data, size_t bytes);
-
-/* Streamed: all of the body has come. */
-void request_end_body(struct request *request);
-/* Streamed: bytes of the body are of no use any more. */
-bool request_is_deaf(const struct request *request);
-/* Streamed: bytes that a loader would need are gone, so that no other one can be asked. */
-bool request_is_spent(const struct request *request);
 
 /* Opens the head of the answer for proto_head_next(); an answer without a head reads as
  * one without fields. Valid while @request is held. 0 or -EBADMSG. */
@@ -251,8 +232,7 @@ void request_count_fault(const struct request *request);
 /* Bytes that the request occupies. */
 static inline uint64_t request_bytes(const struct request *request)
 {
-	return request->head_bytes +
-	       (request->is_streamed ? request->window_bytes : request->body_bytes);
+	return request->head_bytes + request->body_bytes;
 }
 
 /* Turns a request away: fills @refusal and returns 1. */

@@ -54,10 +54,7 @@ static void send_request(struct state *state)
 	struct proto_submit submit = {
 		.lease = ++state->n_leases,
 		.generation = GENERATION,
-		.kind = how & 0x80   ? PROTO_SUBMIT_CANCEL
-		        : how & 0x40 ? PROTO_SUBMIT_STREAM
-		                     : PROTO_SUBMIT_REQUEST,
-		.n_renewed = (how & 0x30) == 0x30,
+		.kind = how & 0x80 ? PROTO_SUBMIT_CANCEL : PROTO_SUBMIT_REQUEST,
 		.head_offset = fuzz_u8(bytes) * 32u,
 		.head_bytes = fuzz_u8(bytes) % 64,
 		.body_offset = fuzz_u8(bytes) * 16u,
@@ -69,7 +66,7 @@ static void send_request(struct state *state)
 		submit.generation = fuzz_near(bytes, GENERATION);
 		break;
 	case 2:
-		submit.kind = (uint16_t)fuzz_u32(bytes);
+		submit.kind = fuzz_u32(bytes);
 		break;
 	case 3:
 		submit.head_offset = fuzz_near(bytes, REQUESTS_BYTES - submit.head_bytes);
@@ -205,22 +202,13 @@ static bool take(struct state *state)
 
 	if (r == LANE_E_EMPTY)
 		return true;
-	if (r == LANE_E_CONTROL) {
-		/* As if the supervisor had told of so many other arenas. */
-		state->lane.n_renewed = state->lane.pending.n_renewed;
-		return true;
-	}
 	if (r) {
 		assert(r == LANE_E_VIOLATION && err.text[0] != '\0');
 		return false;
 	}
 	if (submit.kind == PROTO_SUBMIT_CANCEL)
 		return true;
-	assert((submit.kind == PROTO_SUBMIT_REQUEST ||
-	        (submit.kind == PROTO_SUBMIT_STREAM && submit.body_bytes > 0 &&
-	         lane_stream(&state->lane, submit.lease) <
-	                 state->lane.streams + state->lane.leases)) &&
-	       state->n_held < LEASES);
+	assert(submit.kind == PROTO_SUBMIT_REQUEST && state->n_held < LEASES);
 	state->held[state->n_held++] = submit.lease;
 	read_request(state, &submit);
 	return true;

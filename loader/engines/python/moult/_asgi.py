@@ -30,8 +30,6 @@ START_S = 1.0
 LOOK_S = 0.02
 # An application that streams to a client that has left has so long to learn it by receive().
 LEFT_S = 0.1
-# What is given to an application at once of a body that comes by parts.
-READ_BYTES = 64 * 1024
 # How long the end waits for requests that are being answered, and then for their cancellation.
 DRAIN_S, CANCEL_S = 2.0, 0.5
 # How long the end waits for the loop's thread.
@@ -139,7 +137,6 @@ class Exchange:
     is_cut = False  # a message was not sent wholly
     has_ended = False  # the last part is out: the lane has forgotten the request
     has_left = False  # the client
-    is_streamed = False  # parts of the body are to come
     is_told = False  # the application knows that
     was_spared = False  # it has streamed on nevertheless
     lock = None  # of those who send, once one of them had to wait
@@ -149,18 +146,13 @@ class Exchange:
         self.server = server
         self.number = request[0]
         self.is_head = request[1] == "HEAD"
-        self.body = request[4]  # None: was given to the application, or comes by parts
-        if self.body is None:
-            self.is_streamed = True
+        self.body = request[4]  # None: was given to the application
 
     async def receive(self):
         if not self.is_complete and not self.has_left:
             if self.body is not None:
                 body, self.body = self.body, None
                 return {"type": "http.request", "body": body, "more_body": False}
-            if self.is_streamed and (message := await self.read()):
-                return message
-        if not self.is_complete and not self.has_left:
             listener = self.server.loop.create_future()
             self.listeners = [*self.listeners, listener]
             if not self.has_ended:
@@ -168,21 +160,6 @@ class Exchange:
             await listener
         self.is_told = True
         return {"type": "http.disconnect"}
-
-    async def read(self):
-        """The next part of the body; None: there will be none."""
-        # After the answer's end the lane has forgotten the request.
-        while not self.has_ended and not self.has_left:
-            piece = _lane.read(self.number, READ_BYTES, False)
-            if piece is None:
-                await self.server.room()
-                continue
-            if piece is False:
-                self.leave()
-                break
-            self.is_streamed = bool(piece)
-            return {"type": "http.request", "body": piece, "more_body": self.is_streamed}
-        return None
 
     def tell_listeners(self):
         if not self.listeners:

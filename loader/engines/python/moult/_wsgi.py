@@ -14,28 +14,6 @@ AGAIN, END, GONE = 1, 2, 3
 LOG_WARNING = 4
 # How long the end waits for requests that are being answered.
 CLOSE_S = 3.0
-# What is read at once of a body that comes by parts.
-READ_BYTES = 64 * 1024
-
-
-class Body(io.RawIOBase):
-    """A request's body that comes by parts."""
-
-    def __init__(self, answer):
-        self.answer = answer
-
-    def readable(self):
-        return True
-
-    def readinto(self, memory):
-        # After the answer's end the lane has forgotten the request.
-        piece = False if self.answer.has_ended else \
-            _lane.read(self.answer.number, min(len(memory), READ_BYTES), True)
-        if piece is False:
-            raise ConnectionError("the rest of the request's body never comes: its client has "
-                                  "left, or the answer has ended")
-        memory[:len(piece)] = piece
-        return len(piece)
 
 
 def make_environ(request, is_threaded):
@@ -65,7 +43,7 @@ def make_environ(request, is_threaded):
     if client:
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client[0], str(client[1])
     add_fields(environ, fields)
-    if body is not None and (body or "CONTENT_LENGTH" in environ):
+    if body or "CONTENT_LENGTH" in environ:
         environ["CONTENT_LENGTH"] = str(len(body))
     return environ
 
@@ -256,8 +234,6 @@ class Server:
         result = None
         try:
             environ = make_environ(request, self.is_threaded)
-            if request[4] is None:
-                environ["wsgi.input"] = io.BufferedReader(Body(answer), READ_BYTES)
             result = application(environ, answer.start_response)
             send_all(answer, result)
         except Gone:

@@ -140,61 +140,6 @@ static void test_past_leases(void **state)
 	}
 }
 
-/* A body that comes by parts: what a loader may say to have read of it. */
-static void test_streams(void **state)
-{
-	static const struct {
-		uint64_t taken[2];
-		bool is_good;
-	} rows[] = {
-		{ { 0, 0 }, true },  { { 1, 3 }, true },  { { 3, 3 }, true },
-		{ { 4, 4 }, false }, { { 2, 1 }, false }, { { 1, UINT64_MAX }, false },
-	};
-	const struct request_start start = {
-		.is_hosted = true,
-		.takes_parts = true,
-		.method = { "POST", 4 },
-		.target = { "/", 1 },
-		.body_bytes = UINT64_MAX,
-		.json_bytes = UINT64_MAX,
-		.timeout_ns = UINT64_MAX,
-	};
-
-	for (size_t i = 0; i < COUNT(rows); i++) {
-		struct request_refusal refusal;
-		struct proto_stream *stream;
-		struct lane_bench *bench;
-		struct request *request;
-		struct err err = ERR_NULL;
-		size_t bytes;
-		void *at;
-		int r;
-
-		assert_int_equal(lane_bench_enter(state), 0);
-		bench = *state;
-		assert_int_equal(request_new(&request, &bench->queue, &start, &refusal),
-		                 0);
-		assert_int_equal(lane_submit(bench->lane, request), 0);
-		assert_int_equal(request_room(request, 3, &at, &bytes, &refusal), 0);
-		assert_int_equal(bytes, 3);
-		request_came(request, 3);
-		stream = &proto_rings_streams(bench->rings, LANE_BENCH_LEASES)[0];
-		assert_int_equal(atomic_load(&stream->came), 3);
-		atomic_store(&stream->taken, rows[i].taken[0]);
-		r = request_collect(bench->lane, &err);
-		atomic_store(&stream->taken, rows[i].taken[1]);
-		if (r == 0)
-			r = request_collect(bench->lane, &err);
-		assert_int_equal(r, rows[i].is_good ? 0 : LANE_E_VIOLATION);
-		if (rows[i].is_good)
-			assert_int_equal(request->taken_bytes, rows[i].taken[1]);
-		else
-			assert_non_null(strstr(err.text, "has not come"));
-		request_release(request);
-		assert_int_equal(lane_bench_leave(state), 0);
-	}
-}
-
 static void test_too_many_parts(void **state)
 {
 	struct lane_bench *bench = *state;
@@ -252,7 +197,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_past_leases),
-		cmocka_unit_test(test_streams),
 		LANE_BENCH_TEST(test_too_many_parts),
 		LANE_BENCH_TEST(test_impossible_index),
 		LANE_BENCH_TEST(test_full_ring),
