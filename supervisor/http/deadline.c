@@ -163,8 +163,9 @@ void http_deadline_make_room(struct http *http)
 	if (http->conns.n_connections >= http->max_connections + http->reserve / 4 * 3)
 		http_evict_answered(http);
 	left -= http_turn_make_room(http, left);
-	left = http_evict_idle(http, HTTP_PHASE_IDLE, left);
+	/* Who has asked before goes after who never has: the next request may be on its way. */
 	left = http_evict_idle(http, HTTP_PHASE_NEW, left);
+	left = http_evict_idle(http, HTTP_PHASE_IDLE, left);
 	while (left > 0 && (conn = http_slowest_head(http)) &&
 	       conn->since_ns + HTTP_EVICT_HEAD_NS <= http->conns.now_ns) {
 		http_deadline_answer(conn, LATE_FULL_HEAD);
