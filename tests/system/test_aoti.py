@@ -4,6 +4,7 @@ for, weights that are shared and not, and files that are no packages.
 
 MOULT_AOTI_PYTHON names the interpreter of an environment with torch 2.6 or newer, without which most
 tests skip. MOULT_AOTI_MODELS names a folder that keeps the compiled models: compiling takes minutes."""
+import functools
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import subprocess
 
 import pytest
 
+import test_onnx
 from harness import ROOT, wait_for
 from test_share import copies
 
@@ -36,19 +38,11 @@ def models(tmp_path_factory):
 
 
 def section(path, name="m", inputs=(), outputs=(), **keys):
-    lines = {"engine": "aoti", "path": path, "python": PYTHON, **keys}
-    return f"[model {name}]\n" + "".join(
-        f"{key} = {value}\n" for key, value in
-        [*lines.items(), *(("input", i) for i in inputs), *(("output", o) for o in outputs)]
-        if value is not None)
+    return test_onnx.section(path, name, inputs, outputs, **{
+        "engine": "aoti", "python": PYTHON, "option.library": None, **keys})
 
 
-def ask(moult, data, shape, datatype="FP32", model="m", name="INPUT__0"):
-    """Status and the data of the only output, or the error."""
-    status, _, body = moult.infer(model, json.dumps({"inputs": [
-        {"name": name, "shape": shape, "datatype": datatype, "data": data}]}))
-    answer = json.loads(body)
-    return (status, answer["outputs"][0]["data"]) if status == 200 else (status, answer["error"])
+ask = functools.partial(test_onnx.ask, name="INPUT__0")
 
 
 def linear(rows):
